@@ -1,0 +1,87 @@
+# `make` lists what can be made. Everything sets itself up; `sudo make test` needs nothing beforehand but make.
+
+PYTEST_ARGS ?=
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+# Programs of the venv are run by its Python: the first lines of their files would not survive a moved checkout.
+BIN := .venv/bin
+PYTHON := $(BIN)/python
+PYTEST := $(PYTHON) -m pytest $(PYTEST_ARGS)
+C_FILES = $(shell find tracer/bpf tests bench -name '*.[ch]' | sort)
+SH_FILES := tfotrace scripts/*.sh .ci/run
+DEV := sh scripts/setup-dev.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test test-unit test-root lint lint-ruff lint-format lint-types lint-imports lint-c lint-sh format \
+	demo bench wheel lock clean distclean venv system root
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what tests and linters need (programs by apt-get too, when root)
+	@if [ "$$(id -u)" = 0 ]; then $(DEV) --system; else $(DEV); fi
+
+test: root system ## run all tests (root)
+	@status=0; $(PYTEST) tests || status=$$?; $(DEV) --give-back; exit $$status
+
+test-unit: venv ## run the tests that need no root
+	@$(PYTEST) tests/unit
+
+test-root: root system ## run the tests that need root
+	@status=0; $(PYTEST) $(wildcard tests/prog tests/netns) || status=$$?; $(DEV) --give-back; exit $$status
+
+lint: lint-ruff lint-format lint-types lint-imports lint-c lint-sh ## check style, types and import contracts, change nothing
+
+lint-ruff: venv
+	$(PYTHON) -m ruff check .
+
+lint-format: venv
+	$(PYTHON) -m ruff format --check .
+
+lint-types: venv
+	$(PYTHON) -m mypy
+
+lint-imports: venv
+	$(PYTHON) $(BIN)/lint-imports
+
+lint-c: venv
+	$(PYTHON) $(BIN)/clang-format --dry-run --Werror $(C_FILES)
+
+lint-sh:
+	@command -v shellcheck >/dev/null || { echo "shellcheck is missing: sudo make setup installs it" >&2; exit 1; }
+	shellcheck $(SH_FILES)
+
+format: venv ## lay out Python and C
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+	$(PYTHON) $(BIN)/clang-format -i $(C_FILES)
+
+demo: ## trace a private lab with TFO traffic of every outcome (root)
+	@./tfotrace demo
+
+bench: root system ## measure speed and memory (root)
+	@[ -x bench/run ] || { echo "bench/run is missing" >&2; exit 1; }
+	@bench/run
+
+wheel: venv ## build dist/tfotrace-*.whl
+	$(PYTHON) -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+lock: ## write the lock files anew (needs uv)
+	@sh scripts/lock.sh
+
+clean: ## remove what was built
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/host/build \
+		bench/build bench/out
+	find . -name .venv -prune -o -name __pycache__ -exec rm -rf {} +
+
+distclean: clean ## also remove .venv
+	rm -rf .venv
+
+venv:
+	@$(DEV)
+
+system: root
+	@$(DEV) --system
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "this needs root: sudo make $(MAKECMDGOALS) (make test-unit needs none)" >&2; exit 1; }
