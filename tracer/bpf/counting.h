@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* Which counter an event belongs to (struct counters in event.h). */
+#ifndef TFOTRACE_COUNTING_H
+#define TFOTRACE_COUNTING_H
+
+#include "pair.h"
+
+static __always_inline void count_bad(struct counters *c, int result)
+{
+	switch (result) {
+	case PARSED_FRAGMENT:
+		c->fragments++;
+		break;
+	case BAD_ETHERNET:
+		c->malformed_ethernet++;
+		break;
+	case BAD_IP_HEADER:
+		c->malformed_ip_header++;
+		break;
+	case BAD_IP_LENGTH:
+		c->malformed_ip_length++;
+		break;
+	case BAD_IP_EXTENSION:
+		c->malformed_ip_extension++;
+		break;
+	case BAD_TCP_HEADER:
+		c->malformed_tcp_header++;
+		break;
+	case BAD_TCP_OFFSET:
+		c->malformed_tcp_offset++;
+		break;
+	}
+}
+
+static __always_inline void count_option_errors(struct counters *c, __u32 errors)
+{
+	if (errors & OPTION_ERROR_CUT)
+		c->malformed_option_cut++;
+	if (errors & OPTION_ERROR_LENGTH)
+		c->malformed_option_length++;
+	if (errors & OPTION_ERROR_OVERRUN)
+		c->malformed_option_overrun++;
+	if (errors & OPTION_ERROR_SIZE)
+		c->malformed_option_size++;
+	if (errors & OPTION_ERROR_TFO)
+		c->tfo_malformed++;
+}
+
+static __always_inline void count_note(struct counters *c, int note)
+{
+	switch (note) {
+	case NOTE_SEEN_AGAIN:
+		c->seen_again++;
+		break;
+	case NOTE_STRAY_ACK:
+		c->synack_stray_ack++;
+		break;
+	case NOTE_ODD_ACK:
+		c->synack_odd_ack++;
+		break;
+	case NOTE_LATE_SYN:
+		c->late_syns++;
+		break;
+	}
+}
+
+static __always_inline void count_evicted(struct counters *c, int state)
+{
+	if (state == PENDING_SYN_SENT)
+		c->evicted_unanswered++;
+	else if (state == PENDING_SYN_ACKED)
+		c->evicted_half_open++;
+	else if (state == PENDING_ESTABLISHED)
+		c->evicted_awaiting_response++;
+}
+
+#endif

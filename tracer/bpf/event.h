@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * The boundary between kernel and user space, and nothing else: what one
+ * handshake record, one SYN payload and the counters look like.
+ *
+ * User space learns sizes and offsets from this file (tracer/layout.py), it
+ * never spells them again. All numbers are in host byte order; addresses are 16
+ * bytes in network order, IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2).
+ */
+#ifndef TFOTRACE_EVENT_H
+#define TFOTRACE_EVENT_H
+
+#include "types.h"
+
+#define TCP_OPTIONS_MAX 40 /* bytes: doff is at most 15 words, 5 are fixed */
+#define RETX_MAX 6	   /* Linux sends 6 SYNs more by default (tcp_syn_retries) */
+#define PAYLOAD_MAX 8960   /* bytes: one MSS of a 9000 byte MTU */
+#define NO_OFFSET 0xff
+
+/* handshake.result in DESIGN.md section 3, TFO.md section 3. */
+enum handshake_result {
+	RESULT_NONE = 0,
+	RESULT_ESTABLISHED,
+	RESULT_REJECTED,
+	RESULT_ABORTED,
+	RESULT_UNREACHABLE,
+	RESULT_NO_REPLY,
+	RESULT_HALF_OPEN,
+	RESULT_SIMULTANEOUS_OPEN,
+	RESULT_SYN_ON_ESTABLISHED,
+};
+
+/* What made the record final (DESIGN.md section 4). */
+enum settle_reason {
+	SETTLED_NOT = 0,
+	SETTLED_BY_RESPONSE, /* the server's first data byte */
+	SETTLED_BY_RST,
+	SETTLED_BY_ICMP,
+	SETTLED_BY_FIN,
+	SETTLED_BY_TIMEOUT,
+	SETTLED_BY_NEW_SYN, /* another ISN on the same 4-tuple */
+	SETTLED_BY_ACK,	    /* a bare ACK answered the SYN; the last ACK of a simultaneous open */
+	SETTLED_AT_END,	    /* tracing ended */
+};
+
+/* segment_facts.has */
+#define HAS_SEGMENT (1 << 0) /* there was such a segment at all */
+#define HAS_MSS (1 << 1)
+#define HAS_WSCALE (1 << 2)
+#define HAS_SACK (1 << 3)
+#define HAS_TIMESTAMPS (1 << 4)
+#define HAS_TFO (1 << 5)	   /* a well-formed TFO option, kind 34 or experimental */
+#define HAS_TFO_MALFORMED (1 << 6) /* at least one that RFC 7413 does not allow */
+#define HAS_MPTCP (1 << 7)
+#define HAS_MD5 (1 << 8)
+#define HAS_AO (1 << 9)
+#define HAS_BAD_OPTIONS (1 << 10) /* the walk over the options could not be finished */
+
+/* segment_facts.quirks: what p0f's signature wants from outside the options. */
+#define QUIRK_DF (1 << 0)
+#define QUIRK_IP_ID (1 << 1)	   /* IPv4 identification is not 0 */
+#define QUIRK_IP_RESERVED (1 << 2) /* IPv4 "must be zero" flag is set */
+#define QUIRK_FLOW (1 << 3)	   /* IPv6 flow label is not 0 */
+#define QUIRK_URGENT_PTR (1 << 4)  /* urgent pointer is not 0 */
+
+/* A SYN or SYN-ACK as it was on the wire: the first of its kind in a handshake. */
+struct segment_facts {
+	__u32 seq;
+	__u32 ack;
+	__u32 ts_val;
+	__u32 ts_ecr;
+	__u16 payload_len; /* bytes, from the IP header's length */
+	__u16 window;	   /* bytes, unscaled */
+	__u16 mss;
+	__u16 has;	 /* HAS_* */
+	__u16 tcp_flags; /* 12 bits, FIN is bit 0, AE (once NS) bit 8 */
+	__u8 wscale;
+	__u8 ttl;	      /* or hop limit */
+	__u8 tos;	      /* or traffic class */
+	__u8 ip_header_extra; /* bytes of IPv4 options or IPv6 extension headers, at most 255 */
+	__u8 quirks;	      /* QUIRK_* */
+	__u8 options_len;     /* bytes used in options[] */
+	__u8 ts_offset;	      /* of TSval in options[], NO_OFFSET where there is none */
+	__u8 tfo_offset;      /* of the cookie in options[], NO_OFFSET where there is no option */
+	__u8 tfo_kind;	      /* 34, 253, 254; 0 where there is no option */
+	__u8 cookie_len;      /* bytes; 0 = cookie request */
+	__u8 options[TCP_OPTIONS_MAX];
+};
+
+/* A SYN that came after the first one: when and with which timestamp. */
+struct retransmission {
+	__u32 after_us; /* since the first SYN */
+	__u32 ts_val;	/* 0 where it had no timestamps */
+};
+
+struct handshake_event {
+	__u64 id;	   /* of 4-tuple and client ISN, see handshake_id() in flow.h */
+	__u64 syn_ns;	   /* first SYN; boot clock without suspend (CLOCK_MONOTONIC) */
+	__u64 synack_ns;   /* first SYN-ACK; 0 = none, likewise below */
+	__u64 ack_ns;	   /* the client's first segment after the SYN-ACK */
+	__u64 response_ns; /* the server's first data byte */
+	__u64 settled_ns;
+	__u8 client[16];
+	__u8 server[16];
+	__u16 client_port;
+	__u16 server_port;
+	__u32 ifindex;	/* where the first SYN was seen */
+	__u16 vlan[2];	/* outer, inner VID; 0 = none */
+	__u8 egress;	/* the first SYN left through the interface */
+	__u8 family;	/* 4 or 6 */
+	__u8 result;	/* enum handshake_result */
+	__u8 reason;	/* enum settle_reason */
+	__u8 syn_count; /* SYNs with the first one's ISN, itself included; saturates */
+	__u8 synack_count;
+	__u8 late_syns;	 /* those of syn_count that came after the first SYN-ACK */
+	__u8 retx_count; /* used in retx[]: SYNs between the first and the SYN-ACK */
+	__u8 icmp_type;	 /* with RESULT_UNREACHABLE */
+	__u8 icmp_code;
+	__u8 one_way; /* the client went on, but no SYN-ACK came past here */
+	__u8 pad;
+	__u32 ack_ts_ecr; /* TSecr of the client's ACK, 0 = unknown: which SYN-ACK it answers */
+	struct segment_facts syn;
+	struct segment_facts synack;
+	struct retransmission retx[RETX_MAX];
+};
+
+/* The first SYN's payload; `data` is cut at `captured`. */
+struct payload_event {
+	__u64 id;
+	__u64 syn_ns;
+	__u32 ifindex;
+	__u16 len;	/* on the wire */
+	__u16 captured; /* bytes in data[] */
+	__u8 data[PAYLOAD_MAX];
+};
+
+/*
+ * Per-CPU sums, each counted where it happens. The first block is the balance
+ * sheet (DESIGN.md section 5); still_open is counted by the sweep.
+ */
+struct counters {
+	__u64 opened;
+	__u64 emitted;
+	__u64 lost; /* ring or perf buffer full */
+	__u64 evicted_unanswered;
+	__u64 evicted_half_open;
+	__u64 evicted_awaiting_response;
+	__u64 suppressed; /* unanswered, above the limit per second */
+
+	__u64 packets;
+	__u64 syns;
+	__u64 synacks;
+	__u64 late_syns;	/* same ISN, after the record was settled unanswered */
+	__u64 seen_again;	/* the same segment at a second place of the group */
+	__u64 synack_unmatched; /* SYN-ACK without a SYN before it */
+	__u64 synack_stray_ack; /* its ack number belongs to no SYN seen here */
+	__u64 synack_odd_ack;	/* acks more or less than the SYN, no TFO attempt: not judged */
+	__u64 tfo_malformed;	/* SYN or SYN-ACK with a TFO option the RFC does not allow */
+	__u64 tfo_unsolicited;	/* cookie in a SYN-ACK that nobody asked for */
+	__u64 payloads;
+	__u64 payloads_lost;
+	__u64 fragments; /* not the first: no TCP header inside */
+
+	__u64 malformed_ethernet;	/* shorter than its link header or tags */
+	__u64 malformed_ip_header;	/* version, header length, truncated */
+	__u64 malformed_ip_length;	/* total length against header or frame */
+	__u64 malformed_ip_extension;	/* IPv6 extension header cut off or too many */
+	__u64 malformed_tcp_header;	/* truncated or data offset below 5 */
+	__u64 malformed_tcp_offset;	/* data offset beyond the segment */
+	__u64 malformed_tcp_flags;	/* SYN together with FIN or RST */
+	__u64 malformed_option_cut;	/* kind without a length byte */
+	__u64 malformed_option_length;	/* length 0 or 1 */
+	__u64 malformed_option_overrun; /* length beyond the header */
+	__u64 malformed_option_size;	/* a known option of a size it cannot have */
+};
+
+#endif

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * Maps and programs. The way of a packet has two stages. The programs that are
+ * attached (tc_ingress, tc_egress, xdp_ingress) read: frame -> headers
+ * (parse_*.h) -> tag filter (table.h) -> scratch. Only SYNs and segments of
+ * tracked connections go on, by tail call, to the second stage (tc_pair,
+ * xdp_pair): options -> pending entry under its set's lock (pair.h) -> ring;
+ * ICMP goes there by way of tc_icmp or xdp_icmp. Two small programs compile and
+ * verify in a fraction of the time of one large one, and a leftover of a killed
+ * run, whose second stage is gone, does nothing at all.
+ *
+ * Compiled by bcc (tracer/load.py) with SETS, HASH_KEY, EVENT_RING_PAGES and
+ * PAYLOAD_RING_PAGES defined; TRANSPORT_PERF and REPLAY are choices.
+ */
+#include "counting.h"
+#include "follow.h"
+#include "parse_icmp.h"
+#include "payload.h"
+#include "read.h"
+#include "state.h"
+#include "table.h"
+
+#define XDP_GO_ON 2   /* XDP_PASS */
+#define TC_GO_ON (-1) /* TC_ACT_UNSPEC, TCX_NEXT: whoever is behind us sees the packet too */
+
+#define DIRECTION_INGRESS 0
+#define DIRECTION_EGRESS 1
+
+/* Headers up to here are looked for in the linear part of an skb: Ethernet, IPv6, TCP with all its options. */
+#define HEADERS_USUAL 114
+#define HEADERS_PULL 256
+
+#define UNANSWERED_PER_SECOND 10000ULL
+#define NS_PER_S 1000000000ULL
+
+/* Interfaces with an index below this are found without hashing. */
+#ifndef NEAR_INTERFACES
+#define NEAR_INTERFACES 4096
+#endif
+
+/* Filled by user space before programs are attached (load.py), one element. */
+BPF_ARRAY(config, struct config, 1);
+/* Inserted, changed and cleared by user space as interfaces come and go (rootpart.py). */
+BPF_ARRAY(interfaces_near, struct interface_config, NEAR_INTERFACES);
+BPF_HASH(interfaces_far, u32, struct interface_config, 1024);
+/* Entries are inserted by a first SYN, freed by the segment or the sweep that settles them, all under the set's lock. */
+BPF_ARRAY(flows, struct flow_set, SETS);
+/* Written under the lock of the set of the same index, read without. */
+BPF_ARRAY(tags, u64, SETS);
+/* Added to by programs, read by user space; nobody clears them. */
+BPF_PERCPU_ARRAY(cpus, struct cpu, 1);
+/* A packet's work space; programs on one CPU do not interrupt each other (BH is off). */
+BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
+BPF_PERCPU_ARRAY(payload_scratch, struct payload_event, 1);
+BPF_ARRAY(limiters, struct limiter, 1);
+/* Position set by user space before each round, moved on by the sweep. */
+BPF_ARRAY(sweep_states, struct sweep_state, 1);
+BPF_ARRAY(sweep_scratch, struct handshake_event, 1);
+
+/* The second stages, put in by user space before the first ones are attached. */
+BPF_PROG_ARRAY(tc_stages, STAGES);
+BPF_PROG_ARRAY(xdp_stages, STAGES);
+/* Records: submitted by programs, consumed by user space (drain.py). */
+#ifdef TRANSPORT_PERF
+BPF_PERF_OUTPUT(events);
+BPF_PERF_OUTPUT(payloads);
+#else
+BPF_RINGBUF_OUTPUT(events, EVENT_RING_PAGES);
+BPF_RINGBUF_OUTPUT(payloads, PAYLOAD_RING_PAGES);
+#endif
+
+/* For load.py only: it learns the structs' layout from the map's value type, nothing is stored here. */
+struct layout {
+	struct handshake_event event;
+	struct payload_event payload;
+	struct cpu cpu;
+	struct config config;
+	struct sweep_state sweep;
+};
+BPF_ARRAY(layout, struct layout, 1);
+
+/* A flood of SYNs that nobody answers must not fill a disk: DESIGN.md section 5. */
+static __always_inline int above_limit(const struct handshake_event *ev)
+{
+	struct limiter *l;
+	__u64 second;
+	int zero = 0;
+
+	if (ev->result != RESULT_NO_REPLY && ev->result != RESULT_HALF_OPEN)
+		return 0;
+	l = limiters.lookup(&zero);
+	if (!l)
+		return 0;
+	second = ev->settled_ns / NS_PER_S;
+	if (l->second != second) {
+		l->second = second;
+		l->count = 0;
+	}
+	l->count++;
+	return l->count > UNANSWERED_PER_SECOND;
+}
+
+static __always_inline void send_event(void *ctx, struct handshake_event *ev, struct counters *c)
+{
+	int error;
+
+	if (above_limit(ev)) {
+		c->suppressed++;
+		return;
+	}
+	/* User space polls: a wake-up here would cost the packet more than all the rest. */
+#ifdef TRANSPORT_PERF
+	error = events.perf_submit(ctx, ev, sizeof(*ev));
+#else
+	error = events.ringbuf_output(ev, sizeof(*ev), BPF_RB_NO_WAKEUP);
+#endif
+	if (error)
+		c->lost++;
+	else
+		c->emitted++;
+}
+
+static __always_inline struct interface_config *find_interface(__u32 ifindex)
+{
+	if (ifindex < NEAR_INTERFACES)
+		return interfaces_near.lookup(&ifindex);
+	return interfaces_far.lookup(&ifindex);
+}
+
+/* First stage: reads the packet into scratch if it is for another stage. Returns enum stage. */
+static __always_inline int read_packet(const struct frame *f)
+{
+	struct interface_config *conf;
+	struct headers h = {};
+	struct scratch *sc;
+	struct cursor c;
+	struct cpu *cpu;
+	__u64 *set_tags;
+	__u32 hash = 0, index;
+	int result, zero = 0;
+
+	cpu = cpus.lookup(&zero);
+	conf = find_interface(f->ifindex);
+	if (!cpu || !conf || !conf->traced)
+		return STAGE_NONE;
+	cpu->counters.packets++;
+	result = parse_frame(f, conf, &c, &h, &cpu->opaque);
+	if (result == PARSED_TCP) {
+		hash = flow_hash(&h, conf->group, HASH_KEY);
+		index = set_of(hash, SETS);
+		set_tags = tags.lookup(&index);
+		if (!set_tags || (!(tcp_flags(h.tcp) & TCP_SYN) && !tags_contain(*set_tags, tag_of(hash))))
+			return STAGE_NONE;
+	} else if (result != PARSED_ICMP) {
+		count_bad(&cpu->counters, result);
+		return STAGE_NONE;
+	}
+	sc = scratches.lookup(&zero);
+	if (!sc)
+		return STAGE_NONE;
+	sc->segment.now_ns = f->now_ns;
+	sc->segment.place = f->ifindex << 1 | f->direction;
+	sc->ifindex = f->ifindex;
+	sc->frame_len = f->len;
+	sc->group = conf->group;
+	sc->family = h.family;
+	if (result == PARSED_ICMP) {
+		sc->icmp_offset = (__u8 *)c.pos - (__u8 *)f->data;
+		sc->icmp_len = h.l4_len;
+		sc->vlans = h.vlans;
+		return STAGE_ICMP;
+	}
+	sc->hash = hash;
+	read_flow(sc, &h);
+	read_tcp(sc, f, &c, &h);
+	return STAGE_PAIR;
+}
+
+/* An ICMP packet that the first stage has seen: is it an error that quotes a SYN of ours? Returns enum stage. */
+static __always_inline int read_icmp(void *data, void *data_end)
+{
+	struct headers h = {};
+	struct scratch *sc;
+	struct cursor c;
+	struct cpu *cpu;
+	__u64 *set_tags;
+	__u32 index;
+	int zero = 0;
+
+	cpu = cpus.lookup(&zero);
+	sc = scratches.lookup(&zero);
+	if (!cpu || !sc)
+		return STAGE_NONE;
+	h.family = sc->family;
+	h.vlans = sc->vlans;
+	h.l4_len = sc->icmp_len;
+	c.pos = data + (sc->icmp_offset & 0x7fff);
+	c.end = data_end;
+	if (parse_icmp(&c, &h, &sc->icmp_type, &sc->icmp_code, &cpu->opaque) != PARSED_TCP)
+		return STAGE_NONE;
+	sc->hash = flow_hash(&h, sc->group, HASH_KEY);
+	index = set_of(sc->hash, SETS);
+	set_tags = tags.lookup(&index);
+	if (!set_tags || !tags_contain(*set_tags, tag_of(sc->hash)))
+		return STAGE_NONE;
+	read_flow(sc, &h);
+	sc->icmp = 1;
+	return STAGE_PAIR;
+}
+
+/* Second stage. Returns 1 if the packet is a first SYN whose payload is wanted. */
+static __always_inline int pair_packet(void *ctx, void *data, void *data_end, struct scratch *sc, struct counters *c)
+{
+	struct segment *s = &sc->segment;
+	struct config *conf;
+	struct flow_set *set;
+	__u64 *set_tags;
+	__u32 index;
+	int opened, zero = 0;
+
+	index = set_of(sc->hash, SETS);
+	set_tags = tags.lookup(&index);
+	set = flows.lookup(&index);
+	conf = config.lookup(&zero);
+	if (!set_tags || !set || !conf)
+		return 0;
+	s->response_timeout_ns = conf->response_timeout_ns;
+	if (!sc->icmp && (s->flags & TCP_SYN)) {
+		if (s->flags & (TCP_FIN | TCP_RST)) {
+			c->malformed_tcp_flags++;
+			return 0;
+		}
+		read_options(&sc->options, sc, data, data_end);
+		count_option_errors(c, parse_options(&s->facts, &sc->options));
+		if (!(s->flags & TCP_ACK)) {
+			c->syns++;
+			__builtin_memset(&sc->fresh, 0, sizeof(sc->fresh));
+			pair_open(&sc->fresh, s, sc->ifindex, sc->family);
+			opened = follow_syn(set, set_tags, sc, c);
+			if (opened == OPENED_AND_SETTLED)
+				send_event(ctx, &sc->out, c);
+			return opened != OPENED_NOT && s->payload_len > 0;
+		}
+		c->synacks++;
+	}
+	if (follow(set, set_tags, sc, c))
+		send_event(ctx, &sc->out, c);
+	return 0;
+}
+
+static __always_inline void send_payload(void *ctx, struct payload_event *p, __u64 len, struct counters *c)
+{
+	__u64 size = __builtin_offsetof(struct payload_event, data) + len;
+	int error;
+
+	asm volatile("" : "+r"(size));
+	if (size > sizeof(*p))
+		return;
+#ifdef TRANSPORT_PERF
+	error = payloads.perf_submit(ctx, p, size);
+#else
+	error = payloads.ringbuf_output(p, size, BPF_RB_NO_WAKEUP);
+#endif
+	if (error)
+		c->payloads_lost++;
+	else
+		c->payloads++;
+}
+
+static __always_inline int trace_skb(struct __sk_buff *skb, __u32 direction)
+{
+	struct frame f = {};
+	int stage;
+
+	f.data = (void *)(long)skb->data;
+	f.data_end = (void *)(long)skb->data_end;
+	f.len = skb->len;
+	if (f.data_end - f.data < HEADERS_USUAL && f.data_end - f.data < f.len) {
+		/* The stack itself pulls headers into the linear part a moment later. */
+		bpf_skb_pull_data(skb, f.len < HEADERS_PULL ? f.len : HEADERS_PULL);
+		f.data = (void *)(long)skb->data;
+		f.data_end = (void *)(long)skb->data_end;
+	}
+	f.ifindex = skb->ifindex;
+	f.direction = direction;
+	if (skb->vlan_present)
+		f.vlan_tci = 0x10000 | skb->vlan_tci;
+#ifdef REPLAY
+	f.now_ns = skb->tstamp;
+#else
+	f.now_ns = bpf_ktime_get_ns();
+#endif
+	stage = read_packet(&f);
+	if (stage == STAGE_PAIR)
+		tc_stages.call(skb, STAGE_PAIR);
+	else if (stage == STAGE_ICMP)
+		tc_stages.call(skb, STAGE_ICMP);
+	return TC_GO_ON;
+}
+
+int tc_ingress(struct __sk_buff *skb)
+{
+	return trace_skb(skb, DIRECTION_INGRESS);
+}
+
+int tc_egress(struct __sk_buff *skb)
+{
+	return trace_skb(skb, DIRECTION_EGRESS);
+}
+
+int tc_icmp(struct __sk_buff *skb)
+{
+	if (read_icmp((void *)(long)skb->data, (void *)(long)skb->data_end) == STAGE_PAIR)
+		tc_stages.call(skb, STAGE_PAIR);
+	return TC_GO_ON;
+}
+
+int tc_pair(struct __sk_buff *skb)
+{
+	struct payload_event *p;
+	struct scratch *sc;
+	struct cpu *cpu;
+	int zero = 0;
+	__u64 len;
+
+	cpu = cpus.lookup(&zero);
+	sc = scratches.lookup(&zero);
+	p = payload_scratch.lookup(&zero);
+	if (!cpu || !sc || !p)
+		return TC_GO_ON;
+	if (!pair_packet(skb, (void *)(long)skb->data, (void *)(long)skb->data_end, sc, &cpu->counters))
+		return TC_GO_ON;
+	len = begin_payload(p, sc);
+	/* Two opaque tests: the compiler would fold them into one that the verifier does not see through. */
+	asm volatile("" : "+r"(len));
+	if (len > PAYLOAD_MAX)
+		return TC_GO_ON;
+	asm volatile("" : "+r"(len));
+	if (!len)
+		return TC_GO_ON;
+	/* Beyond the headers an skb is often not linear: no direct access here. */
+	if (bpf_skb_load_bytes(skb, sc->payload_offset, p->data, len))
+		cpu->counters.payloads_lost++;
+	else
+		send_payload(skb, p, len, &cpu->counters);
+	return TC_GO_ON;
+}
+
+#ifdef WITH_XDP
+int xdp_ingress(struct xdp_md *ctx)
+{
+	struct frame f = {};
+	int stage;
+
+	f.data = (void *)(long)ctx->data;
+	f.data_end = (void *)(long)ctx->data_end;
+	f.len = f.data_end - f.data;
+	f.ifindex = ctx->ingress_ifindex;
+	f.direction = DIRECTION_INGRESS;
+	f.now_ns = bpf_ktime_get_ns();
+	stage = read_packet(&f);
+	if (stage == STAGE_PAIR)
+		xdp_stages.call(ctx, STAGE_PAIR);
+	else if (stage == STAGE_ICMP)
+		xdp_stages.call(ctx, STAGE_ICMP);
+	return XDP_GO_ON;
+}
+
+int xdp_icmp(struct xdp_md *ctx)
+{
+	if (read_icmp((void *)(long)ctx->data, (void *)(long)ctx->data_end) == STAGE_PAIR)
+		xdp_stages.call(ctx, STAGE_PAIR);
+	return XDP_GO_ON;
+}
+
+int xdp_pair(struct xdp_md *ctx)
+{
+	struct payload_event *p;
+	struct scratch *sc;
+	struct cpu *cpu;
+	void *data, *data_end;
+	int zero = 0;
+	__u32 len;
+
+	cpu = cpus.lookup(&zero);
+	sc = scratches.lookup(&zero);
+	p = payload_scratch.lookup(&zero);
+	if (!cpu || !sc || !p)
+		return XDP_GO_ON;
+	data = (void *)(long)ctx->data;
+	data_end = (void *)(long)ctx->data_end;
+	if (!pair_packet(ctx, data, data_end, sc, &cpu->counters))
+		return XDP_GO_ON;
+	len = begin_payload(p, sc);
+	copy_chunks(p, data + (sc->payload_offset & 0x7fff), data_end, len, &sc->way);
+	/* Fresh pointers: nothing is known of them, however many chunks were copied. */
+	asm volatile("" : : : "memory");
+	data = (void *)(long)ctx->data;
+	data_end = (void *)(long)ctx->data_end;
+	copy_rest(p, data + (sc->payload_offset & 0x7fff), data_end, len, &sc->way);
+	len = sc->way;
+	p->captured = len;
+	send_payload(ctx, p, len, &cpu->counters);
+	return XDP_GO_ON;
+}
+#endif
+
+/* One set a run: user space runs it SETS times a round (BPF_PROG_TEST_RUN's repeat). */
+int sweep(struct __sk_buff *skb)
+{
+	struct sweep_state *state;
+	struct handshake_event *out;
+	struct flow_set *set;
+	__u64 *set_tags;
+	__u64 now;
+	__u32 index;
+	int zero = 0;
+
+	state = sweep_states.lookup(&zero);
+	out = sweep_scratch.lookup(&zero);
+	if (!state || !out)
+		return 0;
+	index = state->cursor++ & (SETS - 1);
+	set_tags = tags.lookup(&index);
+	if (!set_tags || !*set_tags)
+		return 0;
+	set = flows.lookup(&index);
+	if (!set)
+		return 0;
+	now = state->now_ns ? state->now_ns : bpf_ktime_get_ns();
+	NO_UNROLL
+	for (int i = 0; i < WAYS; i++) {
+		struct pending *p = &set->way[i];
+		int settled = 0, live;
+
+		if (!(*set_tags >> i * 8 & 0xff))
+			continue;
+		bpf_spin_lock(&set->lock);
+		live = pending_is_live(p);
+		if (p->state == PENDING_TOMBSTONE) {
+			if (state->flush || now >= p->deadline_ns) {
+				p->state = PENDING_FREE;
+				*set_tags = with_tag(*set_tags, i, 0);
+			}
+		} else if (live && (state->flush || now >= p->deadline_ns)) {
+			if (!settle(p, state->flush ? SETTLED_AT_END : SETTLED_BY_TIMEOUT, now) || state->flush) {
+				p->state = PENDING_FREE;
+				*set_tags = with_tag(*set_tags, i, 0);
+			}
+			*out = p->ev;
+			settled = 1;
+			live = 0;
+		}
+		bpf_spin_unlock(&set->lock);
+		state->live += live;
+		if (settled)
+			send_event(skb, out, &state->counters);
+	}
+	return 0;
+}

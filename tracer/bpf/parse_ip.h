@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* IPv4 with options and IPv6 with extension headers, down to TCP or ICMP (RFC 791, RFC 8200). */
+#ifndef TFOTRACE_PARSE_IP_H
+#define TFOTRACE_PARSE_IP_H
+
+#include "parse_link.h"
+
+#define IP_PROTOCOL_ICMP 1
+#define IP_PROTOCOL_TCP 6
+#define IP_PROTOCOL_ICMPV6 58
+
+#define IPV6_HOP_BY_HOP 0
+#define IPV6_ROUTING 43
+#define IPV6_FRAGMENT 44
+#define IPV6_AUTHENTICATION 51
+#define IPV6_DESTINATION 60
+#define IPV6_MOBILITY 135
+#define IPV6_HIP 139
+#define IPV6_SHIM6 140
+
+/* Real packets carry one or two; the verifier follows two such chains (ICMP) within 64 KiB. */
+#define IPV6_EXTENSIONS_MAX 6
+
+#define IPV4_FRAGMENT_OFFSET 0x1fff
+
+/*
+ * May the IP header claim more bytes than the frame has? A live frame may not
+ * (the kernel drops it), a capture cut by its snap length and the packet quoted
+ * in an ICMP error always do.
+ */
+enum length_rule { LENGTH_WITHIN_FRAME, LENGTH_MAY_BE_CUT };
+
+static __always_inline int parse_ipv4(struct cursor *c, struct headers *h, enum length_rule rule)
+{
+	__u8 *ip = c->pos;
+	__u32 header_len, total;
+	__u8 protocol;
+
+	if ((void *)(ip + 20) > c->end || h->l3_len < 20)
+		return BAD_IP_HEADER;
+	header_len = (ip[0] & 0x0f) * 4;
+	if (ip[0] >> 4 != 4 || header_len < 20)
+		return BAD_IP_HEADER;
+	total = load_be16(ip + 2);
+	if (!total && h->l3_len > 0xffff)
+		total = h->l3_len; /* BIG TCP: the length does not fit the field */
+	if (total < header_len || (rule == LENGTH_WITHIN_FRAME && total > h->l3_len))
+		return BAD_IP_LENGTH;
+	protocol = ip[9];
+	h->ip = ip;
+	h->ip_extra = header_len - 20;
+	h->l4_len = total - header_len;
+	c->pos = ip + header_len;
+	if (protocol != IP_PROTOCOL_TCP && protocol != IP_PROTOCOL_ICMP)
+		return PARSED_OTHER;
+	if (load_be16(ip + 6) & IPV4_FRAGMENT_OFFSET)
+		return protocol == IP_PROTOCOL_TCP ? PARSED_FRAGMENT : PARSED_OTHER;
+	return protocol == IP_PROTOCOL_TCP ? PARSED_TCP : PARSED_ICMP;
+}
+
+/* One bit test instead of eight comparisons, each of which the verifier would follow by itself. */
+#define EXTENSIONS_BELOW_64                                                                                            \
+	(1ULL << IPV6_HOP_BY_HOP | 1ULL << IPV6_ROUTING | 1ULL << IPV6_FRAGMENT | 1ULL << IPV6_AUTHENTICATION |        \
+	 1ULL << IPV6_DESTINATION)
+#define EXTENSIONS_FROM_128 (1ULL << (IPV6_MOBILITY - 128) | 1ULL << (IPV6_HIP - 128) | 1ULL << (IPV6_SHIM6 - 128))
+
+static __always_inline int is_ipv6_extension(__u8 type)
+{
+	__u64 set = type & 128 ? EXTENSIONS_FROM_128 : EXTENSIONS_BELOW_64;
+
+	return !(type & 64) && set >> (type & 63) & 1;
+}
+
+/* Bytes of the extension header at `ext`. */
+static __always_inline __u32 ipv6_extension_len(__u8 type, const __u8 *ext)
+{
+	if (type == IPV6_FRAGMENT)
+		return 8;
+	if (type == IPV6_AUTHENTICATION)
+		return (ext[1] + 2) * 4;
+	return (ext[1] + 1) * 8;
+}
+
+static __always_inline int parse_ipv6(struct cursor *c, struct headers *h, enum length_rule rule, struct opaque *o)
+{
+	__u8 *ip = c->pos;
+	__u32 remaining, extra = 0;
+	__u8 next;
+
+	if ((void *)(ip + 40) > c->end || h->l3_len < 40 || ip[0] >> 4 != 6)
+		return BAD_IP_HEADER;
+	remaining = load_be16(ip + 4);
+	if (!remaining && h->l3_len > 0xffff)
+		remaining = h->l3_len - 40; /* BIG TCP or a jumbogram */
+	if (rule == LENGTH_WITHIN_FRAME && remaining > h->l3_len - 40)
+		return BAD_IP_LENGTH;
+	next = ip[6];
+	h->ip = ip;
+	h->ip_extra = 0;
+	c->pos = ip + 40;
+	NO_UNROLL
+	for (int i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
+		__u8 *ext = c->pos;
+		__u32 len;
+
+		if (!is_ipv6_extension(next))
+			break;
+		if ((void *)(ext + 8) > c->end || remaining < 8)
+			return BAD_IP_EXTENSION;
+		o->offset = ipv6_extension_len(next, ext);
+		len = o->offset & 0xfff;
+		if (len > remaining)
+			return BAD_IP_EXTENSION;
+		if (next == IPV6_FRAGMENT && load_be16(ext + 2) >> 3)
+			return ext[0] == IP_PROTOCOL_TCP ? PARSED_FRAGMENT : PARSED_OTHER;
+		next = ext[0];
+		remaining -= len;
+		extra += len;
+		c->pos = ext + len;
+	}
+	if (extra) {
+		o->offset = extra;
+		extra = o->offset & 0x3fff;
+		c->pos = ip + 40 + extra;
+		h->ip_extra = extra;
+	}
+	h->l4_len = remaining;
+	if (next == IP_PROTOCOL_TCP)
+		return PARSED_TCP;
+	if (next == IP_PROTOCOL_ICMPV6)
+		return PARSED_ICMP;
+	return is_ipv6_extension(next) ? BAD_IP_EXTENSION : PARSED_OTHER;
+}
+
+static __always_inline int parse_ip(struct cursor *c, struct headers *h, enum length_rule rule, struct opaque *o)
+{
+	if (h->family == 4)
+		return parse_ipv4(c, h, rule);
+	return parse_ipv6(c, h, rule, o);
+}
+
+#endif

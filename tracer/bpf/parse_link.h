@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* From the start of a frame to its network header: Ethernet with 0-2 VLAN tags, or no link header at all. */
+#ifndef TFOTRACE_PARSE_LINK_H
+#define TFOTRACE_PARSE_LINK_H
+
+#include "types.h"
+
+#define ETHERTYPE_IPV4 0x0800
+#define ETHERTYPE_IPV6 0x86dd
+#define ETHERTYPE_VLAN 0x8100 /* IEEE 802.1Q */
+#define ETHERTYPE_QINQ 0x88a8 /* IEEE 802.1ad */
+#define ETHERTYPE_QINQ_OLD 0x9100
+
+#define VLAN_VID_MASK 0x0fff
+
+enum parse_result {
+	PARSED_TCP,
+	PARSED_ICMP,
+	PARSED_OTHER,	 /* well formed, none of our business */
+	PARSED_FRAGMENT, /* a TCP segment's fragment, not the first */
+	BAD_ETHERNET,
+	BAD_IP_HEADER,
+	BAD_IP_LENGTH,
+	BAD_IP_EXTENSION,
+	BAD_TCP_HEADER,
+	BAD_TCP_OFFSET,
+};
+
+/* Where we are in the packet, and where the readable part of it ends. */
+struct cursor {
+	void *pos;
+	void *end;
+};
+
+/* What the link and network headers said; pointers are into the packet. */
+struct headers {
+	void *ip;	/* the fixed part of the IP header is readable */
+	void *tcp;	/* likewise, after parse_tcp() */
+	__u32 l3_len;	/* bytes in the frame from the IP header on */
+	__u32 l4_len;	/* bytes of TCP or ICMP, header included, by the IP header's length */
+	__u32 vlans;	/* outer VID, inner VID << 16; 0 = none */
+	__u16 ip_extra; /* bytes of IPv4 options or IPv6 extension headers */
+	__u8 family;	/* 4 or 6 */
+};
+
+static __always_inline int is_vlan_ethertype(__u16 ethertype)
+{
+	return ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ || ethertype == ETHERTYPE_QINQ_OLD;
+}
+
+/*
+ * Words of map memory. To the verifier a value that went through one is any
+ * value: roads that differ only in how many tags or extension headers were
+ * stepped over join there, and what follows is checked once, not once for each.
+ * The common packet has neither and never comes this way.
+ */
+struct opaque {
+	volatile __u32 offset;
+	volatile __u32 vlans;
+};
+
+/* A priority tag (VID 0) names no VLAN, so it leaves no trace here. Outer VID in the low half. */
+static __always_inline __u32 add_vlan(__u32 vlans, __u32 tci)
+{
+	__u32 vid = tci & VLAN_VID_MASK;
+
+	return vlans & 0xffff ? vlans | vid << 16 : vid;
+}
+
+/*
+ * Steps over the link header. `tci` is the tag that was taken from the packet
+ * into the skb, with a bit above its 16 to say that there is one: the limit of
+ * two tags holds for both kinds together.
+ */
+static __always_inline int parse_ethernet(struct cursor *c, struct headers *h, __u32 tci, struct opaque *o)
+{
+	__u8 *eth = c->pos;
+	__u32 offset = 14, vlans = 0;
+	__u16 ethertype;
+
+	if ((void *)(eth + 14) > c->end || h->l3_len < 14)
+		return BAD_ETHERNET;
+	ethertype = load_be16(eth + 12);
+	if (tci || is_vlan_ethertype(ethertype)) {
+		vlans = add_vlan(0, tci);
+		for (int i = 0; i < 2; i++) {
+			__u8 *tag = eth + 14 + i * 4;
+
+			if (!is_vlan_ethertype(ethertype) || (i && tci))
+				break;
+			if ((void *)(tag + 4) > c->end || h->l3_len < offset + 4)
+				return BAD_ETHERNET;
+			vlans = add_vlan(vlans, load_be16(tag));
+			ethertype = load_be16(tag + 2);
+			offset += 4;
+		}
+		o->vlans = vlans;
+		vlans = o->vlans;
+		o->offset = offset;
+		offset = o->offset & 31;
+	}
+	h->vlans = vlans;
+	c->pos = eth + offset;
+	h->l3_len -= offset;
+	if (ethertype == ETHERTYPE_IPV4)
+		h->family = 4;
+	else if (ethertype == ETHERTYPE_IPV6)
+		h->family = 6;
+	else
+		return PARSED_OTHER;
+	return PARSED_TCP;
+}
+
+/* tun, WireGuard and the like: the IP header comes first and says itself which it is. */
+static __always_inline int parse_no_link(struct cursor *c, struct headers *h)
+{
+	__u8 *ip = c->pos;
+
+	h->vlans = 0;
+	if ((void *)(ip + 1) > c->end)
+		return BAD_ETHERNET;
+	h->family = *ip >> 4;
+	return h->family == 4 || h->family == 6 ? PARSED_TCP : PARSED_OTHER;
+}
+
+#endif

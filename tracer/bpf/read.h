@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* First stage: from the frame to the scratch that the second stage works on. */
+#ifndef TFOTRACE_READ_H
+#define TFOTRACE_READ_H
+
+#include "state.h"
+
+#ifdef REPLAY
+#define LENGTH_RULE LENGTH_MAY_BE_CUT
+#else
+#define LENGTH_RULE LENGTH_WITHIN_FRAME
+#endif
+
+/* From the frame to the headers; the cursor is left at the options or at the ICMP header. */
+static __always_inline int parse_frame(const struct frame *f, const struct interface_config *conf, struct cursor *c,
+				       struct headers *h, struct opaque *o)
+{
+	int result;
+
+	c->pos = f->data;
+	c->end = f->data_end;
+	h->l3_len = f->len;
+	if (conf->no_link_header)
+		result = parse_no_link(c, h);
+	else
+		result = parse_ethernet(c, h, f->vlan_tci, o);
+	if (result != PARSED_TCP)
+		return result;
+	result = parse_ip(c, h, LENGTH_RULE, o);
+	if (result != PARSED_TCP)
+		return result;
+	return parse_tcp(c, h);
+}
+
+/* The flow and where it was seen. Of the TCP header 8 bytes are enough. */
+static __always_inline void read_flow(struct scratch *sc, const struct headers *h)
+{
+	sc->segment.seq = load_be32(h->tcp + 4);
+	take_flow(&sc->segment.flow, h, sc->group);
+}
+
+static __always_inline void read_tcp(struct scratch *sc, const struct frame *f, const struct cursor *c,
+				     const struct headers *h)
+{
+	struct segment *s = &sc->segment;
+	__u32 header_len = tcp_header_len(h->tcp);
+
+	s->flags = tcp_flags(h->tcp);
+	s->ack = load_be32(h->tcp + 8);
+	s->payload_len = h->l4_len - header_len;
+	s->ts_ecr = usual_ts_ecr(c, h);
+	sc->icmp = 0;
+	if (!(s->flags & TCP_SYN))
+		return;
+	sc->options_offset = (__u32)((__u8 *)h->tcp - (__u8 *)f->data) + TCP_HEADER_LEN;
+	sc->payload_offset = sc->options_offset + header_len - TCP_HEADER_LEN;
+	__builtin_memset(&s->facts, 0, sizeof(s->facts));
+	take_header_facts(&s->facts, h);
+}
+
+static __always_inline void read_options(struct option_walk *w, const struct scratch *sc, void *data, void *data_end)
+{
+	struct cursor c = {
+		.pos = data + (sc->options_offset & 0x7fff),
+		.end = data_end,
+	};
+
+	__builtin_memset(w->bytes, 0, TCP_OPTIONS_MAX);
+	w->len = copy_options(w->bytes, &c, sc->payload_offset - sc->options_offset);
+}
+
+#endif

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* What the maps hold besides the pending table: configuration, per-CPU work space, the sweep's position. */
+#ifndef TFOTRACE_STATE_H
+#define TFOTRACE_STATE_H
+
+#include "pair.h"
+
+/* Where the first stage goes on; 0 and 1 are the slots of the stage maps. */
+enum stage { STAGE_PAIR, STAGE_ICMP, STAGES, STAGE_NONE };
+
+struct interface_config {
+	__u32 group;
+	__u8 traced;
+	__u8 no_link_header; /* frames begin with the IP header */
+	__u8 pad[2];
+};
+
+struct config {
+	__u64 response_timeout_ns;
+};
+
+/* Unanswered handshakes settled in this second of the boot clock; racing CPUs may let a few more pass. */
+struct limiter {
+	__u64 second;
+	__u64 count;
+};
+
+struct cpu {
+	struct counters counters;
+	struct opaque opaque;
+};
+
+struct sweep_state {
+	__u64 now_ns;		  /* 0: by the clock */
+	__u32 cursor;		  /* next set */
+	__u32 flush;		  /* settle everything as it stands */
+	__u64 live;		  /* entries not settled, counted since cursor was 0 */
+	struct counters counters; /* its own: on old kernels a packet can interrupt the sweep on its CPU */
+};
+
+/* What the first stage hands to the second. */
+struct scratch {
+	struct segment segment;
+	struct pending fresh;
+	struct handshake_event out;
+	struct option_walk options;
+	__u32 hash;
+	__u32 ifindex;
+	__u32 options_offset; /* from the start of the frame, likewise below */
+	__u32 payload_offset;
+	__u32 icmp_offset;
+	__u32 icmp_len;
+	__u32 frame_len;
+	__u32 group;
+	__u32 vlans;
+	__u32 way;
+	__u8 family;
+	__u8 icmp;
+	__u8 icmp_type;
+	__u8 icmp_code;
+};
+
+/* One packet on its way through a program. */
+struct frame {
+	void *data;
+	void *data_end;
+	__u32 len;
+	__u32 ifindex;
+	__u32 direction;
+	__u32 vlan_tci; /* 0x10000 | TCI where the tag was taken from the packet */
+	__u64 now_ns;
+};
+
+#endif
