@@ -1,0 +1,94 @@
+"""Programs to attach, other people's programs beside them, and what is seen of both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.support.netbox import NetBox, wait_until
+from tests.support.rawprog import SCHED_CLS, TC_ACT_OK, TC_ACT_UNSPEC, XDP, XDP_PASS, Counting
+from tracer import attach_xdp, bpfsys, interfaces
+from tracer.attach import Programs
+
+FRAMES = 20
+
+
+class Own:
+    """Programs as the root part hands them over, with counters."""
+
+    def __init__(self) -> None:
+        self.ingress = Counting.make(SCHED_CLS, TC_ACT_UNSPEC, "own_ingress")
+        self.egress = Counting.make(SCHED_CLS, TC_ACT_UNSPEC, "own_egress")
+        self.xdp = Counting.make(XDP, XDP_PASS, "own_xdp")
+        self.programs = Programs(self.ingress.fd, self.egress.fd, self.xdp.fd)
+
+    def close(self) -> None:
+        for program in (self.ingress, self.egress, self.xdp):
+            program.close()
+
+
+@contextmanager
+def foreign_tcx(name: str, egress: bool, before: bool = False) -> Iterator[Counting]:
+    program = Counting.make(SCHED_CLS, TC_ACT_OK, "foreign")
+    side = bpfsys.TCX_EGRESS if egress else bpfsys.TCX_INGRESS
+    link = bpfsys.link_create_tcx(program.fd, interfaces.find(name).index, side, before=before)
+    try:
+        yield program
+    finally:
+        os.close(link)
+        program.close()
+
+
+@contextmanager
+def foreign_filter(name: str, egress: bool) -> Iterator[Counting]:
+    """Made by another library, so that both must have understood the kernel alike."""
+    from pyroute2 import IPRoute
+
+    program = Counting.make(SCHED_CLS, TC_ACT_OK, "foreign")
+    index = interfaces.find(name).index
+    with IPRoute() as ipr:
+        if not any(q.get_attr("TCA_KIND") == "clsact" for q in ipr.get_qdiscs(index=index)):
+            ipr.tc("add", "clsact", index)
+        parent = "ffff:fff3" if egress else "ffff:fff2"
+        ipr.tc(
+            "add-filter",
+            "bpf",
+            index,
+            fd=program.fd,
+            name="foreign",
+            parent=parent,
+            prio=1,
+            direct_action=True,
+            classid=1,
+        )
+    try:
+        yield program
+    finally:
+        program.close()
+
+
+def state(box: NetBox) -> dict[str, Any]:
+    """What others can see of the hooks, by their own tools; without counters of use."""
+    found: dict[str, Any] = {"qdisc": box.json("tc", "-j", "qdisc", "show"), "net": box.json("bpftool", "-j", "net")}
+    for link in interfaces.all_interfaces():
+        if link.name in ("left", "right", "lo"):
+            for side in ("ingress", "egress"):
+                found[f"{link.name} {side}"] = box.json("tc", "-j", "filter", "show", "dev", link.name, side)
+            found[f"{link.name} tcx"] = [bpfsys.tcx_query(link.index, at) for at in (46, 47)]
+            found[f"{link.name} xdp"] = attach_xdp.programs(link.index)
+    return found
+
+
+def send_both_ways(box: NetBox) -> None:
+    box.send("right", FRAMES)
+    box.send("left", FRAMES)
+
+
+def assert_sees_all(box: NetBox, ingress: Counting, egress: Counting) -> None:
+    before = ingress.count, egress.count
+    send_both_ways(box)
+    wait_until(lambda: ingress.count - before[0] >= FRAMES, "every frame at ingress")
+    wait_until(lambda: egress.count - before[1] >= FRAMES, "every frame at egress")
+    assert (ingress.count - before[0], egress.count - before[1]) == (FRAMES, FRAMES)

@@ -1,0 +1,297 @@
+"""bpf(2) in typed functions: what the root part needs of it and no more.
+
+Everything works on plain descriptors, because the programs are loaded elsewhere. Offsets are those of `union bpf_attr`
+and `struct bpf_*_info` in include/uapi/linux/bpf.h; the kernel accepts a longer attribute than it knows as long as the
+tail is zero. All integers are in host byte order. Every function raises OSError with the kernel's errno.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+
+# attach types (enum bpf_attach_type)
+XDP = 37
+TCX_INGRESS = 46
+TCX_EGRESS = 47
+
+# XDP attach modes (include/uapi/linux/if_link.h), for links and for netlink alike
+XDP_FLAGS_UPDATE_IF_NOEXIST = 1 << 0
+XDP_FLAGS_SKB_MODE = 1 << 1
+XDP_FLAGS_DRV_MODE = 1 << 2
+XDP_FLAGS_REPLACE = 1 << 4
+
+# the kernel's own "not supported", which bpf(2) lets through to user space
+ENOTSUPP = 524
+
+_MAP_LOOKUP_ELEM = 1
+_MAP_UPDATE_ELEM = 2
+_MAP_DELETE_ELEM = 3
+_MAP_GET_NEXT_KEY = 4
+_PROG_TEST_RUN = 10
+_PROG_GET_FD_BY_ID = 13
+_OBJ_GET_INFO_BY_FD = 15
+_PROG_QUERY = 16
+_LINK_CREATE = 28
+
+_F_BEFORE = 1 << 3
+_ATTR_SIZE = 128
+_INFO_SIZE = 232
+_PER_CPU_MAP_TYPES = frozenset((5, 6, 10, 21))  # percpu hash, percpu array, LRU percpu hash, percpu cgroup storage
+
+_SYSCALL_NUMBERS = {
+    "x86_64": 321,
+    "aarch64": 280,
+    "riscv64": 280,
+    "loongarch64": 280,
+    "ppc64le": 361,
+    "s390x": 351,
+    "armv7l": 386,
+    "i686": 357,
+}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramInfo:
+    """A loaded program. `loaded_ns` (CLOCK_BOOTTIME, ns) tells it from a later program that got the same id."""
+
+    type: int
+    id: int
+    name: str
+    tag: str
+    loaded_ns: int
+    run_time_ns: int
+    run_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """A BPF link. `ifindex` is 0 once the interface has gone; `attach_type` is 0 where the link kind has none."""
+
+    type: int
+    id: int
+    program_id: int
+    ifindex: int
+    attach_type: int
+
+
+@dataclass(frozen=True, slots=True)
+class MapInfo:
+    """A map. Sizes in bytes, without the rounding of per-CPU values."""
+
+    type: int
+    id: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+    name: str
+
+    @property
+    def is_per_cpu(self) -> bool:
+        return self.type in _PER_CPU_MAP_TYPES
+
+    @property
+    def lookup_size(self) -> int:
+        """Bytes that a look-up of one key copies: of a per-CPU map a value, rounded up to 8, for each possible CPU."""
+        if not self.is_per_cpu:
+            return self.value_size
+        return (self.value_size + 7) // 8 * 8 * possible_cpus()
+
+
+@dataclass(frozen=True, slots=True)
+class TestRunResult:
+    """What BPF_PROG_TEST_RUN gave back. `duration_ns` is the mean of the repetitions."""
+
+    __test__ = False  # not a test class, whatever pytest makes of the name
+
+    retval: int
+    duration_ns: int
+    data_out: bytes
+    ctx_out: bytes
+
+
+def _call(command: int, attr: ctypes.Array[ctypes.c_char]) -> int:
+    number = _SYSCALL_NUMBERS.get(os.uname().machine)
+    if number is None:
+        raise OSError(ENOTSUPP, f"the number of bpf(2) on {os.uname().machine} is not known here")
+    result = _libc.syscall(
+        ctypes.c_long(number), ctypes.c_long(command), ctypes.byref(attr), ctypes.c_ulong(ctypes.sizeof(attr))
+    )
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return int(result)
+
+
+def _attr(layout: str, *fields: int) -> ctypes.Array[ctypes.c_char]:
+    attr = ctypes.create_string_buffer(_ATTR_SIZE)
+    struct.pack_into(layout, attr, 0, *fields)
+    return attr
+
+
+def _text(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode("ascii", "replace")
+
+
+def link_create_tcx(prog_fd: int, ifindex: int, attach_type: int, before: bool = True) -> int:
+    """Attach a SCHED_CLS program by a TCX link (Linux 6.6): TCX_INGRESS or TCX_EGRESS; `before`: first of the chain.
+
+    The link lives as long as the descriptor returned. EINVAL on a kernel without TCX.
+    """
+    return _call(_LINK_CREATE, _attr("=IIIIIIQ", prog_fd, ifindex, attach_type, _F_BEFORE if before else 0, 0, 0, 0))
+
+
+def link_create_xdp(prog_fd: int, ifindex: int, flags: int) -> int:
+    """Attach an XDP program by a link (Linux 5.9); `flags` is XDP_FLAGS_DRV_MODE or _SKB_MODE.
+
+    EBUSY or EEXIST where another program has the interface: nothing is ever replaced.
+    """
+    return _call(_LINK_CREATE, _attr("=IIII", prog_fd, ifindex, XDP, flags))
+
+
+def tcx_query(ifindex: int, attach_type: int) -> tuple[int, ...]:
+    """Ids of the programs on a TCX hook in the order in which they run. EINVAL on a kernel without TCX."""
+    capacity = 64  # BPF_MPROG_MAX
+    ids = (ctypes.c_uint32 * capacity)()
+    attr = _attr("=IIIIQII", ifindex, attach_type, 0, 0, ctypes.addressof(ids), capacity, 0)
+    _call(_PROG_QUERY, attr)
+    (count,) = struct.unpack_from("=I", attr, 24)
+    return tuple(ids[:count])
+
+
+def program_by_id(program_id: int) -> int:
+    """Descriptor of a loaded program; ENOENT when there is none."""
+    return _call(_PROG_GET_FD_BY_ID, _attr("=I", program_id))
+
+
+def _info(fd: int, size: int) -> ctypes.Array[ctypes.c_char]:
+    info = ctypes.create_string_buffer(size)
+    _call(_OBJ_GET_INFO_BY_FD, _attr("=IIQ", fd, size, ctypes.addressof(info)))
+    return info
+
+
+def program_info(fd: int) -> ProgramInfo:
+    """What the kernel knows of a program (struct bpf_prog_info); run time and count need kernel.bpf_stats_enabled."""
+    info = _info(fd, _INFO_SIZE)
+    kind, number, tag = struct.unpack_from("=II8s", info, 0)
+    (loaded,) = struct.unpack_from("=Q", info, 40)
+    (name,) = struct.unpack_from("=16s", info, 64)
+    run_time, run_count = struct.unpack_from("=QQ", info, 192)
+    return ProgramInfo(kind, number, _text(name), tag.hex(), loaded, run_time, run_count)
+
+
+def program_info_by_id(program_id: int) -> ProgramInfo | None:
+    """The same for an id; None when no such program is loaded."""
+    try:
+        fd = program_by_id(program_id)
+    except FileNotFoundError:
+        return None
+    try:
+        return program_info(fd)
+    finally:
+        os.close(fd)
+
+
+def link_info(fd: int) -> LinkInfo:
+    """What the kernel knows of a link (struct bpf_link_info), for XDP and TCX links."""
+    kind, number, program_id, _, ifindex, attach_type = struct.unpack_from("=IIIIII", _info(fd, 64), 0)
+    return LinkInfo(kind, number, program_id, ifindex, attach_type)
+
+
+def map_get_info(fd: int) -> MapInfo:
+    """Type, sizes and name of a map (struct bpf_map_info)."""
+    kind, number, key, value, entries, flags, name = struct.unpack_from("=IIIIII16s", _info(fd, 80), 0)
+    return MapInfo(kind, number, key, value, entries, flags, _text(name))
+
+
+def map_lookup_elem(fd: int, key: bytes, value_size: int) -> bytes:
+    """The value of `key`; `value_size` is MapInfo.lookup_size, or memory is overrun. ENOENT when it is not there."""
+    value = ctypes.create_string_buffer(value_size)
+    key_buffer = ctypes.create_string_buffer(key, len(key))
+    _call(_MAP_LOOKUP_ELEM, _attr("=IIQQ", fd, 0, ctypes.addressof(key_buffer), ctypes.addressof(value)))
+    return value.raw
+
+
+def map_lookup_per_cpu(fd: int, key: bytes, value_size: int) -> list[bytes]:
+    """One value for each possible CPU, each `value_size` bytes (MapInfo.value_size)."""
+    step = (value_size + 7) // 8 * 8
+    raw = map_lookup_elem(fd, key, step * possible_cpus())
+    return [raw[start : start + value_size] for start in range(0, len(raw), step)]
+
+
+def map_update_elem(fd: int, key: bytes, value: bytes, flags: int = 0) -> None:
+    """Set the value of `key`; per-CPU maps want one rounded value for each possible CPU, joined."""
+    key_buffer = ctypes.create_string_buffer(key, len(key))
+    value_buffer = ctypes.create_string_buffer(value, len(value))
+    attr = _attr("=IIQQQ", fd, 0, ctypes.addressof(key_buffer), ctypes.addressof(value_buffer), flags)
+    _call(_MAP_UPDATE_ELEM, attr)
+
+
+def map_delete_elem(fd: int, key: bytes) -> None:
+    """Remove `key`; ENOENT when it is not there."""
+    key_buffer = ctypes.create_string_buffer(key, len(key))
+    _call(_MAP_DELETE_ELEM, _attr("=IIQ", fd, 0, ctypes.addressof(key_buffer)))
+
+
+def map_next_key(fd: int, key: bytes | None, key_size: int) -> bytes | None:
+    """The key after `key` (None: the first); None at the end."""
+    key_buffer = None if key is None else ctypes.create_string_buffer(key, len(key))
+    following = ctypes.create_string_buffer(key_size)
+    address = 0 if key_buffer is None else ctypes.addressof(key_buffer)
+    try:
+        _call(_MAP_GET_NEXT_KEY, _attr("=IIQQ", fd, 0, address, ctypes.addressof(following)))
+    except FileNotFoundError:
+        return None
+    return following.raw
+
+
+def prog_test_run(prog_fd: int, data: bytes, ctx_in: bytes = b"", repeat: int = 1) -> TestRunResult:
+    """Run a program over one frame (BPF_PROG_TEST_RUN), `repeat` times.
+
+    `ctx_in` is a struct __sk_buff or xdp_md, or empty. Frames under 14 or over about 4,000 bytes: EINVAL.
+    """
+    out_size = len(data) + 256  # XDP may grow the frame by its headroom
+    data_buffer = ctypes.create_string_buffer(data, len(data)) if data else None
+    out = ctypes.create_string_buffer(out_size)
+    ctx_buffer = ctypes.create_string_buffer(ctx_in, len(ctx_in)) if ctx_in else None
+    ctx_out = ctypes.create_string_buffer(len(ctx_in)) if ctx_in else None
+    attr = _attr(
+        "=IIIIQQIIIIQQ",
+        prog_fd,
+        0,
+        len(data),
+        out_size if data else 0,
+        ctypes.addressof(data_buffer) if data_buffer is not None else 0,
+        ctypes.addressof(out) if data else 0,
+        repeat,
+        0,
+        len(ctx_in),
+        len(ctx_in),
+        ctypes.addressof(ctx_buffer) if ctx_buffer is not None else 0,
+        ctypes.addressof(ctx_out) if ctx_out is not None else 0,
+    )
+    _call(_PROG_TEST_RUN, attr)
+    (retval,) = struct.unpack_from("=I", attr, 4)
+    (size,) = struct.unpack_from("=I", attr, 12)
+    duration, _, ctx_size = struct.unpack_from("=III", attr, 36)
+    context = ctx_out.raw[:ctx_size] if ctx_out is not None else b""
+    return TestRunResult(retval, duration, out.raw[:size], context)
+
+
+@lru_cache(maxsize=1)
+def possible_cpus() -> int:
+    """Number of possible CPUs, which sizes per-CPU values (/sys/devices/system/cpu/possible: "0-3,8" and the like)."""
+    with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
+        text = file.read().strip()
+    count = 0
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        count += int(last or first) - int(first) + 1
+    return count

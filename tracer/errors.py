@@ -1,0 +1,41 @@
+"""What can go wrong and how the process ends: one sentence for people, one exit code for scripts.
+
+Exit codes are DESIGN.md section 2: 0 ended as asked, 2 wrong usage, 3 cannot trace here, 4 tracing ended early.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit status of every tfotrace command."""
+
+    OK = 0
+    USAGE = 2
+    CANNOT_TRACE = 3
+    ENDED_EARLY = 4
+
+
+class TfotraceError(Exception):
+    """A foreseeable failure: `str(error)` is one sentence that says what is wrong and what to do."""
+
+    exit_code = ExitCode.CANNOT_TRACE
+
+
+class UsageError(TfotraceError):
+    """The command line asks for something that does not exist or contradicts itself."""
+
+    exit_code = ExitCode.USAGE
+
+
+class CannotTraceError(TfotraceError):
+    """This host, kernel or user cannot trace: not root, kernel too old, lockdown, no bcc."""
+
+    exit_code = ExitCode.CANNOT_TRACE
+
+
+class EndedEarlyError(TfotraceError):
+    """Tracing began and could not go on: last interface gone, disk full, root part died."""
+
+    exit_code = ExitCode.ENDED_EARLY

@@ -1,0 +1,176 @@
+"""rtnetlink in small: what looking up interfaces and attaching takes.
+
+A library does the same, but importing one costs the root part, which runs for as long as the trace, 24 MB and a tenth
+of a second, and the messages needed are few. Every socket is opened where it is used and closed at once, so that a
+request goes to the network namespace that the calling thread is in now. Integers are in host byte order unless said
+otherwise. Sources: rtnetlink(7), include/uapi/linux/netlink.h.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
+NEWADDR, DELADDR, GETADDR = 20, 21, 22
+GETROUTE = 26
+NEWQDISC, GETQDISC = 36, 38
+NEWTFILTER, DELTFILTER, GETTFILTER = 44, 45, 46
+
+F_REQUEST, F_ACK, F_DUMP, F_EXCL, F_CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
+_F_DUMP_INTR = 0x10
+_F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
+_ERROR, _DONE = 2, 3
+_SOL_NETLINK = 270
+_CAP_ACK, _EXT_ACK, _STRICT_CHK = 10, 11, 12
+_NESTED = 0x8000
+_TYPE_MASK = 0x3FFF
+_HEADER = struct.Struct("=IHHII")
+LINK_HEADER = struct.Struct("=BxHiII")  # struct ifinfomsg: family, ARPHRD type, index, flags, change mask
+_RECEIVE = 1 << 16
+
+
+class NetlinkError(OSError):
+    """The kernel refused a request; `reason` is its own sentence (extended ACK) or the text of the errno."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One netlink message: its type, flags and payload (family header and attributes)."""
+
+    type: int
+    flags: int
+    payload: bytes
+
+
+def text(raw: bytes) -> str:
+    """A NUL-terminated string."""
+    return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute, padded to four bytes."""
+    return struct.pack("=HH", len(value) + 4, kind) + value + bytes(-len(value) % 4)
+
+
+def nested(kind: int, *attributes: bytes) -> bytes:
+    """An attribute made of attributes."""
+    return attribute(kind | _NESTED, b"".join(attributes))
+
+
+def each_attribute(data: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Attributes of `data` from `offset`; stops at the first that does not fit."""
+    while offset + 4 <= len(data):
+        size, kind = struct.unpack_from("=HH", data, offset)
+        if size < 4 or offset + size > len(data):
+            return
+        yield kind & _TYPE_MASK, data[offset + 4 : offset + size]
+        offset += (size + 3) & ~3
+
+
+def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
+    """The same as a mapping; of an attribute that comes twice the last counts."""
+    return dict(each_attribute(data, offset))
+
+
+def messages(data: bytes) -> Iterator[Message]:
+    """Messages of one datagram."""
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        size, kind, flags, _, _ = _HEADER.unpack_from(data, offset)
+        if size < _HEADER.size or offset + size > len(data):
+            return
+        yield Message(kind, flags, data[offset + _HEADER.size : offset + size])
+        offset += (size + 3) & ~3
+
+
+def _open() -> socket.socket:
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    try:
+        sock.bind((0, 0))
+        for option in (_EXT_ACK, _CAP_ACK):
+            with suppress(OSError):  # an older kernel: errors come without a sentence
+                sock.setsockopt(_SOL_NETLINK, option, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _raise_error(message: Message) -> None:
+    (code,) = struct.unpack_from("=i", message.payload, 0)
+    if code == 0:
+        return
+    reason = os.strerror(-code)
+    if message.flags & _F_ACK_TLVS:
+        (size,) = struct.unpack_from("=I", message.payload, 4)
+        start = 4 + (_HEADER.size if message.flags & _F_CAPPED else (size + 3) & ~3)
+        sentence = attributes(message.payload, start).get(1)
+        if sentence:
+            reason = text(sentence).rstrip(".")
+    raise NetlinkError(-code, reason)
+
+
+def _send(sock: socket.socket, kind: int, flags: int, payload: bytes) -> None:
+    sock.send(_HEADER.pack(_HEADER.size + len(payload), kind, flags | F_REQUEST, 1, 0) + payload)
+
+
+def request(kind: int, payload: bytes, flags: int = 0) -> None:
+    """Ask for a change and wait for the acknowledgement. Raises NetlinkError."""
+    with _open() as sock:
+        _send(sock, kind, flags | F_ACK, payload)
+        while True:
+            for message in messages(sock.recv(_RECEIVE)):
+                if message.type == _ERROR:
+                    _raise_error(message)
+                    return
+
+
+def get(kind: int, payload: bytes) -> bytes:
+    """Payload of the one answer to a look-up. Raises NetlinkError."""
+    with _open() as sock:
+        _send(sock, kind, 0, payload)
+        for message in messages(sock.recv(_RECEIVE)):
+            if message.type == _ERROR:
+                _raise_error(message)
+            return message.payload
+    raise NetlinkError(71, "the kernel gave no answer")
+
+
+def dump(kind: int, payload: bytes, strict: bool = False) -> list[bytes]:
+    """Payloads of a dump, begun again when the kernel says that it changed meanwhile. Raises NetlinkError.
+
+    `strict` has the kernel filter by the fields of the header (Linux 4.20; older kernels give everything).
+    """
+    for _ in range(8):
+        found, consistent = _dump_once(kind, payload, strict)
+        if consistent:
+            break
+    return found
+
+
+def _dump_once(kind: int, payload: bytes, strict: bool) -> tuple[list[bytes], bool]:
+    found: list[bytes] = []
+    consistent = True
+    with _open() as sock:
+        if strict:
+            with suppress(OSError):
+                sock.setsockopt(_SOL_NETLINK, _STRICT_CHK, 1)
+        _send(sock, kind, F_DUMP, payload)
+        while True:
+            for message in messages(sock.recv(_RECEIVE)):
+                if message.flags & _F_DUMP_INTR:
+                    consistent = False
+                if message.type == _ERROR:
+                    _raise_error(message)
+                if message.type == _DONE:
+                    return found, consistent
+                found.append(message.payload)

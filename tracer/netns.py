@@ -1,0 +1,44 @@
+"""Network namespaces: which one a thread is in, how to find and enter another."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def current() -> int:
+    """Inode of the calling thread's network namespace."""
+    return os.stat("/proc/thread-self/ns/net").st_ino
+
+
+def enter(path: str) -> None:
+    """Move the calling thread, and no other, into the namespace at `path`. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.setns(fd, _CLONE_NEWNET) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), path)
+    finally:
+        os.close(fd)
+
+
+def path_of(inode: int) -> str | None:
+    """A path that leads to a namespace: a name given by `ip netns`, or a process in it; None when there is none."""
+    for path in _candidates():
+        with suppress(OSError):  # a process that has just ended
+            if os.stat(path).st_ino == inode:
+                return path
+    return None
+
+
+def _candidates() -> Iterator[str]:
+    try:
+        yield from (f"/run/netns/{name}" for name in sorted(os.listdir("/run/netns")))
+    except OSError:
+        pass
+    yield from (f"/proc/{name}/ns/net" for name in os.listdir("/proc") if name.isdigit())

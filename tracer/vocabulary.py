@@ -1,0 +1,166 @@
+"""The words of TFO.md and DESIGN.md as enums; the numbers are those of bpf/event.h.
+
+`tests/host` compares the numbers with the C header, so the two cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum, IntFlag
+
+
+class HandshakeResult(IntEnum):
+    """`handshake.result` (TFO.md section 3); enum handshake_result."""
+
+    NONE = 0
+    ESTABLISHED = 1
+    REJECTED = 2
+    ABORTED = 3
+    UNREACHABLE = 4
+    NO_REPLY = 5
+    HALF_OPEN = 6
+    SIMULTANEOUS_OPEN = 7
+    SYN_ON_ESTABLISHED = 8
+
+
+class SettleReason(IntEnum):
+    """What made a record final (DESIGN.md section 4); enum settle_reason."""
+
+    NOT = 0
+    BY_RESPONSE = 1
+    BY_RST = 2
+    BY_ICMP = 3
+    BY_FIN = 4
+    BY_TIMEOUT = 5
+    BY_NEW_SYN = 6
+    BY_ACK = 7
+    AT_END = 8
+
+
+class Has(IntFlag):
+    """segment_facts.has: what a SYN or SYN-ACK carried."""
+
+    SEGMENT = 1 << 0
+    MSS = 1 << 1
+    WSCALE = 1 << 2
+    SACK = 1 << 3
+    TIMESTAMPS = 1 << 4
+    TFO = 1 << 5
+    TFO_MALFORMED = 1 << 6
+    MPTCP = 1 << 7
+    MD5 = 1 << 8
+    AO = 1 << 9
+    BAD_OPTIONS = 1 << 10
+
+
+class Request(IntEnum):
+    """`tfo.request`: what the first SYN asked for (TFO.md section 3)."""
+
+    NONE = 0
+    COOKIE_REQUEST = 1
+    COOKIE_REQUEST_AND_DATA = 2
+    COOKIE = 3
+    COOKIE_AND_DATA = 4
+    DATA_ONLY = 5
+    MALFORMED = 6
+
+
+class Outcome(IntEnum):
+    """`tfo.outcome`: a fact read off the wire (TFO.md section 3).
+
+    UNKNOWN is not in TFO.md: data or a TFO option went out and the client went on, but the SYN-ACK took a road that
+    is not traced. In records it is null.
+    """
+
+    NOT_ATTEMPTED = 0
+    COOKIE_GRANTED = 1
+    COOKIE_NOT_GRANTED = 2
+    DATA_ACKED = 3
+    DATA_ACKED_NEW_COOKIE = 4
+    DATA_PARTLY_ACKED = 5
+    DATA_NOT_ACKED = 6
+    DATA_NOT_ACKED_NEW_COOKIE = 7
+    DATA_NOT_ACKED_SAME_COOKIE = 8
+    SYN_TIMEOUT_FALLBACK = 9
+    COOKIE_ONLY = 10
+    COOKIE_ONLY_NEW_COOKIE = 11
+    COOKIE_ONLY_SAME_COOKIE = 12
+    OVER_ACKED = 13
+    NO_ANSWER = 14
+    REJECTED = 15
+    UNKNOWN = 16
+
+
+class Group(IntEnum):
+    """`tfo.group`: the colour of an outcome (TFO.md section 3)."""
+
+    NOT_APPLICABLE = 0
+    OK = 1
+    DEGRADED = 2
+    FAILED = 3
+
+    @property
+    def word(self) -> str:
+        """The word in records: "n/a", "ok", "degraded" or "failed"."""
+        return "n/a" if self is Group.NOT_APPLICABLE else self.name.lower()
+
+
+GROUP_OF: dict[Outcome, Group] = {
+    Outcome.NOT_ATTEMPTED: Group.NOT_APPLICABLE,
+    Outcome.COOKIE_GRANTED: Group.OK,
+    Outcome.COOKIE_NOT_GRANTED: Group.DEGRADED,
+    Outcome.DATA_ACKED: Group.OK,
+    Outcome.DATA_ACKED_NEW_COOKIE: Group.OK,
+    Outcome.DATA_PARTLY_ACKED: Group.DEGRADED,
+    Outcome.DATA_NOT_ACKED: Group.DEGRADED,
+    Outcome.DATA_NOT_ACKED_NEW_COOKIE: Group.DEGRADED,
+    Outcome.DATA_NOT_ACKED_SAME_COOKIE: Group.DEGRADED,
+    Outcome.SYN_TIMEOUT_FALLBACK: Group.FAILED,
+    Outcome.COOKIE_ONLY: Group.NOT_APPLICABLE,
+    Outcome.COOKIE_ONLY_NEW_COOKIE: Group.DEGRADED,
+    Outcome.COOKIE_ONLY_SAME_COOKIE: Group.DEGRADED,
+    Outcome.OVER_ACKED: Group.FAILED,
+    Outcome.NO_ANSWER: Group.FAILED,
+    Outcome.REJECTED: Group.FAILED,
+    Outcome.UNKNOWN: Group.NOT_APPLICABLE,
+}
+
+
+class Vantage(IntEnum):
+    """Whose address is local to the traced network namespace (DESIGN.md section 3)."""
+
+    TRANSIT = 0
+    CLIENT = 1
+    SERVER = 2
+    LOCAL = 3
+
+
+class Transport(str, Enum):
+    """--transport: how records reach user space."""
+
+    RING = "ring"
+    PERF = "perf"
+
+
+class HookChoice(str, Enum):
+    """--hook. CLSACT is not in --help: it takes clsact where the kernel has TCX, for comparing the two."""
+
+    AUTO = "auto"
+    TC = "tc"
+    XDP = "xdp"
+    XDP_NATIVE = "xdp-native"
+    XDP_GENERIC = "xdp-generic"
+    CLSACT = "clsact"
+
+
+class Hook(str, Enum):
+    """The ingress hook in use; `hook` in the records."""
+
+    TCX = "tcx"
+    CLSACT = "clsact"
+    XDP_NATIVE = "xdp-native"
+    XDP_GENERIC = "xdp-generic"
+
+
+def word(value: IntEnum) -> str:
+    """The vocabulary's spelling of an enum member: snake_case."""
+    return value.name.lower()
