@@ -1,0 +1,62 @@
+"""What the data of a SYN is: a TLS ClientHello, an HTTP request, a DNS query or something else.
+
+Everything here comes from strangers: no input makes classify() raise, follow pointers or work more than a small
+constant per byte. No payload byte leaves this module but the names that the result shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from tracer.payload_dns import Dns, parse_dns
+from tracer.payload_http import Http, parse_http
+from tracer.payload_tls import Tls, parse_tls
+
+__all__ = ["Dns", "Http", "Payload", "Protocol", "Tls", "classify"]
+
+
+class Protocol(Enum):
+    """`payload.protocol` of a handshake record."""
+
+    TLS = "tls"
+    HTTP = "http"
+    DNS = "dns"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What the data of a SYN is.
+
+    `truncated`: the message that began is not whole in the bytes we have, be it that it goes on after the SYN or
+    that the capture is cut. For `other` only the latter is known. Of tls, http and dns at most the one that
+    `protocol` names is not None; `dns` is None too if the query is cut before the end of its question.
+    """
+
+    protocol: Protocol
+    truncated: bool
+    tls: Tls | None = None
+    http: Http | None = None
+    dns: Dns | None = None
+
+
+def classify(data: bytes, wire_len: int, server_port: int | None = None) -> Payload:
+    """Say what `data` is, the first bytes of a SYN's payload of `wire_len` bytes.
+
+    `server_port` only lowers the threshold for DNS; the other protocols are recognised on any port. Bytes beyond
+    `wire_len` are padding of the link and not looked at. Never raises.
+    """
+    if len(data) > wire_len:
+        data = data[: max(wire_len, 0)]
+    if data[:1] == b"\x16":
+        hello = parse_tls(data)
+        if hello is not None:
+            return Payload(Protocol.TLS, hello[1], tls=hello[0])
+    request = parse_http(data)
+    if request is not None:
+        return Payload(Protocol.HTTP, request[1], http=request[0])
+    query = parse_dns(data, server_port)
+    if query is not None:
+        return Payload(Protocol.DNS, query[1], dns=query[0])
+    return Payload(Protocol.OTHER, len(data) < wire_len)
