@@ -1,0 +1,104 @@
+"""The client host's process: builds the network, then plays rounds of scenarios beside ordinary traffic.
+
+It alone knows both ends of a scenario: it lives in the client's namespace and makes the server's sockets by stepping
+into the server's namespace for a moment, so a scenario reads as one story and nothing has to be waited for.
+"""
+
+from __future__ import annotations
+
+import array
+import itertools
+import socket
+import threading
+import time
+from contextlib import suppress
+
+from tracer.lab import background, netns, topology
+from tracer.lab.child import MESSAGE_MAX
+from tracer.lab.scenarios import SCENARIOS, Scenario, server_address, versions
+from tracer.lab.stage import Stage
+from tracer.lab.topology import Namespaces
+
+_ROUND_S = 4.0  # a round takes at least this long
+_PACE_S = 0.02  # from one scenario's end to the next one's beginning
+
+
+def be_server(control: socket.socket) -> None:
+    """Main function of the server host's process: sends the far host's namespace, then serves for ever."""
+    netns.unshare_network()
+    far = netns.create()
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [far]))]
+    control.sendmsg([b"namespace"], ancillary)
+    if control.recv(MESSAGE_MAX) == b"serve":
+        background.serve(control)
+
+
+class Director:
+    """Main object of the client host's process."""
+
+    def __init__(self, control: socket.socket, server: int, far: int) -> None:
+        self._control = control
+        self._server, self._far = server, far
+        self._sending = threading.Lock()
+
+    def run(self) -> None:
+        """Build the network, report `ready`, wait for `traffic ROUNDS RATE` and play."""
+        netns.unshare_network()
+        home = netns.current()
+        spaces = Namespaces(home, self._server, self._far)
+        topology.build(spaces, [scenario.place for scenario in SCENARIOS])
+        self._say("ready")
+        words = self._control.recv(MESSAGE_MAX).split()
+        if len(words) != 3:  # the lab ended without traffic
+            return
+        rounds, per_s = int(words[1]), float(words[2])
+        stop = threading.Event()
+        if per_s > 0:
+            threading.Thread(target=self._background, args=(per_s, stop), daemon=True, name="background").start()
+        for number in itertools.count(1) if rounds < 0 else range(1, rounds + 1):
+            self._round(spaces)
+            self._say(f"round {number}")
+        self._control.recv(MESSAGE_MAX)  # ordinary traffic goes on until the lab ends
+
+    def _say(self, text: str) -> None:
+        # A parent that never asks must not stop the traffic: what it has no room for is dropped.
+        with self._sending, suppress(BlockingIOError):
+            self._control.send(text.encode()[:MESSAGE_MAX], socket.MSG_DONTWAIT)
+
+    def _background(self, per_s: float, stop: threading.Event) -> None:
+        while not stop.wait(self._ordinary_traffic(per_s, stop)):
+            pass
+
+    def _ordinary_traffic(self, per_s: float, stop: threading.Event) -> float:
+        """Until `stop` or until a connection fails; returns after how many seconds to try again."""
+        try:
+            background.run_clients(per_s, stop)
+        except OSError as error:
+            self._say(f"fault ordinary traffic: {error}")
+        return 1.0
+
+    def _round(self, spaces: Namespaces) -> None:
+        began = time.monotonic()
+        beside = []
+        for scenario in SCENARIOS:
+            for version in scenario.versions:
+                if version not in versions():
+                    continue
+                if scenario.slow:
+                    thread = threading.Thread(target=self._play, args=(scenario, version, spaces), daemon=True)
+                    thread.start()
+                    beside.append(thread)
+                else:
+                    self._play(scenario, version, spaces)
+                time.sleep(_PACE_S)
+        for thread in beside:
+            thread.join()
+        time.sleep(max(0.0, began + _ROUND_S - time.monotonic()))
+
+    def _play(self, scenario: Scenario, version: int, spaces: Namespaces) -> None:
+        server = server_address(scenario, version)
+        try:
+            with Stage(version, topology.client_address(version), server, scenario.place, spaces) as stage:
+                scenario.play(stage)
+        except (OSError, ValueError) as error:  # one scenario that this kernel cannot play must not end the demo
+            self._say(f"fault {scenario.name} over IPv{version}: {type(error).__name__}: {error}")

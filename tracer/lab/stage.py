@@ -1,0 +1,241 @@
+"""What one run of one scenario works with: addresses, sockets in both hosts, hand-made ends; all closed after it."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import time
+from contextlib import ExitStack
+from types import TracebackType
+
+from tracer.lab import netns, sockets
+from tracer.lab.metrics import TcpMetrics
+from tracer.lab.packet import MSS_1460, Flag, Segment, decode, encode
+from tracer.lab.payloads import HTTP_ANSWER, HTTP_REQUEST
+from tracer.lab.topology import Namespaces, Place
+
+PORT = 8443  # the scenario's own listener
+PLAIN_PORT = 8080  # a second listener where a scenario needs one
+_RECEIVE_S = 2.0
+
+
+class RawEnd:
+    """One end of a connection whose segments are made by hand.
+
+    The kernel on that host keeps quiet because the port belongs to a listener that drops all it gets; a raw socket
+    sees the packets before that filter does (ip_local_deliver_finish).
+    """
+
+    def __init__(self, raw: socket.socket, local: tuple[str, int], remote_ip: str) -> None:
+        self._raw = raw
+        self.local_ip, self.port = local
+        self._remote_ip = remote_ip
+
+    def send(
+        self,
+        remote_port: int,
+        flags: Flag,
+        seq: int,
+        ack: int = 0,
+        options: bytes = b"",
+        payload: bytes = b"",
+    ) -> Segment:
+        """Put one segment on the wire and return it."""
+        segment = Segment(self.port, remote_port, seq, ack, flags, options, payload)
+        self._raw.send(encode(segment, self.local_ip, self._remote_ip))
+        return segment
+
+    def receive(self, flags: Flag) -> Segment:
+        """The next segment to this port that has all of `flags`. Raises TimeoutError after two seconds."""
+        deadline = time.monotonic() + _RECEIVE_S
+        while (left := deadline - time.monotonic()) > 0:
+            self._raw.settimeout(left)
+            data = self._raw.recv(65536)
+            if self._raw.family == socket.AF_INET:  # these come with their IP header, IPv6 ones without
+                data = data[(data[0] & 0x0F) * 4 :]
+            segment = decode(data)
+            if segment.target_port == self.port and segment.flags & flags == flags:
+                return segment
+        raise TimeoutError(f"no segment with {flags!r} arrived at port {self.port}")
+
+
+class Stage:
+    """One run of a scenario. Client sockets live in the calling thread's namespace, server sockets in the server's."""
+
+    def __init__(self, version: int, client_ip: str, server_ip: str, place: Place, spaces: Namespaces) -> None:
+        self.version = version
+        self.client_ip = client_ip
+        self.server_ip = server_ip
+        self._space = spaces.far if place is Place.FAR else spaces.server
+        self._open = ExitStack()
+
+    def __enter__(self) -> Stage:
+        try:
+            self.forget()
+        except BaseException:
+            self._open.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def forget(self) -> None:
+        """Empty the client's memory of this server address: cookie, MSS, and so that the next SYN asks with kind 34."""
+        metrics = TcpMetrics()
+        try:
+            metrics.forget(self.server_ip)
+        finally:
+            metrics.close()
+
+    def listen(
+        self,
+        port: int = PORT,
+        queue: int | None = sockets.QUEUE,
+        key: bytes | None = None,
+        no_cookie: bool = False,
+        drop: sockets.Filter | None = None,
+    ) -> socket.socket:
+        """A listener at the scenario's server address; `queue` None = without Fast Open."""
+        with netns.entered(self._space):
+            made = sockets.listener(self.version, self.server_ip, port, queue, key, no_cookie, drop)
+        return self._open.enter_context(made)
+
+    def deaf_listener(self, port: int = PORT) -> socket.socket:
+        """A server port that takes packets and answers nothing at all."""
+        return self.listen(port, queue=None, drop=sockets.DROP_ALL)
+
+    def fast_open(
+        self, port: int = PORT, data: bytes = HTTP_REQUEST, no_cookie: bool = False, wait: bool = True
+    ) -> socket.socket:
+        """A client that opens with MSG_FASTOPEN: with a cookie if it has one, else asking for it.
+
+        With `wait` it returns after the handshake, or at once where the data left in the SYN; without, always at once
+        (and without a cookie the data is then not sent at all). Raises OSError if the server refuses.
+        """
+        client = self._open.enter_context(sockets.stream(self.version))
+        if no_cookie:
+            client.setsockopt(socket.IPPROTO_TCP, sockets.TCP_FASTOPEN_NO_COOKIE, 1)
+        if not wait:
+            client.setblocking(False)
+        try:
+            client.sendto(data, sockets.MSG_FASTOPEN, (self.server_ip, port))
+        except BlockingIOError:
+            if wait:
+                raise
+        client.setblocking(True)
+        return client
+
+    def connect(self, port: int = PORT, wait: bool = True) -> socket.socket:
+        """A client with an ordinary handshake. Raises OSError if the server refuses."""
+        client = self._open.enter_context(sockets.stream(self.version))
+        if not wait:
+            client.setblocking(False)
+        try:
+            client.connect((self.server_ip, port))
+        except BlockingIOError:
+            if wait:
+                raise
+        client.setblocking(True)
+        return client
+
+    def serve(self, listener: socket.socket, client: socket.socket, expect: bytes = HTTP_REQUEST) -> None:
+        """Both ends' talk after the handshake: the request arrives, the answer goes back, the client closes."""
+        child, _ = listener.accept()
+        with child:
+            got = b""
+            while len(got) < len(expect):
+                more = child.recv(65536)
+                if not more:
+                    raise ConnectionError(f"the client ended after {len(got)} of {len(expect)} bytes")
+                got += more
+            if got != expect:
+                raise ConnectionError("the server got other bytes than the client sent")
+            child.sendall(HTTP_ANSWER)
+            self.finish(client)
+
+    def finish(self, client: socket.socket) -> None:
+        """The client reads the first of the answer and closes."""
+        if not client.recv(65536):
+            raise ConnectionError("the server closed without an answer")
+        client.close()
+
+    def prime(self, listener: socket.socket) -> None:
+        """A first connection, so that the client has a cookie afterwards."""
+        self.serve(listener, self.fast_open())
+
+    def raw_server(self, port: int = PORT) -> RawEnd:
+        """A server whose segments the scenario makes."""
+        self.deaf_listener(port)
+        with netns.entered(self._space):
+            raw = self._raw_socket(self.server_ip, self.client_ip)
+        return RawEnd(raw, (self.server_ip, port), self.client_ip)
+
+    def raw_client(self, deaf: bool = True) -> RawEnd:
+        """A client whose segments the scenario makes, on a free port; without `deaf` the kernel resets answers."""
+        if deaf:
+            holder = sockets.listener(self.version, self.client_ip, 0, queue=None, drop=sockets.DROP_ALL)
+        else:
+            holder = sockets.stream(self.version)
+            holder.bind((self.client_ip, 0))  # keeps the port free, takes no packets
+        self._open.enter_context(holder)
+        return self.raw_port(holder.getsockname()[1])
+
+    def raw_port(self, port: int) -> RawEnd:
+        """Segments by hand from a client port that somebody else holds."""
+        return RawEnd(self._raw_socket(self.client_ip, self.server_ip), (self.client_ip, port), self.server_ip)
+
+    def _raw_socket(self, local_ip: str, remote_ip: str) -> socket.socket:
+        family = socket.AF_INET if self.version == 4 else socket.AF_INET6
+        raw = self._open.enter_context(socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP))
+        raw.bind((local_ip, 0))
+        raw.connect((remote_ip, 0))  # each scenario has its own server address, so this keeps others' packets out
+        return raw
+
+
+def isn() -> int:
+    """A random initial sequence number."""
+    return random.getrandbits(32)
+
+
+def cookie_key() -> bytes:
+    """A random key for TCP_FASTOPEN_KEY."""
+    return os.urandom(16)
+
+
+def answer_syn(server: RawEnd, syn: Segment, acked: int, options: bytes = b"", payload: bytes = b"") -> Segment:
+    """SYN-ACK by hand that acks `acked` bytes of the SYN's data and may carry data itself."""
+    ack = syn.seq + 1 + acked
+    return server.send(syn.source_port, Flag.SYN | Flag.ACK, isn(), ack, MSS_1460 + options, payload)
+
+
+def talk_by_hand(server: RawEnd, syn: Segment, synack: Segment, client: socket.socket) -> None:
+    """After a hand-made SYN-ACK: take the client's ACK and all its data, answer, and be reset by the client.
+
+    The kernel behind `client` sends what the SYN-ACK did not acknowledge once more.
+    """
+    wanted = (syn.seq + 1 + len(HTTP_REQUEST)) & 0xFFFFFFFF if syn.payload else syn.seq + 1
+    while True:
+        ack = server.receive(Flag.ACK)
+        if ack.ack != synack.next_seq:
+            raise ConnectionError(f"the client acked {ack.ack}, not {synack.next_seq}")
+        if (ack.next_seq - wanted) & 0x80000000 == 0:
+            break
+    server.send(ack.source_port, Flag.PSH | Flag.ACK, synack.next_seq, ack.next_seq, payload=HTTP_ANSWER)
+    if not client.recv(65536):
+        raise ConnectionError("the client saw the end before the answer")
+    sockets.reset(client)
+    server.receive(Flag.RST)
+
+
+def finish_by_hand(client: RawEnd, synack: Segment, listener: socket.socket) -> None:
+    """A hand-made client's ACK of the SYN-ACK; the server's real socket answers, and the client resets."""
+    client.send(synack.source_port, Flag.ACK, synack.ack, synack.next_seq)
+    child, _ = listener.accept()
+    with child:
+        child.sendall(HTTP_ANSWER)
+        answer = client.receive(Flag.PSH)
+        client.send(synack.source_port, Flag.RST | Flag.ACK, synack.ack, answer.next_seq)

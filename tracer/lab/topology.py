@@ -1,0 +1,175 @@
+"""The lab's network: client --- server --- far, three namespaces and two veth pairs.
+
+client   asks; the host whose interface is traced
+server   answers with Fast Open on, and routes to
+far      a host with Fast Open off by sysctl, behind a link with a smaller MTU
+and there are addresses that the server says are unreachable (ICMP). Each scenario has a server address of its own,
+so its cookie history, which a Linux client keeps per address, is its own too.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tracer.lab import netns
+
+if TYPE_CHECKING:
+    from pyroute2.iproute import IPRoute
+
+CLIENT_INTERFACE = "demo-client"
+SERVER_INTERFACE = "demo-server"
+_TO_FAR, _FAR = "to-far", "far"
+FAR_MTU = 1300  # bytes
+SERVICE_HOSTS = 4  # addresses of the server for ordinary traffic
+SERVICE_TLS, SERVICE_HTTP, SERVICE_DNS = 443, 80, 53  # ports of the ordinary services, on every server address
+_FIRST_SERVICE = 2
+_FIRST_SCENARIO = 20
+
+
+class Place(Enum):
+    """Where a server address lives; the value is the third byte of an IPv4 address and the prefix of an IPv6 one."""
+
+    SERVER = (13, "fd00:7413::")
+    FAR = (14, "fd00:7413:0:14::")
+    UNREACHABLE = (15, "fd00:7413:0:15::")
+
+
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """Descriptors of the three network namespaces."""
+
+    client: int
+    server: int
+    far: int
+
+
+def has_ipv6() -> bool:
+    """Does this kernel have IPv6 at all?"""
+    return Path("/proc/sys/net/ipv6").is_dir()
+
+
+def address(place: Place, host: int, version: int) -> str:
+    """Address of host number `host` in `place`, for IP version 4 or 6."""
+    third, prefix = place.value
+    return f"10.74.{third}.{host}" if version == 4 else f"{prefix}{host:x}"
+
+
+def network(place: Place, version: int) -> str:
+    """Prefix of `place`, as routes name it."""
+    third, prefix = place.value
+    return f"10.74.{third}.0/24" if version == 4 else f"{prefix}/64"
+
+
+def client_address(version: int) -> str:
+    """The client's only address of that IP version."""
+    return address(Place.SERVER, 1, version)
+
+
+def service_address(number: int, version: int) -> str:
+    """Address `number` (from 0) of the server's ordinary services; number 0 is the server's main one."""
+    return address(Place.SERVER, _FIRST_SERVICE + number, version)
+
+
+def scenario_address(position: int, place: Place, version: int) -> str:
+    """The server address of the scenario at `position` of the table."""
+    return address(place, _FIRST_SCENARIO + position, version)
+
+
+def build(spaces: Namespaces, places: list[Place]) -> None:
+    """Make links, addresses, routes and sysctls; `places` has one entry a scenario. Raises OSError, NetlinkError."""
+    from pyroute2.iproute import IPRoute  # here: a process that only names addresses need not load it
+
+    versions = (4, 6) if has_ipv6() else (4,)
+    for descriptor in (spaces.client, spaces.server, spaces.far):
+        with netns.entered(descriptor):
+            _quiet_defaults()
+    with netns.entered(spaces.server):
+        _server_sysctls()
+        with IPRoute() as route:
+            peer = {"ifname": CLIENT_INTERFACE, "net_ns_fd": spaces.client}
+            route.link("add", ifname=SERVER_INTERFACE, kind="veth", peer=peer)
+            peer = {"ifname": _FAR, "net_ns_fd": spaces.far, "mtu": FAR_MTU}
+            route.link("add", ifname=_TO_FAR, kind="veth", mtu=FAR_MTU, peer=peer)
+            here = _up(route, SERVER_INTERFACE)
+            behind = _up(route, _TO_FAR)
+            for version in versions:
+                for number in range(SERVICE_HOSTS):
+                    _add(route, here, service_address(number, version))
+                _add(route, behind, address(Place.FAR, 1, version))
+                for position, place in enumerate(places):
+                    if place is Place.SERVER:
+                        _add(route, here, scenario_address(position, place, version))
+                family = _family(version)
+                route.route("add", dst=network(Place.UNREACHABLE, version), type="unreachable", family=family)
+    with netns.entered(spaces.far):
+        netns.write_sysctl("ipv4/tcp_fastopen", "0")
+        with IPRoute() as route:
+            link = _up(route, _FAR)
+            for version in versions:
+                for position, place in enumerate(places):
+                    if place is Place.FAR:
+                        _add(route, link, scenario_address(position, place, version))
+                gateway = address(Place.FAR, 1, version)
+                route.route("add", dst="default", gateway=gateway, family=_family(version))
+    with netns.entered(spaces.client):
+        _client_sysctls()
+        with IPRoute() as route:
+            link = _up(route, CLIENT_INTERFACE)
+            for version in versions:
+                _add(route, link, client_address(version))
+                for place in (Place.FAR, Place.UNREACHABLE):
+                    gateway = service_address(0, version)
+                    route.route("add", dst=network(place, version), gateway=gateway, family=_family(version))
+
+
+def forget_path_mtu() -> None:
+    """Let the calling thread's namespace forget learned path MTUs (IPv6: they expire by `_client_sysctls`)."""
+    netns.write_sysctl("ipv4/route/flush", "1")
+
+
+def _family(version: int) -> int:
+    return int(socket.AF_INET if version == 4 else socket.AF_INET6)
+
+
+def _up(route: IPRoute, name: str) -> int:
+    for each in ("lo", name):
+        index = int(route.link_lookup(ifname=each)[0])
+        route.link("set", index=index, state="up")
+    return index
+
+
+def _add(route: IPRoute, index: int, ip: str) -> None:
+    ipv6 = ":" in ip
+    # 0x02 = IFA_F_NODAD: no second of waiting for duplicate address detection
+    extra = {"flags": 0x02} if ipv6 else {}
+    route.addr("add", index=index, address=ip, prefixlen=64 if ipv6 else 24, **extra)
+
+
+def _quiet_defaults() -> None:
+    """Nothing but the lab's own traffic on the links, and no setting of the host's that spoils it."""
+    for scope in ("all", "default"):
+        netns.write_sysctl(f"ipv4/conf/{scope}/rp_filter", "0")
+        netns.write_sysctl(f"ipv6/conf/{scope}/disable_ipv6", "0")
+        netns.write_sysctl(f"ipv6/conf/{scope}/accept_dad", "0")
+        netns.write_sysctl(f"ipv6/conf/{scope}/accept_ra", "0")
+        netns.write_sysctl(f"ipv6/conf/{scope}/router_solicitations", "0")
+    netns.write_sysctl("ipv4/tcp_fastopen_blackhole_timeout_sec", "0")
+
+
+def _server_sysctls() -> None:
+    netns.write_sysctl("ipv4/tcp_fastopen", "3")
+    netns.write_sysctl("ipv4/tcp_fastopen_key", "-".join(os.urandom(4).hex() for _ in range(4)))
+    netns.write_sysctl("ipv4/ip_forward", "1")
+    netns.write_sysctl("ipv6/conf/all/forwarding", "1")
+    netns.write_sysctl("ipv4/icmp_ratelimit", "0")  # each scenario wants its ICMP error
+    netns.write_sysctl("ipv6/icmp/ratelimit", "0")
+
+
+def _client_sysctls() -> None:
+    netns.write_sysctl("ipv4/tcp_fastopen", "1")
+    netns.write_sysctl("ipv6/route/mtu_expires", "1")  # seconds, so that each round meets the small MTU anew
