@@ -1,0 +1,137 @@
+"""The command line (DESIGN.md section 2): one definition for parsing, help, man page and completions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+from tracer.errors import UsageError
+from tracer.version import __version__
+from tracer.vocabulary import HookChoice, Transport
+
+COMMANDS = {
+    "demo": "a private two-host lab with Fast Open traffic of every outcome, traced live",
+    "detach": "remove what an earlier, killed run left behind, and nothing else",
+    "schema": "JSON Schema of the records",
+}
+# names of the contract whose commands are not in this version
+LATER = ("replay", "doctor")
+
+TABLE_SIZE_MAX = 1 << 24
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but wrong usage is one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UsageError."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f'"{text}" is no number of seconds above 0')
+    return value
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is no whole number above 0')
+    return int(text)
+
+
+def _table_size(text: str) -> int:
+    value = _positive(text)
+    if value > TABLE_SIZE_MAX:
+        raise argparse.ArgumentTypeError(f"{value} is more than {TABLE_SIZE_MAX} entries")
+    return value
+
+
+def _hook(text: str) -> HookChoice:
+    try:
+        return HookChoice(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'no hook "{text}": auto, tc, xdp, xdp-native or xdp-generic') from None
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="JSON lines on standard output, narration on standard error")
+    form.add_argument("--text", action="store_true", help="one readable line a handshake")
+    parser.add_argument(
+        "-w", dest="write", metavar="FILE", type=Path, action="append", default=[], help="JSON lines to FILE as well"
+    )
+    parser.add_argument("--show-cookies", action="store_true", help="print TFO cookies: they are bearer tokens")
+
+
+def _add_tracing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--hook", type=_hook, default=HookChoice.AUTO, metavar="HOOK",
+        help="auto (default: tc), tc, xdp, xdp-native, xdp-generic",
+    )  # fmt: skip
+    parser.add_argument("--duration", type=_seconds, metavar="S", help="end after S seconds")
+    parser.add_argument("--count", type=_positive, metavar="N", help="end after N handshakes")
+    parser.add_argument(
+        "--response-timeout", type=_seconds, default=5.0, metavar="S",
+        help="settle an established connection without server data after S seconds (default 5)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--table-size", type=_table_size, default=65536, metavar="N",
+        help="handshakes that can be pending at once (default 65536, about 400 bytes of kernel memory each)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--transport", type=Transport, choices=list(Transport), metavar="ring|perf",
+        help="buffer between kernel and user space (default: ring where the kernel has it)",
+    )  # fmt: skip
+    parser.add_argument("--user", metavar="NAME", help="account for all but the root part (default: sudo's)")
+    parser.add_argument("--ready-file", type=Path, metavar="PATH", help="created once every program is attached")
+
+
+def trace_parser() -> Parser:
+    """`tfotrace INTERFACE ...`."""
+    commands = "\n".join(f"  tfotrace {name:8} {text}" for name, text in COMMANDS.items())
+    parser = Parser(
+        prog="tfotrace",
+        description="Show every TCP handshake on an interface, live, and judge what TCP Fast Open did in it.",
+        epilog=f"commands:\n{commands}\n\nexit status: 0 ended as asked, 2 wrong usage, 3 cannot trace here, "
+        "4 tracing ended early",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "interfaces", nargs="*", metavar="INTERFACE",
+        help="one or several; any = all that are up; eth0+eth1 = one group, for asymmetric routes",
+    )  # fmt: skip
+    parser.add_argument(
+        "-i", dest="more_interfaces", metavar="NAME", action="append", default=[],
+        help="an interface named like a command",
+    )  # fmt: skip
+    parser.add_argument("--netns", metavar="NAME|PATH|pid:N", help="trace inside this network namespace")
+    parser.add_argument("--version", action="version", version=f"tfotrace {__version__}")
+    _add_output(parser)
+    _add_tracing(parser)
+    return parser
+
+
+def demo_parser() -> Parser:
+    """`tfotrace demo`."""
+    parser = Parser(prog="tfotrace demo", description=COMMANDS["demo"][0].upper() + COMMANDS["demo"][1:] + ".")
+    _add_output(parser)
+    _add_tracing(parser)
+    return parser
+
+
+def detach_parser() -> Parser:
+    """`tfotrace detach`."""
+    parser = Parser(prog="tfotrace detach", description="Remove what an earlier, killed run left, and nothing else.")
+    parser.add_argument("interface", nargs="?", metavar="INTERFACE", help="only here (default: everywhere)")
+    return parser
+
+
+def schema_parser() -> Parser:
+    """`tfotrace schema`."""
+    return Parser(prog="tfotrace schema", description="Print the JSON Schema of the records.")

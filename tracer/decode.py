@@ -1,0 +1,34 @@
+"""A batch with its verdicts: what sinks and aggregates share, computed once and column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tracer.drain import Events, SynPayload
+from tracer.local import LocalSet
+from tracer.tfo import U8, Verdicts, judge
+from tracer.timing import Durations, measure
+
+PayloadKey = tuple[int, int]  # handshake id, first SYN's time in ns
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Settled handshakes in the order they came out of the kernel, and the SYN payloads that belong to them."""
+
+    events: Events
+    verdicts: Verdicts
+    durations: Durations
+    vantage: U8
+    payloads: Mapping[PayloadKey, SynPayload]
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+
+def decode(events: Events, local: LocalSet, payloads: Mapping[PayloadKey, SynPayload]) -> Batch:
+    """Judge a batch of records."""
+    verdicts = judge(events)
+    vantage = local.vantage(events)
+    return Batch(events, verdicts, measure(events, verdicts, vantage), vantage, payloads)

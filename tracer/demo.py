@@ -1,0 +1,71 @@
+"""`tfotrace demo`: the lab in a process of its own, which stays root while the rest becomes the user."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import TracebackType
+
+from tracer.errors import CannotTraceError
+from tracer.lab import Lab
+
+BACKGROUND_PER_S = 30.0
+
+
+class Demo:
+    """The lab's keeper: a child that makes the lab, begins its traffic on a word, and ends when this process does."""
+
+    interface = Lab.client_interface
+
+    def __init__(self) -> None:
+        self.netns = ""
+        self._child = 0
+        self._orders = -1
+
+    def __enter__(self) -> Demo:
+        orders, self._orders = os.pipe2(os.O_CLOEXEC)
+        answers, says = os.pipe2(os.O_CLOEXEC)
+        sys.stderr.flush()
+        self._child = os.fork()
+        if self._child == 0:
+            os.close(self._orders)
+            os.close(answers)
+            os._exit(_keep(orders, says))
+        os.close(orders)
+        os.close(says)
+        with os.fdopen(answers) as answer:
+            kind, _, text = answer.readline().strip().partition(" ")
+        if kind != "netns":
+            os.close(self._orders)
+            os.waitpid(self._child, 0)
+            raise CannotTraceError(text or "the lab could not be made")
+        self.netns = text
+        return self
+
+    def begin(self) -> None:
+        """Start the traffic."""
+        os.write(self._orders, b"begin\n")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._orders)
+        os.waitpid(self._child, 0)
+
+
+def _keep(orders: int, says: int) -> int:
+    """Body of the child: hold the lab until the other end of `orders` is closed, by whatever end of the parent."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        with Lab() as lab:
+            os.write(says, f"netns {lab.client_netns}\n".encode())
+            os.close(says)
+            if os.read(orders, 16):
+                lab.start_traffic(background_per_s=BACKGROUND_PER_S)
+                os.read(orders, 16)  # end of file
+    except CannotTraceError as error:
+        os.write(says, f"error {error}\n".encode())
+        return 3
+    return 0

@@ -1,0 +1,193 @@
+"""Compile and load the kernel programs in a short-lived child that hands its descriptors over.
+
+bcc brings LLVM, about 120 MB: the child that needs it ends as soon as the programs are in the kernel, and no process
+that stays ever maps it. No kernel headers are needed: bpf/include stands in for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import secrets
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from tracer import layout
+from tracer.errors import CannotTraceError
+from tracer.vocabulary import Transport
+
+BPF_DIR = Path(__file__).parent / "bpf"
+SOURCE = "handshake.bpf.c"
+PAGE_SIZE = 4096
+WAYS = 8  # entries of a set: table.h
+NEAR_INTERFACES = 4096  # interface indexes that the programs find without hashing
+
+TC_PROGRAMS = ("tc_ingress", "tc_egress", "tc_icmp", "tc_pair", "sweep")
+XDP_PROGRAMS = ("xdp_ingress", "xdp_icmp", "xdp_pair")
+MAPS = (
+    "config",
+    "interfaces_near",
+    "interfaces_far",
+    "flows",
+    "tags",
+    "cpus",
+    "sweep_states",
+    "tc_stages",
+    "xdp_stages",
+    "events",
+    "payloads",
+)
+# slots of the stage maps: enum stage in handshake.bpf.c
+STAGES = ("pair", "icmp")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What is fixed when the programs are compiled. Sizes are entries and bytes."""
+
+    table_size: int = 65536
+    event_ring_bytes: int = 8 << 20
+    payload_ring_bytes: int = 4 << 20
+    transport: Transport = Transport.RING
+    xdp: bool = False
+    replay: bool = False
+
+    @property
+    def sets(self) -> int:
+        """Sets of the pending table: a power of two that holds at least table_size entries."""
+        return 1 << max(0, (self.table_size - 1) // WAYS).bit_length()
+
+    def flags(self) -> list[str]:
+        """Compiler flags for clang inside bcc. The hash key is random: nobody can aim at one set."""
+        flags = [
+            f"-I{BPF_DIR}",
+            f"-DSETS={self.sets}",
+            f"-DNEAR_INTERFACES={NEAR_INTERFACES}",
+            f"-DHASH_KEY={secrets.randbits(64) | 1:#x}ULL",
+            f"-DEVENT_RING_PAGES={self.event_ring_bytes // PAGE_SIZE}",
+            f"-DPAYLOAD_RING_PAGES={self.payload_ring_bytes // PAGE_SIZE}",
+        ]
+        if self.transport is Transport.PERF:
+            flags.append("-DTRANSPORT_PERF")
+        if self.xdp:
+            flags.append("-DWITH_XDP")
+        if self.replay:
+            flags.append("-DREPLAY")
+        return flags
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Names of the programs that these options load."""
+        return TC_PROGRAMS + (XDP_PROGRAMS if self.xdp else ())
+
+
+class _Answer(msgspec.Struct):
+    """What the child says: names in the order of the descriptors that come with it, or what went wrong."""
+
+    programs: list[str] = []
+    maps: list[str] = []
+    layout: layout.Struct | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Descriptors of programs and maps by name, owned by the caller, and the layout of the shared structs."""
+
+    programs: dict[str, int]
+    maps: dict[str, int]
+    layout: layout.Struct
+    options: LoadOptions
+
+    def close(self) -> None:
+        """Close every descriptor; attached links keep their programs."""
+        for fd in (*self.programs.values(), *self.maps.values()):
+            os.close(fd)
+
+
+class Loader:
+    """The child at work: start it, do something else meanwhile, then take `result()`."""
+
+    def __init__(self, options: LoadOptions) -> None:
+        self.options = options
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the loader
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._socket.close()
+            os._exit(_child(theirs, options, self._log.fileno()))
+        theirs.close()
+
+    def fileno(self) -> int:
+        """Readable when the child has answered or died."""
+        return self._socket.fileno()
+
+    def result(self) -> Loaded:
+        """Wait for the child.
+
+        Raises:
+            CannotTraceError: bcc is missing, or the kernel refuses the programs.
+        """
+        try:
+            data, fds, _, _ = socket.recv_fds(self._socket, 1 << 18, 64)
+        finally:
+            os.waitpid(self.pid, 0)
+            self._socket.close()
+        if not data:
+            raise CannotTraceError(f"the process that compiles the kernel programs died: {self._last_words()}")
+        answer = msgspec.json.decode(data, type=_Answer)
+        if answer.error or answer.layout is None:
+            for fd in fds:
+                os.close(fd)
+            words = self._last_words()
+            raise CannotTraceError(answer.error + (f" ({words})" if words else ""))
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        programs = dict(zip(answer.programs, fds, strict=False))
+        maps = dict(zip(answer.maps, fds[len(answer.programs) :], strict=True))
+        return Loaded(programs, maps, answer.layout, self.options)
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        lines = [line.strip() for line in self._log.read(1 << 20).decode("utf-8", "replace").splitlines()]
+        telling = [line for line in lines if "error" in line.lower() or "invalid" in line.lower()]
+        return (telling or [line for line in lines if line] or [""])[-1][:300]
+
+
+def _child(sock: socket.socket, options: LoadOptions, log_fd: int) -> int:
+    """Body of the child; clang and the verifier write to standard error, so that becomes the log."""
+    os.dup2(log_fd, 2)
+    fds: list[int] = []
+    try:
+        answer, fds = _compile(options)
+    except ImportError:
+        answer = _Answer(error="the bcc Python module is missing: apt-get install python3-bpfcc")
+    except Exception as error:  # bcc raises bare Exception for everything  # noqa: BLE001
+        answer = _Answer(error=f"the kernel refuses the tracing programs: {error}")
+    socket.send_fds(sock, [msgspec.json.encode(answer)], fds)
+    return 0
+
+
+def _compile(options: LoadOptions) -> tuple[_Answer, list[int]]:
+    os.environ["BCC_KERNEL_SOURCE"] = str(BPF_DIR)
+    # before 5.11 maps count against this limit; without CAP_SYS_RESOURCE the load itself will say so
+    with contextlib.suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    from bcc import BPF  # type: ignore[import-untyped,unused-ignore]
+
+    bpf = BPF(text=(BPF_DIR / SOURCE).read_text(), cflags=options.flags())
+    programs = {
+        name: bpf.load_func(name, BPF.XDP if name in XDP_PROGRAMS else BPF.SCHED_CLS).fd for name in options.programs
+    }
+    for hook in ("tc", "xdp") if options.xdp else ("tc",):
+        table = bpf[f"{hook}_stages"]
+        for slot, stage in enumerate(STAGES):
+            table[table.Key(slot)] = table.Leaf(programs[f"{hook}_{stage}"])
+    maps = {name: bpf[name].map_fd for name in MAPS}
+    described = layout.describe(bpf["layout"].Leaf)
+    return _Answer(list(programs), list(maps), described), [*programs.values(), *maps.values()]

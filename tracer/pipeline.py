@@ -1,0 +1,319 @@
+"""The user part's loop: drain, judge, add up, hand to the sinks; and what the root part says on the way."""
+
+from __future__ import annotations
+
+import platform
+import select
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+
+from tracer.aggregate import Aggregate, balance, losses
+from tracer.clock import wall_now, wall_offset_ns
+from tracer.compose import Composer
+from tracer.decode import decode
+from tracer.drain import Events
+from tracer.errors import EndedEarlyError, ExitCode
+from tracer.local import LocalSet
+from tracer.payload_cache import PayloadCache
+from tracer.protocol import (
+    Addresses,
+    Channel,
+    Counters,
+    Ended,
+    Failed,
+    Interfaces,
+    Notice,
+    Ready,
+    Stop,
+    ToUser,
+    TracedInterface,
+)
+from tracer.records import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
+from tracer.sinks.base import Sink, SinkClosedError
+from tracer.sources import Sources
+from tracer.version import __version__
+
+# How long to sleep when nothing came, and when something did: the kernel wakes nobody, so this is the delay of a
+# record. A ring of 8 MiB holds 26,000 of them, so 2 ms is enough for 13 million a second.
+IDLE_MS = 20
+BUSY_MS = 2
+SECOND_S = 1.0
+STATS_S = 10.0
+END_PATIENCE_S = 10.0
+
+
+@dataclass(slots=True)
+class RunOptions:
+    """When to end, and what to say at the beginning."""
+
+    argv: tuple[str, ...] = ()
+    duration_s: float | None = None
+    count: int | None = None
+
+
+class StopRequest:
+    """SIGINT and SIGTERM as a reason to end. A second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def install(self) -> None:
+        """Take over SIGINT, SIGTERM and SIGHUP; writes to closed pipes raise instead of killing."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.reason = signal.Signals(number).name
+        signal.signal(number, signal.SIG_DFL)
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """One run, from `Ready` to the summary. `narrate` gets sentences for people."""
+
+    channel: Channel
+    ready: Ready
+    sources: Sources
+    composer: Composer
+    sinks: list[Sink]
+    options: RunOptions
+    stop: StopRequest
+    narrate: Callable[[str], None]
+    aggregate: Aggregate = field(default_factory=Aggregate)
+    _interfaces: dict[int, TracedInterface] = field(default_factory=dict)
+    _local: LocalSet = field(default_factory=LocalSet)
+    _payloads: PayloadCache = field(default_factory=PayloadCache)
+    _counters: dict[str, int] = field(default_factory=dict)
+    _still_open: int = 0
+    _received: int = 0
+    _dropped: int = 0
+    _told_losses: int = 0
+    _root: Ended | None = None
+    _root_is_there: bool = True
+    _reason: str | None = None
+    _exit_code: int = 0
+    _poll: select.poll = field(default_factory=select.poll)
+
+    def run(self) -> int:
+        """Trace until something ends it; returns the exit code. Sinks are closed, the root part has left."""
+        began = time.monotonic()
+        self.composer.offset_ns = wall_offset_ns()
+        self._set_interfaces(self.ready.interfaces)
+        self._poll.register(self.channel.fileno(), select.POLLIN)
+        self._receive_waiting()  # addresses follow Ready at once: no handshake is judged without them
+        start = self._start_record()
+        self._each(lambda sink: sink.start(start))
+        self._trace(began)
+        self._finish()
+        self._close_sinks(time.monotonic() - began)
+        return self._exit_code
+
+    def _each(self, act: Callable[[Sink], None]) -> bool:
+        """Do something with every sink; one that breaks is left out from then on and ends the run. True if none did."""
+        broken = []
+        for sink in self.sinks:
+            try:
+                act(sink)
+            except SinkClosedError:  # noqa: PERF203 - one that fails must not keep the others
+                broken.append(sink)
+                self._end("the reader has gone", 0)
+            except EndedEarlyError as error:
+                broken.append(sink)
+                self._end(str(error), int(error.exit_code))
+        self.sinks = [sink for sink in self.sinks if sink not in broken]
+        return not broken
+
+    # --- the loop ---
+
+    def _trace(self, began: float) -> None:
+        next_second = began + SECOND_S
+        next_stats = began + STATS_S
+        wait_ms = BUSY_MS
+        while self._reason is None:
+            if self._poll.poll(wait_ms):
+                self._receive()
+            now = time.monotonic()
+            wait_ms = BUSY_MS if self._drain() else IDLE_MS
+            if now >= next_second:
+                next_second = now + SECOND_S
+                self.composer.offset_ns = wall_offset_ns()
+                self._each(lambda sink: sink.tick())
+            if now >= next_stats:
+                next_stats = now + STATS_S
+                self._write_stats()
+            if self.stop.reason is not None:
+                self._end(self.stop.reason, 0)
+            elif self.options.duration_s is not None:
+                left_ms = (began + self.options.duration_s - now) * 1000
+                if left_ms <= 0:
+                    self._end("duration", 0)
+                wait_ms = max(0, min(wait_ms, int(left_ms) + 1))
+
+    def _drain(self) -> bool:
+        """One batch from the ring to the sinks; False if there was none."""
+        events = self.sources.events.read()
+        # payloads after the records: a record's payload was sent before it
+        self._payloads.add(self.sources.payloads.read())
+        if not len(events):
+            return False
+        self._received += len(events)
+        self._take(events)
+        return True
+
+    def _take(self, events: Events) -> None:
+        payloads = self._payloads.take(events)
+        if self.options.count is not None:
+            left = self.options.count - self.aggregate.handshakes
+            if left <= 0:
+                return
+            events = events[:left]
+        batch = decode(events, self._local, payloads)
+        self.aggregate.add(batch)
+        if not self._each(lambda sink: sink.write(batch)):
+            self._dropped += len(batch)
+        if self.options.count is not None and self.aggregate.handshakes >= self.options.count:
+            self._end("count", 0)
+
+    def _end(self, reason: str, exit_code: int) -> None:
+        if self._reason is None:
+            self._reason, self._exit_code = reason, exit_code
+
+    # --- messages of the root part ---
+
+    def _receive_waiting(self) -> None:
+        while self._root_is_there and self._poll.poll(0):
+            self._receive()
+
+    def _receive(self) -> None:
+        message, _ = self.channel.from_root()
+        if message is None:
+            self._root_is_there = False
+            if self._root is None:
+                self._end("the root part ended unexpectedly", int(ExitCode.ENDED_EARLY))
+            self._poll.unregister(self.channel.fileno())
+            return
+        self._on_message(message)
+
+    def _on_message(self, message: ToUser) -> None:
+        match message:
+            case Counters(values, still_open):
+                self._counters, self._still_open = values, still_open
+                self._tell_losses()
+            case Addresses(addresses, networks):
+                self._local = LocalSet(addresses, networks)
+            case Interfaces(interfaces):
+                self._set_interfaces(interfaces)
+            case Notice(kind, text, interface):
+                self._notice(kind, text, interface)
+            case Failed(text, exit_code):
+                self._end(text, exit_code)
+            case Ended(values, still_open, reason, exit_code):
+                self._root = message
+                self._counters, self._still_open = values, still_open
+                if reason is not None:
+                    self._end(reason, exit_code)
+            case Ready():
+                pass
+
+    def _set_interfaces(self, interfaces: list[TracedInterface]) -> None:
+        # kept when they go: records of their last handshakes still come
+        self._interfaces.update({interface.index: interface for interface in interfaces})
+        self.composer.interfaces = self._interfaces
+
+    def _notice(self, kind: str, text: str, interface: str | None = None) -> None:
+        self.narrate(text)
+        record = NoticeRecord(SCHEMA, wall_now(), kind, text, interface)
+        self._each(lambda sink: sink.notice(record))
+
+    def _tell_losses(self) -> None:
+        sheet = self._balance()
+        total = losses(sheet)
+        if total and not self._told_losses:
+            self._notice(
+                "losses",
+                f"handshakes are being lost: {sheet.lost} ring full, {sheet.evicted} table full, "
+                f"{sheet.suppressed} unanswered above 10,000 a second, {sheet.dropped} not written",
+            )
+        self._told_losses = total
+
+    # --- records about the run ---
+
+    def _balance(self) -> Balance:
+        return balance(self._counters, self._still_open, self._received, self._dropped)
+
+    def _start_record(self) -> Start:
+        return Start(
+            SCHEMA,
+            wall_now(),
+            __version__,
+            self.options.argv,
+            platform.release(),
+            tuple(
+                InterfaceInfo(one.name, one.index, one.hook, one.why, one.group, tuple(one.others), tuple(one.warnings))
+                for one in self.ready.interfaces
+            ),
+            self.ready.transport.value,
+            self.ready.table_size,
+            wall_offset_ns(),
+        )
+
+    def _write_stats(self) -> None:
+        record = Stats(SCHEMA, wall_now(), self._balance(), self._counters, self.aggregate.totals())
+        self._each(lambda sink: sink.stats(record))
+
+    # --- end ---
+
+    def _finish(self) -> None:
+        """Let the root part detach and flush, and take what it flushes."""
+        self.channel.send(Stop())
+        deadline = time.monotonic() + END_PATIENCE_S
+        while self._root_is_there and time.monotonic() < deadline:
+            if self._root is None and self._poll.poll(BUSY_MS):
+                self._receive()
+            # Ended was sent when all was in the ring: an empty ring after it is the end
+            ended = self._root is not None
+            if not self._drain() and ended:
+                break
+        self.channel.close()
+
+    def _close_sinks(self, duration_s: float) -> None:
+        record = End(
+            SCHEMA,
+            wall_now(),
+            self._reason or "asked",
+            self._exit_code,
+            round(duration_s, 3),
+            self.aggregate.totals(),
+            self._balance(),
+            self._counters,
+        )
+        self._each(lambda sink: sink.close(record))
+        if self._exit_code:
+            self.narrate(self._reason or "tracing ended")
+        summarize(record, self.narrate)
+
+
+def summarize(record: End, narrate: Callable[[str], None]) -> None:
+    """The summary on standard error that every run ends with."""
+    totals, sheet = record.totals, record.balance
+    accepted = f", {100 * totals.tfo_accepted / totals.tfo_attempts:.1f} % accepted" if totals.tfo_attempts else ""
+    narrate(
+        f"{totals.handshakes} handshakes in {record.duration_s:.1f} s, "
+        f"{totals.tfo_attempts} TFO attempts{accepted}, net time saved {totals.net_saved_us / 1000:.1f} ms"
+    )
+    failed = {name: count for name, count in totals.outcomes.items() if name not in ("not_attempted", "data_acked")}
+    if failed:
+        top = sorted(failed.items(), key=lambda item: -item[1])[:5]
+        narrate("other outcomes: " + ", ".join(f"{name} {count}" for name, count in top))
+    lost = losses(sheet)
+    if lost:
+        narrate(
+            f"{lost} handshakes lost: {sheet.lost} ring full, {sheet.evicted} table full, "
+            f"{sheet.suppressed} unanswered above 10,000 a second, {sheet.dropped} not written"
+        )
+    else:
+        narrate("nothing lost")

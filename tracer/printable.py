@@ -1,0 +1,20 @@
+"""Strings that came off the network, made fit for a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# control, format (right-to-left marks too), surrogate, private use, unassigned, line and paragraph separators
+_UNFIT = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def printable(text: str) -> str:
+    """`text` with everything that could move a cursor, colour a line or turn its direction shown as an escape."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(c) if unicodedata.category(c) in _UNFIT else c for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,66 @@
+"""Who the part that people see runs as: the user behind sudo, or --user, never root if it can be helped."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tracer.errors import CannotTraceError, UsageError
+
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An unprivileged account."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def require_root() -> None:
+    """Raises CannotTraceError unless the effective user is root."""
+    if os.geteuid() != 0:
+        raise CannotTraceError("tracing needs root: run it with sudo")
+
+
+def target_user(name: str | None, environment: Mapping[str, str] = os.environ) -> User | None:
+    """The account to become: `name` (--user), else the one behind sudo; None if there is neither.
+
+    Raises:
+        UsageError: there is no such account.
+    """
+    if name is not None:
+        try:
+            entry = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+        except KeyError:
+            raise UsageError(f'no user "{name}" here: --user takes a name or number of /etc/passwd') from None
+        return User(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    uid = environment.get("SUDO_UID", "")
+    gid = environment.get("SUDO_GID", "")
+    if not uid.isdigit() or not gid.isdigit() or uid == "0":
+        return None
+    return User(environment.get("SUDO_USER", uid), int(uid), int(gid))
+
+
+def drop(user: User | None) -> None:
+    """Become `user` for good (None: stay root), and never gain privileges again by executing anything.
+
+    Raises:
+        CannotTraceError: the kernel refuses.
+    """
+    if user is not None and user.uid != os.geteuid():
+        try:
+            os.initgroups(user.name, user.gid)
+        except (OSError, KeyError):
+            os.setgroups([user.gid])
+        try:
+            os.setresgid(user.gid, user.gid, user.gid)
+            os.setresuid(user.uid, user.uid, user.uid)
+        except OSError as error:
+            raise CannotTraceError(f"cannot become user {user.name}: {error.strerror}") from None
+    ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

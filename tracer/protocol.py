@@ -1,0 +1,146 @@
+"""What the root part and the user part say to each other: msgpack over a SOCK_SEQPACKET pair, descriptors beside it.
+
+Root -> user: Ready once, then Counters every sweep, Interfaces, Addresses and Notice as things change, Ended last; or
+Failed. User -> root: Stop. The death of either end is the end of file at the other.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TypeAlias
+
+import msgspec
+
+from tracer import layout
+from tracer.vocabulary import Transport
+
+MESSAGE_MAX = 1 << 18
+DESCRIPTORS_MAX = 250  # SCM_MAX_FD is 253
+
+
+class TracedInterface(msgspec.Struct, frozen=True):
+    """An interface as attached: `hook` is DESIGN.md's name for what is in use, `why` one sentence."""
+
+    index: int
+    name: str
+    hook: str
+    why: str
+    others: list[str] = []
+    warnings: list[str] = []
+    group: int = 0
+
+
+class Ready(msgspec.Struct, tag=True, frozen=True):
+    """Every program is attached. Descriptors: of the ring for events and that for payloads; perf: one of each a CPU."""
+
+    interfaces: list[TracedInterface]
+    layout: layout.Struct
+    transport: Transport
+    event_ring_bytes: int
+    payload_ring_bytes: int
+    table_size: int
+
+
+class Addresses(msgspec.Struct, tag=True, frozen=True):
+    """Addresses local to the traced namespace, 16 bytes each, and networks all of which is local (127.0.0.0/8)."""
+
+    addresses: list[bytes]
+    networks: list[tuple[bytes, int]] = []
+
+
+class Interfaces(msgspec.Struct, tag=True, frozen=True):
+    """The interfaces traced from now on."""
+
+    interfaces: list[TracedInterface]
+
+
+class Counters(msgspec.Struct, tag=True, frozen=True):
+    """Sums over all CPUs by name (struct counters), and the entries that were open in the last sweep."""
+
+    values: dict[str, int]
+    still_open: int
+
+
+class Notice(msgspec.Struct, tag=True, frozen=True):
+    """Something people want to know: one sentence, and a word for programs."""
+
+    kind: str
+    text: str
+    interface: str | None = None
+
+
+class Failed(msgspec.Struct, tag=True, frozen=True):
+    """Tracing could not begin, or had to end: the sentence and the exit code."""
+
+    text: str
+    exit_code: int
+
+
+class Ended(msgspec.Struct, tag=True, frozen=True):
+    """Detached, all entries flushed into the ring: the last sums. `reason` is set if not the user part asked."""
+
+    values: dict[str, int]
+    still_open: int
+    reason: str | None = None
+    exit_code: int = 0
+
+
+class Stop(msgspec.Struct, tag=True, frozen=True):
+    """Detach, flush, say Ended."""
+
+
+ToUser: TypeAlias = Ready | Addresses | Interfaces | Counters | Notice | Failed | Ended
+ToRoot: TypeAlias = Stop
+
+_encoder = msgspec.msgpack.Encoder()
+_from_root: msgspec.msgpack.Decoder[ToUser] = msgspec.msgpack.Decoder(ToUser)
+_from_user: msgspec.msgpack.Decoder[ToRoot] = msgspec.msgpack.Decoder(ToRoot)
+
+
+class Channel:
+    """One end of the pair."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def fileno(self) -> int:
+        """For poll: readable when a message or the end is there."""
+        return self._socket.fileno()
+
+    def send(self, message: ToUser | ToRoot, fds: list[int] | None = None) -> bool:
+        """Send one message; False if the other end is gone."""
+        try:
+            socket.send_fds(self._socket, [_encoder.encode(message)], fds or [])
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        return True
+
+    def _receive(self) -> tuple[bytes, list[int]]:
+        try:
+            data, fds, _, _ = socket.recv_fds(self._socket, MESSAGE_MAX, DESCRIPTORS_MAX)
+        except ConnectionResetError:
+            return b"", []
+        return data, list(fds)
+
+    def from_root(self) -> tuple[ToUser | None, list[int]]:
+        """The next message of the root part and its descriptors; None at its end."""
+        data, fds = self._receive()
+        return (_from_root.decode(data) if data else None), fds
+
+    def from_user(self) -> ToRoot | None:
+        """The next message of the user part; None at its end. Descriptors are not expected and closed."""
+        data, fds = self._receive()
+        for fd in fds:
+            os.close(fd)
+        return _from_user.decode(data) if data else None
+
+    def close(self) -> None:
+        """Close this end."""
+        self._socket.close()
+
+
+def channel_pair() -> tuple[Channel, Channel]:
+    """Both ends: root's and the user part's."""
+    root, user = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return Channel(root), Channel(user)

@@ -1,0 +1,268 @@
+"""The records of DESIGN.md section 3: the one definition that JSON lines, text and `tfotrace schema` are made from.
+
+Durations are microseconds (`*_us`), sizes bytes, `ts` is RFC 3339 UTC with nanoseconds. What is not known is null.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+SCHEMA = 1
+
+
+class Process(msgspec.Struct, frozen=True):
+    """Whose socket it is, where that is known for certain."""
+
+    pid: int
+    name: str
+    uid: int
+    cgroup: str | None = None
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One end of a connection."""
+
+    ip: str
+    port: int
+    process: Process | None = None
+
+
+class Icmp(msgspec.Struct, frozen=True):
+    """The ICMP or ICMPv6 error that refused the SYN."""
+
+    type: int
+    code: int
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """The handshake as a whole. `settled_by` says what made the record final."""
+
+    result: str
+    settled_by: str
+    syn_count: int
+    synack_count: int
+    late_syns: int
+    synack_delay_us: float | None
+    ack_delay_us: float | None
+    rtt_us: float | None
+    first_response_us: float | None
+    icmp: Icmp | None = None
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """The first SYN or the first SYN-ACK as it was on the wire; window unscaled."""
+
+    seq: int
+    payload_len: int
+    mss: int | None
+    wscale: int | None
+    window: int
+    sack_permitted: bool
+    ts_val: int | None
+    ts_ecr: int | None
+    ttl: int
+    hops: int
+    ecn: str
+    mptcp: str | None
+    md5: bool
+    ao: bool
+    options: tuple[str, ...]
+
+
+class SynAck(Segment, frozen=True):
+    """The SYN-ACK also says how much of the SYN's data it acks."""
+
+    acked_payload_len: int
+
+
+class Negotiated(msgspec.Struct, frozen=True):
+    """What counts because both ends offered it."""
+
+    wscale: bool
+    sack: bool
+    timestamps: bool
+    ecn: str
+    mptcp: bool
+
+
+class Tfo(msgspec.Struct, frozen=True):
+    """TCP Fast Open: what was asked, what came of it, what it saved (TFO.md section 3)."""
+
+    request: str
+    outcome: str | None
+    group: str | None
+    kind: int | None
+    cookie_len: int | None
+    cookie_id: str | None
+    cookie: str | None
+    synack_kind: int | None
+    synack_cookie_len: int | None
+    synack_cookie_id: str | None
+    synack_cookie: str | None
+    cookie_check: str | None
+    cause: str | None
+    cause_confidence: str | None
+    rtt_saved_us: float | None
+    delay_us: float | None
+
+
+class PayloadInfo(msgspec.Struct, frozen=True):
+    """What the SYN's data is. `captured`: it was seen; `truncated`: the message goes on beyond the SYN."""
+
+    protocol: str | None
+    captured: bool
+    truncated: bool | None
+
+
+class TlsInfo(msgspec.Struct, frozen=True):
+    """From the ClientHello in the SYN."""
+
+    sni: str | None
+    alpn: tuple[str, ...] | None
+    ech: bool
+
+
+class HttpInfo(msgspec.Struct, frozen=True):
+    """From the HTTP request in the SYN."""
+
+    method: str
+    host: str | None
+
+
+class DnsInfo(msgspec.Struct, frozen=True):
+    """From the DNS query in the SYN."""
+
+    name: str
+    type: str
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """Fingerprints."""
+
+    p0f: str
+
+
+class Handshake(msgspec.Struct, frozen=True, tag_field="event", tag="handshake"):
+    """One settled handshake."""
+
+    schema: int
+    ts: str
+    id: str
+    interface: str
+    hook: str
+    vlan: tuple[int, ...]
+    vantage: str
+    community_id: str
+    client: Endpoint
+    server: Endpoint
+    handshake: Timing
+    syn: Segment
+    synack: SynAck | None
+    negotiated: Negotiated | None
+    tfo: Tfo
+    payload: PayloadInfo | None
+    tls: TlsInfo | None
+    http: HttpInfo | None
+    dns: DnsInfo | None
+    signature: Signature
+
+
+class InterfaceInfo(msgspec.Struct, frozen=True):
+    """A traced interface: the hook that is used and why, and the programs that others have there."""
+
+    name: str
+    index: int
+    hook: str
+    why: str
+    group: int
+    others: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Start(msgspec.Struct, frozen=True, tag_field="event", tag="start"):
+    """First record of a run. `boot_clock_offset_ns`: CLOCK_REALTIME - CLOCK_MONOTONIC."""
+
+    schema: int
+    ts: str
+    version: str
+    argv: tuple[str, ...]
+    kernel: str
+    interfaces: tuple[InterfaceInfo, ...]
+    transport: str
+    table_size: int
+    boot_clock_offset_ns: int
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """DESIGN.md section 5: opened = emitted + lost + evicted + suppressed + still_open, each counted where it happens.
+
+    `received` of the emitted came to user space, `dropped` of these were not written by every sink.
+    """
+
+    opened: int
+    emitted: int
+    lost: int
+    evicted: int
+    suppressed: int
+    still_open: int
+    received: int
+    dropped: int
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """Sums over the run. `net_saved_us` is rtt_saved_us less what fallbacks cost."""
+
+    handshakes: int
+    results: dict[str, int]
+    tfo_attempts: int
+    tfo_accepted: int
+    requests: dict[str, int]
+    outcomes: dict[str, int]
+    groups: dict[str, int]
+    rtt_saved_us: float
+    delay_us: float
+    net_saved_us: float
+
+
+class Stats(msgspec.Struct, frozen=True, tag_field="event", tag="stats"):
+    """Every 10 seconds: the balance sheet, the kernel programs' counters, the totals so far."""
+
+    schema: int
+    ts: str
+    balance: Balance
+    counters: dict[str, int]
+    totals: Totals
+
+
+class NoticeRecord(msgspec.Struct, frozen=True, tag_field="event", tag="notice"):
+    """Something people want to know now: a word for programs and a sentence."""
+
+    schema: int
+    ts: str
+    kind: str
+    text: str
+    interface: str | None
+
+
+class End(msgspec.Struct, frozen=True, tag_field="event", tag="end"):
+    """Last record of a run: why it ended, the totals and the balance."""
+
+    schema: int
+    ts: str
+    reason: str
+    exit_code: int
+    duration_s: float
+    totals: Totals
+    balance: Balance
+    counters: dict[str, int]
+
+
+Record = Start | Handshake | Stats | NoticeRecord | End
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of every record."""
+    schema = msgspec.json.schema(Record)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tfotrace record", **schema}

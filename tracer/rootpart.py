@@ -1,0 +1,388 @@
+"""The part that needs root: load, attach, sweep, count, detach. Small, and gone when the user part is.
+
+It keeps every program, link and writable map descriptor to itself; the user part gets the rings. It runs in a forked
+child and talks over one Channel; the end of that channel is its order to leave.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+
+from tracer import netns, perf_ring
+from tracer.attach import Attachment, InterfaceGoneError, Programs, attach
+from tracer.errors import CannotTraceError, ExitCode, TfotraceError, UsageError
+from tracer.instances import Instance, remove_leftovers
+from tracer.interfaces import (
+    AddressesChanged,
+    Change,
+    Follower,
+    Interface,
+    LinkDown,
+    LinkGone,
+    LinkRenamed,
+    LinkUp,
+    all_up,
+    find,
+    local_addresses,
+)
+from tracer.kernel import Kernel
+from tracer.load import PAGE_SIZE, Loader, LoadOptions
+from tracer.protocol import (
+    Addresses,
+    Channel,
+    Counters,
+    Ended,
+    Failed,
+    Interfaces,
+    Notice,
+    Ready,
+    TracedInterface,
+)
+from tracer.vocabulary import HookChoice, Transport
+
+SWEEP_S = 0.25
+ADDRESSES_AGAIN_S = 10.0  # routes of the local table may change without an event
+ANY = "any"
+# `eth0+eth1`: one group; group numbers of single interfaces are their indexes
+_FIRST_GROUP = 1 << 24
+_GROUP_FIELD = "+"
+
+
+@dataclass(frozen=True, slots=True)
+class RootOptions:
+    """What the command line asks of the root part."""
+
+    interfaces: tuple[str, ...]
+    hook: HookChoice
+    load: LoadOptions
+    response_timeout_s: float
+    netns: str | None = None
+
+
+def run(options: RootOptions, channel: Channel) -> int:
+    """Body of the root process; returns its exit status. Whatever goes wrong is told to the user part."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c reaches the whole group; the user part decides
+    part = RootPart(options, channel)
+    signal.signal(signal.SIGTERM, part.on_signal)
+    signal.signal(signal.SIGHUP, part.on_signal)
+    try:
+        part.start()
+        part.serve()
+    except _LeaveError:
+        return 0
+    except TfotraceError as error:
+        channel.send(Failed(str(error), int(error.exit_code)))
+        return int(error.exit_code)
+    except OSError as error:
+        channel.send(Failed(f"the kernel refuses: {error}", int(ExitCode.CANNOT_TRACE)))
+        return int(ExitCode.CANNOT_TRACE)
+    finally:
+        part.close()
+    return 0
+
+
+class _LeaveError(Exception):
+    """The user part has gone before tracing began."""
+
+
+class RootPart:
+    """State of the root process."""
+
+    def __init__(self, options: RootOptions, channel: Channel) -> None:
+        self.options = options
+        self.channel = channel
+        self.asked_to_end: str | None = None
+        self._groups: dict[str, int] = {}
+        self._attached: dict[int, Attachment] = {}
+        self._names: dict[int, str] = {}
+        self._down: set[int] = set()
+        self._kernel: Kernel | None = None
+        self._instance: Instance | None = None
+        self._follower: Follower | None = None
+
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """SIGTERM and SIGHUP to this process end the run as if the user part had asked."""
+        self.asked_to_end = f"the root part got {signal.Signals(number).name}"
+
+    # --- beginning ---
+
+    def start(self) -> None:
+        """Load, attach to every interface asked for, tell the user part."""
+        if self.options.netns is not None:
+            _enter(self.options.netns)
+        wanted = self._find_interfaces()  # before the half second of compiling: a typo is told at once
+        loader = Loader(self.options.load)
+        try:
+            self._follower = Follower()
+            self._instance = Instance()
+            removed = remove_leftovers()
+            self._wait_for(loader)
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.kill(loader.pid, signal.SIGKILL)
+            raise
+        loaded = loader.result()
+        self._kernel = Kernel(loaded)
+        self._kernel.configure(self.options.response_timeout_s)
+        rings = self._open_rings()
+        for interface in wanted:
+            self._attach(interface)
+        # only now, all together: a handshake is seen from both sides or not at all
+        for interface in wanted:
+            self._switch_on(interface)
+        if not self._attached:
+            raise CannotTraceError("every interface vanished before it could be attached to")
+        load = self.options.load
+        self.channel.send(
+            Ready(
+                self._traced(), loaded.layout, load.transport, load.event_ring_bytes, load.payload_ring_bytes,
+                load.table_size,
+            ),
+            rings,
+        )  # fmt: skip
+        self._send_addresses()
+        for text in removed:
+            self.channel.send(Notice("leftover_removed", text))
+        if self._instance.warning is not None:
+            self.channel.send(Notice("no_instance_file", self._instance.warning))
+
+    def _find_interfaces(self) -> list[Interface]:
+        if self.options.interfaces == (ANY,):
+            found = list(all_up())
+            if not found:
+                raise CannotTraceError("no interface is up here")
+            return found
+        found = []
+        for number, word in enumerate(self.options.interfaces):
+            names = word.split(_GROUP_FIELD) if _is_group(word) else [word]
+            for name in names:
+                interface = find(name)
+                if not interface.up:
+                    raise UsageError(f"{name} is down: bring it up (ip link set {name} up) or name another interface")
+                if any(interface.index == other.index for other in found):
+                    raise UsageError(f"{name} is named twice: name each interface once")
+                found.append(interface)
+                if len(names) > 1:
+                    self._groups[interface.name] = _FIRST_GROUP + number
+        return found
+
+    def _wait_for(self, loader: Loader) -> None:
+        poll = select.poll()
+        poll.register(loader.fileno(), select.POLLIN)
+        poll.register(self.channel.fileno(), select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poll.poll(1000)}
+            if self.channel.fileno() in ready or self.asked_to_end:
+                raise _LeaveError
+            if loader.fileno() in ready:
+                return
+
+    def _open_rings(self) -> list[int]:
+        assert self._kernel is not None
+        maps, load = self._kernel.loaded.maps, self.options.load
+        if load.transport is Transport.RING:
+            return [maps["events"], maps["payloads"]]
+        try:
+            events = perf_ring.open_all(maps["events"], load.event_ring_bytes // PAGE_SIZE)
+            payloads = perf_ring.open_all(maps["payloads"], load.payload_ring_bytes // PAGE_SIZE)
+        except OSError as error:
+            raise CannotTraceError(f"the perf buffer cannot be opened: {error.strerror}") from None
+        return [*events.values(), *payloads.values()]
+
+    def _attach(self, interface: Interface) -> bool:
+        assert self._kernel is not None
+        fds = self._kernel.loaded.programs
+        programs = Programs(fds["tc_ingress"], fds["tc_egress"], fds.get("xdp_ingress"))
+        try:
+            attachment = attach(interface, programs, self.options.hook, self._instance)
+        except InterfaceGoneError:
+            if self.options.interfaces != (ANY,):
+                raise
+            return False
+        self._attached[interface.index] = attachment
+        self._names[interface.index] = interface.name
+        return True
+
+    def _switch_on(self, interface: Interface) -> None:
+        assert self._kernel is not None
+        if interface.index in self._attached:
+            group = self._groups.get(interface.name, interface.index)
+            self._kernel.trace_interface(interface.index, group, interface.has_ethernet_header)
+
+    def _traced(self) -> list[TracedInterface]:
+        return [
+            TracedInterface(
+                index, self._names[index], one.hook.value, one.why, list(one.others), list(one.warnings),
+                self._groups.get(self._names[index], index),
+            )
+            for index, one in self._attached.items()
+        ]  # fmt: skip
+
+    def _send_addresses(self) -> None:
+        local = local_addresses()
+        self.channel.send(Addresses(sorted(local.addresses), sorted(local.networks)))
+
+    # --- tracing ---
+
+    def serve(self) -> None:
+        """Sweep and count until the user part asks to end, dies, or nothing is left to trace."""
+        assert self._kernel is not None
+        assert self._follower is not None
+        poll = select.poll()
+        poll.register(self.channel.fileno(), select.POLLIN)
+        poll.register(self._follower.fileno(), select.POLLIN)
+        next_sweep = time.monotonic() + SWEEP_S
+        next_addresses = time.monotonic() + ADDRESSES_AGAIN_S
+        while self.asked_to_end is None:
+            wait_s = max(0.0, next_sweep - time.monotonic())
+            ready = {fd for fd, _ in poll.poll(wait_s * 1000)}
+            if self.channel.fileno() in ready:
+                if self.channel.from_user() is None:
+                    return  # nobody is left to read records
+                break
+            if self._follower.fileno() in ready:
+                for change in self._follower.read():
+                    self._on_change(change)
+            now = time.monotonic()
+            if now >= next_sweep:
+                next_sweep = now + SWEEP_S
+                self._kernel.sweep()
+                self._check_attachments()
+                self.channel.send(Counters(self._kernel.counters(), self._kernel.still_open))
+            if now >= next_addresses:
+                next_addresses = now + ADDRESSES_AGAIN_S
+                self._send_addresses()
+            if not self._attached and self.options.interfaces != (ANY,):
+                self.asked_to_end = "the last traced interface has gone"
+        self._end()
+
+    def _end(self) -> None:
+        assert self._kernel is not None
+        self._detach_all()
+        self._kernel.flush(self._user_part_is_there)
+        code = ExitCode.ENDED_EARLY if self.asked_to_end else ExitCode.OK
+        self.channel.send(Ended(self._kernel.counters(), self._kernel.still_open, self.asked_to_end, int(code)))
+
+    def _user_part_is_there(self) -> bool:
+        poll = select.poll()
+        poll.register(self.channel.fileno(), 0)  # errors and hang-ups are always reported
+        return not poll.poll(0)
+
+    def _on_change(self, change: Change) -> None:
+        match change:
+            case AddressesChanged():
+                self._send_addresses()
+            case LinkUp(interface):
+                self._on_up(interface)
+            case LinkDown(interface):
+                if interface.index in self._attached and interface.index not in self._down:
+                    self._down.add(interface.index)
+                    self._notice("interface_down", f"{interface.name} is down", interface.name)
+            case LinkGone(interface):
+                self._forget(interface.index, "interface_gone", f"{interface.name} has gone")
+            case LinkRenamed(interface, old_name):
+                self._on_renamed(interface, old_name)
+
+    def _on_up(self, interface: Interface) -> None:
+        if interface.index in self._attached:
+            if interface.index in self._down:
+                self._down.discard(interface.index)
+                self._notice("interface_up", f"{interface.name} is up again", interface.name)
+            return
+        if self.options.interfaces != (ANY,) or interface.untraceable is not None:
+            return
+        try:
+            attached = self._attach(interface)
+        except TfotraceError as error:
+            self._notice("interface_not_traced", str(error), interface.name)
+            return
+        if attached:
+            self._switch_on(interface)
+            self._notice("interface_added", f"{interface.name} has appeared and is traced", interface.name)
+            self.channel.send(Interfaces(self._traced()))
+
+    def _on_renamed(self, interface: Interface, old_name: str) -> None:
+        if interface.index not in self._attached:
+            return
+        if old_name in self._groups:
+            self._groups[interface.name] = self._groups.pop(old_name)
+        self._names[interface.index] = interface.name
+        self._notice("interface_renamed", f"{old_name} is now {interface.name}", interface.name)
+        self.channel.send(Interfaces(self._traced()))
+
+    def _forget(self, index: int, kind: str, text: str) -> None:
+        attachment = self._attached.pop(index, None)
+        if attachment is None:
+            return
+        assert self._kernel is not None
+        name = self._names.pop(index)
+        self._kernel.ignore_interface(index)
+        with suppress(TfotraceError):
+            attachment.detach()
+        self._down.discard(index)
+        self._notice(kind, text, name)
+        self.channel.send(Interfaces(self._traced()))
+
+    def _check_attachments(self) -> None:
+        for index, attachment in list(self._attached.items()):
+            if not attachment.is_intact():
+                name = self._names[index]
+                self._forget(index, "detached", f"somebody has removed tfotrace's programs from {name}")
+
+    def _notice(self, kind: str, text: str, interface: str | None = None) -> None:
+        self.channel.send(Notice(kind, text, interface))
+
+    # --- end ---
+
+    def _detach_all(self) -> None:
+        attached, self._attached = self._attached, {}
+        if self._kernel is not None:
+            # first of all: detaching takes a while, and half a view of a handshake would be judged wrongly
+            for index in attached:
+                self._kernel.ignore_interface(index)
+        for attachment in attached.values():
+            try:
+                attachment.detach()
+            except TfotraceError as error:  # noqa: PERF203 - one that fails must not keep the others
+                self._notice("not_detached", str(error), attachment.name)
+
+    def close(self) -> None:
+        """Detach and give everything back; harmless the second time."""
+        self._detach_all()
+        if self._instance is not None:
+            self._instance.close()
+        if self._follower is not None:
+            self._follower.close()
+
+
+def _is_group(word: str) -> bool:
+    """A name may contain a plus sign itself: an interface of exactly that name wins."""
+    if _GROUP_FIELD not in word:
+        return False
+    try:
+        find(word)
+    except UsageError:
+        return True
+    return False
+
+
+def _enter(where: str) -> None:
+    """--netns: a name of `ip netns`, a path, or pid:N."""
+    if where.startswith("pid:"):
+        path = f"/proc/{where[4:]}/ns/net"
+    elif "/" in where:
+        path = where
+    else:
+        path = f"/run/netns/{where}"
+    try:
+        netns.enter(path)
+    except OSError as error:
+        raise UsageError(
+            f'no network namespace "{where}" ({error.strerror}): --netns takes a name (ip netns list), a path or pid:N'
+        ) from None

@@ -1,0 +1,169 @@
+"""One run as two processes: fork the root part, wait until it is ready, become the user, trace."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+from tracer import privileges
+from tracer.errors import CannotTraceError, EndedEarlyError, UsageError
+from tracer.load import LoadOptions
+from tracer.protocol import Channel, Failed, Ready, channel_pair
+from tracer.rootpart import RootOptions
+from tracer.rootpart import run as run_root_part
+from tracer.vocabulary import HookChoice, Transport
+
+Narrate = Callable[[str], None]
+RING_BUFFER_SINCE = (5, 8)
+
+
+def trace(
+    options: Namespace,
+    interfaces: tuple[str, ...],
+    argv: tuple[str, ...],
+    narrate: Narrate,
+    on_ready: Callable[[], None] | None = None,
+) -> int:
+    """Trace `interfaces` as the command line says; returns the exit status.
+
+    `on_ready` is called when every program is attached and this process is no longer root.
+
+    Raises:
+        TfotraceError: it cannot begin.
+    """
+    privileges.require_root()
+    user = privileges.target_user(options.user)
+    channel, child = _fork_root_part(_root_options(options, interfaces))
+    try:
+        return _as_user(channel, options, argv, user, narrate, on_ready)
+    finally:
+        channel.close()
+        os.waitpid(child, 0)
+
+
+def _root_options(options: Namespace, interfaces: tuple[str, ...]) -> RootOptions:
+    transport = options.transport or default_transport()
+    hook: HookChoice = options.hook
+    load = LoadOptions(
+        table_size=options.table_size,
+        transport=transport,
+        xdp=hook in (HookChoice.XDP, HookChoice.XDP_NATIVE, HookChoice.XDP_GENERIC),
+        # the perf buffer is a CPU's own, and locked memory is scarce
+        event_ring_bytes=(8 << 20) if transport is Transport.RING else (1 << 20),
+        payload_ring_bytes=(4 << 20) if transport is Transport.RING else (1 << 20),
+    )
+    return RootOptions(interfaces, hook, load, options.response_timeout, options.netns)
+
+
+def default_transport(release: str | None = None) -> Transport:
+    """The ring buffer where the kernel has it (5.8)."""
+    release = os.uname().release if release is None else release
+    major, _, rest = release.partition(".")
+    minor = rest.split(".")[0].split("-")[0]
+    if major.isdigit() and minor.isdigit() and (int(major), int(minor)) < RING_BUFFER_SINCE:
+        return Transport.PERF
+    return Transport.RING
+
+
+def _fork_root_part(options: RootOptions) -> tuple[Channel, int]:
+    root_end, user_end = channel_pair()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        user_end.close()
+        status = 3
+        try:
+            status = run_root_part(options, root_end)
+        finally:
+            # whatever happened, nothing of the parent's runs in this process
+            sys.stderr.flush()
+            os._exit(status)
+    root_end.close()
+    return user_end, child
+
+
+def _as_user(
+    channel: Channel,
+    options: Namespace,
+    argv: tuple[str, ...],
+    user: privileges.User | None,
+    narrate: Narrate,
+    on_ready: Callable[[], None] | None,
+) -> int:
+    # while the root part compiles: numpy and the rest take a tenth of a second
+    from tracer.compose import Composer
+    from tracer.pipeline import Pipeline, RunOptions, StopRequest
+    from tracer.sources import open_sources
+
+    stop = StopRequest()
+    stop.install()
+    first = _await_ready(channel, stop)
+    if first is None:
+        return 0
+    ready, fds = first
+    sources = open_sources(ready, fds)
+    if on_ready is not None:
+        on_ready()
+    privileges.drop(user)
+    if user is None:
+        narrate("running as root throughout: there is no user behind sudo and no --user")
+    for interface in ready.interfaces:
+        narrate(f"tracing {interface.name} by {interface.hook}: {interface.why}")
+        for text in interface.warnings:
+            narrate(text)
+    composer = Composer({}, show_cookies=options.show_cookies)
+    sinks = open_sinks(options, composer)
+    if options.ready_file is not None:
+        _create(options.ready_file)
+    run_options = RunOptions(argv, options.duration, options.count)
+    return Pipeline(channel, ready, sources, composer, sinks, run_options, stop, narrate).run()
+
+
+def _await_ready(channel: Channel, stop: object) -> tuple[Ready, list[int]] | None:
+    """The root part's first message; None if a signal came before it."""
+    poll = select.poll()
+    poll.register(channel.fileno(), select.POLLIN)
+    while getattr(stop, "reason", None) is None:
+        if not poll.poll(100):
+            continue
+        message, fds = channel.from_root()
+        if isinstance(message, Ready):
+            return message, fds
+        if isinstance(message, Failed):
+            raise _failure(message)
+        raise CannotTraceError("the root part ended before tracing began")
+    return None
+
+
+def _failure(message: Failed) -> CannotTraceError | UsageError | EndedEarlyError:
+    for kind in (UsageError, EndedEarlyError):
+        if kind.exit_code == message.exit_code:
+            return kind(message.text)
+    return CannotTraceError(message.text)
+
+
+def open_sinks(options: Namespace, composer: object) -> list:  # type: ignore[type-arg]
+    """Standard output in the form asked for, and every -w."""
+    from tracer.sinks.base import Sink
+    from tracer.sinks.jsonl import JsonLines
+    from tracer.sinks.stream import Stream
+    from tracer.sinks.text import Text, wants_colour
+
+    sinks: list[Sink] = []
+    if options.json:
+        sinks.append(JsonLines(Stream.stdout(), composer))  # type: ignore[arg-type]
+    else:
+        sinks.append(Text(Stream.stdout(), composer, wants_colour(sys.stdout.isatty())))  # type: ignore[arg-type]
+    sinks.extend(JsonLines(Stream.create(path), composer) for path in options.write)  # type: ignore[arg-type]
+    return sinks
+
+
+def _create(path: Path) -> None:
+    try:
+        path.write_text(f"{os.getpid()}\n")
+    except OSError as error:
+        raise UsageError(f"cannot create {path}: {error.strerror}") from None

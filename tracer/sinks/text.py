@@ -1,0 +1,112 @@
+"""One readable line a handshake, tcpdump's habit; the verdict in words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from tracer.compose import Composer
+from tracer.decode import Batch
+from tracer.printable import printable
+from tracer.records import End, Endpoint, Handshake, NoticeRecord, Start, Stats
+from tracer.sinks.stream import Stream
+
+# SGR codes; colour never carries a meaning alone, the words are there too
+_COLOURS = {"ok": "32", "degraded": "33", "failed": "31"}
+
+VERDICTS: dict[str | None, str] = {
+    None: "TFO not judged: SYN-ACK not seen",
+    "not_attempted": "no TFO",
+    "cookie_granted": "TFO cookie granted",
+    "cookie_not_granted": "TFO cookie not granted",
+    "data_acked": "TFO data accepted",
+    "data_acked_new_cookie": "TFO data accepted, new cookie",
+    "data_partly_acked": "TFO data partly accepted",
+    "data_not_acked": "TFO data not accepted",
+    "data_not_acked_new_cookie": "TFO data not accepted, new cookie",
+    "data_not_acked_same_cookie": "TFO data not accepted, same cookie back",
+    "syn_timeout_fallback": "TFO SYN timed out, plain SYN answered",
+    "cookie_only": "TFO cookie without data",
+    "cookie_only_new_cookie": "TFO cookie without data, new cookie",
+    "cookie_only_same_cookie": "TFO cookie without data, same cookie back",
+    "over_acked": "TFO server acked more than was sent",
+    "no_answer": "TFO SYN without answer",
+    "rejected": "TFO SYN rejected",
+}
+
+
+def wants_colour(is_terminal: bool, environment: Mapping[str, str] = os.environ) -> bool:
+    """Colour on a terminal, unless NO_COLOR (no-color.org) is set to anything or the terminal is dumb."""
+    return is_terminal and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+
+
+def _endpoint(end: Endpoint) -> str:
+    return f"[{end.ip}]:{end.port}" if ":" in end.ip else f"{end.ip}:{end.port}"
+
+
+def _milliseconds(microseconds: float) -> str:
+    return f"{microseconds / 1000:.{3 if microseconds < 10_000 else 1}f} ms"
+
+
+def line(record: Handshake, colour: bool = False) -> str:
+    """The line of one handshake, without its newline. Strings off the network are made harmless."""
+    tfo, timing = record.tfo, record.handshake
+    verdict = VERDICTS[tfo.outcome]
+    if colour and tfo.group in _COLOURS:
+        verdict = f"\x1b[{_COLOURS[tfo.group]}m{verdict}\x1b[0m"
+    parts = [
+        record.ts[11:26],
+        printable(record.interface),
+        f"{_endpoint(record.client)} > {_endpoint(record.server)}",
+        timing.result.replace("_", " "),
+        verdict,
+    ]
+    if record.syn.payload_len:
+        acked = record.synack.acked_payload_len if record.synack is not None else 0
+        parts.append(f"SYN data {acked}/{record.syn.payload_len} B")
+    if timing.syn_count > 1:
+        parts.append(f"{timing.syn_count} SYNs")
+    if timing.rtt_us is not None:
+        parts.append(f"RTT {_milliseconds(timing.rtt_us)}")
+    if tfo.rtt_saved_us:
+        parts.append(f"saved {_milliseconds(tfo.rtt_saved_us)}")
+    if timing.icmp is not None:
+        parts.append(f"ICMP type {timing.icmp.type} code {timing.icmp.code}")
+    if record.tls is not None and record.tls.sni:
+        parts.append(f"SNI {printable(record.tls.sni)}")
+    if record.http is not None and record.http.host:
+        parts.append(f"{printable(record.http.method)} {printable(record.http.host)}")
+    if record.dns is not None:
+        parts.append(f"DNS {printable(record.dns.name)} {printable(record.dns.type)}")
+    return "  ".join(parts)
+
+
+class Text:
+    """Writes handshakes as lines; notices and statistics go to standard error by the pipeline."""
+
+    def __init__(self, stream: Stream, composer: Composer, colour: bool = False) -> None:
+        self._stream = stream
+        self._composer = composer
+        self._colour = colour
+
+    def start(self, record: Start) -> None:
+        """Nothing: the narration says it."""
+
+    def write(self, batch: Batch) -> None:
+        """A line a handshake."""
+        lines = [line(record, self._colour) for record in self._composer.compose(batch)]
+        if lines:
+            self._stream.write(("\n".join(lines) + "\n").encode())
+
+    def notice(self, record: NoticeRecord) -> None:
+        """Nothing: the narration says it."""
+
+    def stats(self, record: Stats) -> None:
+        """Nothing: the balance is in the summary."""
+
+    def tick(self) -> None:
+        """Nothing waits here to be flushed."""
+
+    def close(self, record: End | None) -> None:  # noqa: ARG002 - the summary says it
+        """Close the stream."""
+        self._stream.close()
