@@ -3,6 +3,7 @@
 `EventSource.read()` gives structured arrays of handshake records (dtype of struct handshake_event),
 `PayloadSource.read()` the few variable-sized payloads. Both copy out of the shared pages and give the room back at
 once.
+"""
 
 from __future__ import annotations
 
