@@ -26,6 +26,7 @@ class Aggregate:
     def __init__(self) -> None:
         self.handshakes = 0
         self.attempts = 0
+        self.with_data = 0
         self._results = np.zeros(len(HandshakeResult), np.int64)
         self._requests = np.zeros(len(Request), np.int64)
         self._outcomes = np.zeros(len(Outcome), np.int64)
@@ -38,6 +39,7 @@ class Aggregate:
         verdicts, durations = batch.verdicts, batch.durations
         self.handshakes += len(batch)
         self.attempts += int(np.count_nonzero(verdicts.attempted))
+        self.with_data += int(np.count_nonzero(batch.events["syn"]["payload_len"]))
         self._results += np.bincount(batch.events["result"], minlength=len(HandshakeResult))
         self._requests += np.bincount(verdicts.request, minlength=len(Request))
         self._outcomes += np.bincount(verdicts.outcome, minlength=len(Outcome))
@@ -52,6 +54,7 @@ class Aggregate:
             handshakes=self.handshakes,
             results=_named(self._results, HandshakeResult),
             tfo_attempts=self.attempts,
+            tfo_with_data=self.with_data,
             tfo_accepted=sum(int(self._outcomes[outcome]) for outcome in ACCEPTED),
             requests=_named(self._requests, Request),
             outcomes=_named(self._outcomes, Outcome),

@@ -24,6 +24,7 @@ from tracer.protocol import (
     Counters,
     Ended,
     Failed,
+    Host,
     Interfaces,
     Notice,
     Ready,
@@ -113,8 +114,12 @@ class Pipeline:
         return self._exit_code
 
     def _each(self, act: Callable[[Sink], None]) -> bool:
-        """Do something with every sink; one that breaks is left out from then on and ends the run. True if none did."""
+        """Do something with every sink; one that breaks is left out from then on and ends the run.
+
+        False if one failed; a reader that left (a closed pipe) is no failure.
+        """
         broken = []
+        failed = False
         for sink in self.sinks:
             try:
                 act(sink)
@@ -123,9 +128,10 @@ class Pipeline:
                 self._end("the reader has gone", 0)
             except EndedEarlyError as error:
                 broken.append(sink)
+                failed = True
                 self._end(str(error), int(error.exit_code))
         self.sinks = [sink for sink in self.sinks if sink not in broken]
-        return not broken
+        return not failed
 
     # --- the loop ---
 
@@ -216,7 +222,7 @@ class Pipeline:
                 self._counters, self._still_open = values, still_open
                 if reason is not None:
                     self._end(reason, exit_code)
-            case Ready():
+            case Host() | Ready():
                 pass
 
     def _set_interfaces(self, interfaces: list[TracedInterface]) -> None:
@@ -300,7 +306,10 @@ class Pipeline:
 def summarize(record: End, narrate: Callable[[str], None]) -> None:
     """The summary on standard error that every run ends with."""
     totals, sheet = record.totals, record.balance
-    accepted = f", {100 * totals.tfo_accepted / totals.tfo_attempts:.1f} % accepted" if totals.tfo_attempts else ""
+    accepted = ""
+    if totals.tfo_with_data:
+        share = 100 * totals.tfo_accepted / totals.tfo_with_data
+        accepted = f" ({totals.tfo_with_data} with data, {share:.1f} % of these accepted)"
     narrate(
         f"{totals.handshakes} handshakes in {record.duration_s:.1f} s, "
         f"{totals.tfo_attempts} TFO attempts{accepted}, net time saved {totals.net_saved_us / 1000:.1f} ms"

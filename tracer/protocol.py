@@ -62,6 +62,13 @@ class Counters(msgspec.Struct, tag=True, frozen=True):
     still_open: int
 
 
+class Host(msgspec.Struct, tag=True, frozen=True):
+    """The traced namespace's own counters and sysctls (tracer/hoststate.py)."""
+
+    counters: dict[str, int]
+    sysctls: dict[str, str]
+
+
 class Notice(msgspec.Struct, tag=True, frozen=True):
     """Something people want to know: one sentence, and a word for programs."""
 
@@ -90,7 +97,7 @@ class Stop(msgspec.Struct, tag=True, frozen=True):
     """Detach, flush, say Ended."""
 
 
-ToUser: TypeAlias = Ready | Addresses | Interfaces | Counters | Notice | Failed | Ended
+ToUser: TypeAlias = Ready | Addresses | Interfaces | Counters | Host | Notice | Failed | Ended
 ToRoot: TypeAlias = Stop
 
 _encoder = msgspec.msgpack.Encoder()

@@ -212,11 +212,15 @@ class Balance(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """Sums over the run. `net_saved_us` is rtt_saved_us less what fallbacks cost."""
+    """Sums over the run. Acceptance is tfo_accepted (SYN data acked whole) of tfo_with_data (attempts that carried any).
+
+    `net_saved_us` is rtt_saved_us less delay_us, what the fallbacks of attempts cost.
+    """
 
     handshakes: int
     results: dict[str, int]
     tfo_attempts: int
+    tfo_with_data: int
     tfo_accepted: int
     requests: dict[str, int]
     outcomes: dict[str, int]

@@ -17,6 +17,7 @@ from types import FrameType
 from tracer import netns, perf_ring
 from tracer.attach import Attachment, InterfaceGoneError, Programs, attach
 from tracer.errors import CannotTraceError, ExitCode, TfotraceError, UsageError
+from tracer.hoststate import read_counters, read_sysctls
 from tracer.instances import Instance, remove_leftovers
 from tracer.interfaces import (
     AddressesChanged,
@@ -39,6 +40,7 @@ from tracer.protocol import (
     Counters,
     Ended,
     Failed,
+    Host,
     Interfaces,
     Notice,
     Ready,
@@ -47,6 +49,7 @@ from tracer.protocol import (
 from tracer.vocabulary import HookChoice, Transport
 
 SWEEP_S = 0.25
+HOST_S = 1.0
 ADDRESSES_AGAIN_S = 10.0  # routes of the local table may change without an event
 ANY = "any"
 # `eth0+eth1`: one group; group numbers of single interfaces are their indexes
@@ -238,6 +241,7 @@ class RootPart:
         poll.register(self.channel.fileno(), select.POLLIN)
         poll.register(self._follower.fileno(), select.POLLIN)
         next_sweep = time.monotonic() + SWEEP_S
+        next_host = time.monotonic()
         next_addresses = time.monotonic() + ADDRESSES_AGAIN_S
         while self.asked_to_end is None:
             wait_s = max(0.0, next_sweep - time.monotonic())
@@ -255,6 +259,9 @@ class RootPart:
                 self._kernel.sweep()
                 self._check_attachments()
                 self.channel.send(Counters(self._kernel.counters(), self._kernel.still_open))
+            if now >= next_host:
+                next_host = now + HOST_S
+                self.channel.send(Host(read_counters(), read_sysctls()))
             if now >= next_addresses:
                 next_addresses = now + ADDRESSES_AGAIN_S
                 self._send_addresses()

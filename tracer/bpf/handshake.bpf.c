@@ -136,17 +136,19 @@ static __always_inline int read_packet(const struct frame *f)
 	struct cursor c;
 	struct cpu *cpu;
 	__u64 *set_tags;
-	__u32 hash = 0, index;
-	int result, zero = 0;
+	__u32 hash = 0, group, index;
+	int result, no_link_header, zero = 0;
 
 	cpu = cpus.lookup(&zero);
 	conf = find_interface(f->ifindex);
 	if (!cpu || !conf || !conf->traced)
 		return STAGE_NONE;
+	group = conf->group; /* from here on it is all one whether a near or a far one was found */
+	no_link_header = conf->no_link_header;
 	cpu->counters.packets++;
-	result = parse_frame(f, conf, &c, &h, &cpu->opaque);
+	result = parse_frame(f, no_link_header, &c, &h, &cpu->opaque);
 	if (result == PARSED_TCP) {
-		hash = flow_hash(&h, conf->group, HASH_KEY);
+		hash = flow_hash(&h, group, HASH_KEY);
 		index = set_of(hash, SETS);
 		set_tags = tags.lookup(&index);
 		if (!set_tags || (!(tcp_flags(h.tcp) & TCP_SYN) && !tags_contain(*set_tags, tag_of(hash))))
@@ -162,7 +164,7 @@ static __always_inline int read_packet(const struct frame *f)
 	sc->segment.place = f->ifindex << 1 | f->direction;
 	sc->ifindex = f->ifindex;
 	sc->frame_len = f->len;
-	sc->group = conf->group;
+	sc->group = group;
 	sc->family = h.family;
 	if (result == PARSED_ICMP) {
 		sc->icmp_offset = (__u8 *)c.pos - (__u8 *)f->data;
@@ -270,17 +272,16 @@ static __always_inline void send_payload(void *ctx, struct payload_event *p, __u
 static __always_inline int trace_skb(struct __sk_buff *skb, __u32 direction)
 {
 	struct frame f = {};
+	__u32 linear;
 	int stage;
 
+	linear = (void *)(long)skb->data_end - (void *)(long)skb->data;
+	f.len = skb->len;
+	/* The stack itself pulls headers into the linear part a moment later. */
+	if (linear < HEADERS_USUAL && linear < f.len)
+		bpf_skb_pull_data(skb, f.len < HEADERS_PULL ? f.len : HEADERS_PULL);
 	f.data = (void *)(long)skb->data;
 	f.data_end = (void *)(long)skb->data_end;
-	f.len = skb->len;
-	if (f.data_end - f.data < HEADERS_USUAL && f.data_end - f.data < f.len) {
-		/* The stack itself pulls headers into the linear part a moment later. */
-		bpf_skb_pull_data(skb, f.len < HEADERS_PULL ? f.len : HEADERS_PULL);
-		f.data = (void *)(long)skb->data;
-		f.data_end = (void *)(long)skb->data_end;
-	}
 	f.ifindex = skb->ifindex;
 	f.direction = direction;
 	if (skb->vlan_present)

@@ -12,15 +12,15 @@
 #endif
 
 /* From the frame to the headers; the cursor is left at the options or at the ICMP header. */
-static __always_inline int parse_frame(const struct frame *f, const struct interface_config *conf, struct cursor *c,
-				       struct headers *h, struct opaque *o)
+static __always_inline int parse_frame(const struct frame *f, int no_link_header, struct cursor *c, struct headers *h,
+				       struct opaque *o)
 {
 	int result;
 
 	c->pos = f->data;
 	c->end = f->data_end;
 	h->l3_len = f->len;
-	if (conf->no_link_header)
+	if (no_link_header)
 		result = parse_no_link(c, h);
 	else
 		result = parse_ethernet(c, h, f->vlan_tci, o);
