@@ -212,7 +212,7 @@ class Balance(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """Sums over the run. Acceptance is tfo_accepted (SYN data acked whole) of tfo_with_data (attempts that carried any).
+    """Sums over the run. Acceptance is tfo_accepted (SYN data acked whole) of tfo_with_data (attempts with data).
 
     `net_saved_us` is rtt_saved_us less delay_us, what the fallbacks of attempts cost.
     """

@@ -10,29 +10,10 @@ from tracer.decode import Batch
 from tracer.printable import printable
 from tracer.records import End, Endpoint, Handshake, NoticeRecord, Start, Stats
 from tracer.sinks.stream import Stream
+from tracer.words import VERDICTS
 
 # SGR codes; colour never carries a meaning alone, the words are there too
 _COLOURS = {"ok": "32", "degraded": "33", "failed": "31"}
-
-VERDICTS: dict[str | None, str] = {
-    None: "TFO not judged: SYN-ACK not seen",
-    "not_attempted": "no TFO",
-    "cookie_granted": "TFO cookie granted",
-    "cookie_not_granted": "TFO cookie not granted",
-    "data_acked": "TFO data accepted",
-    "data_acked_new_cookie": "TFO data accepted, new cookie",
-    "data_partly_acked": "TFO data partly accepted",
-    "data_not_acked": "TFO data not accepted",
-    "data_not_acked_new_cookie": "TFO data not accepted, new cookie",
-    "data_not_acked_same_cookie": "TFO data not accepted, same cookie back",
-    "syn_timeout_fallback": "TFO SYN timed out, plain SYN answered",
-    "cookie_only": "TFO cookie without data",
-    "cookie_only_new_cookie": "TFO cookie without data, new cookie",
-    "cookie_only_same_cookie": "TFO cookie without data, same cookie back",
-    "over_acked": "TFO server acked more than was sent",
-    "no_answer": "TFO SYN without answer",
-    "rejected": "TFO SYN rejected",
-}
 
 
 def wants_colour(is_terminal: bool, environment: Mapping[str, str] = os.environ) -> bool:

@@ -1,0 +1,172 @@
+"""What the vocabulary means in plain words: one sentence for a verdict, and what to do about it.
+
+Facts are those of TFO.md sections 3 and 4; people read these in text output and on the dashboard.
+"""
+
+from __future__ import annotations
+
+VERDICTS: dict[str | None, str] = {
+    None: "TFO not judged: SYN-ACK not seen",
+    "not_attempted": "no TFO",
+    "cookie_granted": "TFO cookie granted",
+    "cookie_not_granted": "TFO cookie not granted",
+    "data_acked": "TFO data accepted",
+    "data_acked_new_cookie": "TFO data accepted, new cookie",
+    "data_partly_acked": "TFO data partly accepted",
+    "data_not_acked": "TFO data not accepted",
+    "data_not_acked_new_cookie": "TFO data not accepted, new cookie",
+    "data_not_acked_same_cookie": "TFO data not accepted, same cookie back",
+    "syn_timeout_fallback": "TFO SYN timed out, plain SYN answered",
+    "cookie_only": "TFO cookie without data",
+    "cookie_only_new_cookie": "TFO cookie without data, new cookie",
+    "cookie_only_same_cookie": "TFO cookie without data, same cookie back",
+    "over_acked": "TFO server acked more than was sent",
+    "no_answer": "TFO SYN without answer",
+    "rejected": "TFO SYN rejected",
+}
+
+# what happened and what to look at, in a sentence or two
+EXPLANATIONS: dict[str | None, str] = {
+    None: "Fast Open was tried and the client went on, but the SYN-ACK took a road that is not traced here. "
+    "Trace the other interface of the route as well, as one group: eth0+eth1.",
+    "not_attempted": "The SYN carried neither the Fast Open option nor data: an ordinary three-way handshake, so the "
+    "request left one round trip later than it could have.",
+    "cookie_granted": "The client asked for a Fast Open cookie and got one. Its next connection to this server can "
+    "carry data in the SYN and save a round trip.",
+    "cookie_not_granted": "The client asked for a Fast Open cookie and the SYN-ACK came without one: the server, its "
+    "listener or something on the path does without Fast Open. At the server, look at net.ipv4.tcp_fastopen (bit 0x2) "
+    "and at whether the listener sets TCP_FASTOPEN.",
+    "data_acked": "The server took the data of the SYN: the request arrived one round trip earlier than after an "
+    "ordinary handshake. This is Fast Open as it should be.",
+    "data_acked_new_cookie": "The server took the data and handed out a fresh cookie: its old key still counts as the "
+    "backup key, so a key rotation is under way. Nothing is wrong.",
+    "data_partly_acked": "The server took only the first part of the SYN's data; the client has to send the rest "
+    "again. Part of the gain is lost.",
+    "data_not_acked": "The server answered the SYN but took none of its data and sent no cookie; the client has to "
+    "send it again after the handshake. Fast Open is off there, the queue of pending Fast Open requests is full, or "
+    "SYN cookies are in force.",
+    "data_not_acked_new_cookie": "The server did not know the cookie: it took no data and sent another cookie. Either "
+    "its key was changed without keeping the old one as backup, or the servers behind this address do not share one "
+    "tcp_fastopen_key, or the client's address changed.",
+    "data_not_acked_same_cookie": "The cookie was right and yet the data was not taken: the server could not create "
+    "the connection (memory, a full accept queue).",
+    "syn_timeout_fallback": "The SYN with Fast Open was lost or dropped; only a bare SYN sent after a timeout was "
+    "answered. Once is packet loss; each time to the same server it is something on the path that drops SYNs with "
+    "data or with the option. This costs a second or more.",
+    "cookie_only": "The client sent its cookie but no data, so there was nothing to save; whether the cookie was "
+    "accepted cannot be told.",
+    "cookie_only_new_cookie": "The client sent its cookie but no data, and got another cookie back: the server did not "
+    "know the one it sent.",
+    "cookie_only_same_cookie": "The client sent its cookie but no data, and got the same cookie back.",
+    "over_acked": "The SYN-ACK acknowledged more bytes than the SYN carried: something on the path or the server's "
+    "TCP is broken, and the client resets such a connection.",
+    "no_answer": "Nothing came back for the SYN with Fast Open: no SYN-ACK, no reset, no ICMP. The host is down, a "
+    "firewall drops silently, or the path drops SYNs with data.",
+    "rejected": "The SYN with Fast Open was refused by a reset or an ICMP error: nothing listens there or a firewall "
+    "says no. This has to do with the port, seldom with Fast Open.",
+}
+
+REQUESTS: dict[str, str] = {
+    "none": "nothing of Fast Open",
+    "cookie_request": "a cookie",
+    "cookie_request_and_data": "a cookie, with data along",
+    "cookie": "sent its cookie, no data",
+    "cookie_and_data": "sent its cookie and data",
+    "data_only": "sent data without a cookie",
+    "malformed": "a malformed option (counts as none)",
+}
+
+RESULTS: dict[str, str] = {
+    "none": "not settled",
+    "established": "connection established",
+    "rejected": "refused by a reset",
+    "aborted": "reset by the client before it was established",
+    "unreachable": "refused by an ICMP error",
+    "no_reply": "no reply",
+    "half_open": "answered, but the client never finished it",
+    "simultaneous_open": "both ends opened at once",
+    "syn_on_established": "a SYN on an open connection (challenge ACK)",
+}
+
+# tfo.cause (TFO.md section 4)
+CAUSES: dict[str, str] = {
+    "key_not_shared": "The servers behind this address do not share one tcp_fastopen_key: each gives another cookie.",
+    "cookie_stale": "The cookie is out of date: the key was rotated without a backup key, or the client moved.",
+    "key_rotation": "A key rotation is under way: the backup key matched.",
+    "child_failed": "The server could not create the connection, though the cookie was right.",
+    "not_supported": "The server, its listener or the path does without Fast Open.",
+    "server_disabled": "Fast Open is off at the server: net.ipv4.tcp_fastopen lacks bit 0x2.",
+    "listener_disabled": "The listener does not set TCP_FASTOPEN.",
+    "option_stripped": "Something on the path removed the option.",
+    "queue_overflow": "The queue of pending Fast Open requests overflowed: raise the listener's TCP_FASTOPEN value.",
+    "syn_cookies": "SYN cookies were in force; they turn Fast Open off.",
+    "cookie_not_required": "The server takes data without a cookie (bit 0x200) and therefore grants none.",
+    "cookie_required": "The server takes data only with a cookie (it lacks bit 0x200).",
+    "packet_loss": "A lost packet would look like this.",
+    "path_drops_syn_data": "Something on the path drops SYNs that carry data.",
+    "host_dropped": "The SYN arrived at this host, which did not answer: look at listen queues, netfilter, rp_filter.",
+    "payload_stripped": "The data may have been removed from the SYN on its way.",
+}
+
+CONFIDENCES: dict[str, str] = {
+    "certain": "certain",
+    "likely": "likely",
+    "possible": "possible",
+}
+
+# TcpExt counters: what moves them (TFO.md section 5)
+COUNTERS: dict[str, str] = {
+    "TCPFastOpenActive": "as client: the SYN-ACK took all the SYN's data",
+    "TCPFastOpenActiveFail": "as client: data not taken, or the SYN timed out",
+    "TCPFastOpenPassive": "as server: connections created by Fast Open",
+    "TCPFastOpenPassiveFail": "as server: bad cookie, or no connection could be made",
+    "TCPFastOpenListenOverflow": "as server: queue of pending requests full",
+    "TCPFastOpenCookieReqd": "as server: cookie asked for (also where Fast Open is off)",
+    "TCPFastOpenBlackhole": "as client: Fast Open switched off after a blackhole",
+    "TCPFastOpenPassiveAltKey": "as server: the backup key matched",
+    "TCPReqQFullDoCookies": "SYN cookies sent since the queue was full: these turn Fast Open off",
+    "SyncookiesSent": "SYN cookies sent",
+    "ListenOverflows": "accept queue full",
+    "ListenDrops": "SYNs dropped by listeners",
+    "TCPTimeouts": "retransmission timeouts of any kind",
+    "TCPSynRetrans": "SYNs and SYN-ACKs sent again",
+}
+
+_FASTOPEN_BITS = (
+    (0x1, "clients use it"),
+    (0x2, "servers offer it"),
+    (0x4, "clients send data without a cookie"),
+    (0x200, "servers take data without a cookie"),
+    (0x400, "every listener has it"),
+)
+
+
+def sysctl_meaning(name: str, value: str) -> str:
+    """What a sysctl's value means for Fast Open; an empty string where there is nothing to say."""
+    short = name.rsplit(".", 1)[-1]
+    if short == "tcp_fastopen" and value.strip().isdigit():
+        bits = int(value)
+        on = [words for bit, words in _FASTOPEN_BITS if bits & bit]
+        off = [] if bits & 0x2 else ["servers do NOT offer it"]
+        off += [] if bits & 0x1 else ["clients do NOT use it"]
+        return "; ".join(on + off)
+    if short == "tcp_fastopen_key":
+        keys = value.count(",") + 1 if value.strip() else 0
+        return "a key and a backup key" if keys > 1 else "one key, no backup: rotating it breaks cookies"
+    if short == "tcp_fastopen_blackhole_timeout_sec":
+        return "never switches Fast Open off" if value.strip() == "0" else "off that long after a blackhole, doubling"
+    return _SYSCTLS.get(short, "")
+
+
+_SYSCTLS = {
+    "tcp_syncookies": "0 never, 1 when the queue is full (then no Fast Open), 2 always",
+    "tcp_max_syn_backlog": "requests a listener remembers",
+    "somaxconn": "upper limit of a listener's queues, Fast Open's too",
+    "tcp_syn_retries": "SYNs sent again before giving up",
+    "tcp_synack_retries": "SYN-ACKs sent again before giving up",
+    "tcp_ecn": "0 off, 1 asks for it, 2 only answers (default)",
+    "tcp_timestamps": "timestamps: settle which SYN was answered",
+    "tcp_window_scaling": "windows above 64 KiB",
+    "tcp_sack": "selective acknowledgements",
+    "tcp_no_metrics_save": "1: cookies are still kept, RTTs are not",
+}
