@@ -9,9 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import secrets
+import signal
 import socket
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +67,7 @@ class LoadOptions:
             f"-I{BPF_DIR}",
             f"-DSETS={self.sets}",
             f"-DNEAR_INTERFACES={NEAR_INTERFACES}",
-            f"-DHASH_KEY={secrets.randbits(64) | 1:#x}ULL",
+            f"-DHASH_KEY={int.from_bytes(os.urandom(8), 'little') | 1:#x}ULL",
             f"-DEVENT_RING_PAGES={self.event_ring_bytes // PAGE_SIZE}",
             f"-DPAYLOAD_RING_PAGES={self.payload_ring_bytes // PAGE_SIZE}",
         ]
@@ -116,11 +115,11 @@ class Loader:
     def __init__(self, options: LoadOptions) -> None:
         self.options = options
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the loader
+        self._log = os.memfd_create("tfotrace-compile-log")
         self.pid = os.fork()
         if self.pid == 0:
             self._socket.close()
-            os._exit(_child(theirs, options, self._log.fileno()))
+            os._exit(_child(theirs, options, self._log))
         theirs.close()
 
     def fileno(self) -> int:
@@ -138,13 +137,14 @@ class Loader:
         finally:
             os.waitpid(self.pid, 0)
             self._socket.close()
+            words = self._last_words()
+            os.close(self._log)
         if not data:
-            raise CannotTraceError(f"the process that compiles the kernel programs died: {self._last_words()}")
+            raise CannotTraceError(f"the process that compiles the kernel programs died ({words})")
         answer = msgspec.json.decode(data, type=_Answer)
         if answer.error or answer.layout is None:
             for fd in fds:
                 os.close(fd)
-            words = self._last_words()
             raise CannotTraceError(answer.error + (f" ({words})" if words else ""))
         for fd in fds:
             os.set_inheritable(fd, False)
@@ -152,9 +152,16 @@ class Loader:
         maps = dict(zip(answer.maps, fds[len(answer.programs) :], strict=True))
         return Loaded(programs, maps, answer.layout, self.options)
 
+    def kill(self) -> None:
+        """Nobody wants the result any more."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self._socket.close()
+        os.close(self._log)
+
     def _last_words(self) -> str:
-        self._log.seek(0)
-        lines = [line.strip() for line in self._log.read(1 << 20).decode("utf-8", "replace").splitlines()]
+        lines = [line.strip() for line in os.pread(self._log, 1 << 20, 0).decode("utf-8", "replace").splitlines()]
         telling = [line for line in lines if "error" in line.lower() or "invalid" in line.lower()]
         return (telling or [line for line in lines if line] or [""])[-1][:300]
 

@@ -6,12 +6,10 @@ child and talks over one Channel; the end of that channel is its order to leave.
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from types import FrameType
 
 from tracer import netns, perf_ring
@@ -33,7 +31,7 @@ from tracer.interfaces import (
     local_addresses,
 )
 from tracer.kernel import Kernel
-from tracer.load import PAGE_SIZE, Loader, LoadOptions
+from tracer.load import PAGE_SIZE, Loaded, Loader
 from tracer.protocol import (
     Addresses,
     Channel,
@@ -46,7 +44,8 @@ from tracer.protocol import (
     Ready,
     TracedInterface,
 )
-from tracer.vocabulary import HookChoice, Transport
+from tracer.request import RootRequest
+from tracer.vocabulary import Transport
 
 SWEEP_S = 0.25
 HOST_S = 1.0
@@ -57,21 +56,13 @@ _FIRST_GROUP = 1 << 24
 _GROUP_FIELD = "+"
 
 
-@dataclass(frozen=True, slots=True)
-class RootOptions:
-    """What the command line asks of the root part."""
+def run(options: RootRequest, channel: Channel, loader: Loader) -> int:
+    """Body of the root process; returns its exit status. Whatever goes wrong is told to the user part.
 
-    interfaces: tuple[str, ...]
-    hook: HookChoice
-    load: LoadOptions
-    response_timeout_s: float
-    netns: str | None = None
-
-
-def run(options: RootOptions, channel: Channel) -> int:
-    """Body of the root process; returns its exit status. Whatever goes wrong is told to the user part."""
+    `loader` is at work already: compiling takes longer than all the rest of starting.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c reaches the whole group; the user part decides
-    part = RootPart(options, channel)
+    part = RootPart(options, channel, loader)
     signal.signal(signal.SIGTERM, part.on_signal)
     signal.signal(signal.SIGHUP, part.on_signal)
     try:
@@ -97,10 +88,11 @@ class _LeaveError(Exception):
 class RootPart:
     """State of the root process."""
 
-    def __init__(self, options: RootOptions, channel: Channel) -> None:
+    def __init__(self, options: RootRequest, channel: Channel, loader: Loader) -> None:
         self.options = options
         self.channel = channel
         self.asked_to_end: str | None = None
+        self._loader: Loader | None = loader
         self._groups: dict[str, int] = {}
         self._attached: dict[int, Attachment] = {}
         self._names: dict[int, str] = {}
@@ -119,18 +111,11 @@ class RootPart:
         """Load, attach to every interface asked for, tell the user part."""
         if self.options.netns is not None:
             _enter(self.options.netns)
-        wanted = self._find_interfaces()  # before the half second of compiling: a typo is told at once
-        loader = Loader(self.options.load)
-        try:
-            self._follower = Follower()
-            self._instance = Instance()
-            removed = remove_leftovers()
-            self._wait_for(loader)
-        except BaseException:
-            with suppress(ProcessLookupError):
-                os.kill(loader.pid, signal.SIGKILL)
-            raise
-        loaded = loader.result()
+        wanted = self._find_interfaces()  # while it compiles: a typo is told at once
+        self._follower = Follower()
+        self._instance = Instance()
+        removed = remove_leftovers()
+        loaded = self._loaded()
         self._kernel = Kernel(loaded)
         self._kernel.configure(self.options.response_timeout_s)
         rings = self._open_rings()
@@ -175,7 +160,9 @@ class RootPart:
                     self._groups[interface.name] = _FIRST_GROUP + number
         return found
 
-    def _wait_for(self, loader: Loader) -> None:
+    def _loaded(self) -> Loaded:
+        loader = self._loader
+        assert loader is not None
         poll = select.poll()
         poll.register(loader.fileno(), select.POLLIN)
         poll.register(self.channel.fileno(), select.POLLIN)
@@ -184,7 +171,8 @@ class RootPart:
             if self.channel.fileno() in ready or self.asked_to_end:
                 raise _LeaveError
             if loader.fileno() in ready:
-                return
+                self._loader = None
+                return loader.result()
 
     def _open_rings(self) -> list[int]:
         assert self._kernel is not None
@@ -362,6 +350,8 @@ class RootPart:
     def close(self) -> None:
         """Detach and give everything back; harmless the second time."""
         self._detach_all()
+        if self._loader is not None:
+            self._loader.kill()
         if self._instance is not None:
             self._instance.close()
         if self._follower is not None:

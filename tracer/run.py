@@ -11,10 +11,9 @@ from pathlib import Path
 
 from tracer import privileges
 from tracer.errors import CannotTraceError, EndedEarlyError, UsageError
-from tracer.load import LoadOptions
+from tracer.load import Loader, LoadOptions
 from tracer.protocol import Channel, Failed, Ready, channel_pair
-from tracer.rootpart import RootOptions
-from tracer.rootpart import run as run_root_part
+from tracer.request import RootRequest
 from tracer.vocabulary import HookChoice, Transport
 
 Narrate = Callable[[str], None]
@@ -45,7 +44,7 @@ def trace(
         os.waitpid(child, 0)
 
 
-def _root_options(options: Namespace, interfaces: tuple[str, ...]) -> RootOptions:
+def _root_options(options: Namespace, interfaces: tuple[str, ...]) -> RootRequest:
     transport = options.transport or default_transport()
     hook: HookChoice = options.hook
     load = LoadOptions(
@@ -56,7 +55,7 @@ def _root_options(options: Namespace, interfaces: tuple[str, ...]) -> RootOption
         event_ring_bytes=(8 << 20) if transport is Transport.RING else (1 << 20),
         payload_ring_bytes=(4 << 20) if transport is Transport.RING else (1 << 20),
     )
-    return RootOptions(interfaces, hook, load, options.response_timeout, options.netns)
+    return RootRequest(interfaces, hook, load, options.response_timeout, options.netns)
 
 
 def default_transport(release: str | None = None) -> Transport:
@@ -69,7 +68,7 @@ def default_transport(release: str | None = None) -> Transport:
     return Transport.RING
 
 
-def _fork_root_part(options: RootOptions) -> tuple[Channel, int]:
+def _fork_root_part(options: RootRequest) -> tuple[Channel, int]:
     root_end, user_end = channel_pair()
     sys.stderr.flush()
     child = os.fork()
@@ -77,7 +76,10 @@ def _fork_root_part(options: RootOptions) -> tuple[Channel, int]:
         user_end.close()
         status = 3
         try:
-            status = run_root_part(options, root_end)
+            loader = Loader(options.load)
+            from tracer import rootpart
+
+            status = rootpart.run(options, root_end, loader)
         finally:
             # whatever happened, nothing of the parent's runs in this process
             sys.stderr.flush()

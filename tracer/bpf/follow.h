@@ -27,80 +27,76 @@ static __always_inline struct pair_outcome pair(struct pending *p, const struct 
 	return pair_from_server(p, s);
 }
 
-/*
- * Finds the flow's entry and does what the segment means for it. `sc->out`
- * holds a record to send when the answer is not SETTLED_NOT.
- */
-static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct scratch *sc, struct counters *c)
+/* What follow() did, as bits. */
+#define FOLLOWED_SETTLED (1 << 0) /* a record to send is in scratch */
+#define FOLLOWED_OPENED (1 << 1)  /* the SYN opened an entry */
+
+/* A SYN for an entry that is there. Returns whether it opens a new one in its place. */
+static __always_inline int pair_syn(struct pending *p, const struct segment *s, int direction,
+				    struct pair_outcome *result)
 {
-	const struct segment *s = &sc->segment;
-	struct pair_outcome result = {};
-	int direction = NOT_THIS_FLOW;
-	__u32 way;
-
-	bpf_spin_lock(&set->lock);
-	way = find_way(set, *set_tags, tag_of(sc->hash), &s->flow, 0, &direction, &sc->way);
-	if (way < WAYS) {
-		struct pending *p = &set->way[way];
-
-		result = pair(p, sc, direction);
-		if (result.settled) {
-			if (!settle(p, result.settled, s->now_ns))
-				*set_tags = with_tag(*set_tags, way, 0);
-			sc->out = p->ev;
-		}
+	if (direction == FROM_CLIENT && p->ev.syn.seq == s->seq) {
+		*result = pair_syn_again(p, s);
+		return 0;
 	}
-	bpf_spin_unlock(&set->lock);
-	count_note(c, result.note);
-	if (way == WAYS && !sc->icmp && (s->flags & TCP_SYN))
-		c->synack_unmatched++;
-	return result.settled;
+	if (direction == FROM_SERVER && p->state == PENDING_SYN_SENT) {
+		*result = pair_crossing_syn(p, s);
+		return 0;
+	}
+	/* The 4-tuple begins anew. */
+	if (pending_is_live(p))
+		result->settled = SETTLED_BY_NEW_SYN;
+	return 1;
 }
 
-enum opened { OPENED_NOT, OPENED, OPENED_AND_SETTLED };
-
-/* A SYN: opens an entry, or counts as one of an entry that is there. */
-static __always_inline int follow_syn(struct flow_set *set, __u64 *set_tags, struct scratch *sc, struct counters *c)
+/*
+ * One time under the lock: find the entry, do what the segment means for it,
+ * copy the record out if it is final, put a new entry in if a SYN opens one.
+ */
+static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct scratch *sc, struct counters *c,
+				  int is_syn)
 {
 	const struct segment *s = &sc->segment;
 	struct pair_outcome result = {};
 	int direction = NOT_THIS_FLOW;
 	int evicted = PENDING_FREE;
-	int opened = OPENED;
+	int done = 0, opens = 0;
+	struct pending *p;
 	__u32 way;
 
 	bpf_spin_lock(&set->lock);
-	way = find_way(set, *set_tags, tag_of(sc->hash), &s->flow, 1, &direction, &sc->way);
-	if (way < WAYS) {
-		struct pending *p = &set->way[way];
-
-		if (direction == FROM_CLIENT && p->ev.syn.seq == s->seq) {
-			result = pair_syn_again(p, s);
-			opened = OPENED_NOT;
-		} else if (direction == FROM_SERVER && p->state == PENDING_SYN_SENT) {
-			result = pair_crossing_syn(p, s);
-			opened = OPENED_NOT;
-		} else if (pending_is_live(p)) {
-			/* The 4-tuple begins anew. */
-			settle(p, SETTLED_BY_NEW_SYN, s->now_ns);
-			sc->out = p->ev;
-			opened = OPENED_AND_SETTLED;
-		}
-	} else {
+	way = find_way(set, *set_tags, tag_of(sc->hash), &s->flow, is_syn, &direction, &sc->way);
+	if (is_syn && way >= WAYS) {
 		way = choose_way(set, &sc->way);
 		evicted = set->way[way & (WAYS - 1)].state;
+		opens = 1;
 	}
-	if (opened) {
-		way &= WAYS - 1;
-		set->way[way] = sc->fresh;
-		*set_tags = with_tag(*set_tags, way, tag_of(sc->hash));
+	if (way < WAYS) {
+		p = &set->way[way & (WAYS - 1)];
+		if (!is_syn)
+			result = pair(p, sc, direction);
+		else if (!opens)
+			opens = pair_syn(p, s, direction, &result);
+		if (result.settled) {
+			if (!settle(p, result.settled, s->now_ns))
+				*set_tags = with_tag(*set_tags, way, 0);
+			sc->out = p->ev;
+			done |= FOLLOWED_SETTLED;
+		}
+		if (opens) {
+			*p = sc->fresh;
+			*set_tags = with_tag(*set_tags, way, tag_of(sc->hash));
+			done |= FOLLOWED_OPENED;
+		}
 	}
 	bpf_spin_unlock(&set->lock);
 	count_note(c, result.note);
 	count_evicted(c, evicted);
-	if (opened)
+	if (opens)
 		c->opened++;
-	return opened;
+	if (way >= WAYS && !sc->icmp && (s->flags & TCP_SYN))
+		c->synack_unmatched++;
+	return done;
 }
 
 #endif

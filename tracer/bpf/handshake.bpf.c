@@ -218,7 +218,7 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 	struct flow_set *set;
 	__u64 *set_tags;
 	__u32 index;
-	int opened, zero = 0;
+	int done, is_syn = 0, zero = 0;
 
 	index = set_of(sc->hash, SETS);
 	set_tags = tags.lookup(&index);
@@ -234,20 +234,19 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 		}
 		read_options(&sc->options, sc, data, data_end);
 		count_option_errors(c, parse_options(&s->facts, &sc->options));
-		if (!(s->flags & TCP_ACK)) {
+		is_syn = !(s->flags & TCP_ACK);
+		if (is_syn) {
 			c->syns++;
 			__builtin_memset(&sc->fresh, 0, sizeof(sc->fresh));
 			pair_open(&sc->fresh, s, sc->ifindex, sc->family);
-			opened = follow_syn(set, set_tags, sc, c);
-			if (opened == OPENED_AND_SETTLED)
-				send_event(ctx, &sc->out, c);
-			return opened != OPENED_NOT && s->payload_len > 0;
+		} else {
+			c->synacks++;
 		}
-		c->synacks++;
 	}
-	if (follow(set, set_tags, sc, c))
+	done = follow(set, set_tags, sc, c, is_syn);
+	if (done & FOLLOWED_SETTLED)
 		send_event(ctx, &sc->out, c);
-	return 0;
+	return done & FOLLOWED_OPENED && s->payload_len > 0;
 }
 
 static __always_inline void send_payload(void *ctx, struct payload_event *p, __u64 len, struct counters *c)

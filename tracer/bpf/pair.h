@@ -76,7 +76,8 @@ static __always_inline __u8 saturating_increment(__u8 v)
 
 static __always_inline __u64 answer_deadline(__u64 now_ns, __u64 last_ns)
 {
-	__u64 wait_ns = (now_ns - last_ns) * 5 / 2;
+	/* CPUs race for the lock and captures are unsorted: "last" can be later than "now". */
+	__u64 wait_ns = now_ns > last_ns ? (now_ns - last_ns) * 5 / 2 : 0;
 
 	return now_ns + (wait_ns > NO_ANSWER_NS ? wait_ns : NO_ANSWER_NS);
 }
@@ -141,7 +142,7 @@ static __always_inline struct pair_outcome pair_syn_again(struct pending *p, con
 		out.note = NOTE_LATE_SYN;
 		return out;
 	}
-	if (s->place != p->place && s->now_ns - p->last_syn_ns < SEEN_AGAIN_NS) {
+	if (s->place != p->place && s->now_ns < p->last_syn_ns + SEEN_AGAIN_NS) {
 		out.note = NOTE_SEEN_AGAIN;
 		return out;
 	}
@@ -193,7 +194,7 @@ static __always_inline struct pair_outcome pair_synack_from_server(struct pendin
 		return out;
 	}
 	if (p->state != PENDING_SYN_SENT) {
-		if (s->place != p->synack_place && s->now_ns - p->last_synack_ns < SEEN_AGAIN_NS) {
+		if (s->place != p->synack_place && s->now_ns < p->last_synack_ns + SEEN_AGAIN_NS) {
 			out.note = NOTE_SEEN_AGAIN;
 			return out;
 		}
