@@ -123,6 +123,16 @@ class Channel:
             return False
         return True
 
+    def offer(self, message: ToUser) -> bool:
+        """Send unless the other end is not reading just now (stopped, say): then False, and nothing was sent."""
+        try:
+            self._socket.send(_encoder.encode(message), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            return True  # nobody is left to read it, which the next poll tells
+        return True
+
     def _receive(self) -> tuple[bytes, list[int]]:
         try:
             data, fds, _, _ = socket.recv_fds(self._socket, MESSAGE_MAX, DESCRIPTORS_MAX)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import signal
 import time
+from collections import deque
 from contextlib import suppress
 from types import FrameType
 
@@ -42,12 +43,14 @@ from tracer.protocol import (
     Interfaces,
     Notice,
     Ready,
+    ToUser,
     TracedInterface,
 )
 from tracer.request import RootRequest
 from tracer.vocabulary import Transport
 
 SWEEP_S = 0.25
+BACKLOG_MAX = 1000  # messages that wait for a stopped user part
 HOST_S = 1.0
 ADDRESSES_AGAIN_S = 10.0  # routes of the local table may change without an event
 ANY = "any"
@@ -92,6 +95,7 @@ class RootPart:
         self.options = options
         self.channel = channel
         self.asked_to_end: str | None = None
+        self._backlog: deque[ToUser] = deque(maxlen=BACKLOG_MAX)
         self._loader: Loader | None = loader
         self._groups: dict[str, int] = {}
         self._attached: dict[int, Attachment] = {}
@@ -136,9 +140,9 @@ class RootPart:
         )  # fmt: skip
         self._send_addresses()
         for text in removed:
-            self.channel.send(Notice("leftover_removed", text))
+            self._post(Notice("leftover_removed", text))
         if self._instance.warning is not None:
-            self.channel.send(Notice("no_instance_file", self._instance.warning))
+            self._post(Notice("no_instance_file", self._instance.warning))
 
     def _find_interfaces(self) -> list[Interface]:
         if self.options.interfaces == (ANY,):
@@ -217,7 +221,7 @@ class RootPart:
 
     def _send_addresses(self) -> None:
         local = local_addresses()
-        self.channel.send(Addresses(sorted(local.addresses), sorted(local.networks)))
+        self._post(Addresses(sorted(local.addresses), sorted(local.networks)))
 
     # --- tracing ---
 
@@ -246,10 +250,12 @@ class RootPart:
                 next_sweep = now + SWEEP_S
                 self._kernel.sweep()
                 self._check_attachments()
-                self.channel.send(Counters(self._kernel.counters(), self._kernel.still_open))
+                self._send_backlog()
+                # not kept if the user part does not read: the next ones say more
+                self.channel.offer(Counters(self._kernel.counters(), self._kernel.still_open))
             if now >= next_host:
                 next_host = now + HOST_S
-                self.channel.send(Host(read_counters(), read_sysctls()))
+                self.channel.offer(Host(read_counters(), read_sysctls()))
             if now >= next_addresses:
                 next_addresses = now + ADDRESSES_AGAIN_S
                 self._send_addresses()
@@ -262,6 +268,8 @@ class RootPart:
         self._detach_all()
         self._kernel.flush(self._user_part_is_there)
         code = ExitCode.ENDED_EARLY if self.asked_to_end else ExitCode.OK
+        for message in self._backlog:
+            self.channel.send(message)
         self.channel.send(Ended(self._kernel.counters(), self._kernel.still_open, self.asked_to_end, int(code)))
 
     def _user_part_is_there(self) -> bool:
@@ -300,7 +308,7 @@ class RootPart:
         if attached:
             self._switch_on(interface)
             self._notice("interface_added", f"{interface.name} has appeared and is traced", interface.name)
-            self.channel.send(Interfaces(self._traced()))
+            self._post(Interfaces(self._traced()))
 
     def _on_renamed(self, interface: Interface, old_name: str) -> None:
         if interface.index not in self._attached:
@@ -309,7 +317,7 @@ class RootPart:
             self._groups[interface.name] = self._groups.pop(old_name)
         self._names[interface.index] = interface.name
         self._notice("interface_renamed", f"{old_name} is now {interface.name}", interface.name)
-        self.channel.send(Interfaces(self._traced()))
+        self._post(Interfaces(self._traced()))
 
     def _forget(self, index: int, kind: str, text: str) -> None:
         attachment = self._attached.pop(index, None)
@@ -322,7 +330,7 @@ class RootPart:
             attachment.detach()
         self._down.discard(index)
         self._notice(kind, text, name)
-        self.channel.send(Interfaces(self._traced()))
+        self._post(Interfaces(self._traced()))
 
     def _check_attachments(self) -> None:
         for index, attachment in list(self._attached.items()):
@@ -331,7 +339,16 @@ class RootPart:
                 self._forget(index, "detached", f"somebody has removed tfotrace's programs from {name}")
 
     def _notice(self, kind: str, text: str, interface: str | None = None) -> None:
-        self.channel.send(Notice(kind, text, interface))
+        self._post(Notice(kind, text, interface))
+
+    def _post(self, message: ToUser) -> None:
+        """Send in order, without ever waiting for a user part that is stopped: the sweep must go on."""
+        self._backlog.append(message)
+        self._send_backlog()
+
+    def _send_backlog(self) -> None:
+        while self._backlog and self.channel.offer(self._backlog[0]):
+            self._backlog.popleft()
 
     # --- end ---
 
