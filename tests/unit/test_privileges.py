@@ -1,0 +1,35 @@
+"""Whose account the user part takes."""
+
+from __future__ import annotations
+
+import pwd
+
+import pytest
+
+from tracer.errors import UsageError
+from tracer.privileges import target_user
+
+NOBODY = pwd.getpwnam("nobody")
+
+
+def test_the_user_behind_sudo() -> None:
+    user = target_user(None, {"SUDO_UID": "1234", "SUDO_GID": "5678", "SUDO_USER": "ada"})
+    assert user is not None
+    assert (user.name, user.uid, user.gid) == ("ada", 1234, 5678)
+
+
+@pytest.mark.parametrize("environment", [{}, {"SUDO_UID": "0", "SUDO_GID": "0"}, {"SUDO_UID": "x", "SUDO_GID": "1"}])
+def test_nobody_behind_it_means_stay(environment: dict[str, str]) -> None:
+    assert target_user(None, environment) is None
+
+
+@pytest.mark.parametrize("name", ["nobody", str(NOBODY.pw_uid)])
+def test_an_account_by_name_or_number_wins_over_sudo(name: str) -> None:
+    user = target_user(name, {"SUDO_UID": "1234", "SUDO_GID": "5678"})
+    assert user is not None
+    assert (user.uid, user.gid) == (NOBODY.pw_uid, NOBODY.pw_gid)
+
+
+def test_an_unknown_account_is_wrong_usage() -> None:
+    with pytest.raises(UsageError, match='no user "no-such-account"'):
+        target_user("no-such-account", {})
