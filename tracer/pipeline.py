@@ -33,7 +33,7 @@ from tracer.protocol import (
     TracedInterface,
 )
 from tracer.records import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
-from tracer.sinks.base import Sink, SinkClosedError
+from tracer.sinks.base import Observer, Sink, SinkClosedError
 from tracer.sources import Sources
 from tracer.version import __version__
 
@@ -84,6 +84,7 @@ class Pipeline:
     options: RunOptions
     stop: StopRequest
     narrate: Callable[[str], None]
+    observer: Observer | None = None  # one of the sinks, or None
     aggregate: Aggregate = field(default_factory=Aggregate)
     _interfaces: dict[int, TracedInterface] = field(default_factory=dict)
     _local: LocalSet = field(default_factory=LocalSet)
@@ -161,12 +162,17 @@ class Pipeline:
 
     def _drain(self) -> bool:
         """One batch from the ring to the sinks; False if there was none."""
+        ring = self.sources.ring
+        waiting = ring.fill / ring.size if ring is not None else 0.0
         events = self.sources.events.read()
         # payloads after the records: a record's payload was sent before it
         self._payloads.add(self.sources.payloads.read())
         if not len(events):
             return False
         self._received += len(events)
+        if self.observer is not None:
+            self.observer.set_ring_fill(waiting)
+            self.observer.set_drain_lag((time.monotonic_ns() - int(events["settled_ns"].max())) / 1000)
         self._take(events)
         return True
 
@@ -209,6 +215,8 @@ class Pipeline:
             case Counters(values, still_open):
                 self._counters, self._still_open = values, still_open
                 self._tell_losses()
+                if self.observer is not None:
+                    self.observer.set_balance(self._balance(), values)
             case Addresses(addresses, networks):
                 self._local = LocalSet(addresses, networks)
             case Interfaces(interfaces):
@@ -222,13 +230,18 @@ class Pipeline:
                 self._counters, self._still_open = values, still_open
                 if reason is not None:
                     self._end(reason, exit_code)
-            case Host() | Ready():
+            case Host(counters, sysctls):
+                if self.observer is not None:
+                    self.observer.set_host(counters, sysctls)
+            case Ready():
                 pass
 
     def _set_interfaces(self, interfaces: list[TracedInterface]) -> None:
         # kept when they go: records of their last handshakes still come
         self._interfaces.update({interface.index: interface for interface in interfaces})
         self.composer.interfaces = self._interfaces
+        if self.observer is not None:
+            self.observer.set_interfaces(interfaces)
 
     def _notice(self, kind: str, text: str, interface: str | None = None) -> None:
         self.narrate(text)

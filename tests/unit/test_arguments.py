@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
@@ -45,8 +46,10 @@ def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> No
 
 def test_every_option_reaches_its_place() -> None:
     options = arguments.trace_parser().parse_args(
-        "eth0 eth1+eth2 -i demo --json --hook xdp --duration 1.5 --count 7 --netns blue --response-timeout 2 "
-        "--table-size 1000 --transport perf --user nobody --show-cookies --ready-file r -w a -w b".split()  # noqa: SIM905
+        shlex.split(
+            "eth0 eth1+eth2 -i demo --json --hook xdp --duration 1.5 --count 7 --netns blue --response-timeout 2 "
+            "--table-size 1000 --transport perf --user nobody --show-cookies --ready-file r -w a -w b"
+        )
     )
     assert options.interfaces == ["eth0", "eth1+eth2"]
     assert options.more_interfaces == ["demo"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from tracer.decode import Batch
-from tracer.records import End, NoticeRecord, Start, Stats
+from tracer.protocol import TracedInterface
+from tracer.records import Balance, End, NoticeRecord, Start, Stats
 
 
 class SinkClosedError(Exception):
@@ -21,3 +23,13 @@ class Sink(Protocol):
     def stats(self, record: Stats) -> None: ...
     def tick(self) -> None: ...
     def close(self, record: End | None) -> None: ...
+
+
+class Observer(Sink, Protocol):
+    """A sink that is also told what goes on beside handshakes: the dashboard's store."""
+
+    def set_balance(self, balance: Balance, counters: Mapping[str, int]) -> None: ...
+    def set_interfaces(self, interfaces: Iterable[TracedInterface]) -> None: ...
+    def set_host(self, counters: Mapping[str, int], sysctls: Mapping[str, str]) -> None: ...
+    def set_ring_fill(self, share: float) -> None: ...
+    def set_drain_lag(self, lag_us: float | None) -> None: ...
