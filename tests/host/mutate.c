@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Damaged frames through everything that reads or pairs them, each in a heap
+ * block of exactly its size: the sanitizers see what a kernel would not forgive.
+ * The same frames every time, from a generator of its own.
+ */
+#include "host.h"
+
+#define HASH_KEY 0x9e3779b97f4a7c15ULL
+
+static __u64 random_state = 0x123456789abcdef1ULL;
+
+/* xorshift64*, Vigna 2016 */
+static __u32 random32(void)
+{
+	random_state ^= random_state >> 12;
+	random_state ^= random_state << 25;
+	random_state ^= random_state >> 27;
+	return random_state * 0x2545f4914f6cdd1dULL >> 32;
+}
+
+static __u32 below(__u32 limit)
+{
+	return random32() % limit;
+}
+
+static unsigned long segments, quoted, settled, with_options;
+
+static unsigned int add_options(__u8 *to)
+{
+	static const __u8 kinds[] = {0, 1, 2, 3, 4, 8, 19, 28, 29, 30, 34, 34, 34, 69, 172, 253, 254, 254};
+	static const __u8 sizes[] = {0, 1, 2, 3, 4, 6, 10, 10, 12, 18, 20, 40, 255};
+	unsigned int len = 0, limit = below(11) * 4;
+
+	for (unsigned int i = 0; i < limit; i++)
+		to[i] = below(4) ? 1 : random32();
+	while (len + 1 < limit) {
+		to[len] = kinds[below(sizeof(kinds))];
+		to[len + 1] = sizes[below(sizeof(sizes))];
+		if (to[len] >= 253 && len + 4 <= limit)
+			put16(to + len + 2, TFO_EXPERIMENT_MAGIC);
+		len += to[len] < 2 ? 1 : to[len + 1] < 2 ? 2 : to[len + 1];
+	}
+	return limit;
+}
+
+/* Ports and numbers of a small world, so that segments meet in the table. */
+static unsigned int add_tcp(__u8 *to)
+{
+	static const __u16 flags[] = {
+		TCP_SYN,	   TCP_SYN, TCP_SYN | TCP_ACK, TCP_SYN | TCP_ACK, TCP_ACK, TCP_ACK,
+		TCP_RST | TCP_ACK, TCP_RST, TCP_FIN | TCP_ACK, TCP_SYN | TCP_FIN, 0xfff,   0};
+	unsigned int options = add_options(to + TCP_HEADER_LEN);
+	unsigned int from_server = below(2), payload = below(3) ? 0 : below(40);
+
+	put16(to, from_server ? 443 : 1 + below(6));
+	put16(to + 2, from_server ? 1 + below(6) : 443);
+	put32(to + 4, 1000 + below(3));
+	put32(to + 8, 1000 + below(4));
+	put16(to + 12, (TCP_HEADER_LEN + options) / 4 << 12 | flags[below(sizeof(flags) / sizeof(flags[0]))]);
+	put16(to + 14, random32());
+	put32(to + 16, random32());
+	for (unsigned int i = 0; i < payload; i++)
+		to[TCP_HEADER_LEN + options + i] = random32();
+	return TCP_HEADER_LEN + options + payload;
+}
+
+static unsigned int add_ip(__u8 *to, unsigned int family, unsigned int nesting);
+
+static unsigned int add_icmp(__u8 *to, unsigned int family, unsigned int nesting)
+{
+	to[0] = family == 4 ? 3 : 1;
+	if (!below(4))
+		to[0] = random32();
+	to[1] = below(6);
+	return 8 + add_ip(to + 8, family, nesting);
+}
+
+static unsigned int add_ip(__u8 *to, unsigned int family, unsigned int nesting)
+{
+	static const __u8 types[] = {0, 43, 44, 51, 60, 135, 139, 140};
+	unsigned int header = family == 4 ? 20 + below(4) / 3 * below(11) * 4 : 40;
+	unsigned int icmp = nesting && !below(4);
+	unsigned int len = header;
+	__u8 *next = to + 6;
+
+	memset(to, 0, header);
+	for (unsigned int i = family == 6 && !below(2) ? below(8) : 0; i; i--) {
+		*next = types[below(sizeof(types))];
+		next = to + len;
+		memset(next, 0, 8);
+		next[3] = below(8) ? 0 : random32();
+		len += 8;
+	}
+	*next = icmp ? IP_PROTOCOL_ICMPV6 : IP_PROTOCOL_TCP;
+	len += icmp ? add_icmp(to + len, family, nesting - 1) : add_tcp(to + len);
+	if (family == 4) {
+		to[0] = 0x40 | header / 4;
+		put16(to + 2, len);
+		to[6] = below(8) ? 0x40 : 0;
+		to[9] = icmp ? IP_PROTOCOL_ICMP : IP_PROTOCOL_TCP;
+	} else {
+		to[0] = 0x60;
+		put16(to + 4, len - 40);
+	}
+	return len;
+}
+
+static unsigned int make_frame(__u8 *frame)
+{
+	static const __u16 ethertypes[] = {ETHERTYPE_VLAN, ETHERTYPE_QINQ, ETHERTYPE_QINQ_OLD};
+	unsigned int family = below(2) ? 4 : 6, len = 12;
+
+	memset(frame, 0, 12);
+	for (unsigned int tags = below(2) ? 0 : below(4); tags; tags--) {
+		put16(frame + len, ethertypes[below(3)]);
+		put16(frame + len + 2, below(3));
+		len += 4;
+	}
+	put16(frame + len, family == 4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6);
+	len += 2;
+	return len + add_ip(frame + len, family, 2);
+}
+
+static unsigned int damage(__u8 *frame, unsigned int len)
+{
+	switch (below(4)) {
+	case 0:
+		return below(len + 1);
+	case 1:
+		for (unsigned int i = 1 + below(4); i; i--)
+			frame[below(len)] ^= 1 << below(8);
+		return len;
+	case 2:
+		frame[12 + below(len - 12)] = random32();
+		return len;
+	default:
+		return len;
+	}
+}
+
+static void require(int ok, const char *what)
+{
+	if (ok)
+		return;
+	fprintf(stderr, "%s\n", what);
+	exit(1);
+}
+
+static void read_options(struct segment *s, const struct headers *h, struct cursor *c)
+{
+	struct segment_facts *f = &s->facts;
+	struct option_walk w = {};
+
+	memset(f, 0, sizeof(*f));
+	take_header_facts(f, h);
+	w.len = copy_options(w.bytes, c, tcp_header_len(h->tcp) - TCP_HEADER_LEN);
+	parse_options(f, &w);
+	with_options += f->options_len != 0;
+	require(f->options_len <= TCP_OPTIONS_MAX, "more than 40 bytes of options");
+	require(!(f->has & HAS_TFO) == (f->tfo_offset == NO_OFFSET), "a cookie without offset");
+	require(!(f->has & HAS_TFO) || f->tfo_offset + f->cookie_len <= f->options_len, "a cookie beyond the options");
+	require(!(f->has & HAS_TIMESTAMPS) || f->ts_offset + 8 <= f->options_len, "timestamps beyond the options");
+}
+
+/* As pair_packet() does it, without maps and locks. */
+static void pair_segment(struct flow_set *set, __u64 *tags, const struct segment *s, __u64 tag, int icmp, __u8 family)
+{
+	int direction = NOT_THIS_FLOW;
+	int syn = !icmp && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+	struct pair_outcome out = {};
+	struct pending *p;
+	__u32 found, way;
+
+	if (!icmp && (s->flags & TCP_SYN) && (s->flags & (TCP_FIN | TCP_RST)))
+		return;
+	way = find_way(set, *tags, tag, &s->flow, syn, &direction, &found);
+	if (way == WAYS && !syn)
+		return;
+	if (way == WAYS)
+		way = choose_way(set, &found);
+	require(way < WAYS, "a way beyond the set");
+	p = &set->way[way];
+	if (syn && direction == FROM_CLIENT && p->ev.syn.seq == s->seq)
+		out = pair_syn_again(p, s);
+	else if (syn && direction == FROM_SERVER && p->state == PENDING_SYN_SENT)
+		out = pair_crossing_syn(p, s);
+	else if (syn) {
+		memset(p, 0, sizeof(*p));
+		pair_open(p, s, 1, family);
+		*tags = with_tag(*tags, way, tag);
+	} else if (icmp)
+		out = pair_icmp(p, s, 3, 1);
+	else if (s->flags & TCP_RST)
+		out = pair_rst(p, s, direction == FROM_CLIENT);
+	else if (s->flags & TCP_SYN)
+		out = direction == FROM_SERVER ? pair_synack_from_server(p, s) : pair_synack_from_client(p, s);
+	else
+		out = direction == FROM_CLIENT ? pair_from_client(p, s) : pair_from_server(p, s);
+	if (!out.settled)
+		return;
+	require(pending_is_live(p), "settled twice");
+	settled++;
+	if (!settle(p, out.settled, s->now_ns))
+		*tags = with_tag(*tags, way, 0);
+	require(p->ev.result != RESULT_NONE, "settled without a result");
+	require(p->ev.settled_ns >= p->ev.syn_ns, "settled before it began");
+}
+
+static void run_frame(struct flow_set *set, __u64 *tags, __u8 *frame, unsigned int len, __u64 now_ns)
+{
+	struct cursor c = {.pos = frame, .end = frame + len};
+	enum length_rule rule = below(4) ? LENGTH_WITHIN_FRAME : LENGTH_MAY_BE_CUT;
+	struct headers h = {.l3_len = len};
+	struct segment s = {.now_ns = now_ns, .place = 2 + below(2), .response_timeout_ns = 5000 * NS_PER_MS};
+	struct opaque o;
+	__u8 type, code;
+	int result, icmp;
+
+	result = below(16) ? parse_ethernet(&c, &h, below(8) ? 0 : 0x10000 | below(3), &o) : parse_no_link(&c, &h);
+	if (result == PARSED_TCP)
+		result = parse_ip(&c, &h, rule, &o);
+	icmp = result == PARSED_ICMP;
+	if (result == PARSED_TCP)
+		result = parse_tcp(&c, &h);
+	else if (icmp)
+		result = parse_icmp(&c, &h, &type, &code, &o);
+	if (result != PARSED_TCP)
+		return;
+	take_flow(&s.flow, &h, 1);
+	s.seq = load_be32((__u8 *)h.tcp + 4);
+	if (icmp) {
+		quoted++;
+	} else {
+		segments++;
+		s.flags = tcp_flags(h.tcp);
+		s.ack = load_be32((__u8 *)h.tcp + 8);
+		s.payload_len = h.l4_len - tcp_header_len(h.tcp);
+		s.ts_ecr = usual_ts_ecr(&c, &h);
+		require(rule == LENGTH_MAY_BE_CUT || (__u8 *)h.tcp + h.l4_len <= frame + len,
+			"a segment beyond the frame");
+		if (s.flags & TCP_SYN)
+			read_options(&s, &h, &c);
+	}
+	pair_segment(set, tags, &s, tag_of(flow_hash(&h, 1, HASH_KEY)), icmp, h.family);
+}
+
+int main(int argc, char **argv)
+{
+	unsigned long frames = argc > 1 ? strtoul(argv[1], NULL, 10) : 300000;
+	struct flow_set *set = calloc(1, sizeof(*set));
+	__u64 tags = 0;
+
+	if (!set)
+		abort();
+	for (unsigned long i = 0; i < frames; i++) {
+		__u8 scratch[1024];
+		unsigned int len = damage(scratch, make_frame(scratch));
+		__u8 *frame = exact_copy(scratch, len);
+
+		run_frame(set, &tags, frame, len, 1000000000ULL + i * NS_PER_MS);
+		free(frame);
+	}
+	free(set);
+	printf("frames=%lu segments=%lu options=%lu quoted=%lu settled=%lu\n", frames, segments, with_options, quoted,
+	       settled);
+	return 0;
+}

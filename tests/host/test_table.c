@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT
+/* The pending table: who is found, who has to go, and what tags say. */
+#include "host.h"
+
+static void check_victims(void)
+{
+	static const struct {
+		const char *name;
+		unsigned int states[WAYS];
+		unsigned int ages[WAYS]; /* syn_ns */
+		unsigned int chosen;
+	} rows[] = {
+		{"empty", {0}, {0}, 0},
+		{"the first free one", {1, 3, 0, 2, 0, 4, 1, 1}, {9, 9, 9, 9, 9, 9, 9, 9}, 2},
+		{"a tombstone before the unanswered", {1, 1, 2, 3, 3, 4, 1, 1}, {1, 1, 1, 1, 1, 9, 1, 1}, 5},
+		{"the unanswered before the half open", {2, 3, 2, 3, 1, 2, 3, 2}, {1, 1, 1, 1, 9, 1, 1, 1}, 4},
+		{"the half open before the established", {3, 3, 3, 3, 3, 3, 2, 3}, {1, 1, 1, 1, 1, 1, 9, 1}, 6},
+		{"the oldest of equals", {1, 1, 1, 1, 1, 1, 1, 1}, {5, 4, 9, 3, 8, 2, 7, 6}, 5},
+		{"the oldest established", {3, 3, 3, 3, 3, 3, 3, 3}, {5, 4, 9, 3, 8, 7, 6, 2}, 7},
+		{"the oldest tombstone", {4, 4, 4, 4, 4, 4, 4, 4}, {5, 1, 9, 3, 8, 7, 6, 2}, 1},
+	};
+
+	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct flow_set *set = calloc(1, sizeof(*set));
+		__u32 chosen;
+
+		if (!set)
+			abort();
+		for (int way = 0; way < WAYS; way++) {
+			set->way[way].state = rows[i].states[way];
+			set->way[way].ev.syn_ns = rows[i].ages[way];
+		}
+		CHECK(rows[i].name, choose_way(set, &chosen), rows[i].chosen);
+		free(set);
+	}
+}
+
+static void check_tags(void)
+{
+	__u64 tags = 0;
+
+	for (__u32 hash = 0; hash < 1024; hash++)
+		CHECK("a tag is never 0", tag_of(hash) >= 1 && tag_of(hash) <= 255, 1);
+	for (__u32 way = 0; way < WAYS; way++) {
+		CHECK("not yet", tags_contain(tags, 10 + way), 0);
+		tags = with_tag(tags, way, 10 + way);
+		CHECK("in its way", tags >> way * 8 & 0xff, 10 + way);
+	}
+	for (__u64 tag = 1; tag < 256; tag++)
+		CHECK("exactly these", tags_contain(tags, tag), tag >= 10 && tag < 10 + WAYS);
+	tags = with_tag(tags, 3, 0);
+	CHECK("cleared", tags_contain(tags, 13), 0);
+	CHECK("the others stay", tags, 0x11100f0e000c0b0aULL);
+	/* Borrow between bytes is what this trick is known to trip over. */
+	CHECK("1 beside 0", tags_contain(0x0000000000000100ULL, 1), 1);
+	CHECK("no 1", tags_contain(0x0002020202020202ULL, 1), 0);
+	CHECK("255", tags_contain(0xff00000000000000ULL, 255), 1);
+}
+
+static struct segment segment_between(__u8 src, __u8 dst, __u16 src_port, __u16 dst_port)
+{
+	struct segment s = {
+		.flow = {.src = {[15] = src},
+			 .dst = {[15] = dst},
+			 .src_port = src_port,
+			 .dst_port = dst_port,
+			 .group = 1},
+	};
+
+	return s;
+}
+
+static void check_find(void)
+{
+	struct segment s = segment_between(1, 2, 10, 20), back = segment_between(2, 1, 20, 10);
+	struct segment other = segment_between(1, 2, 10, 21), self = segment_between(1, 1, 10, 10);
+	struct flow_set *set = calloc(1, sizeof(*set));
+	int direction = NOT_THIS_FLOW;
+	__u64 tags = 0;
+	__u32 found;
+
+	if (!set)
+		abort();
+	pair_open(&set->way[5], &s, 1, 4);
+	CHECK("no tag", find_way(set, tags, 9, &s.flow, 0, &direction, &found), WAYS);
+	tags = with_tag(with_tag(tags, 5, 9), 2, 9);
+	CHECK("from the client", find_way(set, tags, 9, &s.flow, 0, &direction, &found), 5);
+	CHECK("from the client", direction, FROM_CLIENT);
+	CHECK("from the server", find_way(set, tags, 9, &back.flow, 0, &direction, &found), 5);
+	CHECK("from the server", direction, FROM_SERVER);
+	CHECK("another port", find_way(set, tags, 9, &other.flow, 0, &direction, &found), WAYS);
+	s.flow.group = 2;
+	CHECK("another group", find_way(set, tags, 9, &s.flow, 0, &direction, &found), WAYS);
+	s.flow.group = 1;
+	for (int i = 0; i < 2; i++) {
+		s.flow.vlan[i] = 3;
+		CHECK("another VLAN", find_way(set, tags, 9, &s.flow, 0, &direction, &found), WAYS);
+		s.flow.vlan[i] = 0;
+	}
+	for (int i = 0; i < 16; i++) {
+		s.flow.src[i] ^= 1;
+		CHECK("another address", find_way(set, tags, 9, &s.flow, 0, &direction, &found), WAYS);
+		s.flow.src[i] ^= 1;
+		s.flow.dst[i] ^= 1;
+		CHECK("another address", find_way(set, tags, 9, &s.flow, 0, &direction, &found), WAYS);
+		s.flow.dst[i] ^= 1;
+	}
+	pair_open(&set->way[2], &self, 1, 4);
+	CHECK("SYN to itself", find_way(set, tags, 9, &self.flow, 1, &direction, &found), 2);
+	CHECK("SYN to itself", direction, FROM_CLIENT);
+	CHECK("SYN-ACK to itself", find_way(set, tags, 9, &self.flow, 0, &direction, &found), 2);
+	CHECK("SYN-ACK to itself", direction, FROM_SERVER);
+	CHECK("a socket that connects to itself", set->way[2].simultaneous, 1);
+	free(set);
+}
+
+/* Both directions of a connection must come to the same set with the same tag. */
+static void check_hash(void)
+{
+	unsigned int seen[256] = {};
+	__u32 state = 1;
+
+	for (unsigned int i = 0; i < 4096; i++) {
+		__u8 ip[2][40], tcp[2][4];
+		struct headers h[2] = {{.ip = ip[0], .tcp = tcp[0]}, {.ip = ip[1], .tcp = tcp[1]}};
+		unsigned int size = i & 1 ? 16 : 4, at = i & 1 ? 8 : 12;
+
+		for (unsigned int b = 0; b < 40; b++)
+			ip[0][b] = (state = state * 1664525 + 1013904223) >> 24;
+		memcpy(tcp[0], ip[0], 4);
+		memcpy(ip[1], ip[0], 40);
+		memcpy(ip[1] + at, ip[0] + at + size, size);
+		memcpy(ip[1] + at + size, ip[0] + at, size);
+		memcpy(tcp[1], tcp[0] + 2, 2);
+		memcpy(tcp[1] + 2, tcp[0], 2);
+		h[0].family = h[1].family = i & 1 ? 6 : 4;
+		CHECK("both ways", flow_hash(&h[0], 3, 0x9e3779b97f4a7c15ULL),
+		      flow_hash(&h[1], 3, 0x9e3779b97f4a7c15ULL));
+		seen[set_of(flow_hash(&h[0], 3, 0x9e3779b97f4a7c15ULL), 256)]++;
+	}
+	for (unsigned int i = 0; i < 256; i++)
+		CHECK("sets are filled alike (16 each on average)", seen[i] > 0 && seen[i] < 48, 1);
+}
+
+int main(void)
+{
+	check_victims();
+	check_tags();
+	check_find();
+	check_hash();
+	return finish("table");
+}

@@ -1,0 +1,203 @@
+"""A handshake told as a sentence: its packets with their times, and what must come of them.
+
+Times are milliseconds of the test's own clock, which the programs built for replay take from the test; the programs
+as they are attached run the same sentences as fast as they can.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracer.vocabulary import HandshakeResult, SettleReason
+
+from .decoder import ACK, FIN, RST, SYN
+from .packets import Flow, address, ethernet, ipv4, ipv6, option, padded
+from .testrun import Programs, Road, imbalance
+
+START_NS = 1_000_000_000_000_000
+ISN = 1000
+SERVER_ISN = 5000
+C = Flow(address("192.0.2.1"), address("198.51.100.2"), 40000, 443)
+C6 = Flow(address("2001:db8::1"), address("2001:db8::2"), 40000, 443)
+
+ESTABLISHED, REJECTED = HandshakeResult.ESTABLISHED, HandshakeResult.REJECTED
+ABORTED, UNREACHABLE = HandshakeResult.ABORTED, HandshakeResult.UNREACHABLE
+NO_REPLY, HALF_OPEN = HandshakeResult.NO_REPLY, HandshakeResult.HALF_OPEN
+SIMULTANEOUS, ON_ESTABLISHED = HandshakeResult.SIMULTANEOUS_OPEN, HandshakeResult.SYN_ON_ESTABLISHED
+BY_RESPONSE, BY_NEW_SYN = SettleReason.BY_RESPONSE, SettleReason.BY_NEW_SYN
+BY_RST, BY_ICMP, BY_FIN = SettleReason.BY_RST, SettleReason.BY_ICMP, SettleReason.BY_FIN
+BY_TIMEOUT, BY_ACK, AT_END = SettleReason.BY_TIMEOUT, SettleReason.BY_ACK, SettleReason.AT_END
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A frame at a time."""
+
+    at: int
+    frame: bytes
+    egress: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A sweep at a time, and how many handshakes must be open after it."""
+
+    at: int
+    open: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """From here on lo is configured so."""
+
+    group: int = 0
+    no_link_header: bool = False
+    traced: bool = True
+
+
+Step = Packet | Sweep | Interface
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """`records` are partial, in the order of settling; `counts` names every counter but those of DULL that moves."""
+
+    says: str
+    steps: list[Step]
+    records: list[dict[str, Any]]
+    counts: dict[str, int] = field(default_factory=dict)
+    clocked: bool = False  # needs the test's clock, or egress
+
+    def __str__(self) -> str:
+        return self.says
+
+
+DULL = {"opened", "emitted", "packets", "syns", "synacks", "payloads"}
+
+
+def at(ms: float) -> int:
+    """The clock's value, nanoseconds, at a time in a sentence."""
+    return START_NS + int(ms * 1_000_000)
+
+
+def timestamps(value: int, echo: int = 0) -> bytes:
+    """The usual layout of RFC 7323, Appendix A."""
+    return b"\x01\x01" + option(8, struct.pack("!II", value, echo))
+
+
+TFO_REQUEST = padded(option(34))
+
+
+def syn(
+    ms: int, isn: int = ISN, *, data: int = 0, flow: Flow = C, options: bytes = b"", egress: bool = False
+) -> Packet:
+    """The client's SYN."""
+    return Packet(ms, flow.frame(SYN, isn, payload=bytes(data), options=options), egress)
+
+
+def synack(
+    ms: int,
+    acked: int = 0,
+    isn: int = SERVER_ISN,
+    *,
+    data: int = 0,
+    flow: Flow = C,
+    egress: bool = False,
+    options: bytes = b"",
+) -> Packet:
+    """The server's SYN-ACK that takes `acked` bytes of the SYN's data."""
+    frame = flow.back.frame(SYN | ACK, isn, ISN + 1 + acked, payload=bytes(data), options=options)
+    return Packet(ms, frame, egress)
+
+
+def from_client(
+    ms: int,
+    seq: int = ISN + 1,
+    ack: int = SERVER_ISN + 1,
+    *,
+    data: int = 0,
+    flags: int = ACK,
+    flow: Flow = C,
+    options: bytes = b"",
+) -> Packet:
+    """A segment of the client's, an ACK unless told otherwise."""
+    return Packet(ms, flow.frame(flags, seq, ack, payload=bytes(data), options=options))
+
+
+def from_server(
+    ms: int, seq: int = SERVER_ISN + 1, ack: int = ISN + 1, *, data: int = 0, flags: int = ACK, flow: Flow = C
+) -> Packet:
+    """A segment of the server's, an ACK unless told otherwise."""
+    return Packet(ms, flow.back.frame(flags, seq, ack, payload=bytes(data)))
+
+
+def icmp(ms: int, kind: int, code: int, *, seq: int = ISN, flow: Flow = C, quoted_bytes: int = 8) -> Packet:
+    """An ICMP or ICMPv6 error by a router about the client's SYN, of whose TCP header `quoted_bytes` are quoted."""
+    segment = flow.frame(SYN, seq)[14 + 4 * len(flow.vlans) :]
+    header = 20 if flow.is_ipv4 else 40
+    body = bytes([kind, code]) + bytes(6) + segment[: header + quoted_bytes]
+    if flow.is_ipv4:
+        packet = ipv4(address("203.0.113.9"), flow.src, body, protocol=1)
+    else:
+        packet = ipv6(address("2001:db8:9::9"), flow.src, body, protocol=58)
+    return Packet(ms, ethernet(packet, flow.vlans))
+
+
+def rst(ms: int, *, seq: int = 0, ack: int = ISN + 1, flags: int = RST | ACK, flow: Flow = C) -> Packet:
+    """The server's RST."""
+    return Packet(ms, flow.back.frame(flags, seq, ack))
+
+
+def client_fin(ms: int) -> Packet:
+    """The client's FIN, which is also its first ACK."""
+    return from_client(ms, flags=FIN | ACK)
+
+
+def tell(sentence: Sentence, programs: Programs, road: Road | None) -> None:
+    """Sends the packets and compares; `road` None: programs built for replay, with the sentence's clock."""
+    before = programs.counters()
+    last = 0
+    for step in sentence.steps:
+        if isinstance(step, Interface):
+            programs.interface(1, group=step.group, no_link_header=step.no_link_header, traced=step.traced)
+        elif isinstance(step, Sweep):
+            last = step.at
+            assert programs.sweep(now_ns=at(step.at)) == step.open, f"open after the sweep at {step.at} ms"
+            assert imbalance(before, programs.counters(), step.open) == 0
+        else:
+            last = step.at
+            default = Road.TC_EGRESS if step.egress else Road.TC_INGRESS
+            programs.run(road or default, step.frame, at_ns=0 if road else at(step.at))
+    live = programs.sweep(now_ns=0 if road else at(last))
+    assert imbalance(before, programs.counters(), live) == 0
+    assert programs.sweep(now_ns=0 if road else at(last), flush=True) == 0
+    after = programs.counters()
+    assert imbalance(before, after, 0) == 0
+    _compare(sentence, programs.events(), clock=road is None)
+    moved = {name: after[name] - before[name] for name in after if after[name] != before[name] and name not in DULL}
+    assert moved == sentence.counts
+
+
+def _compare(sentence: Sentence, events: Any, *, clock: bool) -> None:
+    assert len(events) == len(sentence.records), f"settled: {[(int(e['result']), int(e['reason'])) for e in events]}"
+    for event, record in zip(events, sentence.records, strict=True):
+        found = {name: _plain(event, name) for name in record}
+        if clock:
+            assert found == record
+        else:
+            assert {k: _timeless(k, v) for k, v in found.items()} == {k: _timeless(k, v) for k, v in record.items()}
+
+
+def _timeless(name: str, value: Any) -> Any:
+    """Without the test's clock only whether something happened can be compared."""
+    return bool(value) if name.endswith("_ns") else value
+
+
+def _plain(event: Any, name: str) -> Any:
+    if name == "retx":
+        return [(int(r["after_us"]), int(r["ts_val"])) for r in event["retx"][: int(event["retx_count"])]]
+    outer, _, inner = name.partition(".")
+    value = event[outer][inner] if inner else event[outer]
+    return value.tolist()
