@@ -42,7 +42,8 @@ MAPS = (
     "payloads",
 )
 # slots of the stage maps: enum stage in handshake.bpf.c
-STAGES = ("pair", "icmp")
+TC_STAGES = ("pair", "icmp", "ingress", "egress")
+XDP_STAGES = ("pair", "icmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +192,9 @@ def _compile(options: LoadOptions) -> tuple[_Answer, list[int]]:
     programs = {
         name: bpf.load_func(name, BPF.XDP if name in XDP_PROGRAMS else BPF.SCHED_CLS).fd for name in options.programs
     }
-    for hook in ("tc", "xdp") if options.xdp else ("tc",):
+    for hook, stages in (("tc", TC_STAGES), ("xdp", XDP_STAGES if options.xdp else ())):
         table = bpf[f"{hook}_stages"]
-        for slot, stage in enumerate(STAGES):
+        for slot, stage in enumerate(stages):
             table[table.Key(slot)] = table.Leaf(programs[f"{hook}_{stage}"])
     maps = {name: bpf[name].map_fd for name in MAPS}
     described = layout.describe(bpf["layout"].Leaf)

@@ -25,8 +25,11 @@ class Durations:
 
 
 def _span(later: NDArray[np.uint64], earlier: NDArray[np.uint64]) -> F64:
-    """later - earlier in microseconds, NaN where either is 0 (did not happen)."""
-    known = (later != 0) & (earlier != 0)
+    """later - earlier in microseconds, NaN where either is 0 (did not happen).
+
+    Also where the order is the other way round: in a simultaneous open the client's SYN-ACK can come first.
+    """
+    known = (later != 0) & (earlier != 0) & (later >= earlier)
     return np.where(known, (later - earlier).astype(np.int64) / NS_PER_US, np.nan)
 
 

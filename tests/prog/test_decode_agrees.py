@@ -134,7 +134,9 @@ class Run:
         first = decode(plain).segment
         assert first is not None
         self.open(plain, first, client, set())
-        self.send(frame, verdict.counters | {"synacks"})
+        # the plain SYN asked for nothing
+        unsolicited = {"tfo_unsolicited"} if s.options.tfo_kind is not None else set()
+        self.send(frame, verdict.counters | {"synacks"} | unsolicited)
         self.send(client.frame(RST, isn + 1), {"emitted"})
         self.records.append(Expected(frame, client, isn, s.family, first, s, HandshakeResult.ABORTED))
 

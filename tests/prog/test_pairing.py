@@ -322,7 +322,25 @@ REFUSED = [
     Sentence(
         "a bare ACK for a SYN is a challenge",
         [syn(0), from_server(10, 777, 888)],
-        [{"result": ON_ESTABLISHED, "reason": BY_ACK}],
+        [{"result": ON_ESTABLISHED, "reason": AT_END, "challenge_acks": 1}],
+    ),
+    Sentence(
+        "after a challenge the client resets the old connection, and its next SYN is answered: one record",
+        [
+            syn(0),
+            from_server(10, 777, 888),
+            from_client(11, 888, flags=RST),
+            syn(1000),
+            synack(1010),
+            from_client(1020),
+            from_server(1030, data=1),
+        ],
+        [{"result": ESTABLISHED, "reason": BY_RESPONSE, "challenge_acks": 1, "syn_count": 2, "syn_ns": at(0)}],
+    ),
+    Sentence(
+        "data of an earlier connection is no challenge",
+        [syn(0), from_server(10, 777, 888, data=100)],
+        [{**OPEN_END, "challenge_acks": 0}],
     ),
     Sentence(
         "a segment that acks the SYN is only ahead of its SYN-ACK",

@@ -164,10 +164,10 @@ class Programs:
             "-DREPLAY" if replay else "-DWITH_XDP",
         ]
         names = ["tc_ingress", "tc_egress", "tc_icmp", "tc_pair", "sweep"]
-        stages = [("tc_stages", "tc_pair", "tc_icmp")]
+        stages = [("tc_stages", ("tc_pair", "tc_icmp", "tc_ingress", "tc_egress"))]
         if not replay:
             names += ["xdp_ingress", "xdp_icmp", "xdp_pair"]
-            stages += [("xdp_stages", "xdp_pair", "xdp_icmp")]
+            stages += [("xdp_stages", ("xdp_pair", "xdp_icmp"))]
         self.sets = sets
         self._b: Any = BPF(text=(BPF_FOLDER / "handshake.bpf.c").read_bytes(), cflags=cflags)
         kinds = {"xdp": BPF.XDP, "tc": BPF.SCHED_CLS}
@@ -175,8 +175,8 @@ class Programs:
             name: int(self._b.load_func(name.encode(), kinds["xdp" if name.startswith("xdp") else "tc"]).fd)
             for name in names
         }
-        for table, pair, icmp in stages:
-            for slot, name in enumerate((pair, icmp)):
+        for table, programs in stages:
+            for slot, name in enumerate(programs):
                 self._b[table.encode()][ctypes.c_int(slot)] = ctypes.c_int(self._fds[name])
         layout = np.dtype(self._b[b"layout"].Leaf)
         self.event_dtype: np.dtype[Any] = self._field(layout, "event")

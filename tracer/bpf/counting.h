@@ -48,20 +48,16 @@ static __always_inline void count_option_errors(struct counters *c, __u32 errors
 
 static __always_inline void count_note(struct counters *c, int note)
 {
-	switch (note) {
-	case NOTE_SEEN_AGAIN:
+	if (note & NOTE_SEEN_AGAIN)
 		c->seen_again++;
-		break;
-	case NOTE_STRAY_ACK:
+	if (note & NOTE_STRAY_ACK)
 		c->synack_stray_ack++;
-		break;
-	case NOTE_ODD_ACK:
+	if (note & NOTE_ODD_ACK)
 		c->synack_odd_ack++;
-		break;
-	case NOTE_LATE_SYN:
+	if (note & NOTE_LATE_SYN)
 		c->late_syns++;
-		break;
-	}
+	if (note & NOTE_UNSOLICITED)
+		c->tfo_unsolicited++;
 }
 
 static __always_inline void count_evicted(struct counters *c, int state)

@@ -39,7 +39,7 @@ enum settle_reason {
 	SETTLED_BY_FIN,
 	SETTLED_BY_TIMEOUT,
 	SETTLED_BY_NEW_SYN, /* another ISN on the same 4-tuple */
-	SETTLED_BY_ACK,	    /* a bare ACK answered the SYN; the last ACK of a simultaneous open */
+	SETTLED_BY_ACK,	    /* the last ACK of a simultaneous open */
 	SETTLED_AT_END,	    /* tracing ended */
 };
 
@@ -116,9 +116,9 @@ struct handshake_event {
 	__u8 retx_count; /* used in retx[]: SYNs between the first and the SYN-ACK */
 	__u8 icmp_type;	 /* with RESULT_UNREACHABLE */
 	__u8 icmp_code;
-	__u8 one_way; /* the client went on, but no SYN-ACK came past here */
-	__u8 pad;
-	__u32 ack_ts_ecr; /* TSecr of the client's ACK, 0 = unknown: which SYN-ACK it answers */
+	__u8 one_way;	     /* the client went on, but no SYN-ACK came past here */
+	__u8 challenge_acks; /* bare ACKs that answered the SYN (RFC 5961, section 4); saturates */
+	__u32 ack_ts_ecr;    /* TSecr of the client's ACK, 0 = unknown: which SYN-ACK it answers */
 	struct segment_facts syn;
 	struct segment_facts synack;
 	struct retransmission retx[RETX_MAX];
@@ -154,7 +154,7 @@ struct counters {
 	__u64 seen_again;	/* the same segment at a second place of the group */
 	__u64 synack_unmatched; /* SYN-ACK without a SYN before it */
 	__u64 synack_stray_ack; /* its ack number belongs to no SYN seen here */
-	__u64 synack_odd_ack;	/* acks more or less than the SYN, no TFO attempt: not judged */
+	__u64 synack_odd_ack;	/* acks more than the SYN, no TFO attempt: not judged */
 	__u64 tfo_malformed;	/* SYN or SYN-ACK with a TFO option the RFC does not allow */
 	__u64 tfo_unsolicited;	/* cookie in a SYN-ACK that nobody asked for */
 	__u64 payloads;

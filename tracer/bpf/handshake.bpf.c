@@ -26,9 +26,8 @@
 #define DIRECTION_INGRESS 0
 #define DIRECTION_EGRESS 1
 
-/* Headers up to here are looked for in the linear part of an skb: Ethernet, IPv6, TCP with all its options. */
-#define HEADERS_USUAL 114
-#define HEADERS_PULL 256
+/* How far headers are looked for when they are not all in the linear part of an skb. */
+#define HEADERS_PULL 512
 
 #define UNANSWERED_PER_SECOND 10000ULL
 #define NS_PER_S 1000000000ULL
@@ -145,17 +144,23 @@ static __always_inline int read_packet(const struct frame *f)
 		return STAGE_NONE;
 	group = conf->group; /* from here on it is all one whether a near or a far one was found */
 	no_link_header = conf->no_link_header;
-	cpu->counters.packets++;
 	result = parse_frame(f, no_link_header, &c, &h, &cpu->opaque);
 	if (result == PARSED_TCP) {
+		cpu->counters.packets++;
 		hash = flow_hash(&h, group, HASH_KEY);
 		index = set_of(hash, SETS);
 		set_tags = tags.lookup(&index);
 		if (!set_tags || (!(tcp_flags(h.tcp) & TCP_SYN) && !tags_contain(*set_tags, tag_of(hash))))
 			return STAGE_NONE;
-	} else if (result != PARSED_ICMP) {
-		count_bad(&cpu->counters, result);
-		return STAGE_NONE;
+	} else {
+		asm volatile("" : "+r"(result)); /* one road from here on, not one for each way to fail */
+		if (f->can_pull && (result >= BAD_ETHERNET || result == PARSED_ICMP))
+			return STAGE_AGAIN;
+		cpu->counters.packets++;
+		if (result != PARSED_ICMP) {
+			count_bad(&cpu->counters, result);
+			return STAGE_NONE;
+		}
 	}
 	sc = scratches.lookup(&zero);
 	if (!sc)
@@ -271,16 +276,12 @@ static __always_inline void send_payload(void *ctx, struct payload_event *p, __u
 static __always_inline int trace_skb(struct __sk_buff *skb, __u32 direction)
 {
 	struct frame f = {};
-	__u32 linear;
 	int stage;
 
-	linear = (void *)(long)skb->data_end - (void *)(long)skb->data;
-	f.len = skb->len;
-	/* The stack itself pulls headers into the linear part a moment later. */
-	if (linear < HEADERS_USUAL && linear < f.len)
-		bpf_skb_pull_data(skb, f.len < HEADERS_PULL ? f.len : HEADERS_PULL);
 	f.data = (void *)(long)skb->data;
 	f.data_end = (void *)(long)skb->data_end;
+	f.len = skb->len;
+	f.can_pull = f.data_end - f.data < f.len && f.data_end - f.data < HEADERS_PULL;
 	f.ifindex = skb->ifindex;
 	f.direction = direction;
 	if (skb->vlan_present)
@@ -295,17 +296,31 @@ static __always_inline int trace_skb(struct __sk_buff *skb, __u32 direction)
 		tc_stages.call(skb, STAGE_PAIR);
 	else if (stage == STAGE_ICMP)
 		tc_stages.call(skb, STAGE_ICMP);
-	return TC_GO_ON;
+	return stage;
+}
+
+/*
+ * Some drivers and tunnels leave headers out of the linear part. Pull them in,
+ * as the stack itself does a moment later, and begin again: rare, so the common
+ * packet pays one comparison.
+ */
+static __always_inline int pull_headers(struct __sk_buff *skb)
+{
+	return bpf_skb_pull_data(skb, skb->len < HEADERS_PULL ? skb->len : HEADERS_PULL);
 }
 
 int tc_ingress(struct __sk_buff *skb)
 {
-	return trace_skb(skb, DIRECTION_INGRESS);
+	if (trace_skb(skb, DIRECTION_INGRESS) == STAGE_AGAIN && !pull_headers(skb))
+		tc_stages.call(skb, STAGE_INGRESS);
+	return TC_GO_ON;
 }
 
 int tc_egress(struct __sk_buff *skb)
 {
-	return trace_skb(skb, DIRECTION_EGRESS);
+	if (trace_skb(skb, DIRECTION_EGRESS) == STAGE_AGAIN && !pull_headers(skb))
+		tc_stages.call(skb, STAGE_EGRESS);
+	return TC_GO_ON;
 }
 
 int tc_icmp(struct __sk_buff *skb)
@@ -328,6 +343,9 @@ int tc_pair(struct __sk_buff *skb)
 	p = payload_scratch.lookup(&zero);
 	if (!cpu || !sc || !p)
 		return TC_GO_ON;
+	/* The options of a SYN, too, may lie beyond the linear part. */
+	if ((sc->segment.flags & TCP_SYN) && !sc->icmp && skb->data_end - skb->data < sc->payload_offset)
+		bpf_skb_pull_data(skb, sc->payload_offset);
 	if (!pair_packet(skb, (void *)(long)skb->data, (void *)(long)skb->data_end, sc, &cpu->counters))
 		return TC_GO_ON;
 	len = begin_payload(p, sc);

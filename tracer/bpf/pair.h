@@ -58,15 +58,16 @@ struct segment {
 /* What a function here did, for the caller's counters. */
 enum pair_note {
 	NOTE_NONE = 0,
-	NOTE_SEEN_AGAIN,
-	NOTE_STRAY_ACK,
-	NOTE_ODD_ACK,
-	NOTE_LATE_SYN,
+	NOTE_SEEN_AGAIN = 1 << 0,
+	NOTE_STRAY_ACK = 1 << 1,
+	NOTE_ODD_ACK = 1 << 2,
+	NOTE_LATE_SYN = 1 << 3,
+	NOTE_UNSOLICITED = 1 << 4,
 };
 
 struct pair_outcome {
 	int settled; /* enum settle_reason, SETTLED_NOT while the entry goes on */
-	int note;    /* enum pair_note */
+	int note;    /* enum pair_note, several at once */
 };
 
 static __always_inline __u8 saturating_increment(__u8 v)
@@ -129,7 +130,7 @@ static __always_inline void remember_retransmission(struct handshake_event *ev, 
 		i = RETX_MAX - 1; /* the last one is worth more than one in the middle */
 	else
 		ev->retx_count = i + 1;
-	ev->retx[i].after_us = (s->now_ns - ev->syn_ns) / NS_PER_US;
+	ev->retx[i].after_us = s->now_ns > ev->syn_ns ? (s->now_ns - ev->syn_ns) / NS_PER_US : 0;
 	ev->retx[i].ts_val = s->facts.ts_val;
 }
 
@@ -187,7 +188,8 @@ static __always_inline struct pair_outcome pair_synack_from_server(struct pendin
 	struct pair_outcome out = {};
 	__u32 acked = s->ack - (p->ev.syn.seq + 1);
 
-	if (p->state == PENDING_TOMBSTONE)
+	/* One-way: an earlier one took another road, so this is no first SYN-ACK to read facts off. */
+	if (p->state == PENDING_TOMBSTONE || p->ev.one_way)
 		return out;
 	if (acked > SEQUENCE_WINDOW) {
 		out.note = NOTE_STRAY_ACK;
@@ -207,7 +209,9 @@ static __always_inline struct pair_outcome pair_synack_from_server(struct pendin
 	}
 	first_synack(p, s);
 	if (acked && !tfo_attempted(&p->ev))
-		out.note = NOTE_ODD_ACK;
+		out.note |= NOTE_ODD_ACK;
+	if ((s->facts.has & HAS_TFO) && !(p->ev.syn.has & HAS_TFO))
+		out.note |= NOTE_UNSOLICITED;
 	if (p->simultaneous && p->ev.ack_ns)
 		out.settled = SETTLED_BY_ACK;
 	return out;
@@ -225,6 +229,15 @@ static __always_inline struct pair_outcome pair_synack_from_client(struct pendin
 	if (p->state == PENDING_SYN_ACKED)
 		out.settled = SETTLED_BY_ACK;
 	return out;
+}
+
+/* Is this what a server sends first? Segments of an earlier connection of the 4-tuple are not. */
+static __always_inline int server_seq_fits(const struct pending *p, __u32 seq)
+{
+	/* its SYN-ACK was not seen: nothing to compare with */
+	if (!p->ev.synack_ns && !p->simultaneous)
+		return 1;
+	return in_range(seq, p->server_isn, SEQUENCE_WINDOW) || in_range(seq, p->ev.synack.seq, SEQUENCE_WINDOW);
 }
 
 /* RST: its numbers must fit the handshake, else anybody could settle it. */
@@ -246,7 +259,8 @@ static __always_inline struct pair_outcome pair_rst(struct pending *p, const str
 		p->ev.result = RESULT_ABORTED;
 		break;
 	case PENDING_ESTABLISHED:
-		if (!in_range(s->seq, from_client ? first : p->server_isn, 1U << 31))
+		/* The client may have sent a lot already; of the server nothing was seen beyond its SYN-ACK. */
+		if (from_client ? !in_range(s->seq, first, 1U << 31) : !server_seq_fits(p, s->seq))
 			return out;
 		break;
 	default:
@@ -308,13 +322,16 @@ static __always_inline struct pair_outcome pair_from_server(struct pending *p, c
 		 */
 		if (!p->simultaneous && (s->flags & TCP_ACK) &&
 		    !in_range(s->ack, p->ev.syn.seq + 1, p->ev.syn.payload_len)) {
-			p->ev.result = RESULT_SYN_ON_ESTABLISHED;
-			out.settled = SETTLED_BY_ACK;
+			/* The client resets that connection and sends its SYN again: the record goes on. */
+			if (!s->payload_len && !(s->flags & TCP_FIN))
+				p->ev.challenge_acks = saturating_increment(p->ev.challenge_acks);
 			return out;
 		}
 	} else if (p->state != PENDING_SYN_ACKED && p->state != PENDING_ESTABLISHED) {
 		return out;
 	}
+	if (!server_seq_fits(p, s->seq))
+		return out;
 	if (s->payload_len && !p->ev.response_ns)
 		p->ev.response_ns = s->now_ns;
 	if (s->flags & TCP_FIN)
@@ -361,6 +378,8 @@ static __always_inline int settle(struct pending *p, int reason, __u64 now_ns)
 			ev->result = RESULT_ESTABLISHED;
 		else if (p->state == PENDING_SYN_ACKED)
 			ev->result = RESULT_HALF_OPEN;
+		else if (ev->challenge_acks)
+			ev->result = RESULT_SYN_ON_ESTABLISHED;
 		else
 			ev->result = RESULT_NO_REPLY;
 	}

@@ -33,8 +33,7 @@ enum length_rule { LENGTH_WITHIN_FRAME, LENGTH_MAY_BE_CUT };
 static __always_inline int parse_ipv4(struct cursor *c, struct headers *h, enum length_rule rule)
 {
 	__u8 *ip = c->pos;
-	__u32 header_len, total;
-	__u8 protocol;
+	__u64 header_len, total, protocol;
 
 	if ((void *)(ip + 20) > c->end || h->l3_len < 20)
 		return BAD_IP_HEADER;
@@ -64,7 +63,7 @@ static __always_inline int parse_ipv4(struct cursor *c, struct headers *h, enum 
 	 1ULL << IPV6_DESTINATION)
 #define EXTENSIONS_FROM_128 (1ULL << (IPV6_MOBILITY - 128) | 1ULL << (IPV6_HIP - 128) | 1ULL << (IPV6_SHIM6 - 128))
 
-static __always_inline int is_ipv6_extension(__u8 type)
+static __always_inline int is_ipv6_extension(__u64 type)
 {
 	__u64 set = type & 128 ? EXTENSIONS_FROM_128 : EXTENSIONS_BELOW_64;
 
@@ -72,7 +71,7 @@ static __always_inline int is_ipv6_extension(__u8 type)
 }
 
 /* Bytes of the extension header at `ext`. */
-static __always_inline __u32 ipv6_extension_len(__u8 type, const __u8 *ext)
+static __always_inline __u64 ipv6_extension_len(__u64 type, const __u8 *ext)
 {
 	if (type == IPV6_FRAGMENT)
 		return 8;
@@ -84,8 +83,8 @@ static __always_inline __u32 ipv6_extension_len(__u8 type, const __u8 *ext)
 static __always_inline int parse_ipv6(struct cursor *c, struct headers *h, enum length_rule rule, struct opaque *o)
 {
 	__u8 *ip = c->pos;
-	__u32 remaining, extra = 0;
-	__u8 next;
+	__u64 remaining, extra = 0;
+	__u64 next;
 
 	if ((void *)(ip + 40) > c->end || h->l3_len < 40 || ip[0] >> 4 != 6)
 		return BAD_IP_HEADER;
@@ -101,7 +100,7 @@ static __always_inline int parse_ipv6(struct cursor *c, struct headers *h, enum 
 	NO_UNROLL
 	for (int i = 0; i < IPV6_EXTENSIONS_MAX; i++) {
 		__u8 *ext = c->pos;
-		__u32 len;
+		__u64 len;
 
 		if (!is_ipv6_extension(next))
 			break;

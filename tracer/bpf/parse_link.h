@@ -32,18 +32,21 @@ struct cursor {
 	void *end;
 };
 
-/* What the link and network headers said; pointers are into the packet. */
+/*
+ * What the link and network headers said; pointers are into the packet. Numbers
+ * are 64 bits wide because comparing narrower ones costs two shifts each.
+ */
 struct headers {
 	void *ip;	/* the fixed part of the IP header is readable */
 	void *tcp;	/* likewise, after parse_tcp() */
-	__u32 l3_len;	/* bytes in the frame from the IP header on */
-	__u32 l4_len;	/* bytes of TCP or ICMP, header included, by the IP header's length */
+	__u64 l3_len;	/* bytes in the frame from the IP header on */
+	__u64 l4_len;	/* bytes of TCP or ICMP, header included, by the IP header's length */
 	__u32 vlans;	/* outer VID, inner VID << 16; 0 = none */
-	__u16 ip_extra; /* bytes of IPv4 options or IPv6 extension headers */
-	__u8 family;	/* 4 or 6 */
+	__u64 ip_extra; /* bytes of IPv4 options or IPv6 extension headers */
+	__u64 family;	/* 4 or 6 */
 };
 
-static __always_inline int is_vlan_ethertype(__u16 ethertype)
+static __always_inline int is_vlan_ethertype(__u64 ethertype)
 {
 	return ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ || ethertype == ETHERTYPE_QINQ_OLD;
 }
@@ -60,9 +63,9 @@ struct opaque {
 };
 
 /* A priority tag (VID 0) names no VLAN, so it leaves no trace here. Outer VID in the low half. */
-static __always_inline __u32 add_vlan(__u32 vlans, __u32 tci)
+static __always_inline __u64 add_vlan(__u64 vlans, __u64 tci)
 {
-	__u32 vid = tci & VLAN_VID_MASK;
+	__u64 vid = tci & VLAN_VID_MASK;
 
 	return vlans & 0xffff ? vlans | vid << 16 : vid;
 }
@@ -72,11 +75,11 @@ static __always_inline __u32 add_vlan(__u32 vlans, __u32 tci)
  * into the skb, with a bit above its 16 to say that there is one: the limit of
  * two tags holds for both kinds together.
  */
-static __always_inline int parse_ethernet(struct cursor *c, struct headers *h, __u32 tci, struct opaque *o)
+static __always_inline int parse_ethernet(struct cursor *c, struct headers *h, __u64 tci, struct opaque *o)
 {
 	__u8 *eth = c->pos;
-	__u32 offset = 14, vlans = 0;
-	__u16 ethertype;
+	__u64 offset = 14, vlans = 0;
+	__u64 ethertype;
 
 	if ((void *)(eth + 14) > c->end || h->l3_len < 14)
 		return BAD_ETHERNET;

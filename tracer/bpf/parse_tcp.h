@@ -64,7 +64,7 @@ static __always_inline __u16 tcp_flags(const __u8 *tcp)
 	return (__u16)(load_be16(tcp + 12) & 0x0fff);
 }
 
-static __always_inline __u32 tcp_header_len(const __u8 *tcp)
+static __always_inline __u64 tcp_header_len(const __u8 *tcp)
 {
 	return (tcp[12] >> 4) * 4;
 }
@@ -73,7 +73,7 @@ static __always_inline __u32 tcp_header_len(const __u8 *tcp)
 static __always_inline int parse_tcp(struct cursor *c, struct headers *h)
 {
 	__u8 *tcp = c->pos;
-	__u32 header_len;
+	__u64 header_len;
 
 	if ((void *)(tcp + TCP_HEADER_LEN) > c->end || h->l4_len < TCP_HEADER_LEN)
 		return BAD_TCP_HEADER;

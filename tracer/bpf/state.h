@@ -5,8 +5,8 @@
 
 #include "pair.h"
 
-/* Where the first stage goes on; 0 and 1 are the slots of the stage maps. */
-enum stage { STAGE_PAIR, STAGE_ICMP, STAGES, STAGE_NONE };
+/* Where a packet goes next; those before STAGES are slots of the stage maps. */
+enum stage { STAGE_PAIR, STAGE_ICMP, STAGE_INGRESS, STAGE_EGRESS, STAGES, STAGE_NONE, STAGE_AGAIN };
 
 struct interface_config {
 	__u32 group;
@@ -64,9 +64,10 @@ struct scratch {
 struct frame {
 	void *data;
 	void *data_end;
-	__u32 len;
+	__u64 len;
 	__u32 ifindex;
 	__u32 direction;
+	__u32 can_pull; /* headers that are not readable may be made so */
 	__u32 vlan_tci; /* 0x10000 | TCI where the tag was taken from the packet */
 	__u64 now_ns;
 };
