@@ -61,11 +61,15 @@ def _hook(text: str) -> HookChoice:
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="JSON lines on standard output, narration on standard error")
-    form.add_argument("--text", action="store_true", help="one readable line a handshake")
+    form.add_argument("--json", action="store_true", help="no dashboard: JSON lines on standard output")
+    form.add_argument("--text", action="store_true", help="no dashboard: one readable line a handshake")
     parser.add_argument(
         "-w", dest="write", metavar="FILE", type=Path, action="append", default=[], help="JSON lines to FILE as well"
     )
+    parser.add_argument(
+        "--keep", type=_positive, default=100_000, metavar="N",
+        help="handshakes that the dashboard holds, the newest (default 100000, about 500 bytes each)",
+    )  # fmt: skip
     parser.add_argument("--show-cookies", action="store_true", help="print TFO cookies: they are bearer tokens")
 
 

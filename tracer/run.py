@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tracer import privileges
 from tracer.errors import CannotTraceError, EndedEarlyError, UsageError
@@ -15,6 +16,10 @@ from tracer.load import Loader, LoadOptions
 from tracer.protocol import Channel, Failed, Ready, channel_pair
 from tracer.request import RootRequest
 from tracer.vocabulary import HookChoice, Transport
+
+if TYPE_CHECKING:
+    from tracer.compose import Composer
+    from tracer.sinks.base import Sink
 
 Narrate = Callable[[str], None]
 RING_BUFFER_SINCE = (5, 8)
@@ -97,12 +102,14 @@ def _as_user(
     on_ready: Callable[[], None] | None,
 ) -> int:
     # while the root part compiles: numpy and the rest take a tenth of a second
+    from tracer import dashboard
     from tracer.compose import Composer
     from tracer.pipeline import Pipeline, RunOptions, StopRequest
     from tracer.sources import open_sources
 
     stop = StopRequest()
     stop.install()
+    app = dashboard.load() if dashboard.is_wanted(options) else None
     first = _await_ready(channel, stop)
     if first is None:
         return 0
@@ -111,18 +118,31 @@ def _as_user(
     if on_ready is not None:
         on_ready()
     privileges.drop(user)
+    tell: Narrate = dashboard.Narration() if app is not None else narrate
     if user is None:
-        narrate("running as root throughout: there is no user behind sudo and no --user")
+        tell("running as root throughout: there is no user behind sudo and no --user")
     for interface in ready.interfaces:
-        narrate(f"tracing {interface.name} by {interface.hook}: {interface.why}")
+        tell(f"tracing {interface.name} by {interface.hook}: {interface.why}")
         for text in interface.warnings:
-            narrate(text)
+            tell(text)
     composer = Composer({}, show_cookies=options.show_cookies)
-    sinks = open_sinks(options, composer)
+    sinks = open_sinks(options, composer, on_stdout=app is None)
+    run_options = RunOptions(argv, options.duration, options.count)
+    pipeline = Pipeline(channel, ready, sources, composer, sinks, run_options, stop, tell)
     if options.ready_file is not None:
         _create(options.ready_file)
-    run_options = RunOptions(argv, options.duration, options.count)
-    return Pipeline(channel, ready, sources, composer, sinks, run_options, stop, narrate).run()
+    if app is None:
+        return pipeline.run()
+    from tracer.store import Store
+
+    store = Store(options.keep, composer=composer)
+    pipeline.observer = store
+    sinks.append(store)
+    try:
+        return dashboard.run(app, pipeline, store, stop, leave_when_ended=bool(options.duration or options.count))
+    finally:
+        for line in getattr(tell, "lines", []):
+            narrate(line)
 
 
 def _await_ready(channel: Channel, stop: object) -> tuple[Ready, list[int]] | None:
@@ -148,19 +168,18 @@ def _failure(message: Failed) -> CannotTraceError | UsageError | EndedEarlyError
     return CannotTraceError(message.text)
 
 
-def open_sinks(options: Namespace, composer: object) -> list:  # type: ignore[type-arg]
-    """Standard output in the form asked for, and every -w."""
-    from tracer.sinks.base import Sink
+def open_sinks(options: Namespace, composer: Composer, *, on_stdout: bool) -> list[Sink]:
+    """Standard output in the form asked for, unless the dashboard has it, and every -w."""
     from tracer.sinks.jsonl import JsonLines
     from tracer.sinks.stream import Stream
     from tracer.sinks.text import Text, wants_colour
 
     sinks: list[Sink] = []
-    if options.json:
-        sinks.append(JsonLines(Stream.stdout(), composer))  # type: ignore[arg-type]
-    else:
-        sinks.append(Text(Stream.stdout(), composer, wants_colour(sys.stdout.isatty())))  # type: ignore[arg-type]
-    sinks.extend(JsonLines(Stream.create(path), composer) for path in options.write)  # type: ignore[arg-type]
+    if on_stdout and options.json:
+        sinks.append(JsonLines(Stream.stdout(), composer))
+    elif on_stdout:
+        sinks.append(Text(Stream.stdout(), composer, wants_colour(sys.stdout.isatty())))
+    sinks.extend(JsonLines(Stream.create(path), composer) for path in options.write)
     return sinks
 
 
