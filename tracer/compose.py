@@ -6,9 +6,10 @@ import hashlib
 import ipaddress
 import secrets
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tracer import community_id as cid
 from tracer import payload as payload_kinds
 from tracer import signature
 from tracer.decode import Batch
-from tracer.drain import Events, SynPayload
+from tracer.events import Events, SynPayload
 from tracer.protocol import TracedInterface
 from tracer.records import (
     SCHEMA,
@@ -39,6 +40,9 @@ from tracer.records import (
 from tracer.tfo import cookies
 from tracer.vocabulary import Group, HandshakeResult, Has, Outcome, Request, SettleReason, Vantage, word
 
+# records that exist at a time: each is some kilobytes of Python objects
+PART_MAX = 1000
+
 _IPV4_PREFIX = bytes(10) + b"\xff\xff"
 
 _RESULT = [word(value) for value in HandshakeResult]
@@ -48,6 +52,10 @@ _OUTCOME: list[str | None] = [None if value is Outcome.UNKNOWN else word(value) 
 _GROUP = [value.word for value in Group]
 _VANTAGE = [word(value) for value in Vantage]
 
+_UNKNOWN = int(Outcome.UNKNOWN)
+_UNREACHABLE = int(HandshakeResult.UNREACHABLE)
+_NO_OPTION = (None, None, None, None)
+
 _SEGMENT, _MSS, _WSCALE, _SACK, _STAMPS, _TFO, _MPTCP, _MD5, _AO = (
     int(flag)
     for flag in (
@@ -55,7 +63,7 @@ _SEGMENT, _MSS, _WSCALE, _SACK, _STAMPS, _TFO, _MPTCP, _MD5, _AO = (
     )
 )  # fmt: skip
 
-_AE, _CWR, _ECE = 0x100, 0x80, 0x40
+_AE, _CWR, _ECE, _ACK = 0x100, 0x80, 0x40, 0x10
 _ECN_FLAGS = _AE | _CWR | _ECE
 # AccECN: what a SYN-ACK says of the ECN bits that its SYN arrived with (RFC 9768, table 2)
 _ACCECN_ANSWERS = frozenset({_CWR, _CWR | _ECE, _AE, _AE | _CWR})
@@ -117,125 +125,260 @@ class Composer:
         return known
 
     def compose(self, batch: Batch) -> Iterator[Handshake]:
-        """One record a handshake, in the batch's order."""
-        if not len(batch):
-            return iter(())
-        return map(self._record, *self._columns(batch))
+        """One record a handshake, in the batch's order; only some of them exist at a time."""
+        return chain.from_iterable(self.compose_parts(batch))
 
-    def _columns(self, batch: Batch) -> list[Sequence[Any]]:
-        """The batch as Python lists, a column each: one conversion a column is what makes records cheap."""
-        events, verdicts, durations = batch.events, batch.verdicts, batch.durations
-        syn_layouts = _layouts(events["syn"])
-        payloads = batch.payloads
-        ids, times = events["id"].tolist(), events["syn_ns"].tolist()
-        found: list[SynPayload | None] = (
-            [payloads.get(key) for key in zip(ids, times, strict=True)] if payloads else [None] * len(ids)
+    def compose_parts(self, batch: Batch) -> Iterator[Iterator[Handshake]]:
+        """The same in parts of at most PART_MAX records."""
+        for start in range(0, len(batch), PART_MAX):
+            yield self._part(batch.rows(start, start + PART_MAX))
+
+    def _part(self, batch: Batch) -> Iterator[Handshake]:
+        """Column by column as Python lists: one conversion a column is what makes records cheap."""
+        events = batch.events
+        family = events["family"]
+        syn_rows, synack_rows = _look_rows(events["syn"], family), _look_rows(events["synack"], family)
+        syn_looks, synack_looks = [_look(row) for row in syn_rows], [_look(row) for row in synack_rows]
+        clients, servers = _rows(events["client"]), _rows(events["server"])
+        client_ports, server_ports = events["client_port"].tolist(), events["server_port"].tolist()
+        interfaces = events["ifindex"].tolist()
+        names = {index: self._interface(index) for index in set(interfaces)}
+        return map(
+            _record,
+            self._times(events),
+            events["id"].tolist(),
+            [names[index] for index in interfaces],
+            _vlans(events),
+            [_VANTAGE[vantage] for vantage in batch.vantage.tolist()],
+            map(cid.community_id, clients, servers, client_ports, server_ports),
+            map(Endpoint, map(ip_text, clients), client_ports),
+            map(Endpoint, map(ip_text, servers), server_ports),
+            _timings(batch),
+            _segments(events["syn"], syn_looks),
+            _synacks(events["synack"], synack_looks, batch.verdicts.acked_payload_len.tolist()),
+            map(_negotiated, syn_looks, synack_looks),
+            self._tfos(batch, syn_looks, synack_looks),
+            _payload_infos(batch),
+            map(_p0f, syn_rows),
         )
-        return [
-            self._times(events), ids, events["ifindex"].tolist(), events["vlan"].tolist(), batch.vantage.tolist(),
-            _rows(events["client"]), _rows(events["server"]),
-            events["client_port"].tolist(), events["server_port"].tolist(), events["family"].tolist(),
-            self._timings(batch), _numbers(events["syn"]), syn_layouts, _numbers(events["synack"]),
-            _layouts(events["synack"]), _cookie_rows(events["syn"]), _cookie_rows(events["synack"]),
-            verdicts.request.tolist(), verdicts.outcome.tolist(), verdicts.group.tolist(),
-            verdicts.acked_payload_len.tolist(), _nullable(durations.rtt_saved_us), _nullable(durations.delay_us),
-            found,
-        ]  # fmt: skip
+
+    def _interface(self, index: int) -> tuple[str, str]:
+        """Name and hook."""
+        interface = self.interfaces.get(index)
+        if interface is None:
+            return f"if{index}", self.hook or "unknown"
+        return interface.name, self.hook or interface.hook
 
     def _times(self, events: Events) -> list[str]:
         stamps = (events["syn_ns"].astype(np.int64) + self.offset_ns).astype("datetime64[ns]")
-        texts: list[str] = np.datetime_as_string(stamps).tolist()
-        return [text + "Z" for text in texts]
+        texts: list[str] = np.datetime_as_string(stamps, timezone="UTC").tolist()
+        return texts
 
-    def _timings(self, batch: Batch) -> list[Timing]:
-        events, durations = batch.events, batch.durations
-        return [
-            Timing(
-                _RESULT[result], _REASON[reason], syns, synacks, late, synack_us, ack_us, rtt_us, response_us,
-                Icmp(icmp_type, icmp_code) if result == HandshakeResult.UNREACHABLE else None,
-            )
-            for result, reason, syns, synacks, late, icmp_type, icmp_code, synack_us, ack_us, rtt_us, response_us
-            in zip(
-                *(
-                    events[name].tolist()
-                    for name in ("result", "reason", "syn_count", "synack_count", "late_syns", "icmp_type", "icmp_code")
-                ),
-                _nullable(durations.synack_delay_us),
-                _nullable(durations.ack_delay_us),
-                _nullable(durations.rtt_us),
-                _nullable(durations.first_response_us),
-                strict=True,
-            )
-        ]  # fmt: skip
+    def _tfos(self, batch: Batch, syn_looks: list[_Look], synack_looks: list[_Look]) -> Iterator[Tfo]:
+        events, verdicts, durations = batch.events, batch.verdicts, batch.durations
+        for syn, synack, cookie, synack_cookie, request, outcome, group, saved_us, delay_us in zip(
+            syn_looks, synack_looks, _cookie_rows(events["syn"]), _cookie_rows(events["synack"]),
+            verdicts.request.tolist(), verdicts.outcome.tolist(), verdicts.group.tolist(),
+            _nullable(durations.rtt_saved_us), _nullable(durations.delay_us), strict=True,
+        ):  # fmt: skip
+            kind, length, id_, text = self._option(syn, cookie)
+            back_kind, back_length, back_id, back_text = self._option(synack, synack_cookie)
+            yield Tfo(
+                _REQUEST[request], _OUTCOME[outcome], None if outcome == _UNKNOWN else _GROUP[group],
+                kind, length, id_, text, back_kind, back_length, back_id, back_text,
+                None, None, None, saved_us, delay_us,
+            )  # fmt: skip
 
-    def _record(
-        self, ts: str, id_: int, ifindex: int, vlan: list[int], vantage: int, client: bytes, server: bytes,
-        client_port: int, server_port: int, family: int, timing: Timing, syn: tuple[int, ...],
-        syn_layout: signature.OptionLayout, synack: tuple[int, ...], synack_layout: signature.OptionLayout,
-        cookie: bytes, synack_cookie: bytes, request: int, outcome: int, group: int, acked: int,
-        saved_us: float | None, delay_us: float | None, payload: SynPayload | None,
-    ) -> Handshake:  # fmt: skip
-        interface = self.interfaces.get(ifindex)
-        answered = synack[_HAS] & _SEGMENT
-        info, tls, http, dns = _payload_infos(payload, syn[_PAYLOAD_LEN], server_port)
-        return Handshake(
-            SCHEMA,
-            ts,
-            f"{id_:016x}",
-            interface.name if interface is not None else f"if{ifindex}",
-            self.hook or (interface.hook if interface is not None else "unknown"),
-            tuple(vid for vid in vlan if vid),
-            _VANTAGE[vantage],
-            cid.community_id(client, server, client_port, server_port),
-            Endpoint(ip_text(client), client_port),
-            Endpoint(ip_text(server), server_port),
-            timing,
-            Segment(*_segment(syn, syn_layout, syn_ecn(syn[_FLAGS]))),
-            SynAck(*(*_segment(synack, synack_layout, synack_ecn(synack[_FLAGS])), acked)) if answered else None,
-            _negotiated(syn, synack) if answered else None,
-            self._tfo(syn, synack, cookie, synack_cookie, request, outcome, group, saved_us, delay_us),
-            info,
-            tls,
-            http,
-            dns,
-            Signature(_p0f(syn, syn_layout, family)),
-        )
-
-    def _tfo(
-        self, syn: tuple[int, ...], synack: tuple[int, ...], cookie: bytes, synack_cookie: bytes, request: int,
-        outcome: int, group: int, saved_us: float | None, delay_us: float | None,
-    ) -> Tfo:  # fmt: skip
-        kind, length, id_, text = self._option(syn, cookie)
-        back_kind, back_length, back_id, back_text = self._option(synack, synack_cookie)
-        return Tfo(
-            _REQUEST[request], _OUTCOME[outcome], None if outcome == Outcome.UNKNOWN else _GROUP[group],
-            kind, length, id_, text, back_kind, back_length, back_id, back_text,
-            None, None, None, saved_us, delay_us,
-        )  # fmt: skip
-
-    def _option(self, segment: tuple[int, ...], cookie: bytes) -> tuple[int | None, int | None, str | None, str | None]:
-        if not segment[_HAS] & _TFO:
-            return None, None, None, None
+    def _option(self, look: _Look, cookie: bytes) -> tuple[int | None, int | None, str | None, str | None]:
+        if look.tfo_kind is None:
+            return _NO_OPTION
         if not cookie:
-            return segment[_TFO_KIND], 0, None, None
-        return (
-            segment[_TFO_KIND], len(cookie), self.cookie_id(cookie), cookie.hex() if self.show_cookies else None,
+            return look.tfo_kind, 0, None, None
+        return look.tfo_kind, len(cookie), self.cookie_id(cookie), cookie.hex() if self.show_cookies else None
+
+
+def _record(
+    ts: str, id_: int, interface: tuple[str, str], vlan: tuple[int, ...], vantage: str, community_id: str,
+    client: Endpoint, server: Endpoint, timing: Timing, syn: Segment, synack: SynAck | None,
+    negotiated: Negotiated | None, tfo: Tfo, payload: _Payload, p0f: Signature,
+) -> Handshake:  # fmt: skip
+    name, hook = interface
+    info, tls, http, dns = payload
+    return Handshake(
+        SCHEMA, ts, f"{id_:016x}", name, hook, vlan, vantage, community_id, client, server, timing, syn, synack,
+        negotiated, tfo, info, tls, http, dns, p0f,
+    )  # fmt: skip
+
+
+# --- segments ---
+
+# What few hosts vary, in one row of bytes: the key by which everything that follows from it is cached. Of numbers that
+# differ from handshake to handshake only what p0f asks: whether they are 0.
+_COPIED = ("options_len", "has", "mss", "wscale", "window", "ttl", "tcp_flags", "tos", "ip_header_extra", "quirks",
+           "tfo_kind")  # fmt: skip
+_TOLD_FROM_0 = ("seq", "ack", "payload_len", "ts_val", "ts_ecr")
+_LOOK_ROW = np.dtype(
+    [("options", "u1", (40,)), ("family", "u1")]
+    + [(name, "<u2" if name in ("has", "mss", "window", "tcp_flags") else "u1") for name in _COPIED]
+    + [(name, "u1") for name in _TOLD_FROM_0]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The part of a segment's record that follows from its look."""
+
+    has: int
+    answered: int
+    mss: int | None
+    wscale: int | None
+    window: int
+    sack_permitted: bool
+    stamped: int
+    ttl: int
+    hops: int
+    ecn: str
+    mptcp: str | None
+    md5: bool
+    ao: bool
+    options: tuple[str, ...]
+    tfo_kind: int | None
+
+
+def _look_rows(segment: Events, family: NDArray[np.uint8]) -> list[bytes]:
+    rows = np.zeros(len(segment), _LOOK_ROW)
+    rows["options"] = _masked_options(segment)
+    rows["family"] = family
+    for name in _COPIED:
+        rows[name] = segment[name]
+    for name in _TOLD_FROM_0:
+        rows[name] = segment[name] != 0
+    return _rows(rows.view(np.uint8).reshape(len(segment), _LOOK_ROW.itemsize))
+
+
+def _masked_options(segment: Events) -> NDArray[np.uint8]:
+    """Option bytes with what differs from handshake to handshake (timestamps, cookies) blanked out."""
+    options: NDArray[np.uint8] = segment["options"].copy()
+    columns = np.arange(options.shape[1], dtype=np.int16)
+    stamps, cookie = segment["ts_offset"].astype(np.int16)[:, None], segment["tfo_offset"].astype(np.int16)[:, None]
+    options[(columns >= stamps) & (columns < stamps + 8)] = 0
+    with_cookie = np.flatnonzero(segment["cookie_len"])
+    if len(with_cookie):
+        start = cookie[with_cookie]
+        end = start + segment["cookie_len"][with_cookie].astype(np.int16)[:, None]
+        options[with_cookie] *= (columns < start) | (columns >= end)
+    return options
+
+
+@lru_cache(maxsize=16384)
+def _look(row: bytes) -> _Look:
+    values = _look_values(row)
+    has, flags, ttl = values["has"], values["tcp_flags"], values["ttl"]
+    layout = signature.option_layout(values["options"])
+    return _Look(
+        has=has,
+        answered=has & _SEGMENT,
+        mss=values["mss"] if has & _MSS else None,
+        wscale=values["wscale"] if has & _WSCALE else None,
+        window=values["window"],
+        sack_permitted=has & _SACK != 0,
+        stamped=has & _STAMPS,
+        ttl=ttl,
+        hops=signature.hops(ttl),
+        ecn=synack_ecn(flags) if flags & _ACK else syn_ecn(flags),
+        mptcp=layout.mptcp,
+        md5=has & _MD5 != 0,
+        ao=has & _AO != 0,
+        options=layout.names,
+        tfo_kind=values["tfo_kind"] if has & _TFO else None,
+    )
+
+
+def _look_values(row: bytes) -> dict[str, Any]:
+    names = _LOOK_ROW.names
+    assert names is not None
+    values = dict(zip(names, np.frombuffer(row, _LOOK_ROW)[0].tolist(), strict=True))
+    values["options"] = bytes(values["options"][: values["options_len"]])
+    return values
+
+
+@lru_cache(maxsize=16384)
+def _p0f(row: bytes) -> Signature:
+    values = _look_values(row)
+    stamped = values["has"] & _STAMPS
+    text = signature.p0f(
+        signature.option_layout(values["options"]), version=values["family"], ttl=values["ttl"],
+        ip_header_extra=values["ip_header_extra"], window=values["window"], quirks=values["quirks"],
+        tcp_flags=values["tcp_flags"], seq=values["seq"], ack=values["ack"], payload_len=values["payload_len"],
+        tos=values["tos"], ts_val=values["ts_val"] if stamped else None, ts_ecr=values["ts_ecr"] if stamped else None,
+    )  # fmt: skip
+    return Signature(text)
+
+
+def _numbers(segment: Events) -> Iterator[tuple[int, int, int, int]]:
+    return zip(*(segment[name].tolist() for name in ("seq", "payload_len", "ts_val", "ts_ecr")), strict=True)
+
+
+def _segments(segment: Events, looks: list[_Look]) -> Iterator[Segment]:
+    for (seq, length, ts_val, ts_ecr), look in zip(_numbers(segment), looks, strict=True):
+        stamped = look.stamped
+        yield Segment(
+            seq, length, look.mss, look.wscale, look.window, look.sack_permitted, ts_val if stamped else None,
+            ts_ecr if stamped else None, look.ttl, look.hops, look.ecn, look.mptcp, look.md5, look.ao, look.options,
         )  # fmt: skip
 
 
-# members of struct segment_facts that records need, and their places in the tuples of _numbers()
-_FACTS = (
-    "seq", "payload_len", "mss", "wscale", "window", "ts_val", "ts_ecr", "ttl", "has", "tcp_flags", "tfo_kind", "ack",
-    "ip_header_extra", "quirks", "tos",
-)  # fmt: skip
-(
-    _SEQ, _PAYLOAD_LEN, _MSS_VALUE, _WSCALE_VALUE, _WINDOW, _TS_VAL, _TS_ECR, _TTL, _HAS, _FLAGS, _TFO_KIND, _ACK,
-    _IP_EXTRA, _QUIRKS, _TOS,
-) = range(len(_FACTS))  # fmt: skip
+def _synacks(segment: Events, looks: list[_Look], acked: list[int]) -> Iterator[SynAck | None]:
+    for (seq, length, ts_val, ts_ecr), look, acked_len in zip(_numbers(segment), looks, acked, strict=True):
+        if not look.answered:
+            yield None
+            continue
+        stamped = look.stamped
+        yield SynAck(
+            seq, length, look.mss, look.wscale, look.window, look.sack_permitted, ts_val if stamped else None,
+            ts_ecr if stamped else None, look.ttl, look.hops, look.ecn, look.mptcp, look.md5, look.ao, look.options,
+            acked_len,
+        )  # fmt: skip
 
 
-def _numbers(segment: Events) -> list[tuple[int, ...]]:
-    return list(zip(*(segment[name].tolist() for name in _FACTS), strict=True))
+def _negotiated(syn: _Look, synack: _Look) -> Negotiated | None:
+    return _both(syn.has & synack.has, syn.ecn, synack.ecn) if synack.answered else None
+
+
+@lru_cache(maxsize=1024)
+def _both(has: int, asked: str, granted: str) -> Negotiated:
+    return Negotiated(
+        has & _WSCALE != 0, has & _SACK != 0, has & _STAMPS != 0, negotiated_ecn(asked, granted), has & _MPTCP != 0
+    )
+
+
+# --- the rest ---
+
+
+def _vlans(events: Events) -> list[tuple[int, ...]]:
+    vlans = events["vlan"]
+    if not vlans.any():
+        return [()] * len(events)
+    return [tuple(vid for vid in pair if vid) for pair in vlans.tolist()]
+
+
+def _timings(batch: Batch) -> Iterator[Timing]:
+    events, durations = batch.events, batch.durations
+    for result, reason, syns, synacks, late, icmp_type, icmp_code, synack_us, ack_us, rtt_us, response_us in zip(
+        *(
+            events[name].tolist()
+            for name in ("result", "reason", "syn_count", "synack_count", "late_syns", "icmp_type", "icmp_code")
+        ),
+        _nullable(durations.synack_delay_us),
+        _nullable(durations.ack_delay_us),
+        _nullable(durations.rtt_us),
+        _nullable(durations.first_response_us),
+        strict=True,
+    ):
+        yield Timing(
+            _RESULT[result], _REASON[reason], syns, synacks, late, synack_us, ack_us, rtt_us, response_us,
+            Icmp(icmp_type, icmp_code) if result == _UNREACHABLE else None,
+        )  # fmt: skip
 
 
 def _rows(array: NDArray[np.uint8]) -> list[bytes]:
@@ -255,20 +398,6 @@ def _nullable(column: NDArray[np.float64]) -> list[float | None]:
     return values
 
 
-def _layouts(segment: Events) -> list[signature.OptionLayout]:
-    """Option layouts, with what differs from handshake to handshake (timestamps, cookies) blanked out, so cached."""
-    options = segment["options"].copy()
-    columns = np.arange(options.shape[1])
-    for offset, length in (
-        (segment["ts_offset"].astype(np.intp), 8),
-        (segment["tfo_offset"].astype(np.intp), segment["cookie_len"].astype(np.intp)[:, None]),
-    ):
-        distance = columns - offset[:, None]
-        options[(distance >= 0) & (distance < length)] = 0
-    lengths = segment["options_len"].tolist()
-    return [signature.option_layout(row[:length]) for row, length in zip(_rows(options), lengths, strict=True)]
-
-
 def _cookie_rows(segment: Events) -> list[bytes]:
     lengths = segment["cookie_len"].tolist()
     if not any(lengths):
@@ -276,55 +405,23 @@ def _cookie_rows(segment: Events) -> list[bytes]:
     return [row[:length] for row, length in zip(_rows(cookies(segment)), lengths, strict=True)]
 
 
-def _segment(numbers: tuple[int, ...], layout: signature.OptionLayout, ecn: str) -> tuple[Any, ...]:
-    has = numbers[_HAS]
-    stamped = has & _STAMPS
-    return (
-        numbers[_SEQ],
-        numbers[_PAYLOAD_LEN],
-        numbers[_MSS_VALUE] if has & _MSS else None,
-        numbers[_WSCALE_VALUE] if has & _WSCALE else None,
-        numbers[_WINDOW],
-        has & _SACK != 0,
-        numbers[_TS_VAL] if stamped else None,
-        numbers[_TS_ECR] if stamped else None,
-        numbers[_TTL],
-        signature.hops(numbers[_TTL]),
-        ecn,
-        layout.mptcp,
-        has & _MD5 != 0,
-        has & _AO != 0,
-        layout.names,
-    )
+_Payload = tuple[PayloadInfo | None, TlsInfo | None, HttpInfo | None, DnsInfo | None]
+_NO_PAYLOAD: _Payload = (None, None, None, None)
+_NOT_CAPTURED: _Payload = (PayloadInfo(None, False, None), None, None, None)
 
 
-def _negotiated(syn: tuple[int, ...], synack: tuple[int, ...]) -> Negotiated:
-    both = syn[_HAS] & synack[_HAS]
-    return Negotiated(
-        both & _WSCALE != 0,
-        both & _SACK != 0,
-        both & _STAMPS != 0,
-        negotiated_ecn(syn_ecn(syn[_FLAGS]), synack_ecn(synack[_FLAGS])),
-        both & _MPTCP != 0,
-    )
+def _payload_infos(batch: Batch) -> list[_Payload]:
+    events = batch.events
+    infos = [_NO_PAYLOAD] * len(events)
+    rows = np.flatnonzero(events["syn"]["payload_len"])
+    columns = (rows, events["id"][rows], events["syn_ns"][rows], events["server_port"][rows])
+    for row, id_, syn_ns, port in zip(*(column.tolist() for column in columns), strict=True):
+        payload = batch.payloads.get((id_, syn_ns))
+        infos[row] = _NOT_CAPTURED if payload is None else _classified(payload, port)
+    return infos
 
 
-def _p0f(syn: tuple[int, ...], layout: signature.OptionLayout, family: int) -> str:
-    stamped = syn[_HAS] & _STAMPS
-    return signature.p0f(
-        layout, version=family, ttl=syn[_TTL], ip_header_extra=syn[_IP_EXTRA], window=syn[_WINDOW],
-        quirks=syn[_QUIRKS], tcp_flags=syn[_FLAGS], seq=syn[_SEQ], ack=syn[_ACK], payload_len=syn[_PAYLOAD_LEN],
-        tos=syn[_TOS], ts_val=syn[_TS_VAL] if stamped else None, ts_ecr=syn[_TS_ECR] if stamped else None,
-    )  # fmt: skip
-
-
-def _payload_infos(
-    payload: SynPayload | None, length: int, server_port: int
-) -> tuple[PayloadInfo | None, TlsInfo | None, HttpInfo | None, DnsInfo | None]:
-    if not length:
-        return None, None, None, None
-    if payload is None:
-        return PayloadInfo(None, False, None), None, None, None
+def _classified(payload: SynPayload, server_port: int) -> _Payload:
     kind = payload_kinds.classify(payload.data, payload.wire_len, server_port)
     return (
         PayloadInfo(kind.protocol.value, True, kind.truncated),

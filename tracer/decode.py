@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from tracer.drain import Events, SynPayload
+from tracer.events import Events, SynPayload
 from tracer.local import LocalSet
 from tracer.tfo import U8, Verdicts, judge
 from tracer.timing import Durations, measure
@@ -25,6 +25,19 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.events)
+
+    def rows(self, start: int, stop: int) -> Batch:
+        """A part of the batch, without copies."""
+        if start == 0 and stop >= len(self):
+            return self
+        part = slice(start, stop)
+        return Batch(
+            self.events[part],
+            Verdicts(*(getattr(self.verdicts, one.name)[part] for one in fields(Verdicts))),
+            Durations(*(getattr(self.durations, one.name)[part] for one in fields(Durations))),
+            self.vantage[part],
+            self.payloads,
+        )
 
 
 def decode(events: Events, local: LocalSet, payloads: Mapping[PayloadKey, SynPayload]) -> Batch:

@@ -7,43 +7,44 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.drain import Events
+from tracer.events import Events
 from tracer.tfo import U8, Bool
 from tracer.vocabulary import Vantage
 
 ADDRESS_LEN = 16
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _words(addresses: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """[n, 16] bytes as [n, 2] big-endian words, so that numbers order as addresses do."""
-    return np.ascontiguousarray(addresses).view(">u8").astype(np.uint64)
+def _words(addresses: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """[n, 16] bytes as two words each, in whatever order this machine has: they are only ever compared."""
+    words = addresses.view(np.uint64)
+    return np.ascontiguousarray(words[:, 0]), np.ascontiguousarray(words[:, 1])
+
+
+def _keys(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """One number for both words, modulo 2^64. Different addresses may share it: it only says where to look."""
+    return first * _MULTIPLIER + second
 
 
 class LocalSet:
     """Local addresses and networks, asked a batch at a time. Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d."""
 
     def __init__(self, addresses: Iterable[bytes] = (), networks: Iterable[tuple[bytes, int]] = ()) -> None:
-        listed = sorted(addresses)
-        raw = np.frombuffer(b"".join(listed), np.uint8).reshape(len(listed), ADDRESS_LEN)
-        self._addresses = _words(raw)
-        self._networks = [
-            (_words(np.frombuffer(network, np.uint8).reshape(1, ADDRESS_LEN))[0], _masks(prefix))
-            for network, prefix in networks
-        ]
+        first, second = _listed(set(addresses))
+        keys = _keys(first, second)
+        order = np.argsort(keys)
+        self._keys, self._first, self._second = keys[order], first[order], second[order]
+        self._networks = [(_listed({network}), _listed({_mask(prefix)})) for network, prefix in networks]
 
     def contains(self, addresses: NDArray[np.uint8]) -> Bool:
         """For each of [n, 16] addresses: is it local?"""
-        words = _words(addresses)
-        found = np.zeros(len(words), np.bool_)
+        first, second = _words(addresses)
+        found = np.zeros(len(first), np.bool_)
         for network, mask in self._networks:
-            found |= ((words & mask) == (network & mask)).all(axis=1)
-        if len(self._addresses):
-            # few distinct low words: narrow down by them, then compare both
-            low = np.isin(words[:, 1], self._addresses[:, 1])
-            rows = np.flatnonzero(low)
-            if len(rows):
-                same = (words[rows, None, :] == self._addresses[None, :, :]).all(axis=2).any(axis=1)
-                found[rows] |= same
+            found |= ((first ^ network[0]) & mask[0] | (second ^ network[1]) & mask[1]) == 0
+        if len(self._keys):
+            at = np.minimum(np.searchsorted(self._keys, _keys(first, second)), len(self._keys) - 1)
+            found |= (self._first[at] == first) & (self._second[at] == second)
         return found
 
     def vantage(self, events: Events) -> U8:
@@ -57,6 +58,9 @@ class LocalSet:
         ).astype(np.uint8)
 
 
-def _masks(prefix: int) -> NDArray[np.uint64]:
-    mask = ((1 << 128) - 1) ^ ((1 << (128 - prefix)) - 1)
-    return np.array([mask >> 64, mask & ((1 << 64) - 1)], np.uint64)
+def _listed(addresses: set[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    return _words(np.frombuffer(b"".join(addresses), np.uint8).reshape(len(addresses), ADDRESS_LEN))
+
+
+def _mask(prefix: int) -> bytes:
+    return (((1 << 128) - 1) ^ ((1 << (128 - prefix)) - 1)).to_bytes(ADDRESS_LEN, "big")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tracer.decode import PayloadKey
-from tracer.drain import Events, SynPayload
+from tracer.events import Events, SynPayload
 
 _OVERHEAD = 200  # bytes of Python objects around one payload
 

@@ -28,6 +28,7 @@ EXTENSIONS_MAX = 128
 ALPN_MAX = 16
 
 _U16_PAIR = Struct("!HH")
+_ECH_BYTES = EXTENSION_ECH.to_bytes(2, "big")
 _GREASE = frozenset(bytes((i << 4 | 0xA, i << 4 | 0xA)) for i in range(16))
 
 
@@ -104,6 +105,7 @@ def _parse_hello(hello: bytes) -> Tls:
                     end = min(size, offset + 2 + (hello[offset] << 8 | hello[offset + 1]))
                     offset += 2
                     unpack = _U16_PAIR.unpack_from
+                    may_have_ech = _ECH_BYTES in hello  # if not, nothing is left to look for behind SNI and ALPN
                     for _ in range(EXTENSIONS_MAX):
                         if offset + 4 > end:
                             break
@@ -118,6 +120,8 @@ def _parse_hello(hello: bytes) -> Tls:
                             sni = _server_name(hello, start, offset)
                         elif kind == EXTENSION_ALPN and alpn is None:
                             alpn = _protocols(hello, start, offset)
+                        if sni is not None and alpn is not None and not may_have_ech:
+                            break
     return Tls(sni, alpn, ech)
 
 

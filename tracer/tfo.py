@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.drain import Events
+from tracer.events import Events
 from tracer.vocabulary import GROUP_OF, HandshakeResult, Has, Outcome, Request
 
 U8 = NDArray[np.uint8]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.drain import Events
+from tracer.events import Events
 from tracer.tfo import F64, NS_PER_US, U8, Bool, Verdicts, has
 from tracer.vocabulary import Has, Vantage
 

@@ -50,3 +50,13 @@ def test_a_full_disk_is_one() -> None:
 def test_a_file_that_cannot_be_made_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file or directory"):
         Stream.create(tmp_path / "missing" / "file")
+
+
+def test_a_reader_that_left_is_noticed_without_writing() -> None:
+    read_end, write_end = os.pipe()
+    stream = Stream(write_end, "pipe")
+    stream.check()
+    os.close(read_end)
+    with pytest.raises(SinkClosedError):
+        stream.check()
+    os.close(write_end)

@@ -29,9 +29,15 @@ class JsonLines:
 
     def write(self, batch: Batch) -> None:
         """A line a handshake; the whole batch is on its way when this returns."""
-        lines = _encoder.encode_lines(self._composer.compose(batch))
-        if lines:
-            self._stream.write(lines)
+        # Part by part: a ring full would be a hundred megabytes of objects and text. Not Encoder.encode_lines(), which
+        # in msgspec 0.22 never lets go of an iterator, and so of the columns behind it.
+        lines = self._buffer
+        for part in self._composer.compose_parts(batch):
+            for record in part:
+                _encoder.encode_into(record, lines, -1)
+                lines += b"\n"
+            self._stream.write(bytes(lines))
+            lines.clear()
 
     def notice(self, record: NoticeRecord) -> None:
         """One line."""
@@ -42,7 +48,8 @@ class JsonLines:
         self._line(record)
 
     def tick(self) -> None:
-        """Nothing waits here to be flushed."""
+        """Nothing waits here to be flushed; notice a reader that left."""
+        self._stream.check()
 
     def close(self, record: End | None) -> None:
         """Last line, unless the run broke before it."""

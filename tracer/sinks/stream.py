@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 from pathlib import Path
 
 from tracer.errors import EndedEarlyError, UsageError
@@ -48,6 +49,17 @@ class Stream:
                 if error.errno in (errno.EPIPE, errno.ECONNRESET, errno.EBADF):
                     raise SinkClosedError(self.name) from None
                 raise EndedEarlyError(f"cannot write to {self.name}: {error.strerror}") from None
+
+    def check(self) -> None:
+        """Is anybody still reading? Told without writing, for a run that has nothing to say.
+
+        Raises:
+            SinkClosedError: the reader has gone.
+        """
+        poll = select.poll()
+        poll.register(self._fd, 0)  # errors are always reported: the write end of a pipe without readers is one
+        if any(event & select.POLLERR for _, event in poll.poll(0)):
+            raise SinkClosedError(self.name)
 
     def close(self) -> None:
         """Close a file; standard output stays open."""

@@ -86,7 +86,8 @@ class Text:
         """Nothing: the balance is in the summary."""
 
     def tick(self) -> None:
-        """Nothing waits here to be flushed."""
+        """Nothing waits here to be flushed; notice a reader that left."""
+        self._stream.check()
 
     def close(self, record: End | None) -> None:  # noqa: ARG002 - the summary says it
         """Close the stream."""

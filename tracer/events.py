@@ -1,0 +1,22 @@
+"""What comes out of the kernel, as types: shared by all that work on records and know nothing of rings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+# structured arrays of struct handshake_event (bpf/event.h); the dtype comes from tracer/layout.py
+Events: TypeAlias = NDArray[np.void]
+
+
+@dataclass(frozen=True, slots=True)
+class SynPayload:
+    """The first SYN's data as captured: `wire_len` bytes were sent, `data` holds the first of them."""
+
+    id: int
+    syn_ns: int
+    wire_len: int
+    data: bytes
