@@ -40,7 +40,7 @@ def _seconds(text: str) -> float:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise argparse.ArgumentTypeError(f'"{text}" is no whole number above 0')
     return int(text)
 
@@ -57,6 +57,13 @@ def _hook(text: str) -> HookChoice:
         return HookChoice(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f'no hook "{text}": auto, tc, xdp, xdp-native or xdp-generic') from None
+
+
+def _transport(text: str) -> Transport:
+    try:
+        return Transport(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'no transport "{text}": ring or perf') from None
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +96,7 @@ def _add_tracing(parser: argparse.ArgumentParser) -> None:
         help="handshakes that can be pending at once (default 65536, about 400 bytes of kernel memory each)",
     )  # fmt: skip
     parser.add_argument(
-        "--transport", type=Transport, choices=list(Transport), metavar="ring|perf",
+        "--transport", type=_transport, metavar="ring|perf",
         help="buffer between kernel and user space (default: ring where the kernel has it)",
     )  # fmt: skip
     parser.add_argument("--user", metavar="NAME", help="account for all but the root part (default: sudo's)")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -10,28 +12,64 @@ from contextlib import ExitStack
 
 from tracer import arguments
 from tracer.errors import ExitCode, TfotraceError, UsageError
+from tracer.printable import printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (DESIGN.md section 2)."""
+    _open_closed_streams()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)  # until the pipeline takes over: an end as asked
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(words)
+        try:
+            return _run(words)
+        finally:  # also of help, which ends by SystemExit: while a failure can still be told
+            sys.stdout.flush()
     except TfotraceError as error:
         narrate(str(error))
         return int(error.exit_code)
     except KeyboardInterrupt:
         return int(ExitCode.OK)
-    except BrokenPipeError:
-        # the reader of help or schema has gone: an end as asked, and nothing more to flush
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return int(ExitCode.OK)
+    except OSError as error:
+        # only what help and schema print comes here: everything else tells its errors itself
+        _write_nothing_more()
+        if error.errno in (errno.EPIPE, errno.EBADF):
+            return int(ExitCode.OK)  # the reader has gone: an end as asked
+        narrate(f"cannot write to standard output: {error.strerror}")
+        return int(ExitCode.ENDED_EARLY)
+
+
+def _open_closed_streams() -> None:
+    """Numbers 0 to 2 are never given to anything else; writing to a closed standard output goes on to fail."""
+    for number, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDWR)):
+        try:
+            os.fstat(number)
+        except OSError:  # noqa: PERF203 - three times
+            os.open(os.devnull, mode)  # the lowest free number, which is this one
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def _write_nothing_more() -> None:
+    """What is still buffered for standard output goes nowhere, so that Python's own end does not fail on it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def _shown(*words: str) -> tuple[str, ...]:
+    """A command line fit for a record: bytes that are no UTF-8 as escapes."""
+    return tuple(word.encode("utf-8", "backslashreplace").decode() for word in words)
 
 
 def narrate(text: str) -> None:
-    """One sentence for people, on standard error."""
+    """One sentence for people, on standard error. What came from a command line or a name is made harmless."""
     try:
-        print(f"tfotrace: {text}", file=sys.stderr, flush=True)
+        print(f"tfotrace: {printable(text)}", file=sys.stderr, flush=True)
     except (BrokenPipeError, ValueError, OSError):
         return  # nobody listens; that is no reason to end
 
@@ -57,7 +95,7 @@ def _trace(words: list[str]) -> int:
         raise UsageError("`any` stands for every interface: name it alone")
     from tracer import run
 
-    return run.trace(options, tuple(interfaces), ("tfotrace", *words), narrate)
+    return run.trace(options, tuple(interfaces), _shown("tfotrace", *words), narrate)
 
 
 def _demo(words: list[str]) -> int:
@@ -70,7 +108,7 @@ def _demo(words: list[str]) -> int:
     with ExitStack() as stack:
         demo = stack.enter_context(Demo())
         in_lab = Namespace(**{**vars(options), "netns": demo.netns})
-        argv = ("tfotrace", "demo", *words)
+        argv = _shown("tfotrace", "demo", *words)
         return run.trace(in_lab, (demo.interface,), argv, narrate, on_ready=demo.begin)
 
 

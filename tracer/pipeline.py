@@ -14,8 +14,8 @@ from tracer.aggregate import Aggregate, balance, losses
 from tracer.clock import wall_now, wall_offset_ns
 from tracer.compose import Composer
 from tracer.decode import decode
-from tracer.drain import Events
 from tracer.errors import EndedEarlyError, ExitCode
+from tracer.events import Events
 from tracer.local import LocalSet
 from tracer.payload_cache import PayloadCache
 from tracer.protocol import (
@@ -64,7 +64,8 @@ class StopRequest:
     def install(self) -> None:
         """Take over SIGINT, SIGTERM and SIGHUP; writes to closed pipes raise instead of killing."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and background jobs of scripts
+                signal.signal(number, self._on_signal)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
@@ -194,6 +195,13 @@ class Pipeline:
         if self._reason is None:
             self._reason, self._exit_code = reason, exit_code
 
+    def _end_by_root_part(self, reason: str, exit_code: int) -> None:
+        # a signal to the whole group reaches both parts, and the root part may be the quicker one
+        if self.stop.reason is not None:
+            self._end(self.stop.reason, 0)
+        else:
+            self._end(reason, exit_code)
+
     # --- messages of the root part ---
 
     def _receive_waiting(self) -> None:
@@ -205,7 +213,7 @@ class Pipeline:
         if message is None:
             self._root_is_there = False
             if self._root is None:
-                self._end("the root part ended unexpectedly", int(ExitCode.ENDED_EARLY))
+                self._end_by_root_part("the root part ended unexpectedly", int(ExitCode.ENDED_EARLY))
             self._poll.unregister(self.channel.fileno())
             return
         self._on_message(message)
@@ -229,7 +237,7 @@ class Pipeline:
                 self._root = message
                 self._counters, self._still_open = values, still_open
                 if reason is not None:
-                    self._end(reason, exit_code)
+                    self._end_by_root_part(reason, exit_code)
             case Host(counters, sysctls):
                 if self.observer is not None:
                     self.observer.set_host(counters, sysctls)

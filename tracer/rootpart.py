@@ -33,6 +33,7 @@ from tracer.interfaces import (
 )
 from tracer.kernel import Kernel
 from tracer.load import PAGE_SIZE, Loaded, Loader
+from tracer.printable import printable
 from tracer.protocol import (
     Addresses,
     Channel,
@@ -67,14 +68,15 @@ def run(options: RootRequest, channel: Channel, loader: Loader) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c reaches the whole group; the user part decides
     part = RootPart(options, channel, loader)
     signal.signal(signal.SIGTERM, part.on_signal)
-    signal.signal(signal.SIGHUP, part.on_signal)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, part.on_signal)
     try:
         part.start()
         part.serve()
     except _LeaveError:
         return 0
     except TfotraceError as error:
-        channel.send(Failed(str(error), int(error.exit_code)))
+        channel.send(Failed(printable(str(error)), int(error.exit_code)))
         return int(error.exit_code)
     except OSError as error:
         channel.send(Failed(f"the kernel refuses: {error}", int(ExitCode.CANNOT_TRACE)))

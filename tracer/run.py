@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -79,6 +80,9 @@ def _fork_root_part(options: RootRequest) -> tuple[Channel, int]:
     child = os.fork()
     if child == 0:
         user_end.close()
+        # ctrl+c reaches the whole group; the user part decides. LLVM has a handler of its own in the compiling child
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         status = 3
         try:
             loader = Loader(options.load)
@@ -119,18 +123,19 @@ def _as_user(
         on_ready()
     privileges.drop(user)
     tell: Narrate = dashboard.Narration() if app is not None else narrate
-    if user is None:
-        tell("running as root throughout: there is no user behind sudo and no --user")
-    for interface in ready.interfaces:
-        tell(f"tracing {interface.name} by {interface.hook}: {interface.why}")
-        for text in interface.warnings:
-            tell(text)
     composer = Composer({}, show_cookies=options.show_cookies)
     sinks = open_sinks(options, composer, on_stdout=app is None)
     run_options = RunOptions(argv, options.duration, options.count)
     pipeline = Pipeline(channel, ready, sources, composer, sinks, run_options, stop, tell)
     if options.ready_file is not None:
         _create(options.ready_file)
+    # only now, when nothing on the command line can be wrong any more
+    if user is None:
+        tell("running as root throughout: there is no user behind sudo and no --user")
+    for interface in ready.interfaces:
+        tell(f"tracing {interface.name} by {interface.hook}: {interface.why}")
+        for text in interface.warnings:
+            tell(text)
     if app is None:
         return pipeline.run()
     from tracer.store import Store
@@ -155,6 +160,8 @@ def _await_ready(channel: Channel, stop: object) -> tuple[Ready, list[int]] | No
         message, fds = channel.from_root()
         if isinstance(message, Ready):
             return message, fds
+        if getattr(stop, "reason", None) is not None:
+            break  # the same signal has ended the root part or what it waited for
         if isinstance(message, Failed):
             raise _failure(message)
         raise CannotTraceError("the root part ended before tracing began")
