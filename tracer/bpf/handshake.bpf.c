@@ -165,7 +165,7 @@ static __always_inline int read_packet(const struct frame *f)
 	sc = scratches.lookup(&zero);
 	if (!sc)
 		return STAGE_NONE;
-	sc->segment.now_ns = f->now_ns;
+	sc->segment.now_ns = f->now_ns ? f->now_ns : bpf_ktime_get_ns();
 	sc->segment.place = f->ifindex << 1 | f->direction;
 	sc->ifindex = f->ifindex;
 	sc->frame_len = f->len;
@@ -288,8 +288,6 @@ static __always_inline int trace_skb(struct __sk_buff *skb, __u32 direction)
 		f.vlan_tci = 0x10000 | skb->vlan_tci;
 #ifdef REPLAY
 	f.now_ns = skb->tstamp;
-#else
-	f.now_ns = bpf_ktime_get_ns();
 #endif
 	stage = read_packet(&f);
 	if (stage == STAGE_PAIR)
@@ -375,7 +373,6 @@ int xdp_ingress(struct xdp_md *ctx)
 	f.len = f.data_end - f.data;
 	f.ifindex = ctx->ingress_ifindex;
 	f.direction = DIRECTION_INGRESS;
-	f.now_ns = bpf_ktime_get_ns();
 	stage = read_packet(&f);
 	if (stage == STAGE_PAIR)
 		xdp_stages.call(ctx, STAGE_PAIR);

@@ -69,7 +69,7 @@ struct frame {
 	__u32 direction;
 	__u32 can_pull; /* headers that are not readable may be made so */
 	__u32 vlan_tci; /* 0x10000 | TCI where the tag was taken from the packet */
-	__u64 now_ns;
+	__u64 now_ns;	/* 0: ask the clock, which only packets that go on have to */
 };
 
 #endif
