@@ -6,14 +6,17 @@ Durations are microseconds, times nanoseconds of CLOCK_MONOTONIC, rates per seco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.records import Balance, Handshake, NoticeRecord, Start, Totals
+
+if TYPE_CHECKING:
+    from tracer.rows import MaskMaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,10 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """First response of one server with and without TFO; medians and 90th percentiles are None without samples."""
+    """First response of one server with TFO (SYN data acked whole) and without (no data in the SYN).
+
+    Medians and 90th percentiles are right within 10 %, None without samples.
+    """
 
     server: str  # address and port as people write them
     name: str | None  # the latest SNI or HTTP host seen in a SYN to it
@@ -59,11 +65,11 @@ class Peer:
     attempts: int
     accepted: int  # SYN data acked whole
     with_data: int  # attempts that carried data
-    fallbacks: int
+    fallbacks: int  # SYN data not acked at all, or only a later bare SYN answered
     failed: int
-    cookie_changes: int
-    rtt_median_us: float | None
-    saved_us: float
+    cookie_changes: int  # another cookie came back than was sent
+    rtt_median_us: float | None  # within 10 %
+    saved_us: float  # net: less what lost SYNs of attempts cost
     last_outcome: str | None
     last_seen_ns: int
 
@@ -107,7 +113,7 @@ class InterfaceState:
 class Rows(Protocol):
     """The newest handshakes, numbered from 0 = the oldest held; `first` is the number of that one since the start.
 
-    The arrays of `column` and the indexes of `select` are as long as the rows are many; rows do not move or change.
+    The arrays of `column` and `mask` are as long as the rows are many; rows do not move or change.
     """
 
     @property
@@ -118,7 +124,15 @@ class Rows(Protocol):
         ...
 
     def column(self, name: str) -> NDArray[np.generic]:
-        """Sort keys of a column of tracer/columns.py: numbers (NaN = not known) or strings."""
+        """Sort keys of a column of tracer/columns.py: numbers (NaN = not known) or strings of bytes."""
+        ...
+
+    def mask(self, expression: MaskMaker) -> NDArray[np.bool_]:
+        """Which rows a tracer.filter.Filter lets through; rows that were asked about before cost nothing again."""
+        ...
+
+    def select(self, expression: MaskMaker) -> NDArray[np.intp]:
+        """The numbers of the rows a filter (tracer.filter.Filter) lets through, ascending."""
         ...
 
 
@@ -138,7 +152,7 @@ class Snapshot:
     attempts_per_s: float
     series: Series
     comparisons: tuple[Comparison, ...]
-    peers: tuple[Peer, ...]
+    peers: Sequence[Peer]  # immutable; servers, then clients, the busiest first
     distributions: Distributions
     host: HostState | None
     table_size: int

@@ -53,7 +53,7 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
     required = {
         re.split(r"[<>=; ]", line)[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line
     }
-    assert required == {"msgspec", "numpy", "pyroute2", "textual"}
+    assert required == {"lark", "msgspec", "numpy", "pyroute2", "textual"}
     assert {f"{info}/licenses/{name}" for name in ("LICENSE", "LICENSES/GPL-2.0-only.txt", "LICENSES/MIT.txt")} <= set(
         wheel.namelist()
     )
@@ -74,7 +74,7 @@ def test_locks_are_exact_hashed_and_agree() -> None:
         blocks = re.split(r"\n(?=\S)", (ROOT / name).read_text().strip())
         assert all(re.match(r"[a-z0-9-]+==\S+", block) and "--hash=sha256:" in block for block in blocks)
     run, dev = pins("requirements.lock"), pins("requirements-dev.lock")
-    assert {"msgspec", "numpy", "pyroute2", "textual"} <= run.keys()
+    assert {"lark", "msgspec", "numpy", "pyroute2", "textual"} <= run.keys()
     assert "setuptools" in dev
     assert run.items() <= dev.items()
 

@@ -1,0 +1,119 @@
+"""Made-up handshake records, as many and as odd as a test wants, in the layout that the recorded ones have."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from tracer.compose import Composer
+from tracer.decode import Batch
+from tracer.events import Events, SynPayload
+from tracer.protocol import TracedInterface
+from tracer.recording import Recording, load
+from tracer.store import Store
+from tracer.tfo import U8, judge
+from tracer.timing import measure
+from tracer.vocabulary import HandshakeResult, SettleReason
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "lab_events.npz"
+INTERFACES = {
+    index: TracedInterface(index, name, "tcx", "a test") for index, name in ((1, "lo"), (2, "eth0"), (3, "wg0"))
+}
+START_NS = 1_000_000_000_000
+
+
+@lru_cache(maxsize=1)
+def golden() -> Recording:
+    """The recorded lab."""
+    return load(GOLDEN)
+
+
+@lru_cache(maxsize=1)
+def golden_events() -> Events:
+    """All records of the recorded lab in one array."""
+    return np.concatenate([events for events, _ in golden().batches])
+
+
+def addresses(rng: np.random.Generator, count: int, distinct: int | None = None) -> U8:
+    """[count, 16] addresses, half of them IPv4, of at most so many distinct ones."""
+    found = rng.integers(0, 256, (distinct or count, 16), dtype=np.uint8)
+    mapped = rng.random(len(found)) < 0.5
+    found[mapped, :10] = 0
+    found[mapped, 10:12] = 255
+    found[~mapped, 0] = 0x20
+    chosen: U8 = found if distinct is None else found[rng.integers(0, distinct, count)]
+    return chosen
+
+
+def random_events(rng: np.random.Generator, count: int, *, peers: int | None = 50, odd: bool = True) -> Events:
+    """Recorded handshakes with other ends, times and, if `odd`, with numbers no lab would give them."""
+    recorded = golden_events()
+    events = recorded[rng.integers(0, len(recorded), count)].copy()
+    events["id"] = rng.integers(0, 1 << 63, count, dtype=np.uint64)
+    events["client"] = addresses(rng, count, peers)
+    events["server"] = addresses(rng, count, peers)
+    events["client_port"] = rng.integers(1024, 65536, count)
+    events["ifindex"] = rng.integers(1, 5, count)  # 4 is not known
+    begun = START_NS + np.sort(rng.integers(0, 60_000_000_000, count)).astype(np.int64)
+    shift = begun - events["syn_ns"].astype(np.int64)
+    for name in ("syn_ns", "synack_ns", "ack_ns", "response_ns", "settled_ns"):
+        happened = events[name] != 0
+        events[name][happened] = (events[name].astype(np.int64) + shift)[happened].astype(np.uint64)
+    if not odd:
+        return events
+    for name, highest in (("server_port", 1 << 16), ("syn_count", 256), ("late_syns", 4), ("one_way", 2)):
+        events[name] = np.where(rng.random(count) < 0.2, rng.integers(0, highest, count), events[name])
+    events["vlan"] = np.where(rng.random((count, 2)) < 0.2, rng.integers(0, 4096, (count, 2)), 0)
+    events["result"] = np.where(rng.random(count) < 0.2, rng.integers(1, len(HandshakeResult), count), events["result"])
+    events["reason"] = rng.integers(1, len(SettleReason), count)
+    events["icmp_type"] = rng.integers(0, 256, count)
+    for segment in ("syn", "synack"):
+        facts = events[segment]
+        for name, highest in (
+            ("mss", 1 << 16), ("window", 1 << 16), ("wscale", 256), ("ttl", 256), ("tcp_flags", 1 << 9),
+            ("has", 1 << 10),
+        ):  # fmt: skip
+            facts[name] = np.where(rng.random(count) < 0.2, rng.integers(0, highest, count), facts[name])
+    # what makes them a SYN and a SYN-ACK is sure
+    events["syn"]["has"] |= 1
+    events["syn"]["tcp_flags"] = events["syn"]["tcp_flags"] & 0xFEF | 0x02
+    events["synack"]["tcp_flags"] |= 0x12
+    events["synack"][events["synack"]["has"] & 1 == 0] = 0
+    return events
+
+
+def random_payloads(rng: np.random.Generator, events: Events, share: float = 0.7) -> dict[tuple[int, int], SynPayload]:
+    """What some of the SYNs with data carry: recorded ClientHellos, requests, queries and noise."""
+    recorded = golden().payloads
+    found = {}
+    for row in np.flatnonzero(events["syn"]["payload_len"]).tolist():
+        if rng.random() < share:
+            one = recorded[int(rng.integers(0, len(recorded)))]
+            key = (int(events["id"][row]), int(events["syn_ns"][row]))
+            found[key] = SynPayload(*key, one.wire_len, one.data)
+    return found
+
+
+def batch_of(
+    events: Events, vantage: U8 | None = None, payloads: dict[tuple[int, int], SynPayload] | None = None
+) -> Batch:
+    """A batch as the pipeline makes it."""
+    seen = np.ones(len(events), np.uint8) if vantage is None else vantage
+    verdicts = judge(events)
+    return Batch(events, verdicts, measure(events, verdicts, seen), seen, payloads or {})
+
+
+def random_batch(seed: int, count: int, *, peers: int | None = 50, odd: bool = True, payloads: bool = True) -> Batch:
+    """Rows by a seed."""
+    rng = np.random.default_rng(seed)
+    events = random_events(rng, count, peers=peers, odd=odd)
+    vantage = rng.integers(0, 4, count).astype(np.uint8)
+    return batch_of(events, vantage, random_payloads(rng, events) if payloads else None)
+
+
+def new_store(limit: int = 100_000, refresh_ns: int = 0) -> Store:
+    """A store whose clock stands behind every made-up record."""
+    composer = Composer(INTERFACES, offset_ns=1_700_000_000_000_000_000)
+    return Store(limit, composer=composer, clock=lambda: START_NS + 80_000_000_000, refresh_ns=refresh_ns)
