@@ -1,0 +1,64 @@
+"""bench/run: every measurement in turn, as a table on standard output and in bench/RESULTS.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+
+from bench import handshake_rate, latency, memory, packet_cost, rates, startup
+from bench.common import ROOT, Row, machine
+
+SECTIONS = {
+    "startup": ("Start to attached", startup),
+    "memory": ("Memory of all processes", memory),
+    "rates": ("Records through the user part, one thread", rates),
+    "packet_cost": ("Cost of a packet (BPF_PROG_TEST_RUN)", packet_cost),
+    "handshake_rate": ("Handshakes a second with and without", handshake_rate),
+    "latency": ("Delay of a record", latency),
+}
+MARKS = {None: "", True: "met", False: "NOT met"}
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown that is readable as it is."""
+    cells = [["what", "measured", "target", ""], *([r.what, r.value, r.target, MARKS[r.met]] for r in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(4)]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+             for line in cells]  # fmt: skip
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure what the command line asks for. A missed target is a line in the table, not a failure."""
+    parser = argparse.ArgumentParser(prog="bench/run", description="Measure speed and memory.")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, under two minutes; writes no file")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"only these: {', '.join(SECTIONS)}")
+    options = parser.parse_args()
+    unknown = [name for name in options.sections if name not in SECTIONS]
+    if unknown:
+        parser.error(f"no section {unknown[0]}: {', '.join(SECTIONS)}")
+    if os.geteuid():
+        parser.error("this loads BPF programs, which needs root: sudo make bench")
+    began = time.monotonic()
+    parts = ["# Measurements of tfotrace\n", "\n".join(f"- {line}" for line in machine()) + "\n"]
+    missed = 0
+    print("\n".join(parts), flush=True)
+    for name, (title, module) in SECTIONS.items():
+        if options.sections and name not in options.sections:
+            continue
+        print(f"... {name}", file=sys.stderr, flush=True)
+        rows = module.measure(options.quick)
+        missed += sum(row.met is False for row in rows)
+        parts.append(f"## {title}\n\n{table(rows)}\n")
+        print(parts[-1], flush=True)
+    print(f"took {time.monotonic() - began:.0f} s; targets not met: {missed}", file=sys.stderr)
+    if not options.quick and not options.sections:
+        (ROOT / "bench" / "RESULTS.md").write_text("\n".join(parts), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

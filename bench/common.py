@@ -1,0 +1,137 @@
+"""What all measurements share: the machine, processes, the programs loaded here, and rows of the table."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.rawprog import _instruction
+from tracer import bpfsys
+from tracer.kernel import Kernel
+from tracer.load import Loader, LoadOptions
+
+ROOT = Path(__file__).parents[1]
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+__all__ = ["ROOT", "Memory", "Row", "Spread", "cpu_seconds", "empty_program", "loaded_programs", "machine",
+           "memory_of", "process_tree"]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. `target` is what the project asks of itself, empty where it asks nothing."""
+
+    what: str
+    value: str
+    target: str = ""
+    met: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median, smallest and largest of some measurements."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        """The spread of at least one value."""
+        listed = sorted(values)
+        return cls(statistics.median(listed), listed[0], listed[-1])
+
+    def text(self, digits: int = 2) -> str:
+        """`median (least to most)`."""
+        return f"{self.median:,.{digits}f} ({self.least:,.{digits}f} to {self.most:,.{digits}f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Of one or several processes, bytes (/proc/PID/smaps_rollup)."""
+
+    private: int
+    proportional: int
+
+    def __add__(self, other: Memory) -> Memory:
+        return Memory(self.private + other.private, self.proportional + other.proportional)
+
+    def text(self) -> str:
+        """In megabytes."""
+        return f"{self.private / 1e6:.1f} MB private, {self.proportional / 1e6:.1f} MB PSS"
+
+
+def machine() -> list[str]:
+    """Processor, memory, kernel and date, a line each."""
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    models = {line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")}
+    total_kib = int(Path("/proc/meminfo").read_text(encoding="ascii").split()[1])
+    return [
+        f"{', '.join(sorted(models)) or platform.machine()}, {os.cpu_count()} CPUs, {total_kib / 2**20:.0f} GiB",
+        f"Linux {platform.release()}, Python {platform.python_version()}",
+        time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        f"load before the run: {os.getloadavg()[0]:.2f}",
+    ]
+
+
+def process_tree(pid: int) -> list[int]:
+    """A process and all that come from it."""
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parents = {int(child): int(parent) for child, parent in map(str.split, listing.splitlines())}
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
+
+
+def memory_of(pids: Sequence[int]) -> Memory:
+    """All of them together."""
+    total = Memory(0, 0)
+    for pid in pids:
+        fields: dict[str, int] = {}
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]:
+            name, _, rest = line.partition(":")
+            fields[name] = int(rest.split()[0]) * 1024
+        total += Memory(fields["Private_Clean"] + fields["Private_Dirty"], fields["Pss"])
+    return total
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """User and system time that the processes have used."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / CLOCK_TICKS
+
+
+@contextmanager
+def loaded_programs(options: LoadOptions) -> Iterator[Kernel]:
+    """The real programs, loaded as a run loads them; given back at the end."""
+    loaded = Loader(options).result()
+    kernel = Kernel(loaded)
+    kernel.configure(3600.0)
+    try:
+        yield kernel
+    finally:
+        loaded.close()
+
+
+def empty_program(kind: int, verdict: int) -> int:
+    """Descriptor of a program that only returns: what TEST_RUN itself costs."""
+    import ctypes
+    import struct
+
+    code = _instruction(0xB7, immediate=verdict) + _instruction(0x95)
+    text = ctypes.create_string_buffer(code, len(code))
+    licence = ctypes.create_string_buffer(b"GPL")
+    attr = bpfsys._attr("=IIQQIIQII", kind, 2, ctypes.addressof(text), ctypes.addressof(licence), 0, 0, 0, 0, 0)
+    struct.pack_into("=16s", attr, 48, b"empty")
+    return bpfsys._call(5, attr)

@@ -1,0 +1,47 @@
+"""From the settling of a handshake to its line being readable, at one handshake a second."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from datetime import datetime, timezone
+
+from bench.common import ROOT, Row, Spread
+from tests.support.load import wire
+
+TARGET_MS = 200.0
+
+
+def _settled_s(record: dict) -> float:
+    """When the server's first byte came, seconds since the epoch; `ts` is the first SYN's."""
+    whole, _, fraction = record["ts"].rstrip("Z").partition(".")
+    syn = datetime.fromisoformat(whole).replace(tzinfo=timezone.utc).timestamp() + float(f"0.{fraction}")
+    return syn + record["handshake"]["first_response_us"] / 1e6
+
+
+def measure(quick: bool) -> list[Row]:
+    """Rows for the delay of a record."""
+    count = 8 if quick else 30
+    delays: list[float] = []
+    with wire() as hosts:
+        words = [sys.executable, "-m", "tracer", "eth0", "--json", "--netns", hosts.server.path]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
+            assert process.stdout is not None
+            try:
+                process.stdout.readline()  # start
+                for _ in range(count):
+                    time.sleep(1)
+                    hosts.handshakes(1)
+                    record = json.loads(process.stdout.readline())
+                    now = time.time()
+                    while record["event"] != "handshake":  # stats
+                        record = json.loads(process.stdout.readline())
+                        now = time.time()
+                    delays.append((now - _settled_s(record)) * 1000)
+            finally:
+                process.terminate()
+    spread = Spread.of(delays)
+    return [Row(f"settled to readable, {count} handshakes, one a second", f"{spread.text(1)} ms", "below 200 ms",
+                spread.most < TARGET_MS)]  # fmt: skip

@@ -1,0 +1,204 @@
+"""Records a second through the user part, in one thread, with records of real handshakes.
+
+The programs are attached to a veth; a batch of handshakes, half of them with a TLS ClientHello in the SYN, fills the
+ring while nobody reads. Then the ring is drained once, and its events are judged and added up: that is timed. For JSON
+lines the same events and their payloads go through Composer and encoder to /dev/null in batches as they come at a
+busy moment. "A second" is a second of the thread's CPU time (user and system), so that others on the machine count
+little.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.common import Row, Spread, loaded_programs
+from tests.support.load import SERVER, Wire, wire
+from tracer import bpfsys, netns
+from tracer.aggregate import Aggregate
+from tracer.compose import Composer
+from tracer.decode import PayloadKey, decode
+from tracer.drain import RingEvents, RingPayloads
+from tracer.events import Events, SynPayload
+from tracer.interfaces import find
+from tracer.kernel import Kernel
+from tracer.layout import to_dtype
+from tracer.load import LoadOptions
+from tracer.local import LocalSet
+from tracer.payload_cache import PayloadCache
+from tracer.protocol import TracedInterface
+from tracer.ring import Ring
+from tracer.sinks.jsonl import JsonLines
+from tracer.sinks.stream import Stream
+
+RECORDS_TARGET = 3_000_000
+LINES_TARGET = 100_000
+# what a ring of the usual 8 MiB holds
+BATCH = 22_000
+OPTIONS = LoadOptions(payload_ring_bytes=32 << 20)
+JSON_BATCH = 1000
+
+
+@dataclass
+class Sample:
+    """Records of real handshakes and the payloads that belong to them."""
+
+    events: Events
+    payloads: Mapping[PayloadKey, SynPayload]
+    local: LocalSet
+    interface: TracedInterface
+
+
+def _local() -> LocalSet:
+    text = "".join(f"{int(part):02x}" for part in SERVER[4].split("."))
+    return LocalSet([bytes(10) + b"\xff\xff" + bytes.fromhex(text)], [(bytes(10) + b"\xff\xff\x7f" + bytes(3), 104)])
+
+
+@dataclass
+class Tap:
+    """The programs attached to the server's eth0, and their rings mapped here."""
+
+    hosts: Wire
+    kernel: Kernel
+    ring: Ring
+    payload_ring: Ring
+    links: list[int]
+    ifindex: int
+
+    def fill(self) -> None:
+        """One batch of handshakes into the ring."""
+        before = self.ring.fill
+        self.hosts.handshakes(BATCH, processes=2, tfo_percent=50)
+        counters = self.kernel.counters()
+        assert counters["lost"] == counters["payloads_lost"] == 0, counters
+        assert self.ring.fill > before
+
+    def close(self) -> None:
+        """Detach and unmap."""
+        for link in self.links:
+            os.close(link)
+
+
+def attach_tap(hosts: Wire, kernel: Kernel) -> Tap:
+    """Attach by TCX links, as a run does where it can."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        netns.enter(hosts.server.path)
+        interface = find("eth0")
+        programs = kernel.loaded.programs
+        links = [
+            bpfsys.link_create_tcx(programs["tc_ingress"], interface.index, bpfsys.TCX_INGRESS),
+            bpfsys.link_create_tcx(programs["tc_egress"], interface.index, bpfsys.TCX_EGRESS),
+        ]
+    finally:
+        netns.enter(f"/proc/self/fd/{home}")
+        os.close(home)
+    kernel.trace_interface(interface.index, interface.index, True)
+    maps = kernel.loaded.maps
+    return Tap(hosts, kernel, Ring(maps["events"], OPTIONS.event_ring_bytes),
+               Ring(maps["payloads"], OPTIONS.payload_ring_bytes), links, interface.index)  # fmt: skip
+
+
+def record_sample(tap: Tap) -> Sample:
+    """One batch with its payloads."""
+    dtype = to_dtype(tap.kernel.loaded.layout.nested("event"))
+    reader, payload_reader = RingEvents(tap.ring, dtype), RingPayloads(tap.payload_ring)
+    cache = PayloadCache(256 << 20)
+    tap.fill()
+    events = reader.read()
+    cache.add(payload_reader.read())
+    interface = TracedInterface(tap.ifindex, "eth0", "tcx", "")
+    return Sample(events, cache.take(events), _local(), interface)
+
+
+def sample() -> Sample:
+    """A sample for others to replay."""
+    with wire() as hosts, loaded_programs(OPTIONS) as kernel:
+        tap = attach_tap(hosts, kernel)
+        try:
+            return record_sample(tap)
+        finally:
+            tap.close()
+
+
+def drain_rates(tap: Tap, rounds: int, local: LocalSet) -> tuple[list[float], list[float], list[float]]:
+    """Records a second: by the ring reader alone, by reader to aggregates, and with payloads joined as well."""
+    dtype = to_dtype(tap.kernel.loaded.layout.nested("event"))
+    reader, payload_reader = RingEvents(tap.ring, dtype), RingPayloads(tap.payload_ring)
+    reading: list[float] = []
+    adding: list[float] = []
+    joining: list[float] = []
+    aggregate = Aggregate()
+    for attempt in range(rounds + 1):
+        tap.fill()
+        began = time.thread_time()
+        events = reader.read()
+        read = time.thread_time()
+        aggregate.add(decode(events, local, {}))
+        added = time.thread_time()
+        cache = PayloadCache(256 << 20)
+        cache.add(payload_reader.read())
+        cache.take(events)
+        joined = time.thread_time()
+        if not attempt:  # the first one maps the ring's pages, which stay mapped
+            continue
+        reading.append(len(events) / (read - began))
+        adding.append(len(events) / (added - began))
+        joining.append(len(events) / (joined - began))
+    return reading, adding, joining
+
+
+def json_rate(sample: Sample, rounds: int, batch: int = JSON_BATCH) -> list[float]:
+    """Full JSON lines a second from decoded events: judge, compose, encode, write to /dev/null."""
+    rates = []
+    for _ in range(rounds):
+        stream = Stream(os.open(os.devnull, os.O_WRONLY), "/dev/null")
+        sink = JsonLines(stream, Composer({sample.interface.index: sample.interface}))
+        began = time.thread_time()
+        for start in range(0, len(sample.events), batch):
+            sink.write(decode(sample.events[start : start + batch], sample.local, sample.payloads))
+        rates.append(len(sample.events) / (time.thread_time() - began))
+        sink.close(None)
+    return rates
+
+
+def replay_rate(sample: Sample, rounds: int, batch: int) -> list[float]:
+    """Records a second judged and added up from memory, in batches of this size."""
+    rates = []
+    aggregate = Aggregate()
+    for _ in range(rounds):
+        began = time.thread_time()
+        for start in range(0, len(sample.events), batch):
+            aggregate.add(decode(sample.events[start : start + batch], sample.local, {}))
+        rates.append(len(sample.events) / (time.thread_time() - began))
+    return rates
+
+
+def _row(what: str, rates: list[float], target: int = 0) -> Row:
+    spread = Spread.of(rates)
+    wanted = f"at least {target:,}" if target else ""
+    return Row(what, f"{spread.text(0)} a second", wanted, spread.median >= target if target else None)
+
+
+def measure(quick: bool) -> list[Row]:
+    """Rows for rates."""
+    rounds = 3 if quick else 10
+    with wire() as hosts, loaded_programs(OPTIONS) as kernel:
+        tap = attach_tap(hosts, kernel)
+        try:
+            taken = record_sample(tap)
+            reading, adding, joining = drain_rates(tap, rounds, taken.local)
+        finally:
+            tap.close()
+    size = taken.events.dtype.itemsize
+    return [
+        _row(f"ring reader alone, {size} byte records, {BATCH:,} of real handshakes in the ring", reading),
+        _row("ring to aggregates (read, judge, durations, vantage, sums)", adding, RECORDS_TARGET),
+        _row("the same and half of them joined with their SYN payload", joining),
+        _row("judged and added up from memory, batches of 4,000", replay_rate(taken, rounds, 4000)),
+        _row(f"full JSON lines to /dev/null, half with a TLS payload, batches of {JSON_BATCH:,}",
+             json_rate(taken, rounds), LINES_TARGET),
+        _row("the same in batches of 100", json_rate(taken, rounds, 100)),
+    ]  # fmt: skip
