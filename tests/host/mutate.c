@@ -174,12 +174,13 @@ static void pair_segment(struct flow_set *set, __u64 *tags, const struct segment
 
 	if (!icmp && (s->flags & TCP_SYN) && (s->flags & (TCP_FIN | TCP_RST)))
 		return;
-	way = find_way(set, *tags, tag, &s->flow, syn, &direction, &found);
-	if (way == WAYS && !syn)
-		return;
-	if (way == WAYS)
-		way = choose_way(set, &found);
-	require(way < WAYS, "a way beyond the set");
+	if (!find_way(set, *tags, tag, &s->flow, syn, &direction, &found)) {
+		if (!syn)
+			return;
+		choose_way(set, &found);
+	}
+	way = chosen_way(&found);
+	require(way == found, "a way beyond the set");
 	p = &set->way[way];
 	if (syn && direction == FROM_CLIENT && p->ev.syn.seq == s->seq)
 		out = pair_syn_again(p, s);

@@ -289,7 +289,7 @@ static void check_no_link(void)
 		unsigned int byte;
 		int result;
 		unsigned int family;
-	} rows[] = {{0x45, PARSED_TCP, 4}, {0x60, PARSED_TCP, 6}, {0x10, PARSED_OTHER, 1}};
+	} rows[] = {{0x45, PARSED_TCP, 4}, {0x60, PARSED_TCP, 6}, {0x10, PARSED_OTHER, 0}};
 
 	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		__u8 byte = rows[i].byte;

@@ -30,7 +30,8 @@ static void check_victims(void)
 			set->way[way].state = rows[i].states[way];
 			set->way[way].ev.syn_ns = rows[i].ages[way];
 		}
-		CHECK(rows[i].name, choose_way(set, &chosen), rows[i].chosen);
+		choose_way(set, &chosen);
+		CHECK(rows[i].name, chosen_way(&chosen), rows[i].chosen);
 		free(set);
 	}
 }
@@ -70,6 +71,14 @@ static struct segment segment_between(__u8 src, __u8 dst, __u16 src_port, __u16 
 	return s;
 }
 
+/* The way that holds the flow, WAYS if none does. */
+static __u32 way_of(const struct flow_set *set, __u64 tags, const struct flow *f, int syn, int *direction)
+{
+	__u32 found = 0;
+
+	return find_way(set, tags, 9, f, syn, direction, &found) ? chosen_way(&found) : WAYS;
+}
+
 static void check_find(void)
 {
 	struct segment s = segment_between(1, 2, 10, 20), back = segment_between(2, 1, 20, 10);
@@ -77,38 +86,37 @@ static void check_find(void)
 	struct flow_set *set = calloc(1, sizeof(*set));
 	int direction = NOT_THIS_FLOW;
 	__u64 tags = 0;
-	__u32 found;
 
 	if (!set)
 		abort();
 	pair_open(&set->way[5], &s, 1, 4);
-	CHECK("no tag", find_way(set, tags, 9, &s.flow, 0, &direction, &found), WAYS);
+	CHECK("no tag", way_of(set, tags, &s.flow, 0, &direction), WAYS);
 	tags = with_tag(with_tag(tags, 5, 9), 2, 9);
-	CHECK("from the client", find_way(set, tags, 9, &s.flow, 0, &direction, &found), 5);
+	CHECK("from the client", way_of(set, tags, &s.flow, 0, &direction), 5);
 	CHECK("from the client", direction, FROM_CLIENT);
-	CHECK("from the server", find_way(set, tags, 9, &back.flow, 0, &direction, &found), 5);
+	CHECK("from the server", way_of(set, tags, &back.flow, 0, &direction), 5);
 	CHECK("from the server", direction, FROM_SERVER);
-	CHECK("another port", find_way(set, tags, 9, &other.flow, 0, &direction, &found), WAYS);
+	CHECK("another port", way_of(set, tags, &other.flow, 0, &direction), WAYS);
 	s.flow.group = 2;
-	CHECK("another group", find_way(set, tags, 9, &s.flow, 0, &direction, &found), WAYS);
+	CHECK("another group", way_of(set, tags, &s.flow, 0, &direction), WAYS);
 	s.flow.group = 1;
 	for (int i = 0; i < 2; i++) {
 		s.flow.vlan[i] = 3;
-		CHECK("another VLAN", find_way(set, tags, 9, &s.flow, 0, &direction, &found), WAYS);
+		CHECK("another VLAN", way_of(set, tags, &s.flow, 0, &direction), WAYS);
 		s.flow.vlan[i] = 0;
 	}
 	for (int i = 0; i < 16; i++) {
 		s.flow.src[i] ^= 1;
-		CHECK("another address", find_way(set, tags, 9, &s.flow, 0, &direction, &found), WAYS);
+		CHECK("another address", way_of(set, tags, &s.flow, 0, &direction), WAYS);
 		s.flow.src[i] ^= 1;
 		s.flow.dst[i] ^= 1;
-		CHECK("another address", find_way(set, tags, 9, &s.flow, 0, &direction, &found), WAYS);
+		CHECK("another address", way_of(set, tags, &s.flow, 0, &direction), WAYS);
 		s.flow.dst[i] ^= 1;
 	}
 	pair_open(&set->way[2], &self, 1, 4);
-	CHECK("SYN to itself", find_way(set, tags, 9, &self.flow, 1, &direction, &found), 2);
+	CHECK("SYN to itself", way_of(set, tags, &self.flow, 1, &direction), 2);
 	CHECK("SYN to itself", direction, FROM_CLIENT);
-	CHECK("SYN-ACK to itself", find_way(set, tags, 9, &self.flow, 0, &direction, &found), 2);
+	CHECK("SYN-ACK to itself", way_of(set, tags, &self.flow, 0, &direction), 2);
 	CHECK("SYN-ACK to itself", direction, FROM_SERVER);
 	CHECK("a socket that connects to itself", set->way[2].simultaneous, 1);
 	free(set);

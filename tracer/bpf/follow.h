@@ -60,19 +60,20 @@ static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct 
 	struct pair_outcome result = {};
 	int direction = NOT_THIS_FLOW;
 	int evicted = PENDING_FREE;
-	int done = 0, opens = 0;
+	int done = 0, opens = 0, exists;
 	struct pending *p;
 	__u32 way;
 
 	bpf_spin_lock(&set->lock);
-	way = find_way(set, *set_tags, tag_of(sc->hash), &s->flow, is_syn, &direction, &sc->way);
-	if (is_syn && way >= WAYS) {
-		way = choose_way(set, &sc->way);
-		evicted = set->way[way & (WAYS - 1)].state;
+	exists = find_way(set, *set_tags, tag_of(sc->hash), &s->flow, is_syn, &direction, &sc->way);
+	if (is_syn && !exists) {
+		choose_way(set, &sc->way);
+		evicted = set->way[chosen_way(&sc->way)].state;
 		opens = 1;
 	}
-	if (way < WAYS) {
-		p = &set->way[way & (WAYS - 1)];
+	if (exists || opens) {
+		way = chosen_way(&sc->way);
+		p = &set->way[way];
 		if (!is_syn)
 			result = pair(p, sc, direction);
 		else if (!opens)
@@ -94,7 +95,7 @@ static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct 
 	count_evicted(c, evicted);
 	if (opens)
 		c->opened++;
-	if (way >= WAYS && !sc->icmp && (s->flags & TCP_SYN))
+	if (!exists && !is_syn && !sc->icmp && (s->flags & TCP_SYN))
 		c->synack_unmatched++;
 	return done;
 }

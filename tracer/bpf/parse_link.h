@@ -122,8 +122,13 @@ static __always_inline int parse_no_link(struct cursor *c, struct headers *h)
 	h->vlans = 0;
 	if ((void *)(ip + 1) > c->end)
 		return BAD_ETHERNET;
-	h->family = *ip >> 4;
-	return h->family == 4 || h->family == 6 ? PARSED_TCP : PARSED_OTHER;
+	if (*ip >> 4 == 4)
+		h->family = 4;
+	else if (*ip >> 4 == 6)
+		h->family = 6;
+	else
+		return PARSED_OTHER;
+	return PARSED_TCP;
 }
 
 #endif

@@ -65,14 +65,13 @@ static __always_inline int direction_of(const struct pending *p, const struct fl
 }
 
 /*
- * The way that holds the flow, WAYS if none does. Under the set's lock. The
- * result goes through memory (`found`), so that to the verifier it is any way:
- * it checks what follows once and not once for each.
+ * Finds the way that holds the flow; returns whether one does. Under the set's
+ * lock. The way goes through memory (`found`), so that to the verifier it is any
+ * way: it checks what follows once and not once for each.
  */
-static __always_inline __u32 find_way(const struct flow_set *set, __u64 tags, __u64 tag, const struct flow *f, int syn,
-				      int *direction, volatile __u32 *found)
+static __always_inline int find_way(const struct flow_set *set, __u64 tags, __u64 tag, const struct flow *f, int syn,
+				    int *direction, volatile __u32 *found)
 {
-	*found = WAYS;
 	NO_UNROLL
 	for (__u32 i = 0; i < WAYS; i++) {
 		if ((tags >> i * 8 & 0xff) != tag)
@@ -80,10 +79,16 @@ static __always_inline __u32 find_way(const struct flow_set *set, __u64 tags, __
 		*direction = direction_of(&set->way[i], f, syn);
 		if (*direction != NOT_THIS_FLOW) {
 			*found = i;
-			break;
+			return 1;
 		}
 	}
-	return *found;
+	return 0;
+}
+
+/* What find_way() or choose_way() left in memory. */
+static __always_inline __u32 chosen_way(const volatile __u32 *chosen)
+{
+	return *chosen & (WAYS - 1);
 }
 
 /* Who has to go first: nothing waits for a tombstone, most is known of an established one. */
@@ -104,7 +109,7 @@ static __always_inline __u64 eviction_rank(const struct pending *p)
 }
 
 /* The way for a new entry: a free one, else the victim, by rank and then the oldest. */
-static __always_inline __u32 choose_way(const struct flow_set *set, volatile __u32 *chosen)
+static __always_inline void choose_way(const struct flow_set *set, volatile __u32 *chosen)
 {
 	__u64 best_age = ~0ULL;
 	__u64 best_rank = ~0ULL;
@@ -121,7 +126,6 @@ static __always_inline __u32 choose_way(const struct flow_set *set, volatile __u
 			*chosen = i;
 		}
 	}
-	return *chosen;
 }
 
 #endif

@@ -16,7 +16,7 @@ from types import TracebackType
 from tracer.errors import CannotTraceError
 from tracer.lab import child, director, topology
 
-_START_S = 10.0
+_START_S = 60.0
 
 
 class Lab:
