@@ -29,8 +29,8 @@ VERDICTS: dict[str | None, str] = {
 EXPLANATIONS: dict[str | None, str] = {
     None: "Fast Open was tried and the client went on, but the SYN-ACK took a road that is not traced here. "
     "Trace the other interface of the route as well, as one group: eth0+eth1.",
-    "not_attempted": "The SYN carried neither the Fast Open option nor data: an ordinary three-way handshake, so the "
-    "request left one round trip later than it could have.",
+    "not_attempted": "The SYN carried neither the Fast Open option nor data: an ordinary three-way handshake, in "
+    "which the request leaves one round trip later.",
     "cookie_granted": "The client asked for a Fast Open cookie and got one. Its next connection to this server can "
     "carry data in the SYN and save a round trip.",
     "cookie_not_granted": "The client asked for a Fast Open cookie and the SYN-ACK came without one: the server, its "
@@ -86,6 +86,19 @@ RESULTS: dict[str, str] = {
     "half_open": "answered, but the client never finished it",
     "simultaneous_open": "both ends opened at once",
     "syn_on_established": "a SYN on an open connection (challenge ACK)",
+}
+
+# handshake.settled_by: what made the record final (DESIGN.md section 4)
+SETTLED: dict[str, str] = {
+    "not": "not settled",
+    "response": "settled by the server's first data",
+    "rst": "settled by a reset",
+    "icmp": "settled by an ICMP error",
+    "fin": "settled by a FIN",
+    "timeout": "settled by waiting in vain",
+    "new_syn": "settled by a new SYN",
+    "ack": "settled by an ACK",
+    "at_end": "still open when tracing ended",
 }
 
 # tfo.cause (TFO.md section 4)

@@ -1,0 +1,75 @@
+"""Engines for tests: a store filled from recorded lab events, and one that is filled bit by bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from tracer.compose import Composer
+from tracer.decode import Batch
+from tracer.recording import Recording, load
+from tracer.snapshot import Snapshot
+from tracer.store import Store
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+EVENTS = GOLDEN / "lab_events.npz"
+
+
+@cache
+def recording() -> Recording:
+    """The recorded lab events."""
+    return load(EVENTS)
+
+
+@cache
+def batches() -> tuple[Batch, ...]:
+    """The recorded lab events as sinks get them."""
+    return tuple(recording().decoded())
+
+
+class Recorded:
+    """An engine over recorded events. Its clock stands and its key is fixed, so pictures of it are always the same.
+
+    `limit`: rows that are held; `share`: what part of the events is there from the beginning.
+    """
+
+    def __init__(self, share: float = 1.0, limit: int = 100_000) -> None:
+        recorded = recording()
+        composer = Composer(recorded.interfaces, offset_ns=recorded.start.boot_clock_offset_ns, _key=bytes(16))
+        self.now_ns = recorded.begin_ns
+        self.store = Store(limit, composer=composer, clock=lambda: self.now_ns, refresh_ns=0)
+        self.store.start(recorded.start)
+        self.store.set_host(dict.fromkeys(recorded.host_counters, 0), recorded.sysctls)
+        self.store.set_host(recorded.host_counters, recorded.sysctls)
+        self.store.set_balance(recorded.balance, recorded.counters)
+        self._left = list(batches())
+        self.feed(int(len(self._left) * share))
+        self.now_ns = recorded.end_ns + 1_000_000_000
+        self.stopped = 0
+        self.cleared = 0
+        self.changes: dict[str, object] = {}
+        self.failure: Exception | None = None
+
+    def feed(self, count: int) -> int:
+        """More batches arrive; returns how many handshakes that were."""
+        now, self._left = self._left[:count], self._left[count:]
+        for batch in now:
+            self.store.write(batch)
+        return sum(len(batch) for batch in now)
+
+    def snapshot(self) -> Snapshot:
+        """The store's, with what a test changed in it."""
+        if self.failure is not None:
+            raise self.failure
+        taken = self.store.snapshot()
+        return replace(taken, **self.changes) if self.changes else taken  # type: ignore[arg-type]
+
+    def clear(self) -> None:
+        """The store's."""
+        self.cleared += 1
+        self.store.clear()
+
+    def stop(self) -> None:
+        """Counted."""
+        self.stopped += 1

@@ -1,0 +1,256 @@
+"""The list of handshakes: order, filter, following, and that only rows on the screen are composed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from textual.pilot import Pilot
+
+from tests.tui.driving import LARGE, SIZES, drive, press, screen_text, settle, until
+from tests.tui.recorded import Recorded
+from tracer.columns import COLUMNS
+from tui.app import Dashboard
+from tui.filtering import parse
+from tui.order import ARRIVAL, arrange
+
+sizes = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+
+
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize("name", COLUMNS)
+def test_every_column_sorts_with_the_unknown_last(name: str, descending: bool) -> None:
+    rows = Recorded().snapshot().rows
+    order = arrange(rows, None, name, descending)
+    assert order.indexes is not None
+    assert sorted(order.indexes.tolist()) == list(range(len(rows)))
+    keys = rows.column(name)[order.indexes]
+    if keys.dtype.kind == "f":
+        unknown = np.isnan(keys)
+        assert not (unknown[:-1] & ~unknown[1:]).any(), "something known behind something unknown"
+        keys = keys[~unknown]
+    steps = keys[:-1] >= keys[1:] if descending else keys[:-1] <= keys[1:]
+    assert steps.all()
+    same = np.flatnonzero(keys[:-1] == keys[1:])
+    assert (order.indexes[same] > order.indexes[same + 1]).all(), "equal ones are not newest first"
+
+
+def test_positions_and_rows_agree_in_every_kind_of_order() -> None:
+    rows = Recorded().snapshot().rows
+    for text, sort, descending in (
+        ("", ARRIVAL, True), ("", ARRIVAL, False), ("group == failed", ARRIVAL, True), ("", "rtt", False),
+    ):  # fmt: skip
+        order = arrange(rows, parse(text), sort, descending)
+        assert len(order)
+        for position in (0, len(order) // 2, len(order) - 1):
+            assert order.position_of(order.number_at(position)) == position
+        assert order.position_of(rows.first + len(rows)) is None
+        with pytest.raises(IndexError):
+            order.row_at(len(order))
+
+
+@sizes
+def test_sort_goes_through_the_columns_and_back_to_arrival(size: tuple[int, int]) -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2")
+        screen = app.handshakes
+        for column in screen.columns:
+            await press(pilot, "s")
+            assert screen.sort == column
+            assert screen.source.order is not None
+            marked = [word for word in screen_text(app).splitlines()[2].split() if word[-1] in "▼▲"]
+            assert len(marked) == 1
+            before = screen.source.order.row_at(0)
+            await press(pilot, "S")
+            assert screen.source.order.row_at(0) != before
+        await press(pilot, "s")
+        assert screen.sort == ARRIVAL
+        assert "newest first" in screen_text(app)
+
+    drive(script, size=size)
+
+
+def test_a_click_on_a_heading_sorts_by_it_and_again_turns_it_round() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2")
+        x = screen_text(app).splitlines()[2].index("Server")
+        await pilot.click(offset=(x, 2))
+        await settle(pilot)
+        assert (app.handshakes.sort, app.handshakes.descending) == ("server", False)
+        await pilot.click(offset=(x, 2))
+        await settle(pilot)
+        assert (app.handshakes.sort, app.handshakes.descending) == ("server", True)
+
+    drive(script)
+
+
+def test_a_click_selects_and_a_second_one_opens() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2")
+        await pilot.click(offset=(5, 7))
+        await settle(pilot)
+        assert app.handshakes.list.cursor == 4
+        await pilot.click(offset=(5, 7))
+        await settle(pilot)
+        assert "Handshake 5 of" in screen_text(app)
+
+    drive(script)
+
+
+@sizes
+def test_filter_says_whether_it_is_valid_while_typed(size: tuple[int, int]) -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2", "slash")
+        line = app.handshakes.filter_line
+        await press(pilot, *"rtt")
+        assert not line.valid
+        assert "✗ not valid" in screen_text(app)
+        await press(pilot, "space", ">", "space", *"50us")
+        assert line.valid
+        assert "✓ valid" in screen_text(app)
+        await press(pilot, "enter")
+        assert app.handshakes.list.has_focus
+        source = app.handshakes.source
+        assert 0 < len(source) < 2036
+        for position in range(0, len(source), 50):
+            assert (source.record(position).handshake.rtt_us or 0) > 50
+        assert f"{len(source):,} of 2,036 shown" in screen_text(app)
+        await press(pilot, "escape")
+        assert len(app.handshakes.source) == 2036
+        assert not line.is_open
+
+    drive(script, size=size)
+
+
+def test_an_invalid_filter_changes_nothing_and_enter_stays_there() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2", "slash", *"group", "enter")
+        assert len(app.handshakes.source) == 2036
+        assert app.handshakes.filter_line.input.has_focus
+        await press(pilot, "escape")
+        assert app.handshakes.list.has_focus
+
+    drive(script)
+
+
+def test_a_valid_filter_counts_when_typing_rests() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2", "slash", *"login")
+        await until(pilot, lambda: len(app.handshakes.source) < 2036, "the filter counted")
+        assert app.handshakes.filter_line.input.has_focus
+
+    drive(script)
+
+
+def test_filter_from_another_screen() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "4", "slash", *"x1")
+        assert app.current.NAME == "handshakes"
+        assert app.handshakes.filter_line.input.value == "x1"
+
+    drive(script)
+
+
+@sizes
+def test_following_stays_with_the_newest_and_moving_away_ends_it(size: tuple[int, int]) -> None:
+    engine = Recorded(share=0.5)
+
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2")
+        screen = app.handshakes
+
+        def newest() -> int:
+            return app.latest.rows.first + len(app.latest.rows) - 1
+
+        async def arrive() -> None:
+            assert engine.feed(50)
+            app.pull()
+            await settle(pilot)
+
+        await arrive()
+        assert screen.list.cursor == 0
+        assert screen._selected == newest()
+        await press(pilot, "down", "down", "down")
+        kept, row = screen._selected, screen_text(app).splitlines()[3 + 3][:70]
+        assert "not following" in screen_text(app)
+        await arrive()
+        assert screen._selected == kept
+        assert screen.list.cursor > 3
+        assert screen_text(app).splitlines()[3 + 3][:70] == row, "the selected row moved on the screen"
+        await press(pilot, "f")
+        assert screen._selected == newest()
+        await press(pilot, "f")
+        chosen = screen._selected
+        await arrive()
+        assert screen._selected == chosen
+        await press(pilot, "home")
+        await arrive()
+        assert screen._selected == newest(), "at the newest one it follows again"
+
+    drive(script, engine, size)
+
+
+def test_following_works_with_the_newest_at_the_bottom() -> None:
+    engine = Recorded(share=0.5)
+
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2", "S")
+        assert engine.feed(50)
+        app.pull()
+        await settle(pilot)
+        assert app.handshakes.list.cursor == len(app.latest.rows) - 1
+
+    drive(script, engine)
+
+
+def test_a_sorted_list_takes_new_rows() -> None:
+    engine = Recorded(share=0.5)
+
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2", "s", "s")
+        before = len(app.handshakes.source)
+        new = engine.feed(50)
+        await until(pilot, lambda: len(app.handshakes.source) == before + new, "the new rows are in the list")
+
+    drive(script, engine)
+
+
+def test_rows_that_are_let_go_take_the_selection_along() -> None:
+    engine = Recorded(share=0.5, limit=100)
+
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2", "end")
+        assert engine.feed(400) > 100
+        app.pull()
+        await settle(pilot)
+        assert len(app.handshakes.source) == 100
+        assert "older ones let go" in screen_text(app)
+        await press(pilot, "enter")
+        assert "Handshake 100 of 100" in screen_text(app)
+
+    drive(script, engine)
+
+
+def test_only_rows_on_the_screen_are_composed(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Recorded()
+    composed: list[int] = []
+    record = engine.store._record
+
+    def counted(number: int, part: object) -> object:
+        composed.append(number)
+        return record(number, part)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine.store, "_record", counted)
+
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2", "pagedown", "pagedown", "s", "S")
+        app.pull()
+        await settle(pilot)
+        assert 0 < len(composed) < 5 * 40
+        composed.clear()
+        for _ in range(5):
+            app.pull()
+            app.handshakes.list.refresh()
+            await settle(pilot)
+        assert not composed, "rows were made again"
+
+    drive(script, engine, LARGE)

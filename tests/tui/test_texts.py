@@ -1,0 +1,255 @@
+"""What the screens say: words for all of the vocabulary, ladders, options, numbers."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import numpy as np
+import pytest
+from rich.cells import cell_len
+
+from tests.tui.recorded import Recorded
+from tracer import words
+from tracer.records import Handshake
+from tracer.snapshot import Comparison, Histogram, Rows
+from tracer.vocabulary import HandshakeResult, Outcome, Request, SettleReason, word
+from tui import format as numbers
+from tui.explain import fact_lines, negotiated_lines, option_lines, options_of, verdict_lines
+from tui.headline import headline_lines, sentence
+from tui.ladder import ladder_lines, steps
+from tui.lines import beside, cut, fit, plain, width, wrap
+from tui.screens.detail import counterpart, raw_options
+from tui.widgets.bar import bar, column
+from tui.widgets.comparison import comparison_lines, difference
+from tui.widgets.histogram import histogram_lines, quantile
+from tui.widgets.shares import share_lines
+from tui.widgets.sparkline import framed_plot, plot
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    return Recorded().snapshot().rows
+
+
+@pytest.fixture(scope="module")
+def records(rows: Rows) -> list[Handshake]:
+    """One record of each outcome and result that the lab makes."""
+    found: dict[tuple[str | None, str], Handshake] = {}
+    for row in range(len(rows)):
+        record = rows.record(row)
+        found.setdefault((record.tfo.outcome, record.handshake.result), record)
+    assert len(found) > 15
+    return list(found.values())
+
+
+def test_every_word_of_the_vocabulary_is_explained() -> None:
+    outcomes = {None if one is Outcome.UNKNOWN else word(one) for one in Outcome}
+    assert set(words.VERDICTS) == set(words.EXPLANATIONS) == outcomes
+    assert set(words.REQUESTS) == {word(one) for one in Request}
+    assert set(words.RESULTS) == {word(one) for one in HandshakeResult}
+    assert set(words.SETTLED) == {word(one).removeprefix("by_") for one in SettleReason}
+
+
+@pytest.mark.parametrize("cells", [28, 54, 72])
+def test_every_line_of_a_ladder_fits_and_its_times_rise(records: list[Handshake], cells: int) -> None:
+    for record in records:
+        lines = ladder_lines(record, cells)
+        assert {width(line) for line in lines[2:]} <= {max(30, cells - 1), cells, cells - 1}
+        times = [step.at_us for step in steps(record) if step.at_us is not None]
+        assert times == sorted(times), record.tfo.outcome
+        assert all(width(line) <= max(30, cells) for line in lines)
+
+
+def _labels(records: list[Handshake], outcome: str, result: str = "established") -> list[str]:
+    record = next(one for one in records if one.tfo.outcome == outcome and one.handshake.result == result)
+    return [step.label for step in steps(record)]
+
+
+def test_ladders_say_what_happened(records: list[Handshake]) -> None:
+    accepted = _labels(records, "data_acked")
+    assert re.fullmatch(r"SYN, \d+ B data, TFO cookie 8 B", accepted[0])
+    assert re.fullmatch(r"SYN-ACK, acks all \d+ B", accepted[1])
+    assert accepted[2:] == ["ACK", "first byte of the answer"]
+    normal = _labels(records, "not_attempted")
+    assert normal[:3] == ["SYN", "SYN-ACK", "ACK, now the request"]
+    asked = _labels(records, "cookie_granted")
+    assert asked[0] == "SYN, TFO cookie?"
+    assert asked[1] == "SYN-ACK, cookie 8 B"
+    refused = _labels(records, "data_not_acked_same_cookie")
+    assert "the same cookie" in refused[1]
+    assert refused[2] == "ACK, the data again"
+    fallback = _labels(records, "syn_timeout_fallback")
+    assert fallback[1].startswith("SYN again")
+    assert _labels(records, "no_answer", "no_reply")[-1] == "no reply"
+
+
+def test_ladder_of_each_end_that_is_not_an_answer(records: list[Handshake]) -> None:
+    ends = {record.handshake.result: steps(record)[-1].label for record in records}
+    both = next(record for record in records if record.handshake.result == "simultaneous_open")
+    assert ends["rejected"] == "RST: refused"
+    assert "unreachable" in ends["unreachable"]
+    assert ends["half_open"] == "no ACK from the client"
+    assert ends["aborted"] == "RST: the client gives up"
+    assert any("both open at once" in step.label for step in steps(both))
+    assert "open already" in ends["syn_on_established"]
+
+
+def test_options_rebuilt_from_a_record_are_those_of_the_bytes(rows: Rows) -> None:
+    compared = 0
+    for row in range(0, len(rows), 7):
+        record = rows.record(row)
+        raw, rebuilt = raw_options(rows, row, record), options_of(record)
+        if record.tfo.request == "malformed":
+            continue
+        # a record does not say which of the two experimental kinds it was, nor how much padding follows
+        shown = [
+            [(one.kind, one.name, one.text) for one in found if one.name not in ("tfo_experimental", "eol")]
+            for found in (rebuilt.syn, raw.syn)
+        ]
+        assert shown[0] == shown[1]
+        compared += 1
+    assert compared > 100
+
+
+@pytest.mark.parametrize("cells", [20, 40, 76, 120])
+def test_words_of_the_detail_fit(records: list[Handshake], rows: Rows, cells: int) -> None:
+    for record in records:
+        options = options_of(record)
+        lines = [
+            *verdict_lines(record, cells), *fact_lines(record, cells), *negotiated_lines(record, cells),
+            *option_lines("Options", record.syn, options.syn, cells),
+        ]  # fmt: skip
+        if cells >= 40:
+            assert max(width(line) for line in lines) <= max(cells, 56)
+        assert plain(lines[0])[0] in "✓~✗·"
+
+
+def test_cause_is_said_when_it_is_known(records: list[Handshake]) -> None:
+    record = records[0]
+    tfo = msgspec.structs.replace(record.tfo, cause="key_not_shared", cause_confidence="likely")
+    text = " ".join(plain(line) for line in verdict_lines(msgspec.structs.replace(record, tfo=tfo), 80))
+    assert "Cause (likely): The servers behind this address do not share one tcp_fastopen_key" in text
+
+
+def test_counterpart_is_of_the_other_kind_and_the_same_server(rows: Rows) -> None:
+    found = 0
+    for row in range(0, len(rows), 97):
+        record = rows.record(row)
+        other = counterpart(rows, record)
+        if other is not None:
+            found += 1
+            assert other.server == record.server
+            assert (other.tfo.request == "none") != (record.tfo.request == "none")
+            assert other.handshake.result == "established"
+    assert found
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"), (float("nan"), "-"), (0.0, "0"), (0.5, "0.50 µs"), (31.477, "31.5 µs"), (812.44, "812 µs"),
+        (999.7, "1.00 ms"), (1500.2, "1.50 ms"), (99_960, "100 ms"), (1_009_000, "1.01 s"), (-8_047_694, "-8.05 s"),
+        (600_000_000, "10.0 min"), (7_300_000_000, "2.03 h"),
+    ],
+)  # fmt: skip
+def test_durations(value: float | None, text: str) -> None:
+    assert numbers.duration(value) == text
+
+
+def test_other_numbers() -> None:
+    assert numbers.count(999_999) == "999,999"
+    assert numbers.count(1_234_567) == "1.23 M"
+    assert numbers.count(None) == "-"
+    assert numbers.size(64240) == "62.7 KiB"
+    assert numbers.size(5 * 1024**4) == "5.00 TiB"
+    assert numbers.rate(0) == "0/s"
+    assert numbers.rate(20_000) == "20,000/s"
+    assert numbers.share(1, 0) == "-"
+    assert numbers.share(1, 3) == "33 %"
+    assert numbers.share(1, 100_000) == "<0.1 %"
+    assert numbers.share(999, 1000) == "99.9 %"
+    assert numbers.clock(3725) == "1:02:05"
+    assert numbers.signed_duration(5) == "+5.00 µs"
+    assert numbers.signed_duration(-5) == "-5.00 µs"
+
+
+def test_cutting_and_wrapping_keep_to_the_width() -> None:
+    assert cut("漢字かな", 5) == "漢字…"
+    assert width(fit((("漢字かな", "text"),), 5)) == 5
+    assert width(fit((("ab", "text"),), 5)) == 5
+    assert [plain(line) for line in wrap("one two three", 8)] == ["one two", "three"]
+    assert all(width(line) <= 10 for line in wrap("x" * 95 + " 漢字かな漢字かな", 10))
+    assert [plain(line) for line in beside([(("a", "text"),)], [(("b", "text"),), (("c", "text"),)], 3, 1)] == [
+        "a   b", "    c"
+    ]  # fmt: skip
+
+
+def test_bars() -> None:
+    assert plain(bar(0, 10, 8, "ok")) == " " * 8
+    assert plain(bar(1e-9, 10, 8, "ok")).strip() == "▏"
+    assert plain(bar(10, 10, 8, "ok")) == "█" * 8
+    assert column(10, 10, 3) == ["█"] * 3
+    assert column(1e-9, 10, 3) == [" ", " ", "▁"]
+    assert [plain(line) for line in plot(np.array([0, 4, 8]), 4, 1, "ok")] == ["  ▄█"]
+    assert plain(framed_plot(np.array([], np.int64), 10, 2, "ok")[0]).strip() == "0"
+
+
+def _histogram(*counts: int) -> Histogram:
+    return Histogram(np.arange(len(counts) + 1, dtype=np.float64), np.array(counts, np.int64))
+
+
+def test_histograms_put_neighbours_together_and_lose_nothing() -> None:
+    shown = _histogram(0, 1, 2, 3, 4, 0, 0)
+    for rows_ in (1, 2, 3, 4, 9):
+        lines = histogram_lines(shown, 60, rows_, label=lambda value: f"{value:.0f}")
+        assert len(lines) <= rows_
+        assert sum(int(plain(line).split()[-3]) for line in lines) == 10
+    assert plain(histogram_lines(_histogram(0, 0), 60, 3)[0]) == "nothing yet"
+    assert quantile(_histogram(0, 0), 0.5) is None
+    assert 2 <= (quantile(shown, 0.5) or 0) <= 4
+
+
+def test_shares_name_every_outcome_that_there_is_room_for() -> None:
+    totals = Recorded().snapshot().totals
+    text = "\n".join(plain(line) for line in share_lines(totals, 70, 40))
+    for outcome in totals.outcomes:
+        if outcome not in ("not_attempted", "cookie_only"):
+            assert words.VERDICTS[outcome].removeprefix("TFO ") in text
+    for rows_ in (5, 8, 11, 14):
+        assert len(share_lines(totals, 40, rows_)) <= rows_
+    for line in share_lines(totals, 36, 14):
+        assert sum(cell_len(part) for part, _ in line) <= 36
+
+
+@pytest.mark.parametrize(
+    ("tfo", "normal", "words_"),
+    [(100.0, 200.0, "100 µs sooner, 50 %"), (200.0, 100.0, "100 µs later, 100 %"), (100.0, 100.1, "no difference"),
+     (None, 100.0, "no comparison yet")],
+)  # fmt: skip
+def test_comparisons(tfo: float | None, normal: float | None, words_: str) -> None:
+    entry = Comparison("10.0.0.1:443", "example.org", 5, 5, tfo, normal, None, None)
+    assert difference(entry)[0] == words_
+    lines = comparison_lines([entry], 80, 10)
+    assert len(lines) == 2
+    assert max(width(line) for line in lines) <= 80
+    assert words_ in plain(lines[1])
+
+
+def test_the_answer_says_what_is_known() -> None:
+    totals = Recorded().snapshot().totals
+    assert sentence(totals)[0].startswith("~ Fast Open works for most: 77 %")
+    change = msgspec.structs.replace
+    assert "No handshake" in sentence(change(totals, handshakes=0))[0]
+    assert "Nobody tries" in sentence(change(totals, tfo_attempts=0))[0]
+    assert sentence(change(totals, tfo_accepted=1125))[0].startswith("✓ Fast Open works")
+    assert sentence(change(totals, tfo_accepted=0))[0].startswith("✗ Fast Open does not work")
+    assert "works for few" in sentence(change(totals, tfo_accepted=100))[0]
+    asked = {"cookie_request": 5}
+    assert "get none" in sentence(change(totals, requests=asked, outcomes={}))[0]
+    assert "Clients get cookies" in sentence(change(totals, requests=asked, outcomes={"cookie_granted": 5}))[0]
+
+
+def test_the_answer_fits_a_small_terminal() -> None:
+    for line in headline_lines(Recorded().snapshot(), 75):
+        assert width(line) <= 75, plain(line)

@@ -1,0 +1,240 @@
+"""The dashboard: pulls a snapshot four times a second and hands it to the screen on top. Nothing pushes at it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual import events
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.theme import Theme
+
+from tracer.snapshot import Snapshot
+from tui.actions import MAIN, actions_of
+from tui.engine import Engine
+from tui.paint import StyleBook
+from tui.screens.base import TracerScreen
+from tui.screens.detail import Detail
+from tui.screens.handshakes import Handshakes
+from tui.screens.health import Health
+from tui.screens.help import Help
+from tui.screens.overview import Overview
+from tui.screens.peers import Peers
+from tui.screens.statistics import Statistics
+from tui.terminal import StdoutDriver
+from tui.themes import OWN, first_theme, next_theme
+from tui.widgets.question import Question
+
+PULL_S = 0.25
+
+
+class Dashboard(App[None]):
+    """Five screens over one engine."""
+
+    CSS_PATH = "tfotrace.tcss"
+    TITLE = "tfotrace"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = []
+
+    def __init__(self, engine: Engine, *, leave_when_ended: bool = False, pull_s: float = PULL_S) -> None:
+        super().__init__(driver_class=StdoutDriver)
+        self.engine = engine
+        self.book = StyleBook()
+        self.latest: Snapshot = engine.snapshot()
+        self.frozen: Snapshot | None = None
+        self.failure: Exception | None = None
+        self._leave_when_ended = leave_when_ended
+        self._pull_s = pull_s
+        self.screens_by_name: dict[str, TracerScreen] = {}
+        for theme in OWN:
+            self.register_theme(theme)
+        self.theme = first_theme(self.console.color_system, os.environ)
+
+    # the snapshot
+
+    @property
+    def shown(self) -> Snapshot:
+        """The snapshot on the screen: the latest, or the one the view was frozen on."""
+        return self.frozen if self.frozen is not None else self.latest
+
+    @property
+    def new(self) -> int:
+        """Handshakes that came since the view was frozen."""
+        if self.frozen is None:
+            return 0
+        return max(0, self.latest.totals.handshakes - self.frozen.totals.handshakes)
+
+    def compose(self) -> ComposeResult:
+        """The bottommost screen shows nothing."""
+        yield self.book
+
+    def on_mount(self) -> None:
+        """Screens, and the pull."""
+        self.theme_changed_signal.subscribe(self, self._theme_changed)
+        self.screens_by_name = {
+            "overview": Overview(), "handshakes": Handshakes(), "peers": Peers(), "statistics": Statistics(),
+            "health": Health(),
+        }  # fmt: skip
+        for name, screen in self.screens_by_name.items():
+            self.install_screen(screen, name)
+        self.push_screen("overview")
+        if self._pull_s > 0:
+            self.set_interval(self._pull_s, self.pull)
+
+    def pull(self) -> None:
+        """Take a snapshot and show it."""
+        self.latest = self.engine.snapshot()
+        top = self.screen
+        self._look_at_the_size(top)
+        if isinstance(top, TracerScreen):
+            self.show_on(top)
+        if self._leave_when_ended and self.latest.ended is not None:
+            self.exit()
+
+    def _look_at_the_size(self, top: Screen[object]) -> None:
+        """Follow the terminal also where the signal of its last change came to nothing."""
+        if isinstance(self._driver, StdoutDriver):
+            size = self._driver.terminal_size
+            if size != top.size:
+                self.post_message(events.Resize(size, size))
+
+    def show_on(self, screen: TracerScreen) -> None:
+        """Show the current snapshot on a screen."""
+        screen.show(self.shown, self.frozen is not None, self.new)
+
+    def _theme_changed(self, _: Theme) -> None:
+        self.book.forget()
+        for screen in self.screen_stack:
+            for widget in screen.walk_children():
+                widget.refresh()
+
+    # going places
+
+    @property
+    def current(self) -> TracerScreen:
+        """The screen that keys are about: the one on top that is no dialog."""
+        for screen in reversed(self.screen_stack):
+            if isinstance(screen, TracerScreen):
+                return screen
+        return self.screens_by_name["overview"]
+
+    def action_show(self, name: str) -> None:
+        """One of the five screens; what lies over it is closed."""
+        while len(self.screen_stack) > 2:
+            self.pop_screen()
+        target = self.screens_by_name[name]
+        if self.screen is not target:
+            self.switch_screen(name)
+
+    def action_filter_handshakes(self) -> None:
+        """The handshakes, with the filter open."""
+        self.action_show("handshakes")
+        self.call_after_refresh(self.handshakes.action_filter)
+
+    @property
+    def handshakes(self) -> Handshakes:
+        """The screen of the list."""
+        screen = self.screens_by_name["handshakes"]
+        assert isinstance(screen, Handshakes)
+        return screen
+
+    def show_handshakes_of(self, expression: str) -> None:
+        """The handshakes, filtered."""
+        self.action_show("handshakes")
+        self.call_after_refresh(self.handshakes.set_filter, expression)
+
+    def open_detail(self, rows_position: int) -> None:
+        """The detail of the handshake at a position of the list."""
+        self.push_screen(Detail(self.handshakes, rows_position))
+
+    # actions of every screen
+
+    def action_pause(self) -> None:
+        """Freeze the view on its snapshot, or let it go on."""
+        self.frozen = self.latest if self.frozen is None else None
+        self.show_on(self.current)
+
+    def action_clear(self) -> None:
+        """Forget everything, if the answer is yes."""
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self.engine.clear()
+                self.frozen = None
+                self.pull()
+
+        question = "Forget all handshakes and sums seen so far and count from here? Collection goes on."
+        self.push_screen(Question(question, "Clear"), answered)
+
+    def action_next_theme(self) -> None:
+        """Dark, light, 16 colours on dark, on light."""
+        self.theme = next_theme(self.theme)
+        self.say(f"theme: {self.theme}")
+
+    def action_help(self) -> None:
+        """About the screen on top."""
+        self.push_screen(Help(self.current.NAME))
+
+    def say(self, text: str, error: bool = False) -> None:
+        """A short message over the screen; never markup."""
+        self.notify(text, markup=False, severity="error" if error else "information", timeout=4)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: the actions of this screen, and nothing that is not in the list of actions."""
+        current = screen if isinstance(screen, TracerScreen) else self.current
+
+        for one in actions_of(current.NAME):
+            if one.palette:
+                yield SystemCommand(one.title, f"{one.help} ({one.shown})", lambda run=one.run: self._run(current, run))
+
+    async def _run(self, screen: TracerScreen, action: str) -> None:
+        await screen.run_action(action)
+
+    # going away
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Leave the terminal in order first; run() raises the error behind it."""
+        if self.failure is None:
+            self.failure = error
+        self._return_code = 1
+        if self._exception is None:
+            self._exception = error
+            self._exception_event.set()
+        self._close_messages_no_wait()
+
+
+def run(engine: Engine, *, leave_when_ended: bool = False) -> int:
+    """Show the dashboard until the user leaves it; 0 is returned.
+
+    SIGINT, SIGTERM and SIGHUP leave it too. `engine.stop()` is called when the terminal is in order again.
+
+    Raises:
+        Exception: whatever went wrong in the dashboard, after the terminal was put in order.
+    """
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)  # exported by some shells: they would hide every later change of the size
+    app = Dashboard(engine, leave_when_ended=leave_when_ended)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, app.exit)
+        await app.run_async()
+
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        pass
+    finally:
+        engine.stop()
+    if app.failure is not None:
+        raise app.failure
+    return 0
+
+
+__all__ = ["MAIN", "Dashboard", "run"]

@@ -1,0 +1,207 @@
+"""What one handshake was, in words: verdict, cause, timing, options and what was negotiated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tracer import options as tcp_options
+from tracer.options import OptionDetail
+from tracer.records import Handshake, Segment
+from tracer.words import CAUSES, EXPLANATIONS, REQUESTS, RESULTS, SETTLED, VERDICTS
+from tui.format import duration, signed_duration
+from tui.lines import Line, cell, group_sign, group_style, safe, wrap
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of both segments as they were on the wire."""
+
+    syn: Sequence[OptionDetail]
+    synack: Sequence[OptionDetail]
+
+
+def verdict_line(record: Handshake) -> Line:
+    """Sign, group and verdict."""
+    group = record.tfo.group
+    style = group_style(group)
+    word = f"{group}: " if group in ("ok", "degraded", "failed") else ""
+    return ((f"{group_sign(group)} {word}{VERDICTS.get(record.tfo.outcome, str(record.tfo.outcome))}", style),)
+
+
+def verdict_lines(record: Handshake, cells: int) -> list[Line]:
+    """The verdict, what it means, and the cause where one is known."""
+    lines = [verdict_line(record), *wrap(EXPLANATIONS.get(record.tfo.outcome, ""), cells)]
+    if record.tfo.cause is not None:
+        confidence = f" ({record.tfo.cause_confidence})" if record.tfo.cause_confidence else ""
+        words = CAUSES.get(record.tfo.cause, record.tfo.cause.replace("_", " "))
+        lines.extend(wrap(f"Cause{confidence}: {safe(words)}", cells, "strong"))
+    return lines
+
+
+def fact_lines(record: Handshake, cells: int) -> list[Line]:
+    """Who, what, when, in two columns of words."""
+    timing, tfo = record.handshake, record.tfo
+    result = RESULTS.get(timing.result, timing.result)
+    facts: list[tuple[str, str]] = [
+        ("result", f"{result}, {SETTLED.get(timing.settled_by, timing.settled_by)}"),
+        ("asked for", REQUESTS.get(tfo.request, tfo.request)),
+        ("RTT", duration(timing.rtt_us)),
+        ("first response", f"{duration(timing.first_response_us)} after the first SYN"
+         if timing.first_response_us is not None else "none seen"),
+        ("saved", _saved(record)),
+    ]  # fmt: skip
+    if timing.syn_count > 1 or timing.synack_count > 1 or timing.late_syns:
+        late = f", {timing.late_syns} late" if timing.late_syns else ""
+        facts.append(("sent", f"{timing.syn_count} SYNs{late}, {timing.synack_count} SYN-ACKs"))
+    facts.extend(_cookies(record))
+    facts.extend(_payload(record))
+    facts.append(("seen", f"{safe(record.interface)} by {safe(record.hook)}, as {record.vantage}"
+                  + (f", VLAN {'.'.join(map(str, record.vlan))}" if record.vlan else "")))  # fmt: skip
+    facts.append(("time", record.ts.replace("T", " ")))
+    for end, name in ((record.client, "client"), (record.server, "server")):
+        if end.process is not None:
+            facts.append((f"{name} is", f"{safe(end.process.name)} (pid {end.process.pid}, uid {end.process.uid})"))
+    facts += [("id", record.id), ("community id", record.community_id), ("p0f", safe(record.signature.p0f))]
+    lines: list[Line] = []
+    for name, text in facts:
+        wrapped = wrap(text, cells - 16)
+        lines.append(((cell(name, 15) + " ", "dim"), *wrapped[0]))
+        lines.extend(((" " * 16, "text"), *more) for more in wrapped[1:])
+    return lines
+
+
+def _saved(record: Handshake) -> str:
+    saved, cost = record.tfo.rtt_saved_us, record.tfo.delay_us
+    if record.tfo.outcome == "not_attempted":
+        return "nothing: Fast Open was not tried"
+    parts = []
+    if saved:
+        parts.append(f"{signed_duration(saved)}, one round trip")
+    elif saved == 0:
+        parts.append("nothing")
+    else:
+        parts.append("not known")
+    if cost:
+        parts.append(f"the fallback cost {duration(cost)}")
+    return "; ".join(parts)
+
+
+def _cookies(record: Handshake) -> list[tuple[str, str]]:
+    tfo = record.tfo
+    facts: list[tuple[str, str]] = []
+    if tfo.cookie_len:
+        shown = tfo.cookie or f"id {tfo.cookie_id}"
+        check = f", {tfo.cookie_check.replace('_', ' ')}" if tfo.cookie_check else ""
+        facts.append(("cookie sent", f"{tfo.cookie_len} bytes, {shown}{check}"))
+    if tfo.synack_cookie_len:
+        same = ", the same" if tfo.cookie_id is not None and tfo.cookie_id == tfo.synack_cookie_id else ""
+        facts.append(
+            ("cookie back", f"{tfo.synack_cookie_len} bytes, {tfo.synack_cookie or f'id {tfo.synack_cookie_id}'}{same}")
+        )
+    return facts
+
+
+def _payload(record: Handshake) -> list[tuple[str, str]]:
+    facts: list[tuple[str, str]] = []
+    if record.payload is not None:
+        protocol = record.payload.protocol or "not captured"
+        cut = ", goes on beyond the SYN" if record.payload.truncated else ""
+        facts.append(
+            ("SYN data", f"{record.syn.payload_len} bytes, {protocol.upper() if len(protocol) < 5 else protocol}{cut}")
+        )
+    if record.tls is not None:
+        facts.append(
+            (
+                "SNI",
+                safe(record.tls.sni) if record.tls.sni else "none" + (", encrypted hello" if record.tls.ech else ""),
+            )
+        )
+        if record.tls.alpn:
+            facts.append(("ALPN", " ".join(safe(name) for name in record.tls.alpn)))
+    if record.http is not None:
+        facts.append(("HTTP", f"{safe(record.http.method)} {safe(record.http.host or '')}".rstrip()))
+    if record.dns is not None:
+        facts.append(("DNS", f"{safe(record.dns.name)} {safe(record.dns.type)}"))
+    return facts
+
+
+def option_lines(title: str, segment: Segment | None, details: Sequence[OptionDetail], cells: int) -> list[Line]:
+    """Every option of a segment with its meaning, and what the header says beside them."""
+    if segment is None:
+        return [((f"{title}: not seen", "dim"),)]
+    lines: list[Line] = [((title, "title"),)]
+    for detail in details:
+        if detail.name in ("nop", "eol"):
+            style = "dim"
+        else:
+            style = "tfo" if detail.name.startswith("tfo") else "text"
+        kind = f"{detail.kind:>4}  "
+        wrapped = wrap(safe(detail.text), cells - 6, style)
+        lines.append(((kind, "dim"), *wrapped[0]))
+        lines.extend(((" " * 6, "text"), *more) for more in wrapped[1:])
+    lines.append(
+        (
+            ("      ", "text"),
+            (f"window {segment.window} unscaled, TTL {segment.ttl} ({segment.hops} hops), ECN {segment.ecn}", "dim"),
+        )
+    )
+    return lines
+
+
+_NEGOTIATED = (
+    ("window scaling", "wscale"), ("SACK", "sack"), ("timestamps", "timestamps"), ("multipath", "mptcp"),
+)  # fmt: skip
+
+
+def negotiated_lines(record: Handshake, cells: int) -> list[Line]:
+    """What counts because both ends offered it."""
+    agreed = record.negotiated
+    if agreed is None:
+        return [(("nothing was negotiated: no SYN-ACK seen", "dim"),)]
+    yes = [words for words, name in _NEGOTIATED if getattr(agreed, name)]
+    no = [words for words, name in _NEGOTIATED if not getattr(agreed, name)]
+    (yes if agreed.ecn != "none" else no).append("ECN" if agreed.ecn == "none" else f"ECN ({agreed.ecn})")
+    lines = wrap(f"agreed: {', '.join(yes) or 'nothing'}", cells)
+    return [*lines, *wrap(f"not agreed: {', '.join(no) or 'nothing'}", cells, "dim")]
+
+
+def options_of(record: Handshake) -> Options:
+    """The options rebuilt from a record, for rows that no longer have the bytes: sizes of unknown kinds are lost."""
+    return Options(
+        _rebuilt(record.syn, record.tfo.cookie_len),
+        _rebuilt(record.synack, record.tfo.synack_cookie_len) if record.synack is not None else (),
+    )
+
+
+def _rebuilt(segment: Segment, cookie_len: int | None) -> Sequence[OptionDetail]:
+    kinds = {name: kind for kind, name in tcp_options.NAMES.items()}
+    details: list[OptionDetail] = []
+    for name in segment.options:
+        value = _value(name, segment, cookie_len)
+        if value is None:
+            kind = int(name[5:]) if name.startswith("kind_") and name[5:].isdigit() else kinds.get(name, 0)
+            details.append(OptionDetail(kind, name, 0, name.replace("_", " ")))
+        else:
+            details.extend(tcp_options.describe(value))
+    return details
+
+
+def _value(name: str, segment: Segment, cookie_len: int | None) -> bytes | None:
+    """The bytes of an option whose value the record has."""
+    if name in ("nop", "eol"):
+        return bytes([tcp_options.NOP if name == "nop" else tcp_options.EOL])
+    if name == "mss" and segment.mss is not None:
+        return bytes([tcp_options.MSS, 4]) + segment.mss.to_bytes(2, "big")
+    if name == "wscale" and segment.wscale is not None:
+        return bytes([tcp_options.WSCALE, 3, segment.wscale & 0xFF])
+    if name == "sack_permitted":
+        return bytes([tcp_options.SACK_PERMITTED, 2])
+    if name == "timestamps" and segment.ts_val is not None:
+        stamps = segment.ts_val.to_bytes(4, "big") + (segment.ts_ecr or 0).to_bytes(4, "big")
+        return bytes([tcp_options.TIMESTAMPS, 10]) + stamps
+    if name == "tfo" and cookie_len is not None:
+        return bytes([tcp_options.TFO, 2 + cookie_len]) + bytes(cookie_len)
+    if name == tcp_options.TFO_EXPERIMENTAL and cookie_len is not None:
+        return bytes([254, 4 + cookie_len]) + tcp_options.TFO_MAGIC.to_bytes(2, "big") + bytes(cookie_len)
+    return None

@@ -1,0 +1,93 @@
+"""Handshakes as rows of a list: which columns, their text and style; made for rows on the screen only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tracer.columns import COLUMNS
+from tracer.records import Handshake
+from tui.lines import Part, group_sign, group_style, safe
+from tui.order import Order
+from tui.widgets.row_list import ListColumn
+
+CELLS_HELD = 2048
+_WITH_SIGN = ("outcome", "group")
+# two cells more for the sign
+_WIDTHS = {"outcome": 28, "group": 10}
+
+# by the width of the screen; the last column takes what is left
+_DEFAULTS: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (190, ("time", "interface", "client", "server", "result", "request", "outcome", "rtt", "first_response", "saved",
+           "payload_len", "name")),
+    (150, ("time", "client", "server", "result", "outcome", "rtt", "first_response", "payload_len", "name")),
+    (115, ("time", "client", "server", "outcome", "rtt", "payload_len", "name")),
+    (96, ("time", "server", "outcome", "rtt", "payload_len", "name")),
+    (0, ("time", "server", "outcome", "rtt", "payload_len")),
+)  # fmt: skip
+
+
+def default_columns(cells: int) -> tuple[str, ...]:
+    """The columns to begin with on a screen of that width."""
+    return next(names for least, names in _DEFAULTS if cells >= least)
+
+
+def list_column(name: str) -> ListColumn:
+    """A column of tracer/columns.py as the list shows it."""
+    column = COLUMNS[name]
+    return ListColumn(name, column.title, _WIDTHS.get(name, column.width), column.right)
+
+
+def row_cells(record: Handshake, columns: Sequence[str]) -> list[Part]:
+    """Text and style of each column of one handshake."""
+    group = record.tfo.group
+    cells: list[Part] = []
+    for name in columns:
+        text = safe(COLUMNS[name].text(record))
+        if name in _WITH_SIGN:
+            cells.append((f"{group_sign(group)} {text}", group_style(group)))
+        elif name == "result" and record.handshake.result != "established":
+            cells.append((text, "failed"))
+        elif name in ("time", "interface", "vantage"):
+            cells.append((text, "dim"))
+        else:
+            cells.append((text, "text"))
+    return cells
+
+
+@dataclass(slots=True)
+class HandshakeRows:
+    """A RowSource over an order of rows; cells are kept by the row's number, so an order made anew costs nothing."""
+
+    columns: tuple[str, ...] = ()
+    order: Order | None = None
+    _cells: dict[int, list[Part]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return 0 if self.order is None else len(self.order)
+
+    def set_columns(self, columns: tuple[str, ...]) -> None:
+        """Other columns: other cells."""
+        if columns != self.columns:
+            self.columns = columns
+            self._cells.clear()
+
+    def forget(self) -> None:
+        """Numbers may mean other rows now."""
+        self._cells.clear()
+
+    def record(self, position: int) -> Handshake:
+        """The record of a row."""
+        assert self.order is not None
+        return self.order.rows.record(self.order.row_at(position))
+
+    def cells(self, position: int) -> Sequence[Part]:
+        """Text and style of each column."""
+        assert self.order is not None
+        number = self.order.number_at(position)
+        found = self._cells.get(number)
+        if found is None:
+            if len(self._cells) >= CELLS_HELD:
+                self._cells.clear()
+            found = self._cells[number] = row_cells(self.record(position), self.columns)
+        return found

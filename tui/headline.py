@@ -1,0 +1,83 @@
+"""The answer at the top of the overview: is Fast Open working, what does it save, what fails most."""
+
+from __future__ import annotations
+
+from tracer.records import Totals
+from tracer.snapshot import Snapshot
+from tracer.vocabulary import GROUP_OF, Group, Outcome, word
+from tui.format import count, duration, rate, share
+from tui.lines import Line, Part, wrap
+from tui.widgets.shares import outcome_words
+
+WITH_DATA = ("cookie_and_data", "data_only", "cookie_request_and_data")
+
+
+def with_data(totals: Totals) -> int:
+    """Attempts that sent data in the SYN."""
+    return sum(totals.requests.get(name, 0) for name in WITH_DATA)
+
+
+def worst(totals: Totals) -> tuple[str, int] | None:
+    """The most frequent outcome that is not as it should be."""
+    found = [
+        (word(outcome), totals.outcomes.get(word(outcome), 0))
+        for outcome in Outcome
+        if GROUP_OF[outcome] in (Group.DEGRADED, Group.FAILED)
+    ]
+    name, seen = max(found, key=lambda item: item[1])
+    return (name, seen) if seen else None
+
+
+def sentence(totals: Totals) -> tuple[str, str]:
+    """One sentence and its style."""
+    if not totals.handshakes:
+        return "No handshake has settled yet. Waiting for traffic.", "dim"
+    if not totals.tfo_attempts:
+        return "Nobody tries Fast Open: no SYN carried the option or data.", "dim"
+    sent = with_data(totals)
+    if not sent:
+        granted = totals.outcomes.get("cookie_granted", 0)
+        if granted:
+            return "Clients get cookies; no SYN with data has been sent yet, so nothing is saved yet.", "text"
+        return "Clients ask for cookies and get none: Fast Open does not work here.", "failed"
+    ratio = totals.tfo_accepted / sent
+    accepted = totals.tfo_accepted
+    numbers = f"{share(accepted, sent)} of {count(sent)} SYNs with data accepted"
+    if ratio >= 0.95:
+        return f"✓ Fast Open works: {numbers}.", "ok"
+    if ratio >= 0.5:
+        return f"~ Fast Open works for most: {numbers}.", "degraded"
+    if totals.tfo_accepted:
+        return f"~ Fast Open works for few: {numbers}.", "degraded"
+    return f"✗ Fast Open does not work: {numbers}.", "failed"
+
+
+def headline_lines(snapshot: Snapshot, cells: int) -> list[Line]:
+    """Three lines: the answer, the numbers, the trouble."""
+    totals = snapshot.totals
+    text, style = sentence(totals)
+    lines = wrap(text, cells, style)[:1]
+    numbers: list[Part] = [
+        (f"{rate(snapshot.handshakes_per_s)} ", "strong"), ("handshakes", "dim"),
+        ("   ", "text"),
+        (f"{rate(snapshot.attempts_per_s)} ", "strong"), ("TFO attempts", "dim"),
+        ("   ", "text"),
+        (f"{count(totals.handshakes)} ", "strong"), ("seen, ", "dim"),
+        (f"{count(totals.tfo_attempts)} ", "strong"), ("with TFO", "dim"),
+    ]  # fmt: skip
+    lines.append(tuple(numbers))
+    net_style = "ok" if totals.net_saved_us > 0 else "failed" if totals.net_saved_us < 0 else "dim"
+    net_word = "gained" if totals.net_saved_us >= 0 else "lost"
+    saved: list[Part] = [
+        ("round trips saved ", "dim"), (duration(totals.rtt_saved_us), "strong"),
+        ("   fallbacks cost ", "dim"), (duration(totals.delay_us), "strong"),
+        ("   net ", "dim"), (f"{duration(abs(totals.net_saved_us))} {net_word}", net_style),
+    ]  # fmt: skip
+    lines.append(tuple(saved))
+    trouble = worst(totals)
+    if trouble is not None:
+        name, seen = trouble
+        lines.append((("most frequent trouble ", "dim"), (f"{outcome_words(name)}, {count(seen)} times", "strong")))
+    else:
+        lines.append((("nothing went wrong so far", "dim"),))
+    return lines

@@ -1,0 +1,126 @@
+"""Text as the dashboard lays it out: a line is parts, a part is a text and the name of a style (tui/tfotrace.tcss).
+
+Plain tuples, so that what a screen says can be computed and tested without a terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+
+from tracer.printable import printable
+
+Part = tuple[str, str]
+Line = tuple[Part, ...]
+
+EMPTY: Line = ()
+
+# every style a part may name; each is a rule `.t--NAME` in tfotrace.tcss
+STYLES = (
+    "text", "dim", "title", "strong", "accent", "ok", "degraded", "failed", "none", "tfo", "normal", "alarm", "key",
+    "cursor", "cursor-blur", "header", "header-sorted", "bar-track", "inverse",
+)  # fmt: skip
+GROUP_STYLE = {"ok": "ok", "degraded": "degraded", "failed": "failed"}
+# a sign beside each group's word, so that a line can be read without colour and without reading all of it
+GROUP_SIGN = {"ok": "✓", "degraded": "~", "failed": "✗"}
+
+
+def group_style(group: str | None) -> str:
+    """Style of an outcome group."""
+    return GROUP_STYLE.get(group or "", "none")
+
+
+def group_sign(group: str | None) -> str:
+    """Sign of an outcome group."""
+    return GROUP_SIGN.get(group or "", "·")
+
+
+@lru_cache(maxsize=8192)
+def safe(text: str) -> str:
+    """Text off the network with nothing left that moves the cursor or has no width of its own (combining marks)."""
+    if text.isascii() and text.isprintable():
+        return text
+    shown = printable(text)
+    return "".join(c if cell_len(c) else f"\\u{ord(c):04x}" for c in shown)
+
+
+def width(line: Line) -> int:
+    """Cells a line takes."""
+    return sum(cell_len(text) for text, _ in line)
+
+
+def plain(line: Line) -> str:
+    """The words of a line."""
+    return "".join(text for text, _ in line)
+
+
+def cut(text: str, cells: int) -> str:
+    """At most `cells` cells of a text, with "…" where something is missing."""
+    if cell_len(text) <= cells:
+        return text
+    if cells <= 0:
+        return ""
+    return set_cell_size(text, cells - 1).rstrip() + "…"
+
+
+def cell(text: str, cells: int, right: bool = False) -> str:
+    """Exactly `cells` cells."""
+    text = cut(text, cells)
+    gap = " " * (cells - cell_len(text))
+    return gap + text if right else text + gap
+
+
+def fit(line: Line, cells: int) -> Line:
+    """Exactly `cells` cells of a line: cut or filled up."""
+    parts: list[Part] = []
+    left = cells
+    for text, style in line:
+        needs = cell_len(text)
+        if needs > left:
+            parts.append((cut(text, left), style))
+            left -= cell_len(parts[-1][0])
+            break
+        parts.append((text, style))
+        left -= needs
+    if left > 0:
+        parts.append((" " * left, "text"))
+    return tuple(parts)
+
+
+def beside(left: Sequence[Line], right: Sequence[Line], left_cells: int, gap: int = 2) -> list[Line]:
+    """Two blocks of lines side by side."""
+    lines: list[Line] = []
+    for index in range(max(len(left), len(right))):
+        first = fit(left[index] if index < len(left) else EMPTY, left_cells)
+        second = right[index] if index < len(right) else EMPTY
+        lines.append((*first, (" " * gap, "text"), *second))
+    return lines
+
+
+def wrap(text: str, cells: int, style: str = "text", indent: int = 0) -> list[Line]:
+    """A sentence over as many lines as it needs, broken at blanks."""
+    room = max(8, cells - indent)
+    rows: list[str] = []
+    row = ""
+    for word in text.split(" "):
+        for piece in chop_cells(word, room) or [""]:
+            joined = f"{row} {piece}" if row else piece
+            if cell_len(joined) > room and row:
+                rows.append(row)
+                row = piece
+            else:
+                row = joined
+    rows.append(row)
+    return [((" " * indent + row, style),) for row in rows]
+
+
+def joined(parts: Iterable[Line], gap: str = "   ") -> Line:
+    """Lines one behind the other."""
+    result: list[Part] = []
+    for line in parts:
+        if result:
+            result.append((gap, "text"))
+        result.extend(line)
+    return tuple(result)

@@ -1,0 +1,84 @@
+"""Which rows a list shows and in which order: numpy over columns, never a loop over rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.snapshot import Rows
+from tui.filtering import Filter
+
+ARRIVAL = ""  # no column: as they settled
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Rows in the order they are shown. `indexes` None: all of them, by their number."""
+
+    rows: Rows
+    indexes: NDArray[np.intp] | None
+    descending: bool
+
+    def __len__(self) -> int:
+        return len(self.rows) if self.indexes is None else len(self.indexes)
+
+    def row_at(self, position: int) -> int:
+        """The row shown at a position; IndexError if there is none."""
+        if not 0 <= position < len(self):
+            raise IndexError(position)
+        if self.indexes is not None:
+            return int(self.indexes[position])
+        return len(self.rows) - 1 - position if self.descending else position
+
+    def number_at(self, position: int) -> int:
+        """The number since the start of the row at a position: what names a row from snapshot to snapshot."""
+        return self.rows.first + self.row_at(position)
+
+    def position_of(self, number: int) -> int | None:
+        """Where a row is shown; None where it is not."""
+        row = number - self.rows.first
+        if not 0 <= row < len(self.rows):
+            return None
+        if self.indexes is None:
+            return len(self.rows) - 1 - row if self.descending else row
+        found = np.flatnonzero(self.indexes == row)
+        return int(found[0]) if len(found) else None
+
+    def newest(self, by_arrival: bool) -> int:
+        """The position that following keeps selected: the newest row, or the top of a list sorted otherwise."""
+        return len(self) - 1 if by_arrival and not self.descending else 0
+
+
+def is_cheap(condition: Filter | None, sort: str) -> bool:
+    """Does it take no look at any row?"""
+    return condition is None and sort == ARRIVAL
+
+
+def arrange(rows: Rows, condition: Filter | None, sort: str, descending: bool) -> Order:
+    """Filter and sort. Takes tens of milliseconds for 100,000 rows, so it is for a thread unless is_cheap().
+
+    Equal keys stay newest first; what is not known comes last whichever way round.
+    """
+    if is_cheap(condition, sort):
+        return Order(rows, None, descending)
+    chosen = rows.select(condition) if condition is not None else np.arange(len(rows))
+    if sort == ARRIVAL:
+        return Order(rows, chosen[::-1] if descending else chosen, descending)
+    keys = rows.column(sort)[chosen]
+    newest_first = chosen[::-1]
+    keys = keys[::-1]
+    unknown = np.isnan(keys) if keys.dtype.kind == "f" else np.zeros(len(keys), np.bool_)
+    known = np.flatnonzero(~unknown)
+    order = _sorted(keys[known], descending)
+    places = np.concatenate((known[order], np.flatnonzero(unknown)))
+    return Order(rows, newest_first[places], descending)
+
+
+def _sorted(keys: NDArray[np.generic], descending: bool) -> NDArray[np.intp]:
+    """A stable order, also downwards: equal ones keep theirs."""
+    if not descending:
+        return np.argsort(keys, kind="stable")
+    backwards = np.argsort(keys[::-1], kind="stable")[::-1]
+    return len(keys) - 1 - backwards

@@ -1,0 +1,91 @@
+"""From lines to what Textual puts on the terminal: the only place where text becomes segments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Protocol, cast
+
+from rich.cells import cell_len
+from rich.color import Color
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tui.lines import STYLES, Line, safe
+
+COMPONENTS = {f"t--{name}" for name in STYLES}
+
+
+class StyleBook(Widget):
+    """Holds the styles of tfotrace.tcss for all widgets: looking them up in each of them would cost far more.
+
+    Nobody sees it. It lies on the bottommost screen, so its colours are blended with the screen's background.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = COMPONENTS
+    DEFAULT_CSS = "StyleBook { width: 1; height: 1; visibility: hidden; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._on: dict[Color | None, Palette] = {}
+
+    def forget(self) -> None:
+        """The theme changed."""
+        self._on.clear()
+
+    def on(self, background: Color | None) -> Palette:
+        """The styles on a background."""
+        palette = self._on.get(background)
+        if palette is None:
+            palette = self._on[background] = Palette(self, background)
+        return palette
+
+
+class Palette:
+    """The styles on one background, each made when it is first asked for."""
+
+    def __init__(self, book: StyleBook, background: Color | None) -> None:
+        self._book, self._background = book, background
+        self._styles: dict[str, Style] = {}
+
+    def __getitem__(self, name: str) -> Style:
+        style = self._styles.get(name)
+        if style is None:
+            rules = self._book.get_component_styles(f"t--{name}")
+            style = rules.rich_style
+            if not rules.has_rule("background"):
+                style = Style(color=style.color, bgcolor=self._background) + rules.text_style
+            self._styles[name] = style
+        return style
+
+
+class HasBook(Protocol):
+    """The app."""
+
+    book: StyleBook
+
+
+def styles_of(widget: Widget) -> Palette:
+    """The styles on a widget's background as they are now."""
+    return cast(HasBook, widget.app).book.on(widget.rich_style.bgcolor)
+
+
+def strip(line: Line, styles: Palette | Mapping[str, Style], cells: int, over: Style | None = None) -> Strip:
+    """A line as exactly `cells` cells; `over` is laid over every part (a cursor).
+
+    Whatever came this far unescaped is escaped here: no control character ever leaves in a segment.
+    """
+    base = styles["text"]
+    segments: list[Segment] = []
+    used = 0
+    for text, name in line:
+        shown = safe(text)
+        style = base if name == "text" else styles[name]
+        segments.append(Segment(shown, style if over is None else style + over))
+        used += cell_len(shown)
+    if used < cells:
+        segments.append(Segment(" " * (cells - used), base if over is None else base + over))
+        used = cells
+    made = Strip(segments, used)
+    return made.crop(0, cells) if used > cells else made

@@ -1,0 +1,83 @@
+"""What the five screens and the detail have in common: tab bar, banner, body, footer; shown a snapshot at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual.app import ComposeResult
+from textual.screen import Screen
+from textual.widget import Widget
+
+from tracer.snapshot import Snapshot
+from tui.widgets.banner import Banner
+from tui.widgets.footer_bar import FooterBar
+from tui.widgets.tab_bar import TabBar
+
+if TYPE_CHECKING:
+    from tui.app import Dashboard
+
+
+class TracerScreen(Screen[None]):
+    """One screen. Subclasses give `name_`, `body` and `update`."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - Textual's type
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (16, "-low"), (34, "-high"), (60, "-tall")]  # noqa: RUF012
+    AUTO_FOCUS = "RowList, Panel"
+    NAME: ClassVar[str] = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tabs = TabBar(self.NAME)
+        self.banner = Banner()
+        self.footer = FooterBar(self.NAME)
+        self.snapshot: Snapshot | None = None
+
+    @property
+    def dashboard(self) -> Dashboard:
+        """The app."""
+        return cast("Dashboard", self.app)
+
+    def body(self) -> Iterable[Widget]:
+        """The widgets between banner and footer."""
+        return ()
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Show a snapshot."""
+
+    def compose(self) -> ComposeResult:
+        """Top to bottom."""
+        yield self.tabs
+        yield self.banner
+        yield from self.body()
+        yield self.footer
+
+    def show(self, snapshot: Snapshot, paused: bool, new: int) -> None:
+        """Called by the app for the screen on top, with each snapshot that is to be shown."""
+        self.snapshot = snapshot
+        self.tabs.put(snapshot, paused, new)
+        self.banner.put(snapshot)
+        self.update(snapshot)
+
+    def on_mount(self) -> None:
+        """The first picture."""
+        self._again()
+
+    def on_screen_resume(self) -> None:
+        """Shown again: what is on it may be old, the theme too."""
+        for widget in self.walk_children():
+            widget.refresh()
+        self._again()
+
+    def on_resize(self) -> None:
+        """Lines are made for a width."""
+        self.call_after_refresh(self._again)
+
+    def _again(self) -> None:
+        if self.is_mounted and self.app.screen is self:
+            self.dashboard.show_on(self)
+
+    def on_tab_bar_chosen(self, event: TabBar.Chosen) -> None:
+        """A title was clicked."""
+        event.stop()
+        self.dashboard.action_show(event.name)

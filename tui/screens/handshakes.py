@@ -1,0 +1,274 @@
+"""2 Handshakes: one row a handshake; sort, filter, choose columns, open one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from textual.binding import BindingType
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from tracer.columns import COLUMNS
+from tracer.records import Handshake
+from tracer.snapshot import Snapshot
+from tui.actions import bindings_of
+from tui.export import export_path, json_text, write_export
+from tui.filtering import Filter
+from tui.format import count
+from tui.handshake_rows import HandshakeRows, default_columns, list_column
+from tui.lines import cut
+from tui.order import ARRIVAL, Order, arrange, is_cheap
+from tui.screens.base import TracerScreen
+from tui.widgets.chooser import Chooser
+from tui.widgets.filter_line import FilterLine
+from tui.widgets.row_list import RowList
+
+REORDER_S = 0.5  # a sorted or filtered list is made anew this often at most
+
+
+class Handshakes(TracerScreen):
+    """The live list."""
+
+    NAME = "handshakes"
+    AUTO_FOCUS = "RowList"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("handshakes")]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.list = RowList(empty="no handshake to show", id="handshake-list")
+        self.filter_line = FilterLine()
+        self.state = Static("", id="list-state")
+        self.source = HandshakeRows()
+        self.sort, self.descending = ARRIVAL, True
+        self.following = True
+        self.condition: Filter | None = None
+        self.filter_text = ""
+        self.chosen: tuple[str, ...] = ()
+        self._selected: int | None = None  # number of the selected row
+        self._shown_of: tuple[object, ...] = ()
+        self._ordering = False
+        self._ordered_at = 0.0
+        self._state_cells = 0  # the width its words were cut for
+
+    def body(self) -> Iterable[Widget]:
+        """State, filter, list."""
+        yield self.state
+        yield self.filter_line
+        yield self.list
+
+    # what is shown
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return self.chosen or default_columns(self.size.width)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """New rows, if there are any or the way they are shown changed."""
+        if self.columns != self.source.columns:
+            self._columns_changed()
+        rows = snapshot.rows
+        wanted = (rows.first, len(rows), self.condition, self.sort, self.descending)
+        if wanted == self._shown_of:
+            if self._state_cells != self.size.width:
+                self._say_state()
+            return
+        if is_cheap(self.condition, self.sort):
+            self._take(arrange(rows, None, self.sort, self.descending), wanted)
+        elif not self._ordering:
+            same_way = wanted[2:] == self._shown_of[2:]
+            if not same_way or time.monotonic() - self._ordered_at >= REORDER_S:
+                self._ordering = True
+                self.run_worker(self._reorder(snapshot, wanted), group="order", exit_on_error=True)
+
+    async def _reorder(self, snapshot: Snapshot, wanted: tuple[object, ...]) -> None:
+        condition, sort, descending = self.condition, self.sort, self.descending
+        try:
+            order = await asyncio.to_thread(arrange, snapshot.rows, condition, sort, descending)
+        finally:
+            self._ordering = False
+            self._ordered_at = time.monotonic()
+        if (condition, sort, descending) == (self.condition, self.sort, self.descending):
+            self._take(order, wanted)
+        elif self.snapshot is not None:
+            self.update(self.snapshot)
+
+    def _take(self, order: Order, wanted: tuple[object, ...]) -> None:
+        before = self.source.order
+        if before is not None and order.rows.first < before.rows.first:
+            self.source.forget()
+        self._shown_of = wanted
+        self.source.order = order
+        position = None if self._selected is None else order.position_of(self._selected)
+        if self.following or (position is None and self._selected is None):
+            position = order.newest(self.sort == ARRIVAL)
+            self.list.show(self.source, position, keep_view=False)
+        elif position is None:
+            self.list.show(self.source, self.list.cursor, keep_view=False)
+        else:
+            self.list.show(self.source, position, keep_view=True)
+        self._remember(self.list.cursor)
+        self._say_state()
+
+    def _remember(self, position: int) -> None:
+        order = self.source.order
+        self._selected = order.number_at(position) if order is not None and position < len(order) else None
+
+    def _columns_changed(self) -> None:
+        self.source.set_columns(self.columns)
+        self.list.set_columns([list_column(name) for name in self.columns], (self.sort, self.descending))
+
+    def _order_changed(self) -> None:
+        self.list.set_columns([list_column(name) for name in self.columns], (self.sort, self.descending))
+        if self.snapshot is not None:
+            self.update(self.snapshot)
+        self._say_state()
+
+    def _say_state(self) -> None:
+        self._state_cells = self.size.width
+        held = len(self.snapshot.rows) if self.snapshot is not None else 0
+        gone = self.snapshot.rows.first if self.snapshot is not None else 0
+        parts = [f"{count(len(self.source))} of {count(held)} shown" if self.condition else f"{count(held)} handshakes"]
+        if gone:
+            parts.append(f"{count(gone)} older ones let go")
+        parts.append(self._order_words())
+        parts.append("following" if self.following else "not following (f)")
+        if self.filter_text and not self.filter_line.is_open:
+            parts.append(f"filter {self.filter_text}")
+        self.state.update(Content(cut("  ·  ".join(parts), max(10, self.size.width - 2))), layout=False)
+
+    def _order_words(self) -> str:
+        if self.sort == ARRIVAL:
+            return "newest first" if self.descending else "oldest first"
+        column = COLUMNS[self.sort]
+        if column.right or self.sort == "time":
+            return f"by {column.title}, {'greatest' if self.descending else 'least'} first"
+        return f"by {column.title}, {'Z to A' if self.descending else 'A to Z'}"
+
+    # messages
+
+    def on_row_list_moved(self, event: RowList.Moved) -> None:
+        """The user selected a row: stay with it."""
+        order = self.source.order
+        self.following = order is not None and event.position == order.newest(self.sort == ARRIVAL)
+        self._remember(event.position)
+        self._say_state()
+
+    def on_row_list_opened(self) -> None:
+        """A second click."""
+        self.action_detail()
+
+    def on_row_list_heading(self, event: RowList.Heading) -> None:
+        """A click on a heading: sort by it, or turn round."""
+        if event.column == self.sort:
+            self.action_sort_reverse()
+        else:
+            self._sort_by(event.column)
+
+    def on_filter_line_typed(self, event: FilterLine.Typed) -> None:
+        """A valid filter counts at once."""
+        self.filter_text = event.text
+        if event.condition != self.condition:
+            self.condition = event.condition
+            self._order_changed()
+
+    def on_filter_line_entered(self) -> None:
+        """Typed: back to the list."""
+        self.list.focus()
+
+    # actions
+
+    def set_filter(self, text: str) -> None:
+        """Show only what an expression lets through."""
+        self.following, self._selected = True, None
+        self.filter_line.set_text(text)
+        self.list.focus()
+
+    def action_filter(self) -> None:
+        """Type a filter."""
+        self.filter_line.open()
+
+    def action_to_list(self) -> None:
+        """From the filter to the list."""
+        self.list.focus()
+
+    def action_back(self) -> None:
+        """Drop the filter."""
+        if self.filter_line.is_open:
+            self.filter_line.close()
+            self.list.focus()
+            self._say_state()
+
+    def _sort_by(self, column: str) -> None:
+        self.sort = column
+        # times and durations: the newest and the longest first; words from A to Z
+        self.descending = column in (ARRIVAL, "time") or COLUMNS[column].right
+        self._order_changed()
+
+    def action_sort_next(self) -> None:
+        """By the next column that is shown; behind the last one as they settled."""
+        ways = (ARRIVAL, *self.columns)
+        at = ways.index(self.sort) + 1 if self.sort in ways else 0
+        self._sort_by(ways[at % len(ways)])
+
+    def action_sort_reverse(self) -> None:
+        """Turn the order round."""
+        self.descending = not self.descending
+        self._order_changed()
+
+    def action_follow(self) -> None:
+        """Stay with the newest, or with the one that is selected."""
+        self.following = not self.following
+        self._shown_of = ()
+        if self.snapshot is not None:
+            self.update(self.snapshot)
+        self._say_state()
+
+    def action_columns(self) -> None:
+        """Choose columns."""
+
+        def answered(columns: tuple[str, ...] | None) -> None:
+            if columns is not None:
+                self.chosen = columns
+                self._columns_changed()
+
+        self.app.push_screen(Chooser(self.columns), answered)
+
+    def record_at(self, position: int) -> Handshake | None:
+        """The record of a row of the list."""
+        return self.source.record(position) if 0 <= position < len(self.source) else None
+
+    def action_detail(self) -> None:
+        """Open the selected handshake."""
+        if self.record_at(self.list.cursor) is not None:
+            self.dashboard.open_detail(self.list.cursor)
+
+    def action_copy(self) -> None:
+        """The selected record as JSON."""
+        record = self.record_at(self.list.cursor)
+        if record is not None:
+            self.app.copy_to_clipboard(json_text(record))
+            self.dashboard.say(f"copied handshake {record.id} as JSON")
+
+    def action_export(self) -> None:
+        """What is shown, in the order it is shown."""
+        order = self.source.order
+        if order is None or not len(order):
+            self.dashboard.say("nothing to export", error=True)
+            return
+        self.run_worker(self._export(order), group="export", exit_on_error=True)
+
+    async def _export(self, order: Order) -> None:
+        path = export_path(Path.cwd(), time.localtime())
+        records = (order.rows.record(order.row_at(position)) for position in range(len(order)))
+        try:
+            written = await asyncio.to_thread(write_export, path, records)
+        except OSError as error:
+            self.dashboard.say(f"cannot write {path}: {error.strerror}", error=True)
+            return
+        self.dashboard.say(f"{count(written)} handshakes in {path.name}")

@@ -1,0 +1,177 @@
+"""5 Health: can the picture be trusted, and what does the kernel say itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual.binding import BindingType
+from textual.containers import ScrollableContainer
+from textual.widget import Widget
+
+from tracer.snapshot import Snapshot
+from tracer.words import COUNTERS, sysctl_meaning
+from tui.actions import bindings_of
+from tui.format import count, duration, share
+from tui.lines import Line, Part, cell, cut, safe, wrap
+from tui.screens.base import TracerScreen
+from tui.widgets.bar import bar
+from tui.widgets.panel import Panel
+
+# terms of the balance (DESIGN.md section 5) and what each means; the first is the sum of the others up to still_open
+_BALANCE = (
+    ("opened", "first SYNs seen", False),
+    ("emitted", "settled and sent to this program", False),
+    ("lost", "the event ring was full", True),
+    ("evicted", "the table of pending was full", True),
+    ("suppressed", "unanswered above 10,000 a second", True),
+    ("still_open", "not settled yet", False),
+    ("received", "of the emitted came here", False),
+    ("dropped", "were not written to every output", True),
+)
+_TERMS = ("emitted", "lost", "evicted", "suppressed", "still_open")
+
+
+class Health(TracerScreen):
+    """Five panels."""
+
+    NAME = "health"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("health")]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.balance = Panel("Balance sheet", id="health-balance")
+        self.interfaces = Panel("Interfaces", id="health-interfaces")
+        self.kernel = Panel("Kernel counters (TcpExt): now, since the start", id="health-kernel")
+        self.sysctls = Panel("Settings of the kernel", id="health-sysctls")
+        self.counters = Panel("Counters of the programs", id="health-counters")
+        self.notices = Panel("Notices", id="health-notices")
+
+    def body(self) -> Iterable[Widget]:
+        """In a grid."""
+        yield ScrollableContainer(
+            self.balance, self.interfaces, self.notices, self.kernel, self.sysctls, self.counters,
+            id="health-grid", can_focus=False,
+        )  # fmt: skip
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Every panel."""
+        self.balance.put(balance_lines(snapshot, self.balance.room[0]))
+        self.interfaces.put(interface_lines(snapshot, self.interfaces.room[0]))
+        self.kernel.put(kernel_lines(snapshot, self.kernel.room[0]))
+        self.sysctls.put(sysctl_lines(snapshot, self.sysctls.room[0]))
+        self.counters.put(counter_lines(snapshot, self.counters.room[0]))
+        self.notices.put(notice_lines(snapshot, self.notices.room[0]))
+
+
+def balance_lines(snapshot: Snapshot, cells: int) -> list[Line]:
+    """Every term, red where it is a loss, and whether the sheet balances; below it ring and lag."""
+    sheet = snapshot.balance
+    lines: list[Line] = []
+    for name, meaning, is_loss in _BALANCE:
+        value = getattr(sheet, name)
+        bad = is_loss and value
+        lines.append((
+            (f"{name.replace('_', ' '):<11}", "strong"),
+            (f"{count(value):>11}  ", "alarm" if bad else "text"),
+            (cut(meaning, cells - 24), "dim"),
+        ))  # fmt: skip
+    off = sheet.opened - sum(getattr(sheet, term) for term in _TERMS)
+    if off:
+        lines.append(
+            ((f"{count(abs(off))} {'not accounted for' if off > 0 else 'counted twice'} (in flight now)", "degraded"),)
+        )
+    else:
+        lines.append((("balances: every one is accounted for", "ok"),))
+    lines.append((
+        ("event ring ", "dim"), *bar(snapshot.ring_fill, 1.0, 10, "failed" if snapshot.ring_fill > 0.5 else "accent"),
+        (f" {share(snapshot.ring_fill, 1.0) if snapshot.ring_fill else '0 %'} waiting   ", "text"),
+        ("drain lag ", "dim"), (duration(snapshot.drain_lag_us), "text"),
+    ))  # fmt: skip
+    if snapshot.table_size:
+        lines.append((
+            ("table      ", "dim"),
+            *bar(sheet.still_open, snapshot.table_size, 10, "accent"),
+            (f" {count(sheet.still_open)} of {count(snapshot.table_size)}", "text"),
+        ))  # fmt: skip
+    return lines
+
+
+def interface_lines(snapshot: Snapshot, cells: int) -> list[Line]:
+    """What is attached where, why, and who else is there."""
+    lines: list[Line] = []
+    for one in snapshot.interfaces:
+        state: Part = ("attached", "ok") if one.present and snapshot.ended is None else ("gone", "alarm")
+        if one.present and snapshot.ended is not None:
+            state = ("detached", "dim")
+        lines.append(((f"{safe(one.name)} ", "strong"), (f"({one.index}) {one.hook} ", "text"), state))
+        lines.extend(wrap(safe(one.why), cells, "dim", 2))
+        if one.others:
+            lines.extend(wrap("also there: " + ", ".join(safe(name) for name in one.others), cells, "text", 2))
+        for warning in one.warnings:
+            lines.extend(wrap("! " + safe(warning), cells, "degraded", 2))
+    if snapshot.start is not None:
+        lines.append((("kernel ", "dim"), (safe(snapshot.start.kernel), "text")))
+        lines.append(
+            (("tfotrace ", "dim"), (f"{snapshot.start.version}, transport {snapshot.start.transport}", "text"))
+        )
+    return lines or [(("none", "dim"),)]
+
+
+def kernel_lines(snapshot: Snapshot, cells: int) -> list[Line]:
+    """The host's own counters with what they gained since the start."""
+    host = snapshot.host
+    if host is None:
+        return [(("not known here", "dim"),)]
+    lines: list[Line] = []
+    for name in sorted(host.counters, key=lambda one: (not one.startswith("TCPFastOpen"), one)):
+        value, before = host.counters[name], host.counters_at_start.get(name, 0)
+        gained = value - before
+        short = name.removeprefix("TCP") if name.startswith("TCPFastOpen") else name
+        lines.append((
+            (cell(short, 23), "strong" if gained else "text"),
+            (f"{count(value):>9} ", "text"),
+            (cell(f"+{count(gained)}" if gained else "", 9), "accent"),
+            (cut(COUNTERS.get(name, ""), cells - 42), "dim"),
+        ))  # fmt: skip
+    return lines
+
+
+def sysctl_lines(snapshot: Snapshot, cells: int) -> list[Line]:
+    """Settings that matter, with what their values mean."""
+    if snapshot.host is None:
+        return [(("not known here", "dim"),)]
+    lines: list[Line] = []
+    for name, value in snapshot.host.sysctls.items():
+        short = name.rsplit(".", 1)[-1]
+        lines.append(((f"{short} = ", "strong"), (safe(value), "text")))
+        meaning = sysctl_meaning(name, value)
+        if meaning:
+            lines.extend(wrap(meaning, cells, "degraded" if "NOT" in meaning else "dim", 2))
+    return lines
+
+
+def counter_lines(snapshot: Snapshot, cells: int) -> list[Line]:
+    """The programs' counters: the busy ones first, those at 0 in one sentence."""
+    lines: list[Line] = []
+    for name, value in snapshot.counters.items():
+        if value:
+            odd = name.startswith("malformed") or name in ("fragments", "payloads_lost", "lost")
+            lines.append((
+                (cell(name.replace("_", " "), 26), "text"),
+                (f"{count(value):>12}", "degraded" if odd else "text"),
+            ))  # fmt: skip
+    zero = [name.replace("_", " ") for name, value in snapshot.counters.items() if not value]
+    if zero:
+        lines.extend(wrap(f"at 0: {', '.join(zero)}", cells, "dim"))
+    return lines or [(("none yet", "dim"),)]
+
+
+def notice_lines(snapshot: Snapshot, cells: int) -> list[Line]:
+    """The newest first."""
+    lines: list[Line] = []
+    for one in reversed(snapshot.notices):
+        wrapped = wrap(safe(one.text), cells - 9)
+        lines.append(((f"{one.ts[11:19]} ", "dim"), *wrapped[0]))
+        lines.extend((((" " * 9), "text"), *more) for more in wrapped[1:])
+    return lines or [(("none", "dim"),)]

@@ -1,0 +1,98 @@
+"""?: what the screen underneath shows and what its keys do, made from the list of actions."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+
+from tracer.filter import ALIASES
+from tui.actions import MOVES, TITLES, actions_of
+from tui.lines import EMPTY, Line, cell, wrap
+from tui.widgets.panel import Panel
+
+ABOUT: dict[str, str] = {
+    "overview": "The answer in one sentence, then what it rests on. A TFO attempt is ok when it did what Fast Open is "
+    "for, degraded when the connection works without the gain, failed when it cost time or the connection. The RTT is "
+    "what a handshake costs and what accepted data in the SYN saves. TFO against normal compares the median time from "
+    "the first SYN to the first byte of the answer, server by server.",
+    "handshakes": "One row a handshake, made when it has settled. Following keeps the newest one selected; moving the "
+    "selection stops that, f starts it again. What a filter may say stands at the end "
+    "of this text; while you type, a line below it says whether it is valid.",
+    "detail": "The handshake as a ladder: client left, server right, time downwards, beside it the newest handshake of "
+    "the other kind with the same server (with Fast Open, or without), so that the two can be compared. Below: every "
+    "option of both segments, what both ends agreed on, and the verdict.",
+    "peers": "One row a server (a client, where this host is the server). Accepted is the share of SYNs with data that "
+    "the server took. Cookie changes point to servers that do not share a key.",
+    "statistics": "What the SYNs looked like and how long things took, since the start or since the last clear.",
+    "health": "The balance sheet says whether every handshake is accounted for: opened = emitted + lost + evicted + "
+    "suppressed + still open. Below it what the kernel counts itself, host-wide, and the settings that matter.",
+}
+
+
+def filter_help(cells: int) -> list[Line]:
+    """What a filter may say."""
+    examples = (
+        ("group == failed", "what failed; degraded and ok alike"),
+        ("rtt > 50ms and port == 443", "joined by and, or, not, ( )"),
+        ("sni ~ example", "contains; =~ for a regular expression"),
+        ("10.0.0.0/8", "address or network; a bare word: names too"),
+        ("outcome in (no_answer, rejected)", "one of several"),
+        ("cause != null", "where it is known"),
+    )
+    lines: list[Line] = [(("What a filter may say", "title"),)]
+    for text, says in examples:
+        lines.append(((cell(text, 33) + " ", "strong"), *wrap(says, max(40, cells - 34), "dim")[0]))
+    fields = ", ".join(ALIASES)
+    return [*lines, *wrap(f"Fields: {fields}, and any field of the JSON records by its dotted name.", cells, "dim")]
+
+
+def help_lines(screen: str, cells: int) -> list[Line]:
+    """The text."""
+    lines = [*wrap(ABOUT.get(screen, ""), cells), EMPTY]
+    keys = [(one.shown, f"{one.title}: {one.help}") for one in actions_of(screen)]
+    keys += list(MOVES.get(screen, ()))
+    for key, text in keys:
+        wide = len(key) > 8
+        if wide:
+            lines.append(((key, "key"),))
+        wrapped = wrap(text, cells - 10)
+        lines.append(((cell("" if wide else key, 8) + "  ", "key"), *wrapped[0]))
+        lines.extend(((" " * 10, "text"), *more) for more in wrapped[1:])
+    if screen == "handshakes":
+        lines += [EMPTY, *filter_help(cells)]
+    return lines
+
+
+class Help(ModalScreen[None]):
+    """Over the screen it explains."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q,enter", "close", "Close")]
+
+    def __init__(self, about: str) -> None:
+        super().__init__()
+        self._about = about
+        self.text = Panel(f"Help: {TITLES.get(about, about)}   (esc closes)", id="help-text")
+
+    def compose(self) -> ComposeResult:
+        """One panel."""
+        with Vertical(id="help"):
+            yield self.text
+
+    def on_mount(self) -> None:
+        """Lines need a width."""
+        self.call_after_refresh(self._fill)
+
+    def on_resize(self) -> None:
+        """Another width."""
+        self.call_after_refresh(self._fill)
+
+    def _fill(self) -> None:
+        self.text.put(help_lines(self._about, self.text.room[0] - 1))
+
+    def action_close(self) -> None:
+        """Back."""
+        self.dismiss()

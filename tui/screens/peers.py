@@ -1,0 +1,232 @@
+"""3 Peers: one row a server, one a client where this host is the server; enter shows its handshakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.binding import BindingType
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from tracer.snapshot import Peer, Snapshot
+from tracer.vocabulary import GROUP_OF, word
+from tui.actions import bindings_of
+from tui.export import json_text
+from tui.format import clock, count, duration, share, signed_duration
+from tui.lines import Part, cut, group_sign, group_style, safe
+from tui.screens.base import TracerScreen
+from tui.widgets.row_list import ListColumn, RowList
+
+_GROUPS = {word(outcome): group.word for outcome, group in GROUP_OF.items()}
+_NEVER = float("-inf")
+
+
+def address(peer: Peer) -> str:
+    """Address and port as people write them."""
+    if peer.port is None:
+        return peer.ip
+    return f"[{peer.ip}]:{peer.port}" if ":" in peer.ip else f"{peer.ip}:{peer.port}"
+
+
+def expression(peer: Peer) -> str:
+    """The filter that lets this peer's handshakes through."""
+    text = f"{peer.role}.ip == {peer.ip}"
+    return text if peer.port is None else f"{text} and {peer.role}.port == {peer.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerColumn:
+    """How a peer is written in a column and what it sorts by. `falls`: the greatest first."""
+
+    column: ListColumn
+    text: Callable[[Peer, int], Part]
+    key: Callable[[Peer], float | str]
+    falls: bool = True
+
+
+def _accepted(peer: Peer, _: int) -> Part:
+    if not peer.with_data:
+        return ("-", "dim")
+    ratio = peer.accepted / peer.with_data
+    return (share(peer.accepted, peer.with_data), "ok" if ratio >= 0.95 else "degraded" if ratio > 0 else "failed")
+
+
+def _number(value: int, style: str) -> Part:
+    return (count(value), style if value else "dim")
+
+
+def _outcome(peer: Peer, _: int) -> Part:
+    group = _GROUPS.get(peer.last_outcome or "", "")
+    text = (peer.last_outcome or "not known").replace("_", " ")
+    return (f"{group_sign(group)} {text}", group_style(group))
+
+
+def _saved(peer: Peer, _: int) -> Part:
+    style = "ok" if peer.saved_us > 0 else "failed" if peer.saved_us < 0 else "dim"
+    return (signed_duration(peer.saved_us), style)
+
+
+def _ago(peer: Peer, now_ns: int) -> Part:
+    return (clock(max(0, now_ns - peer.last_seen_ns) / 1e9), "dim")
+
+
+_ADDRESS = PeerColumn(ListColumn("peer", "Peer", 24), lambda p, _: (address(p), "strong"), address, False)
+_ROLE = PeerColumn(ListColumn("role", "Is", 6), lambda p, _: (p.role, "dim"), lambda p: p.role, False)
+_NAME = PeerColumn(
+    ListColumn("name", "Name", 22), lambda p, _: (safe(p.name or "-"), "text"), lambda p: p.name or "", False
+)
+_HANDSHAKES = PeerColumn(
+    ListColumn("handshakes", "Seen", 7, True), lambda p, _: (count(p.handshakes), "text"), lambda p: p.handshakes
+)
+_ATTEMPTS = PeerColumn(
+    ListColumn("attempts", "TFO", 7, True), lambda p, _: _number(p.attempts, "text"), lambda p: p.attempts
+)
+_ACCEPTED = PeerColumn(
+    ListColumn("accepted", "Accepted", 8, True),
+    _accepted,
+    lambda p: p.accepted / p.with_data if p.with_data else _NEVER,
+)
+_FALLBACKS = PeerColumn(
+    ListColumn("fallbacks", "Fallback", 8, True), lambda p, _: _number(p.fallbacks, "degraded"), lambda p: p.fallbacks
+)
+_FAILED = PeerColumn(
+    ListColumn("failed", "Failed", 6, True), lambda p, _: _number(p.failed, "failed"), lambda p: p.failed
+)
+_CHANGES = PeerColumn(
+    ListColumn("cookie_changes", "Cookies", 7, True),
+    lambda p, _: _number(p.cookie_changes, "degraded"),
+    lambda p: p.cookie_changes,
+)
+_RTT = PeerColumn(
+    ListColumn("rtt", "RTT", 9, True), lambda p, _: (duration(p.rtt_median_us), "text"),
+    lambda p: _NEVER if p.rtt_median_us is None else p.rtt_median_us,
+)  # fmt: skip
+_SAVED = PeerColumn(ListColumn("saved", "Saved", 9, True), _saved, lambda p: p.saved_us)
+_SEEN = PeerColumn(ListColumn("last", "Ago", 5, True), _ago, lambda p: p.last_seen_ns)
+_LAST = PeerColumn(ListColumn("outcome", "Last outcome", 22), _outcome, lambda p: p.last_outcome or "", False)
+
+_BY_WIDTH: tuple[tuple[int, tuple[PeerColumn, ...]], ...] = (
+    (150, (_ADDRESS, _ROLE, _NAME, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _FALLBACKS, _FAILED, _CHANGES, _RTT, _SAVED,
+           _SEEN, _LAST)),
+    (115, (_ADDRESS, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _FALLBACKS, _FAILED, _CHANGES, _RTT, _SAVED, _LAST)),
+    (0, (_ADDRESS, _HANDSHAKES, _ACCEPTED, _FALLBACKS, _RTT, _LAST)),
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class PeerRows:
+    """A RowSource over peers in order."""
+
+    columns: tuple[PeerColumn, ...] = ()
+    peers: Sequence[Peer] = ()
+    now_ns: int = 0
+
+    def __len__(self) -> int:
+        return len(self.peers)
+
+    def cells(self, position: int) -> Sequence[Part]:
+        """Text and style of each column."""
+        peer = self.peers[position]
+        return [one.text(peer, self.now_ns) for one in self.columns]
+
+
+class Peers(TracerScreen):
+    """Sortable rows."""
+
+    NAME = "peers"
+    AUTO_FOCUS = "RowList"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("peers")]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.list = RowList(empty="no peer yet", id="peer-list")
+        self.state = Static("", id="list-state")
+        self.source = PeerRows()
+        self.sort, self.descending = "handshakes", True
+        self._shown_of: tuple[object, ...] = ()
+
+    def body(self) -> Iterable[Widget]:
+        """State, list."""
+        yield self.state
+        yield self.list
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Sort, and stay with the selected peer."""
+        columns = next(found for least, found in _BY_WIDTH if self.size.width >= least)
+        wanted = (snapshot.peers, self.size.width, self.sort, self.descending)
+        if wanted == self._shown_of:
+            return
+        selected = self._selected()
+        self._shown_of = wanted
+        by = {one.column.id: one for one in columns}
+        if self.sort not in by:
+            self.sort, self.descending = "handshakes", True
+        key = by[self.sort].key
+        peers = sorted(snapshot.peers, key=key, reverse=self.descending)
+        self.source = PeerRows(columns, peers, snapshot.taken_ns)
+        self.list.set_columns([one.column for one in columns], (self.sort, self.descending))
+        at = next((at for at, peer in enumerate(peers) if _key(peer) == selected), 0)
+        self.list.show(self.source, at, keep_view=selected is not None)
+        servers = sum(peer.role == "server" for peer in peers)
+        text = f"{count(servers)} servers"
+        if len(peers) > servers:
+            text += f", {count(len(peers) - servers)} clients of this host"
+        text += (
+            f"  ·  by {by[self.sort].column.title.lower()} {'▼' if self.descending else '▲'}  ·  enter: its handshakes"
+        )
+        self.state.update(Content(cut(text, max(10, self.size.width - 2))), layout=False)
+
+    def _selected(self) -> tuple[str, str, int | None] | None:
+        peer = self.peer
+        return None if peer is None else _key(peer)
+
+    @property
+    def peer(self) -> Peer | None:
+        """The selected one."""
+        return self.source.peers[self.list.cursor] if self.list.cursor < len(self.source) else None
+
+    def _sort_by(self, column: str, descending: bool) -> None:
+        self.sort, self.descending = column, descending
+        if self.snapshot is not None:
+            self.update(self.snapshot)
+
+    def on_row_list_heading(self, event: RowList.Heading) -> None:
+        """A click on a heading."""
+        if event.column == self.sort:
+            self.action_sort_reverse()
+            return
+        self._sort_by(event.column, next(one.falls for one in self.source.columns if one.column.id == event.column))
+
+    def on_row_list_opened(self) -> None:
+        """A second click."""
+        self.action_drill()
+
+    def action_sort_next(self) -> None:
+        """By the next column."""
+        columns = self.source.columns
+        if columns:
+            ids = [one.column.id for one in columns]
+            following = columns[(ids.index(self.sort) + 1) % len(ids)]
+            self._sort_by(following.column.id, following.falls)
+
+    def action_sort_reverse(self) -> None:
+        """Turn the order round."""
+        self._sort_by(self.sort, not self.descending)
+
+    def action_drill(self) -> None:
+        """The handshakes of the selected peer."""
+        if self.peer is not None:
+            self.dashboard.show_handshakes_of(expression(self.peer))
+
+    def action_copy(self) -> None:
+        """The selected row as JSON."""
+        if self.peer is not None:
+            self.app.copy_to_clipboard(json_text(self.peer))
+            self.dashboard.say(f"copied {address(self.peer)} as JSON")
+
+
+def _key(peer: Peer) -> tuple[str, str, int | None]:
+    return peer.role, peer.ip, peer.port

@@ -1,0 +1,98 @@
+"""4 Statistics: how RTT, MSS, window scale, window, options and names are distributed, and rates over time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from textual.binding import BindingType
+from textual.containers import ScrollableContainer
+from textual.widget import Widget
+
+from tracer.snapshot import Snapshot
+from tui.actions import bindings_of
+from tui.format import count, share, size
+from tui.lines import Line, cell, safe
+from tui.screens.base import TracerScreen
+from tui.widgets.bar import bar
+from tui.widgets.histogram import histogram_lines
+from tui.widgets.panel import Panel
+from tui.widgets.sparkline import framed_plot
+
+
+class Statistics(TracerScreen):
+    """Eight panels."""
+
+    NAME = "statistics"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("statistics")]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rates = Panel("TFO attempts a second", id="stat-attempts")
+        self.failed = Panel("Failed a second", id="stat-failed")
+        self.rtt = Panel("RTT", id="stat-rtt")
+        self.response = Panel("First response", id="stat-response")
+        self.mss = Panel("MSS of SYNs", id="stat-mss")
+        self.wscale = Panel("Window scale", id="stat-wscale")
+        self.window = Panel("Window (unscaled)", id="stat-window")
+        self.options = Panel("Options of SYNs", id="stat-options")
+        self.names = Panel("Names (SNI, HTTP host)", id="stat-names")
+
+    def body(self) -> Iterable[Widget]:
+        """In a grid."""
+        yield ScrollableContainer(
+            self.rates, self.failed, self.rtt, self.response, self.options, self.names, self.mss, self.wscale,
+            self.window, id="statistics-grid", can_focus=False,
+        )  # fmt: skip
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Every panel."""
+        found, series = snapshot.distributions, snapshot.series
+        for panel, values, style in ((self.rates, series.attempts, "tfo"), (self.failed, series.failed, "failed")):
+            cells, rows = panel.room
+            panel.put(framed_plot(values, cells, max(1, rows), style))
+        for panel, histogram, label in (
+            (self.rtt, found.rtt, None), (self.response, found.first_response, None), (self.window, found.window, size),
+        ):  # fmt: skip
+            cells, rows = panel.room
+            if label is None:
+                panel.put(histogram_lines(histogram, cells, max(2, rows)))
+            else:
+                panel.put(histogram_lines(histogram, cells, max(2, rows), label=label))
+        total = sum(seen for _, seen in found.mss)
+        cells, _ = self.mss.room
+        self.mss.put(counted_lines([(_number(value), seen) for value, seen in found.mss], total, cells))
+        cells, _ = self.wscale.room
+        self.wscale.put(counted_lines([(_scale(value), seen) for value, seen in found.wscale], total, cells))
+        cells, _ = self.options.room
+        self.options.put(counted_lines(found.options, total, cells))
+        cells, _ = self.names.room
+        self.names.put(counted_lines(found.names, sum(seen for _, seen in found.names), cells))
+
+
+def _number(value: int | None) -> str:
+    return "none" if value is None else str(value)
+
+
+def _scale(value: int | None) -> str:
+    return "none" if value is None else f"{value} (x{1 << min(value, 14)})"
+
+
+def counted_lines(entries: Sequence[tuple[str, int]], total: int, cells: int) -> list[Line]:
+    """Values with how often they were seen, as bars; percentages are of all SYNs."""
+    if not entries:
+        return [(("nothing yet", "dim"),)]
+    top = max(seen for _, seen in entries)
+    longest = max(len(safe(text)) for text, _ in entries)
+    bar_cells = max(4, min(24, cells // 6))
+    words = max(4, min(longest, cells - bar_cells - 16))
+    bar_cells = max(4, cells - words - 16)
+    lines: list[Line] = []
+    for text, seen in entries:
+        lines.append((
+            (cell(safe(text), words) + " ", "text"),
+            *bar(seen, top, bar_cells, "accent"),
+            (f" {count(seen):>7}", "text"),
+            (f" {share(seen, total):>6}", "dim"),
+        ))  # fmt: skip
+    return lines

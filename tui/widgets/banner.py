@@ -1,0 +1,46 @@
+"""A line over everything that cannot be overlooked: why tracing ended, or that handshakes are lost."""
+
+from __future__ import annotations
+
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tracer.aggregate import losses
+from tracer.snapshot import Snapshot
+from tui.format import count
+from tui.lines import cut, safe
+from tui.paint import strip, styles_of
+
+
+def banner_text(snapshot: Snapshot) -> str:
+    """What has to be said, or nothing."""
+    if snapshot.ended is not None:
+        return f"Tracing has ended: {snapshot.ended}. What was seen stays here; q leaves."
+    gone = [interface.name for interface in snapshot.interfaces if not interface.present]
+    if gone:
+        return f"Interface gone: {', '.join(gone)}."
+    lost = losses(snapshot.balance)
+    if lost:
+        return f"{count(lost)} handshakes are not shown: lost, evicted or suppressed (5 Health says why)."
+    return ""
+
+
+class Banner(Widget):
+    """Takes a line only when there is something to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.display = False
+        self._text = ""
+
+    def put(self, snapshot: Snapshot) -> None:
+        """Say it."""
+        text = safe(banner_text(snapshot))
+        if text != self._text:
+            self._text = text
+            self.display = bool(text)
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:  # noqa: ARG002 - one line only
+        """The line."""
+        return strip(((" ! " + cut(self._text, self.size.width - 4), "alarm"),), styles_of(self), self.size.width)

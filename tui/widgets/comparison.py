@@ -1,0 +1,68 @@
+"""TFO against a normal start: the median time to the first response byte, server by server, as two bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracer.snapshot import Comparison
+from tui.format import count, duration
+from tui.lines import Line, cell, safe
+from tui.widgets.bar import bar
+
+
+def difference(entry: Comparison) -> tuple[str, str]:
+    """What TFO changes for a server, in words and its style."""
+    tfo, normal = entry.tfo_median_us, entry.normal_median_us
+    if tfo is None or normal is None or normal <= 0:
+        return "no comparison yet", "dim"
+    percent = 100 * (normal - tfo) / normal
+    if abs(percent) < 1:
+        return "no difference", "dim"
+    if percent > 0:
+        return f"{duration(normal - tfo)} sooner, {percent:.0f} %", "ok"
+    return f"{duration(tfo - normal)} later, {-percent:.0f} %", "degraded"
+
+
+def comparison_lines(entries: Sequence[Comparison], cells: int, rows: int) -> list[Line]:
+    """Two lines a server: TFO and normal; the bars share one scale a server."""
+    if not entries:
+        return [(("no server has answered yet", "dim"),)]
+    both = [entry for entry in entries if entry.tfo_samples and entry.normal_samples]
+    rest = [entry for entry in entries if not (entry.tfo_samples and entry.normal_samples)]
+    lines: list[Line] = []
+    for entry in (*both, *rest):
+        if len(lines) + 2 > rows:
+            break
+        lines.extend(_entry(entry, cells))
+    return lines
+
+
+def _entry(entry: Comparison, cells: int) -> list[Line]:
+    name_cells = min(44, max(26, cells * 2 // 5))
+    numbers = 20
+    bar_cells = max(4, cells - name_cells - numbers - 8)
+    verdict, verdict_style = difference(entry)
+    # the address is what tells servers apart: where both do not fit, the name gives way
+    named = f"{safe(entry.server)}  {safe(entry.name)}" if entry.name else safe(entry.server)
+    first = cell(named, name_cells)
+    top = max(entry.tfo_median_us or 0.0, entry.normal_median_us or 0.0)
+    return [
+        (
+            (first + " ", "strong"),
+            ("TFO    ", "tfo"),
+            *bar(entry.tfo_median_us or 0.0, top, bar_cells, "tfo"),
+            (_numbers(entry.tfo_median_us, entry.tfo_samples, numbers), "text"),
+        ),
+        (
+            (cell("  " + verdict, name_cells) + " ", verdict_style),
+            ("normal ", "normal"),
+            *bar(entry.normal_median_us or 0.0, top, bar_cells, "normal"),
+            (_numbers(entry.normal_median_us, entry.normal_samples, numbers), "text"),
+        ),
+    ]
+
+
+def _numbers(median_us: float | None, samples: int, cells: int) -> str:
+    if not samples:
+        return cell("   none seen", cells)
+    return cell(f" {duration(median_us):>9}  of {count(samples)}", cells)

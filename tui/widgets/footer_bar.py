@@ -1,0 +1,54 @@
+"""The bottom line: the keys of this screen, the most important first, as many as fit; ? and q always."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.strip import Strip
+from textual.widget import Widget
+
+from tui.actions import Action, action, footer_of
+from tui.lines import Part
+from tui.paint import strip, styles_of
+
+
+class FooterBar(Widget):
+    """One line; a click does what the key does."""
+
+    def __init__(self, screen_name: str) -> None:
+        super().__init__()
+        self._actions = footer_of(screen_name)
+        self._always = [action("help"), action("quit")]
+
+    def _shown(self, cells: int) -> list[tuple[Action, str, str]]:
+        def texts(one: Action) -> tuple[Action, str, str]:
+            return one, f" {one.shown}", f" {one.title} "
+
+        def room(entries: list[tuple[Action, str, str]]) -> int:
+            return sum(len(key) + len(title) for _, key, title in entries)
+
+        always = [texts(one) for one in self._always]
+        left = cells - room(always)
+        shown: list[tuple[Action, str, str]] = []
+        for one in self._actions:
+            entry = texts(one)
+            if room([entry]) > left:
+                break
+            left -= room([entry])
+            shown.append(entry)
+        return [*shown, *always]
+
+    def render_line(self, y: int) -> Strip:  # noqa: ARG002 - one line only
+        """The line."""
+        parts: list[Part] = []
+        for _, key, title in self._shown(self.size.width):
+            parts += [(key, "key"), (title, "text")]
+        return strip(tuple(parts), styles_of(self), self.size.width)
+
+    async def on_click(self, event: events.Click) -> None:
+        """Do what is under the mouse."""
+        at = 0
+        for one, key, title in self._shown(self.size.width):
+            at += len(key) + len(title)
+            if event.x < at:
+                await self.screen.run_action(one.run)
+                return

@@ -1,0 +1,80 @@
+"""A distribution as lying bars, one bucket a row, neighbours put together until they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.snapshot import Histogram
+from tui.format import count, duration, share
+from tui.lines import Line, cell
+from tui.widgets.bar import bar
+
+
+def spread(histogram: Histogram, rows: int) -> tuple[NDArray[np.float64], list[slice]]:
+    """Edges and slices of buckets, at most `rows` of them, from the first that is not empty to the last."""
+    filled = np.flatnonzero(histogram.counts)
+    if not len(filled) or rows < 1:
+        return histogram.edges[:0], []
+    first, last = int(filled[0]), int(filled[-1]) + 1
+    step = -(-(last - first) // rows)
+    slices = [slice(at, min(at + step, last)) for at in range(first, last, step)]
+    return histogram.edges, slices
+
+
+def histogram_lines(
+    histogram: Histogram,
+    cells: int,
+    rows: int,
+    style: str = "accent",
+    label: Callable[[float], str] = duration,
+    part: Histogram | None = None,
+    part_style: str = "tfo",
+) -> list[Line]:
+    """The lines; `part` is painted as the first piece of each bar (the handshakes with TFO among all)."""
+    edges, slices = spread(histogram, rows)
+    if not slices:
+        return [(("nothing yet", "dim"),)]
+    counts = [int(histogram.counts[piece].sum()) for piece in slices]
+    parts = [int(part.counts[piece].sum()) if part is not None else 0 for piece in slices]
+    total, top = sum(counts), max(counts)
+    labels = [label(float(edges[piece.start])) for piece in slices]
+    label_cells = max(len(text) for text in labels)
+    number_cells = max(len(count(value)) for value in counts)
+    bar_cells = max(4, cells - label_cells - number_cells - 10)
+    lines: list[Line] = []
+    for text, value, among in zip(labels, counts, parts, strict=True):
+        pieces = _pieces(value, among, top, bar_cells, style, part_style)
+        lines.append((
+            (cell(text, label_cells, right=True) + " ", "text"),
+            *pieces,
+            (f" {count(value):>{number_cells}}", "text"),
+            (f" {share(value, total):>6}", "dim"),
+        ))  # fmt: skip
+    return lines
+
+
+def _pieces(value: int, among: int, top: int, cells: int, style: str, part_style: str) -> Line:
+    if not among:
+        return bar(value, top, cells, style)
+    whole = max(1, round(value / top * cells))
+    first = min(whole, max(1, round(among / top * cells)))
+    return (
+        ("█" * first, part_style),
+        ("▒" * (whole - first), style),
+        (" " * (cells - whole), "text"),
+    )
+
+
+def quantile(histogram: Histogram, fraction: float) -> float | None:
+    """The value below which a fraction lies, read off the buckets (the middle of the bucket); None when empty."""
+    total = int(histogram.counts.sum())
+    if not total:
+        return None
+    at = int(np.searchsorted(np.cumsum(histogram.counts), fraction * total))
+    low, high = float(histogram.edges[at]), float(histogram.edges[at + 1])
+    if not np.isfinite(high):
+        return low
+    return float(np.sqrt(low * high)) if low > 0 else (low + high) / 2

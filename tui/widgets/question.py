@@ -1,0 +1,43 @@
+"""A question with yes and no."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Button, Static
+
+
+class Question(ModalScreen[bool]):
+    """Gives True for yes. No is what enter does."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "Yes"),
+        Binding("n,escape,q", "answer(False)", "No"),
+        Binding("left,right", "app.focus_next", show=False),
+    ]
+    AUTO_FOCUS = "#no"
+
+    def __init__(self, question: str, yes: str) -> None:
+        super().__init__()
+        self._question, self._yes = question, yes
+
+    def compose(self) -> ComposeResult:
+        """The question over two buttons."""
+        with Vertical(id="question"):
+            yield Static(Content(self._question), id="question-text")
+            with Horizontal():
+                yield Button(Content(f"{self._yes} (y)"), id="yes", variant="error")
+                yield Button(Content("No (n)"), id="no")
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """Clicked, or enter."""
+        self.dismiss(event.button.id == "yes")
+
+    def action_answer(self, yes: bool) -> None:
+        """By key."""
+        self.dismiss(yes)
