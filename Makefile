@@ -25,7 +25,7 @@ test: root system ## run all tests (root)
 	@status=0; $(PYTEST) tests || status=$$?; $(DEV) --give-back; exit $$status
 
 test-unit: venv ## run the tests that need no root
-	@$(PYTEST) tests/unit
+	@$(PYTEST) -m "not root" tests/unit tests/host tests/tui
 
 test-root: root system ## run the tests that need root
 	@status=0; $(PYTEST) $(wildcard tests/prog tests/netns) || status=$$?; $(DEV) --give-back; exit $$status

@@ -364,20 +364,20 @@ def _vlans(events: Events) -> list[tuple[int, ...]]:
 
 def _timings(batch: Batch) -> Iterator[Timing]:
     events, durations = batch.events, batch.durations
-    for result, reason, syns, synacks, late, icmp_type, icmp_code, synack_us, ack_us, rtt_us, response_us in zip(
-        *(
-            events[name].tolist()
-            for name in ("result", "reason", "syn_count", "synack_count", "late_syns", "icmp_type", "icmp_code")
-        ),
+    names = ("result", "reason", "syn_count", "synack_count", "late_syns", "challenge_acks", "icmp_type", "icmp_code")
+    for (
+        result, reason, syns, synacks, late, challenges, icmp_type, icmp_code, synack_us, ack_us, rtt_us, response_us
+    ) in zip(
+        *(events[name].tolist() for name in names),
         _nullable(durations.synack_delay_us),
         _nullable(durations.ack_delay_us),
         _nullable(durations.rtt_us),
         _nullable(durations.first_response_us),
         strict=True,
-    ):
+    ):  # fmt: skip
         yield Timing(
             _RESULT[result], _REASON[reason], syns, synacks, late, synack_us, ack_us, rtt_us, response_us,
-            Icmp(icmp_type, icmp_code) if result == _UNREACHABLE else None,
+            Icmp(icmp_type, icmp_code) if result == _UNREACHABLE else None, challenges,
         )  # fmt: skip
 
 

@@ -325,7 +325,7 @@ def _fields() -> list[Field]:
         add_slow(f"{end}.process.cgroup", Kind.TEXT)
     add("handshake.result", Kind.WORD, _words([*results], lambda part: part.events["result"]), results[1:])
     add("handshake.settled_by", Kind.WORD, _words([*reasons], lambda part: part.events["reason"]), reasons[1:])
-    for name in ("syn_count", "synack_count", "late_syns"):
+    for name in ("syn_count", "synack_count", "late_syns", "challenge_acks"):
         add(f"handshake.{name}", Kind.NUMBER, _event(name))
     for name in ("synack_delay_us", "ack_delay_us", "rtt_us", "first_response_us"):
         add(f"handshake.{name}", Kind.DURATION, _duration(name))

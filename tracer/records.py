@@ -37,7 +37,8 @@ class Icmp(msgspec.Struct, frozen=True):
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """The handshake as a whole. `settled_by` says what made the record final."""
+    """The handshake as a whole. `settled_by` says what made the record final; `challenge_acks` are bare ACKs that
+    answered the SYN, since the server still held a connection of this 4-tuple (RFC 5961, section 4)."""
 
     result: str
     settled_by: str
@@ -49,6 +50,7 @@ class Timing(msgspec.Struct, frozen=True):
     rtt_us: float | None
     first_response_us: float | None
     icmp: Icmp | None = None
+    challenge_acks: int = 0
 
 
 class Segment(msgspec.Struct, frozen=True):
