@@ -8,6 +8,7 @@ tail is zero. All integers are in host byte order. Every function raises OSError
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from dataclasses import dataclass
@@ -27,14 +28,18 @@ XDP_FLAGS_REPLACE = 1 << 4
 # the kernel's own "not supported", which bpf(2) lets through to user space
 ENOTSUPP = 524
 
+_MAP_CREATE = 0
 _MAP_LOOKUP_ELEM = 1
 _MAP_UPDATE_ELEM = 2
 _MAP_DELETE_ELEM = 3
 _MAP_GET_NEXT_KEY = 4
+_PROG_LOAD = 5
 _PROG_TEST_RUN = 10
 _PROG_GET_FD_BY_ID = 13
 _OBJ_GET_INFO_BY_FD = 15
 _PROG_QUERY = 16
+_BTF_LOAD = 18
+_BTF_GET_FD_BY_ID = 19
 _LINK_CREATE = 28
 
 _F_BEFORE = 1 << 3
@@ -83,7 +88,7 @@ class LinkInfo:
 
 @dataclass(frozen=True, slots=True)
 class MapInfo:
-    """A map. Sizes in bytes, without the rounding of per-CPU values."""
+    """A map. Sizes in bytes, without the rounding of per-CPU values. `btf_*` are 0 where it was made without BTF."""
 
     type: int
     id: int
@@ -92,6 +97,9 @@ class MapInfo:
     max_entries: int
     flags: int
     name: str
+    btf_id: int = 0
+    btf_key_type: int = 0
+    btf_value_type: int = 0
 
     @property
     def is_per_cpu(self) -> bool:
@@ -130,7 +138,7 @@ def _call(command: int, attr: ctypes.Array[ctypes.c_char]) -> int:
     return int(result)
 
 
-def _attr(layout: str, *fields: int) -> ctypes.Array[ctypes.c_char]:
+def _attr(layout: str, *fields: int | bytes) -> ctypes.Array[ctypes.c_char]:
     attr = ctypes.create_string_buffer(_ATTR_SIZE)
     struct.pack_into(layout, attr, 0, *fields)
     return attr
@@ -207,8 +215,53 @@ def link_info(fd: int) -> LinkInfo:
 
 def map_get_info(fd: int) -> MapInfo:
     """Type, sizes and name of a map (struct bpf_map_info)."""
-    kind, number, key, value, entries, flags, name = struct.unpack_from("=IIIIII16s", _info(fd, 80), 0)
-    return MapInfo(kind, number, key, value, entries, flags, _text(name))
+    info = _info(fd, 80)
+    kind, number, key, value, entries, flags, name = struct.unpack_from("=IIIIII16s", info, 0)
+    btf, btf_key, btf_value = struct.unpack_from("=III", info, 64)
+    return MapInfo(kind, number, key, value, entries, flags, _text(name), btf, btf_key, btf_value)
+
+
+def map_create(info: MapInfo, btf_fd: int = 0) -> int:
+    """Make an empty map like `info` (its ids are ignored; its BTF types are those of `btf_fd`). The descriptor."""
+    types = (info.btf_key_type, info.btf_value_type) if btf_fd else (0, 0)
+    sizes = (info.type, info.key_size, info.value_size, info.max_entries, info.flags)
+    attr = _attr("=IIIIIII16sIIII", *sizes, 0, 0, info.name.encode("ascii")[:15], 0, btf_fd, *types)
+    return _call(_MAP_CREATE, attr)
+
+
+def prog_load(kind: int, name: str, code: bytes) -> int:
+    """Load a GPL program of type `kind` (enum bpf_prog_type); `code` is struct bpf_insn after struct bpf_insn.
+
+    The descriptor. EACCES, EINVAL and the like where the verifier refuses.
+    """
+    text = ctypes.create_string_buffer(code, len(code))
+    licence = ctypes.create_string_buffer(b"GPL")
+    where = (ctypes.addressof(text), ctypes.addressof(licence))
+    attr = _attr("=IIQQIIQII16s", kind, len(code) // 8, *where, 0, 0, 0, 0, 0, name.encode("ascii")[:15])
+    return _call(_PROG_LOAD, attr)
+
+
+def btf_load(data: bytes) -> int:
+    """Load type information (Documentation/bpf/btf.rst); the descriptor."""
+    buffer = ctypes.create_string_buffer(data, len(data))
+    return _call(_BTF_LOAD, _attr("=QQII", ctypes.addressof(buffer), 0, len(data), 0))
+
+
+def btf_by_id(btf_id: int) -> bytes:
+    """Type information that the kernel holds, as it was loaded; ENOENT when there is none of that id."""
+    fd = _call(_BTF_GET_FD_BY_ID, _attr("=I", btf_id))
+    try:
+        size = 1 << 20
+        buffer = ctypes.create_string_buffer(size)
+        info = ctypes.create_string_buffer(16)  # struct bpf_btf_info: address, size, id
+        struct.pack_into("=QI", info, 0, ctypes.addressof(buffer), size)
+        _call(_OBJ_GET_INFO_BY_FD, _attr("=IIQ", fd, len(info), ctypes.addressof(info)))
+        (used,) = struct.unpack_from("=I", info, 8)
+        if used > size:
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+        return buffer.raw[:used]
+    finally:
+        os.close(fd)
 
 
 def map_lookup_elem(fd: int, key: bytes, value_size: int) -> bytes:

@@ -1,7 +1,8 @@
-"""Compile and load the kernel programs in a short-lived child that hands its descriptors over.
+"""Load the kernel programs in a short-lived child that hands its descriptors over; compile them if need be.
 
 bcc brings LLVM, about 120 MB: the child that needs it ends as soon as the programs are in the kernel, and no process
-that stays ever maps it. No kernel headers are needed: bpf/include stands in for them.
+that stays ever maps it. No kernel headers are needed: bpf/include stands in for them. What was compiled is kept
+(program_cache.py), and the next start does without bcc.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import os
 import resource
 import signal
 import socket
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from tracer import layout
+from tracer import artifact, bpfsys, layout, program_cache
 from tracer.errors import CannotTraceError
 from tracer.vocabulary import Transport
 
@@ -62,13 +66,12 @@ class LoadOptions:
         """Sets of the pending table: a power of two that holds at least table_size entries."""
         return 1 << max(0, (self.table_size - 1) // WAYS).bit_length()
 
-    def flags(self) -> list[str]:
-        """Compiler flags for clang inside bcc. The hash key is random: nobody can aim at one set."""
+    def flags(self, hash_key: int | None = None) -> list[str]:
+        """Compiler flags for clang inside bcc; without `hash_key` those that are the same from run to run."""
         flags = [
             f"-I{BPF_DIR}",
             f"-DSETS={self.sets}",
             f"-DNEAR_INTERFACES={NEAR_INTERFACES}",
-            f"-DHASH_KEY={int.from_bytes(os.urandom(8), 'little') | 1:#x}ULL",
             f"-DEVENT_RING_PAGES={self.event_ring_bytes // PAGE_SIZE}",
             f"-DPAYLOAD_RING_PAGES={self.payload_ring_bytes // PAGE_SIZE}",
         ]
@@ -78,6 +81,8 @@ class LoadOptions:
             flags.append("-DWITH_XDP")
         if self.replay:
             flags.append("-DREPLAY")
+        if hash_key is not None:
+            flags.append(f"-DHASH_KEY={hash_key:#x}ULL")
         return flags
 
     @property
@@ -167,35 +172,109 @@ class Loader:
         return (telling or [line for line in lines if line] or [""])[-1][:300]
 
 
+def random_hash_key() -> int:
+    """A key for the flow hash: odd, and random, so that nobody can aim at one set of the table."""
+    return int.from_bytes(os.urandom(8), "little") | 1
+
+
 def _child(sock: socket.socket, options: LoadOptions, log_fd: int) -> int:
     """Body of the child; clang and the verifier write to standard error, so that becomes the log."""
     os.dup2(log_fd, 2)
+    # before 5.11 maps count against this limit; without CAP_SYS_RESOURCE the load itself will say so
+    with contextlib.suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    key = _cache_key(options)
+    kept = _load_kept(key, options)
+    if kept is not None:
+        _send(sock, *kept)
+        return 0
+    compiled: _Compiled | None = None
     fds: list[int] = []
     try:
-        answer, fds = _compile(options)
+        compiled = _compile(options)
+        answer, fds = compiled.answer()
     except ImportError:
         answer = _Answer(error="the bcc Python module is missing: apt-get install python3-bpfcc")
     except Exception as error:  # bcc raises bare Exception for everything  # noqa: BLE001
         answer = _Answer(error=f"the kernel refuses the tracing programs: {error}")
-    socket.send_fds(sock, [msgspec.json.encode(answer)], fds)
+    _send(sock, answer, fds)
+    if compiled is not None and key is not None:
+        _keep(key, options, compiled)
     return 0
 
 
-def _compile(options: LoadOptions) -> tuple[_Answer, list[int]]:
+def _send(sock: socket.socket, answer: _Answer, fds: list[int]) -> None:
+    socket.send_fds(sock, [msgspec.json.encode(answer)], fds)
+
+
+def _fill_stages(options: LoadOptions, programs: Mapping[str, int], maps: Mapping[str, int]) -> None:
+    for hook, stages in (("tc", TC_STAGES), ("xdp", XDP_STAGES if options.xdp else ())):
+        for slot, stage in enumerate(stages):
+            value = struct.pack("=I", programs[f"{hook}_{stage}"])
+            bpfsys.map_update_elem(maps[f"{hook}_stages"], struct.pack("=I", slot), value)
+
+
+# --- compiled ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """What bcc made and the kernel took. `code` is name -> (program type, bytecode)."""
+
+    code: dict[str, tuple[int, bytes]]
+    programs: dict[str, int]
+    maps: dict[str, int]
+    layout: layout.Struct
+    hash_key: int
+
+    def answer(self) -> tuple[_Answer, list[int]]:
+        names = list(self.code)
+        fds = [self.programs[name] for name in names] + list(self.maps.values())
+        return _Answer(names, list(self.maps), self.layout), fds
+
+
+def _compile(options: LoadOptions) -> _Compiled:
     os.environ["BCC_KERNEL_SOURCE"] = str(BPF_DIR)
-    # before 5.11 maps count against this limit; without CAP_SYS_RESOURCE the load itself will say so
-    with contextlib.suppress(ValueError):
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     from bcc import BPF  # type: ignore[import-untyped,unused-ignore]
 
-    bpf = BPF(text=(BPF_DIR / SOURCE).read_text(), cflags=options.flags())
-    programs = {
-        name: bpf.load_func(name, BPF.XDP if name in XDP_PROGRAMS else BPF.SCHED_CLS).fd for name in options.programs
-    }
-    for hook, stages in (("tc", TC_STAGES), ("xdp", XDP_STAGES if options.xdp else ())):
-        table = bpf[f"{hook}_stages"]
-        for slot, stage in enumerate(stages):
-            table[table.Key(slot)] = table.Leaf(programs[f"{hook}_{stage}"])
+    hash_key = random_hash_key()
+    bpf: Any = BPF(text=(BPF_DIR / SOURCE).read_text(), cflags=options.flags(hash_key))
+    types = {name: BPF.XDP if name in XDP_PROGRAMS else BPF.SCHED_CLS for name in options.programs}
+    code = {name: (kind, bpf.dump_func(name)) for name, kind in types.items()}
+    try:
+        programs = artifact.load_programs(code)
+    except OSError:
+        # bcc does the same one by one, and has the verifier say why not
+        programs = {name: bpf.load_func(name, kind).fd for name, kind in types.items()}
     maps = {name: bpf[name].map_fd for name in MAPS}
-    described = layout.describe(bpf["layout"].Leaf)
-    return _Answer(list(programs), list(maps), described), [*programs.values(), *maps.values()]
+    _fill_stages(options, programs, maps)
+    return _Compiled(code, programs, maps, layout.describe(bpf["layout"].Leaf), hash_key)
+
+
+# --- kept: whatever goes wrong here, the programs are compiled as if nothing were kept ---
+
+
+def _cache_key(options: LoadOptions) -> str | None:
+    with contextlib.suppress(Exception):
+        return program_cache.key(BPF_DIR, options.flags(), (*options.programs, *MAPS))
+    return None
+
+
+def _load_kept(key: str | None, options: LoadOptions) -> tuple[_Answer, list[int]] | None:
+    kept = program_cache.fetch(key, program_cache.DIRECTORY) if key is not None else None
+    if kept is None:
+        return None
+    try:
+        programs, maps = artifact.load(kept, random_hash_key())
+        _fill_stages(options, programs, maps)
+        fds = [programs[name] for name in options.programs] + [maps[name] for name in MAPS]
+    except Exception:  # noqa: BLE001
+        return None
+    return _Answer(list(options.programs), list(MAPS), kept.layout), fds
+
+
+def _keep(key: str, options: LoadOptions, compiled: _Compiled) -> None:
+    with contextlib.suppress(Exception):
+        taken = artifact.take(compiled.code, compiled.maps, compiled.hash_key, compiled.layout)
+        if _cache_key(options) == key:  # otherwise somebody changed the sources meanwhile
+            program_cache.store(key, taken, program_cache.DIRECTORY)

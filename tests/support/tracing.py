@@ -22,6 +22,8 @@ from tracer.records import End, Handshake, NoticeRecord, Start, Stats
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-I", "-m", "tracer")
+# what a run leaves in its run directory on purpose (tracer/program_cache.py)
+KEPT_PROGRAMS = "programs"
 PATIENCE_S = 30.0  # a busy machine is slow; nothing here is a measurement
 
 Record: TypeAlias = Start | Handshake | Stats | NoticeRecord | End
