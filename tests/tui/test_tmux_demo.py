@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.netbox import NetBox
+
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -21,14 +23,14 @@ DEADLINE_S = 60.0
 class Terminal:
     """A tmux server of its own with one window that runs `tfotrace demo` and then says how it ended."""
 
-    def __init__(self, folder: Path, width: int, height: int) -> None:
+    def __init__(self, folder: Path, width: int, height: int, words: str = "demo") -> None:
         assert shutil.which("tmux"), "tmux is missing: sudo make setup installs it"
         self._folder = folder
         self._socket = folder / "tmux"
         quoted = shlex.quote(str(folder))
         script = (
             f"cd {quoted}; trap : INT; stty -g >before; "
-            f"{shlex.quote(str(CHECKOUT / 'tfotrace'))} demo 2>stderr; echo $? >status; "
+            f"{shlex.quote(str(CHECKOUT / 'tfotrace'))} {words} 2>stderr; echo $? >status; "
             "stty -g >after; echo LEFT; exec sleep 1000"
         )
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), script)
@@ -186,3 +188,23 @@ def test_ctrl_c_at_any_moment(tmp_path: Path, when: str) -> None:
         assert terminal.ended() == 0
     finally:
         terminal.close()
+
+
+def test_the_interface_goes_while_the_dashboard_runs(tmp_path: Path) -> None:
+    box = NetBox()
+    terminal = None
+    try:
+        box.make_pair()
+        terminal = Terminal(tmp_path, 100, 30, f"left --netns {box.path}")
+        terminal.shows("left tcx")
+        box.run("ip", "link", "del", "left")
+        terminal.shows("the last traced interface has gone")
+        terminal.keys("5")  # the view stays
+        terminal.shows("Balance sheet")
+        terminal.keys("q")
+        assert terminal.ended() == 4
+        assert "the last traced interface has gone" in terminal.said()
+    finally:
+        if terminal is not None:
+            terminal.close()
+        box.close()
