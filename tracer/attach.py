@@ -128,7 +128,7 @@ def _explain(interface: Interface, error: OSError) -> CannotTraceError:
         return CannotTraceError(f"not permitted to attach to {interface.name}; run tfotrace as root (with sudo)")
     reason = error.reason if isinstance(error, netlink.NetlinkError) else error.strerror
     name = interface.name
-    return CannotTraceError(f"could not attach to {name}: {reason}; `tfotrace doctor {name}` tells more")
+    return CannotTraceError(f"could not attach to {name}: {reason}")
 
 
 class _XdpRefusedError(Exception):

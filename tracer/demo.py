@@ -31,7 +31,11 @@ class Demo:
         if self._child == 0:
             os.close(self._orders)
             os.close(answers)
-            os._exit(_keep(orders, says))
+            status = 3
+            try:
+                status = _keep(orders, says)
+            finally:
+                os._exit(status)  # whatever happened, nothing of the parent's runs in this process
         os.close(orders)
         os.close(says)
         with os.fdopen(answers) as answer:
@@ -61,7 +65,6 @@ def _keep(orders: int, says: int) -> int:
     try:
         with Lab() as lab:
             os.write(says, f"netns {lab.client_netns}\n".encode())
-            os.close(says)
             if os.read(orders, 16):
                 lab.start_traffic(background_per_s=BACKGROUND_PER_S)
                 os.read(orders, 16)  # end of file

@@ -16,6 +16,8 @@ _KEY = bytes(4)  # key of one-element arrays
 # BPF_PROG_TEST_RUN wants at least an Ethernet header; the sweep looks at none of it
 _DUMMY_FRAME = bytes(64)
 _FLUSH_CHUNK = 256  # sets: at most 2,048 records
+_FLUSH_CHUNK_PERF = 64  # all of it goes into the buffer of the one CPU that sweeps
+_FLUSH_PAUSE_PERF_S = 0.03
 _FLUSH_PATIENCE_S = 3.0
 _INTERFACE = struct.Struct("<IBBxx")
 
@@ -105,9 +107,11 @@ class Kernel:
         while cursor < sets:
             if ring is not None:
                 self._wait_for_room(ring, reader_alive)
-            cursor, _ = self._run_sweep(cursor, min(_FLUSH_CHUNK, sets - cursor), True, 0)
-            if ring is None:
-                time.sleep(0.001)
+            chunk = _FLUSH_CHUNK if ring is not None else _FLUSH_CHUNK_PERF
+            emitted = self.counters()["emitted"] if ring is None else 0
+            cursor, _ = self._run_sweep(cursor, min(chunk, sets - cursor), True, 0)
+            if ring is None and self.counters()["emitted"] > emitted:
+                time.sleep(_FLUSH_PAUSE_PERF_S)  # how full a perf buffer is cannot be seen from here
         if ring is not None:
             ring.close()
         self.sweep()

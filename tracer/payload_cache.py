@@ -24,6 +24,9 @@ class PayloadCache:
     def add(self, payloads: Iterable[SynPayload]) -> None:
         """Keep payloads until their record comes."""
         for payload in payloads:
+            again = self._payloads.pop((payload.id, payload.syn_ns), None)
+            if again is not None:
+                self._held -= len(again.data) + _OVERHEAD
             self._payloads[payload.id, payload.syn_ns] = payload
             self._held += len(payload.data) + _OVERHEAD
             while self._held > self._limit:

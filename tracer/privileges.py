@@ -28,6 +28,10 @@ def require_root() -> None:
         raise CannotTraceError("tracing needs root: run it with sudo")
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
 def target_user(name: str | None, environment: Mapping[str, str] = os.environ) -> User | None:
     """The account to become: `name` (--user), else the one behind sudo; None if there is neither.
 
@@ -36,13 +40,13 @@ def target_user(name: str | None, environment: Mapping[str, str] = os.environ) -
     """
     if name is not None:
         try:
-            entry = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+            entry = pwd.getpwuid(int(name)) if _is_number(name) else pwd.getpwnam(name)
         except KeyError:
             raise UsageError(f'no user "{name}" here: --user takes a name or number of /etc/passwd') from None
         return User(entry.pw_name, entry.pw_uid, entry.pw_gid)
     uid = environment.get("SUDO_UID", "")
     gid = environment.get("SUDO_GID", "")
-    if not uid.isdigit() or not gid.isdigit() or uid == "0":
+    if not _is_number(uid) or not _is_number(gid) or uid == "0":
         return None
     return User(environment.get("SUDO_USER", uid), int(uid), int(gid))
 

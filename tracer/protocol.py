@@ -6,8 +6,10 @@ Failed. User -> root: Stop. The death of either end is the end of file at the ot
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+from contextlib import suppress
 from typing import TypeAlias
 
 import msgspec
@@ -15,7 +17,8 @@ import msgspec
 from tracer import layout
 from tracer.vocabulary import Transport
 
-MESSAGE_MAX = 1 << 18
+MESSAGE_MAX = 1 << 20  # bytes: thousands of interfaces or addresses
+_SO_SNDBUFFORCE = 32
 DESCRIPTORS_MAX = 250  # SCM_MAX_FD is 253
 
 
@@ -131,6 +134,10 @@ class Channel:
             return False
         except (BrokenPipeError, ConnectionResetError):
             return True  # nobody is left to read it, which the next poll tells
+        except OSError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+            return True  # it will never fit; a later one may
         return True
 
     def _receive(self) -> tuple[bytes, list[int]]:
@@ -160,4 +167,8 @@ class Channel:
 def channel_pair() -> tuple[Channel, Channel]:
     """Both ends: root's and the user part's."""
     root, user = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with suppress(
+        OSError
+    ):  # the largest message is what the send buffer holds; without the right to, the default stays
+        root.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, MESSAGE_MAX)
     return Channel(root), Channel(user)

@@ -28,6 +28,7 @@ from tracer.interfaces import (
     LinkRenamed,
     LinkUp,
     all_up,
+    by_index,
     find,
     local_addresses,
 )
@@ -338,7 +339,10 @@ class RootPart:
         for index, attachment in list(self._attached.items()):
             if not attachment.is_intact():
                 name = self._names[index]
-                self._forget(index, "detached", f"somebody has removed tfotrace's programs from {name}")
+                if by_index(index) is None:  # its event has not come yet
+                    self._forget(index, "interface_gone", f"{name} has gone")
+                else:
+                    self._forget(index, "detached", f"somebody has removed tfotrace's programs from {name}")
 
     def _notice(self, kind: str, text: str, interface: str | None = None) -> None:
         self._post(Notice(kind, text, interface))

@@ -36,7 +36,7 @@ def _tcx(ifindex: int, egress: bool) -> list[Occupant]:
     try:
         ids = bpfsys.tcx_query(ifindex, bpfsys.TCX_EGRESS if egress else bpfsys.TCX_INGRESS)
     except OSError as error:
-        # it went away; or not permitted, which only doctor meets: it looks without attaching
+        # it went away; or not permitted, which only looking without attaching meets
         if error.errno in attach_tcx.NOT_HERE or error.errno in (errno.ENODEV, errno.EPERM):
             return []
         raise

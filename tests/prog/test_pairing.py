@@ -362,6 +362,11 @@ ENDS = [
         [{"result": ESTABLISHED, "reason": BY_FIN, "settled_ns": at(30), "ack_ns": at(20)}],
     ),
     Sentence(
+        "a FIN of an earlier connection of the client's",
+        [syn(0), synack(10), from_client(20), from_client(30, seq=ISN - 5000, flags=FIN | ACK)],
+        [{**ESTABLISHED_END, "ack_ns": at(20)}],
+    ),
+    Sentence(
         "the client's FIN is its first ACK",
         [syn(0), synack(10), client_fin(20)],
         [{"result": ESTABLISHED, "reason": BY_FIN, "ack_ns": at(20)}],

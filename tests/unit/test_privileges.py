@@ -18,7 +18,10 @@ def test_the_user_behind_sudo() -> None:
     assert (user.name, user.uid, user.gid) == ("ada", 1234, 5678)
 
 
-@pytest.mark.parametrize("environment", [{}, {"SUDO_UID": "0", "SUDO_GID": "0"}, {"SUDO_UID": "x", "SUDO_GID": "1"}])
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"SUDO_UID": "0", "SUDO_GID": "0"}, {"SUDO_UID": "x", "SUDO_GID": "1"}, {"SUDO_UID": "²", "SUDO_GID": "1"}],
+)
 def test_nobody_behind_it_means_stay(environment: dict[str, str]) -> None:
     assert target_user(None, environment) is None
 
@@ -30,6 +33,7 @@ def test_an_account_by_name_or_number_wins_over_sudo(name: str) -> None:
     assert (user.uid, user.gid) == (NOBODY.pw_uid, NOBODY.pw_gid)
 
 
-def test_an_unknown_account_is_wrong_usage() -> None:
-    with pytest.raises(UsageError, match='no user "no-such-account"'):
-        target_user("no-such-account", {})
+@pytest.mark.parametrize("name", ["no-such-account", "²", "4294967294", ""])
+def test_an_unknown_account_is_wrong_usage(name: str) -> None:
+    with pytest.raises(UsageError, match=f'no user "{name}"'):
+        target_user(name, {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tracer.protocol import Counters, Ended, Failed, Notice, Stop, channel_pair
+from tracer.protocol import MESSAGE_MAX, Addresses, Counters, Ended, Failed, Notice, Stop, channel_pair
 
 
 def test_messages_and_descriptors_arrive_in_order() -> None:
@@ -50,5 +50,14 @@ def test_an_offer_never_waits_for_a_reader() -> None:
     assert accepted > 0
     assert user.from_root()[0] == message
     assert root.offer(message)
+    root.close()
+    user.close()
+
+
+def test_a_message_that_never_fits_does_not_end_the_run() -> None:
+    root, user = channel_pair()
+    assert root.offer(Addresses([bytes(16)] * (MESSAGE_MAX // 8)))
+    assert root.offer(Notice("kind", "the next one", None))
+    assert user.from_root()[0] == Notice("kind", "the next one", None)
     root.close()
     user.close()

@@ -304,7 +304,7 @@ static __always_inline struct pair_outcome pair_from_client(struct pending *p, c
 		    (in_range(s->ack, p->server_isn + 1, SEQUENCE_WINDOW) ||
 		     in_range(s->ack, p->ev.synack.seq + 1, SEQUENCE_WINDOW)))
 			return established(p, s);
-	} else if (p->state == PENDING_ESTABLISHED && (s->flags & TCP_FIN)) {
+	} else if (p->state == PENDING_ESTABLISHED && (s->flags & TCP_FIN) && in_range(s->seq, first, 1U << 31)) {
 		out.settled = SETTLED_BY_FIN;
 	}
 	return out;
