@@ -75,9 +75,11 @@ class PeerTable:
         self._saved_us = np.zeros(limit)
         self._outcome = np.full(limit, _NO_OUTCOME, np.uint8)
         self._rtt = np.zeros((limit, BUCKETS), np.int32)
-        self._tfo = np.zeros((limit, BUCKETS), np.int32)
-        self._normal = np.zeros((limit, BUCKETS), np.int32)
-        self._samples = np.zeros((2, limit), np.int64)  # in _tfo and _normal
+        # responses are compared server by server only
+        compared = limit if role == "server" else 0
+        self._tfo = np.zeros((compared, BUCKETS), np.int32)
+        self._normal = np.zeros((compared, BUCKETS), np.int32)
+        self._samples = np.zeros((2, compared), np.int64)  # in _tfo and _normal
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -110,13 +112,15 @@ class PeerTable:
         self._outcome[slots] = outcome  # of several the last
         np.maximum.at(self._seen_ns, slots, events["settled_ns"][chosen].astype(np.int64))
         _count(self._rtt, slots, known.rtt_bucket[chosen], known.rtt_known[chosen])
+        if self.role != "server":
+            return
         response, answered = known.response_bucket[chosen], known.response_known[chosen]
         for kind, (histogram, which) in enumerate(
             ((self._tfo, answered & accepted), (self._normal, answered & ~with_data))
         ):
             _count(histogram, slots, response, which)
             np.add.at(self._samples[kind], slots[which], 1)
-        if known.names and self.role == "server":
+        if known.names:
             place = dict(zip(chosen.tolist(), slots.tolist(), strict=True))
             for row, name in known.names:
                 if row in place:
@@ -149,12 +153,14 @@ class PeerTable:
         self._free.extend(oldest.tolist())
         self.forgotten += len(oldest)
         self._sums[:, oldest] = 0
-        self._samples[:, oldest] = 0
         self._seen_ns[oldest] = 0
         self._saved_us[oldest] = 0.0
         self._outcome[oldest] = _NO_OUTCOME
-        for histogram in (self._rtt, self._tfo, self._normal):
-            histogram[oldest] = 0
+        self._rtt[oldest] = 0
+        if self.role == "server":
+            self._samples[:, oldest] = 0
+            self._tfo[oldest] = 0
+            self._normal[oldest] = 0
 
     def _live(self) -> NDArray[np.intp]:
         return np.fromiter(self._slots.values(), np.intp, len(self._slots))

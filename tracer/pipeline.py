@@ -37,11 +37,11 @@ from tracer.sinks.base import Observer, Sink, SinkClosedError
 from tracer.sources import Sources
 from tracer.version import __version__
 
-# How long to sleep when nothing came, and when something did: the kernel wakes nobody, so this is the delay of a
-# record. Each round costs a third of a millisecond whatever it brings. A ring of 8 MiB holds 26,000 of them, so 10 ms
-# is enough for 2.6 million a second.
-IDLE_MS = 20
-BUSY_MS = 10
+# How long to sleep between looks at the ring: the kernel wakes nobody, so this is the delay of a record, and a look has
+# a price of its own. A ring of 8 MiB holds 26,000 records; if a look found a good part of that, the next one is soon.
+POLL_MS = 20
+SOON_MS = 2
+SOON_RECORDS = 2000
 SECOND_S = 1.0
 STATS_S = 10.0
 END_PATIENCE_S = 10.0
@@ -142,12 +142,12 @@ class Pipeline:
     def _trace(self, began: float) -> None:
         next_second = began + SECOND_S
         next_stats = began + STATS_S
-        wait_ms = BUSY_MS
+        wait_ms = SOON_MS
         while self._reason is None:
             if self._poll.poll(wait_ms):
                 self._receive()
             now = time.monotonic()
-            wait_ms = BUSY_MS if self._drain() else IDLE_MS
+            wait_ms = SOON_MS if self._drain() >= SOON_RECORDS else POLL_MS
             if now >= next_second:
                 next_second = now + SECOND_S
                 self.composer.offset_ns = wall_offset_ns()
@@ -163,21 +163,21 @@ class Pipeline:
                     self._end("duration", 0)
                 wait_ms = max(0, min(wait_ms, int(left_ms) + 1))
 
-    def _drain(self) -> bool:
-        """One batch from the ring to the sinks; False if there was none."""
+    def _drain(self) -> int:
+        """One batch from the ring to the sinks; how many records that was."""
         ring = self.sources.ring
         waiting = ring.fill / ring.size if ring is not None else 0.0
         events = self.sources.events.read()
         # payloads after the records: a record's payload was sent before it
         self._payloads.add(self.sources.payloads.read())
         if not len(events):
-            return False
+            return 0
         self._received += len(events)
         if self.observer is not None:
             self.observer.set_ring_fill(waiting)
             self.observer.set_drain_lag((time.monotonic_ns() - int(events["settled_ns"].max())) / 1000)
         self._take(events)
-        return True
+        return len(events)
 
     def _take(self, events: Events) -> None:
         payloads = self._payloads.take(events)
@@ -304,7 +304,7 @@ class Pipeline:
         self.channel.send(Stop())
         deadline = time.monotonic() + END_PATIENCE_S
         while self._root_is_there and time.monotonic() < deadline:
-            if self._root is None and self._poll.poll(BUSY_MS):
+            if self._root is None and self._poll.poll(SOON_MS):
                 self._receive()
             # Ended was sent when all was in the ring: an empty ring after it is the end
             ended = self._root is not None

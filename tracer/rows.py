@@ -92,11 +92,12 @@ class Chunk:
     """Room for CHUNK_ROWS rows. Rows up to the number that snapshots were told are final."""
 
     __slots__ = (
-        "_cache", "_kept", "_names", "_places", "_raw", "durations", "events", "offset_ns", "payload", "payloads",
-        "vantage", "verdicts",
+        "_before", "_cache", "_kept", "_names", "_places", "_raw", "durations", "events", "offset_ns", "payload",
+        "payloads", "vantage", "verdicts",
     )  # fmt: skip
 
-    def __init__(self, dtype: np.dtype[Any], names: RowNames) -> None:
+    def __init__(self, dtype: np.dtype[Any], names: RowNames, before: Chunk | None = None) -> None:
+        """`before` is the chunk before, not sealed yet: equal payloads are one object in both."""
         n = CHUNK_ROWS
         self.events: Events = np.empty(n, dtype)
         # copying a structured array goes field by field, its bytes go at once
@@ -116,6 +117,10 @@ class Chunk:
         self.payload = np.empty(n, np.uint16)
         self.payloads: list[Payload | None] = [None]
         self._places: dict[tuple[object, ...], int] = {}
+        self._before: dict[tuple[object, ...], Payload] = {}
+        if before is not None:
+            self._before = {key: payload for key, place in before._places.items()
+                            if (payload := before.payloads[place]) is not None}  # fmt: skip
         self._names = names
         self._cache: dict[object, Any] = {}
         self._kept: dict[str, Any] = {}
@@ -146,12 +151,13 @@ class Chunk:
         place = self._places.get(key)
         if place is None:
             place = self._places[key] = len(self.payloads)
-            self.payloads.append(payload)
+            self.payloads.append(self._before.get(key, payload))
         return place
 
     def seal(self) -> None:
         """No row will be added: give back what only writing needs."""
         self._places = {}
+        self._before = {}
 
     def part(self, begin: int, end: int) -> Part:
         """Rows begin..end as columns."""
@@ -184,7 +190,7 @@ class StoreRows:
     skip: int
     length: int
     first: int
-    compose: Callable[[int, Part], Handshake] = field(repr=False)
+    compose: Callable[[int, Part], list[Handshake]] = field(repr=False)
 
     def __len__(self) -> int:
         return self.length
@@ -198,7 +204,17 @@ class StoreRows:
 
     def record(self, row: int) -> Handshake:
         """The full record of one row; made when asked for. IndexError if there is no such row."""
-        return self.compose(self.first + row, self.part(row))
+        return self.compose(self.first + row, self.part(row))[0]
+
+    def records(self, begin: int, end: int) -> list[Handshake]:
+        """The records of rows begin..end, made together, which is much cheaper than one by one."""
+        found: list[Handshake] = []
+        for row in range(begin, end):
+            which, at = divmod(self.skip + row, CHUNK_ROWS)
+            if row == begin or at == 0:
+                part = self.chunks[which].part(at, min(CHUNK_ROWS, at + end - row))
+                found += self.compose(self.first + row, part)
+        return found
 
     def parts(self) -> Iterator[Part]:
         """All rows, the oldest first, some thousand at a time."""

@@ -42,7 +42,7 @@ from tracer.snapshot import Comparison, Distributions, HostState, InterfaceState
 from tracer.vocabulary import Group
 
 ROWS_HELD = 100_000
-FOLD_ROWS = 1024  # added up at once: enough that numpy's cost per call does not matter
+FOLD_ROWS = 2048  # added up at once: enough that numpy's cost per call does not matter
 NOTICES_HELD = 100
 RECORDS_HELD = 1024  # composed records: what some screens show
 SERIES_S = 3600
@@ -314,13 +314,14 @@ class Store:
 
     def _new_chunk(self, batch: Batch) -> None:
         chunks = self._chunks
+        fresh = Chunk(batch.events.dtype, self._names, chunks[-1] if chunks else None)
         if chunks:
             chunks[-1].seal()
         # those that snapshots show, which are not more than are in the sums
         while self._folded - self._dropped - CHUNK_ROWS >= self.limit:
             chunks = chunks[1:]
             self._dropped += CHUNK_ROWS
-        self._chunks = (*chunks, Chunk(batch.events.dtype, self._names))
+        self._chunks = (*chunks, fresh)
         self._in_last = 0
 
     def _view(self) -> StoreRows:
@@ -334,18 +335,19 @@ class Store:
         first = cleared + dropped + skip
         return StoreRows(chunks[whole:], skip - whole * CHUNK_ROWS, shown, first, self._record)
 
-    def _record(self, number: int, part: Part) -> Handshake:
+    def _record(self, number: int, part: Part) -> list[Handshake]:
+        """The records of consecutive rows, the first of which has this number."""
         with self._records_lock:
-            known = self._records.get(number)
+            known = self._records.get(number) if len(part) == 1 else None
             if known is not None:
                 self._records.move_to_end(number)
-                return known
-        record = compose_row(self._composer, part)
+                return [known]
+        made = compose_rows(self._composer, part)
         with self._records_lock:
-            self._records[number] = record
+            self._records.update(enumerate(made, number))
             while len(self._records) > RECORDS_HELD:
                 self._records.popitem(last=False)
-        return record
+        return made
 
     # --- sums ---
 
@@ -432,12 +434,16 @@ class Store:
                 )
 
 
-def compose_row(composer: Composer, part: Part) -> Handshake:
-    """The record of a part of one row, with the times and the payload that were kept when it was written."""
-    record = next(iter(composer.compose(part.batch)))
-    stamp = int(part.events["syn_ns"][0]) + int(part.offset_ns[0])
+def compose_rows(composer: Composer, part: Part) -> list[Handshake]:
+    """The records of a part, with the times and the payloads that were kept when its rows were written."""
+    stamps = (part.events["syn_ns"].astype(np.int64) + part.offset_ns).tolist()
+    payloads = [part.payloads[place] for place in part.payload.tolist()]
+    records = composer.compose(part.batch)
+    return [_completed(*row) for row in zip(records, stamps, payloads, strict=True)]
+
+
+def _completed(record: Handshake, stamp: int, payload: Payload | None) -> Handshake:
     ts = f"{np.datetime64(stamp, 'ns')}Z"
-    payload = part.payloads[int(part.payload[0])]
     if payload is None:
         return msgspec.structs.replace(record, ts=ts)
     return msgspec.structs.replace(

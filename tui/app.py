@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Iterable
@@ -83,8 +84,15 @@ class Dashboard(App[None]):
         for name, screen in self.screens_by_name.items():
             self.install_screen(screen, name)
         self.push_screen("overview")
+        self.call_after_refresh(self._prepare, [name for name in MAIN if name != "overview"])
         if self._pull_s > 0:
             self.set_interval(self._pull_s, self.pull)
+
+    def _prepare(self, names: list[str]) -> None:
+        """Make the other screens before somebody asks for them: that takes a tenth of a second each."""
+        if names:
+            self._get_screen(names[0])
+            self.call_after_refresh(self._prepare, names[1:])
 
     def pull(self) -> None:
         """Take a snapshot and show it."""
@@ -127,9 +135,11 @@ class Dashboard(App[None]):
         """One of the five screens; what lies over it is closed."""
         while len(self.screen_stack) > 2:
             self.pop_screen()
-        target = self.screens_by_name[name]
-        if self.screen is not target:
+        target, left = self.screens_by_name[name], self.screen
+        if left is not target:
             self.switch_screen(name)
+            if isinstance(left, TracerScreen):
+                left.leave()
 
     def action_filter_handshakes(self) -> None:
         """The handshakes, with the filter open."""
@@ -219,6 +229,9 @@ def run(engine: Engine, *, leave_when_ended: bool = False) -> int:
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)  # exported by some shells: they would hide every later change of the size
     app = Dashboard(engine, leave_when_ended=leave_when_ended)
+    # a full collection walks every object and keeps all threads waiting meanwhile: what was imported is left out of it
+    gc.collect()
+    gc.freeze()
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -12,6 +12,7 @@ from tui.order import Order
 from tui.widgets.row_list import ListColumn
 
 CELLS_HELD = 2048
+AHEAD = 32  # rows made at once
 _WITH_SIGN = ("outcome", "group")
 # two cells more for the sign
 _WIDTHS = {"outcome": 28, "group": 10}
@@ -89,5 +90,23 @@ class HandshakeRows:
         if found is None:
             if len(self._cells) >= CELLS_HELD:
                 self._cells.clear()
-            found = self._cells[number] = row_cells(self.record(position), self.columns)
+            self._make(position)
+            found = self._cells[number]
         return found
+
+    def _make(self, position: int) -> None:
+        """Cells from a position on: as many rows as are not known yet, for those below it are asked for next."""
+        order = self.order
+        assert order is not None
+        row = order.row_at(position)
+        first = order.rows.first
+        begin, end = row, row + 1
+        if order.indexes is None and order.descending:
+            while begin > 0 and end - begin < AHEAD and first + begin - 1 not in self._cells:
+                begin -= 1
+        elif order.indexes is None:
+            while end < len(order) and end - begin < AHEAD and first + end not in self._cells:
+                end += 1
+        records = order.rows.records(begin, end) if end - begin > 1 else [order.rows.record(row)]
+        for number, record in enumerate(records, first + begin):
+            self._cells[number] = row_cells(record, self.columns)

@@ -59,6 +59,10 @@ class TracerScreen(Screen[None]):
         self.banner.put(snapshot)
         self.update(snapshot)
 
+    def leave(self) -> None:
+        """Another screen takes its place: let the snapshot go, which would keep all its rows in memory."""
+        self.snapshot = None
+
     def on_mount(self) -> None:
         """The first picture."""
         self._again()

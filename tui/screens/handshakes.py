@@ -28,6 +28,7 @@ from tui.widgets.chooser import Chooser
 from tui.widgets.filter_line import FilterLine
 from tui.widgets.row_list import RowList
 
+NO_ROWS = "no handshake to show"
 REORDER_S = 0.5  # a sorted or filtered list is made anew this often at most
 
 
@@ -40,7 +41,7 @@ class Handshakes(TracerScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.list = RowList(empty="no handshake to show", id="handshake-list")
+        self.list = RowList(empty=NO_ROWS, id="handshake-list")
         self.filter_line = FilterLine()
         self.state = Static("", id="list-state")
         self.source = HandshakeRows()
@@ -60,6 +61,13 @@ class Handshakes(TracerScreen):
         yield self.state
         yield self.filter_line
         yield self.list
+
+    def leave(self) -> None:
+        """Nothing here may hold rows that the store has let go."""
+        super().leave()
+        self.source.order = None
+        self._shown_of = ()
+        self.list.empty = ""  # until it is shown again
 
     # what is shown
 
@@ -93,9 +101,11 @@ class Handshakes(TracerScreen):
         finally:
             self._ordering = False
             self._ordered_at = time.monotonic()
+        if self.snapshot is None:  # left meanwhile
+            return
         if (condition, sort, descending) == (self.condition, self.sort, self.descending):
             self._take(order, wanted)
-        elif self.snapshot is not None:
+        else:
             self.update(self.snapshot)
 
     def _take(self, order: Order, wanted: tuple[object, ...]) -> None:
@@ -104,6 +114,7 @@ class Handshakes(TracerScreen):
             self.source.forget()
         self._shown_of = wanted
         self.source.order = order
+        self.list.empty = NO_ROWS
         position = None if self._selected is None else order.position_of(self._selected)
         if self.following or (position is None and self._selected is None):
             position = order.newest(self.sort == ARRIVAL)
