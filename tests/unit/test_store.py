@@ -165,6 +165,21 @@ def test_the_newest_are_held_and_numbered(limit: int, size: int) -> None:
     assert len(store._chunks) * CHUNK_ROWS <= limit + size + 3 * CHUNK_ROWS
 
 
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [(0, 0), (5, 6), (CHUNK_ROWS - 3, CHUNK_ROWS + 3), (CHUNK_ROWS, CHUNK_ROWS + 1), (10, 2 * CHUNK_ROWS + 9)],
+)
+def test_records_made_together_are_those_made_one_by_one(begin: int, end: int) -> None:
+    store = new_store()
+    store.write(random_batch(3, 3 * CHUNK_ROWS))
+    # another store with the same rows, so that none comes out of the other's cache
+    twin = new_store()
+    twin.write(random_batch(3, 3 * CHUNK_ROWS))
+    together = rows_of(store).records(begin, end)
+    assert [one.id for one in together] == [rows_of(twin).record(row).id for row in range(begin, end)]
+    assert [one.ts for one in together[:20]] == [rows_of(twin).record(row).ts for row in range(begin, end)][:20]
+
+
 def test_a_snapshot_never_changes() -> None:
     store = new_store(limit=CHUNK_ROWS)
     store.write(random_batch(1, 500))
