@@ -22,6 +22,7 @@ from tests.support.tracing import (
     tracing,
     with_run_dir,
 )
+from tests.support.vocabulary import OUTCOMES, RESULTS
 from tracer.lab import SCENARIOS, Expected, Scenario, server_address
 from tracer.records import End, Handshake, NoticeRecord, Start
 from tracer.vocabulary import HandshakeResult, Outcome, word
@@ -29,35 +30,6 @@ from tracer.vocabulary import HandshakeResult, Outcome, word
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 COMMAND = [str(CHECKOUT / "tfotrace")]
-# TFO.md section 3, spelled here so that a word that changes is noticed
-OUTCOMES = {
-    "not_attempted",
-    "cookie_granted",
-    "cookie_not_granted",
-    "data_acked",
-    "data_acked_new_cookie",
-    "data_partly_acked",
-    "data_not_acked",
-    "data_not_acked_new_cookie",
-    "data_not_acked_same_cookie",
-    "syn_timeout_fallback",
-    "cookie_only",
-    "cookie_only_new_cookie",
-    "cookie_only_same_cookie",
-    "over_acked",
-    "no_answer",
-    "rejected",
-}
-RESULTS = {
-    "established",
-    "rejected",
-    "aborted",
-    "unreachable",
-    "no_reply",
-    "half_open",
-    "simultaneous_open",
-    "syn_on_established",
-}
 OK = {"cookie_granted", "data_acked", "data_acked_new_cookie"}
 FAILED = {"syn_timeout_fallback", "over_acked", "no_answer", "rejected"}
 NOT_APPLICABLE = {"not_attempted", "cookie_only"}

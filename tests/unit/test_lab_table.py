@@ -7,6 +7,7 @@ import ssl
 
 from scapy.layers.dns import DNS
 
+from tests.support.vocabulary import OUTCOMES, RESULTS
 from tracer.lab import SCENARIOS, payloads, server_address, topology
 
 # TFO.md section 3, word for word
@@ -18,34 +19,6 @@ REQUESTS = {
     "cookie_and_data",
     "data_only",
     "malformed",
-}
-OUTCOMES = {
-    "not_attempted",
-    "cookie_granted",
-    "cookie_not_granted",
-    "data_acked",
-    "data_acked_new_cookie",
-    "data_partly_acked",
-    "data_not_acked",
-    "data_not_acked_new_cookie",
-    "data_not_acked_same_cookie",
-    "syn_timeout_fallback",
-    "cookie_only",
-    "cookie_only_new_cookie",
-    "cookie_only_same_cookie",
-    "over_acked",
-    "no_answer",
-    "rejected",
-}
-RESULTS = {
-    "established",
-    "rejected",
-    "aborted",
-    "unreachable",
-    "no_reply",
-    "half_open",
-    "simultaneous_open",
-    "syn_on_established",
 }
 HANDSHAKES = [handshake for scenario in SCENARIOS for handshake in scenario.handshakes]
 
