@@ -125,6 +125,46 @@ GROUP_OF: dict[Outcome, Group] = {
 }
 
 
+class Cause(IntEnum):
+    """`tfo.cause`: why, an inference kept apart from the outcome (TFO.md section 4); NONE is null in records."""
+
+    NONE = 0
+    KEY_NOT_SHARED = 1
+    COOKIE_STALE = 2
+    KEY_ROTATION = 3
+    CHILD_FAILED = 4
+    NOT_SUPPORTED = 5
+    SERVER_DISABLED = 6
+    LISTENER_DISABLED = 7
+    OPTION_STRIPPED = 8
+    QUEUE_OVERFLOW = 9
+    SYN_COOKIES = 10
+    COOKIE_NOT_REQUIRED = 11
+    COOKIE_REQUIRED = 12
+    PACKET_LOSS = 13
+    PATH_DROPS_SYN_DATA = 14
+    HOST_DROPPED = 15
+    PAYLOAD_STRIPPED = 16
+
+
+class Confidence(IntEnum):
+    """`tfo.cause_confidence` (TFO.md section 4); NONE is null in records."""
+
+    NONE = 0
+    POSSIBLE = 1
+    LIKELY = 2
+    CERTAIN = 3
+
+
+class CookieCheck(IntEnum):
+    """`tfo.cookie_check`: an arriving cookie under the keys of the traced host; NONE (not known) is null in records."""
+
+    NONE = 0
+    VALID = 1
+    VALID_BACKUP = 2
+    INVALID = 3
+
+
 class Vantage(IntEnum):
     """Whose address is local to the traced network namespace (DESIGN.md section 3)."""
 
@@ -159,6 +199,11 @@ class Hook(str, Enum):
     CLSACT = "clsact"
     XDP_NATIVE = "xdp-native"
     XDP_GENERIC = "xdp-generic"
+
+
+def words_or_null(members: type[IntEnum]) -> list[str | None]:
+    """The words of an enum by number, None for its NONE."""
+    return [word(value) if value else None for value in members]
 
 
 def word(value: IntEnum) -> str:

@@ -101,32 +101,6 @@ SETTLED: dict[str, str] = {
     "at_end": "still open when tracing ended",
 }
 
-# tfo.cause (TFO.md section 4)
-CAUSES: dict[str, str] = {
-    "key_not_shared": "The servers behind this address do not share one tcp_fastopen_key: each gives another cookie.",
-    "cookie_stale": "The cookie is out of date: the key was rotated without a backup key, or the client moved.",
-    "key_rotation": "A key rotation is under way: the backup key matched.",
-    "child_failed": "The server could not create the connection, though the cookie was right.",
-    "not_supported": "The server, its listener or the path does without Fast Open.",
-    "server_disabled": "Fast Open is off at the server: net.ipv4.tcp_fastopen lacks bit 0x2.",
-    "listener_disabled": "The listener does not set TCP_FASTOPEN.",
-    "option_stripped": "Something on the path removed the option.",
-    "queue_overflow": "The queue of pending Fast Open requests overflowed: raise the listener's TCP_FASTOPEN value.",
-    "syn_cookies": "SYN cookies were in force; they turn Fast Open off.",
-    "cookie_not_required": "The server takes data without a cookie (bit 0x200) and therefore grants none.",
-    "cookie_required": "The server takes data only with a cookie (it lacks bit 0x200).",
-    "packet_loss": "A lost packet would look like this.",
-    "path_drops_syn_data": "Something on the path drops SYNs that carry data.",
-    "host_dropped": "The SYN arrived at this host, which did not answer: look at listen queues, netfilter, rp_filter.",
-    "payload_stripped": "The data may have been removed from the SYN on its way.",
-}
-
-CONFIDENCES: dict[str, str] = {
-    "certain": "certain",
-    "likely": "likely",
-    "possible": "possible",
-}
-
 # TcpExt counters: what moves them (TFO.md section 5)
 COUNTERS: dict[str, str] = {
     "TCPFastOpenActive": "as client: the SYN-ACK took all the SYN's data",

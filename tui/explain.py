@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tracer import options as tcp_options
+from tracer.cause_words import CAUSES
 from tracer.options import OptionDetail
 from tracer.records import Handshake, Segment
-from tracer.words import CAUSES, EXPLANATIONS, REQUESTS, RESULTS, SETTLED, VERDICTS
+from tracer.words import EXPLANATIONS, REQUESTS, RESULTS, SETTLED, VERDICTS
 from tui.format import duration, signed_duration
 from tui.lines import Line, cell, group_sign, group_style, safe, wrap
 
