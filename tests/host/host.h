@@ -17,6 +17,7 @@ struct bpf_spin_lock {
 #include "flow.h"
 #include "pair.h"
 #include "table.h"
+#include "parse_common.h"
 #include "parse_icmp.h"
 
 static int failures;

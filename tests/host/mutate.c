@@ -24,7 +24,7 @@ static __u32 below(__u32 limit)
 	return random32() % limit;
 }
 
-static unsigned long segments, quoted, settled, with_options;
+static unsigned long segments, common, quoted, settled, with_options, idle;
 
 static unsigned int add_options(__u8 *to)
 {
@@ -169,8 +169,9 @@ static void pair_segment(struct flow_set *set, __u64 *tags, const struct segment
 	int direction = NOT_THIS_FLOW;
 	int syn = !icmp && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 	struct pair_outcome out = {};
-	struct pending *p;
+	struct pending *p, before;
 	__u32 found, way;
+	int was_idle;
 
 	if (!icmp && (s->flags & TCP_SYN) && (s->flags & (TCP_FIN | TCP_RST)))
 		return;
@@ -182,6 +183,9 @@ static void pair_segment(struct flow_set *set, __u64 *tags, const struct segment
 	way = chosen_way(&found);
 	require(way == found, "a way beyond the set");
 	p = &set->way[way];
+	before = *p;
+	was_idle = !icmp && pair_is_idle(p, s, direction == FROM_CLIENT);
+	idle += was_idle;
 	if (syn && direction == FROM_CLIENT && p->ev.syn.seq == s->seq)
 		out = pair_syn_again(p, s);
 	else if (syn && direction == FROM_SERVER && p->state == PENDING_SYN_SENT)
@@ -198,6 +202,8 @@ static void pair_segment(struct flow_set *set, __u64 *tags, const struct segment
 		out = direction == FROM_SERVER ? pair_synack_from_server(p, s) : pair_synack_from_client(p, s);
 	else
 		out = direction == FROM_CLIENT ? pair_from_client(p, s) : pair_from_server(p, s);
+	require(!was_idle || (!out.settled && !out.note && !memcmp(&before, p, sizeof(*p))),
+		"idle, yet it did something");
 	if (!out.settled)
 		return;
 	require(pending_is_live(p), "settled twice");
@@ -206,6 +212,31 @@ static void pair_segment(struct flow_set *set, __u64 *tags, const struct segment
 		*tags = with_tag(*tags, way, 0);
 	require(p->ev.result != RESULT_NONE, "settled without a result");
 	require(p->ev.settled_ns >= p->ev.syn_ns, "settled before it began");
+}
+
+/* What the quick road says of a frame, the thorough one must say too. `h` is as it was before either. */
+static int parse(struct cursor *c, struct headers *h, enum length_rule rule, __u32 tci)
+{
+	struct cursor quick_c = *c;
+	struct headers quick = *h;
+	struct opaque o;
+	int is_common, result;
+
+	is_common = common_ipv4(&quick_c, &quick, rule, tci) || common_ipv6(&quick_c, &quick, rule, tci);
+	result = parse_ethernet(c, h, tci, &o);
+	if (result == PARSED_TCP)
+		result = parse_ip(c, h, rule, &o);
+	if (result == PARSED_TCP)
+		result = parse_tcp(c, h);
+	if (!is_common)
+		return result;
+	common++;
+	require(result == PARSED_TCP, "the quick road takes what is none");
+	require(quick.ip == h->ip && quick.tcp == h->tcp && quick_c.pos == c->pos, "the quick road reads elsewhere");
+	require(quick.l4_len == h->l4_len && quick.ip_extra == h->ip_extra && quick.vlans == h->vlans &&
+			quick.family == h->family,
+		"the quick road reads otherwise");
+	return result;
 }
 
 static void run_frame(struct flow_set *set, __u64 *tags, __u8 *frame, unsigned int len, __u64 now_ns)
@@ -218,13 +249,17 @@ static void run_frame(struct flow_set *set, __u64 *tags, __u8 *frame, unsigned i
 	__u8 type, code;
 	int result, icmp;
 
-	result = below(16) ? parse_ethernet(&c, &h, below(8) ? 0 : 0x10000 | below(3), &o) : parse_no_link(&c, &h);
-	if (result == PARSED_TCP)
-		result = parse_ip(&c, &h, rule, &o);
+	if (below(16)) {
+		result = parse(&c, &h, rule, below(8) ? 0 : 0x10000 | below(3));
+	} else {
+		result = parse_no_link(&c, &h);
+		if (result == PARSED_TCP)
+			result = parse_ip(&c, &h, rule, &o);
+		if (result == PARSED_TCP)
+			result = parse_tcp(&c, &h);
+	}
 	icmp = result == PARSED_ICMP;
-	if (result == PARSED_TCP)
-		result = parse_tcp(&c, &h);
-	else if (icmp)
+	if (icmp)
 		result = parse_icmp(&c, &h, &type, &code, &o);
 	if (result != PARSED_TCP)
 		return;
@@ -263,7 +298,7 @@ int main(int argc, char **argv)
 		free(frame);
 	}
 	free(set);
-	printf("frames=%lu segments=%lu options=%lu quoted=%lu settled=%lu\n", frames, segments, with_options, quoted,
-	       settled);
+	printf("frames=%lu segments=%lu common=%lu options=%lu quoted=%lu settled=%lu idle=%lu\n", frames, segments,
+	       common, with_options, quoted, settled, idle);
 	return 0;
 }

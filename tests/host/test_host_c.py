@@ -47,8 +47,11 @@ def test_mutated_frames_trip_no_sanitizer(tmp_path: Path) -> None:
     # Frames that all end at the first check would prove nothing.
     assert int(counts["frames"]) == 300_000
     assert int(counts["segments"]) > 50_000
+    assert int(counts["common"]) > 20_000
+    assert int(counts["segments"]) - int(counts["common"]) > 20_000
     assert int(counts["quoted"]) > 1_000
     assert int(counts["settled"]) > 1_000
+    assert int(counts["idle"]) > 100
 
 
 def test_python_names_have_the_values_of_the_c_ones(tmp_path: Path) -> None:

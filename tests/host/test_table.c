@@ -43,19 +43,21 @@ static void check_tags(void)
 	for (__u32 hash = 0; hash < 1024; hash++)
 		CHECK("a tag is never 0", tag_of(hash) >= 1 && tag_of(hash) <= 255, 1);
 	for (__u32 way = 0; way < WAYS; way++) {
-		CHECK("not yet", tags_contain(tags, 10 + way), 0);
+		CHECK("not yet", !!ways_tagged(tags, 10 + way), 0);
 		tags = with_tag(tags, way, 10 + way);
 		CHECK("in its way", tags >> way * 8 & 0xff, 10 + way);
+		CHECK("found there", first_way(ways_tagged(tags, 10 + way)), way);
+		CHECK("the first of several", first_way(ways_tagged(with_tag(tags, 7, 10 + way), 10 + way)), way);
 	}
 	for (__u64 tag = 1; tag < 256; tag++)
-		CHECK("exactly these", tags_contain(tags, tag), tag >= 10 && tag < 10 + WAYS);
+		CHECK("exactly these", !!ways_tagged(tags, tag), tag >= 10 && tag < 10 + WAYS);
 	tags = with_tag(tags, 3, 0);
-	CHECK("cleared", tags_contain(tags, 13), 0);
+	CHECK("cleared", !!ways_tagged(tags, 13), 0);
 	CHECK("the others stay", tags, 0x11100f0e000c0b0aULL);
 	/* Borrow between bytes is what this trick is known to trip over. */
-	CHECK("1 beside 0", tags_contain(0x0000000000000100ULL, 1), 1);
-	CHECK("no 1", tags_contain(0x0002020202020202ULL, 1), 0);
-	CHECK("255", tags_contain(0xff00000000000000ULL, 255), 1);
+	CHECK("1 beside 0", !!ways_tagged(0x0000000000000100ULL, 1), 1);
+	CHECK("no 1", !!ways_tagged(0x0002020202020202ULL, 1), 0);
+	CHECK("255", !!ways_tagged(0xff00000000000000ULL, 255), 1);
 }
 
 static struct segment segment_between(__u8 src, __u8 dst, __u16 src_port, __u16 dst_port)

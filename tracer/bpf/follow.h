@@ -27,6 +27,17 @@ static __always_inline struct pair_outcome pair(struct pending *p, const struct 
 	return pair_from_server(p, s);
 }
 
+/* As the first stage asks, without the lock: is the segment one that leaves its entry, this one, as it is? */
+static __always_inline int is_idle(const struct pending *p, const struct segment *s)
+{
+	int direction;
+
+	if (!pair_is_idle(p, s, 1))
+		return 0;
+	direction = direction_of(p, &s->flow, 0);
+	return direction == FROM_CLIENT || (direction == FROM_SERVER && pair_is_idle(p, s, 0));
+}
+
 /* What follow() did, as bits. */
 #define FOLLOWED_SETTLED (1 << 0) /* a record to send is in scratch */
 #define FOLLOWED_OPENED (1 << 1)  /* the SYN opened an entry */

@@ -14,6 +14,7 @@
  */
 #include "counting.h"
 #include "follow.h"
+#include "parse_common.h"
 #include "parse_icmp.h"
 #include "payload.h"
 #include "read.h"
@@ -119,11 +120,80 @@ static __always_inline void send_event(void *ctx, struct handshake_event *ev, st
 		c->emitted++;
 }
 
+/* One look-up after the other: a choice between two maps would keep the compiler from inlining either. */
 static __always_inline struct interface_config *find_interface(__u32 ifindex)
 {
-	if (ifindex < NEAR_INTERFACES)
-		return interfaces_near.lookup(&ifindex);
-	return interfaces_far.lookup(&ifindex);
+	struct interface_config *conf = interfaces_near.lookup(&ifindex);
+
+	return conf ? conf : interfaces_far.lookup(&ifindex);
+}
+
+/* A TCP segment whose headers are known: into scratch with it, if it is for the second stage. Returns enum stage. */
+static __always_inline int read_segment(const struct frame *f, const struct cursor *c, const struct headers *h,
+					__u32 group)
+{
+	__u64 *set_tags, found;
+	__u32 hash, index;
+	struct flow_set *set;
+	struct scratch *sc;
+	int zero = 0;
+
+	hash = flow_hash(h, group, HASH_KEY);
+	index = set_of(hash, SETS);
+	set_tags = tags.lookup(&index);
+	if (!set_tags)
+		return STAGE_NONE;
+	found = ways_tagged(*set_tags, tag_of(hash));
+	if (!(tcp_flags(h->tcp) & TCP_SYN) && !found)
+		return STAGE_NONE;
+	sc = scratches.lookup(&zero);
+	set = flows.lookup(&index);
+	if (!sc || !set)
+		return STAGE_NONE;
+	read_flow(sc, h, group);
+	read_tcp(sc, f, c, h);
+	if (is_idle(&set->way[first_way(found)], &sc->segment))
+		return STAGE_NONE;
+	sc->segment.now_ns = f->now_ns ? f->now_ns : bpf_ktime_get_ns();
+	sc->hash = hash;
+	sc->family = h->family;
+	read_frame(sc, f);
+	return STAGE_PAIR;
+}
+
+/* First stage, of a packet that is not of the common kind. Returns enum stage. */
+static __always_inline int read_uncommon(const struct frame *f, const struct interface_config *conf, struct cpu *cpu)
+{
+	__u32 group = conf->group;
+	struct headers h = {};
+	struct scratch *sc;
+	struct cursor c;
+	int result, zero = 0;
+
+	result = parse_frame(f, conf->no_link_header, &c, &h, &cpu->opaque);
+	if (result == PARSED_TCP) {
+		cpu->counters.packets++;
+		return read_segment(f, &c, &h, group);
+	}
+	asm volatile("" : "+r"(result)); /* one road from here on, not one for each way to fail */
+	if (f->can_pull && (result >= BAD_ETHERNET || result == PARSED_ICMP))
+		return STAGE_AGAIN;
+	cpu->counters.packets++;
+	if (result != PARSED_ICMP) {
+		count_bad(&cpu->counters, result);
+		return STAGE_NONE;
+	}
+	sc = scratches.lookup(&zero);
+	if (!sc)
+		return STAGE_NONE;
+	sc->segment.now_ns = f->now_ns ? f->now_ns : bpf_ktime_get_ns();
+	sc->group = group;
+	sc->family = h.family;
+	sc->vlans = h.vlans;
+	sc->icmp_offset = (__u8 *)c.pos - (__u8 *)f->data;
+	sc->icmp_len = h.l4_len;
+	read_frame(sc, f);
+	return STAGE_ICMP;
 }
 
 /* First stage: reads the packet into scratch if it is for another stage. Returns enum stage. */
@@ -131,56 +201,24 @@ static __always_inline int read_packet(const struct frame *f)
 {
 	struct interface_config *conf;
 	struct headers h = {};
-	struct scratch *sc;
 	struct cursor c;
 	struct cpu *cpu;
-	__u64 *set_tags;
-	__u32 hash = 0, group, index;
-	int result, no_link_header, zero = 0;
+	int zero = 0;
 
 	cpu = cpus.lookup(&zero);
 	conf = find_interface(f->ifindex);
 	if (!cpu || !conf || !conf->traced)
 		return STAGE_NONE;
-	group = conf->group; /* from here on it is all one whether a near or a far one was found */
-	no_link_header = conf->no_link_header;
-	result = parse_frame(f, no_link_header, &c, &h, &cpu->opaque);
-	if (result == PARSED_TCP) {
-		cpu->counters.packets++;
-		hash = flow_hash(&h, group, HASH_KEY);
-		index = set_of(hash, SETS);
-		set_tags = tags.lookup(&index);
-		if (!set_tags || (!(tcp_flags(h.tcp) & TCP_SYN) && !tags_contain(*set_tags, tag_of(hash))))
-			return STAGE_NONE;
-	} else {
-		asm volatile("" : "+r"(result)); /* one road from here on, not one for each way to fail */
-		if (f->can_pull && (result >= BAD_ETHERNET || result == PARSED_ICMP))
-			return STAGE_AGAIN;
-		cpu->counters.packets++;
-		if (result != PARSED_ICMP) {
-			count_bad(&cpu->counters, result);
-			return STAGE_NONE;
+	if (!conf->no_link_header) {
+		c.pos = f->data;
+		c.end = f->data_end;
+		h.l3_len = f->len;
+		if (common_ipv4(&c, &h, LENGTH_RULE, f->vlan_tci) || common_ipv6(&c, &h, LENGTH_RULE, f->vlan_tci)) {
+			cpu->counters.packets++;
+			return read_segment(f, &c, &h, conf->group);
 		}
 	}
-	sc = scratches.lookup(&zero);
-	if (!sc)
-		return STAGE_NONE;
-	sc->segment.now_ns = f->now_ns ? f->now_ns : bpf_ktime_get_ns();
-	sc->segment.place = f->ifindex << 1 | f->direction;
-	sc->ifindex = f->ifindex;
-	sc->frame_len = f->len;
-	sc->group = group;
-	sc->family = h.family;
-	if (result == PARSED_ICMP) {
-		sc->icmp_offset = (__u8 *)c.pos - (__u8 *)f->data;
-		sc->icmp_len = h.l4_len;
-		sc->vlans = h.vlans;
-		return STAGE_ICMP;
-	}
-	sc->hash = hash;
-	read_flow(sc, &h);
-	read_tcp(sc, f, &c, &h);
-	return STAGE_PAIR;
+	return read_uncommon(f, conf, cpu);
 }
 
 /* An ICMP packet that the first stage has seen: is it an error that quotes a SYN of ours? Returns enum stage. */
@@ -201,9 +239,9 @@ static __always_inline int read_icmp(void *data, void *data_end, struct cpu *cpu
 	sc->hash = flow_hash(&h, sc->group, HASH_KEY);
 	index = set_of(sc->hash, SETS);
 	set_tags = tags.lookup(&index);
-	if (!set_tags || !tags_contain(*set_tags, tag_of(sc->hash)))
+	if (!set_tags || !ways_tagged(*set_tags, tag_of(sc->hash)))
 		return STAGE_NONE;
-	read_flow(sc, &h);
+	read_flow(sc, &h, sc->group);
 	sc->icmp = 1;
 	return STAGE_PAIR;
 }

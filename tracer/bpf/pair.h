@@ -345,6 +345,18 @@ static __always_inline struct pair_outcome pair_from_server(struct pending *p, c
 	return out;
 }
 
+/*
+ * Does the segment leave the entry as it is? Most of a tracked connection do:
+ * the client's request and the server's bare ACKs while the answer is awaited.
+ * This one question may be asked without the lock: should the entry change under
+ * it, the segment counts as one that came a moment earlier.
+ */
+static __always_inline int pair_is_idle(const struct pending *p, const struct segment *s, int from_client)
+{
+	return p->state == PENDING_ESTABLISHED && !(s->flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
+	       (from_client || !s->payload_len);
+}
+
 static __always_inline struct pair_outcome pair_icmp(struct pending *p, const struct segment *s, __u8 type, __u8 code)
 {
 	struct pair_outcome out = {};

@@ -33,10 +33,17 @@ static __always_inline int parse_frame(const struct frame *f, int no_link_header
 }
 
 /* The flow and where it was seen. Of the TCP header 8 bytes are enough. */
-static __always_inline void read_flow(struct scratch *sc, const struct headers *h)
+static __always_inline void read_flow(struct scratch *sc, const struct headers *h, __u32 group)
 {
 	sc->segment.seq = load_be32(h->tcp + 4);
-	take_flow(&sc->segment.flow, h, sc->group);
+	take_flow(&sc->segment.flow, h, group);
+}
+
+static __always_inline void read_frame(struct scratch *sc, const struct frame *f)
+{
+	sc->segment.place = f->ifindex << 1 | f->direction;
+	sc->ifindex = f->ifindex;
+	sc->frame_len = f->len;
 }
 
 static __always_inline void read_tcp(struct scratch *sc, const struct frame *f, const struct cursor *c,

@@ -27,12 +27,21 @@ static __always_inline __u32 set_of(__u32 hash, __u32 sets)
 	return (hash >> 8) & (sets - 1);
 }
 
-/* Does any byte of `tags` equal `tag`? The classic "has zero byte" of Bit Twiddling Hacks. */
-static __always_inline int tags_contain(__u64 tags, __u64 tag)
+/*
+ * The ways whose tag is `tag`, as the upper bit of each one's byte; 0 if there is none. The classic "has zero byte" of
+ * Bit Twiddling Hacks: the lowest bit is always right, one above it can be wrong where a tag differs by one.
+ */
+static __always_inline __u64 ways_tagged(__u64 tags, __u64 tag)
 {
 	__u64 x = tags ^ tag * 0x0101010101010101ULL;
 
-	return ((x - 0x0101010101010101ULL) & ~x & 0x8080808080808080ULL) != 0;
+	return (x - 0x0101010101010101ULL) & ~x & 0x8080808080808080ULL;
+}
+
+/* The first of the ways that ways_tagged() found, without a branch: the multiplication moves its number to the top. */
+static __always_inline __u32 first_way(__u64 found)
+{
+	return (((found & -found) >> 7) * 0x0001020304050607ULL) >> 56 & (WAYS - 1);
 }
 
 static __always_inline __u64 with_tag(__u64 tags, __u32 way, __u64 tag)
