@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
+from tracer import quantities
 from tracer.errors import UsageError
 from tracer.version import __version__
 from tracer.vocabulary import HookChoice, Transport
@@ -70,8 +71,19 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="no dashboard: JSON lines on standard output")
     form.add_argument("--text", action="store_true", help="no dashboard: one readable line a handshake")
+    form.add_argument("--quiet", action="store_true", help="no dashboard, and nothing on standard output")
     parser.add_argument(
-        "-w", dest="write", metavar="FILE", type=Path, action="append", default=[], help="JSON lines to FILE as well"
+        "-w", dest="write", metavar="FILE", type=Path, action="append", default=[],
+        help="JSON lines to FILE as well, compressed if it is named .gz or .zst; SIGHUP closes and reopens it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rotate-size", type=quantities.size, metavar="SIZE", help="a new file after SIZE bytes (100M, 1G)"
+    )
+    parser.add_argument(
+        "--rotate-time", type=quantities.seconds, metavar="TIME", help="a new file after TIME (30m, 1h, 1d)"
+    )
+    parser.add_argument(
+        "--rotate-keep", type=_positive, metavar="N", help="of the finished files only the newest N stay"
     )
     parser.add_argument(
         "--keep", type=_positive, default=100_000, metavar="N",

@@ -21,7 +21,7 @@ APP = "tui.app"
 
 def is_wanted(options: Namespace) -> bool:
     """On a terminal, unless another form was asked for."""
-    return not options.json and not options.text and sys.stdin.isatty() and sys.stdout.isatty()
+    return not (options.json or options.text or options.quiet) and sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def load() -> Any:

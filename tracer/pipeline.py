@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import select
 import signal
@@ -33,7 +34,7 @@ from tracer.protocol import (
     TracedInterface,
 )
 from tracer.records import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
-from tracer.sinks.base import Observer, Sink, SinkClosedError
+from tracer.sinks.base import Observer, Reopens, Sink, SinkClosedError
 from tracer.sources import Sources
 from tracer.version import __version__
 
@@ -56,11 +57,26 @@ class RunOptions:
     count: int | None = None
 
 
-class StopRequest:
-    """SIGINT and SIGTERM as a reason to end. A second one ends the process at once."""
+def _has_terminal() -> bool:
+    """Is there a controlling terminal? After it hung up there is none any more."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
-    def __init__(self) -> None:
+
+class StopRequest:
+    """SIGINT and SIGTERM as a reason to end. A second one ends the process at once.
+
+    So is SIGHUP, unless there are files to close and open again: then it is one only if the terminal has gone.
+    """
+
+    def __init__(self, *, reopens: bool = False) -> None:
         self.reason: str | None = None
+        self.reopen = False  # asked to; set back by who does it
+        self._reopens = reopens
+        self._had_terminal = _has_terminal()
 
     def install(self) -> None:
         """Take over SIGINT, SIGTERM and SIGHUP; writes to closed pipes raise instead of killing."""
@@ -70,6 +86,9 @@ class StopRequest:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and self._reopens and _has_terminal() == self._had_terminal:
+            self.reopen = True
+            return
         self.reason = signal.Signals(number).name
         signal.signal(number, signal.SIG_DFL)
 
@@ -155,6 +174,10 @@ class Pipeline:
             if now >= next_stats:
                 next_stats = now + STATS_S
                 self._write_stats()
+            if self.stop.reopen:
+                self.stop.reopen = False
+                self._each(_reopen)
+                self.narrate("files are closed and opened again, as SIGHUP asks")
             if self.stop.reason is not None:
                 self._end(self.stop.reason, 0)
             elif self.options.duration_s is not None:
@@ -329,6 +352,11 @@ class Pipeline:
         if self._exit_code:
             self.narrate(self._reason or "tracing ended")
         summarize(record, self.narrate)
+
+
+def _reopen(sink: Sink) -> None:
+    if isinstance(sink, Reopens):
+        sink.reopen()
 
 
 def summarize(record: End, narrate: Callable[[str], None]) -> None:

@@ -184,7 +184,10 @@ class InterfaceInfo(msgspec.Struct, frozen=True):
 
 
 class Start(msgspec.Struct, frozen=True, tag_field="event", tag="start"):
-    """First record of a run. `boot_clock_offset_ns`: CLOCK_REALTIME - CLOCK_MONOTONIC."""
+    """First record of a run. `boot_clock_offset_ns`: CLOCK_REALTIME - CLOCK_MONOTONIC.
+
+    In a file that goes on where another one was rotated or reopened it is repeated, with `part` 2, 3 ...
+    """
 
     schema: int
     ts: str
@@ -195,6 +198,7 @@ class Start(msgspec.Struct, frozen=True, tag_field="event", tag="start"):
     transport: str
     table_size: int
     boot_clock_offset_ns: int
+    part: int = 1
 
 
 class Balance(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from tracer.errors import CannotTraceError, EndedEarlyError, UsageError
 from tracer.load import Loader, LoadOptions
 from tracer.protocol import Channel, Failed, Ready, channel_pair
 from tracer.request import RootRequest
+from tracer.sinks import targets
 from tracer.vocabulary import HookChoice, Transport
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ def trace(
     Raises:
         TfotraceError: it cannot begin.
     """
+    targets.targets(options.write)  # a wrong name is told at once
+    targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
     privileges.require_root()
     user = privileges.target_user(options.user)
-    channel, child = _fork_root_part(_root_options(options, interfaces))
+    channel, child = _fork_root_part(_root_options(options, interfaces), reopens=_reopens(options))
     try:
         return _as_user(channel, options, argv, user, narrate, on_ready)
     finally:
@@ -74,7 +77,14 @@ def default_transport(release: str | None = None) -> Transport:
     return Transport.RING
 
 
-def _fork_root_part(options: RootRequest) -> tuple[Channel, int]:
+def _reopens(options: Namespace) -> bool:
+    """Is SIGHUP to close and reopen files? With the dashboard it is how a terminal says that it has gone."""
+    from tracer import dashboard
+
+    return bool(options.write) and not dashboard.is_wanted(options)
+
+
+def _fork_root_part(options: RootRequest, *, reopens: bool) -> tuple[Channel, int]:
     root_end, user_end = channel_pair()
     sys.stderr.flush()
     child = os.fork()
@@ -83,6 +93,8 @@ def _fork_root_part(options: RootRequest) -> tuple[Channel, int]:
         # ctrl+c reaches the whole group; the user part decides. LLVM has a handler of its own in the compiling child
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if reopens:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the user part decides
         status = 3
         try:
             loader = Loader(options.load)
@@ -111,7 +123,7 @@ def _as_user(
     from tracer.pipeline import Pipeline, RunOptions, StopRequest
     from tracer.sources import open_sources
 
-    stop = StopRequest()
+    stop = StopRequest(reopens=_reopens(options))
     stop.install()
     app = dashboard.load() if dashboard.is_wanted(options) else None
     first = _await_ready(channel, stop)
@@ -177,6 +189,7 @@ def _failure(message: Failed) -> CannotTraceError | UsageError | EndedEarlyError
 
 def open_sinks(options: Namespace, composer: Composer, *, on_stdout: bool) -> list[Sink]:
     """Standard output in the form asked for, unless the dashboard has it, and every -w."""
+    from tracer.sinks.files import OutputFile
     from tracer.sinks.jsonl import JsonLines
     from tracer.sinks.stream import Stream
     from tracer.sinks.text import Text, wants_colour
@@ -184,9 +197,10 @@ def open_sinks(options: Namespace, composer: Composer, *, on_stdout: bool) -> li
     sinks: list[Sink] = []
     if on_stdout and options.json:
         sinks.append(JsonLines(Stream.stdout(), composer))
-    elif on_stdout:
+    elif on_stdout and not options.quiet:
         sinks.append(Text(Stream.stdout(), composer, wants_colour(sys.stdout.isatty())))
-    sinks.extend(JsonLines(Stream.create(path), composer) for path in options.write)
+    rotation = targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
+    sinks.extend(JsonLines(OutputFile(one, rotation), composer) for one in targets.targets(options.write))
     return sinks
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, runtime_checkable
 
 from tracer.decode import Batch
 from tracer.protocol import TracedInterface
@@ -23,6 +23,23 @@ class Sink(Protocol):
     def stats(self, record: Stats) -> None: ...
     def tick(self) -> None: ...
     def close(self, record: End | None) -> None: ...
+
+
+class Outlet(Protocol):
+    """Where bytes go: a stream, or a file that ends and begins anew. Takes whole records only."""
+
+    def begin(self, head: Callable[[int], bytes], tail: Callable[[], bytes]) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    def tick(self) -> None: ...
+    def reopen(self) -> None: ...
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Reopens(Protocol):
+    """A sink with files that SIGHUP closes and opens again."""
+
+    def reopen(self) -> None: ...
 
 
 class Observer(Sink, Protocol):

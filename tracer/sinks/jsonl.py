@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
+from tracer.clock import wall_now
 from tracer.compose import Composer
 from tracer.decode import Batch
-from tracer.records import End, NoticeRecord, Start, Stats
-from tracer.sinks.stream import Stream
+from tracer.records import SCHEMA, End, NoticeRecord, Start, Stats
+from tracer.sinks.base import Outlet
 
 _encoder = msgspec.json.Encoder()
+_CONTINUED = "this file is full or was moved away: the run goes on in the next one"
+
+
+def _encoded(record: Start | NoticeRecord | Stats | End) -> bytes:
+    return _encoder.encode(record) + b"\n"
+
+
+def _continued() -> bytes:
+    return _encoded(NoticeRecord(SCHEMA, wall_now(), "continued", _CONTINUED, None))
 
 
 class JsonLines:
-    """Writes every record to a stream."""
+    """Writes every record to a stream or file; each file of a run begins with `start`."""
 
-    def __init__(self, stream: Stream, composer: Composer) -> None:
+    def __init__(self, stream: Outlet, composer: Composer) -> None:
         self._stream = stream
         self._composer = composer
         self._buffer = bytearray()
 
     def _line(self, record: Start | NoticeRecord | Stats | End) -> None:
-        self._stream.write(_encoder.encode(record) + b"\n")
+        self._stream.write(_encoded(record))
 
     def start(self, record: Start) -> None:
-        """First line."""
-        self._line(record)
+        """First line, of every part."""
+        self._stream.begin(lambda part: _encoded(replace(record, part=part)), _continued)
 
     def write(self, batch: Batch) -> None:
         """A line a handshake; the whole batch is on its way when this returns."""
@@ -48,8 +59,12 @@ class JsonLines:
         self._line(record)
 
     def tick(self) -> None:
-        """Nothing waits here to be flushed; notice a reader that left."""
-        self._stream.check()
+        """Let the stream flush what waits, and notice a reader that left."""
+        self._stream.tick()
+
+    def reopen(self) -> None:
+        """Go on in the file that has the name now."""
+        self._stream.reopen()
 
     def close(self, record: End | None) -> None:
         """Last line, unless the run broke before it."""

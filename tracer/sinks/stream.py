@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import select
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tracer.errors import EndedEarlyError, UsageError
@@ -24,13 +26,23 @@ class Stream:
         return cls(1, "standard output")
 
     @classmethod
-    def create(cls, path: Path) -> Stream:
-        """A new or emptied file. Raises UsageError if it cannot be written."""
+    def create(cls, path: Path, *, append: bool = False) -> Stream:
+        """A new or emptied file, or one that goes on at its end. Raises UsageError if it cannot be written."""
+        # always at the end: whoever cuts the file meanwhile (copytruncate) must not find a hole in it
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (0 if append else os.O_TRUNC)
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            fd = os.open(path, flags, 0o644)
         except OSError as error:
             raise UsageError(f"cannot write to {path}: {error.strerror}") from None
         return cls(fd, str(path))
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._fd
+
+    def begin(self, head: Callable[[int], bytes], tail: Callable[[], bytes]) -> None:  # noqa: ARG002 - it never ends
+        """Write what a stream begins with; it has one part."""
+        self.write(head(1))
 
     def write(self, data: bytes) -> None:
         """Write all of `data`.
@@ -49,6 +61,18 @@ class Stream:
                 if error.errno in (errno.EPIPE, errno.ECONNRESET, errno.EBADF):
                     raise SinkClosedError(self.name) from None
                 raise EndedEarlyError(f"cannot write to {self.name}: {error.strerror}") from None
+
+    def cut(self, size: int) -> None:
+        """Make the file `size` bytes long if that can be done."""
+        with suppress(OSError):
+            os.ftruncate(self._fd, size)
+
+    def tick(self) -> None:
+        """Nothing waits here to be flushed; notice a reader that left."""
+        self.check()
+
+    def reopen(self) -> None:
+        """A stream has no name to go back to."""
 
     def check(self) -> None:
         """Is anybody still reading? Told without writing, for a run that has nothing to say.

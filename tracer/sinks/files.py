@@ -1,0 +1,186 @@
+"""A file of -w: compressed if its name says so, ended and begun anew by size, time and SIGHUP.
+
+Every file of a run can be used by itself: each begins with the same head (JSON lines: the `start` record, `part`
+counting up) and each but the last ends with a tail that says so. The file that is being written always has the name
+given. By rotation a finished one gets the time at which it began into its name (events.20261123T114000Z.jsonl); for
+SIGHUP somebody else, logrotate say, has moved it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+from tracer.errors import EndedEarlyError, UsageError
+from tracer.sinks.compression import Coder, coder
+from tracer.sinks.stream import Stream
+from tracer.sinks.targets import Compression, Rotation, Target
+
+Head = Callable[[int], bytes]  # of part 1, 2 ...
+Tail = Callable[[], bytes]
+
+
+class OutputFile:
+    """Takes whole records only: between any two of them a file may end and the next begin."""
+
+    def __init__(self, target: Target, rotation: Rotation | None = None) -> None:
+        """Create or empty it; with rotation what is there already is moved aside. Raises UsageError."""
+        self._target = target
+        self._rotation = rotation
+        self._finished = re.compile(
+            re.escape(target.stem) + r"\.([0-9]{8}T[0-9]{6}Z)(?:-([0-9]+))?" + re.escape(target.suffix), re.ASCII
+        )
+        self._head: Head | None = None
+        self._tail: Tail | None = None
+        self._part = 0
+        if rotation is not None:
+            self._set_aside_what_is_there()
+        self._open(append=rotation is not None)
+        if rotation is not None and not self._regular:
+            self._stream.close()
+            raise UsageError(f"{target.path} is no regular file: it cannot be rotated")
+
+    # --- the protocol that sinks use ---
+
+    def begin(self, head: Head, tail: Tail) -> None:
+        """What each file begins with, and what each but the last ends with."""
+        self._head, self._tail = head, tail
+        self._begin_part()
+
+    def write(self, data: bytes) -> None:
+        """Write whole records.
+
+        Raises:
+            SinkClosedError: the reader of a pipe has gone.
+            EndedEarlyError: disk full, quota, I/O error.
+        """
+        if self._is_full(len(data)):
+            self._rotate()
+        self._untouched = False
+        self._put(self._coder.add(data))
+
+    def tick(self) -> None:
+        """Once a second: what was compressed goes to the file, and its time may be up."""
+        self._stream.check()
+        if self._is_over():
+            self._rotate()
+        else:
+            self._put(self._coder.flush())
+
+    def reopen(self) -> None:
+        """End the file and go on in the one that has the name now, at its end."""
+        if not self._regular:
+            return
+        self._end_part()
+        try:
+            self._open(append=True)
+        except UsageError as error:
+            raise EndedEarlyError(str(error)) from None
+        self._begin_part()
+
+    def close(self) -> None:
+        """The last file ends here."""
+        try:
+            self._put(self._coder.finish())
+        finally:
+            self._stream.close()
+
+    # --- one file ---
+
+    def _open(self, append: bool) -> None:
+        self._stream = Stream.create(self._target.path, append=append)
+        self._coder: Coder = coder(self._target.compression)
+        status = os.fstat(self._stream.fileno())
+        self._regular = stat.S_ISREG(status.st_mode)
+        self._size = status.st_size
+        self._began = time.monotonic()
+        self._began_at = datetime.now(timezone.utc)
+        self._untouched = True  # nothing is in it but its head
+
+    def _begin_part(self) -> None:
+        assert self._head is not None
+        self._part += 1
+        self._put(self._coder.add(self._head(self._part)) + self._coder.flush())
+
+    def _end_part(self) -> None:
+        if self._tail is not None:
+            self._put(self._coder.add(self._tail()))
+        self.close()
+
+    def _put(self, data: bytes) -> None:
+        if not data:
+            return
+        try:
+            self._stream.write(data)
+        except EndedEarlyError:
+            self._cut_to_whole_records(data)
+            raise
+        self._size += len(data)
+
+    def _cut_to_whole_records(self, data: bytes) -> None:
+        """The disk was full in the middle of `data`: what is in the file ends with a whole line all the same."""
+        if self._regular and self._target.compression is Compression.NONE:
+            written = os.fstat(self._stream.fileno()).st_size - self._size
+            self._stream.cut(self._size + data.rfind(b"\n", 0, max(0, written)) + 1)
+
+    # --- rotation ---
+
+    def _is_full(self, more: int) -> bool:
+        limit = self._rotation.size if self._rotation is not None else None
+        if limit is None or self._untouched:
+            return False
+        return self._size + (more if self._target.compression is Compression.NONE else 0) > limit
+
+    def _is_over(self) -> bool:
+        limit = self._rotation.seconds if self._rotation is not None else None
+        return limit is not None and not self._untouched and time.monotonic() - self._began >= limit
+
+    def _rotate(self) -> None:
+        self._end_part()
+        try:
+            self._set_aside(self._began_at)
+            self._open(append=False)
+            self._remove_oldest()
+        except UsageError as error:
+            raise EndedEarlyError(str(error)) from None
+        except OSError as error:
+            raise EndedEarlyError(f"cannot rotate {self._target.path}: {error.strerror}") from None
+        self._begin_part()
+
+    def _set_aside_what_is_there(self) -> None:
+        path = self._target.path
+        try:
+            status = os.stat(path)
+            if stat.S_ISREG(status.st_mode) and status.st_size:
+                self._set_aside(datetime.fromtimestamp(status.st_mtime, timezone.utc))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise UsageError(f"cannot move the {path} that is there aside: {error.strerror}") from None
+
+    def _finished_files(self) -> list[tuple[str, int, Path]]:
+        """Time of beginning, number within that second, path; the oldest first."""
+        folder = self._target.path.parent
+        names = ((name, self._finished.fullmatch(name)) for name in os.listdir(folder))
+        return sorted((match[1], int(match[2] or 1), folder / name) for name, match in names if match)
+
+    def _set_aside(self, began: datetime) -> None:
+        stamp = began.strftime("%Y%m%dT%H%M%SZ")
+        number = max((number for when, number, _ in self._finished_files() if when == stamp), default=0) + 1
+        again = f"-{number}" if number > 1 else ""
+        path = self._target.path
+        try:
+            path.rename(path.with_name(f"{self._target.stem}.{stamp}{again}{self._target.suffix}"))
+        except FileNotFoundError:
+            return  # somebody was quicker: the file is safe, and the name is free
+
+    def _remove_oldest(self) -> None:
+        keep = self._rotation.keep if self._rotation is not None else None
+        if keep is not None:
+            for _, _, path in self._finished_files()[:-keep]:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,69 @@
+"""What the names after -w ask for: form and compression by suffix, told before anything is loaded or opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from tracer.errors import UsageError
+
+
+class Compression(str, Enum):
+    """By the last suffix of the name."""
+
+    NONE = ""
+    GZIP = ".gz"
+    ZSTD = ".zst"
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """When a file ends and the next one begins; `keep` finished ones stay (None: all). Bytes and seconds."""
+
+    size: int | None = None
+    seconds: int | None = None
+    keep: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One -w."""
+
+    path: Path
+    compression: Compression
+    stem: str  # stem + suffix is the name
+    suffix: str  # all that says what is inside: ".jsonl.zst"
+
+
+def target(path: Path) -> Target:
+    """What this name asks for. Raises UsageError."""
+    name = path.name
+    compression = next((one for one in (Compression.GZIP, Compression.ZSTD) if name.endswith(one.value)), None)
+    inner = name[: -len(compression.value)] if compression else name
+    stem, form = os.path.splitext(inner)
+    if form in (".pcap", ".cap"):
+        raise UsageError(f"{path}: captures are written as pcapng: name it {stem}.pcapng")
+    return Target(path, compression or Compression.NONE, stem, name[len(stem) :])
+
+
+def targets(paths: Sequence[Path]) -> list[Target]:
+    """Every -w, in order. Raises UsageError, also for one file named twice."""
+    seen: set[str] = set()
+    for path in paths:
+        real = os.path.realpath(path)
+        if real in seen and (os.path.isfile(real) or not os.path.exists(real)):
+            raise UsageError(f"{path} is named twice after -w: name each file once")
+        seen.add(real)
+    return [target(path) for path in paths]
+
+
+def rotation(size: int | None, seconds: int | None, keep: int | None) -> Rotation | None:
+    """The three options together; None if files never end. Raises UsageError."""
+    if size is None and seconds is None:
+        if keep is not None:
+            raise UsageError("--rotate-keep says how many finished files stay: it needs --rotate-size or --rotate-time")
+        return None
+    return Rotation(size, seconds, keep)
