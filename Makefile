@@ -1,6 +1,7 @@
 # `make` lists what can be made. Everything sets itself up; `sudo make test` needs nothing beforehand but make.
 
 PYTEST_ARGS ?=
+PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 # Programs of the venv are run by its Python: the first lines of their files would not survive a moved checkout.
@@ -8,12 +9,12 @@ BIN := .venv/bin
 PYTHON := $(BIN)/python
 PYTEST := $(PYTHON) -m pytest $(PYTEST_ARGS)
 C_FILES = $(shell find tracer/bpf tests bench -name '*.[ch]' | sort)
-SH_FILES := tfotrace scripts/*.sh .ci/run
+SH_FILES := tfotrace scripts/*.sh packaging/deb/* .ci/run
 DEV := sh scripts/setup-dev.sh
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test test-unit test-root lint lint-ruff lint-format lint-types lint-imports lint-c lint-sh format \
-	demo bench wheel lock clean distclean venv system root
+	demo bench wheel sdist deb deb-check install uninstall lock clean distclean venv system root
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +66,21 @@ bench: root system ## measure speed and memory (root)
 
 wheel: venv ## build dist/tfotrace-*.whl
 	$(PYTHON) -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+sdist: venv ## build dist/tfotrace-*.tar.gz
+	$(PYTHON) -c "from setuptools import build_meta; print(build_meta.build_sdist('dist'))"
+
+deb: venv ## build dist/tfotrace_*.deb for this release of Debian or Ubuntu
+	@sh scripts/deb.sh
+
+deb-check: root ## install that package in a fresh Debian, run it, remove it (root; needs debootstrap)
+	@sh scripts/deb-check.sh
+
+install: root venv ## install for everybody on this host: PREFIX=/usr/local (root)
+	@PREFIX=$(PREFIX) sh scripts/install.sh install
+
+uninstall: root ## remove what install put there (root)
+	@PREFIX=$(PREFIX) sh scripts/install.sh uninstall
 
 lock: ## write the lock files anew (needs uv)
 	@sh scripts/lock.sh

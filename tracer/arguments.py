@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -158,3 +159,12 @@ def detach_parser() -> Parser:
 def schema_parser() -> Parser:
     """`tfotrace schema`."""
     return Parser(prog="tfotrace schema", description="Print the JSON Schema of the records.")
+
+
+# what help, man pages and completions are made from; "" is tracing itself
+PARSERS: dict[str, Callable[[], Parser]] = {
+    "": trace_parser,
+    "demo": demo_parser,
+    "detach": detach_parser,
+    "schema": schema_parser,
+}

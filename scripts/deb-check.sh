@@ -1,0 +1,86 @@
+#!/bin/sh
+# Installs dist/tfotrace_*.deb in a fresh, minimal Debian of its own, runs the demo there, removes the package and
+# compares what is left with what was there before (root; debootstrap, and the way to packages that this host has).
+set -eu
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
+package=$(find "$root/dist" -name 'tfotrace_*.deb' 2>/dev/null | sort | tail -n 1)
+[ -n "$package" ] || { echo "deb-check.sh: no package in dist: \`make deb\` builds it" >&2 && exit 1; }
+command -v debootstrap >/dev/null || { echo "deb-check.sh: debootstrap is missing: apt-get install debootstrap" >&2 && exit 1; }
+# shellcheck source=/dev/null
+codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+
+system=$(mktemp -d)
+# shellcheck disable=SC2317 # called by the trap
+leave() {
+	for place in proc sys dev run; do
+		if mountpoint -q "$system/$place"; then
+			umount -R "$system/$place" || exit 1 # never remove files through a mount
+		fi
+	done
+	rm -rf --one-file-system -- "$system"
+}
+trap leave EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+say() { echo "deb-check.sh: $*" >&2; }
+inside() { chroot "$system" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$@"; }
+files() {
+	inside find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /var/cache -o -path /var/lib/apt \
+		-o -path /var/lib/dpkg -o -path /var/log/apt -o -path /tmp \) -prune -o -print |
+		grep -v -e '^/var/log/dpkg.log$' -e '^/var/log/alternatives.log$' -e '^/etc/[a-z]*-$' -e '/__pycache__' | sort
+}
+accounts() { cut -d: -f1 "$system/etc/passwd" "$system/etc/group" | sort; }
+
+say "making a fresh Debian $codename"
+debootstrap --variant=minbase "$codename" "$system" >"$system.log" 2>&1 || { cat "$system.log" >&2 && rm -f "$system.log" && exit 1; }
+rm -f "$system.log"
+if [ -d /etc/apt/apt.conf.d ]; then
+	cp -a /etc/apt/apt.conf.d/. "$system/etc/apt/apt.conf.d/"
+fi
+mkdir -p "$system/etc/ssl/certs"
+cp -aL /etc/ssl/certs/ca-certificates.crt "$system/etc/ssl/certs/" 2>/dev/null || :
+for place in proc sys dev; do
+	mount --rbind "/$place" "$system/$place"
+	mount --make-rslave "$system/$place"
+done
+mount -t tmpfs tmpfs "$system/run"
+
+say "installing the package's dependencies"
+cp "$package" "$system/tmp/tfotrace.deb"
+dependencies=$(dpkg-deb -f "$package" Depends | sed 's/([^)]*)//g; s/,/ /g')
+inside apt-get update -q >/dev/null
+# shellcheck disable=SC2086 # a list of words
+inside apt-get install -y -q --no-install-recommends $dependencies >/dev/null
+files >"$system/tmp/before"
+accounts >"$system/tmp/accounts"
+
+say "installing $(basename -- "$package")"
+inside apt-get install -y -q --no-install-recommends /tmp/tfotrace.deb >/dev/null
+inside tfotrace --version
+inside tfotrace demo --json --duration 12 >"$system/tmp/demo.jsonl"
+inside /usr/bin/python3 -I -c '
+import collections, json
+lines = [json.loads(line) for line in open("/tmp/demo.jsonl")]
+outcomes = collections.Counter(line["tfo"]["outcome"] for line in lines if line["event"] == "handshake")
+end = lines[-1]
+balance = end["balance"]
+print("handshakes", sum(outcomes.values()), "outcomes", len(outcomes), "end", end["event"])
+assert lines[0]["event"] == "start" and end["event"] == "end" and len(outcomes) >= 10, outcomes
+assert balance["opened"] == balance["emitted"] + balance["lost"] + balance["suppressed"] + balance["still_open"] + balance[
+    "evicted"], balance
+'
+say "removing it"
+inside dpkg --purge tfotrace >/dev/null
+files >"$system/tmp/after"
+accounts >"$system/tmp/accounts.after"
+status=0
+diff "$system/tmp/before" "$system/tmp/after" >&2 || status=1
+diff "$system/tmp/accounts" "$system/tmp/accounts.after" >&2 || status=1
+[ ! -e "$system/run/tfotrace" ] || { say "/run/tfotrace is left" && status=1; }
+if [ "$status" = 0 ]; then
+	say "passed: installed, ran, removed without a trace"
+else
+	say "failed: the lines above were left or are missing"
+fi
+exit "$status"
