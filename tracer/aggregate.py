@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tracer.decode import Batch
 from tracer.records import Balance, Totals
-from tracer.vocabulary import Group, HandshakeResult, Outcome, Request, word
+from tracer.vocabulary import Cause, Group, HandshakeResult, Outcome, Request, word
 
 ACCEPTED = (Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE)
 
@@ -31,6 +31,7 @@ class Aggregate:
         self._requests = np.zeros(len(Request), np.int64)
         self._outcomes = np.zeros(len(Outcome), np.int64)
         self._groups = np.zeros(len(Group), np.int64)
+        self._causes = np.zeros(len(Cause), np.int64)
         self._saved_us = 0.0
         self._delay_us = 0.0
 
@@ -44,6 +45,7 @@ class Aggregate:
         self._requests += np.bincount(verdicts.request, minlength=len(Request))
         self._outcomes += np.bincount(verdicts.outcome, minlength=len(Outcome))
         self._groups += np.bincount(verdicts.group, minlength=len(Group))
+        self._causes += np.bincount(batch.causes.cause, minlength=len(Cause))
         self._saved_us += float(np.nansum(durations.rtt_saved_us))
         # what an attempt's lost SYN cost; a plain handshake's is not TFO's
         self._delay_us += float(np.nansum(durations.delay_us[verdicts.attempted]))
@@ -59,6 +61,7 @@ class Aggregate:
             requests=_named(self._requests, Request),
             outcomes=_named(self._outcomes, Outcome),
             groups={group.word: int(self._groups[group]) for group in Group if self._groups[group]},
+            causes={word(cause): int(self._causes[cause]) for cause in Cause if cause and self._causes[cause]},
             rtt_saved_us=round(self._saved_us, 3),
             delay_us=round(self._delay_us, 3),
             net_saved_us=round(self._saved_us - self._delay_us, 3),

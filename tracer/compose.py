@@ -38,7 +38,20 @@ from tracer.records import (
     TlsInfo,
 )
 from tracer.tfo import cookies
-from tracer.vocabulary import Group, HandshakeResult, Has, Outcome, Request, SettleReason, Vantage, word
+from tracer.vocabulary import (
+    Cause,
+    Confidence,
+    CookieCheck,
+    Group,
+    HandshakeResult,
+    Has,
+    Outcome,
+    Request,
+    SettleReason,
+    Vantage,
+    word,
+    words_or_null,
+)
 
 # records that exist at a time: each is some kilobytes of Python objects
 PART_MAX = 1000
@@ -51,6 +64,9 @@ _REQUEST = [word(value) for value in Request]
 _OUTCOME: list[str | None] = [None if value is Outcome.UNKNOWN else word(value) for value in Outcome]
 _GROUP = [value.word for value in Group]
 _VANTAGE = [word(value) for value in Vantage]
+_CAUSE = words_or_null(Cause)
+_CONFIDENCE = words_or_null(Confidence)
+_COOKIE_CHECK = words_or_null(CookieCheck)
 
 _UNKNOWN = int(Outcome.UNKNOWN)
 _UNREACHABLE = int(HandshakeResult.UNREACHABLE)
@@ -175,18 +191,21 @@ class Composer:
         return texts
 
     def _tfos(self, batch: Batch, syn_looks: list[_Look], synack_looks: list[_Look]) -> Iterator[Tfo]:
-        events, verdicts, durations = batch.events, batch.verdicts, batch.durations
-        for syn, synack, cookie, synack_cookie, request, outcome, group, saved_us, delay_us in zip(
+        events, verdicts, durations, causes = batch.events, batch.verdicts, batch.durations, batch.causes
+        for (
+            syn, synack, cookie, synack_cookie, request, outcome, group, saved_us, delay_us, cause, confidence, check
+        ) in zip(
             syn_looks, synack_looks, _cookie_rows(events["syn"]), _cookie_rows(events["synack"]),
             verdicts.request.tolist(), verdicts.outcome.tolist(), verdicts.group.tolist(),
-            _nullable(durations.rtt_saved_us), _nullable(durations.delay_us), strict=True,
+            _nullable(durations.rtt_saved_us), _nullable(durations.delay_us),
+            causes.cause.tolist(), causes.confidence.tolist(), causes.cookie_check.tolist(), strict=True,
         ):  # fmt: skip
             kind, length, id_, text = self._option(syn, cookie)
             back_kind, back_length, back_id, back_text = self._option(synack, synack_cookie)
             yield Tfo(
                 _REQUEST[request], _OUTCOME[outcome], None if outcome == _UNKNOWN else _GROUP[group],
                 kind, length, id_, text, back_kind, back_length, back_id, back_text,
-                None, None, None, saved_us, delay_us,
+                _COOKIE_CHECK[check], _CAUSE[cause], _CONFIDENCE[confidence], saved_us, delay_us,
             )  # fmt: skip
 
     def _option(self, look: _Look, cookie: bytes) -> tuple[int | None, int | None, str | None, str | None]:

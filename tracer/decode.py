@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from tracer.cause_columns import Causes
 from tracer.events import Events, SynPayload
 from tracer.local import LocalSet
 from tracer.tfo import U8, Verdicts, judge
@@ -22,6 +23,7 @@ class Batch:
     durations: Durations
     vantage: U8
     payloads: Mapping[PayloadKey, SynPayload]
+    causes: Causes
 
     def __len__(self) -> int:
         return len(self.events)
@@ -37,11 +39,12 @@ class Batch:
             Durations(*(getattr(self.durations, one.name)[part] for one in fields(Durations))),
             self.vantage[part],
             self.payloads,
+            self.causes.rows(part),
         )
 
 
 def decode(events: Events, local: LocalSet, payloads: Mapping[PayloadKey, SynPayload]) -> Batch:
-    """Judge a batch of records."""
+    """Judge a batch of records; causes are left to tracer/cause.py."""
     verdicts = judge(events)
     vantage = local.vantage(events)
-    return Batch(events, verdicts, measure(events, verdicts, vantage), vantage, payloads)
+    return Batch(events, verdicts, measure(events, verdicts, vantage), vantage, payloads, Causes.none(len(events)))

@@ -21,7 +21,21 @@ from tracer.payload import Payload, Protocol
 from tracer.records import Handshake
 from tracer.rows import Coded, Part
 from tracer.tfo import F64, Bool, has
-from tracer.vocabulary import Group, HandshakeResult, Has, Hook, Outcome, Request, SettleReason, Vantage, word
+from tracer.vocabulary import (
+    Cause,
+    Confidence,
+    CookieCheck,
+    Group,
+    HandshakeResult,
+    Has,
+    Hook,
+    Outcome,
+    Request,
+    SettleReason,
+    Vantage,
+    word,
+    words_or_null,
+)
 
 Column = NDArray[np.generic] | Coded
 
@@ -267,6 +281,11 @@ def _captured(part: Part) -> Column:
 
 _OUTCOMES: list[str | None] = [None if value is Outcome.UNKNOWN else word(value) for value in Outcome]
 _GROUPS: list[str | None] = [*(value.word for value in Group), None]
+_CAUSES, _CONFIDENCES, _CHECKS = (words_or_null(members) for members in (Cause, Confidence, CookieCheck))
+
+
+def _known(words: list[str | None]) -> list[str]:
+    return [text for text in words if text is not None]
 
 
 def _group(part: Part) -> NDArray[Any]:
@@ -350,8 +369,12 @@ def _fields() -> list[Field]:
         add(f"tfo.{prefix}cookie_len", Kind.NUMBER, _cookie_len(segment))
         add_slow(f"tfo.{prefix}cookie_id", Kind.TEXT)
         add_slow(f"tfo.{prefix}cookie", Kind.TEXT)
-    for name in ("cookie_check", "cause", "cause_confidence"):
-        add_slow(f"tfo.{name}", Kind.TEXT)
+    add("tfo.cookie_check", Kind.WORD, _words(_CHECKS, lambda part: part.causes.cookie_check), _known(_CHECKS))
+    add("tfo.cause", Kind.WORD, _words(_CAUSES, lambda part: part.causes.cause), _known(_CAUSES))
+    add(
+        "tfo.cause_confidence", Kind.WORD, _words(_CONFIDENCES, lambda part: part.causes.confidence),
+        _known(_CONFIDENCES),
+    )  # fmt: skip
     add("tfo.rtt_saved_us", Kind.DURATION, _duration("rtt_saved_us"))
     add("tfo.delay_us", Kind.DURATION, _duration("delay_us"))
     protocols = [protocol.value for protocol in Protocol]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from tracer.aggregate import Aggregate, balance, losses
+from tracer.cause_words import CAUSES
 from tracer.clock import wall_now, wall_offset_ns
 from tracer.compose import Composer
 from tracer.decode import decode
@@ -46,6 +47,7 @@ SOON_RECORDS = 2000
 SECOND_S = 1.0
 STATS_S = 10.0
 END_PATIENCE_S = 10.0
+TOP_CAUSES = 3  # in the summary, each with what to do about it
 
 
 @dataclass(slots=True)
@@ -374,6 +376,8 @@ def summarize(record: End, narrate: Callable[[str], None]) -> None:
     if failed:
         top = sorted(failed.items(), key=lambda item: -item[1])[:5]
         narrate("other outcomes: " + ", ".join(f"{name} {count}" for name, count in top))
+    for name, count in sorted(totals.causes.items(), key=lambda item: -item[1])[:TOP_CAUSES]:
+        narrate(f"cause of {count}: {name}. {CAUSES[name]}")
     unread = max(0, sheet.emitted - sheet.received)
     lost = losses(sheet) + unread
     if lost:

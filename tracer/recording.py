@@ -13,6 +13,7 @@ from zipfile import BadZipFile
 import msgspec
 import numpy as np
 
+from tracer.cause_columns import Causes
 from tracer.compose import Composer
 from tracer.decode import Batch
 from tracer.events import Events, SynPayload
@@ -85,6 +86,7 @@ class Recording:
                 measure(events, verdicts, vantage),
                 vantage,
                 {key: payloads[key] for key in keys if key in payloads},
+                Causes.none(len(events)),
             )
 
     @property

@@ -231,6 +231,7 @@ class Totals(msgspec.Struct, frozen=True):
     requests: dict[str, int]
     outcomes: dict[str, int]
     groups: dict[str, int]
+    causes: dict[str, int]
     rtt_saved_us: float
     delay_us: float
     net_saved_us: float

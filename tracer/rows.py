@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.cause_columns import Causes
 from tracer.decode import Batch
 from tracer.events import Events
 from tracer.payload import Payload
@@ -26,6 +27,7 @@ KEPT_COLUMNS = 6  # of a full chunk: what filters look at, so that the next filt
 
 _VERDICTS = tuple(one.name for one in fields(Verdicts))
 _DURATIONS = tuple(one.name for one in fields(Durations))
+_CAUSES = tuple(one.name for one in fields(Causes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Part:
     payload: NDArray[np.uint16]
     payloads: Sequence[Payload | None]
     names: RowNames
+    causes: Causes
     kept: dict[str, Any] | None = None  # columns of a full chunk; elsewhere they are made anew
 
     def __len__(self) -> int:
@@ -58,7 +61,7 @@ class Part:
     @property
     def batch(self) -> Batch:
         """The same rows as sinks get them, without payloads."""
-        return Batch(self.events, self.verdicts, self.durations, self.vantage, {})
+        return Batch(self.events, self.verdicts, self.durations, self.vantage, {}, self.causes)
 
 
 class RowNames(Protocol):
@@ -92,8 +95,8 @@ class Chunk:
     """Room for CHUNK_ROWS rows. Rows up to the number that snapshots were told are final."""
 
     __slots__ = (
-        "_before", "_cache", "_kept", "_names", "_places", "_raw", "durations", "events", "offset_ns", "payload",
-        "payloads", "vantage", "verdicts",
+        "_before", "_cache", "_kept", "_names", "_places", "_raw", "causes", "durations", "events", "offset_ns",
+        "payload", "payloads", "vantage", "verdicts",
     )  # fmt: skip
 
     def __init__(self, dtype: np.dtype[Any], names: RowNames, before: Chunk | None = None) -> None:
@@ -113,6 +116,7 @@ class Chunk:
         )
         self.durations = Durations(*(np.empty(n, np.float64) for _ in _DURATIONS))
         self.vantage = np.empty(n, np.uint8)
+        self.causes = Causes(*(np.empty(n, np.uint8) for _ in _CAUSES))
         self.offset_ns = np.empty(n, np.int64)
         self.payload = np.empty(n, np.uint16)
         self.payloads: list[Payload | None] = [None]
@@ -134,6 +138,8 @@ class Chunk:
         for name in _DURATIONS:
             getattr(self.durations, name)[to] = getattr(batch.durations, name)[source]
         self.vantage[to] = batch.vantage[source]
+        for name in _CAUSES:
+            getattr(self.causes, name)[to] = getattr(batch.causes, name)[source]
         self.offset_ns[to] = offset_ns
         self.payload[to] = 0
         for row, payload in found.items():
@@ -171,6 +177,7 @@ class Chunk:
             self.payload[rows],
             self.payloads,
             self._names,
+            self.causes.rows(rows),
         )
 
     def cached(self, key: object, make: Callable[[Part], Any]) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tracer.cause_columns import Causes
 from tracer.compose import Composer
 from tracer.decode import Batch
 from tracer.events import Events, SynPayload
@@ -15,7 +16,7 @@ from tracer.recording import Recording, load
 from tracer.store import Store
 from tracer.tfo import U8, judge
 from tracer.timing import measure
-from tracer.vocabulary import HandshakeResult, SettleReason
+from tracer.vocabulary import Cause, Confidence, CookieCheck, HandshakeResult, SettleReason
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "lab_events.npz"
 INTERFACES = {
@@ -97,12 +98,17 @@ def random_payloads(rng: np.random.Generator, events: Events, share: float = 0.7
 
 
 def batch_of(
-    events: Events, vantage: U8 | None = None, payloads: dict[tuple[int, int], SynPayload] | None = None
+    events: Events,
+    vantage: U8 | None = None,
+    payloads: dict[tuple[int, int], SynPayload] | None = None,
+    causes: Causes | None = None,
 ) -> Batch:
     """A batch as the pipeline makes it."""
     seen = np.ones(len(events), np.uint8) if vantage is None else vantage
     verdicts = judge(events)
-    return Batch(events, verdicts, measure(events, verdicts, seen), seen, payloads or {})
+    return Batch(
+        events, verdicts, measure(events, verdicts, seen), seen, payloads or {}, causes or Causes.none(len(events))
+    )
 
 
 def random_batch(seed: int, count: int, *, peers: int | None = 50, odd: bool = True, payloads: bool = True) -> Batch:
@@ -110,7 +116,11 @@ def random_batch(seed: int, count: int, *, peers: int | None = 50, odd: bool = T
     rng = np.random.default_rng(seed)
     events = random_events(rng, count, peers=peers, odd=odd)
     vantage = rng.integers(0, 4, count).astype(np.uint8)
-    return batch_of(events, vantage, random_payloads(rng, events) if payloads else None)
+    made = random_payloads(rng, events) if payloads else None
+    numbers = rng.integers(0, (len(Cause), len(Confidence), len(CookieCheck)), (count, 3)).astype(np.uint8)
+    # a cause and how sure it is come together, and most rows have none
+    numbers[(numbers[:, :2] == 0).any(axis=1) | (rng.random(count) < 0.8), :2] = 0
+    return batch_of(events, vantage, made, Causes(*(column.copy() for column in numbers.T)))
 
 
 def new_store(limit: int = 100_000, refresh_ns: int = 0) -> Store:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from tracer.cause_words import short_cause
 from tracer.compose import Composer
 from tracer.decode import Batch
 from tracer.printable import printable
@@ -42,6 +43,8 @@ def line(record: Handshake, colour: bool = False) -> str:
         timing.result.replace("_", " "),
         verdict,
     ]
+    if tfo.cause is not None:
+        parts.append(short_cause(tfo.cause, tfo.cause_confidence))
     if record.syn.payload_len:
         acked = record.synack.acked_payload_len if record.synack is not None else 0
         parts.append(f"SYN data {acked}/{record.syn.payload_len} B")
