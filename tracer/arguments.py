@@ -15,10 +15,11 @@ from tracer.vocabulary import HookChoice, Transport
 COMMANDS = {
     "demo": "a private two-host lab with Fast Open traffic of every outcome, traced live",
     "detach": "remove what an earlier, killed run left behind, and nothing else",
+    "replay": "the dashboard, or any other output, over recorded events",
     "schema": "JSON Schema of the records",
 }
 # names of the contract whose commands are not in this version
-LATER = ("replay", "doctor")
+LATER = ("doctor",)
 
 TABLE_SIZE_MAX = 1 << 24
 
@@ -146,6 +147,19 @@ def demo_parser() -> Parser:
     parser = Parser(prog="tfotrace demo", description=COMMANDS["demo"][0].upper() + COMMANDS["demo"][1:] + ".")
     _add_output(parser)
     _add_tracing(parser)
+    return parser
+
+
+def replay_parser() -> Parser:
+    """`tfotrace replay`."""
+    parser = Parser(prog="tfotrace replay", description="Show recorded events as if they happened now.")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE",
+        help="events.jsonl as -w or --json wrote it, also compressed (gzip, zstd); - = standard input",
+    )  # fmt: skip
+    _add_output(parser)
+    parser.add_argument("--count", type=_positive, metavar="N", help="end after N handshakes")
+    parser.add_argument("--user", metavar="NAME", help="account to read the file with, if root (default: sudo's)")
     return parser
 
 

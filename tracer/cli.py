@@ -112,6 +112,13 @@ def _demo(words: list[str]) -> int:
         return run.trace(in_lab, (demo.interface,), argv, narrate, on_ready=demo.begin)
 
 
+def _replay(words: list[str]) -> int:
+    options = arguments.replay_parser().parse_args(words)
+    from tracer.replay import replay
+
+    return replay(options, _shown("tfotrace", "replay", *words), narrate)
+
+
 def _detach(words: list[str]) -> int:
     options = arguments.detach_parser().parse_args(words)
     from tracer import privileges
@@ -134,4 +141,9 @@ def _schema(words: list[str]) -> int:
     return int(ExitCode.OK)
 
 
-_COMMANDS: dict[str, Callable[[list[str]], int]] = {"demo": _demo, "detach": _detach, "schema": _schema}
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "demo": _demo,
+    "detach": _detach,
+    "replay": _replay,
+    "schema": _schema,
+}

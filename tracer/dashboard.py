@@ -10,9 +10,9 @@ import sys
 import threading
 from argparse import Namespace
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from tracer.pipeline import Pipeline, StopRequest
+from tracer.pipeline import StopRequest
 from tracer.snapshot import Snapshot
 from tracer.store import Store
 
@@ -56,7 +56,13 @@ class _Engine:
         self.request.reason = self.request.reason or "quit"
 
 
-def run(app: Any, pipeline: Pipeline, store: Store, request: StopRequest, *, leave_when_ended: bool) -> int:
+class Runs(Protocol):
+    """What goes on behind the dashboard: a pipeline, or a replay."""
+
+    def run(self) -> int: ...
+
+
+def run(app: Any, pipeline: Runs, store: Store, request: StopRequest, *, leave_when_ended: bool) -> int:
     """Trace behind the dashboard until it is left; returns the exit status.
 
     Raises:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from tracer.cause_columns import Causes
 from tracer.events import Events, SynPayload
 from tracer.local import LocalSet
+from tracer.payload import Payload
 from tracer.tfo import U8, Verdicts, judge
 from tracer.timing import Durations, measure
 
@@ -16,7 +17,10 @@ PayloadKey = tuple[int, int]  # handshake id, first SYN's time in ns
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Settled handshakes in the order they came out of the kernel, and the SYN payloads that belong to them."""
+    """Settled handshakes in the order they came out of the kernel, and the SYN payloads that belong to them.
+
+    `kinds`, by row, says what the payloads are where these themselves are not there: in a replay of records.
+    """
 
     events: Events
     verdicts: Verdicts
@@ -24,6 +28,7 @@ class Batch:
     vantage: U8
     payloads: Mapping[PayloadKey, SynPayload]
     causes: Causes
+    kinds: Mapping[int, Payload] | None = None
 
     def __len__(self) -> int:
         return len(self.events)
@@ -40,7 +45,14 @@ class Batch:
             self.vantage[part],
             self.payloads,
             self.causes.rows(part),
+            _moved(self.kinds, start, stop),
         )
+
+
+def _moved(kinds: Mapping[int, Payload] | None, start: int, stop: int) -> Mapping[int, Payload] | None:
+    if kinds is None:
+        return None
+    return {row - start: kind for row, kind in kinds.items() if start <= row < stop}
 
 
 def decode(events: Events, local: LocalSet, payloads: Mapping[PayloadKey, SynPayload]) -> Batch:

@@ -458,6 +458,8 @@ def _completed(record: Handshake, stamp: int, payload: Payload | None) -> Handsh
 
 def _classify(batch: Batch) -> dict[int, Payload]:
     """What the payload of each row is, of those that were captured."""
+    if batch.kinds is not None:
+        return dict(batch.kinds)
     payloads = batch.payloads
     if not payloads:
         return {}

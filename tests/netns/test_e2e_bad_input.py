@@ -93,7 +93,7 @@ def box() -> Iterator[NetBox]:
         (("left", "--json", "--text"), "--text"),
         (("left", "--no-such-option"), "--no-such-option"),
         (("doctor",), "not in this version"),
-        (("replay", "trace.pcapng"), "not in this version"),
+        (("replay", "/no/such/trace.pcapng"), "No such file"),
         (("demo", "left"), "left"),
         (("schema", "left"), "left"),
         (("detach", "nosuch0"), '"nosuch0"'),

@@ -10,6 +10,7 @@ from textual.binding import BindingType
 from textual.widget import Widget
 
 from tracer.options import describe
+from tracer.replay_rows import is_replayed
 from tracer.records import Handshake
 from tracer.rows import StoreRows
 from tracer.snapshot import Rows
@@ -52,6 +53,8 @@ def raw_options(rows: Rows, row: int, record: Handshake) -> Options:
     if not isinstance(rows, StoreRows):
         return options_of(record)
     events = rows.part(row).events
+    if is_replayed(events):
+        return options_of(record)
     found = []
     for name in ("syn", "synack"):
         segment = events[name][0]

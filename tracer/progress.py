@@ -1,0 +1,58 @@
+"""How far a long reading has come: one line on a terminal, drawn again and again, gone at the end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from typing import TextIO
+
+EVERY_S = 0.1
+_WIDTH = 30
+
+
+def wanted() -> bool:
+    """On a terminal, unless lines of text are written to the same one."""
+    return sys.stderr.isatty() and not sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@dataclass(slots=True)
+class Progress:
+    """`total`: what `show` counts up to, None where nobody knows. `unit`: what the count beside it counts."""
+
+    total: int | None
+    unit: str
+    stream: TextIO | None  # None: nobody looks
+    _next: float = 0.0
+    _drawn: bool = False
+
+    def show(self, done: int, count: int) -> None:
+        """Draw, at most ten times a second."""
+        if self.stream is None:
+            return
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + EVERY_S
+        text = f"{count:,} {self.unit}"
+        if self.total:
+            share = min(1.0, done / self.total)
+            filled = int(share * _WIDTH)
+            text = f"[{'#' * filled}{'.' * (_WIDTH - filled)}] {share:4.0%}  {text}"
+        self._write(f"\r\x1b[K{text}")
+        self._drawn = True
+
+    def clear(self) -> None:
+        """Take the line away: before anything else is written there, and at the end."""
+        if self._drawn:
+            self._write("\r\x1b[K")
+            self._drawn = False
+
+    def _write(self, text: str) -> None:
+        assert self.stream is not None
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except (OSError, ValueError):
+            self.stream = None  # nobody looks any more

@@ -1,0 +1,73 @@
+"""`tfotrace replay`: what a file is, and who replays it."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from tracer import dashboard, privileges
+from tracer.errors import UsageError
+from tracer.pipeline import StopRequest
+from tracer.progress import Progress, wanted
+from tracer.replay_input import Input, open_input
+from tracer.replay_jsonl import RecordReplay
+from tracer.replay_rows import RecordedComposer, Rows
+
+Narrate = Callable[[str], None]
+
+_PCAPNG = b"\x0a\x0d\x0d\x0a"
+_PCAP = tuple(bytes.fromhex(text) for text in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1"))
+
+
+def replay(options: Namespace, argv: tuple[str, ...], narrate: Narrate) -> int:
+    """Replay `options.file` as the command line says; returns the exit status.
+
+    Raises:
+        TfotraceError: it cannot begin.
+    """
+    source = open_input(options.file)
+    try:
+        if not source.head:
+            raise UsageError(f"{source.name} is empty" + (f": {source.broken}" if source.broken else ""))
+        if source.head.startswith((_PCAPNG, *_PCAP)):
+            raise UsageError(f"{source.name} is a capture of packets: this version replays recorded events only")
+        if not _may_be_lines(source.head):
+            raise UsageError(f"{source.name} is neither recorded events (JSON lines) nor a capture (pcap, pcapng)")
+        return _replay_records(source, options, argv, narrate)
+    finally:
+        source.close()
+
+
+def _may_be_lines(head: bytes) -> bool:
+    """Text, whatever it says: control characters are in no line of JSON."""
+    return all(byte >= 0x20 or byte in b"\t\n\r" for byte in head)
+
+
+def _replay_records(source: Input, options: Namespace, argv: tuple[str, ...], narrate: Narrate) -> int:
+    from tracer.run import open_sinks
+    from tracer.store import Store
+
+    stop = StopRequest()
+    stop.install()
+    app: Any = dashboard.load() if dashboard.is_wanted(options) else None
+    user = privileges.target_user(options.user)
+    if user is not None:
+        privileges.drop(user)
+    rows = Rows()
+    composer = RecordedComposer(rows.interfaces, options.keep if app is not None else 0)
+    sinks = open_sinks(options, composer, on_stdout=app is None)
+    progress = Progress(source.size, "handshakes", sys.stderr if app is None and wanted() else None)
+    tell: Narrate = dashboard.Narration() if app is not None else narrate
+    run = RecordReplay(source, composer, rows, sinks, argv, options.count, stop, tell, progress)
+    if app is None:
+        return run.run()
+    store = Store(options.keep, composer=composer, clock=lambda: rows.settled_ns)
+    run.observer = store
+    sinks.append(store)
+    try:
+        return dashboard.run(app, run, store, stop, leave_when_ended=False)
+    finally:
+        for line in getattr(tell, "lines", []):
+            narrate(line)

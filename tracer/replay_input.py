@@ -1,0 +1,146 @@
+"""What a replay reads: a file or standard input, plain or compressed by gzip or Zstandard, as a stream of bytes."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import os
+import stat
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import zstandard
+
+from tracer.errors import UsageError
+
+STDIN = Path("-")
+HEAD = 64  # bytes that are enough to tell what something is
+_CHUNK = 1 << 18
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+# of a compressed file that does not go on as it began: cut, or damaged
+_BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
+
+
+class _Ahead(io.RawIOBase):
+    """A descriptor with the first bytes put back, which counts what was taken from it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._head = b""
+        self.taken = 0
+
+    def look(self, size: int) -> bytes:
+        """The first bytes, however small the pieces in which they come; they will be read once more."""
+        while len(self._head) < size and (part := os.read(self._fd, size - len(self._head))):
+            self._head += part
+        return self._head
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes; empty at the end."""
+        size = _CHUNK if size < 0 else size
+        if self._head:
+            found, self._head = self._head[:size], self._head[size:]
+        else:
+            found = os.read(self._fd, size)
+        self.taken += len(found)
+        return found
+
+    def readinto(self, buffer: object) -> int:
+        """For io.BufferedReader."""
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        found = self.read(len(view))
+        view[: len(found)] = found
+        return len(found)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        super().close()
+
+
+@dataclass(slots=True)
+class Input:
+    """An open input. `name` is how people call it, `size` its bytes as stored, None where they cannot be known."""
+
+    name: str
+    size: int | None
+    head: bytes  # the first bytes, uncompressed
+    compressed: bool
+    _source: _Ahead
+    _stream: BinaryIO
+    _first: bytes = b""
+    broken: str | None = None  # how a compressed input ended before its time
+
+    @property
+    def position(self) -> int:
+        """Bytes as stored that were read so far."""
+        return self._source.taken
+
+    def read(self, size: int = _CHUNK) -> bytes:
+        """The next bytes, at most `size`; empty at the end, be it that a compressed file is cut (`broken`).
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        if self._first:
+            found, self._first = self._first[:size], self._first[size:]
+            return found
+        return self._take(size)
+
+    def _take(self, size: int) -> bytes:
+        if self.broken is not None:
+            return b""
+        try:
+            return self._stream.read(size)
+        except _BROKEN as error:
+            self.broken = str(error) or "it ends in the middle"
+            return b""
+        except OSError as error:
+            raise UsageError(f"cannot read {self.name}: {error.strerror or error}") from None
+
+    def close(self) -> None:
+        """Close it."""
+        self._source.close()
+
+
+def open_input(path: Path) -> Input:
+    """Open a file, or standard input for `-`, and look at its first bytes.
+
+    Raises:
+        UsageError: there is no such file, it is a folder, may not be read ...
+    """
+    name = "standard input" if path == STDIN else str(path)
+    try:
+        fd = os.dup(0) if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror}") from None
+    source = _Ahead(fd)
+    try:
+        found = os.fstat(fd)
+        if stat.S_ISDIR(found.st_mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        magic = source.look(4)
+    except OSError as error:
+        source.close()
+        raise UsageError(f"cannot read {name}: {error.strerror}") from None
+    size = found.st_size if stat.S_ISREG(found.st_mode) else None
+    plain = stream = cast(BinaryIO, source)
+    if magic.startswith(_GZIP):
+        stream = cast(BinaryIO, gzip.GzipFile(fileobj=plain, mode="rb"))
+    elif magic == _ZSTD:
+        reader = zstandard.ZstdDecompressor().stream_reader(plain, read_across_frames=True)
+        stream = cast(BinaryIO, reader)
+    opened = Input(name, size, b"", stream is not plain, source, stream)
+    head = b""
+    while len(head) < HEAD and (part := opened._take(HEAD - len(head))):
+        head += part
+    opened.head = opened._first = head
+    return opened

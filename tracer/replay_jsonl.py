@@ -1,0 +1,238 @@
+"""Replay of recorded JSON lines: the records back through the sinks, as if they happened now. Needs no root.
+
+A file can hold several runs (appended, concatenated). What comes out is one: the first run's `start`, everything
+between, one `end`; where a later run begins a notice says so. A single whole recording comes out as it went in.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from tracer.aggregate import Aggregate
+from tracer.errors import EndedEarlyError, UsageError
+from tracer.pipeline import StopRequest, summarize
+from tracer.progress import Progress
+from tracer.protocol import TracedInterface
+from tracer.records import SCHEMA, Balance, End, Handshake, NoticeRecord, Start, Stats
+from tracer.replay_input import Input
+from tracer.replay_lines import Bad, Line, Problems, read_lines
+from tracer.replay_rows import RecordedComposer, Rows
+from tracer.sinks.base import Observer, Sink, SinkClosedError
+from tracer.version import __version__
+
+BATCH_ROWS = 1000
+_NO_BALANCE = Balance(0, 0, 0, 0, 0, 0, 0, 0)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One recorded run as far as it was read."""
+
+    first_ts: str
+    last_ts: str
+    balance: Balance = _NO_BALANCE
+    counters: dict[str, int] = field(default_factory=dict)
+    end: End | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """As its end says, else from the first record's time to the last one's."""
+        if self.end is not None:
+            return self.end.duration_s
+        try:
+            span = np.datetime64(self.last_ts.rstrip("Z"), "ns") - np.datetime64(self.first_ts.rstrip("Z"), "ns")
+        except ValueError:
+            return 0.0
+        return max(0.0, float(span.astype(np.int64)) / 1e9)
+
+
+@dataclass(slots=True)
+class RecordReplay:
+    """Reads `source` to its end and hands everything to the sinks. `narrate` gets sentences for people."""
+
+    source: Input
+    composer: RecordedComposer
+    rows: Rows
+    sinks: list[Sink]
+    argv: tuple[str, ...]
+    count: int | None
+    stop: StopRequest
+    narrate: Callable[[str], None]
+    progress: Progress
+    observer: Observer | None = None  # one of the sinks, or None
+    aggregate: Aggregate = field(default_factory=Aggregate)
+    _problems: Problems = field(default_factory=Problems)
+    _runs: list[_Run] = field(default_factory=list)
+    _waiting: list[Line] = field(default_factory=list)
+    _known_interfaces: int = 0
+    _reason: str | None = None
+    _exit_code: int = 0
+
+    def run(self) -> int:
+        """Replay; returns the exit code. Sinks are closed.
+
+        Raises:
+            UsageError: there is no record in it.
+        """
+        for lines in read_lines(self.source, self._problems):
+            for line in lines:
+                self._take(line)
+                if self._reason is not None:
+                    break
+            self._flush()
+            self._each(lambda sink: sink.tick())
+            self.progress.show(self.source.position, self.aggregate.handshakes)
+            if self.stop.reason is not None:
+                self._finish(self.stop.reason, 0)
+            if self._reason is not None:
+                break
+        self.progress.clear()
+        self._tell_problems()
+        self._close()
+        return self._exit_code
+
+    # --- records ---
+
+    def _take(self, line: Line) -> None:
+        record = line.record
+        if isinstance(record, Handshake):
+            self._begin(record.ts)
+            self._waiting.append(line)
+            if len(self._waiting) >= BATCH_ROWS or self._is_enough(len(self._waiting)):
+                self._flush()
+            return
+        self._flush()
+        match record:
+            case Start():
+                self._start(record)
+            case Stats():
+                run = self._begin(record.ts)
+                run.balance, run.counters = record.balance, record.counters
+                if self.observer is not None:
+                    self.observer.set_balance(self._balance(), self._counters())
+                self._each(lambda sink: sink.stats(record))
+            case NoticeRecord():
+                self._begin(record.ts)
+                self._each(lambda sink: sink.notice(record))
+            case End():
+                run = self._begin(record.ts)
+                run.balance, run.counters, run.end = record.balance, record.counters, record
+
+    def _start(self, record: Start) -> None:
+        for one in record.interfaces:
+            self.rows.interfaces.add(
+                TracedInterface(one.index, one.name, one.hook, one.why, list(one.others), list(one.warnings), one.group)
+            )
+        self._runs.append(_Run(record.ts, record.ts))
+        if len(self._runs) == 1:
+            self.rows.begin(record.ts)
+            self._each(lambda sink: sink.start(record))
+        else:
+            text = f"here begins another recorded run: {' '.join(record.argv)}"
+            notice = NoticeRecord(SCHEMA, record.ts, "another_run", text, None)
+            self._each(lambda sink: sink.notice(notice))
+
+    def _begin(self, ts: str) -> _Run:
+        """The run that a record belongs to: one whose `start` is not in the file begins here."""
+        if not self._runs:
+            self._start(Start(SCHEMA, ts, __version__, self.argv, platform.release(), (), "ring", 0, 0))
+        self._runs[-1].last_ts = ts
+        return self._runs[-1]
+
+    def _is_enough(self, more: int) -> bool:
+        return self.count is not None and self.aggregate.handshakes + more >= self.count
+
+    def _flush(self) -> None:
+        lines, self._waiting = self._waiting, []
+        if not lines or self._reason is not None:
+            return
+        batch, bad = self.rows.batch([_handshake(line) for line in lines])
+        for place in bad:
+            self._problems.add(Bad.INVALID, lines[place].number)
+        kept = [line for place, line in enumerate(lines) if place not in set(bad)] if bad else lines
+        if not kept:
+            return
+        self.composer.add(batch, [_handshake(line) for line in kept], [line.raw for line in kept])
+        if self.observer is not None and len(self.composer.interfaces) != self._known_interfaces:
+            self._known_interfaces = len(self.composer.interfaces)
+            self.observer.set_interfaces(self.composer.interfaces.values())
+        self.aggregate.add(batch)
+        self._each(lambda sink: sink.write(batch))
+        if self._is_enough(0):
+            self._finish("count", 0)
+
+    def _each(self, act: Callable[[Sink], None]) -> None:
+        """Do something with every sink; one that breaks is left out from then on and ends the replay."""
+        broken = []
+        for sink in self.sinks:
+            try:
+                act(sink)
+            except SinkClosedError:  # noqa: PERF203 - one that fails must not keep the others
+                broken.append(sink)
+                self._finish("the reader has gone", 0)
+            except EndedEarlyError as error:
+                broken.append(sink)
+                self._finish(str(error), int(error.exit_code))
+        self.sinks = [sink for sink in self.sinks if sink not in broken]
+
+    def _finish(self, reason: str, exit_code: int) -> None:
+        if self._reason is None or (exit_code and not self._exit_code):
+            self._reason, self._exit_code = reason, exit_code
+
+    # --- the end ---
+
+    def _tell_problems(self) -> None:
+        for text in self._problems.sentences(self.source.name):
+            self.narrate(text)
+        if self.source.broken is not None:
+            self.narrate(f"{self.source.name}: the compressed file is cut or damaged: {self.source.broken}")
+        if not self._runs:
+            if self._reason is None:
+                raise UsageError(f"{self.source.name} holds no record of tfotrace")
+            return
+        unfinished = sum(run.end is None for run in self._runs)
+        if unfinished and self._reason is None:
+            what = "the recording has" if len(self._runs) == 1 else f"{unfinished} of {len(self._runs)} runs have"
+            self.narrate(f"{self.source.name}: {what} no end record: cut, killed, or still being written")
+
+    def _close(self) -> None:
+        if not self._runs:
+            for sink in self.sinks:
+                sink.close(None)
+            return
+        last = self._runs[-1]
+        whole = len(self._runs) == 1 and last.end is not None and self._reason is None
+        if whole and last.end is not None and not self._problems.total:
+            record = last.end
+        else:
+            record = End(
+                SCHEMA, last.last_ts, self._reason or f"all of {os.path.basename(self.source.name)} was read",
+                self._exit_code, round(sum(run.duration_s for run in self._runs), 3), self.aggregate.totals(),
+                self._balance(), self._counters(),
+            )  # fmt: skip
+        self._each(lambda sink: sink.close(record))
+        if self._exit_code:
+            self.narrate(self._reason or "the replay ended")
+        summarize(msgspec.structs.replace(record, totals=self.aggregate.totals()), self.narrate)
+
+    def _balance(self) -> Balance:
+        sheets = [msgspec.structs.astuple(run.balance) for run in self._runs]
+        return Balance(*(sum(column) for column in zip(*sheets, strict=True)))
+
+    def _counters(self) -> dict[str, int]:
+        sums: dict[str, int] = {}
+        for run in self._runs:
+            for name, value in run.counters.items():
+                sums[name] = sums.get(name, 0) + value
+        return sums
+
+
+def _handshake(line: Line) -> Handshake:
+    assert isinstance(line.record, Handshake)
+    return line.record
