@@ -180,5 +180,6 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "": trace_parser,
     "demo": demo_parser,
     "detach": detach_parser,
+    "replay": replay_parser,
     "schema": schema_parser,
 }

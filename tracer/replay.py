@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from tracer.progress import Progress, wanted
 from tracer.replay_input import Input, open_input
 from tracer.replay_jsonl import RecordReplay
 from tracer.replay_rows import RecordedComposer, Rows
+from tracer.sinks import targets
 
 Narrate = Callable[[str], None]
 
@@ -27,6 +29,11 @@ def replay(options: Namespace, argv: tuple[str, ...], narrate: Narrate) -> int:
     Raises:
         TfotraceError: it cannot begin.
     """
+    targets.targets(options.write)  # a wrong name is told at once
+    targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
+    for path in options.write:
+        if os.path.realpath(path) == os.path.realpath(options.file):
+            raise UsageError(f"{path} is what is read: name another file after -w")
     source = open_input(options.file)
     try:
         if not source.head:

@@ -27,6 +27,7 @@ from tracer.sinks.base import Observer, Sink, SinkClosedError
 from tracer.version import __version__
 
 BATCH_ROWS = 1000
+CONTINUED = "continued"  # the notice at the end of a file that was rotated (sinks/jsonl.py)
 _NO_BALANCE = Balance(0, 0, 0, 0, 0, 0, 0, 0)
 
 
@@ -39,6 +40,7 @@ class _Run:
     balance: Balance = _NO_BALANCE
     counters: dict[str, int] = field(default_factory=dict)
     end: End | None = None
+    continued: bool = False  # the file says that the run goes on in another one
 
     @property
     def duration_s(self) -> float:
@@ -118,7 +120,7 @@ class RecordReplay:
                     self.observer.set_balance(self._balance(), self._counters())
                 self._each(lambda sink: sink.stats(record))
             case NoticeRecord():
-                self._begin(record.ts)
+                self._begin(record.ts).continued = record.kind == CONTINUED
                 self._each(lambda sink: sink.notice(record))
             case End():
                 run = self._begin(record.ts)
@@ -129,6 +131,8 @@ class RecordReplay:
             self.rows.interfaces.add(
                 TracedInterface(one.index, one.name, one.hook, one.why, list(one.others), list(one.warnings), one.group)
             )
+        if record.part > 1 and self._runs and self._runs[-1].continued:
+            return  # files of one run, one behind the other
         self._runs.append(_Run(record.ts, record.ts))
         if len(self._runs) == 1:
             self.rows.begin(record.ts)
@@ -196,7 +200,7 @@ class RecordReplay:
             if self._reason is None:
                 raise UsageError(f"{self.source.name} holds no record of tfotrace")
             return
-        unfinished = sum(run.end is None for run in self._runs)
+        unfinished = sum(run.end is None and not run.continued for run in self._runs)
         if unfinished and self._reason is None:
             what = "the recording has" if len(self._runs) == 1 else f"{unfinished} of {len(self._runs)} runs have"
             self.narrate(f"{self.source.name}: {what} no end record: cut, killed, or still being written")

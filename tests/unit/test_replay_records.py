@@ -173,6 +173,26 @@ def test_files_that_cannot_be_read(tmp_path: Path, capfd: pytest.CaptureFixture[
         assert says in said[-1]
 
 
+def test_files_of_one_run_are_one_run(whole_run: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    lines = whole_run.splitlines(keepends=True)
+    goes_on = _encode(NoticeRecord(SCHEMA, golden().start.ts, "continued", "the run goes on", None)) + b"\n"
+    second = _encode(msgspec.structs.replace(golden().start, part=2)) + b"\n"
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"".join([*lines[:50], goes_on, second, *lines[50:]]))
+    code, out, said = replay_json(path, capfd)
+    assert code == 0
+    assert out.encode() == b"".join([*lines[:50], goes_on, *lines[50:]])
+    assert not any("end record" in line for line in said)
+
+
+def test_what_is_read_is_not_written_over(whole_run: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(whole_run)
+    assert cli.main(["replay", str(path), "--json", "-w", str(path)]) == 2
+    assert "name another file" in capfd.readouterr().err
+    assert path.read_bytes() == whole_run
+
+
 def test_count_ends_it(whole_run: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(whole_run)
