@@ -22,6 +22,7 @@ import numpy as np
 import zstandard
 
 from tracer import options as opt
+from tracer.cause_columns import Causes
 from tracer.compose import Composer
 from tracer.decode import Batch
 from tracer.events import Events
@@ -30,7 +31,20 @@ from tracer.protocol import TracedInterface
 from tracer.records import Handshake, Segment, SynAck
 from tracer.tfo import Verdicts
 from tracer.timing import Durations
-from tracer.vocabulary import Group, HandshakeResult, Has, Outcome, Request, SettleReason, Vantage, word
+from tracer.vocabulary import (
+    Cause,
+    Confidence,
+    CookieCheck,
+    Group,
+    HandshakeResult,
+    Has,
+    Outcome,
+    Request,
+    SettleReason,
+    Vantage,
+    word,
+    words_or_null,
+)
 
 BLOCK_ROWS = 256  # lines that are compressed together
 NO_OFFSET = 0xFF  # event.h
@@ -62,6 +76,9 @@ _OUTCOMES: dict[str | None, int] = {word(value): int(value) for value in Outcome
 _OUTCOMES[None] = int(Outcome.UNKNOWN)
 _GROUPS: dict[str | None, int] = {value.word: int(value) for value in Group}
 _GROUPS[None] = int(Group.NOT_APPLICABLE)
+_CAUSES = {text: number for number, text in enumerate(words_or_null(Cause))}
+_CONFIDENCES = {text: number for number, text in enumerate(words_or_null(Confidence))}
+_COOKIE_CHECKS = {text: number for number, text in enumerate(words_or_null(CookieCheck))}
 _PROTOCOLS = {value.value: value for value in Protocol}
 
 _TS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
@@ -122,6 +139,7 @@ class _Row:
     verdict: tuple[Any, ...]
     durations: tuple[float | None, ...]
     vantage: int
+    causes: tuple[int, int, int]
     payload: Payload | None
 
 
@@ -160,6 +178,7 @@ class Rows:
                 _durations(rows),
                 np.array([row.vantage for row in rows], np.uint8),
                 {},
+                _causes(rows),
                 {place: row.payload for place, row in enumerate(rows) if row.payload is not None},
             ),
             bad,
@@ -203,7 +222,8 @@ class Rows:
             _REQUESTS[tfo.request], _OUTCOMES[tfo.outcome], _GROUPS[tfo.group], attempted, _within(acked, 32), delay_us,
             record.synack is not None and tfo.delay_us is not None,
         )  # fmt: skip
-        return _Row(event, verdict, durations, _VANTAGES[record.vantage], _payload(record))
+        causes = (_CAUSES[tfo.cause], _CONFIDENCES[tfo.cause_confidence], _COOKIE_CHECKS[tfo.cookie_check])
+        return _Row(event, verdict, durations, _VANTAGES[record.vantage], causes, _payload(record))
 
 
 def _within(value: int, bits: int) -> int:
@@ -318,6 +338,11 @@ def _verdicts(rows: list[_Row]) -> Verdicts:
         np.array(after, np.float64),
         np.array(known, np.bool_),
     )
+
+
+def _causes(rows: list[_Row]) -> Causes:
+    table = np.array([row.causes for row in rows], np.uint8).reshape(len(rows), 3)
+    return Causes(*(np.ascontiguousarray(table[:, at]) for at in range(3)))
 
 
 def _durations(rows: list[_Row]) -> Durations:

@@ -22,7 +22,7 @@ from tracer.compose import Composer
 from tracer.fields import FIELDS
 from tracer.pipeline import StopRequest
 from tracer.progress import Progress
-from tracer.records import SCHEMA, Balance, End, Handshake, NoticeRecord, Start, Stats, Totals
+from tracer.records import SCHEMA, Balance, End, Handshake, NoticeRecord, Process, Start, Stats, Totals
 from tracer.replay_input import open_input
 from tracer.replay_jsonl import RecordReplay
 from tracer.replay_lines import LINE_MAX, AnyRecord, Bad, parse
@@ -33,7 +33,7 @@ from tui.screens.detail import raw_options
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(AnyRecord).decode
-TOTALS = Totals(0, {}, 0, 0, 0, {}, {}, {}, 0.0, 0.0, 0.0)
+TOTALS = Totals(0, {}, 0, 0, 0, {}, {}, {}, {}, 0.0, 0.0, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,14 @@ def handshakes() -> list[Handshake]:
     """The recorded lab as records: every outcome and result there is."""
     recorded = golden()
     composer = Composer(recorded.interfaces, show_cookies=True, offset_ns=recorded.start.boot_clock_offset_ns)
-    return list(chain.from_iterable(composer.compose(batch) for batch in recorded.decoded()))
+    found = list(chain.from_iterable(composer.compose(batch) for batch in recorded.decoded()))
+    tfo = msgspec.structs.replace(
+        found[5].tfo, cause="packet_loss", cause_confidence="possible", cookie_check="valid_backup"
+    )
+    owner = msgspec.structs.replace(found[6].client, process=Process(4711, "curl", 1000, "/user.slice"))
+    found[5] = msgspec.structs.replace(found[5], tfo=tfo)
+    found[6] = msgspec.structs.replace(found[6], client=owner)
+    return found
 
 
 @pytest.fixture(scope="module")
