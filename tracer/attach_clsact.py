@@ -95,7 +95,7 @@ def filters(ifindex: int, parent: int) -> list[Filter]:
     return found
 
 
-def _ingress_qdisc(ifindex: int) -> str | None:
+def ingress_qdisc(ifindex: int) -> str | None:
     """Kind of the qdisc in clsact's place, None where there is none."""
     for payload in netlink.dump(netlink.GETQDISC, _TCMSG.pack(0, ifindex, 0, 0, 0)):
         _, index, handle, parent, _ = _TCMSG.unpack_from(payload, 0)
@@ -106,7 +106,7 @@ def _ingress_qdisc(ifindex: int) -> str | None:
 
 def ensure_qdisc(ifindex: int, egress: bool) -> None:
     """Add a clsact qdisc where there is none. Raises NoEgressSideError, NetlinkError."""
-    kind = _ingress_qdisc(ifindex)
+    kind = ingress_qdisc(ifindex)
     if kind is None:
         header = _TCMSG.pack(0, ifindex, _HANDLE_CLSACT, _PARENT_CLSACT, 0)
         try:
@@ -118,7 +118,7 @@ def ensure_qdisc(ifindex: int, egress: bool) -> None:
         except netlink.NetlinkError as error:
             if error.errno != errno.EEXIST:
                 raise
-        kind = _ingress_qdisc(ifindex)  # somebody may have been quicker, with the other kind
+        kind = ingress_qdisc(ifindex)  # somebody may have been quicker, with the other kind
     if egress and kind == "ingress":
         raise NoEgressSideError
 

@@ -118,14 +118,15 @@ class Loaded:
 class Loader:
     """The child at work: start it, do something else meanwhile, then take `result()`."""
 
-    def __init__(self, options: LoadOptions) -> None:
+    def __init__(self, options: LoadOptions, keep: bool = True) -> None:
+        """`keep`: what had to be compiled is there for the next start."""
         self.options = options
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = os.memfd_create("tfotrace-compile-log")
         self.pid = os.fork()
         if self.pid == 0:
             self._socket.close()
-            os._exit(_child(theirs, options, self._log))
+            os._exit(_child(theirs, options, self._log, keep))
         theirs.close()
 
     def fileno(self) -> int:
@@ -177,7 +178,7 @@ def random_hash_key() -> int:
     return int.from_bytes(os.urandom(8), "little") | 1
 
 
-def _child(sock: socket.socket, options: LoadOptions, log_fd: int) -> int:
+def _child(sock: socket.socket, options: LoadOptions, log_fd: int, keep: bool) -> int:
     """Body of the child; clang and the verifier write to standard error, so that becomes the log."""
     os.dup2(log_fd, 2)
     # before 5.11 maps count against this limit; without CAP_SYS_RESOURCE the load itself will say so
@@ -198,7 +199,7 @@ def _child(sock: socket.socket, options: LoadOptions, log_fd: int) -> int:
     except Exception as error:  # bcc raises bare Exception for everything  # noqa: BLE001
         answer = _Answer(error=f"the kernel refuses the tracing programs: {error}")
     _send(sock, answer, fds)
-    if compiled is not None and key is not None:
+    if keep and compiled is not None and key is not None:
         _keep(key, options, compiled)
     return 0
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+ROUTE, GENERIC = 0, 16  # protocols of netlink(7)
+
 NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
 GETROUTE = 26
@@ -92,8 +94,8 @@ def messages(data: bytes) -> Iterator[Message]:
         offset += (size + 3) & ~3
 
 
-def _open() -> socket.socket:
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+def _open(protocol: int = ROUTE) -> socket.socket:
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     try:
         sock.bind((0, 0))
         for option in (_EXT_ACK, _CAP_ACK):
@@ -134,9 +136,9 @@ def request(kind: int, payload: bytes, flags: int = 0) -> None:
                     return
 
 
-def get(kind: int, payload: bytes) -> bytes:
+def get(kind: int, payload: bytes, protocol: int = ROUTE) -> bytes:
     """Payload of the one answer to a look-up. Raises NetlinkError."""
-    with _open() as sock:
+    with _open(protocol) as sock:
         _send(sock, kind, 0, payload)
         for message in messages(sock.recv(_RECEIVE)):
             if message.type == _ERROR:
@@ -145,22 +147,22 @@ def get(kind: int, payload: bytes) -> bytes:
     raise NetlinkError(71, "the kernel gave no answer")
 
 
-def dump(kind: int, payload: bytes, strict: bool = False) -> list[bytes]:
+def dump(kind: int, payload: bytes, strict: bool = False, protocol: int = ROUTE) -> list[bytes]:
     """Payloads of a dump, begun again when the kernel says that it changed meanwhile. Raises NetlinkError.
 
     `strict` has the kernel filter by the fields of the header (Linux 4.20; older kernels give everything).
     """
     for _ in range(8):
-        found, consistent = _dump_once(kind, payload, strict)
+        found, consistent = _dump_once(kind, payload, strict, protocol)
         if consistent:
             break
     return found
 
 
-def _dump_once(kind: int, payload: bytes, strict: bool) -> tuple[list[bytes], bool]:
+def _dump_once(kind: int, payload: bytes, strict: bool, protocol: int) -> tuple[list[bytes], bool]:
     found: list[bytes] = []
     consistent = True
-    with _open() as sock:
+    with _open(protocol) as sock:
         if strict:
             with suppress(OSError):
                 sock.setsockopt(_SOL_NETLINK, _STRICT_CHK, 1)

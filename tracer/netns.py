@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 
+from tracer.errors import CannotTraceError, UsageError
+
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -25,6 +27,27 @@ def enter(path: str) -> None:
             raise OSError(code, os.strerror(code), path)
     finally:
         os.close(fd)
+
+
+def path_from(where: str) -> str:
+    """--netns: a name of `ip netns`, a path, or pid:N, as a path."""
+    if where.startswith("pid:"):
+        return f"/proc/{where[4:]}/ns/net"
+    return where if "/" in where else f"/run/netns/{where}"
+
+
+def enter_named(where: str) -> None:
+    """enter() what --netns names. Raises UsageError; CannotTraceError where it is not permitted."""
+    try:
+        enter(path_from(where))
+    except PermissionError:
+        raise CannotTraceError(
+            f'network namespace "{where}" cannot be entered without root: run it with sudo'
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f'no network namespace "{where}" ({error.strerror}): --netns takes a name (ip netns list), a path or pid:N'
+        ) from None
 
 
 def path_of(inode: int) -> str | None:

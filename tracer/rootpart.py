@@ -117,7 +117,7 @@ class RootPart:
     def start(self) -> None:
         """Load, attach to every interface asked for, tell the user part."""
         if self.options.netns is not None:
-            _enter(self.options.netns)
+            netns.enter_named(self.options.netns)
         wanted = self._find_interfaces()  # while it compiles: a typo is told at once
         self._follower = Follower()
         self._instance = Instance()
@@ -390,19 +390,3 @@ def _is_group(word: str) -> bool:
     except UsageError:
         return True
     return False
-
-
-def _enter(where: str) -> None:
-    """--netns: a name of `ip netns`, a path, or pid:N."""
-    if where.startswith("pid:"):
-        path = f"/proc/{where[4:]}/ns/net"
-    elif "/" in where:
-        path = where
-    else:
-        path = f"/run/netns/{where}"
-    try:
-        netns.enter(path)
-    except OSError as error:
-        raise UsageError(
-            f'no network namespace "{where}" ({error.strerror}): --netns takes a name (ip netns list), a path or pid:N'
-        ) from None

@@ -22,7 +22,10 @@ class Occupant:
 
 
 def _name(program_id: int) -> str:
-    info = bpfsys.program_info_by_id(program_id)
+    try:
+        info = bpfsys.program_info_by_id(program_id)
+    except PermissionError:  # only looking without attaching comes here as an ordinary user
+        return ""
     return info.name if info is not None else ""
 
 
