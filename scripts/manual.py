@@ -31,7 +31,10 @@ wrong usage; one line says what and what to do
 cannot trace here (not root, the kernel too old, lockdown)
 .TP
 .B 4
-tracing ended early (the last interface went away, disk full)"""
+tracing ended early (the last interface went away, disk full)
+.TP
+.B 5
+doctor found a problem that does not keep from tracing"""
 
 FILES = """.TP
 .I /run/tfotrace

@@ -15,11 +15,10 @@ from tracer.vocabulary import HookChoice, Transport
 COMMANDS = {
     "demo": "a private two-host lab with Fast Open traffic of every outcome, traced live",
     "detach": "remove what an earlier, killed run left behind, and nothing else",
+    "doctor": "can I trace here, is Fast Open on here, who listens with it, what do the counters say",
     "replay": "the dashboard, or any other output, over recorded events",
     "schema": "JSON Schema of the records",
 }
-# names of the contract whose commands are not in this version
-LATER = ("doctor",)
 
 TABLE_SIZE_MAX = 1 << 24
 
@@ -124,7 +123,7 @@ def trace_parser() -> Parser:
         prog="tfotrace",
         description="Show every TCP handshake on an interface, live, and judge what TCP Fast Open did in it.",
         epilog=f"commands:\n{commands}\n\nexit status: 0 ended as asked, 2 wrong usage, 3 cannot trace here, "
-        "4 tracing ended early",
+        "4 tracing ended early, 5 doctor found a problem that does not keep from tracing",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -170,6 +169,20 @@ def detach_parser() -> Parser:
     return parser
 
 
+def doctor_parser() -> Parser:
+    """`tfotrace doctor`."""
+    parser = Parser(
+        prog="tfotrace doctor",
+        description="Say whether this host can trace, whether Fast Open is on, which listeners have it and what the "
+        "counters mean, with the command that would change it. Changes nothing.",
+        epilog="exit status: 0 no problem, 2 wrong usage, 3 a problem that keeps from tracing, 5 another problem",
+    )
+    parser.add_argument("interfaces", nargs="*", metavar="INTERFACE", help="look at these (default: all that are up)")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--netns", metavar="NAME|PATH|pid:N", help="look inside this network namespace")
+    return parser
+
+
 def schema_parser() -> Parser:
     """`tfotrace schema`."""
     return Parser(prog="tfotrace schema", description="Print the JSON Schema of the records.")
@@ -180,6 +193,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "": trace_parser,
     "demo": demo_parser,
     "detach": detach_parser,
+    "doctor": doctor_parser,
     "replay": replay_parser,
     "schema": schema_parser,
 }

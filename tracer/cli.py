@@ -76,8 +76,6 @@ def narrate(text: str) -> None:
 
 def _run(words: list[str]) -> int:
     command = words[0] if words else ""
-    if command in arguments.LATER:
-        raise UsageError(f'"{command}" is not in this version; for an interface of that name: tfotrace -i {command}')
     if command in arguments.COMMANDS:
         return _COMMANDS[command](words[1:])
     return _trace(words)
@@ -141,9 +139,33 @@ def _schema(words: list[str]) -> int:
     return int(ExitCode.OK)
 
 
+def _doctor(words: list[str]) -> int:
+    options = arguments.doctor_parser().parse_args(words)
+    from tracer import netns
+    from tracer.doctor.examine import examine
+
+    path = None
+    if options.netns is not None:
+        path = netns.path_from(options.netns)
+        netns.enter_named(options.netns)
+    report = examine(options.interfaces, path)
+    if options.json:
+        import msgspec
+
+        print(msgspec.json.encode(report).decode(), flush=True)
+    else:
+        from tracer.doctor.text import lines
+        from tracer.sinks.text import wants_colour
+
+        for line in lines(report, wants_colour(sys.stdout.isatty())):
+            print(line)
+    return report.exit_code
+
+
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "demo": _demo,
     "detach": _detach,
+    "doctor": _doctor,
     "replay": _replay,
     "schema": _schema,
 }

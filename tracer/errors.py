@@ -1,6 +1,7 @@
 """What can go wrong and how the process ends: one sentence for people, one exit code for scripts.
 
-Exit codes are DESIGN.md section 2: 0 ended as asked, 2 wrong usage, 3 cannot trace here, 4 tracing ended early.
+Exit codes are DESIGN.md section 2: 0 ended as asked, 2 wrong usage, 3 cannot trace here, 4 tracing ended early; and 5,
+doctor found a problem that does not keep from tracing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     CANNOT_TRACE = 3
     ENDED_EARLY = 4
+    PROBLEM = 5
 
 
 class TfotraceError(Exception):

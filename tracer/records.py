@@ -274,6 +274,8 @@ Record = Start | Handshake | Stats | NoticeRecord | End
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of every record."""
-    schema = msgspec.json.schema(Record)
+    """JSON Schema (2020-12) of every record, and of what `tfotrace doctor --json` prints."""
+    from tracer.doctor.model import Report
+
+    schema = msgspec.json.schema(Record | Report)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tfotrace record", **schema}

@@ -33,7 +33,7 @@ from tracer.vocabulary import HookChoice, Transport
         ["replay"],
         ["replay", "no/such/file"],
         ["replay", "a", "b"],
-        ["doctor"],
+        ["doctor", "--text"],
         ["schema", "extra"],
     ],
 )
@@ -72,11 +72,13 @@ def test_defaults_are_those_of_the_contract() -> None:
 def test_schema_is_json_and_knows_every_record(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
-    assert {"Start", "Handshake", "Stats", "NoticeRecord", "End"} <= schema["$defs"].keys()
+    assert {"Start", "Handshake", "Stats", "NoticeRecord", "End", "Report"} <= schema["$defs"].keys()
     assert "tfo" in schema["$defs"]["Handshake"]["properties"]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["demo", "--help"], ["detach", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["demo", "--help"], ["detach", "--help"], ["doctor", "--help"], ["--version"]]
+)
 def test_help_and_version_end_well(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(words)

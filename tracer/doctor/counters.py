@@ -1,0 +1,110 @@
+"""What the TcpExt counters say, with the traps they set (TFO.md section 5; net/ipv4/tcp_fastopen.c).
+
+They count since the network namespace began, over every program and server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tracer.doctor.model import Finding, Level, Topic, explained
+from tracer.doctor.settings import SERVER
+
+# Where fewer attempts failed than this share, loss explains it.
+WORTH_A_WARNING = 0.1
+ENOUGH = 10
+
+Counters = Mapping[str, int]
+
+
+def findings(counters: Counters, sysctls: Mapping[str, str], bits: int | None, prefix: str) -> Iterator[Finding]:
+    """One finding a side, and one for each counter that has moved and says something."""
+    if not counters:
+        yield _finding("not_read", Level.UNKNOWN, "the counters of TCP (/proc/net/netstat) cannot be read")
+        return
+    yield _client(counters)
+    yield _server(counters)
+    yield from _cookie_requests(counters, bits)
+    yield from _queue(counters, sysctls, prefix)
+    yield _blackhole(counters, sysctls)
+
+
+def _finding(word: str, level: Level, text: str, command: str | None = None, cause: str | None = None) -> Finding:
+    return Finding(Topic.COUNTERS, word, level, explained(text, cause) if cause else text, command, cause=cause)
+
+
+def _is_much(failed: int, good: int) -> bool:
+    return failed >= ENOUGH and failed > WORTH_A_WARNING * (failed + good)
+
+
+def _client(counters: Counters) -> Finding:
+    good, failed = counters.get("TCPFastOpenActive", 0), counters.get("TCPFastOpenActiveFail", 0)
+    if not good and not failed:
+        return _finding("client", Level.INFO, "as client: no SYN with data was answered yet (TCPFastOpenActive 0)")
+    text = (
+        f"as client: {good} times a server took the SYN's data (TCPFastOpenActive), {failed} times not or the SYN "
+        "timed out (TCPFastOpenActiveFail)"
+    )
+    if _is_much(failed, good):
+        return _finding("client", Level.WARNING, f"{text}; tracing shows which servers", "sudo tfotrace any")
+    return _finding("client", Level.OK if good else Level.INFO, text)
+
+
+def _server(counters: Counters) -> Finding:
+    good, failed = counters.get("TCPFastOpenPassive", 0), counters.get("TCPFastOpenPassiveFail", 0)
+    spare = counters.get("TCPFastOpenPassiveAltKey", 0)
+    if not good and not failed:
+        return _finding(
+            "server", Level.INFO, "as server: no connection was made by Fast Open yet (TCPFastOpenPassive 0)"
+        )
+    text = f"as server: {good} connections made by Fast Open (TCPFastOpenPassive)"
+    if spare:
+        text += f", {spare} of them with the backup key's cookie (TCPFastOpenPassiveAltKey)"
+    text += f"; {failed} failed, by a cookie that does not fit or for want of memory (TCPFastOpenPassiveFail)"
+    if _is_much(failed, good):
+        text += "; a key that was rotated without backup, or is not shared by all servers of an address, does that"
+        return _finding("server", Level.WARNING, text, "sudo tfotrace any")
+    return _finding("server", Level.OK if good else Level.INFO, text)
+
+
+def _cookie_requests(counters: Counters, bits: int | None) -> Iterator[Finding]:
+    asked = counters.get("TCPFastOpenCookieReqd", 0)
+    if not asked:
+        return
+    text = f"cookies were asked for {asked} times (TCPFastOpenCookieReqd)"
+    trap = "the kernel counts the request before it looks whether Fast Open is on, so this says nothing about grants"
+    if bits is not None and not bits & SERVER:
+        text += f"; none is granted now, since it is off for servers: {trap}"
+        yield _finding("cookie_requests", Level.WARNING, text, None)
+    else:
+        yield _finding("cookie_requests", Level.INFO, f"{text}; {trap}")
+
+
+def _queue(counters: Counters, sysctls: Mapping[str, str], prefix: str) -> Iterator[Finding]:
+    full = counters.get("TCPFastOpenListenOverflow", 0)
+    if full:
+        text = f"{full} times a listener's Fast Open queue was full (TCPFastOpenListenOverflow)"
+        yield _finding("queue_overflow", Level.WARNING, text, cause="queue_overflow")
+    crowded = counters.get("TCPReqQFullDoCookies", 0)
+    if crowded:
+        text = f"{crowded} times SYN cookies were sent (TCPReqQFullDoCookies; no TCPFastOpen counter moves then)"
+        more = int(sysctls.get("tcp_max_syn_backlog", "0") or 0) * 4
+        command = f"{prefix}sysctl -w net.ipv4.tcp_max_syn_backlog={more}" if more else None
+        yield _finding("syn_cookies", Level.WARNING, text, command, "syn_cookies")
+    dropped = counters.get("ListenOverflows", 0)
+    if dropped:
+        text = f"{dropped} times an accept queue was full and a handshake was dropped (ListenOverflows)"
+        command = f"{prefix}sysctl net.core.somaxconn  # the limit of every listener's backlog"
+        yield _finding("accept_overflow", Level.WARNING, text, command)
+
+
+def _blackhole(counters: Counters, sysctls: Mapping[str, str]) -> Finding:
+    hit = counters.get("TCPFastOpenBlackhole", 0)
+    off = sysctls.get("tcp_fastopen_blackhole_timeout_sec") == "0"
+    if hit:
+        text = f"{hit} times clients here switched Fast Open off for all servers (TCPFastOpenBlackhole)"
+        return _finding("blackhole", Level.INFO if off else Level.WARNING, text)
+    if off:
+        text = "TCPFastOpenBlackhole stays 0 at tcp_fastopen_blackhole_timeout_sec=0: it is no sign of a good path"
+        return _finding("blackhole", Level.INFO, text)
+    return _finding("blackhole", Level.OK, "no blackhole was met (TCPFastOpenBlackhole 0)")

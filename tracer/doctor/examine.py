@@ -1,0 +1,60 @@
+"""Ask everything in turn, in the network namespace that the caller is in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from tracer.clock import wall_now
+from tracer.doctor import cookies, counters, hooks, host, listeners, settings
+from tracer.doctor.model import CachedServer, Report, exit_code
+from tracer.hoststate import read_counters, read_sysctls
+from tracer.records import SCHEMA
+from tracer.version import __version__
+
+
+def examine(words: Sequence[str], netns_path: str | None) -> Report:
+    """Look at the interfaces named and at the host; `netns_path` leads to the namespace if it is not the caller's own.
+
+    Raises:
+        UsageError: there is no such interface.
+    """
+    root = os.geteuid() == 0
+    kernel = host.version(os.uname().release)
+    links = hooks.find(words)  # first of all: a typo is told at once
+    prefix = f"nsenter --net={netns_path} " if netns_path is not None else ""
+    reports, on_hooks = hooks.findings(links, kernel, root)
+    sysctls, counted = read_sysctls(), read_counters()
+    bits = settings.bits(sysctls)
+    sockets = listeners.look()
+    cached = _cached()
+    found = [
+        *host.findings(root),
+        *on_hooks,
+        *settings.findings(sysctls, prefix),
+        *listeners.findings(sockets, bits, prefix),
+        *cookies.findings(cached, bits, prefix),
+        *counters.findings(counted, sysctls, bits, prefix),
+    ]
+    return Report(
+        schema=SCHEMA,
+        ts=wall_now(),
+        version=__version__,
+        kernel=os.uname().release,
+        root=root,
+        netns=netns_path,
+        findings=tuple(found),
+        interfaces=tuple(reports),
+        listeners=tuple(sockets),
+        cached_servers=tuple(cached or ()),
+        sysctls=sysctls,
+        counters=counted,
+        exit_code=int(exit_code(found)),
+    )
+
+
+def _cached() -> list[CachedServer] | None:
+    try:
+        return cookies.look()
+    except OSError:
+        return None

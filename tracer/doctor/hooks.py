@@ -1,0 +1,133 @@
+"""Which hook an interface would be traced by, and which programs of others are there."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Iterator
+
+from tracer import attach_clsact, attach_tcx, bpfsys, interfaces, survey
+from tracer.doctor.model import Finding, HookReport, Level, Topic, some
+from tracer.errors import UsageError
+from tracer.interfaces import Interface
+from tracer.vocabulary import Hook
+
+TCX_SINCE = (6, 6)
+_LOOPBACK = "; on loopback at ingress only, so that each packet is seen once"
+
+
+def find(words: Iterable[str]) -> list[Interface]:
+    """The interfaces named, members of groups (eth0+eth1) one by one; `any`, or none named: all that are up.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    names = [name for name in words if name != "any"]
+    if not names:
+        return list(interfaces.all_up())
+    found: dict[int, Interface] = {}
+    for word in names:
+        for link in _members(word):
+            found[link.index] = link
+    return list(found.values())
+
+
+def _members(word: str) -> list[Interface]:
+    try:
+        return [interfaces.find(word)]
+    except UsageError:
+        if "+" not in word:
+            raise
+        return [interfaces.find(name) for name in word.split("+")]
+
+
+def _has_tcx(ifindex: int, kernel: tuple[int, int]) -> bool:
+    """Asked where that is permitted, else read off the kernel's number."""
+    try:
+        bpfsys.tcx_query(ifindex, bpfsys.TCX_INGRESS)
+    except OSError as error:
+        if error.errno in attach_tcx.NOT_HERE:
+            return False
+        if error.errno in (errno.EPERM, errno.EACCES):
+            return kernel >= TCX_SINCE
+        raise
+    return True
+
+
+def look(link: Interface, kernel: tuple[int, int]) -> tuple[HookReport, list[Finding]]:
+    """One interface. `kernel` is its version, which is believed where the kernel does not answer an ordinary user."""
+
+    def finding(word: str, level: Level, text: str, command: str | None = None) -> Finding:
+        prevents = level is Level.PROBLEM
+        return Finding(Topic.TRACING, word, level, text, command, interface=link.name, prevents_tracing=prevents)
+
+    if link.untraceable is not None:
+        return HookReport(link.name, link.index, None, link.untraceable, ()), [
+            finding("link_type", Level.PROBLEM, link.untraceable)
+        ]
+    found: list[Finding] = []
+    if not link.up:
+        text = f"{link.name} is down; tfotrace traces interfaces that are up"
+        found.append(finding("link_down", Level.PROBLEM, text, f"ip link set {link.name} up"))
+    tcx = _has_tcx(link.index, kernel)
+    hook: Hook | None = Hook.TCX if tcx else Hook.CLSACT
+    why = (
+        "TCX links, ahead of other programs"
+        if tcx
+        else "clsact filters at priority 1: this kernel has no TCX (6.6 has)"
+    )
+    why += _LOOPBACK if link.is_loopback else ""
+    if not tcx and not link.is_loopback and attach_clsact.ingress_qdisc(link.index) == "ingress":
+        hook = None
+        why = f'{link.name} has an "ingress" qdisc where clsact would go, and this kernel has no TCX links'
+        command = f"tc qdisc del dev {link.name} ingress  # if nothing needs it"
+        found.append(finding("ingress_qdisc", Level.PROBLEM, why, command))
+    occupants = survey.occupants(link.index)
+    others = tuple(item.words for item in occupants)
+    found += [_xdp_first(link, item) for item in others if _is_xdp(item)]
+    behind = [item for item in others if not _is_xdp(item)]
+    if behind:
+        text = f"also on {link.name}: {some(behind)}; tfotrace goes in front of them and leaves them as they are"
+        found.append(finding("beside", Level.OK, text))
+    return HookReport(link.name, link.index, hook.value if hook else None, why, others), found
+
+
+def _is_xdp(words: str) -> bool:
+    return words.startswith("XDP ")
+
+
+def _xdp_first(link: Interface, words: str) -> Finding:
+    text = (
+        f"{words} on {link.name} runs before tc: what it drops, redirects or answers itself is not traced, "
+        "and --hook xdp cannot be had beside it"
+    )
+    command = f"bpftool net show dev {link.name}  # whose it is"
+    return Finding(Topic.TRACING, "xdp_first", Level.WARNING, text, command, interface=link.name)
+
+
+def findings(links: list[Interface], kernel: tuple[int, int], root: bool) -> tuple[list[HookReport], list[Finding]]:
+    """Every interface, and one finding a hook for all that would be traced by it."""
+    reports: list[HookReport] = []
+    found: list[Finding] = []
+    for link in links:
+        report, its = look(link, kernel)
+        reports.append(report)
+        found += its
+    if not links:
+        text = "no interface is up that carries Ethernet or plain IP"
+        found.append(Finding(Topic.TRACING, "no_interface", Level.PROBLEM, text, "ip link", prevents_tracing=True))
+    elif not root and kernel >= TCX_SINCE:
+        text = "programs on TCX hooks are shown to root only: there may be more than is said here"
+        found.append(Finding(Topic.TRACING, "programs_unseen", Level.UNKNOWN, text, "sudo tfotrace doctor"))
+    return reports, [*_by_hook(reports), *found]
+
+
+def _by_hook(reports: list[HookReport]) -> Iterator[Finding]:
+    same: dict[tuple[str, str], list[str]] = {}
+    for report in reports:
+        if report.hook is not None:
+            same.setdefault((report.hook, report.why), []).append(report.name)
+    for (hook, why), names in same.items():
+        single = names[0] if len(names) == 1 else None
+        yield Finding(
+            Topic.TRACING, "hook", Level.OK, f"{some(names)} would be traced by {hook}: {why}", interface=single
+        )

@@ -1,0 +1,164 @@
+"""Can this kernel, this process and this bcc trace at all?
+
+Most of it is asked by doing what a start does: compile and load every program, attach none, let go of all of them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+from tracer.doctor.model import Finding, Level, Topic, some
+from tracer.errors import CannotTraceError
+from tracer.instances import RUN_DIR, instances
+from tracer.load import Loader, LoadOptions
+from tracer.run import default_transport
+
+STATUS = Path("/proc/self/status")
+LOCKDOWN = Path("/sys/kernel/security/lockdown")
+BTF = Path("/sys/kernel/btf/vmlinux")
+WRITTEN_FOR = (5, 10)
+NO_MEMLOCK_SINCE = (5, 11)  # memory of BPF counts by control group
+
+# include/uapi/linux/capability.h
+_NET_ADMIN, _SYS_ADMIN, _SYS_RESOURCE, _PERFMON, _BPF = 12, 21, 24, 38, 39
+
+
+def version(release: str) -> tuple[int, int]:
+    """(6, 18) of "6.18.44-something"; (0, 0) of what has no such beginning."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def findings(root: bool) -> Iterator[Finding]:
+    """Everything about the host as a whole."""
+    release = os.uname().release
+    yield kernel(release)
+    yield privilege(root, _capabilities())
+    yield lockdown()
+    yield memlock(version(release), _capabilities())
+    found = bcc()
+    yield found
+    if root:
+        # without bcc only what an earlier run kept can be loaded, and the next kernel will not have it
+        yield programs()
+        yield from others_at_work()
+    else:
+        text = "whether the kernel takes the tracing programs is tried by loading them, which needs root"
+        yield _finding("programs", Level.UNKNOWN, text, "sudo tfotrace doctor")
+
+
+def _finding(word: str, level: Level, text: str, command: str | None = None, prevents: bool = False) -> Finding:
+    return Finding(Topic.TRACING, word, level, text, command, prevents_tracing=prevents)
+
+
+def kernel(release: str) -> Finding:
+    """By its number; whether the programs load is another question, and that one is tried."""
+    btf = "there is BTF, which is not needed" if BTF.exists() else "there is no BTF, and none is needed"
+    buffer = default_transport(release).value
+    text = (
+        f"Linux {release} on {os.uname().machine}; records come through a {buffer} buffer; {btf}, no more than headers"
+    )
+    if version(release) < WRITTEN_FOR:
+        return _finding("kernel", Level.WARNING, f"{text}; tfotrace is written for Linux 5.10 and newer")
+    return _finding("kernel", Level.OK, text)
+
+
+def _capabilities() -> int:
+    """Effective capabilities as bits."""
+    for line in STATUS.read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+def privilege(root: bool, capabilities: int) -> Finding:
+    """Root, and root with what it takes: in a container it often has less."""
+    if not root:
+        text = "tracing needs root; doctor works without, and says what it could not see"
+        return _finding("privilege", Level.PROBLEM, text, "sudo tfotrace doctor", prevents=True)
+
+    def has(bit: int) -> bool:
+        return bool(capabilities >> bit & 1)
+
+    missing = [] if has(_NET_ADMIN) else ["CAP_NET_ADMIN"]
+    if not has(_SYS_ADMIN):
+        missing += [name for name, bit in (("CAP_BPF", _BPF), ("CAP_PERFMON", _PERFMON)) if not has(bit)]
+    if missing:
+        text = f"root here lacks {', '.join(missing)}: give them to the container, or run tfotrace on the host"
+        return _finding("privilege", Level.PROBLEM, text, prevents=True)
+    return _finding("privilege", Level.OK, "root, with the capabilities for BPF and for attaching to interfaces")
+
+
+def lockdown(path: Path = LOCKDOWN) -> Finding:
+    """Kernel lockdown forbids kprobes and reading kernel memory; tfotrace does neither."""
+    try:
+        found = re.search(r"\[(\w+)\]", path.read_text())
+    except FileNotFoundError:
+        return _finding("lockdown", Level.OK, "kernel lockdown is not there or not to be seen; it would not matter")
+    except OSError as error:
+        return _finding("lockdown", Level.UNKNOWN, f"kernel lockdown cannot be read: {error.strerror}")
+    mode = found[1] if found else "none"
+    if mode == "none":
+        return _finding("lockdown", Level.OK, "kernel lockdown is off")
+    return _finding("lockdown", Level.OK, f"kernel lockdown is at {mode}; tfotrace reads packets only, which it allows")
+
+
+def memlock(kernel_version: tuple[int, int], capabilities: int) -> Finding:
+    """Locked memory limits maps before Linux 5.11."""
+    if kernel_version >= NO_MEMLOCK_SINCE:
+        return _finding("memlock", Level.OK, "the limit of locked memory does not count for BPF since Linux 5.11")
+    soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if soft == resource.RLIM_INFINITY or hard == resource.RLIM_INFINITY:
+        return _finding("memlock", Level.OK, "locked memory is not limited")
+    if capabilities >> _SYS_RESOURCE & 1:
+        return _finding(
+            "memlock", Level.OK, f"locked memory is limited to {hard} bytes; tfotrace lifts that for itself"
+        )
+    text = f"locked memory is limited to {hard} bytes, which the maps may not fit in"
+    return _finding("memlock", Level.WARNING, text, "ulimit -l unlimited")
+
+
+def bcc() -> Finding:
+    """The compiler, looked up and not imported: it would map LLVM into this process."""
+    spec = importlib.util.find_spec("bcc")
+    if spec is None or spec.origin is None:
+        text = "the bcc Python module is missing"
+        return _finding("bcc", Level.PROBLEM, text, "apt-get install python3-bpfcc", prevents=True)
+    number = ""
+    try:
+        found = re.search(r"""__version__\s*=\s*['"]([^'"]+)""", Path(spec.origin).with_name("version.py").read_text())
+        number = f" {found[1]}" if found else ""
+    except OSError:
+        pass
+    return _finding("bcc", Level.OK, f"bcc{number} compiles the programs ({Path(spec.origin).parent})")
+
+
+def programs() -> Finding:
+    """Load every program as a start does, and let them go at once."""
+    loader = Loader(LoadOptions(transport=default_transport()), keep=False)
+    try:
+        loader.result().close()
+    except CannotTraceError as error:
+        return _finding("programs", Level.PROBLEM, str(error), prevents=True)
+    except BaseException:
+        loader.kill()
+        raise
+    return _finding("programs", Level.OK, "the kernel takes the tracing programs: loaded, and let go again")
+
+
+def others_at_work() -> Iterator[Finding]:
+    """Runs of tfotrace that go on, and what killed ones left."""
+    own = [item for item in instances(RUN_DIR) if item.pid != os.getpid()]
+    running = [str(item.pid) for item in own if item.running]
+    if running:
+        text = f"tfotrace is running already (process {some(running)}): several may trace at once"
+        yield _finding("running", Level.INFO, text)
+    left = [entry.interface for item in own if not item.running for entry in item.entries]
+    if left:
+        text = f"a killed run may have left programs on {some(sorted(set(left)))}; the next start removes them too"
+        yield _finding("leftovers", Level.WARNING, text, "sudo tfotrace detach")

@@ -1,0 +1,173 @@
+"""Which listeners have Fast Open, with what queue, and whose they are."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tracer.doctor import sockets
+from tracer.doctor.model import Finding, Level, Listener, Topic, explained, some
+from tracer.doctor.settings import EVERY_LISTENER, SERVER, set_command
+from tracer.doctor.sockets import Facts, Listening, Owner
+from tracer.printable import printable
+from tracer.records import Process
+
+# At a round trip of 50 ms a queue of 4 takes 80 Fast Open connections a second, and no attack at all.
+SMALL_QUEUE = 4
+SHOWN_PROCESSES = 64
+
+# How these programs are told, from their manuals; for all others there is bit 0x400.
+ASKS_BY = {
+    "nginx": "nginx: listen ... fastopen=256;",
+    "haproxy": "haproxy: bind ... tfo",
+    "dnsdist": "dnsdist: addLocal(..., {tcpFastOpenQueueSize=256})",
+}
+
+
+def look() -> list[Listener]:
+    """Every listening socket of this network namespace."""
+    found = sockets.listening()
+    owners = sockets.owners({item.inode for item in found})
+    return [_listener(item, owners.by_inode.get(item.inode, []), owners.unseen) for item in found]
+
+
+def _process(pid: int) -> Process | None:
+    folder = Path("/proc", str(pid))
+    try:
+        name = (folder / "comm").read_bytes().rstrip(b"\n").decode("utf-8", "replace")
+        return Process(pid, printable(name), folder.stat().st_uid)
+    except OSError:
+        return None  # it has just ended
+
+
+def _listener(item: Listening, owners: list[Owner], unseen: int) -> Listener:
+    pids = sorted({owner.pid for owner in owners})[:SHOWN_PROCESSES]
+    processes = tuple(process for process in map(_process, pids) if process is not None)
+    facts, reason = _facts(item, owners, unseen)
+    if facts is None:
+        return Listener(item.ip, item.port, item.uid, processes, None, None, None, None, None, None, reason)
+    return Listener(
+        item.ip,
+        item.port,
+        item.uid,
+        processes,
+        fast_open=facts.queue > 0,
+        queue=facts.queue,
+        own_keys=facts.own_keys,
+        no_cookie=facts.no_cookie,
+        waiting=facts.waiting,
+        backlog=facts.backlog,
+    )
+
+
+def _facts(item: Listening, owners: list[Owner], unseen: int) -> tuple[Facts | None, str | None]:
+    if not owners:
+        if item.inode == 0:
+            return None, "it is the kernel's own"
+        if unseen:
+            return None, "its process is not among those that this user may look into"
+        return None, "no process that can be seen from here holds it"
+    reason = "its process has closed it"
+    for owner in owners:
+        try:
+            facts = sockets.ask(owner, item.inode)
+        except OSError as error:
+            if error.errno in (errno.EPERM, errno.EACCES):
+                reason = "asking a process's sockets needs root (CAP_SYS_PTRACE)"
+            elif error.errno == errno.ENOSYS:
+                reason = "asking another process's sockets needs Linux 5.6"
+            elif error.errno != errno.ESRCH:
+                reason = f"asking it failed: {error.strerror}"
+            continue
+        if facts is not None:
+            return facts, None
+    return None, reason
+
+
+def name(listener: Listener) -> str:
+    """`nginx 0.0.0.0:443` for a sentence."""
+    ip = f"[{listener.ip}]" if ":" in listener.ip else listener.ip
+    who = listener.processes[0].name if listener.processes else "unknown process"
+    return f"{who} {ip}:{listener.port}"
+
+
+def findings(found: list[Listener], bits: int | None, prefix: str) -> Iterator[Finding]:
+    """What the listeners and the sysctl say together."""
+    if not found:
+        yield _finding("none", Level.INFO, "no TCP socket listens here")
+        return
+    unknown = [item for item in found if item.fast_open is None]
+    on = [item for item in found if item.fast_open]
+    off = [item for item in found if item.fast_open is False]
+    if on:
+        yield _on(on, len(found), bits, prefix)
+        yield from _peculiar(on, bits)
+    if off:
+        yield _off(off, bool(on or unknown), bits, prefix)
+    full = [item for item in found if item.backlog and item.waiting is not None and item.waiting > item.backlog]
+    if full:
+        text = f"the accept queue is full, so SYNs are dropped: {_names(full)}; the program does not accept fast enough"
+        yield _finding("accept_queue_full", Level.WARNING, text)
+    if unknown:
+        why = some(sorted({str(item.unknown_because) for item in unknown}))
+        text = f"{len(unknown)} of {len(found)} listening sockets could not be asked: {why}"
+        yield _finding("not_asked", Level.UNKNOWN, text, "sudo tfotrace doctor" if os.geteuid() else None)
+
+
+def _finding(word: str, level: Level, text: str, command: str | None = None, cause: str | None = None) -> Finding:
+    return Finding(Topic.LISTENERS, word, level, explained(text, cause) if cause else text, command, cause=cause)
+
+
+def _names(listeners: list[Listener]) -> str:
+    """Each once: with SO_REUSEPORT a program has many sockets at one address."""
+    return some(dict.fromkeys(map(name, listeners)))
+
+
+def _on(on: list[Listener], total: int, bits: int | None, prefix: str) -> Finding:
+    if bits is not None and not bits & SERVER:
+        text = f"Fast Open is set on {_names(on)}, and does nothing there"
+        return _finding("set_but_off", Level.PROBLEM, text, set_command(prefix, bits | SERVER), "server_disabled")
+    text = f"{len(on)} of {total} listening sockets have Fast Open: {_names(on)}"
+    return _finding("on", Level.OK, text)
+
+
+def _peculiar(on: list[Listener], bits: int | None) -> Iterator[Finding]:
+    small = [item for item in on if item.queue is not None and item.queue <= SMALL_QUEUE]
+    if small:
+        text = (
+            f"a short Fast Open queue ({min(item.queue or 0 for item in small)}): {_names(small)}; while so many "
+            "clients have yet to send their ACK, no further SYN's data is taken; let the program raise TCP_FASTOPEN"
+        )
+        yield _finding("short_queue", Level.WARNING, text, _advice(small))
+    keyed = [item for item in on if item.own_keys]
+    if keyed:
+        text = f"a key of its own: {_names(keyed)}; the key of the sysctl does not count there"
+        yield _finding("own_key", Level.INFO, text)
+    cookieless = [item for item in on if item.no_cookie]
+    if cookieless and bits is not None and bits & SERVER:
+        text = f"data is taken without a cookie (TCP_FASTOPEN_NO_COOKIE): {_names(cookieless)}; anybody can forge that"
+        yield _finding("no_cookie", Level.WARNING, text)
+
+
+def _off(off: list[Listener], others: bool, bits: int | None, prefix: str) -> Finding:
+    text = f"without Fast Open: {_names(off)}"
+    if bits is None or not bits & SERVER:
+        return _finding("off", Level.INFO, text)
+    if bits & EVERY_LISTENER:
+        text += (
+            "; opened before bit 0x400 of net.ipv4.tcp_fastopen was set, or with a backlog of 0: restart the program"
+        )
+        return _finding("off", Level.INFO, text)
+    every = f"{set_command(prefix, bits | EVERY_LISTENER)}  # then restart the program: every new listener has it"
+    command = _advice(off) or every
+    if others:
+        return _finding("off", Level.INFO, text, command)
+    return _finding("off", Level.WARNING, text, command, "listener_disabled")
+
+
+def _advice(listeners: list[Listener]) -> str | None:
+    """The words of the program's own configuration."""
+    names = {process.name for item in listeners for process in item.processes}
+    return "; ".join(ASKS_BY[name] for name in sorted(names & ASKS_BY.keys())) or None

@@ -1,0 +1,131 @@
+"""What doctor finds, typed: the JSON object of `tfotrace doctor --json` and what its text is made from.
+
+Durations are microseconds (`*_us`). What is not known is null. Neither keys nor cookies are in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+import msgspec
+
+from tracer.cause_words import CAUSES
+from tracer.errors import ExitCode
+from tracer.records import Process
+
+
+class Level(str, Enum):
+    """How much a finding matters. `info` is a fact without judgement, `unknown` what could not be told, and why."""
+
+    OK = "ok"
+    INFO = "info"
+    WARNING = "warning"
+    PROBLEM = "problem"
+    UNKNOWN = "unknown"
+
+
+class Topic(str, Enum):
+    """Which question a finding answers."""
+
+    TRACING = "tracing"
+    SETTINGS = "settings"
+    LISTENERS = "listeners"
+    COOKIES = "cookies"
+    COUNTERS = "counters"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One answer: a word for programs, a sentence for people, the command that would change it (or look closer).
+
+    `cause` is the tfo.cause that handshakes get by this.
+    """
+
+    topic: Topic
+    id: str
+    level: Level
+    text: str
+    command: str | None = None
+    interface: str | None = None
+    prevents_tracing: bool = False
+    cause: str | None = None
+
+
+class HookReport(msgspec.Struct, frozen=True):
+    """An interface: the hook that `--hook auto` takes there and why, null where none can be had; others' programs."""
+
+    name: str
+    index: int
+    hook: str | None
+    why: str
+    others: tuple[str, ...]
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """A listening TCP socket. `fast_open` is its own part only (TCP_FASTOPEN is set): the sysctl has a say as well.
+
+    `queue`: how many connections may wait in SYN_RECV with their data taken. `own_keys`: 0 (those of the namespace),
+    1, or 2 (with a backup). `waiting` of `backlog` connections wait to be accepted. `processes`: who holds the socket.
+    Null is what could not be asked; `unknown_because` then says why.
+    """
+
+    ip: str
+    port: int
+    uid: int
+    processes: tuple[Process, ...]
+    fast_open: bool | None
+    queue: int | None
+    own_keys: int | None
+    no_cookie: bool | None
+    waiting: int | None
+    backlog: int | None
+    unknown_because: str | None = None
+
+
+class CachedServer(msgspec.Struct, frozen=True):
+    """What this host, as a client, remembers about a server for Fast Open (tcp_metrics). `mss` is the server's."""
+
+    server_ip: str
+    client_ip: str | None
+    cookie_len: int
+    mss: int | None
+    syn_drops: int
+    age_us: float | None
+
+
+class Report(msgspec.Struct, frozen=True, tag_field="event", tag="doctor"):
+    """All of it. `sysctls` and `counters` are those of the network namespace that was looked at."""
+
+    schema: int
+    ts: str
+    version: str
+    kernel: str
+    root: bool
+    netns: str | None
+    findings: tuple[Finding, ...]
+    interfaces: tuple[HookReport, ...]
+    listeners: tuple[Listener, ...]
+    cached_servers: tuple[CachedServer, ...]
+    sysctls: dict[str, str]
+    counters: dict[str, int]
+    exit_code: int
+
+
+def exit_code(findings: Iterable[Finding]) -> ExitCode:
+    """3 when something keeps from tracing, else 5 when there is another problem, else 0."""
+    problems = [finding for finding in findings if finding.level is Level.PROBLEM]
+    if any(finding.prevents_tracing for finding in problems):
+        return ExitCode.CANNOT_TRACE
+    return ExitCode.PROBLEM if problems else ExitCode.OK
+
+
+def explained(fact: str, cause: str) -> str:
+    """A fact, and the sentence that says everywhere else what it leads to and what to do."""
+    return f"{fact}. {CAUSES[cause]}"
+
+
+def some(names: Iterable[str], most: int = 8) -> str:
+    """A list for a sentence: the first few, and how many more there are."""
+    found = list(names)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more

@@ -1,0 +1,113 @@
+"""Is Fast Open on: the sysctls of this network namespace, bit by bit. Keys are counted, never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tracer.doctor.model import Finding, Level, Topic, explained
+from tracer.hoststate import SYSCTL
+
+# bits of net.ipv4.tcp_fastopen (Documentation/networking/ip-sysctl.rst)
+CLIENT, SERVER, CLIENT_NO_COOKIE, SERVER_NO_COOKIE, EVERY_LISTENER = 0x1, 0x2, 0x4, 0x200, 0x400
+_NAME = "net.ipv4.tcp_fastopen"
+
+
+def bits(sysctls: Mapping[str, str]) -> int | None:
+    """net.ipv4.tcp_fastopen as a number; None where it is not there or no number."""
+    text = sysctls.get("tcp_fastopen", "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def set_command(prefix: str, value: int) -> str:
+    """The command that gives net.ipv4.tcp_fastopen another value."""
+    return f"{prefix}sysctl -w {_NAME}={value}"
+
+
+def findings(sysctls: Mapping[str, str], prefix: str, folder: Path = SYSCTL) -> Iterator[Finding]:
+    """`prefix` goes in front of commands for another network namespace."""
+    value = bits(sysctls)
+    if value is None:
+        text = f"{_NAME} cannot be read: this kernel has no Fast Open, or /proc is not that of a host"
+        yield _finding("tcp_fastopen", Level.UNKNOWN, text)
+        return
+    yield _client(value, prefix)
+    yield _server(value, prefix)
+    if value & CLIENT_NO_COOKIE:
+        text = "clients here send data without a cookie (bit 0x4): servers of others take it only if told to"
+        yield _finding("client_no_cookie", Level.WARNING, text, set_command(prefix, value & ~CLIENT_NO_COOKIE))
+    if value & SERVER and value & SERVER_NO_COOKIE:
+        text = (
+            "servers here take data without a cookie (bit 0x200), so anybody can have a request answered under a "
+            "forged address"
+        )
+        command = set_command(prefix, value & ~SERVER_NO_COOKIE)
+        yield _finding("server_no_cookie", Level.WARNING, text, command, "cookie_not_required")
+    if value & EVERY_LISTENER:
+        on = "has it" if value & SERVER else "would have it, if bit 0x2 were set"
+        text = f"every listener {on}, whether its program asks for it or not (bit 0x400), if opened after that was set"
+        yield _finding("every_listener", Level.INFO, text)
+    yield key(value, prefix, folder)
+    if value & CLIENT:
+        yield blackhole(sysctls, prefix)
+    if value & SERVER and sysctls.get("tcp_syncookies") == "2":
+        text = "SYN cookies are sent always (net.ipv4.tcp_syncookies=2): no server here can take data of a SYN"
+        command = f"{prefix}sysctl -w net.ipv4.tcp_syncookies=1"
+        yield _finding("syn_cookies", Level.PROBLEM, text, command, "syn_cookies")
+
+
+def _finding(word: str, level: Level, text: str, command: str | None = None, cause: str | None = None) -> Finding:
+    return Finding(Topic.SETTINGS, word, level, explained(text, cause) if cause else text, command, cause=cause)
+
+
+def _client(value: int, prefix: str) -> Finding:
+    if value & CLIENT:
+        text = f"on for clients ({_NAME}={value}, bit 0x1): programs that ask for it use it, no others"
+        return _finding("client", Level.OK, text)
+    text = f"off for clients ({_NAME}={value} lacks bit 0x1): no program here can use it towards servers"
+    return _finding("client", Level.WARNING, text, set_command(prefix, value | CLIENT))
+
+
+def _server(value: int, prefix: str) -> Finding:
+    if value & SERVER:
+        text = f"on for servers ({_NAME}={value}, bit 0x2): listeners with TCP_FASTOPEN grant cookies and take data"
+        return _finding("server", Level.OK, text)
+    text = f"off for servers ({_NAME}={value} lacks bit 0x2), whatever listeners ask for"
+    return _finding("server", Level.WARNING, text, set_command(prefix, value | SERVER), "server_disabled")
+
+
+def key(value: int, prefix: str, folder: Path) -> Finding:
+    """Whether there is a key, and a backup: only with one does a rotation keep the cookies that are out."""
+    try:
+        keys = (folder / "tcp_fastopen_key").read_text().strip().split(",")
+    except PermissionError:
+        text = "whether a cookie key is set is shown to root only"
+        return _finding("key", Level.UNKNOWN, text, "sudo tfotrace doctor")
+    except OSError as error:
+        return _finding("key", Level.UNKNOWN, f"the cookie key cannot be read: {error.strerror}")
+    if not any(character not in "0-" for character in keys[0]):
+        text = "no cookie key yet: the kernel makes a random one when the first listener asks for Fast Open"
+        return _finding("key", Level.INFO, text)
+    if len(keys) > 1:
+        return _finding("key", Level.OK, "a cookie key and a backup key are set: cookies of both are taken")
+    text = (
+        "a cookie key is set, and no backup key: when it is replaced, clients lose one attempt each; servers behind "
+        "one address must share the key"
+    )
+    change = f"{prefix}sysctl -w {_NAME}_key=NEW,OLD  # rotates with the old key as backup (keys as 4 words of hex)"
+    return _finding("key", Level.OK if value & SERVER else Level.INFO, text, change)
+
+
+def blackhole(sysctls: Mapping[str, str], prefix: str) -> Finding:
+    """How long clients go without Fast Open after a blackhole."""
+    name = "tcp_fastopen_blackhole_timeout_sec"
+    seconds = sysctls.get(name)
+    if seconds is None:
+        return _finding("blackhole", Level.UNKNOWN, f"this kernel does not tell net.ipv4.{name}")
+    if seconds == "0":
+        return _finding("blackhole", Level.OK, f"clients never switch it off for all servers (net.ipv4.{name}=0)")
+    text = (
+        f"after one connection that looks like a blackhole no client here uses it for {seconds} s towards any server, "
+        f"then twice as long and so on (net.ipv4.{name})"
+    )
+    return _finding("blackhole", Level.WARNING, text, f"{prefix}sysctl -w net.ipv4.{name}=0")
