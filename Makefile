@@ -13,8 +13,8 @@ SH_FILES := tfotrace scripts/*.sh packaging/deb/* .ci/run
 DEV := sh scripts/setup-dev.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-unit test-root lint lint-ruff lint-format lint-types lint-imports lint-c lint-sh format \
-	demo bench wheel sdist deb deb-check install uninstall lock clean distclean venv system root
+.PHONY: help setup test test-unit test-root test-filters lint lint-ruff lint-format lint-types lint-imports lint-c lint-sh \
+	format demo bench wheel sdist deb deb-check install uninstall lock clean distclean venv system root
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ test-unit: venv ## run the tests that need no root
 
 test-root: root system ## run the tests that need root
 	@status=0; $(PYTEST) $(wildcard tests/prog tests/netns) || status=$$?; $(DEV) --give-back; exit $$status
+
+test-filters: venv ## run the tests of record filters on 10,000 of them
+	@TFOTRACE_RECORD_FILTERS=10000 $(PYTEST) tests/unit/test_filter_plain.py
 
 lint: lint-ruff lint-format lint-types lint-imports lint-c lint-sh ## check style, types and import contracts, change nothing
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from tracer import quantities
 from tracer.errors import UsageError
 from tracer.version import __version__
 from tracer.vocabulary import HookChoice, Transport
+
+if TYPE_CHECKING:
+    from tracer.filter import Filter
 
 COMMANDS = {
     "demo": "a private two-host lab with Fast Open traffic of every outcome, traced live",
@@ -68,6 +71,17 @@ def _transport(text: str) -> Transport:
         raise argparse.ArgumentTypeError(f'no transport "{text}": ring or perf') from None
 
 
+def _record_filter(text: str) -> Filter:
+    from tracer.filter import parse
+
+    try:
+        return parse(text)
+    except UsageError as error:
+        wrong = UsageError(f"--filter-record: {str(error).removeprefix('filter, ')}")
+        wrong.shown = error.shown
+        raise wrong from None
+
+
 def _add_output(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="no dashboard: JSON lines on standard output")
@@ -89,6 +103,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", type=_positive, default=100_000, metavar="N",
         help="handshakes that the dashboard holds, the newest (default 100000, about 500 bytes each)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--filter-record", type=_record_filter, metavar="EXPR",
+        help="only handshakes that match, such as 'outcome == data_not_acked and rtt > 50ms'; totals count all",
     )  # fmt: skip
     parser.add_argument("--show-cookies", action="store_true", help="print TFO cookies: they are bearer tokens")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tracer.tfo import U8
 
@@ -22,6 +23,6 @@ class Causes:
         """`count` rows of which nothing is known; the columns are the caller's to fill in."""
         return cls(np.zeros(count, np.uint8), np.zeros(count, np.uint8), np.zeros(count, np.uint8))
 
-    def rows(self, part: slice) -> Causes:
-        """Some of the rows, without copies."""
+    def rows(self, part: slice | NDArray[np.intp]) -> Causes:
+        """Some of the rows: by a slice without copies, or by their numbers."""
         return Causes(self.cause[part], self.confidence[part], self.cookie_check[part])

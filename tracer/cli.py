@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:  # also of help, which ends by SystemExit: while a failure can still be told
             sys.stdout.flush()
     except TfotraceError as error:
-        narrate(str(error))
+        narrate(str(error), *error.shown)
         return int(error.exit_code)
     except KeyboardInterrupt:
         return int(ExitCode.OK)
@@ -66,10 +66,14 @@ def _shown(*words: str) -> tuple[str, ...]:
     return tuple(word.encode("utf-8", "backslashreplace").decode() for word in words)
 
 
-def narrate(text: str) -> None:
-    """One sentence for people, on standard error. What came from a command line or a name is made harmless."""
+def narrate(text: str, *below: str) -> None:
+    """One sentence for people, on standard error. What came from a command line or a name is made harmless.
+
+    Lines `below` it are indented.
+    """
     try:
-        print(f"tfotrace: {printable(text)}", file=sys.stderr, flush=True)
+        lines = (f"tfotrace: {printable(text)}", *(f"  {printable(line)}" for line in below))
+        print("\n".join(lines), file=sys.stderr, flush=True)
     except (BrokenPipeError, ValueError, OSError):
         return  # nobody listens; that is no reason to end
 

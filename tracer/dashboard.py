@@ -62,8 +62,16 @@ class Runs(Protocol):
     def run(self) -> int: ...
 
 
-def run(app: Any, pipeline: Runs, store: Store, request: StopRequest, *, leave_when_ended: bool) -> int:
-    """Trace behind the dashboard until it is left; returns the exit status.
+def run(
+    app: Any,
+    pipeline: Runs,
+    store: Store,
+    request: StopRequest,
+    *,
+    leave_when_ended: bool,
+    filter_text: str = "",
+) -> int:
+    """Trace behind the dashboard until it is left; returns the exit status. `filter_text`: what `/` begins with.
 
     Raises:
         Exception: whatever went wrong in either, when the terminal is in order and the programs are detached.
@@ -81,7 +89,7 @@ def run(app: Any, pipeline: Runs, store: Store, request: StopRequest, *, leave_w
     thread = threading.Thread(target=trace, name="pipeline")
     thread.start()
     try:
-        app.run(_Engine(store, request), leave_when_ended=leave_when_ended)
+        app.run(_Engine(store, request), leave_when_ended=leave_when_ended, filter_text=filter_text)
     finally:
         request.reason = request.reason or "quit"
         thread.join()

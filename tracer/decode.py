@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tracer.cause_columns import Causes
 from tracer.events import Events, SynPayload
 from tracer.local import LocalSet
@@ -37,22 +40,28 @@ class Batch:
         """A part of the batch, without copies."""
         if start == 0 and stop >= len(self):
             return self
-        part = slice(start, stop)
+        return self.select(slice(start, stop))
+
+    def select(self, chosen: slice | NDArray[np.intp]) -> Batch:
+        """Some rows of the batch: by a slice without copies, or by their numbers."""
         return Batch(
-            self.events[part],
-            Verdicts(*(getattr(self.verdicts, one.name)[part] for one in fields(Verdicts))),
-            Durations(*(getattr(self.durations, one.name)[part] for one in fields(Durations))),
-            self.vantage[part],
+            self.events[chosen],
+            Verdicts(*(getattr(self.verdicts, one.name)[chosen] for one in fields(Verdicts))),
+            Durations(*(getattr(self.durations, one.name)[chosen] for one in fields(Durations))),
+            self.vantage[chosen],
             self.payloads,
-            self.causes.rows(part),
-            _moved(self.kinds, start, stop),
+            self.causes.rows(chosen),
+            _moved(self.kinds, chosen, len(self)),
         )
 
 
-def _moved(kinds: Mapping[int, Payload] | None, start: int, stop: int) -> Mapping[int, Payload] | None:
+def _moved(
+    kinds: Mapping[int, Payload] | None, chosen: slice | NDArray[np.intp], length: int
+) -> Mapping[int, Payload] | None:
     if kinds is None:
         return None
-    return {row - start: kind for row, kind in kinds.items() if start <= row < stop}
+    rows = range(*chosen.indices(length)) if isinstance(chosen, slice) else chosen.tolist()
+    return {place: kinds[row] for place, row in enumerate(rows) if row in kinds}
 
 
 def decode(events: Events, local: LocalSet, payloads: Mapping[PayloadKey, SynPayload]) -> Batch:

@@ -20,9 +20,13 @@ class ExitCode(IntEnum):
 
 
 class TfotraceError(Exception):
-    """A foreseeable failure: `str(error)` is one sentence that says what is wrong and what to do."""
+    """A foreseeable failure: `str(error)` is one sentence that says what is wrong and what to do.
+
+    `shown` are lines to print below it, such as what was typed with the wrong place marked.
+    """
 
     exit_code = ExitCode.CANNOT_TRACE
+    shown: tuple[str, ...] = ()
 
 
 class UsageError(TfotraceError):

@@ -177,6 +177,7 @@ class Filter:
 
     text: str
     node: Node = field(compare=False, repr=False)
+    fields: frozenset[str] = field(default=frozenset(), compare=False, repr=False)  # names of what it looks at
 
     def matches(self, record: Handshake) -> bool:
         """Does this record pass?"""
@@ -197,7 +198,9 @@ def parse(text: str) -> Filter:
         return Filter("", _Every(()))
     from tracer import filter_grammar
 
-    return Filter(text.strip(), _Reader(text).node(filter_grammar.parse(text)))
+    reader = _Reader(text)
+    node = reader.node(filter_grammar.parse(text))
+    return Filter(text.strip(), node, frozenset(reader.seen))
 
 
 class _Reader:
@@ -205,11 +208,15 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self.seen: set[str] = set()
 
     def _error(self, says: str, word: Word) -> FilterError:
         from tracer.filter_grammar import FilterError
 
         return FilterError(says, self._text, word.at, word.length)
+
+    def _look_at(self, fields: tuple[Field, ...]) -> None:
+        self.seen.update(one.name for one in fields)
 
     def node(self, syntax: Syntax) -> Node:
         from tracer.filter_grammar import Bare, Comparison, Negation
@@ -230,8 +237,10 @@ class _Reader:
                 says = f"{word.text} is a field: compare it with something, or put it in quotation marks"
                 raise self._error(says, word)
             if is_network(word.text):
+                self._look_at(fields_of("ip"))
                 return self._test(fields_of("ip"), "==", word)
         fields = tuple(FIELDS[name] for name in ("client.ip", "server.ip", *NAMES))
+        self._look_at(fields)
         return _Test(fields, (contains(word.text),) * len(fields), False)
 
     def _comparison(self, syntax: Comparison) -> Node:
@@ -239,6 +248,7 @@ class _Reader:
         fields = fields_of(name.text) if not name.quoted else ()
         if not fields:
             raise self._error(_no_field(name.text), name)
+        self._look_at(fields)
         first = syntax.values[0]
         if operator in ("==", "!=") and not first.quoted and first.text.lower() == "null":
             return _Null(fields) if operator == "==" else _Not(_Null(fields))

@@ -13,8 +13,10 @@ from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedEOF, 
 from lark.exceptions import UnexpectedInput
 
 from tracer.errors import UsageError
+from tracer.printable import cells, printable
 
 LENGTH_MAX = 1000  # characters; also bounds how deep a filter can nest
+_AROUND = 36  # characters on either side of a wrong place that are shown with it
 
 GRAMMAR = r"""
 ?start: or_expr
@@ -51,6 +53,15 @@ class FilterError(UsageError):
         self.text = text
         self.at = at
         self.length = max(1, length)
+        self.shown = self._excerpt()
+
+    def _excerpt(self) -> tuple[str, str]:
+        """The text around the wrong place, fit for a terminal, and a line that marks it."""
+        begin, end = max(0, self.at - _AROUND), self.at + min(self.length, _AROUND) + _AROUND
+        before = ("... " if begin else "") + printable(self.text[begin : self.at])
+        wrong = printable(self.text[self.at : min(self.at + self.length, end)])
+        after = printable(self.text[self.at + self.length : end]) + (" ..." if end < len(self.text) else "")
+        return before + wrong + after, " " * cells(before) + "^" * max(1, cells(wrong))
 
     def marked(self) -> str:
         """The filter with its wrong place marked below, in two lines, and the sentence in a third."""

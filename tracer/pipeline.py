@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from tracer.aggregate import Aggregate, balance, losses
 from tracer.cause_words import CAUSES
 from tracer.clock import wall_now, wall_offset_ns
 from tracer.compose import Composer
-from tracer.decode import decode
+from tracer.decode import Batch, decode
 from tracer.errors import EndedEarlyError, ExitCode
 from tracer.events import Events
 from tracer.local import LocalSet
@@ -39,6 +40,9 @@ from tracer.sinks.base import Observer, Reopens, Sink, SinkClosedError
 from tracer.sources import Sources
 from tracer.version import __version__
 
+if TYPE_CHECKING:
+    from tracer.record_filter import RecordFilter
+
 # How long to sleep between looks at the ring: the kernel wakes nobody, so this is the delay of a record, and a look has
 # a price of its own. A ring of 8 MiB holds 26,000 records; if a look found a good part of that, the next one is soon.
 POLL_MS = 20
@@ -52,11 +56,12 @@ TOP_CAUSES = 3  # in the summary, each with what to do about it
 
 @dataclass(slots=True)
 class RunOptions:
-    """When to end, and what to say at the beginning."""
+    """When to end, and what to say at the beginning. `count` is of handshakes that pass the filter, if there is one."""
 
     argv: tuple[str, ...] = ()
     duration_s: float | None = None
     count: int | None = None
+    record_filter: RecordFilter | None = None  # what the sinks that write were told to let through
 
 
 def _has_terminal() -> bool:
@@ -116,6 +121,7 @@ class Pipeline:
     _still_open: int = 0
     _received: int = 0
     _dropped: int = 0
+    _counted: int = 0  # towards options.count
     _sink_failed: bool = False
     _told_losses: int = 0
     _root: Ended | None = None
@@ -206,19 +212,30 @@ class Pipeline:
 
     def _take(self, events: Events) -> None:
         payloads = self._payloads.take(events)
-        if self.options.count is not None:
-            left = self.options.count - self.aggregate.handshakes
-            if left <= 0:
-                return
-            events = events[:left]
         batch = decode(events, self._local, payloads)
+        if self.options.count is not None:
+            if self._counted >= self.options.count:
+                return
+            batch = self._count(batch, self.options.count)
         self.aggregate.add(batch)
         if not self._each(lambda sink: sink.write(batch)):
             self._dropped += len(batch)
         elif self._sink_failed:
             self._dropped += len(batch)  # not written by the one that broke before
-        if self.options.count is not None and self.aggregate.handshakes >= self.options.count:
+        if self.options.count is not None and self._counted >= self.options.count:
             self._end("count", 0)
+
+    def _count(self, batch: Batch, count: int) -> Batch:
+        """The batch up to the last handshake that is wanted."""
+        chosen = self.options.record_filter
+        left = count - self._counted
+        if chosen is None:
+            batch = batch.rows(0, left)
+            self._counted += len(batch)
+        else:
+            batch = chosen.until(batch, left)
+            self._counted += chosen.passing(batch)
+        return batch
 
     def _end(self, reason: str, exit_code: int) -> None:
         # a failure while ending as asked is a failure all the same

@@ -15,6 +15,17 @@ def printable(text: str) -> str:
     return "".join(_escaped(c) if unicodedata.category(c) in _UNFIT else c for c in text)
 
 
+def cells(text: str) -> int:
+    """How wide a printable text is on a terminal."""
+    return sum(_cells(character) for character in text)
+
+
+def _cells(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
 def _escaped(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

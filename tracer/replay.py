@@ -65,16 +65,23 @@ def _replay_records(source: Input, options: Namespace, argv: tuple[str, ...], na
     rows = Rows()
     composer = RecordedComposer(rows.interfaces, options.keep if app is not None else 0)
     sinks = open_sinks(options, composer, on_stdout=app is None)
+    chooser = None
+    if options.filter_record is not None:
+        from tracer.record_filter import Filtered, RecordFilter
+
+        chooser = RecordFilter(options.filter_record, composer)
+        sinks = [Filtered(sink, chooser) for sink in sinks]
     progress = Progress(source.size, "handshakes", sys.stderr if app is None and wanted() else None)
     tell: Narrate = dashboard.Narration() if app is not None else narrate
-    run = RecordReplay(source, composer, rows, sinks, argv, options.count, stop, tell, progress)
+    run = RecordReplay(source, composer, rows, sinks, argv, options.count, stop, tell, progress, chooser)
     if app is None:
         return run.run()
     store = Store(options.keep, composer=composer, clock=lambda: rows.settled_ns)
     run.observer = store
     sinks.append(store)
     try:
-        return dashboard.run(app, run, store, stop, leave_when_ended=False)
+        text = options.filter_record.text if options.filter_record is not None else ""
+        return dashboard.run(app, run, store, stop, leave_when_ended=False, filter_text=text)
     finally:
         for line in getattr(tell, "lines", []):
             narrate(line)

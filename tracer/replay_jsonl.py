@@ -19,6 +19,7 @@ from tracer.errors import EndedEarlyError, UsageError
 from tracer.pipeline import StopRequest, summarize
 from tracer.progress import Progress
 from tracer.protocol import TracedInterface
+from tracer.record_filter import RecordFilter
 from tracer.records import SCHEMA, Balance, End, Handshake, NoticeRecord, Start, Stats
 from tracer.replay_input import Input
 from tracer.replay_lines import Bad, Line, Problems, read_lines
@@ -67,12 +68,14 @@ class RecordReplay:
     stop: StopRequest
     narrate: Callable[[str], None]
     progress: Progress
+    record_filter: RecordFilter | None = None  # what the sinks that write were told to let through
     observer: Observer | None = None  # one of the sinks, or None
     aggregate: Aggregate = field(default_factory=Aggregate)
     _problems: Problems = field(default_factory=Problems)
     _runs: list[_Run] = field(default_factory=list)
     _waiting: list[Line] = field(default_factory=list)
     _known_interfaces: int = 0
+    _passed: int = 0  # what passed the filter, of what is counted
     _reason: str | None = None
     _exit_code: int = 0
 
@@ -150,6 +153,8 @@ class RecordReplay:
         return self._runs[-1]
 
     def _is_enough(self, more: int) -> bool:
+        if self.record_filter is not None:
+            return self.count is not None and self._passed >= self.count
         return self.count is not None and self.aggregate.handshakes + more >= self.count
 
     def _flush(self) -> None:
@@ -166,6 +171,9 @@ class RecordReplay:
         if self.observer is not None and len(self.composer.interfaces) != self._known_interfaces:
             self._known_interfaces = len(self.composer.interfaces)
             self.observer.set_interfaces(self.composer.interfaces.values())
+        if self.record_filter is not None and self.count is not None:
+            batch = self.record_filter.until(batch, self.count - self._passed)
+            self._passed += self.record_filter.passing(batch)
         self.aggregate.add(batch)
         self._each(lambda sink: sink.write(batch))
         if self._is_enough(0):

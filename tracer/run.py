@@ -137,7 +137,13 @@ def _as_user(
     tell: Narrate = dashboard.Narration() if app is not None else narrate
     composer = Composer({}, show_cookies=options.show_cookies)
     sinks = open_sinks(options, composer, on_stdout=app is None)
-    run_options = RunOptions(argv, options.duration, options.count)
+    chooser = None
+    if options.filter_record is not None:
+        from tracer.record_filter import Filtered, RecordFilter
+
+        chooser = RecordFilter(options.filter_record, composer)
+        sinks = [Filtered(sink, chooser) for sink in sinks]
+    run_options = RunOptions(argv, options.duration, options.count, chooser)
     pipeline = Pipeline(channel, ready, sources, composer, sinks, run_options, stop, tell)
     if options.ready_file is not None:
         _create(options.ready_file)
@@ -156,7 +162,10 @@ def _as_user(
     pipeline.observer = store
     sinks.append(store)
     try:
-        return dashboard.run(app, pipeline, store, stop, leave_when_ended=bool(options.duration or options.count))
+        return dashboard.run(
+            app, pipeline, store, stop, leave_when_ended=bool(options.duration or options.count),
+            filter_text=options.filter_record.text if options.filter_record is not None else "",
+        )  # fmt: skip
     finally:
         for line in getattr(tell, "lines", []):
             narrate(line)

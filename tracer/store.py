@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.aggregate import Aggregate
+from tracer.batch_rows import ComposerNames, classified
 from tracer.compose import Composer
 from tracer.decode import Batch
 from tracer.distributions import DistributionCounts, facts
-from tracer.payload import Payload, classify
+from tracer.payload import Payload
 from tracer.peers import AllPeers, PeerTable, server_side
 from tracer.protocol import TracedInterface
 from tracer.records import (
@@ -139,25 +140,6 @@ class Forgotten:
     names: int
 
 
-class _Names:
-    """tracer.rows.RowNames by the composer's knowledge."""
-
-    def __init__(self, composer: Composer) -> None:
-        self._composer = composer
-
-    def interface(self, index: int) -> tuple[str, str]:
-        """Name and hook as records have them."""
-        known = self._composer.interfaces.get(index)
-        hook = self._composer.hook
-        if known is None:
-            return f"if{index}", hook or "unknown"
-        return known.name, hook or known.hook
-
-    def records(self, part: Part) -> Iterable[Handshake]:
-        """Composed without payloads, and with the present offset of the clocks."""
-        return self._composer.compose(part.batch)
-
-
 class Store:
     """A sink (tracer.sinks.base.Sink) that snapshots are taken of.
 
@@ -178,7 +160,7 @@ class Store:
             raise ValueError("a store holds at least one handshake")
         self.limit = limit
         self._composer = composer if composer is not None else Composer({})
-        self._names = _Names(self._composer)
+        self._names = ComposerNames(self._composer)
         self._clock = clock
         self._refresh_ns = refresh_ns
         # of the rows and all that is told beside them: held for as long as a batch takes to copy
@@ -221,7 +203,7 @@ class Store:
         """Keep a batch. Its arrays are copied."""
         if not len(batch):
             return
-        found = _classify(batch)
+        found = classified(batch)
         with self._rows_lock:
             self._append(batch, found)
             pending = self._written() - self._folded
@@ -454,26 +436,6 @@ def _completed(record: Handshake, stamp: int, payload: Payload | None) -> Handsh
         http=HttpInfo(payload.http.method, payload.http.host) if payload.http is not None else None,
         dns=DnsInfo(payload.dns.name, payload.dns.type) if payload.dns is not None else None,
     )
-
-
-def _classify(batch: Batch) -> dict[int, Payload]:
-    """What the payload of each row is, of those that were captured."""
-    if batch.kinds is not None:
-        return dict(batch.kinds)
-    payloads = batch.payloads
-    if not payloads:
-        return {}
-    events = batch.events
-    rows = np.flatnonzero(events["syn"]["payload_len"])
-    found = {}
-    for row, id_, syn_ns, port in zip(
-        rows.tolist(), events["id"][rows].tolist(), events["syn_ns"][rows].tolist(),
-        events["server_port"][rows].tolist(), strict=True,
-    ):  # fmt: skip
-        payload = payloads.get((id_, syn_ns))
-        if payload is not None:
-            found[row] = classify(payload.data, payload.wire_len, port)
-    return found
 
 
 def _state(one: TracedInterface | InterfaceInfo, present: bool) -> InterfaceState:

@@ -42,7 +42,9 @@ class Dashboard(App[None]):
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = []
 
-    def __init__(self, engine: Engine, *, leave_when_ended: bool = False, pull_s: float = PULL_S) -> None:
+    def __init__(
+        self, engine: Engine, *, leave_when_ended: bool = False, pull_s: float = PULL_S, filter_text: str = ""
+    ) -> None:
         super().__init__(driver_class=StdoutDriver)
         self.engine = engine
         self.book = StyleBook()
@@ -51,6 +53,7 @@ class Dashboard(App[None]):
         self.failure: Exception | None = None
         self._leave_when_ended = leave_when_ended
         self._pull_s = pull_s
+        self._filter_text = filter_text
         self.screens_by_name: dict[str, TracerScreen] = {}
         for theme in OWN:
             self.register_theme(theme)
@@ -78,8 +81,8 @@ class Dashboard(App[None]):
         """Screens, and the pull."""
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self.screens_by_name = {
-            "overview": Overview(), "handshakes": Handshakes(), "peers": Peers(), "statistics": Statistics(),
-            "health": Health(),
+            "overview": Overview(), "handshakes": Handshakes(self._filter_text), "peers": Peers(),
+            "statistics": Statistics(), "health": Health(),
         }  # fmt: skip
         for name, screen in self.screens_by_name.items():
             self.install_screen(screen, name)
@@ -218,8 +221,8 @@ class Dashboard(App[None]):
         self._close_messages_no_wait()
 
 
-def run(engine: Engine, *, leave_when_ended: bool = False) -> int:
-    """Show the dashboard until the user leaves it; 0 is returned.
+def run(engine: Engine, *, leave_when_ended: bool = False, filter_text: str = "") -> int:
+    """Show the dashboard until the user leaves it; 0 is returned. The list of handshakes begins with this filter.
 
     SIGINT, SIGTERM and SIGHUP leave it too. `engine.stop()` is called when the terminal is in order again.
 
@@ -228,7 +231,7 @@ def run(engine: Engine, *, leave_when_ended: bool = False) -> int:
     """
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)  # exported by some shells: they would hide every later change of the size
-    app = Dashboard(engine, leave_when_ended=leave_when_ended)
+    app = Dashboard(engine, leave_when_ended=leave_when_ended, filter_text=filter_text)
     # a full collection walks every object and keeps all threads waiting meanwhile: what was imported is left out of it
     gc.collect()
     gc.freeze()

@@ -30,6 +30,7 @@ from tracer.vocabulary import HookChoice, Transport
         ["--no-such-option", "eth0"],
         ["eth0", "eth0"],
         ["any", "eth0"],
+        ["--filter-record"],
         ["replay"],
         ["replay", "no/such/file"],
         ["replay", "a", "b"],

@@ -39,8 +39,10 @@ class Handshakes(TracerScreen):
     AUTO_FOCUS = "RowList"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("handshakes")]
 
-    def __init__(self) -> None:
+    def __init__(self, filter_text: str = "") -> None:
+        """The list begins with this filter, which must be a valid one; it can be changed and dropped like any other."""
         super().__init__()
+        self._first_filter = filter_text
         self.list = RowList(empty=NO_ROWS, id="handshake-list")
         self.filter_line = FilterLine()
         self.state = Static("", id="list-state")
@@ -61,6 +63,11 @@ class Handshakes(TracerScreen):
         yield self.state
         yield self.filter_line
         yield self.list
+
+    def on_mount(self) -> None:
+        """The filter that was asked for."""
+        if self._first_filter:
+            self.filter_line.set_text(self._first_filter)
 
     def leave(self) -> None:
         """Nothing here may hold rows that the store has let go."""

@@ -1,0 +1,69 @@
+"""A batch as rows: what the store keeps and what a filter on the way to a sink looks at are made alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from tracer.compose import Composer
+from tracer.decode import Batch
+from tracer.payload import Payload, classify
+from tracer.records import Handshake
+from tracer.rows import Part
+
+
+class ComposerNames:
+    """tracer.rows.RowNames by a composer's knowledge."""
+
+    def __init__(self, composer: Composer) -> None:
+        self._composer = composer
+
+    def interface(self, index: int) -> tuple[str, str]:
+        """Name and hook as records have them."""
+        known = self._composer.interfaces.get(index)
+        hook = self._composer.hook
+        if known is None:
+            return f"if{index}", hook or "unknown"
+        return known.name, hook or known.hook
+
+    def records(self, part: Part) -> Iterable[Handshake]:
+        """Composed without payloads, and with the present offset of the clocks."""
+        return self._composer.compose(part.batch)
+
+
+def classified(batch: Batch) -> dict[int, Payload]:
+    """What the payload of each row is, by row, of those that were captured."""
+    if batch.kinds is not None:
+        return dict(batch.kinds)
+    payloads = batch.payloads
+    if not payloads:
+        return {}
+    events = batch.events
+    rows = np.flatnonzero(events["syn"]["payload_len"])
+    found = {}
+    for row, id_, syn_ns, port in zip(
+        rows.tolist(), events["id"][rows].tolist(), events["syn_ns"][rows].tolist(),
+        events["server_port"][rows].tolist(), strict=True,
+    ):  # fmt: skip
+        payload = payloads.get((id_, syn_ns))
+        if payload is not None:
+            found[row] = classify(payload.data, payload.wire_len, port)
+    return found
+
+
+def part_of(batch: Batch, composer: Composer, payloads: Mapping[int, Payload]) -> Part:
+    """The rows of a batch of fewer than 65,536; `payloads` says what was in the SYN of some, by row."""
+    places = np.zeros(len(batch), np.uint16)
+    places[list(payloads)] = np.arange(1, len(payloads) + 1)
+    return Part(
+        batch.events,
+        batch.verdicts,
+        batch.durations,
+        batch.vantage,
+        np.full(len(batch), composer.offset_ns, np.int64),
+        places,
+        [None, *payloads.values()],
+        ComposerNames(composer),
+        batch.causes,
+    )
