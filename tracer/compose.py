@@ -20,6 +20,7 @@ from tracer import payload as payload_kinds
 from tracer import signature
 from tracer.decode import Batch
 from tracer.events import Events, SynPayload
+from tracer.option_bytes import masked
 from tracer.protocol import TracedInterface
 from tracer.records import (
     SCHEMA,
@@ -266,27 +267,13 @@ class _Look:
 
 def _look_rows(segment: Events, family: NDArray[np.uint8]) -> list[bytes]:
     rows = np.zeros(len(segment), _LOOK_ROW)
-    rows["options"] = _masked_options(segment)
+    rows["options"] = masked(segment).view(np.uint8)
     rows["family"] = family
     for name in _COPIED:
         rows[name] = segment[name]
     for name in _TOLD_FROM_0:
         rows[name] = segment[name] != 0
     return _rows(rows.view(np.uint8).reshape(len(segment), _LOOK_ROW.itemsize))
-
-
-def _masked_options(segment: Events) -> NDArray[np.uint8]:
-    """Option bytes with what differs from handshake to handshake (timestamps, cookies) blanked out."""
-    options: NDArray[np.uint8] = segment["options"].copy()
-    columns = np.arange(options.shape[1], dtype=np.int16)
-    stamps, cookie = segment["ts_offset"].astype(np.int16)[:, None], segment["tfo_offset"].astype(np.int16)[:, None]
-    options[(columns >= stamps) & (columns < stamps + 8)] = 0
-    with_cookie = np.flatnonzero(segment["cookie_len"])
-    if len(with_cookie):
-        start = cookie[with_cookie]
-        end = start + segment["cookie_len"][with_cookie].astype(np.int16)[:, None]
-        options[with_cookie] *= (columns < start) | (columns >= end)
-    return options
 
 
 @lru_cache(maxsize=16384)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tracer import signature
 from tracer.compose import ip_text, negotiated_ecn, syn_ecn, synack_ecn
 from tracer.events import Events
+from tracer.option_bytes import layout_keys, masked
 from tracer.payload import Payload, Protocol
 from tracer.records import Handshake
 from tracer.rows import Coded, Part
@@ -192,25 +193,11 @@ def _cookie_len(segment: str) -> Callable[[Part], Column]:
     return _segment(segment, "cookie_len", Has.TFO)
 
 
-def option_keys(segment: Events) -> list[bytes]:
-    """The option bytes of each segment with TSval, TSecr and cookie zeroed: few distinct ones, for option_layout()."""
-    options = np.array(segment["options"])
-    width = options.shape[1]
-    columns = np.arange(width, dtype=np.int16)
-    # NO_OFFSET lies behind all
-    for offset, length in ((segment["ts_offset"], 8), (segment["tfo_offset"], segment["cookie_len"][:, None])):
-        away = columns - offset.astype(np.int16)[:, None]
-        options[(away >= 0) & (away < length)] = 0
-    data = options.tobytes()
-    lengths = segment["options_len"].tolist()
-    return [data[at : at + length] for at, length in zip(range(0, len(data), width), lengths, strict=True)]
-
-
 def _layout(segment: str, read: Callable[[signature.OptionLayout], Any]) -> Callable[[Part], Column]:
     def column(part: Part) -> Column:
         facts = part.events[segment]
         answered = has(facts["has"], Has.SEGMENT)
-        keys = coded(option_keys(facts))
+        keys = coded(layout_keys(masked(facts), facts["options_len"]))
         values = [read(signature.option_layout(key)) for key in keys.values]
         return Coded([*values, None], np.where(answered, keys.codes, len(values)))
 
