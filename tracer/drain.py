@@ -19,6 +19,7 @@ from tracer.ring import BUSY, DISCARDED, HEADER, LENGTH, Ring, header_at, padded
 
 # struct payload_event without its data: id, syn_ns, ifindex, len, captured
 _PAYLOAD_HEAD = struct.Struct("<QQIHH")
+GIVE_BACK = 1 << 16  # bytes of payloads that are read before the kernel may write there again
 
 
 class EventSource(Protocol):
@@ -72,27 +73,28 @@ class RingPayloads:
 
     def read(self) -> Iterator[SynPayload]:
         """Every payload that is complete now."""
-        ring = self._ring
-        position, end = ring.consumed, ring.produced()
+        ring, data = self._ring, self._ring.data
+        given_back = position = ring.consumed
+        end = ring.produced()
         while position < end:
             offset = position & ring.mask
-            word = header_at(ring.data, offset)
+            word = header_at(data, offset)
             if word & BUSY:
-                return
+                break
             ring.barrier()
-            payload = (
-                None if word & DISCARDED else _payload(ring.data[offset + HEADER : offset + padded(word & LENGTH)])
-            )
+            if not word & DISCARDED:
+                yield _payload(data, offset + HEADER)
             position += padded(word & LENGTH)
-            ring.release(position)
-            if payload is not None:
-                yield payload
+            if position - given_back >= GIVE_BACK:
+                ring.release(position)
+                given_back = position
+        ring.release(position)
 
 
-def _payload(record: memoryview) -> SynPayload:
-    handshake_id, syn_ns, _, wire_len, captured = _PAYLOAD_HEAD.unpack_from(record)
-    start = _PAYLOAD_HEAD.size
-    return SynPayload(handshake_id, syn_ns, wire_len, bytes(record[start : start + captured]))
+def _payload(data: memoryview | bytes, at: int) -> SynPayload:
+    handshake_id, syn_ns, _, wire_len, captured = _PAYLOAD_HEAD.unpack_from(data, at)
+    start = at + _PAYLOAD_HEAD.size
+    return SynPayload(handshake_id, syn_ns, wire_len, bytes(data[start : start + captured]))
 
 
 class PerfEvents:
@@ -131,4 +133,4 @@ class PerfPayloads:
         """Every payload written so far."""
         for ring in self._rings:
             for sample in samples(ring.take()):
-                yield _payload(sample)
+                yield _payload(sample, 0)

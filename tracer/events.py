@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 Events: TypeAlias = NDArray[np.void]
 
 
-@dataclass(frozen=True, slots=True)
-class SynPayload:
+class SynPayload(msgspec.Struct, frozen=True, gc=False):
     """The first SYN's data as captured: `wire_len` bytes were sent, `data` holds the first of them."""
 
     id: int

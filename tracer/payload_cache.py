@@ -23,26 +23,25 @@ class PayloadCache:
 
     def add(self, payloads: Iterable[SynPayload]) -> None:
         """Keep payloads until their record comes."""
+        waiting, held = self._payloads, self._held
         for payload in payloads:
-            again = self._payloads.pop((payload.id, payload.syn_ns), None)
-            if again is not None:
-                self._held -= len(again.data) + _OVERHEAD
-            self._payloads[payload.id, payload.syn_ns] = payload
-            self._held += len(payload.data) + _OVERHEAD
-            while self._held > self._limit:
-                oldest = next(iter(self._payloads))
-                self._held -= len(self._payloads.pop(oldest).data) + _OVERHEAD
+            key = (payload.id, payload.syn_ns)
+            if key in waiting:
+                held -= len(waiting.pop(key).data) + _OVERHEAD
+            waiting[key] = payload
+            held += len(payload.data) + _OVERHEAD
+            while held > self._limit:
+                held -= len(waiting.pop(next(iter(waiting))).data) + _OVERHEAD
                 self.dropped += 1
+        self._held = held
 
     def take(self, events: Events) -> dict[PayloadKey, SynPayload]:
         """The payloads of a batch of records, no longer held here."""
         rows = np.flatnonzero(events["syn"]["payload_len"])
-        found: dict[PayloadKey, SynPayload] = {}
         if not len(rows) or not self._payloads:
-            return found
-        for key in zip(events["id"][rows].tolist(), events["syn_ns"][rows].tolist(), strict=True):
-            payload = self._payloads.pop(key, None)
-            if payload is not None:
-                self._held -= len(payload.data) + _OVERHEAD
-                found[key] = payload
+            return {}
+        keys = list(zip(events["id"][rows].tolist(), events["syn_ns"][rows].tolist(), strict=True))
+        taken = [self._payloads.pop(key, None) for key in keys]
+        found = {key: payload for key, payload in zip(keys, taken, strict=True) if payload is not None}
+        self._held -= sum(len(payload.data) + _OVERHEAD for payload in found.values())
         return found

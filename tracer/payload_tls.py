@@ -7,9 +7,10 @@ RFC 8701 (GREASE), RFC 9849 (encrypted_client_hello, 0xfe0d). All numbers on the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
 
-from tracer.payload_text import name_text
+from tracer.payload_text import NAME_MAX, name_text
 
 RECORD_HEADER = 5
 HANDSHAKE_HEADER = 4
@@ -26,6 +27,7 @@ EXTENSION_ECH = 0xFE0D
 RECORDS_MAX = 64
 EXTENSIONS_MAX = 128
 ALPN_MAX = 16
+ALPN_KNOWN_MAX = 64  # bytes of an extension that is kept
 
 _U16_PAIR = Struct("!HH")
 _ECH_BYTES = EXTENSION_ECH.to_bytes(2, "big")
@@ -47,32 +49,48 @@ class Tls:
     ech: bool
 
 
-def parse_tls(data: bytes) -> tuple[Tls, bool] | None:
-    """What `data` says if it begins with a ClientHello, and whether that message is cut; None for anything else.
+# what a ClientHello says before it is text: raw host name, protocols, ECH, and whether the message is cut
+Hello = tuple[bytes | None, tuple[str, ...] | None, bool, bool]
 
-    Never raises. Three bytes are enough to be recognised, because a SYN may carry as little.
+
+def parse_tls(data: bytes) -> Hello | None:
+    """What `data` says if it begins with a ClientHello; None for anything else.
+
+    Never raises. Three bytes are enough to be recognised, because a SYN may carry as little. The host name is cut
+    to NAME_MAX bytes and one, by which tls_of() sees that it was.
     """
     size = len(data)
     if size < 3 or data[0] != RECORD_TYPE_HANDSHAKE or data[1] != 3 or data[2] > 4:
         return None
     if size < RECORD_HEADER:
-        return Tls(None, None, False), True
+        return None, None, False, True
     length = data[3] << 8 | data[4]
     if not 0 < length <= RECORD_MAX:
         return None
     if size > RECORD_HEADER and data[RECORD_HEADER] != CLIENT_HELLO:
         return None
     hello = data[RECORD_HEADER : RECORD_HEADER + length]
-    if RECORD_HEADER + length < size and _needs_more(hello):
+    whole = _message_size(hello)
+    if whole > len(hello) and RECORD_HEADER + length < size:
         hello = _join_records(data)
-    cut = _needs_more(hello)
-    if not cut:
-        hello = hello[: HANDSHAKE_HEADER + int.from_bytes(hello[1:4], "big")]
-    return _parse_hello(hello), cut
+        whole = _message_size(hello)
+    cut = whole > len(hello)
+    if whole < len(hello):
+        hello = hello[:whole]
+    sni, alpn, ech = _parse_hello(hello)
+    return sni, alpn, ech, cut
 
 
-def _needs_more(hello: bytes) -> bool:
-    return len(hello) < HANDSHAKE_HEADER or len(hello) < HANDSHAKE_HEADER + int.from_bytes(hello[1:4], "big")
+def tls_of(sni: bytes | None, alpn: tuple[str, ...] | None, ech: bool) -> Tls:
+    """The same as text."""
+    return Tls(None if sni is None else name_text(sni), alpn, ech)
+
+
+def _message_size(hello: bytes) -> int:
+    """Bytes of the handshake message that begins here, header included."""
+    if len(hello) < HANDSHAKE_HEADER:
+        return HANDSHAKE_HEADER
+    return HANDSHAKE_HEADER + (hello[1] << 16 | hello[2] << 8 | hello[3])
 
 
 def _join_records(data: bytes) -> bytes:
@@ -88,9 +106,9 @@ def _join_records(data: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _parse_hello(hello: bytes) -> Tls:
+def _parse_hello(hello: bytes) -> tuple[bytes | None, tuple[str, ...] | None, bool]:
     """Read what is there; a length that lies ends the reading and keeps what was found before it."""
-    sni: str | None = None
+    sni: bytes | None = None
     alpn: tuple[str, ...] | None = None
     ech = False
     size = len(hello)
@@ -106,8 +124,9 @@ def _parse_hello(hello: bytes) -> Tls:
                     offset += 2
                     unpack = _U16_PAIR.unpack_from
                     may_have_ech = _ECH_BYTES in hello  # if not, nothing is left to look for behind SNI and ALPN
+                    last = end - 4
                     for _ in range(EXTENSIONS_MAX):
-                        if offset + 4 > end:
+                        if offset > last:
                             break
                         kind, length = unpack(hello, offset)
                         start = offset + 4
@@ -116,16 +135,20 @@ def _parse_hello(hello: bytes) -> Tls:
                             ech = True  # its presence is the fact, whole or cut
                         if offset > end:
                             break
-                        if kind == EXTENSION_SERVER_NAME and sni is None:
-                            sni = _server_name(hello, start, offset)
-                        elif kind == EXTENSION_ALPN and alpn is None:
-                            alpn = _protocols(hello, start, offset)
+                        if kind == EXTENSION_SERVER_NAME:
+                            if sni is None:
+                                sni = _server_name(hello, start, offset)
+                        elif kind == EXTENSION_ALPN:
+                            if alpn is None:
+                                alpn = _protocols(hello[start:offset])
+                        else:
+                            continue
                         if sni is not None and alpn is not None and not may_have_ech:
                             break
-    return Tls(sni, alpn, ech)
+    return sni, alpn, ech
 
 
-def _server_name(hello: bytes, start: int, end: int) -> str | None:
+def _server_name(hello: bytes, start: int, end: int) -> bytes | None:
     """The first entry if it is a host name: no other type was ever defined (RFC 6066 3)."""
     if end - start < 5 or hello[start + 2] != 0:
         return None
@@ -133,23 +156,31 @@ def _server_name(hello: bytes, start: int, end: int) -> str | None:
     length = hello[start + 3] << 8 | hello[start + 4]
     if length == 0 or start + 2 + list_length > end or 3 + length > list_length:
         return None
-    return name_text(hello[start + 5 : start + 5 + length])
+    return hello[start + 5 : start + 5 + min(length, NAME_MAX + 1)]
 
 
-def _protocols(hello: bytes, start: int, end: int) -> tuple[str, ...] | None:
-    if end - start < 2:
+def _protocols(body: bytes) -> tuple[str, ...] | None:
+    """What this extension offers. Few clients offer different things, so mostly it was read before."""
+    return _known_protocols(body) if len(body) <= ALPN_KNOWN_MAX else _read_protocols(body)
+
+
+def _read_protocols(body: bytes) -> tuple[str, ...] | None:
+    if len(body) < 2:
         return None
-    end = min(end, start + 2 + (hello[start] << 8 | hello[start + 1]))
-    offset = start + 2
+    end = min(len(body), 2 + (body[0] << 8 | body[1]))
+    offset = 2
     names: list[str] = []
     for _ in range(ALPN_MAX):
         if offset >= end:
             break
-        after = offset + 1 + hello[offset]
+        after = offset + 1 + body[offset]
         if after > end or after == offset + 1:
             break
-        name = hello[offset + 1 : after]
+        name = body[offset + 1 : after]
         if name not in _GREASE:
             names.append(name.decode("utf-8", "backslashreplace"))
         offset = after
     return tuple(names) or None
+
+
+_known_protocols = lru_cache(maxsize=256)(_read_protocols)
