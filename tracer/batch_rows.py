@@ -41,15 +41,14 @@ def classified(batch: Batch) -> dict[int, Payload]:
         return {}
     events = batch.events
     rows = np.flatnonzero(events["syn"]["payload_len"])
-    found = {}
-    for row, id_, syn_ns, port in zip(
-        rows.tolist(), events["id"][rows].tolist(), events["syn_ns"][rows].tolist(),
-        events["server_port"][rows].tolist(), strict=True,
-    ):  # fmt: skip
-        payload = payloads.get((id_, syn_ns))
-        if payload is not None:
-            found[row] = classify(payload.data, payload.wire_len, port)
-    return found
+    keys = zip(events["id"][rows].tolist(), events["syn_ns"][rows].tolist(), strict=True)
+    return {
+        row: classify(payload.data, payload.wire_len, port)
+        for row, port, payload in zip(
+            rows.tolist(), events["server_port"][rows].tolist(), map(payloads.get, keys), strict=True
+        )
+        if payload is not None
+    }
 
 
 def part_of(batch: Batch, composer: Composer, payloads: Mapping[int, Payload]) -> Part:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer import signature
+from tracer.buckets import BUCKETS, EDGES, PER_DECADE
 from tracer.events import Events
-from tracer.fields import option_keys
+from tracer.facts import Facts
+from tracer.keyindex import ABSENT, KeyIndex, Slots
+from tracer.option_bytes import WIDTH, layout_keys, masked
 from tracer.rows import Part
 from tracer.snapshot import Distributions, Histogram
-from tracer.tfo import F64, Bool, has
+from tracer.tfo import F64, has
 from tracer.vocabulary import Has
 
-# Durations: 24 buckets a decade from 1 us to 1,000 s, so a bucket is 10 % wide.
-PER_DECADE = 24
-DECADES = 9
-BUCKETS = PER_DECADE * DECADES
-EDGES: F64 = 10.0 ** (np.arange(BUCKETS + 1) / PER_DECADE)
 SHOWN_PER_DECADE = 6
 
 WINDOW_EDGES: F64 = np.concatenate(([0.0], 2.0 ** np.arange(17)))  # bytes: 0, 1, 2, 4 ... 65536
@@ -32,59 +29,7 @@ NEW_LAYOUTS = 64  # walked at once
 SHOWN = 50
 
 _FILLERS = frozenset({"nop", "eol"})
-
-
-def buckets(durations_us: F64) -> tuple[NDArray[np.intp], Bool]:
-    """The bucket of each duration (anything where it is not known), and which are known; the ends catch the rest."""
-    known: Bool = ~np.isnan(durations_us)
-    clipped = np.clip(np.where(known, durations_us, 1.0), 1.0, EDGES[-1])
-    found = (np.log10(clipped) * PER_DECADE).astype(np.intp)
-    return np.minimum(found, BUCKETS - 1), known
-
-
-def quantiles(counts: NDArray[np.integer], share: float) -> F64:
-    """The quantile of each row of [n, BUCKETS] counts in microseconds, NaN without samples; right within 10 %."""
-    sums = counts.cumsum(axis=1)
-    total = sums[:, -1]
-    wanted = total * share
-    place = np.minimum((sums < wanted[:, None]).sum(axis=1), BUCKETS - 1)
-    rows = np.arange(len(counts))
-    inside = counts[rows, place]
-    before = sums[rows, place] - inside
-    with np.errstate(divide="ignore", invalid="ignore"):
-        part = np.clip((wanted - before) / inside, 0.0, 1.0)
-    # an empty row has 0 / 0 in `part`, so it is NaN by itself; buckets are even in the logarithm
-    return np.where(total > 0, 10.0 ** ((place + part) / PER_DECADE), np.nan)
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What peers and distributions both need of some rows, found once."""
-
-    rtt_bucket: NDArray[np.intp]
-    rtt_known: Bool
-    response_bucket: NDArray[np.intp]
-    response_known: Bool
-    names: list[tuple[int, str]]  # row and the SNI or HTTP host of its SYN
-
-
-def facts(part: Part) -> Facts:
-    """Facts of some rows."""
-    return Facts(*buckets(part.durations.rtt_us), *buckets(part.durations.first_response_us), _names(part))
-
-
-def _names(part: Part) -> list[tuple[int, str]]:
-    rows = np.flatnonzero(part.payload)
-    found = []
-    for row, place in zip(rows.tolist(), part.payload[rows].tolist(), strict=True):
-        payload = part.payloads[place]
-        if payload is None:
-            continue
-        if payload.tls is not None and payload.tls.sni:
-            found.append((row, payload.tls.sni))
-        elif payload.http is not None and payload.http.host:
-            found.append((row, payload.http.host))
-    return found
+_LAYOUT_WORDS = WIDTH // 8 + 1  # the option bytes, and how many of them are used
 
 
 class Recent:
@@ -99,18 +44,18 @@ class Recent:
     def __len__(self) -> int:
         return len(self._counts)
 
-    def add(self, texts: Iterable[str]) -> None:
-        """Count each."""
+    def add(self, texts: Iterable[tuple[str, int]]) -> None:
+        """Count each so many times."""
         counts = self._counts
         self._clock += 1
-        for text in texts:
+        for text, times in texts:
             entry = counts.get(text)
             if entry is None:
                 if len(counts) >= self._limit:
                     self._forget()
-                counts[text] = [1, self._clock]
+                counts[text] = [times, self._clock]
             else:
-                entry[0] += 1
+                entry[0] += times
                 entry[1] = self._clock
 
     def _forget(self) -> None:
@@ -133,46 +78,43 @@ class _Layouts:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._numbers: dict[bytes, int] = {}
-        self._options: list[tuple[str, ...]] = []
+        self._index = KeyIndex(_LAYOUT_WORDS, limit)
+        self._options: dict[int, tuple[str, ...]] = {}  # by slot
         self._counts = np.zeros(limit, np.int64)
         self._older: dict[str, int] = {}
         self.left_out = 0
 
     def add(self, segment: Events) -> None:
         """Count the options of each segment; of new layouts the first NEW_LAYOUTS."""
-        new = 0
-        numbers = self._numbers
-        found: list[int] = []
-        for key in option_keys(segment):
-            number = numbers.get(key)
-            if number is None:
-                new += 1
-                if new > NEW_LAYOUTS:
-                    self.left_out += 1
-                    continue
-                if len(numbers) >= self._limit:
-                    self._count(found)
-                    found = []
-                    self._fold()
-                number = numbers[key] = len(self._options)
-                self._options.append(tuple(dict.fromkeys(signature.option_layout(key).names)))
-            found.append(number)
-        self._count(found)
+        bytes_ = masked(segment)
+        keys = np.column_stack((bytes_, segment["options_len"].astype(np.uint64)))
+        slots = self._index.find(keys)
+        new = np.flatnonzero(slots == ABSENT)
+        # counted before new ones may need their room
+        self._count(slots[slots != ABSENT])
+        if len(new):
+            slots = self._index.place(keys[new], self._make_room, NEW_LAYOUTS)
+            _, first = np.unique(slots, return_index=True)
+            keys_used = layout_keys(bytes_[new[first]], segment["options_len"][new[first]])
+            for slot, key in zip(slots[first].tolist(), keys_used, strict=True):
+                if slot != ABSENT:
+                    self._options[slot] = tuple(dict.fromkeys(signature.option_layout(key).names))
+            self._count(slots[slots != ABSENT])
+            self.left_out += int(np.count_nonzero(slots == ABSENT))
 
-    def _count(self, found: list[int]) -> None:
-        if found:
-            self._counts += np.bincount(found, minlength=self._limit)
+    def _count(self, slots: Slots) -> None:
+        self._counts += np.bincount(slots, minlength=self._limit)
 
-    def _fold(self) -> None:
+    def _make_room(self, _wanted: int, _found: Slots) -> None:
         self._older = self._by_name()
         self._counts[:] = 0
-        self._numbers.clear()
         self._options.clear()
+        self._index.remove(self._index.live())
 
     def _by_name(self) -> dict[str, int]:
         sums = dict(self._older)
-        for names, count in zip(self._options, self._counts.tolist(), strict=False):
+        for slot, names in self._options.items():
+            count = int(self._counts[slot])
             for name in names:
                 if name not in _FILLERS:
                     sums[name] = sums.get(name, 0) + count
@@ -207,7 +149,7 @@ class DistributionCounts:
         syn = part.events["syn"]
         carried = syn["has"]
         with_mss = has(carried, Has.MSS)
-        np.add.at(self._mss, syn["mss"][with_mss], 1)
+        np.add.at(self._mss, syn["mss"][with_mss], np.int64(1))
         self._no_mss += len(part) - int(np.count_nonzero(with_mss))
         with_wscale = has(carried, Has.WSCALE)
         self._wscale += np.bincount(syn["wscale"][with_wscale], minlength=1 << 8)
@@ -215,7 +157,7 @@ class DistributionCounts:
         # the exponent of a float is the place among powers of two: 0 -> 0, 1 -> 1, 2 and 3 -> 2 ...
         self._window += np.bincount(np.frexp(syn["window"].astype(np.float32))[1], minlength=len(self._window))
         self._layouts.add(syn)
-        self.names.add(name for _, name in known.names)
+        self.names.add((name, int(known.named[key])) for key, name in known.names.items())
 
     def snapshot(self) -> Distributions:
         """As it stands now."""

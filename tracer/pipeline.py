@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 # How long to sleep between looks at the ring: the kernel wakes nobody, so this is the delay of a record, and a look has
 # a price of its own. A ring of 8 MiB holds 26,000 records; if a look found a good part of that, the next one is soon.
-POLL_MS = 20
+POLL_MS = 40
 SOON_MS = 2
 SOON_RECORDS = 2000
 SECOND_S = 1.0

@@ -6,8 +6,9 @@ is simply let go. Cached sort keys and filter masks belong to whole chunks and g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import compress
 from typing import Any, Protocol
 
 import numpy as np
@@ -95,12 +96,11 @@ class Chunk:
     """Room for CHUNK_ROWS rows. Rows up to the number that snapshots were told are final."""
 
     __slots__ = (
-        "_before", "_cache", "_kept", "_names", "_places", "_raw", "causes", "durations", "events", "offset_ns",
+        "_cache", "_kept", "_names", "_places", "_raw", "causes", "durations", "events", "offset_ns",
         "payload", "payloads", "vantage", "verdicts",
     )  # fmt: skip
 
-    def __init__(self, dtype: np.dtype[Any], names: RowNames, before: Chunk | None = None) -> None:
-        """`before` is the chunk before, not sealed yet: equal payloads are one object in both."""
+    def __init__(self, dtype: np.dtype[Any], names: RowNames) -> None:
         n = CHUNK_ROWS
         self.events: Events = np.empty(n, dtype)
         # copying a structured array goes field by field, its bytes go at once
@@ -120,16 +120,12 @@ class Chunk:
         self.offset_ns = np.empty(n, np.int64)
         self.payload = np.empty(n, np.uint16)
         self.payloads: list[Payload | None] = [None]
-        self._places: dict[tuple[object, ...], int] = {}
-        self._before: dict[tuple[object, ...], Payload] = {}
-        if before is not None:
-            self._before = {key: payload for key, place in before._places.items()
-                            if (payload := before.payloads[place]) is not None}  # fmt: skip
+        self._places: dict[int, int] = {}
         self._names = names
         self._cache: dict[object, Any] = {}
         self._kept: dict[str, Any] = {}
 
-    def fill(self, at: int, batch: Batch, begin: int, end: int, offset_ns: int, found: dict[int, Payload]) -> None:
+    def fill(self, at: int, batch: Batch, begin: int, end: int, offset_ns: int, found: Mapping[int, Payload]) -> None:
         """Copy rows begin..end of a batch to `at`; `found` holds what the payload of some of its rows is."""
         to, source = slice(at, at + end - begin), slice(begin, end)
         self._raw[to] = batch.events[source].view(self._raw.dtype)
@@ -142,28 +138,26 @@ class Chunk:
             getattr(self.causes, name)[to] = getattr(batch.causes, name)[source]
         self.offset_ns[to] = offset_ns
         self.payload[to] = 0
-        for row, payload in found.items():
-            if begin <= row < end:
-                self.payload[at + row - begin] = self._place(payload)
+        if found:
+            rows = np.fromiter(found, np.intp, len(found))
+            inside = (rows >= begin) & (rows < end)
+            self.payload[rows[inside] + (at - begin)] = [
+                self._place(payload) for payload in compress(found.values(), inside.tolist())
+            ]
 
     def _place(self, payload: Payload) -> int:
-        tls, http, dns = payload.tls, payload.http, payload.dns
-        # not the payload itself: its hash would be made of its enum's and its parts', in Python
-        key = (
-            payload.protocol.value, payload.truncated,
-            (tls.sni, tls.alpn, tls.ech) if tls is not None else (http.method, http.host) if http is not None
-            else (dns.name, dns.type) if dns is not None else None,
-        )  # fmt: skip
+        # by identity, which `payloads` keeps from being reused: classify() gives one object for equal ones mostly, and
+        # a hash would be made of its parts in Python
+        key = id(payload)
         place = self._places.get(key)
         if place is None:
             place = self._places[key] = len(self.payloads)
-            self.payloads.append(self._before.get(key, payload))
+            self.payloads.append(payload)
         return place
 
     def seal(self) -> None:
         """No row will be added: give back what only writing needs."""
         self._places = {}
-        self._before = {}
 
     def part(self, begin: int, end: int) -> Part:
         """Rows begin..end as columns."""

@@ -21,7 +21,8 @@ from tracer.aggregate import Aggregate
 from tracer.batch_rows import ComposerNames, classified
 from tracer.compose import Composer
 from tracer.decode import Batch
-from tracer.distributions import DistributionCounts, facts
+from tracer.distributions import DistributionCounts
+from tracer.facts import facts
 from tracer.payload import Payload
 from tracer.peers import AllPeers, PeerTable, server_side
 from tracer.protocol import TracedInterface
@@ -84,10 +85,13 @@ class _Seconds:
             self.begin(int(second.min()))
         self.reach(int(second.max()))
         second = np.maximum(second, max(self.oldest, self.newest - SERIES_S + 1))
-        place = second % SERIES_S
-        np.add.at(self.counts[0], place, 1)
-        np.add.at(self.counts[1], place, part.verdicts.attempted)
-        np.add.at(self.counts[2], place, part.verdicts.group == Group.FAILED)
+        first = int(second.min())
+        place = second - first
+        seconds = int(place.max()) + 1
+        which = np.arange(first, first + seconds) % SERIES_S
+        self.counts[0, which] += np.bincount(place, minlength=seconds)
+        self.counts[1, which] += np.bincount(place[part.verdicts.attempted], minlength=seconds)
+        self.counts[2, which] += np.bincount(place[part.verdicts.group == Group.FAILED], minlength=seconds)
 
     def series(self, last: int) -> Series:
         """Whole seconds up to and with `last`."""
@@ -283,7 +287,7 @@ class Store:
         """Rows since the last clear."""
         return self._dropped + max(0, len(self._chunks) - 1) * CHUNK_ROWS + self._in_last
 
-    def _append(self, batch: Batch, found: dict[int, Payload]) -> None:
+    def _append(self, batch: Batch, found: Mapping[int, Payload]) -> None:
         offset_ns = self._composer.offset_ns
         begin = 0
         while begin < len(batch):
@@ -296,7 +300,7 @@ class Store:
 
     def _new_chunk(self, batch: Batch) -> None:
         chunks = self._chunks
-        fresh = Chunk(batch.events.dtype, self._names, chunks[-1] if chunks else None)
+        fresh = Chunk(batch.events.dtype, self._names)
         if chunks:
             chunks[-1].seal()
         # those that snapshots show, which are not more than are in the sums

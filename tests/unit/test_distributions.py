@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.rows import new_store, random_batch
-from tracer.distributions import BUCKETS, EDGES, LAYOUTS_HELD, NEW_LAYOUTS, Recent, _Layouts, buckets, quantiles
+from tracer.buckets import BUCKETS, EDGES, buckets, quantiles
+from tracer.distributions import LAYOUTS_HELD, NEW_LAYOUTS, Recent, _Layouts
 from tracer.records import Handshake
 from tracer.snapshot import Distributions, Histogram
 
@@ -88,7 +89,7 @@ def test_unknown_durations_are_in_no_bucket() -> None:
 def test_of_too_many_names_the_oldest_are_forgotten() -> None:
     recent = Recent(100)
     for number in range(1000):
-        recent.add([f"stranger {number}", "regular"])
+        recent.add([(f"stranger {number}", 1), ("regular", 1)])
         assert len(recent) <= 100
     assert recent.top(1) == (("regular", 1000),)
     assert recent.forgotten == 1001 - len(recent)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.rows import batch_of, new_store, random_batch, random_events
 from tracer.decode import Batch
-from tracer.distributions import facts
+from tracer.facts import facts
 from tracer.peers import COMPARISONS_SHOWN, PEERS_HELD, PEERS_SHOWN, PeerTable, endpoint_text
 from tracer.records import Handshake
 from tracer.rows import StoreRows

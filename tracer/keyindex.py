@@ -1,0 +1,104 @@
+"""Which slot a key has: keys of some 64 bit words, looked up and added a batch at a time without a step per row.
+
+Found by a hash under a secret of the process, then compared word by word: two keys never share a slot.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+U64 = NDArray[np.uint64]
+Slots = NDArray[np.intp]
+
+ABSENT = -1
+
+
+class KeyIndex:
+    """At most `limit` keys. `keys[slot]` is the key of a slot that is taken; free slots are given out lowest first."""
+
+    def __init__(self, words: int, limit: int) -> None:
+        self.limit = limit
+        self.keys: U64 = np.zeros((limit, words), np.uint64)
+        self._secrets = [np.uint64(secrets.randbits(64) | 1) for _ in range(words)]
+        self._hashes: U64 = np.zeros(limit, np.uint64)  # by slot
+        self._taken = np.zeros(limit, np.bool_)
+        self._sorted: U64 = np.zeros(0, np.uint64)  # hashes of the slots in _order
+        self._order: Slots = np.zeros(0, np.intp)
+        # keys whose hash another key has: as good as never any, but then they are found here
+        self._shadowed: dict[bytes, int] = {}
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._taken))
+
+    def hash(self, keys: U64) -> U64:
+        """A number for each of [n, words] keys."""
+        found = np.zeros(len(keys), np.uint64)
+        for column, secret in enumerate(self._secrets):
+            found ^= keys[:, column]
+            found *= secret
+            found ^= found >> np.uint64(32)
+        return found
+
+    def live(self) -> Slots:
+        """The slots that are taken."""
+        return np.flatnonzero(self._taken)
+
+    def find(self, keys: U64) -> Slots:
+        """The slot of each of [n, words] keys, ABSENT where it has none."""
+        return self._look(keys, self.hash(keys))
+
+    def place(self, keys: U64, make_room: Callable[[int, Slots], None], most: int | None = None) -> Slots:
+        """The slot of each key; new keys get one, of too many only `most` (in their order, the others are ABSENT).
+
+        `make_room(n, found)` is called where fewer than n slots are free: it removes keys, but not those in `found`.
+        """
+        hashes = self.hash(keys)
+        slots = self._look(keys, hashes)
+        # twice only if two new keys have one hash
+        while len(rows := np.flatnonzero(slots == ABSENT)):
+            fresh = rows[np.sort(np.unique(hashes[rows], return_index=True)[1])]
+            if most is not None:
+                fresh, most = fresh[:most], max(0, most - len(fresh))
+                if not len(fresh):
+                    break
+            if self.limit - len(self) < len(fresh):
+                make_room(len(fresh), slots[slots != ABSENT])
+            taken = np.flatnonzero(~self._taken)[: len(fresh)]
+            self.keys[taken], self._hashes[taken], self._taken[taken] = keys[fresh], hashes[fresh], True
+            self._arrange()
+            slots[rows] = self._look(keys[rows], hashes[rows])
+        return slots
+
+    def remove(self, slots: Slots) -> None:
+        """These slots are free."""
+        self._taken[slots] = False
+        self._arrange()
+
+    def _look(self, keys: U64, hashes: U64) -> Slots:
+        if not len(self._order):
+            return np.full(len(keys), ABSENT, np.intp)
+        at = np.minimum(np.searchsorted(self._sorted, hashes), len(self._order) - 1)
+        slots = self._order[at]
+        same_hash = self._sorted[at] == hashes
+        same = same_hash & (self.keys[slots] == keys).all(axis=1)
+        slots[~same] = ABSENT
+        if self._shadowed:
+            for row in np.flatnonzero(same_hash & ~same).tolist():
+                slots[row] = self._shadowed.get(keys[row].tobytes(), ABSENT)
+        return slots
+
+    def _arrange(self) -> None:
+        live = self.live()
+        hashes = self._hashes[live]
+        order = np.argsort(hashes)
+        self._sorted, self._order = hashes[order], live[order]
+        shadowed = self._sorted[1:] == self._sorted[:-1]
+        self._shadowed = {}
+        if shadowed.any():
+            behind = np.concatenate(([False], shadowed))
+            self._shadowed = {self.keys[slot].tobytes(): slot for slot in self._order[behind].tolist()}
+            self._sorted, self._order = self._sorted[~behind], self._order[~behind]
