@@ -13,7 +13,7 @@ dev_stamp=$venv/.tfotrace-dev-stamp
 
 # Debian package and one of its programs, for distributions where the package has another name.
 programs='bpftool:bpftool curl:curl ethtool:ethtool gcc:gcc iproute2:ip iptables:iptables libc6-dev:gcc
-netsniff-ng:trafgen nftables:nft nginx-light:nginx openssl:openssl procps:sysctl shellcheck:shellcheck
+netsniff-ng:trafgen nftables:nft nginx-light:nginx openssl:openssl procps:sysctl prometheus:promtool shellcheck:shellcheck
 tcpdump:tcpdump tmux:tmux tshark:tshark zstd:zstd'
 
 dev_is_set_up() {
@@ -55,7 +55,7 @@ set_up_system() (
 	[ "$(id -u)" = 0 ] || fail "missing here: $missing: run make setup once with sudo"
 	[ "$(distribution)" = debian ] || fail "the tests need $missing: install them and start again"
 	say "installing $missing with apt-get"
-	# A test host wants nginx's program, not a web server that starts now and at every boot.
+	# A test host wants the programs of nginx and prometheus, not servers that start now and at every boot.
 	policy=/usr/sbin/policy-rc.d
 	if [ ! -e "$policy" ]; then
 		trap 'rm -f -- "$log" "$policy"' EXIT
@@ -64,13 +64,15 @@ set_up_system() (
 	fi
 	# shellcheck disable=SC2086 # a list of words
 	apt_install $missing
-	case " $missing " in
-	*" nginx-light "*)
-		if [ -d /run/systemd/system ]; then
-			logged systemctl disable nginx.service
-		fi
-		;;
-	esac
+	for pair in nginx-light:nginx prometheus:prometheus; do
+		case " $missing " in
+		*" ${pair%:*} "*)
+			if [ -d /run/systemd/system ]; then
+				logged systemctl disable "${pair#*:}.service"
+			fi
+			;;
+		esac
+	done
 )
 
 case ${1-} in

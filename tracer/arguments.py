@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tracer import quantities
 from tracer.errors import UsageError
+from tracer.listen_address import Address, parse_address
 from tracer.version import __version__
 from tracer.vocabulary import HookChoice, Transport
 
@@ -82,6 +83,13 @@ def _record_filter(text: str) -> Filter:
         raise wrong from None
 
 
+def _address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _add_output(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="no dashboard: JSON lines on standard output")
@@ -100,6 +108,14 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rotate-keep", type=_positive, metavar="N", help="of the finished files only the newest N stay"
     )
+    parser.add_argument(
+        "--prometheus", type=_address, metavar="[ADDR:]PORT",
+        help="serve metrics for Prometheus there (ADDR: 127.0.0.1; port 0: any that is free)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--prometheus-peers", type=_positive, default=0, metavar="N",
+        help="metrics for each of the first N servers seen as well (default: for none)",
+    )  # fmt: skip
     parser.add_argument(
         "--keep", type=_positive, default=100_000, metavar="N",
         help="handshakes that the dashboard holds, the newest (default 100000, about 500 bytes each)",

@@ -36,7 +36,7 @@ from tracer.protocol import (
     TracedInterface,
 )
 from tracer.records import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
-from tracer.sinks.base import Observer, Reopens, Sink, SinkClosedError
+from tracer.sinks.base import Listener, Reopens, Sink, SinkClosedError
 from tracer.sources import Sources
 from tracer.version import __version__
 
@@ -112,7 +112,7 @@ class Pipeline:
     options: RunOptions
     stop: StopRequest
     narrate: Callable[[str], None]
-    observer: Observer | None = None  # one of the sinks, or None
+    observer: Listener | None = None  # those of the sinks that want to know
     aggregate: Aggregate = field(default_factory=Aggregate)
     _interfaces: dict[int, TracedInterface] = field(default_factory=dict)
     _local: LocalSet = field(default_factory=LocalSet)

@@ -21,7 +21,9 @@ from tracer.vocabulary import HookChoice, Transport
 
 if TYPE_CHECKING:
     from tracer.compose import Composer
-    from tracer.sinks.base import Sink
+    from tracer.pipeline import Pipeline
+    from tracer.sinks.base import Observer, Sink
+    from tracer.sinks.prometheus import Prometheus
 
 Narrate = Callable[[str], None]
 RING_BUFFER_SINCE = (5, 8)
@@ -125,6 +127,7 @@ def _as_user(
 
     stop = StopRequest(reopens=_reopens(options))
     stop.install()
+    metrics = open_metrics(options)
     app = dashboard.load() if dashboard.is_wanted(options) else None
     first = _await_ready(channel, stop)
     if first is None:
@@ -145,22 +148,25 @@ def _as_user(
         sinks = [Filtered(sink, chooser) for sink in sinks]
     run_options = RunOptions(argv, options.duration, options.count, chooser)
     pipeline = Pipeline(channel, ready, sources, composer, sinks, run_options, stop, tell)
+    observers: list[Observer] = [metrics] if metrics is not None else []
     if options.ready_file is not None:
         _create(options.ready_file)
     # only now, when nothing on the command line can be wrong any more
     if user is None:
         tell("running as root throughout: there is no user behind sudo and no --user")
+    if metrics is not None:
+        tell(f"metrics for Prometheus at http://{metrics.address}/metrics")
     for interface in ready.interfaces:
         tell(f"tracing {interface.name} by {interface.hook}: {interface.why}")
         for text in interface.warnings:
             tell(text)
     if app is None:
+        _observe(pipeline, observers)
         return pipeline.run()
     from tracer.store import Store
 
     store = Store(options.keep, composer=composer)
-    pipeline.observer = store
-    sinks.append(store)
+    _observe(pipeline, [*observers, store])
     try:
         return dashboard.run(
             app, pipeline, store, stop, leave_when_ended=bool(options.duration or options.count),
@@ -169,6 +175,24 @@ def _as_user(
     finally:
         for line in getattr(tell, "lines", []):
             narrate(line)
+
+
+def open_metrics(options: Namespace) -> Prometheus | None:
+    """--prometheus: bound before anything else takes its time. Raises UsageError."""
+    if options.prometheus is None:
+        return None
+    from tracer.sinks.prometheus import Prometheus
+    from tracer.sinks.prometheus_server import Listener
+
+    return Prometheus(Listener(options.prometheus), options.prometheus_peers)
+
+
+def _observe(pipeline: Pipeline, observers: list[Observer]) -> None:
+    from tracer.sinks.base import Observers
+
+    pipeline.sinks.extend(observers)
+    if observers:
+        pipeline.observer = observers[0] if len(observers) == 1 else Observers(*observers)
 
 
 def _await_ready(channel: Channel, stop: object) -> tuple[Ready, list[int]] | None:

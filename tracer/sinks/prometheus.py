@@ -1,0 +1,286 @@
+"""--prometheus: the aggregates of tracer/metrics.py as metric families, made when somebody scrapes them.
+
+Base units (seconds, bytes), counters end in _total; names and labels are described in docs/FLEET.md.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from tracer.decode import Batch
+from tracer.metrics import BOUNDS_US, FAST_OPEN, OTHER, Counts, Durations, Metrics, Slots
+from tracer.protocol import TracedInterface
+from tracer.records import Balance, End, NoticeRecord, Start, Stats
+from tracer.sinks.prometheus_server import Listener
+from tracer.vocabulary import (
+    GROUP_OF,
+    Cause,
+    Confidence,
+    CookieCheck,
+    Group,
+    HandshakeResult,
+    Outcome,
+    Request,
+    Vantage,
+    word,
+    words_or_null,
+)
+
+_US_PER_S = 1e6
+_LE = [f"{bound / _US_PER_S:g}" for bound in BOUNDS_US.tolist()] + ["+Inf"]
+_VANTAGE = [word(one) for one in Vantage]
+
+# What of struct counters stands under a name of its own; the rest is tfotrace_<name>_total, this its help.
+_COUNTED = {
+    "packets": "Packets seen by the programs",
+    "syns": "SYN segments",
+    "synacks": "SYN-ACK segments",
+    "late_syns": "SYNs that came after their record was settled",
+    "seen_again": "Segments seen at a second place of an interface group",
+    "synack_unmatched": "SYN-ACKs without a SYN before them",
+    "payloads": "SYN payloads captured",
+    "payloads_lost": "SYN payloads that did not fit into their ring",
+    "fragments": "IP fragments other than the first",
+}
+_BALANCE = {
+    "opened": "Handshakes opened by a first SYN",
+    "emitted": "Handshake records sent to user space",
+    "lost": "Handshake records lost, the ring was full",
+    "suppressed": "Unanswered handshakes above 10,000 a second, counted and not reported",
+}
+
+
+class Prometheus:
+    """A sink and an observer; scrapes are answered from other threads."""
+
+    def __init__(self, listener: Listener, servers: int = 0) -> None:
+        self._listener = listener
+        self.address = listener.address
+        self._lock = threading.Lock()
+        self._metrics = Metrics(servers)
+        self._start: Start | None = None
+        self._began_s = time.time()
+        self._balance: Balance | None = None
+        self._counters: Mapping[str, int] = {}
+        self._interfaces: list[TracedInterface] = []
+        self._host: Mapping[str, int] = {}
+        self._sysctls: Mapping[str, str] = {}
+        self._notices: dict[str, int] = {}
+        self._ring_fill = 0.0
+        self._drain_lag_us: float | None = None
+
+    # --- sink ---
+
+    def start(self, record: Start) -> None:
+        """From now on there is something to scrape."""
+        self._start = record
+        registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=registry)
+        registry.register(_Families(self))
+        self._listener.serve(make_wsgi_app(registry))
+
+    def write(self, batch: Batch) -> None:
+        """Count."""
+        with self._lock:
+            self._metrics.add(batch)
+
+    def notice(self, record: NoticeRecord) -> None:
+        """Count."""
+        self._notices[record.kind] = self._notices.get(record.kind, 0) + 1
+
+    def stats(self, record: Stats) -> None:
+        """Nothing: the observer's side has newer ones."""
+
+    def tick(self) -> None:
+        """Nothing waits here."""
+
+    def close(self, record: End | None) -> None:  # noqa: ARG002 - the port goes away, that says it
+        """Give the port back."""
+        self._listener.close()
+
+    # --- observer ---
+
+    def set_balance(self, balance: Balance, counters: Mapping[str, int]) -> None:
+        """The newest."""
+        self._balance, self._counters = balance, counters
+
+    def set_interfaces(self, interfaces: Iterable[TracedInterface]) -> None:
+        """The interfaces traced now."""
+        self._interfaces = list(interfaces)
+        with self._lock:
+            self._metrics.set_interfaces(self._interfaces)
+
+    def set_host(self, counters: Mapping[str, int], sysctls: Mapping[str, str]) -> None:
+        """The traced namespace's own."""
+        self._host, self._sysctls = counters, sysctls
+
+    def set_ring_fill(self, share: float) -> None:
+        """0 to 1."""
+        self._ring_fill = share
+
+    def set_drain_lag(self, lag_us: float | None) -> None:
+        """From settling to reading."""
+        self._drain_lag_us = lag_us
+
+    # --- families ---
+
+    def families(self) -> list[Metric]:
+        """As they stand now."""
+        with self._lock:
+            found = list(self._handshakes())
+        return [*found, *self._about_the_run(), *self._sheet(), *self._namespace()]
+
+    def _handshakes(self) -> Iterator[Metric]:
+        metrics = self._metrics
+        names = _texts(metrics.interfaces)
+        yield _counted(
+            "tfotrace_handshakes", "Handshakes settled", ("interface", "vantage", "result"), metrics.results,
+            names, _VANTAGE, words_or_null(HandshakeResult),
+        )  # fmt: skip
+        outcomes = CounterMetricFamily(
+            "tfotrace_tfo_outcomes", "Handshakes by what Fast Open came to",
+            labels=("interface", "vantage", "outcome", "group"),
+        )  # fmt: skip
+        for (interface, vantage, number), count in metrics.outcomes.items():
+            outcome = Outcome(number)
+            labels = (names[interface], _VANTAGE[vantage], word(outcome), GROUP_OF[outcome].word)
+            outcomes.add_metric(labels, count)
+        yield outcomes
+        yield _counted(
+            "tfotrace_tfo_requests", "Handshakes by what the SYN asked of Fast Open", ("request",), metrics.requests,
+            [word(one) for one in Request],
+        )  # fmt: skip
+        yield from self._inferred()
+        yield _histogram("tfotrace_handshake_rtt_seconds", "Round trip", ("vantage",), metrics.rtt, _VANTAGE)
+        yield _histogram(
+            "tfotrace_first_response_seconds", "First SYN to the first byte of the server's answer",
+            ("vantage", "fast_open"), metrics.first_response, _VANTAGE, FAST_OPEN,
+        )  # fmt: skip
+        yield _counter("tfotrace_syn_data_bytes", "Bytes carried by first SYNs", metrics.syn_data_bytes)
+        yield _counter("tfotrace_syn_data_acked_bytes", "Of these, bytes acked by SYN-ACKs", metrics.acked_bytes)
+        yield _counter("tfotrace_tfo_saved_seconds", "Round trips saved by Fast Open", metrics.saved_us / _US_PER_S)
+        yield _counter(
+            "tfotrace_tfo_delay_seconds", "Time that SYN timeouts of Fast Open attempts cost",
+            metrics.delay_us / _US_PER_S,
+        )  # fmt: skip
+        if metrics.servers is not None:
+            servers = [OTHER, *(server.text for server, _ in metrics.servers)]
+            yield _counted(
+                "tfotrace_server_handshakes", "Handshakes by server (--prometheus-peers)", ("server", "group"),
+                metrics.server_groups, servers, [one.word for one in Group],
+            )  # fmt: skip
+
+    def _inferred(self) -> Iterator[Metric]:
+        yield _counted(
+            "tfotrace_tfo_causes", "Handshakes by what is inferred to be the cause", ("cause", "confidence"),
+            self._metrics.causes, words_or_null(Cause), words_or_null(Confidence),
+        )  # fmt: skip
+        yield _counted(
+            "tfotrace_tfo_cookie_checks", "Arriving cookies under this host's keys", ("check",),
+            self._metrics.cookie_checks, words_or_null(CookieCheck),
+        )  # fmt: skip
+
+    def _about_the_run(self) -> Iterator[Metric]:
+        start = self._start
+        if start is not None:
+            build = {"version": start.version, "kernel": start.kernel, "transport": start.transport}
+            yield InfoMetricFamily("tfotrace_build", "What runs here", build)
+            yield _gauge("tfotrace_table_entries", "Handshakes that can be pending at once", start.table_size)
+        yield _gauge("tfotrace_start_time_seconds", "When this run began, since the epoch", self._began_s)
+        traced = GaugeMetricFamily("tfotrace_interface_traced", "Interfaces traced now", labels=("interface", "hook"))
+        for one in self._interfaces:
+            traced.add_metric((one.name, one.hook), 1)
+        yield traced
+        notices = CounterMetricFamily("tfotrace_notices", "Notices by kind", labels=("kind",))
+        for kind, count in sorted(self._notices.copy().items()):
+            notices.add_metric((kind,), count)
+        yield notices
+        yield _gauge("tfotrace_ring_fill_ratio", "How full the ring was at the last look", self._ring_fill)
+        if self._drain_lag_us is not None:
+            yield _gauge(
+                "tfotrace_drain_lag_seconds", "From settling to reading, at the last look",
+                self._drain_lag_us / _US_PER_S,
+            )  # fmt: skip
+
+    def _sheet(self) -> Iterator[Metric]:
+        """DESIGN.md section 5 and what is counted beside it."""
+        counters, balance = self._counters, self._balance
+        malformed = CounterMetricFamily("tfotrace_malformed", "Packets refused as malformed", labels=("reason",))
+        evicted = CounterMetricFamily("tfotrace_evicted", "Handshakes evicted, the table was full", labels=("state",))
+        for name, value in counters.items():
+            if name.startswith("malformed_"):
+                malformed.add_metric((name.removeprefix("malformed_"),), value)
+            elif name.startswith("evicted_"):
+                evicted.add_metric((name.removeprefix("evicted_"),), value)
+            elif name in _BALANCE:
+                yield _counter(f"tfotrace_{name}", _BALANCE[name], value)
+            else:
+                text = _COUNTED.get(name, name.replace("_", " ").capitalize())
+                yield _counter(f"tfotrace_{name}", text, value)
+        yield malformed
+        yield evicted
+        if balance is not None:
+            yield _gauge("tfotrace_still_open", "Handshakes not settled yet, at the last sweep", balance.still_open)
+            yield _counter("tfotrace_received", "Handshake records read by user space", balance.received)
+            yield _counter("tfotrace_dropped", "Of these, records not written by every output", balance.dropped)
+
+    def _namespace(self) -> Iterator[Metric]:
+        tcpext = CounterMetricFamily(
+            "tfotrace_host_tcpext", "TcpExt counters of the traced network namespace", labels=("counter",)
+        )
+        for name, value in self._host.items():
+            tcpext.add_metric((name,), value)
+        yield tcpext
+        sysctls = GaugeMetricFamily(
+            "tfotrace_host_sysctl", "Sysctls net.ipv4.* of the traced network namespace", labels=("sysctl",)
+        )
+        for name, text in self._sysctls.items():
+            if text.isascii() and text.isdigit():
+                sysctls.add_metric((name,), int(text))
+        yield sysctls
+
+
+class _Families(Collector):
+    def __init__(self, source: Prometheus) -> None:
+        self._source = source
+
+    def collect(self) -> list[Metric]:
+        return self._source.families()
+
+
+def _texts(slots: Slots[str]) -> list[str]:
+    return [OTHER, *(name for name, _ in slots)]
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value)
+
+
+def _counted(name: str, text: str, labels: tuple[str, ...], counts: Counts, *words: Sequence[str | None]) -> Metric:
+    """One series a place; a place of which a word is None says nothing and is left out."""
+    family = CounterMetricFamily(name, text, labels=labels)
+    for place, count in counts.items():
+        texts = [words[i][number] for i, number in enumerate(place)]
+        known = [one for one in texts if one is not None]
+        if len(known) == len(texts):
+            family.add_metric(known, count)
+    return family
+
+
+def _histogram(name: str, text: str, labels: tuple[str, ...], durations: Durations, *words: Sequence[str]) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for place, counts, sum_us in durations.items():
+        texts = [words[i][number] for i, number in enumerate(place)]
+        family.add_metric(texts, list(zip(_LE, counts, strict=True)), sum_us / _US_PER_S)
+    return family
