@@ -10,7 +10,7 @@ from tracer.decode import Batch
 from tracer.filter import Filter
 from tracer.records import End, NoticeRecord, Start, Stats
 from tracer.rows import CHUNK_ROWS
-from tracer.sinks.base import Sink
+from tracer.sinks.base import Reopens, Sink
 from tracer.tfo import Bool
 
 _OF_PAYLOADS = ("payload.", "tls.", "http.", "dns.")
@@ -84,6 +84,11 @@ class Filtered:
     def tick(self) -> None:
         """Handed on."""
         self._sink.tick()
+
+    def reopen(self) -> None:
+        """Handed on to a sink that has files."""
+        if isinstance(self._sink, Reopens):
+            self._sink.reopen()
 
     def close(self, record: End | None) -> None:
         """Handed on."""

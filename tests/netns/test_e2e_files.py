@@ -76,8 +76,9 @@ def test_rotated_files_hold_everything_and_belong_to_the_user(hosts: Hosts, web:
                 assert len(files) > 3
 
 
-def test_sighup_goes_on_in_a_new_file(hosts: Hosts, web: Service) -> None:
-    with tracing(WIRE, "--json", "-w", "{folder}/f.jsonl", "--netns", hosts.client.name) as run:
+@pytest.mark.parametrize("words", [[], ["--filter-record", "server.port > 0"]], ids=["all", "filtered"])
+def test_sighup_goes_on_in_a_new_file(hosts: Hosts, web: Service, words: list[str]) -> None:
+    with tracing(WIRE, "--json", "-w", "{folder}/f.jsonl", "--netns", hosts.client.name, *words) as run:
         path, moved = run.folder / "f.jsonl", run.folder / "f.jsonl.1"
         run.wait_port(web.exchange())
         path.rename(moved)
