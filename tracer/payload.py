@@ -6,9 +6,10 @@ constant per byte. No payload byte leaves this module but the names that the res
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+
+import msgspec
 
 from tracer.payload_dns import Dns, parse_dns
 from tracer.payload_http import Http, parse_http
@@ -28,8 +29,7 @@ class Protocol(Enum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(msgspec.Struct, frozen=True, gc=False):
     """What the data of a SYN is.
 
     `truncated`: the message that began is not whole in the bytes we have, be it that it goes on after the SYN or
@@ -65,8 +65,7 @@ def classify(data: bytes, wire_len: int, server_port: int | None = None) -> Payl
     return _one(Payload(Protocol.OTHER, len(data) < wire_len))
 
 
-# What is asked for today is asked for again: one object for all that are equal, of those seen lately. The other reason
-# is time: for a ClientHello seen before none is made, and the hash of a Payload would be made of its parts in Python.
+# What was asked for is asked for again: one object for all that are equal, of those seen lately.
 
 
 @lru_cache(maxsize=KNOWN)

@@ -6,8 +6,9 @@ registry of types. Only the question is read; compression is not followed, there
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct
+
+import msgspec
 
 DNS_PORT = 53
 PREFIX = 2  # bytes of length before the message
@@ -29,8 +30,7 @@ _HEAD = Struct("!HHHHHHH")  # length, id, flags, four counts
 _U16_PAIR = Struct("!HH")
 
 
-@dataclass(frozen=True, slots=True)
-class Dns:
+class Dns(msgspec.Struct, frozen=True, gc=False):
     r"""The first question. `name` has no dot at its end (the root is "."); a dot or backslash inside a label is
     escaped by a backslash (RFC 1035 5.1), bytes that are not UTF-8 read `\xNN`. `type` is "A" or "TYPE65280"."""
 

@@ -7,7 +7,8 @@ Sources: RFC 9112 2.1 and 3 (message, request line), RFC 9110 5.5 and 7.2 (field
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from tracer.payload_text import name_text
 
@@ -20,8 +21,7 @@ _CUT_LINE = re.compile(
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}\Z")  # a token (RFC 9110 5.6.2) of sane length
 
 
-@dataclass(frozen=True, slots=True)
-class Http:
+class Http(msgspec.Struct, frozen=True, gc=False):
     """`host` is the first Host field as sent (with its port); None where there is none or its line is cut."""
 
     method: str

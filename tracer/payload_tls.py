@@ -6,9 +6,10 @@ RFC 8701 (GREASE), RFC 9849 (encrypted_client_hello, 0xfe0d). All numbers on the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
+
+import msgspec
 
 from tracer.payload_text import NAME_MAX, name_text
 
@@ -34,8 +35,7 @@ _ECH_BYTES = EXTENSION_ECH.to_bytes(2, "big")
 _GREASE = frozenset(bytes((i << 4 | 0xA, i << 4 | 0xA)) for i in range(16))
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(msgspec.Struct, frozen=True, gc=False):
     """What a ClientHello says in the clear.
 
     `sni` is the first host name, None where there is none or where it is not whole in what was captured; with

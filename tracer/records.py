@@ -1,6 +1,8 @@
 """The records of DESIGN.md section 3: the one definition that JSON lines, text and `tfotrace schema` are made from.
 
 Durations are microseconds (`*_us`), sizes bytes, `ts` is RFC 3339 UTC with nanoseconds. What is not known is null.
+A handshake's structs hold no containers but tuples of plain values, so no cycle goes through them, and the garbage
+collector need not look at them (`gc=False`): a hundred thousand a second of them would keep it busy.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import msgspec
 SCHEMA = 1
 
 
-class Process(msgspec.Struct, frozen=True):
+class Process(msgspec.Struct, frozen=True, gc=False):
     """Whose socket it is, where that is known for certain."""
 
     pid: int
@@ -21,7 +23,7 @@ class Process(msgspec.Struct, frozen=True):
     cgroup: str | None = None
 
 
-class Endpoint(msgspec.Struct, frozen=True):
+class Endpoint(msgspec.Struct, frozen=True, gc=False):
     """One end of a connection."""
 
     ip: str
@@ -29,14 +31,14 @@ class Endpoint(msgspec.Struct, frozen=True):
     process: Process | None = None
 
 
-class Icmp(msgspec.Struct, frozen=True):
+class Icmp(msgspec.Struct, frozen=True, gc=False):
     """The ICMP or ICMPv6 error that refused the SYN."""
 
     type: int
     code: int
 
 
-class Timing(msgspec.Struct, frozen=True):
+class Timing(msgspec.Struct, frozen=True, gc=False):
     """The handshake as a whole. `settled_by` says what made the record final; `challenge_acks` are bare ACKs that
     answered the SYN, since the server still held a connection of this 4-tuple (RFC 5961, section 4)."""
 
@@ -53,7 +55,7 @@ class Timing(msgspec.Struct, frozen=True):
     challenge_acks: int = 0
 
 
-class Segment(msgspec.Struct, frozen=True):
+class Segment(msgspec.Struct, frozen=True, gc=False):
     """The first SYN or the first SYN-ACK as it was on the wire; window unscaled."""
 
     seq: int
@@ -73,13 +75,13 @@ class Segment(msgspec.Struct, frozen=True):
     options: tuple[str, ...]
 
 
-class SynAck(Segment, frozen=True):
+class SynAck(Segment, frozen=True, gc=False):
     """The SYN-ACK also says how much of the SYN's data it acks."""
 
     acked_payload_len: int
 
 
-class Negotiated(msgspec.Struct, frozen=True):
+class Negotiated(msgspec.Struct, frozen=True, gc=False):
     """What counts because both ends offered it."""
 
     wscale: bool
@@ -89,7 +91,7 @@ class Negotiated(msgspec.Struct, frozen=True):
     mptcp: bool
 
 
-class Tfo(msgspec.Struct, frozen=True):
+class Tfo(msgspec.Struct, frozen=True, gc=False):
     """TCP Fast Open: what was asked, what came of it, what it saved (TFO.md section 3)."""
 
     request: str
@@ -110,7 +112,7 @@ class Tfo(msgspec.Struct, frozen=True):
     delay_us: float | None
 
 
-class PayloadInfo(msgspec.Struct, frozen=True):
+class PayloadInfo(msgspec.Struct, frozen=True, gc=False):
     """What the SYN's data is. `captured`: it was seen; `truncated`: the message goes on beyond the SYN."""
 
     protocol: str | None
@@ -118,7 +120,7 @@ class PayloadInfo(msgspec.Struct, frozen=True):
     truncated: bool | None
 
 
-class TlsInfo(msgspec.Struct, frozen=True):
+class TlsInfo(msgspec.Struct, frozen=True, gc=False):
     """From the ClientHello in the SYN."""
 
     sni: str | None
@@ -126,27 +128,27 @@ class TlsInfo(msgspec.Struct, frozen=True):
     ech: bool
 
 
-class HttpInfo(msgspec.Struct, frozen=True):
+class HttpInfo(msgspec.Struct, frozen=True, gc=False):
     """From the HTTP request in the SYN."""
 
     method: str
     host: str | None
 
 
-class DnsInfo(msgspec.Struct, frozen=True):
+class DnsInfo(msgspec.Struct, frozen=True, gc=False):
     """From the DNS query in the SYN."""
 
     name: str
     type: str
 
 
-class Signature(msgspec.Struct, frozen=True):
+class Signature(msgspec.Struct, frozen=True, gc=False):
     """Fingerprints."""
 
     p0f: str
 
 
-class Handshake(msgspec.Struct, frozen=True, tag_field="event", tag="handshake"):
+class Handshake(msgspec.Struct, frozen=True, gc=False, tag_field="event", tag="handshake"):
     """One settled handshake."""
 
     schema: int

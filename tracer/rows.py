@@ -146,8 +146,7 @@ class Chunk:
             ]
 
     def _place(self, payload: Payload) -> int:
-        # by identity, which `payloads` keeps from being reused: classify() gives one object for equal ones mostly, and
-        # a hash would be made of its parts in Python
+        # by identity, which `payloads` keeps from being reused: classify() gives one object for equal ones mostly
         key = id(payload)
         place = self._places.get(key)
         if place is None:
