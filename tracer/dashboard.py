@@ -17,6 +17,7 @@ from tracer.snapshot import Snapshot
 from tracer.store import Store
 
 APP = "tui.app"
+TURN_S = 0.001  # how long one thread may go on in Python while the other waits
 
 
 def is_wanted(options: Namespace) -> bool:
@@ -86,6 +87,8 @@ def run(
             failures.append(error)
             store.end(f"tracing broke off: {error}")
 
+    # a key is answered by this thread: it shall not wait 5 ms for each turn while the pipeline computes
+    sys.setswitchinterval(TURN_S)
     thread = threading.Thread(target=trace, name="pipeline")
     thread.start()
     try:

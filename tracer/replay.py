@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tracer import dashboard, privileges
+from tracer.allocator import give_back_early
 from tracer.errors import UsageError
 from tracer.pipeline import StopRequest
 from tracer.progress import Progress, wanted
@@ -34,6 +35,7 @@ def replay(options: Namespace, argv: tuple[str, ...], narrate: Narrate) -> int:
     for path in options.write:
         if os.path.realpath(path) == os.path.realpath(options.file):
             raise UsageError(f"{path} is what is read: name another file after -w")
+    give_back_early()
     source = open_input(options.file)
     try:
         if not source.head:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracer import privileges
+from tracer.allocator import give_back_early
 from tracer.errors import CannotTraceError, EndedEarlyError, UsageError
 from tracer.load import Loader, LoadOptions
 from tracer.protocol import Channel, Failed, Ready, channel_pair
@@ -46,6 +47,7 @@ def trace(
     targets.targets(options.write)  # a wrong name is told at once
     targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
     privileges.require_root()
+    give_back_early()
     user = privileges.target_user(options.user)
     channel, child = _fork_root_part(_root_options(options, interfaces), reopens=_reopens(options))
     try:

@@ -32,6 +32,7 @@ from tui.themes import OWN, first_theme, next_theme
 from tui.widgets.question import Question
 
 PULL_S = 0.25
+COLLECT_AFTER = (5000, 20, 20)  # gc.set_threshold(): what a picture is made of is thrown away with the next one
 
 
 class Dashboard(App[None]):
@@ -96,6 +97,8 @@ class Dashboard(App[None]):
         if names:
             self._get_screen(names[0])
             self.call_after_refresh(self._prepare, names[1:])
+        else:
+            leave_out_of_collections()
 
     def pull(self) -> None:
         """Take a snapshot and show it."""
@@ -221,6 +224,12 @@ class Dashboard(App[None]):
         self._close_messages_no_wait()
 
 
+def leave_out_of_collections() -> None:
+    """Full garbage collections walk every object while all threads wait: leave out what is there now and will stay."""
+    gc.collect()
+    gc.freeze()
+
+
 def run(engine: Engine, *, leave_when_ended: bool = False, filter_text: str = "") -> int:
     """Show the dashboard until the user leaves it; 0 is returned. The list of handshakes begins with this filter.
 
@@ -232,9 +241,8 @@ def run(engine: Engine, *, leave_when_ended: bool = False, filter_text: str = ""
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)  # exported by some shells: they would hide every later change of the size
     app = Dashboard(engine, leave_when_ended=leave_when_ended, filter_text=filter_text)
-    # a full collection walks every object and keeps all threads waiting meanwhile: what was imported is left out of it
-    gc.collect()
-    gc.freeze()
+    leave_out_of_collections()
+    gc.set_threshold(*COLLECT_AFTER)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
