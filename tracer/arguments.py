@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -20,7 +21,7 @@ COMMANDS = {
     "demo": "a private two-host lab with Fast Open traffic of every outcome, traced live",
     "detach": "remove what an earlier, killed run left behind, and nothing else",
     "doctor": "can I trace here, is Fast Open on here, who listens with it, what do the counters say",
-    "replay": "the dashboard, or any other output, over recorded events",
+    "replay": "the dashboard, or any other output, over recorded events or a capture",
     "schema": "JSON Schema of the records",
 }
 
@@ -127,13 +128,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--show-cookies", action="store_true", help="print TFO cookies: they are bearer tokens")
 
 
-def _add_tracing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--hook", type=_hook, default=HookChoice.AUTO, metavar="HOOK",
-        help="auto (default: tc), tc, xdp, xdp-native, xdp-generic",
-    )  # fmt: skip
-    parser.add_argument("--duration", type=_seconds, metavar="S", help="end after S seconds")
-    parser.add_argument("--count", type=_positive, metavar="N", help="end after N handshakes")
+def _add_pending(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--response-timeout", type=_seconds, default=5.0, metavar="S",
         help="settle an established connection without server data after S seconds (default 5)",
@@ -142,6 +137,16 @@ def _add_tracing(parser: argparse.ArgumentParser) -> None:
         "--table-size", type=_table_size, default=65536, metavar="N",
         help="handshakes that can be pending at once (default 65536, about 400 bytes of kernel memory each)",
     )  # fmt: skip
+
+
+def _add_tracing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--hook", type=_hook, default=HookChoice.AUTO, metavar="HOOK",
+        help="auto (default: tc), tc, xdp, xdp-native, xdp-generic",
+    )  # fmt: skip
+    parser.add_argument("--duration", type=_seconds, metavar="S", help="end after S seconds")
+    parser.add_argument("--count", type=_positive, metavar="N", help="end after N handshakes")
+    _add_pending(parser)
     parser.add_argument(
         "--transport", type=_transport, metavar="ring|perf",
         help="buffer between kernel and user space (default: ring where the kernel has it)",
@@ -183,15 +188,42 @@ def demo_parser() -> Parser:
     return parser
 
 
+class _Local(argparse.Action):
+    """--local ADDR[/PREFIX]: addresses and networks as tracer.local.LocalSet takes them."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
+    ) -> None:
+        try:
+            network = ip_network(str(values), strict=False)
+        except ValueError:
+            parser.error(f'argument {option}: "{values}" is no address or network: 192.0.2.1, 2001:db8::/32 ...')
+        packed = network.network_address.packed
+        whole = packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
+        addresses, networks = getattr(namespace, self.dest)
+        networks = [*networks, (whole, 128 - network.max_prefixlen + network.prefixlen)]
+        setattr(namespace, self.dest, (addresses, networks))
+
+
 def replay_parser() -> Parser:
     """`tfotrace replay`."""
-    parser = Parser(prog="tfotrace replay", description="Show recorded events as if they happened now.")
+    parser = Parser(
+        prog="tfotrace replay",
+        description="Show recorded events again, or send a capture's packets through the same kernel programs (root).",
+    )
     parser.add_argument(
         "file", type=Path, metavar="FILE",
-        help="events.jsonl as -w or --json wrote it, also compressed (gzip, zstd); - = standard input",
+        help="events.jsonl as -w or --json wrote it, or a capture (pcap, pcapng); also compressed (gzip, zstd); "
+        "- = standard input",
     )  # fmt: skip
     _add_output(parser)
     parser.add_argument("--count", type=_positive, metavar="N", help="end after N handshakes")
+    parser.add_argument(
+        "--local", action=_Local, default=((), ()), metavar="ADDR[/PREFIX]",
+        help="of a capture: addresses of the host it was made on, which say whether it saw the client's or the "
+        "server's end (default: none, as in transit)",
+    )  # fmt: skip
+    _add_pending(parser)
     parser.add_argument("--user", metavar="NAME", help="account to read the file with, if root (default: sudo's)")
     return parser
 

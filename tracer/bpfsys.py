@@ -125,12 +125,17 @@ class TestRunResult:
     ctx_out: bytes
 
 
-def _call(command: int, attr: ctypes.Array[ctypes.c_char]) -> int:
+def syscall_number() -> int:
+    """The number of bpf(2) on this machine."""
     number = _SYSCALL_NUMBERS.get(os.uname().machine)
     if number is None:
         raise OSError(ENOTSUPP, f"the number of bpf(2) on {os.uname().machine} is not known here")
+    return number
+
+
+def _call(command: int, attr: ctypes.Array[ctypes.c_char]) -> int:
     result = _libc.syscall(
-        ctypes.c_long(number), ctypes.c_long(command), ctypes.byref(attr), ctypes.c_ulong(ctypes.sizeof(attr))
+        ctypes.c_long(syscall_number()), ctypes.c_long(command), ctypes.byref(attr), ctypes.c_ulong(ctypes.sizeof(attr))
     )
     if result < 0:
         code = ctypes.get_errno()

@@ -15,6 +15,7 @@ from tracer.vocabulary import Transport
 _KEY = bytes(4)  # key of one-element arrays
 # BPF_PROG_TEST_RUN wants at least an Ethernet header; the sweep looks at none of it
 _DUMMY_FRAME = bytes(64)
+_SWEEP_CHUNK = 1024  # sets: at most 8,192 records, a third of the ring
 _FLUSH_CHUNK = 256  # sets: at most 2,048 records
 _FLUSH_CHUNK_PERF = 64  # all of it goes into the buffer of the one CPU that sweeps
 _FLUSH_PAUSE_PERF_S = 0.03
@@ -35,6 +36,7 @@ class Kernel:
         self._counters = self._cpu.nested("counters")
         self._sweep = loaded.layout.nested("sweep")
         self.still_open = 0
+        self.now_ns = 0  # of the next sweep; 0: by the clock. A replay sets the capture's
 
     def configure(self, response_timeout_s: float) -> None:
         """Set what the programs read at run time."""
@@ -76,6 +78,7 @@ class Kernel:
     def _run_sweep(self, cursor: int, sets: int, flush: bool, live: int) -> tuple[int, int]:
         """Sweep `sets` sets from `cursor` on; returns the new cursor and the live entries seen so far."""
         value = bytearray(self._read_sweep())
+        struct.pack_into("<Q", value, self._sweep.field("now_ns").offset, self.now_ns)
         struct.pack_into("<I", value, self._sweep.field("cursor").offset, cursor)
         struct.pack_into("<I", value, self._sweep.field("flush").offset, flush)
         struct.pack_into("<Q", value, self._sweep.field("live").offset, live)
@@ -96,6 +99,16 @@ class Kernel:
         cursor = live = 0
         while cursor < sets:
             cursor, live = self._run_sweep(cursor, sets - cursor, False, live)
+        self.still_open = live
+        return live
+
+    def sweep_gently(self, wait: Callable[[], None]) -> int:
+        """The same a part at a time, with a `wait` for room before each: all of them may be due at once."""
+        sets = self.loaded.options.sets
+        cursor = live = 0
+        while cursor < sets:
+            wait()
+            cursor, live = self._run_sweep(cursor, min(_SWEEP_CHUNK, sets - cursor), False, live)
         self.still_open = live
         return live
 

@@ -27,6 +27,7 @@ from tracer.protocol import (
     Counters,
     Ended,
     Failed,
+    FramesDone,
     Host,
     Interfaces,
     Notice,
@@ -133,7 +134,7 @@ class Pipeline:
     def run(self) -> int:
         """Trace until something ends it; returns the exit code. Sinks are closed, the root part has left."""
         began = time.monotonic()
-        self.composer.offset_ns = wall_offset_ns()
+        self.composer.offset_ns = self._offset_ns()
         self._set_interfaces(self.ready.interfaces)
         self._poll.register(self.channel.fileno(), select.POLLIN)
         self._receive_waiting()  # addresses follow Ready at once: no handshake is judged without them
@@ -143,6 +144,15 @@ class Pipeline:
         self._finish()
         self._close_sinks(time.monotonic() - began)
         return self._exit_code
+
+    def _offset_ns(self) -> int:
+        """From the programs' clock to the wall clock, nanoseconds."""
+        return wall_offset_ns()
+
+    def _note(self, events: Events) -> None:
+        """Records have come: how long after they were settled?"""
+        if self.observer is not None:
+            self.observer.set_drain_lag((time.monotonic_ns() - int(events["settled_ns"].max())) / 1000)
 
     def _each(self, act: Callable[[Sink], None]) -> bool:
         """Do something with every sink; one that breaks is left out from then on and ends the run.
@@ -177,7 +187,7 @@ class Pipeline:
             wait_ms = SOON_MS if self._drain() >= SOON_RECORDS else POLL_MS
             if now >= next_second:
                 next_second = now + SECOND_S
-                self.composer.offset_ns = wall_offset_ns()
+                self.composer.offset_ns = self._offset_ns()
                 self._each(lambda sink: sink.tick())
             if now >= next_stats:
                 next_stats = now + STATS_S
@@ -206,7 +216,7 @@ class Pipeline:
         self._received += len(events)
         if self.observer is not None:
             self.observer.set_ring_fill(waiting)
-            self.observer.set_drain_lag((time.monotonic_ns() - int(events["settled_ns"].max())) / 1000)
+        self._note(events)
         self._take(events)
         return len(events)
 
@@ -288,7 +298,7 @@ class Pipeline:
             case Host(counters, sysctls):
                 if self.observer is not None:
                     self.observer.set_host(counters, sysctls)
-            case Ready():
+            case Ready() | FramesDone():
                 pass
 
     def _set_interfaces(self, interfaces: list[TracedInterface]) -> None:

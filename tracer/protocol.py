@@ -1,7 +1,8 @@
 """What the root part and the user part say to each other: msgpack over a SOCK_SEQPACKET pair, descriptors beside it.
 
 Root -> user: Ready once, then Counters every sweep, Interfaces, Addresses and Notice as things change, Ended last; or
-Failed. User -> root: Stop. The death of either end is the end of file at the other.
+Failed. User -> root: Stop. In a replay also Frames, each answered by FramesDone. The death of either end is the end of
+file at the other.
 """
 
 from __future__ import annotations
@@ -100,8 +101,28 @@ class Stop(msgspec.Struct, tag=True, frozen=True):
     """Detach, flush, say Ended."""
 
 
-ToUser: TypeAlias = Ready | Addresses | Interfaces | Counters | Host | Notice | Failed | Ended
-ToRoot: TypeAlias = Stop
+class Frames(msgspec.Struct, tag=True, frozen=True):
+    """Replay: packets wait in the shared slot, as tracer/libpcap.py's Dump writes them, up to byte `end`.
+
+    `word`, where it is not 0, says for all of them what otherwise each says in its last header field (replay_root.py).
+    """
+
+    slot: int
+    end: int
+    ethernet: bool
+    word: int = 0
+
+
+class FramesDone(msgspec.Struct, tag=True, frozen=True):
+    """Replay: every packet of the slot went through the programs. `refused`: too short, or not taken by the kernel."""
+
+    slot: int
+    packets: int
+    refused: int
+
+
+ToUser: TypeAlias = Ready | Addresses | Interfaces | Counters | Host | Notice | Failed | Ended | FramesDone
+ToRoot: TypeAlias = Stop | Frames
 
 _encoder = msgspec.msgpack.Encoder()
 _from_root: msgspec.msgpack.Decoder[ToUser] = msgspec.msgpack.Decoder(ToUser)

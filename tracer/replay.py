@@ -13,6 +13,7 @@ from tracer.allocator import give_back_early
 from tracer.errors import UsageError
 from tracer.pipeline import StopRequest
 from tracer.progress import Progress, wanted
+from tracer.replay_capture import replay_capture
 from tracer.replay_input import Input, open_input
 from tracer.replay_jsonl import RecordReplay
 from tracer.replay_rows import RecordedComposer, Rows
@@ -41,7 +42,7 @@ def replay(options: Namespace, argv: tuple[str, ...], narrate: Narrate) -> int:
         if not source.head:
             raise UsageError(f"{source.name} is empty" + (f": {source.broken}" if source.broken else ""))
         if source.head.startswith((_PCAPNG, *_PCAP)):
-            raise UsageError(f"{source.name} is a capture of packets: this version replays recorded events only")
+            return replay_capture(source, options, argv, narrate)
         if not _may_be_lines(source.head):
             raise UsageError(f"{source.name} is neither recorded events (JSON lines) nor a capture (pcap, pcapng)")
         return _replay_records(source, options, argv, narrate)

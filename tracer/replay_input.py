@@ -39,6 +39,9 @@ class _Ahead(io.RawIOBase):
             self._head += part
         return self._head
 
+    def fileno(self) -> int:
+        return self._fd
+
     def readable(self) -> bool:
         return True
 
@@ -83,6 +86,13 @@ class Input:
     def position(self) -> int:
         """Bytes as stored that were read so far."""
         return self._source.taken
+
+    def descriptor(self) -> int | None:
+        """The file's own descriptor, at its beginning, for who reads it by other means; None if that cannot be."""
+        if self.size is None or self.compressed:
+            return None
+        os.lseek(self._source.fileno(), 0, os.SEEK_SET)
+        return self._source.fileno()
 
     def read(self, size: int = _CHUNK) -> bytes:
         """The next bytes, at most `size`; empty at the end, be it that a compressed file is cut (`broken`).

@@ -131,7 +131,7 @@ def _as_user(
     stop.install()
     metrics = open_metrics(options)
     app = dashboard.load() if dashboard.is_wanted(options) else None
-    first = _await_ready(channel, stop)
+    first = await_ready(channel, stop)
     if first is None:
         return 0
     ready, fds = first
@@ -197,7 +197,7 @@ def _observe(pipeline: Pipeline, observers: list[Observer]) -> None:
         pipeline.observer = observers[0] if len(observers) == 1 else Observers(*observers)
 
 
-def _await_ready(channel: Channel, stop: object) -> tuple[Ready, list[int]] | None:
+def await_ready(channel: Channel, stop: object) -> tuple[Ready, list[int]] | None:
     """The root part's first message; None if a signal came before it."""
     poll = select.poll()
     poll.register(channel.fileno(), select.POLLIN)

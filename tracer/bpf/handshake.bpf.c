@@ -285,6 +285,13 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 			return 0;
 		}
 		read_options(&sc->options, sc, data, data_end);
+#ifdef REPLAY
+		/* The capture kept less than the header: what it offered or granted is not known. */
+		if (sc->options.len < sc->payload_offset - sc->options_offset) {
+			c->malformed_tcp_header++;
+			return 0;
+		}
+#endif
 		count_option_errors(c, parse_options(&s->facts, &sc->options));
 		is_syn = !(s->flags & TCP_ACK);
 		if (is_syn) {
@@ -335,6 +342,8 @@ static __always_inline int trace_skb(struct __sk_buff *skb, __u32 direction)
 		f.vlan_tci = 0x10000 | skb->vlan_tci;
 #ifdef REPLAY
 	f.now_ns = skb->tstamp;
+	if (skb->mark) /* the capture's own interface: this host need not have it */
+		f.ifindex = skb->mark;
 #endif
 	stage = read_packet(&f);
 	if (stage == STAGE_PAIR)

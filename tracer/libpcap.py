@@ -1,0 +1,181 @@
+"""libpcap by ctypes: what replay and filters need of it and no more. The library is the distribution's (libpcap0.8).
+
+Signatures are those of pcap(3PCAP), libpcap 1.5 and newer. A capture's packets are never handed to Python one by one:
+libpcap's own pcap_dump() is the callback of its pcap_dispatch(), so they go from file to file in C, whatever the
+format they came in; what arrives is the one simple format that `dump` describes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import lru_cache
+
+from tracer.errors import CannotTraceError
+
+NAMES = ("libpcap.so.0.8", "libpcap.so.1", "libpcap.so")
+DUMP_HEADER = 24  # bytes of the file header that a dump begins with
+SNAPLEN_MAX = 262144  # bytes of one packet: MAXIMUM_SNAPLEN, for the link types that are read here
+_ERRBUF_SIZE = 256
+_PRECISION_NANO = 1
+
+
+class PcapError(Exception):
+    """What libpcap says is wrong."""
+
+
+@lru_cache(maxsize=1)
+def library() -> ctypes.CDLL:
+    """The loaded library.
+
+    Raises:
+        CannotTraceError: it is not installed.
+    """
+    for name in NAMES:
+        try:
+            lib = ctypes.CDLL(name)
+        except OSError:
+            continue
+        break
+    else:
+        raise CannotTraceError("libpcap is missing: apt-get install libpcap0.8 (or the distribution's libpcap)")
+    pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
+    for function, result, arguments in (
+        ("pcap_fopen_offline_with_tstamp_precision", pointer, (pointer, ctypes.c_uint, text)),
+        ("pcap_geterr", text, (pointer,)),
+        ("pcap_datalink", number, (pointer,)),
+        ("pcap_datalink_val_to_name", text, (number,)),
+        ("pcap_datalink_val_to_description", text, (number,)),
+        ("pcap_snapshot", number, (pointer,)),
+        ("pcap_dispatch", number, (pointer, number, pointer, pointer)),
+        ("pcap_dump_fopen", pointer, (pointer, pointer)),
+        ("pcap_dump_flush", number, (pointer,)),
+        ("pcap_dump_ftell", ctypes.c_long, (pointer,)),
+        ("pcap_dump_close", None, (pointer,)),
+        ("pcap_close", None, (pointer,)),
+    ):
+        found = getattr(lib, function)
+        found.restype, found.argtypes = result, arguments
+    return lib
+
+
+@lru_cache(maxsize=1)
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.fdopen.restype, libc.fdopen.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_char_p)
+    libc.fclose.restype, libc.fclose.argtypes = ctypes.c_int, (ctypes.c_void_p,)
+    libc.fseek.restype, libc.fseek.argtypes = ctypes.c_int, (ctypes.c_void_p, ctypes.c_long, ctypes.c_int)
+    return libc
+
+
+def link_name(link: int) -> str:
+    """A DLT_ number as people know it: `IEEE802_11 (802.11)`."""
+    name = library().pcap_datalink_val_to_name(link)
+    if name is None:
+        return f"number {link}"
+    description = library().pcap_datalink_val_to_description(link)
+    return str(name.decode() + (f" ({description.decode()})" if description else ""))
+
+
+def _file(fd: int, mode: bytes) -> int:
+    file: int | None = _libc().fdopen(fd, mode)
+    if file is None:
+        code = ctypes.get_errno()
+        os.close(fd)
+        raise OSError(code, os.strerror(code))
+    return file
+
+
+class Dump:
+    """Where packets go: for each 16 bytes, seconds, nanoseconds, captured and original length (u32 each, the host's
+    byte order), then the captured bytes."""
+
+    def __init__(self, capture: Capture, fd: int) -> None:
+        """`fd` becomes the dump's own, seekable and empty."""
+        self._file = _file(fd, b"r+b")
+        self._dumper: int | None = library().pcap_dump_fopen(capture.handle, self._file)
+        if self._dumper is None:
+            _libc().fclose(self._file)
+            raise PcapError(capture.error())
+
+    @property
+    def handle(self) -> int:
+        assert self._dumper is not None
+        return self._dumper
+
+    def begin(self) -> None:
+        """The next packet is written over the first one."""
+        _libc().fseek(self._file, DUMP_HEADER, os.SEEK_SET)
+
+    def end(self) -> int:
+        """Bytes that are used now, header included; all of them are in the file."""
+        if library().pcap_dump_flush(self.handle) != 0:
+            raise PcapError("packets cannot be handed on: out of memory")
+        return int(library().pcap_dump_ftell(self.handle))
+
+    def tell(self) -> int:
+        """Bytes that are used, some of which may still be on their way."""
+        return int(library().pcap_dump_ftell(self.handle))
+
+    def close(self) -> None:
+        """Close it."""
+        if self._dumper is not None:
+            library().pcap_dump_close(self._dumper)
+            self._dumper = None
+
+
+class Capture:
+    """An open pcap or pcapng file, times in nanoseconds."""
+
+    def __init__(self, fd: int) -> None:
+        """`fd` becomes the capture's own.
+
+        Raises:
+            PcapError: it is no capture, or one that libpcap does not read.
+        """
+        lib = library()
+        errors = ctypes.create_string_buffer(_ERRBUF_SIZE)
+        file = _file(fd, b"rb")
+        handle: int | None = lib.pcap_fopen_offline_with_tstamp_precision(file, _PRECISION_NANO, errors)
+        if handle is None:
+            _libc().fclose(file)
+            raise PcapError(errors.value.decode("utf-8", "replace"))
+        self._handle: int | None = handle
+        self._dump = ctypes.cast(lib.pcap_dump, ctypes.c_void_p)
+
+    @property
+    def handle(self) -> int:
+        assert self._handle is not None
+        return self._handle
+
+    @property
+    def link(self) -> int:
+        """Link type, a DLT_ number."""
+        return int(library().pcap_datalink(self.handle))
+
+    @property
+    def snaplen(self) -> int:
+        """Bytes of a packet that the capture kept at most."""
+        return int(library().pcap_snapshot(self.handle))
+
+    def error(self) -> str:
+        """What libpcap last complained of."""
+        text: bytes | None = library().pcap_geterr(self.handle)
+        return text.decode("utf-8", "replace") if text else ""
+
+    def copy(self, count: int, dump: Dump) -> int:
+        """The next `count` packets to `dump`; how many these were, 0 at the end.
+
+        Raises:
+            PcapError: the file is damaged or cut here; packets before that were copied.
+        """
+        done = library().pcap_dispatch(self.handle, count, self._dump, dump.handle)
+        if done < 0:
+            raise PcapError(self.error())
+        return int(done)
+
+    def close(self) -> None:
+        """Close it and its file."""
+        if self._handle is not None:
+            library().pcap_close(self._handle)
+            self._handle = None
