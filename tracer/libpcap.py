@@ -18,6 +18,8 @@ DUMP_HEADER = 24  # bytes of the file header that a dump begins with
 SNAPLEN_MAX = 262144  # bytes of one packet: MAXIMUM_SNAPLEN, for the link types that are read here
 _ERRBUF_SIZE = 256
 _PRECISION_NANO = 1
+_FULLY_BUFFERED = 0
+_READ_AHEAD = 1 << 18
 
 
 class PcapError(Exception):
@@ -64,6 +66,8 @@ def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.fdopen.restype, libc.fdopen.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_char_p)
     libc.fclose.restype, libc.fclose.argtypes = ctypes.c_int, (ctypes.c_void_p,)
+    libc.setvbuf.restype = ctypes.c_int
+    libc.setvbuf.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
     libc.fseek.restype, libc.fseek.argtypes = ctypes.c_int, (ctypes.c_void_p, ctypes.c_long, ctypes.c_int)
     return libc
 
@@ -136,6 +140,7 @@ class Capture:
         lib = library()
         errors = ctypes.create_string_buffer(_ERRBUF_SIZE)
         file = _file(fd, b"rb")
+        _libc().setvbuf(file, None, _FULLY_BUFFERED, _READ_AHEAD)  # of a pipe it would read 4 KiB at a time
         handle: int | None = lib.pcap_fopen_offline_with_tstamp_precision(file, _PRECISION_NANO, errors)
         if handle is None:
             _libc().fclose(file)

@@ -14,14 +14,13 @@ from tracer.errors import UsageError
 from tracer.pipeline import StopRequest
 from tracer.progress import Progress, wanted
 from tracer.replay_capture import replay_capture
-from tracer.replay_input import Input, open_input
+from tracer.replay_input import PCAPNG, Input, open_input
 from tracer.replay_jsonl import RecordReplay
 from tracer.replay_rows import RecordedComposer, Rows
 from tracer.sinks import targets
 
 Narrate = Callable[[str], None]
 
-_PCAPNG = b"\x0a\x0d\x0d\x0a"
 _PCAP = tuple(bytes.fromhex(text) for text in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1"))
 
 
@@ -41,7 +40,7 @@ def replay(options: Namespace, argv: tuple[str, ...], narrate: Narrate) -> int:
     try:
         if not source.head:
             raise UsageError(f"{source.name} is empty" + (f": {source.broken}" if source.broken else ""))
-        if source.head.startswith((_PCAPNG, *_PCAP)):
+        if source.head.startswith((PCAPNG, *_PCAP)):
             return replay_capture(source, options, argv, narrate)
         if not _may_be_lines(source.head):
             raise UsageError(f"{source.name} is neither recorded events (JSON lines) nor a capture (pcap, pcapng)")

@@ -30,6 +30,7 @@ from tracer.vocabulary import Transport
 
 Narrate = Callable[[str], None]
 
+SWITCH_S = 0.0005
 HOOK = "replay"
 WHY = "packets of a capture, run through the kernel programs"
 
@@ -193,6 +194,8 @@ def _as_user(
     ready, fds = first
     sources = open_sources(ready, fds)
     privileges.drop(user)
+    # a thread decompresses: the two take turns often, or each waits 5 ms for the other at every turn
+    sys.setswitchinterval(SWITCH_S)
     feed = Feed(source, request.slots)
     try:
         ready = msgspec.structs.replace(ready, interfaces=traced(feed))

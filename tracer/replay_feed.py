@@ -7,11 +7,13 @@ the packet's word (replay_root.py).
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import struct
 import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -20,11 +22,13 @@ import numpy as np
 from tracer.errors import UsageError
 from tracer.libpcap import DUMP_HEADER, Capture, Dump, PcapError, link_name
 from tracer.protocol import Frames
-from tracer.replay_input import Input
+from tracer.replay_input import PCAPNG, Input
+from tracer.replay_pcapng import Places
 from tracer.replay_root import COPY_PACKETS, INTERFACES_MAX, SLOT_FULL, SLOT_SIZE, WORD_EGRESS, WORD_SKIP_SHIFT
 from tracer.tfo import U8
 
 FILE_INTERFACE = 1  # the number of the one interface where the capture names none
+_CHUNK = 1 << 18  # bytes in a pipe
 _OUTGOING = 4  # packet type of cooked headers
 _LENGTH = struct.Struct("=I")
 
@@ -71,6 +75,7 @@ class Feed:
     _busy: dict[int, _Slot] = field(default_factory=dict)
     _numbers: dict[int, int] = field(default_factory=dict)
     _fd: int = -1
+    _places: Places | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError for what is no capture or of a link type that is not read."""
@@ -86,7 +91,7 @@ class Feed:
                 f"{self.source.name} is a capture of link type {name}: Ethernet, raw IP, Linux cooked and null are read"
             )
         self._link = link
-        if link is not Link.COOKED2:
+        if link is not Link.COOKED2 and self._places is None:
             self.interfaces[FILE_INTERFACE] = os.path.basename(self.source.name)
         for number, fd in enumerate(self.slots):
             memory = mmap.mmap(fd, SLOT_SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
@@ -94,12 +99,15 @@ class Feed:
 
     def _open(self) -> int:
         """A descriptor for libpcap: of the file itself, or of a pipe that a thread writes to."""
-        fd = self.source.descriptor()
-        if fd is not None:
+        if self.source.head.startswith(PCAPNG):
+            self._places = Places(INTERFACES_MAX, WORD_EGRESS, os.path.basename(self.source.name))
+        elif (fd := self.source.descriptor()) is not None:
             self._fd = fd
             return os.dup(fd)
         reads, writes = os.pipe2(os.O_CLOEXEC)
-        threading.Thread(target=_pump, args=(self.source, writes), name="decompress", daemon=True).start()
+        with suppress(OSError):
+            fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, _CHUNK)
+        threading.Thread(target=_pump, args=(self.source, writes, self._places), name="pump", daemon=True).start()
         return reads
 
     @property
@@ -142,34 +150,55 @@ class Feed:
             self._free.append(slot)
             return None
         self._busy[slot.number] = slot
-        return Frames(slot.number, end, self._link not in (Link.IP, Link.FAMILY), self._word(slot, end))
+        return Frames(slot.number, end, self._link not in (Link.IP, Link.FAMILY), self._word(slot, end, count))
 
     def done(self, slot: int, packets: int) -> None:
         """The root part has run a slot."""
         self.packets += packets
         self._free.append(self._busy.pop(slot))
 
-    def _word(self, slot: _Slot, end: int) -> int:
+    def _word(self, slot: _Slot, end: int, count: int) -> int:
         """What holds for every packet; 0 where each has its own, which is then written into it."""
         skip = _SKIPS[self._link] << WORD_SKIP_SHIFT
-        if self._link not in (Link.COOKED, Link.COOKED2):
-            return skip | FILE_INTERFACE
+        told: set[int] | None = None
+        if self._places is not None:
+            places = self._places.take(count)
+            told = set(places)
+            self._name(told)
+        if self._link not in (Link.COOKED, Link.COOKED2) and (told is None or len(told) == 1):
+            return skip | ((told.pop() if told else 0) or FILE_INTERFACE)
         starts, lengths = _packets(slot.memory, end)
         data = np.frombuffer(slot.memory, np.uint8)
+        outgoing = np.zeros(len(starts), np.bool_)
+        numbers = np.full(len(starts), FILE_INTERFACE, np.uint32)
         if self._link is Link.COOKED:
             outgoing = (lengths >= 2) & (data[starts + 1] == _OUTGOING)
-            numbers = np.full(len(starts), FILE_INTERFACE, np.uint32)
-        else:
+        elif self._link is Link.COOKED2:
             whole = lengths >= 20
             data[starts[whole] + 18] = data[starts[whole]]
             data[starts[whole] + 19] = data[starts[whole] + 1]
             outgoing = whole & (data[starts + 10] == _OUTGOING)
             numbers = self._interface_numbers(data, starts)
+        if told is not None and self._link is not Link.COOKED2:
+            listed = np.array(places[: len(starts)], np.uint32)
+            known = listed & np.uint32(INTERFACES_MAX) != 0
+            numbers = np.where(known, listed & np.uint32(INTERFACES_MAX), numbers)
+            outgoing |= listed & np.uint32(WORD_EGRESS) != 0
         words = numbers | np.uint32(skip) | np.where(outgoing, np.uint32(WORD_EGRESS), np.uint32(0))
         raw = words.astype("=u4").view(np.uint8).reshape(-1, 4)
         for at in range(4):
             data[starts - 4 + at] = raw[:, at]
         return 0
+
+    def _name(self, told: set[int]) -> None:
+        """The names of the interfaces that packets come from, as far as the file has them."""
+        assert self._places is not None
+        if self._link is Link.COOKED2:
+            return
+        for word in told:
+            number = word & INTERFACES_MAX or FILE_INTERFACE
+            if number not in self.interfaces:
+                self.interfaces[number] = self._places.names.get(number, os.path.basename(self.source.name))
 
     def _interface_numbers(self, data: U8, starts: np.ndarray) -> np.ndarray:
         raw = np.stack([data[starts + at] for at in range(4, 8)], axis=1)
@@ -205,9 +234,11 @@ def _packets(memory: mmap.mmap, end: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(starts, np.intp), np.array(lengths, np.intp)
 
 
-def _pump(source: Input, fd: int) -> None:
+def _pump(source: Input, fd: int, places: Places | None) -> None:
     try:
         while chunk := source.read():
+            if places is not None:
+                places.look(chunk)  # before libpcap can see it
             view = memoryview(chunk)
             while view:
                 view = view[os.write(fd, view) :]

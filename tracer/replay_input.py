@@ -19,6 +19,7 @@ from tracer.errors import UsageError
 STDIN = Path("-")
 HEAD = 64  # bytes that are enough to tell what something is
 _CHUNK = 1 << 18
+PCAPNG = b"\x0a\x0d\x0d\x0a"
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 # of a compressed file that does not go on as it began: cut, or damaged

@@ -32,7 +32,7 @@ from tracer.rootpart import SWEEP_S
 
 SLOTS = 2
 SLOT_FULL = 4 << 20  # bytes: no more packets are put behind these
-COPY_PACKETS = 64  # at a time, so that many of the largest fit above that
+COPY_PACKETS = 256  # at a time, so that many of the largest fit above that
 SLOT_SIZE = SLOT_FULL + COPY_PACKETS * (SNAPLEN_MAX + 16) + mmap.PAGESIZE
 
 # a packet's word: number of its interface, bytes before its link header, and whether it was sent from there

@@ -1,0 +1,126 @@
+"""What libpcap does not tell of a pcapng file: of which interface each packet is, and whether it was sent there.
+
+It looks at the blocks on their way to libpcap, which reads and checks them; nothing here is needed to judge a packet.
+Where a block is not as draft-ietf-opsawg-pcapng has it, the looking ends, and packets are of no particular interface.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from dataclasses import dataclass, field
+from threading import Lock
+
+SECTION, INTERFACE, ENHANCED, SIMPLE, OLD_PACKET = 0x0A0D0D0A, 1, 6, 3, 2
+_MAGIC = 0x1A2B3C4D
+_BLOCK_MAX = 1 << 24  # bytes: libpcap's own limit
+_IF_NAME = 2
+_EPB_FLAGS = 2
+_OUTBOUND = 2
+_NAME_MAX = 64
+
+
+@dataclass(slots=True)
+class Places:
+    """For each packet the number of its interface (1 ...) and whether it was sent, in the order of the file.
+
+    One thread looks, another takes.
+    """
+
+    limit: int  # of numbers: later interfaces share the last one
+    egress: int  # the bit that says so
+    unnamed: str  # what the first interface is called if the file gives it no name
+    names: dict[int, str] = field(default_factory=dict)
+    _order: str = "<"
+    _section: list[int] = field(default_factory=list)  # numbers of this section's interfaces
+    _numbers: dict[str, int] = field(default_factory=dict)
+    _rest: bytes = b""
+    _found: array[int] = field(default_factory=lambda: array("I"))
+    _lock: Lock = field(default_factory=Lock)
+    _lost: bool = False
+
+    def look(self, chunk: bytes) -> None:
+        """The next bytes of the file."""
+        if self._lost:
+            return
+        data = self._rest + chunk if self._rest else chunk
+        try:
+            at = self._walk(data)
+        except (struct.error, ValueError):
+            self._lost = True
+            self._rest = b""
+            return
+        self._rest = data[at:]
+
+    def take(self, count: int) -> list[int]:
+        """Of the next `count` packets, 0 where it is not known."""
+        with self._lock:
+            found = self._found[:count].tolist()
+            del self._found[:count]
+        return found + [0] * (count - len(found))
+
+    def _walk(self, data: bytes) -> int:
+        at, end = 0, len(data)
+        found = array("I")
+        head = struct.Struct(f"{self._order}II")
+        packet = struct.Struct(f"{self._order}IQI")
+        while at + 12 <= end:
+            kind, length = head.unpack_from(data, at)
+            if kind == SECTION:
+                self._begin_section(data[at + 8 : at + 12])
+                head, packet = struct.Struct(f"{self._order}II"), struct.Struct(f"{self._order}IQI")
+                (length,) = struct.unpack_from(f"{self._order}I", data, at + 4)
+            if length < 12 or length % 4 or length > _BLOCK_MAX:
+                raise ValueError("length of a block")
+            if at + length > end:
+                break
+            if kind == ENHANCED:
+                interface, _, captured = packet.unpack_from(data, at + 8)
+                options = at + 28 + (captured + 3 & ~3)
+                sent = options + 8 < at + length and self._is_sent(data, options, at + length - 4)
+                found.append(self._number(interface) | (self.egress if sent else 0))
+            elif kind == INTERFACE:
+                self._add(data, at + 16, at + length - 4)
+            elif kind == SIMPLE:
+                found.append(self._number(0))
+            elif kind == OLD_PACKET:
+                found.append(self._number(struct.unpack_from(f"{self._order}H", data, at + 8)[0]))
+            at += length
+        with self._lock:
+            self._found.extend(found)
+        return at
+
+    def _begin_section(self, magic: bytes) -> None:
+        for order in "<>":
+            if struct.unpack(f"{order}I", magic)[0] == _MAGIC:
+                self._order = order
+                self._section = []
+                return
+        raise ValueError("byte order")
+
+    def _option(self, data: bytes, at: int, end: int, wanted: int) -> bytes | None:
+        while at + 4 <= end:
+            code, length = struct.unpack_from(f"{self._order}HH", data, at)
+            if code == 0 or at + 4 + length > end:
+                return None
+            if code == wanted:
+                return data[at + 4 : at + 4 + length]
+            at += 4 + (length + 3 & ~3)
+        return None
+
+    def _is_sent(self, data: bytes, at: int, end: int) -> bool:
+        flags = self._option(data, at, end, _EPB_FLAGS)
+        return flags is not None and len(flags) == 4 and struct.unpack(f"{self._order}I", flags)[0] & 3 == _OUTBOUND
+
+    def _add(self, data: bytes, at: int, end: int) -> None:
+        name = self._option(data, at, end, _IF_NAME)
+        text = (name or b"").split(b"\0")[0][:_NAME_MAX].decode("utf-8", "replace")
+        text = text or (f"interface{len(self._section)}" if self._section else self.unnamed)
+        number = self._numbers.get(text)
+        if number is None:
+            number = self._numbers[text] = min(len(self._numbers) + 1, self.limit)
+            self.names[number] = text if number < self.limit else "other"
+        self._section.append(number)
+
+    def _number(self, interface: int) -> int:
+        return self._section[interface] if interface < len(self._section) else 0
