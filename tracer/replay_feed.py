@@ -30,7 +30,7 @@ from tracer.tfo import U8
 FILE_INTERFACE = 1  # the number of the one interface where the capture names none
 _CHUNK = 1 << 18  # bytes in a pipe
 _OUTGOING = 4  # packet type of cooked headers
-_LENGTH = struct.Struct("=I")
+_HEAD = struct.Struct("=III")
 
 
 class Link(Enum):
@@ -165,9 +165,12 @@ class Feed:
             places = self._places.take(count)
             told = set(places)
             self._name(told)
+        starts, lengths, times = _packets(slot.memory, end)
+        backwards = bool((np.diff(times) < 0).any())
         if self._link not in (Link.COOKED, Link.COOKED2) and (told is None or len(told) == 1):
+            if backwards:
+                _sort(slot.memory, end, starts, lengths, times)
             return skip | ((told.pop() if told else 0) or FILE_INTERFACE)
-        starts, lengths = _packets(slot.memory, end)
         data = np.frombuffer(slot.memory, np.uint8)
         outgoing = np.zeros(len(starts), np.bool_)
         numbers = np.full(len(starts), FILE_INTERFACE, np.uint32)
@@ -188,6 +191,8 @@ class Feed:
         raw = words.astype("=u4").view(np.uint8).reshape(-1, 4)
         for at in range(4):
             data[starts - 4 + at] = raw[:, at]
+        if backwards:
+            _sort(slot.memory, end, starts, lengths, times)
         return 0
 
     def _name(self, told: set[int]) -> None:
@@ -222,16 +227,27 @@ class Feed:
         self._capture.close()
 
 
-def _packets(memory: mmap.mmap, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the bytes of each packet begin, and how many were captured."""
-    starts, lengths = [], []
-    position, unpack = DUMP_HEADER, _LENGTH.unpack_from
+def _packets(memory: mmap.mmap, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the bytes of each packet begin, how many were captured, and when (nanoseconds)."""
+    starts: list[int] = []
+    heads: list[tuple[int, int, int]] = []
+    position, unpack = DUMP_HEADER, _HEAD.unpack_from
     while position + 16 <= end:
-        (captured,) = unpack(memory, position + 8)
-        starts.append(position + 16)
-        lengths.append(captured)
-        position += 16 + captured
-    return np.array(starts, np.intp), np.array(lengths, np.intp)
+        head = unpack(memory, position)
+        position += 16
+        starts.append(position)
+        heads.append(head)
+        position += head[2]
+    table = np.array(heads, np.int64).reshape(len(heads), 3)
+    return np.array(starts, np.intp), table[:, 2], table[:, 0] * 1_000_000_000 + table[:, 1]
+
+
+def _sort(memory: mmap.mmap, end: int, starts: np.ndarray, lengths: np.ndarray, times: np.ndarray) -> None:
+    """Bring the packets of a slot in the order of their times: several CPUs may have written the capture."""
+    view = memoryview(memory)
+    order = np.argsort(times, kind="stable").tolist()
+    begins, stops = (starts - 16).tolist(), (starts + lengths).tolist()
+    memory[DUMP_HEADER:end] = b"".join([view[begins[one] : stops[one]] for one in order])
 
 
 def _pump(source: Input, fd: int, places: Places | None) -> None:

@@ -79,7 +79,7 @@ class Input:
     head: bytes  # the first bytes, uncompressed
     compressed: bool
     _source: _Ahead
-    _stream: BinaryIO
+    _stream: BinaryIO | gzip.GzipFile
     _first: bytes = b""
     broken: str | None = None  # how a compressed input ended before its time
 
@@ -110,7 +110,8 @@ class Input:
         if self.broken is not None:
             return b""
         try:
-            return self._stream.read(size)
+            # not read(): where a gzip file is cut that would lose what came before
+            return self._stream.read1(size) if isinstance(self._stream, gzip.GzipFile) else self._stream.read(size)
         except _BROKEN as error:
             self.broken = str(error) or "it ends in the middle"
             return b""
@@ -143,9 +144,10 @@ def open_input(path: Path) -> Input:
         source.close()
         raise UsageError(f"cannot read {name}: {error.strerror}") from None
     size = found.st_size if stat.S_ISREG(found.st_mode) else None
-    plain = stream = cast(BinaryIO, source)
+    plain = cast(BinaryIO, source)
+    stream: BinaryIO | gzip.GzipFile = plain
     if magic.startswith(_GZIP):
-        stream = cast(BinaryIO, gzip.GzipFile(fileobj=plain, mode="rb"))
+        stream = gzip.GzipFile(fileobj=plain, mode="rb")
     elif magic == _ZSTD:
         reader = zstandard.ZstdDecompressor().stream_reader(plain, read_across_frames=True)
         stream = cast(BinaryIO, reader)
