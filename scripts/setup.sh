@@ -50,7 +50,7 @@ set_up() (
 		require_new_enough_python
 		missing=$(missing_packages)
 		[ -z "$missing" ] || fail "$missing cannot be used by $python although installed: try" \
-			"\`$python -c 'import bcc, ensurepip'\` and repair what it names"
+			"\`$python -c 'import bcc, ctypes, ensurepip; ctypes.CDLL(\"libpcap.so.0.8\")'\` and repair what it names"
 	fi
 
 	if [ -r "$stamp" ] && [ "$(sed -n 2p "$stamp")" = "$(readlink -f -- "$python")" ]; then
@@ -136,12 +136,18 @@ find_bcc() {
 	"$python" -I -c 'import bcc; bcc.BPF; print(bcc.__file__)' </dev/null 2>/dev/null
 }
 
+has_libpcap() {
+	"$python" -I -c 'import ctypes; ctypes.CDLL("libpcap.so.0.8")' </dev/null >/dev/null 2>&1
+}
+
 # Prints the Debian names of what tfotrace cannot do without and does not find.
 missing_packages() {
 	missing=''
 	[ -x "$python" ] || missing="$missing python3"
 	"$python" -I -c 'import ensurepip, venv' </dev/null >/dev/null 2>&1 || missing="$missing python3-venv"
 	find_bcc >/dev/null || missing="$missing python3-bpfcc"
+	# Elsewhere tfotrace itself says so when a capture or a filter needs it.
+	[ "$(distribution)" != debian ] || has_libpcap || missing="$missing libpcap0.8"
 	echo "${missing# }"
 }
 

@@ -27,6 +27,7 @@ case $1 in
 	case $2 in
 	*version_info*) [ ! -e "$WORLD/old" ] ;;
 	*ensurepip*) [ -e "$WORLD/python3-venv" ] ;;
+	*libpcap*) [ ! -e "$WORLD/no-libpcap" ] ;;
 	*bcc.BPF*) [ -e "$WORLD/python3-bpfcc" ] && echo "$WORLD/python3-bpfcc" ;;
 	esac
 	;;
@@ -65,7 +66,7 @@ case $* in
 		exit 100
 	fi
 	for word; do
-		case $word in python3*) : >"$WORLD/$word" ;; esac
+		case $word in python3*) : >"$WORLD/$word" ;; libpcap0.8) rm -f "$WORLD/no-libpcap" ;; esac
 	done
 	;;
 esac
@@ -195,6 +196,13 @@ def test_only_what_is_missing_is_installed(checkout: Checkout) -> None:
     assert checkout.start().returncode == 7
     (call,) = checkout.calls("apt-get")
     assert call.endswith(" install python3-bpfcc")
+
+
+def test_libpcap_is_installed_too(checkout: Checkout) -> None:
+    checkout.has("python3-venv", "python3-bpfcc", "no-libpcap", "lists")
+    assert checkout.start().returncode == 7
+    (call,) = checkout.calls("apt-get")
+    assert call.endswith(" install libpcap0.8")
 
 
 def test_nothing_missing_needs_neither_apt_nor_root(checkout: Checkout) -> None:
