@@ -20,6 +20,7 @@ from tracer.local import LocalSet
 from tracer.pipeline import SECOND_S, SOON_MS, STATS_S, Pipeline, RunOptions, StopRequest
 from tracer.progress import Progress, wanted
 from tracer.protocol import Channel, FramesDone, Ready, ToUser, TracedInterface, channel_pair
+from tracer.record_filter import Filtered, RecordFilter
 from tracer.records import Start
 from tracer.replay_feed import Feed
 from tracer.replay_input import Input
@@ -31,6 +32,7 @@ from tracer.vocabulary import Transport
 Narrate = Callable[[str], None]
 
 SWITCH_S = 0.0005
+HEADERS_MAX = 128  # bytes: Ethernet, a tag, IPv6, TCP with all its options
 HOOK = "replay"
 WHY = "packets of a capture, run through the kernel programs"
 
@@ -115,12 +117,14 @@ class CapturePipeline(Pipeline):
 
     def _tell_what_was_not_judged(self) -> None:
         cut = self._counters.get("malformed_tcp_header", 0)
-        if cut:
+        if cut and self.feed.snaplen < HEADERS_MAX:
             self._notice(
                 "headers_cut",
                 f"{cut} TCP segments came without their whole header (the capture kept {self.feed.snaplen} bytes of a "
-                "packet): SYNs and SYN-ACKs among them are not judged; capture at least 128 bytes",
+                f"packet): SYNs and SYN-ACKs among them are not judged; capture at least {HEADERS_MAX} bytes",
             )
+        elif cut:
+            self._notice("headers_cut", f"{cut} TCP segments came without a whole header and are not judged")
         if self._refused:
             self._notice("packets_too_short", f"{self._refused} packets were too short to hold TCP and were left out")
 
@@ -202,10 +206,14 @@ def _as_user(
         tell: Narrate = dashboard.Narration() if app is not None else narrate
         composer = Composer({}, show_cookies=options.show_cookies, hook=HOOK)
         sinks = open_sinks(options, composer, on_stdout=app is None)
+        chooser = None
+        if options.filter_record is not None:
+            chooser = RecordFilter(options.filter_record, composer)
+            sinks = [Filtered(sink, chooser) for sink in sinks]
         if user is None:
             tell("running as root throughout: there is no user behind sudo and no --user")
         pipeline = CapturePipeline(
-            channel, ready, sources, composer, sinks, RunOptions(argv, None, options.count), stop, tell, feed,
+            channel, ready, sources, composer, sinks, RunOptions(argv, None, options.count, chooser), stop, tell, feed,
             LocalSet(*options.local),
             Progress(source.size, "packets", sys.stderr if app is None and wanted() else None),
         )  # fmt: skip
@@ -226,4 +234,5 @@ def _with_dashboard(
     store = Store(options.keep, composer=composer, clock=lambda: pipeline.clock_ns)
     pipeline.observer = store
     pipeline.sinks.append(store)
-    return dashboard.run(app, pipeline, store, stop, leave_when_ended=False)
+    text = options.filter_record.text if options.filter_record is not None else ""
+    return dashboard.run(app, pipeline, store, stop, leave_when_ended=False, filter_text=text)

@@ -157,6 +157,14 @@ def test_local_addresses_give_the_vantage(tmp_path: Path) -> None:
     assert run("replay", str(tmp_path / "trace.pcap"), "--local", "here").code == 2
 
 
+def test_filters_and_counts(tmp_path: Path) -> None:
+    content = pcap(EN10MB, [one for port in (1000, 2000, 3000) for one in handshake(port=port)], nano=True)
+    found = judged(tmp_path, content, "--filter-record", "client.port > 1500 and http.host == www.example.org")
+    assert [one.client.port for one in found] == [2000, 3000]
+    done = run("replay", str(tmp_path / "trace.pcap"), "--text", "--count", "2")
+    assert (done.code, len(done.out.splitlines())) == (0, 2)
+
+
 def test_headers_cut_by_the_capture_are_told_and_not_judged(tmp_path: Path) -> None:
     path = tmp_path / "trace.pcap"
     path.write_bytes(pcap(EN10MB, handshake(), nano=True, snaplen=68))
