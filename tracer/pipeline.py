@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from tracer.aggregate import Aggregate, balance, losses
+from tracer.benefit import BenefitTable, tell
 from tracer.cause_words import CAUSES
 from tracer.clock import wall_now, wall_offset_ns
 from tracer.compose import Composer
@@ -115,6 +116,7 @@ class Pipeline:
     narrate: Callable[[str], None]
     observer: Listener | None = None  # those of the sinks that want to know
     aggregate: Aggregate = field(default_factory=Aggregate)
+    benefit: BenefitTable = field(default_factory=BenefitTable)
     _interfaces: dict[int, TracedInterface] = field(default_factory=dict)
     _local: LocalSet = field(default_factory=LocalSet)
     _payloads: PayloadCache = field(default_factory=PayloadCache)
@@ -228,6 +230,7 @@ class Pipeline:
                 return
             batch = self._count(batch, self.options.count)
         self.aggregate.add(batch)
+        self.benefit.add(batch)
         if not self._each(lambda sink: sink.write(batch)):
             self._dropped += len(batch)
         elif self._sink_failed:
@@ -376,6 +379,7 @@ class Pipeline:
             self.aggregate.totals(),
             self._balance(),
             self._counters,
+            self.benefit.benefits(),
         )
         self._each(lambda sink: sink.close(record))
         if self._exit_code:
@@ -399,6 +403,7 @@ def summarize(record: End, narrate: Callable[[str], None]) -> None:
         f"{totals.handshakes} handshakes in {record.duration_s:.1f} s, "
         f"{totals.tfo_attempts} TFO attempts{accepted}, net time saved {totals.net_saved_us / 1000:.1f} ms"
     )
+    tell(record.benefits, narrate)
     failed = {name: count for name, count in totals.outcomes.items() if name not in ("not_attempted", "data_acked")}
     if failed:
         top = sorted(failed.items(), key=lambda item: -item[1])[:5]

@@ -239,6 +239,26 @@ class Totals(msgspec.Struct, frozen=True):
     net_saved_us: float
 
 
+class Benefit(msgspec.Struct, frozen=True):
+    """What Fast Open is worth with one server: first SYN to the server's first data byte, with SYN data acked whole
+    (tfo) and without data in the SYN (normal), of a run that has at least ten samples of both.
+
+    `sooner_us` is normal_median_us less tfo_median_us, `sooner_rtts` the same in median round trips.
+    """
+
+    ip: str
+    port: int
+    tfo_samples: int
+    normal_samples: int
+    tfo_median_us: float
+    tfo_p90_us: float
+    normal_median_us: float
+    normal_p90_us: float
+    rtt_median_us: float | None
+    sooner_us: float
+    sooner_rtts: float | None
+
+
 class Stats(msgspec.Struct, frozen=True, tag_field="event", tag="stats"):
     """Every 10 seconds: the balance sheet, the kernel programs' counters, the totals so far."""
 
@@ -260,7 +280,8 @@ class NoticeRecord(msgspec.Struct, frozen=True, tag_field="event", tag="notice")
 
 
 class End(msgspec.Struct, frozen=True, tag_field="event", tag="end"):
-    """Last record of a run: why it ended, the totals and the balance."""
+    """Last record of a run: why it ended, the totals, the balance; what Fast Open is worth with the servers that have
+    most samples."""
 
     schema: int
     ts: str
@@ -270,6 +291,7 @@ class End(msgspec.Struct, frozen=True, tag_field="event", tag="end"):
     totals: Totals
     balance: Balance
     counters: dict[str, int]
+    benefits: tuple[Benefit, ...] = ()
 
 
 Record = Start | Handshake | Stats | NoticeRecord | End

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from tracer.aggregate import Aggregate
+from tracer.benefit import BenefitTable
 from tracer.errors import EndedEarlyError, UsageError
 from tracer.pipeline import StopRequest, summarize
 from tracer.progress import Progress
@@ -71,6 +72,7 @@ class RecordReplay:
     record_filter: RecordFilter | None = None  # what the sinks that write were told to let through
     observer: Observer | None = None  # one of the sinks, or None
     aggregate: Aggregate = field(default_factory=Aggregate)
+    benefit: BenefitTable = field(default_factory=BenefitTable)
     _problems: Problems = field(default_factory=Problems)
     _runs: list[_Run] = field(default_factory=list)
     _waiting: list[Line] = field(default_factory=list)
@@ -175,6 +177,7 @@ class RecordReplay:
             batch = self.record_filter.until(batch, self.count - self._passed)
             self._passed += self.record_filter.passing(batch)
         self.aggregate.add(batch)
+        self.benefit.add(batch)
         self._each(lambda sink: sink.write(batch))
         if self._is_enough(0):
             self._finish("count", 0)
@@ -226,12 +229,13 @@ class RecordReplay:
             record = End(
                 SCHEMA, last.last_ts, self._reason or f"all of {os.path.basename(self.source.name)} was read",
                 self._exit_code, round(sum(run.duration_s for run in self._runs), 3), self.aggregate.totals(),
-                self._balance(), self._counters(),
+                self._balance(), self._counters(), self.benefit.benefits(),
             )  # fmt: skip
         self._each(lambda sink: sink.close(record))
         if self._exit_code:
             self.narrate(self._reason or "the replay ended")
-        summarize(msgspec.structs.replace(record, totals=self.aggregate.totals()), self.narrate)
+        sums = {"totals": self.aggregate.totals(), "benefits": self.benefit.benefits()}
+        summarize(msgspec.structs.replace(record, **sums), self.narrate)
 
     def _balance(self) -> Balance:
         sheets = [msgspec.structs.astuple(run.balance) for run in self._runs]

@@ -12,55 +12,17 @@ from pathlib import Path
 import pytest
 
 from tests.support.hosts import ADDRESSES, WIRE, Hosts, tcp_counters, two_hosts
-from tests.support.netbox import NetBox, wait_until
+from tests.support.netbox import NetBox
+from tests.support.nginx import NAME, nginx
 from tests.support.tracing import Run, assert_balanced, tracing
 from tracer.records import Handshake
 
 pytestmark = pytest.mark.root
 
-NAME = "shop.example"
 FIELDS = (
     "tcp.srcport", "tcp.dstport", "tcp.flags.syn", "tcp.flags.ack", "tcp.seq_raw", "tcp.ack_raw", "tcp.len",
     "tcp.options.tfo.request", "tcp.options.tfo.cookie", "tls.handshake.extensions_server_name",
 )  # fmt: skip
-
-
-@contextmanager
-def nginx(box: NetBox, folder: Path) -> Iterator[None]:
-    """A TLS server on port 443 with Fast Open, its files in `folder`."""
-    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout key -out cert"
-    subprocess.run([*make.split(), "-subj", f"/CN={NAME}"], cwd=folder, check=True, capture_output=True)
-    temporary = "\n".join(f"  {kind}_temp_path {folder}/{kind};" for kind in
-                          ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))  # fmt: skip
-    (folder / "nginx.conf").write_text(
-        f"""daemon off;
-master_process off;
-user root;
-pid {folder}/pid;
-error_log stderr warn;
-events {{ worker_connections 64; }}
-http {{
-  access_log off;
-{temporary}
-  server {{
-    listen 443 ssl fastopen=256;
-    listen [::]:443 ssl fastopen=256;
-    ssl_certificate {folder}/cert;
-    ssl_certificate_key {folder}/key;
-    location / {{ return 204; }}
-  }}
-}}
-"""
-    )
-    words = box.command("nginx", "-c", f"{folder}/nginx.conf", "-e", "stderr")
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    try:
-        wait_until(lambda: process.poll() is not None or ":443" in box.run("ss", "-Hltn6"), "nginx to listen", 30)
-        assert process.poll() is None, process.communicate()[1]
-        yield
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
 
 
 @contextmanager
