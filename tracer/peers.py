@@ -19,6 +19,7 @@ from tracer.compose import ip_text
 from tracer.events import Events
 from tracer.facts import Count, Facts
 from tracer.keyindex import U64, KeyIndex, Slots
+from tracer.responses import Responses, Sample
 from tracer.rows import Part
 from tracer.snapshot import Comparison, Peer
 from tracer.tfo import F64, U8, Bool
@@ -30,6 +31,9 @@ COMPARISONS_SHOWN = 20
 
 _KEY_WORDS = 3  # the address as it is in memory, and the port
 
+# of a Comparison, in its order
+_DURATIONS = ("tfo_median_us", "normal_median_us", "tfo_p90_us", "normal_p90_us", "rtt_median_us", "sooner_us",
+              "sooner_rtts")  # fmt: skip
 _NO_OUTCOME = int(Outcome.UNKNOWN)
 
 
@@ -70,29 +74,6 @@ class _Columns:
         return _Columns(*(getattr(self, one.name)[slots] for one in fields(self)))
 
 
-class _Responses:
-    """Time to the server's first data byte with SYN data acked whole, and without data in the SYN; row = slot.
-
-    Histograms over the whole run with buckets 10 % wide: bounded, nothing is sampled or thrown away.
-    """
-
-    TFO, NORMAL = 0, 1
-
-    def __init__(self, rows: int) -> None:
-        self.histogram = np.zeros((2, rows, BUCKETS), np.int32)
-        self.samples = np.zeros((2, rows), np.int64)
-
-    def add(self, kind: int, slots: Slots, bucket: NDArray[np.intp]) -> None:
-        """Count a response each."""
-        _add(self.histogram[kind], slots, bucket)
-        _add(self.samples, kind, slots)
-
-    def clear(self, slots: Slots) -> None:
-        """Begin these anew."""
-        self.histogram[:, slots] = 0
-        self.samples[:, slots] = 0
-
-
 class PeerTable:
     """Peers by key: the address, and for servers the port behind it."""
 
@@ -106,7 +87,7 @@ class PeerTable:
         self._names: dict[int, str] = {}
         self._columns = _Columns.empty(limit)
         # responses are compared server by server only
-        self._responses = _Responses(limit) if role == "server" else None
+        self._responses = Responses(limit) if role == "server" else None
 
     def __len__(self) -> int:
         return len(self._index)
@@ -127,13 +108,11 @@ class PeerTable:
         _add(columns.rtt, slots[measured], known.rtt_bucket[chosen][measured])
         if self._responses is None:
             return
-        answered = known.response_known
-        for kind, which in (
-            (_Responses.TFO, answered & known.counted[Count.ACCEPTED]),
-            (_Responses.NORMAL, answered & ~known.counted[Count.WITH_DATA]),
-        ):
-            counted = which[chosen]
-            self._responses.add(kind, slots[counted], known.response_bucket[chosen][counted])
+        accepted, plain = known.counted[Count.ACCEPTED][chosen], ~known.counted[Count.WITH_DATA][chosen]
+        durations = part.durations
+        self._responses.add_handshakes(
+            slots, accepted, plain, durations.first_response_us[chosen], durations.rtt_us[chosen]
+        )
         self._remember_names(slots, known.name[chosen], known.names)
 
     def _remember_names(self, slots: Slots, name: NDArray[np.uint16], names: dict[int, str]) -> None:
@@ -170,24 +149,26 @@ class PeerTable:
         order = np.lexsort((-columns.seen_ns[live], -columns.counts[live, Count.HANDSHAKES]))[:shown]
         slots = live[order]
         names = [self._names.get(slot) for slot in slots.tolist()]
-        return PeerRows(self.role, self._index.keys[slots], names, columns.of(slots))
+        # only what can be compared is copied: that is one server in many
+        comparable = np.zeros(len(slots), np.bool_)
+        if self._responses is not None:
+            comparable = self._responses.enough(slots)
+            sample = self._responses.of(slots[comparable])
+        else:
+            sample = None
+        return PeerRows(self.role, self._index.keys[slots], names, columns.of(slots), comparable, sample)
 
     def comparisons(self, shown: int = COMPARISONS_SHOWN) -> tuple[Comparison, ...]:
-        """Servers whose first response is known with and without TFO, the busiest first; behind them those with one."""
+        """Servers whose first response is known, those with most samples first; ahead of them those with both kinds."""
         responses = self._responses
         if responses is None:
             return ()
-        live = self._index.live()
-        with_tfo, without = responses.samples[:, live]
-        both = (with_tfo > 0) & (without > 0)
-        order = np.lexsort((-(with_tfo + without), ~both))
-        order = order[(with_tfo + without)[order] > 0][:shown]
-        slots = live[order]
-        tfo, normal = responses.histogram[:, slots]
+        slots = responses.ranked(self._index.live(), shown)
+        compared = responses.of(slots).compared()
         numbers = zip(
-            slots.tolist(), _addresses(self._index.keys[slots], self.role), with_tfo[order].tolist(),
-            without[order].tolist(), _nullable(quantiles(tfo, 0.5)), _nullable(quantiles(normal, 0.5)),
-            _nullable(quantiles(tfo, 0.9)), _nullable(quantiles(normal, 0.9)), strict=True,
+            slots.tolist(), _addresses(self._index.keys[slots], self.role),
+            compared.tfo_samples.tolist(), compared.normal_samples.tolist(),
+            *(_nullable(getattr(compared, name)) for name in _DURATIONS), strict=True,
         )  # fmt: skip
         return tuple(
             Comparison(endpoint_text(ip, port or 0), self._names.get(slot), *rest)
@@ -201,7 +182,11 @@ _OUTCOME_WORDS = [word(outcome) for outcome in Outcome]
 class PeerRows(Sequence[Peer]):
     """Peers of one moment. The arrays are copies; Peer objects are made when somebody looks."""
 
-    def __init__(self, role: str, keys: U64, names: list[str | None], columns: _Columns) -> None:
+    def __init__(
+        self, role: str, keys: U64, names: list[str | None], columns: _Columns, comparable: Bool, sample: Sample | None
+    ) -> None:
+        self._comparable = comparable
+        self._sample = sample  # of the comparable ones
         self._role = role
         self._keys = keys
         self._names = names
@@ -226,19 +211,27 @@ class PeerRows(Sequence[Peer]):
         rows = zip(
             _addresses(self._keys, self._role), self._names, columns.counts.tolist(),
             _nullable(quantiles(columns.rtt, 0.5)), np.round(columns.saved_us, 3).tolist(), columns.outcome.tolist(),
-            columns.seen_ns.tolist(), strict=True,
+            columns.seen_ns.tolist(), *self._sooner(), strict=True,
         )  # fmt: skip
         found = []
-        for (ip, port), name, counts, median, saved, outcome, seen in rows:
+        for (ip, port), name, counts, median, saved, outcome, seen, sooner_us, sooner_rtts in rows:
             handshakes, attempts, accepted, with_data, fallbacks, failed, changes = counts
             last = None if outcome == _NO_OUTCOME else _OUTCOME_WORDS[outcome]
             found.append(
                 Peer(
                     self._role, ip, port, name, handshakes, attempts, accepted, with_data, fallbacks, failed, changes,
-                    median, saved, last, seen,
+                    median, saved, last, seen, sooner_us, sooner_rtts,
                 )
             )  # fmt: skip
         return tuple(found)
+
+    def _sooner(self) -> tuple[list[float | None], list[float | None]]:
+        """What Fast Open is worth: microseconds and round trips; None where there is not enough of both."""
+        found = np.full((2, len(self)), np.nan)
+        if self._sample is not None:
+            compared = self._sample.compared()
+            found[:, self._comparable] = compared.sooner_us, compared.sooner_rtts
+        return _nullable(found[0]), _nullable(found[1])
 
 
 class AllPeers(Sequence[Peer]):

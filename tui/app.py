@@ -15,7 +15,7 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.theme import Theme
 
-from tracer.snapshot import Snapshot
+from tracer.snapshot import Peer, Snapshot
 from tui.actions import MAIN, actions_of
 from tui.engine import Engine
 from tui.paint import StyleBook
@@ -159,10 +159,10 @@ class Dashboard(App[None]):
         assert isinstance(screen, Handshakes)
         return screen
 
-    def show_handshakes_of(self, expression: str) -> None:
-        """The handshakes, filtered."""
+    def show_handshakes_of(self, expression: str, peer: Peer) -> None:
+        """The handshakes of a peer, by the filter that lets them through."""
         self.action_show("handshakes")
-        self.call_after_refresh(self.handshakes.set_filter, expression)
+        self.call_after_refresh(self.handshakes.set_filter, expression, peer)
 
     def open_detail(self, rows_position: int) -> None:
         """The detail of the handshake at a position of the list."""

@@ -15,10 +15,12 @@ from tests.tui.recorded import Recorded
 from tracer.records import Handshake
 from tui.actions import ACTIONS, MAIN, TITLES, actions_of, footer_of
 from tui.app import Dashboard
+from tui.format import duration
 from tui.screens.detail import Detail
 from tui.screens.help import Help
 from tui.themes import CYCLE
 from tui.widgets.chooser import Chooser
+from tui.widgets.comparison import sooner_words
 from tui.widgets.question import Question
 
 NUMBER = {name: str(number) for number, name in enumerate(MAIN, start=1)}
@@ -304,6 +306,26 @@ def test_peers_drill_down_to_their_handshakes() -> None:
         }
 
     drive(script)
+
+
+def test_a_server_is_shown_with_what_fast_open_is_worth_there() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "3")
+        screen = app.current
+        titles = [one.column.title for one in screen.source.columns]  # type: ignore[attr-defined]
+        assert {"Sooner", "RTTs"} <= set(titles)
+        peer = screen.peer  # type: ignore[attr-defined]
+        assert peer.sooner_us is not None
+        words = sooner_words(peer.sooner_us, peer.sooner_rtts)[0]
+        assert duration(abs(peer.sooner_us)) in screen_text(app)
+        await press(pilot, "enter")
+        assert f"first response with TFO {words}" in screen_text(app)
+        # with any other filter these are not that server's handshakes only
+        app.handshakes.set_filter("tfo")
+        await settle(pilot)
+        assert "first response with TFO" not in screen_text(app)
+
+    drive(script, size=(200, 50))
 
 
 def test_peers_sort_by_each_column_and_turn_round() -> None:

@@ -223,12 +223,16 @@ def test_shares_name_every_outcome_that_there_is_room_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tfo", "normal", "words_"),
-    [(100.0, 200.0, "100 µs sooner, 50 %"), (200.0, 100.0, "100 µs later, 100 %"), (100.0, 100.1, "no difference"),
-     (None, 100.0, "no comparison yet")],
+    ("samples", "sooner", "words_"),
+    [((10, 10), (100.0, 1.02), "100 µs (1.0 RTT) sooner"), ((10, 10), (-100.0, -0.5), "100 µs (0.5 RTT) later"),
+     ((10, 10), (1.0, 0.01), "no difference"), ((10, 10), (40_400.0, None), "40.4 ms sooner"),
+     ((12, 3), (None, None), "too few yet: 3 of 10"), ((0, 12), (None, None), "no comparison yet")],
 )  # fmt: skip
-def test_comparisons(tfo: float | None, normal: float | None, words_: str) -> None:
-    entry = Comparison("10.0.0.1:443", "example.org", 5, 5, tfo, normal, None, None)
+def test_comparisons(samples: tuple[int, int], sooner: tuple[float | None, float | None], words_: str) -> None:
+    entry = Comparison("10.0.0.1:443", "example.org", *samples, 100.0, 200.0, 150.0, 250.0, 90.0, *sooner)
+    wide = comparison_lines([entry], 120, 10)
+    assert ("p90" in plain(wide[0])) == bool(samples[0])
+    assert max(width(line) for line in wide) <= 120
     assert difference(entry)[0] == words_
     lines = comparison_lines([entry], 80, 10)
     assert len(lines) == 2

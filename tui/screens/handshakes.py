@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from tracer.columns import COLUMNS
 from tracer.records import Handshake
-from tracer.snapshot import Snapshot
+from tracer.snapshot import Peer, Snapshot
 from tui.actions import bindings_of
 from tui.export import export_path, json_text, write_export
 from tui.filtering import Filter
@@ -25,6 +25,7 @@ from tui.lines import cut
 from tui.order import ARRIVAL, Order, arrange, is_cheap
 from tui.screens.base import TracerScreen
 from tui.widgets.chooser import Chooser
+from tui.widgets.comparison import sooner_words
 from tui.widgets.filter_line import FilterLine
 from tui.widgets.row_list import RowList
 
@@ -56,6 +57,7 @@ class Handshakes(TracerScreen):
         self._shown_of: tuple[object, ...] = ()
         self._ordering = False
         self._ordered_at = 0.0
+        self._peer: tuple[str, Peer] | None = None  # whose handshakes are shown, and the filter that does it
         self._state_cells = 0  # the width its words were cut for
 
     def body(self) -> Iterable[Widget]:
@@ -158,7 +160,20 @@ class Handshakes(TracerScreen):
         parts.append("following" if self.following else "not following (f)")
         if self.filter_text and not self.filter_line.is_open:
             parts.append(f"filter {self.filter_text}")
+        parts += self._benefit_words()
         self.state.update(Content(cut("  ·  ".join(parts), max(10, self.size.width - 2))), layout=False)
+
+    def _benefit_words(self) -> list[str]:
+        """Of the one server whose handshakes are shown: what TFO is worth there."""
+        if self._peer is None or self._peer[0] != self.filter_text or self.snapshot is None:
+            return []
+        of = self._peer[1]
+        peer = next(
+            (one for one in self.snapshot.peers if (one.role, one.ip, one.port) == (of.role, of.ip, of.port)), of
+        )
+        if peer.sooner_us is None:
+            return []
+        return [f"first response with TFO {sooner_words(peer.sooner_us, peer.sooner_rtts)[0]}"]
 
     def _order_words(self) -> str:
         if self.sort == ARRIVAL:
@@ -201,8 +216,9 @@ class Handshakes(TracerScreen):
 
     # actions
 
-    def set_filter(self, text: str) -> None:
-        """Show only what an expression lets through."""
+    def set_filter(self, text: str, peer: Peer | None = None) -> None:
+        """Show only what an expression lets through: of `peer`, if that is whose handshakes they are."""
+        self._peer = None if peer is None else (text, peer)
         self.following, self._selected = True, None
         self.filter_line.set_text(text)
         self.list.focus()

@@ -69,6 +69,16 @@ def _saved(peer: Peer, _: int) -> Part:
     return (signed_duration(peer.saved_us), style)
 
 
+def _sooner(peer: Peer, _: int) -> Part:
+    """By how much the first response comes sooner with TFO than without."""
+    style = "dim" if peer.sooner_us is None else "ok" if peer.sooner_us > 0 else "degraded"
+    return (signed_duration(peer.sooner_us), style)
+
+
+def _sooner_rtts(peer: Peer, _: int) -> Part:
+    return ("-" if peer.sooner_rtts is None else f"{peer.sooner_rtts:.1f}", "text")
+
+
 def _ago(peer: Peer, now_ns: int) -> Part:
     return (clock(max(0, now_ns - peer.last_seen_ns) / 1e9), "dim")
 
@@ -105,12 +115,23 @@ _RTT = PeerColumn(
     lambda p: _NEVER if p.rtt_median_us is None else p.rtt_median_us,
 )  # fmt: skip
 _SAVED = PeerColumn(ListColumn("saved", "Saved", 9, True), _saved, lambda p: p.saved_us)
+_SOONER = PeerColumn(
+    ListColumn("sooner", "Sooner", 9, True), _sooner, lambda p: _NEVER if p.sooner_us is None else p.sooner_us
+)
+_SOONER_RTTS = PeerColumn(
+    ListColumn("sooner_rtts", "RTTs", 5, True),
+    _sooner_rtts,
+    lambda p: _NEVER if p.sooner_rtts is None else p.sooner_rtts,
+)
 _SEEN = PeerColumn(ListColumn("last", "Ago", 5, True), _ago, lambda p: p.last_seen_ns)
 _LAST = PeerColumn(ListColumn("outcome", "Last outcome", 22), _outcome, lambda p: p.last_outcome or "", False)
 
 _BY_WIDTH: tuple[tuple[int, tuple[PeerColumn, ...]], ...] = (
-    (150, (_ADDRESS, _ROLE, _NAME, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _FALLBACKS, _FAILED, _CHANGES, _RTT, _SAVED,
-           _SEEN, _LAST)),
+    (166, (_ADDRESS, _ROLE, _NAME, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _FALLBACKS, _FAILED, _CHANGES, _RTT, _SAVED,
+           _SOONER, _SOONER_RTTS, _SEEN, _LAST)),
+    (140, (_ADDRESS, _NAME, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _FALLBACKS, _FAILED, _CHANGES, _RTT, _SAVED, _SOONER,
+           _LAST)),
+    (125, (_ADDRESS, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _FALLBACKS, _FAILED, _CHANGES, _RTT, _SAVED, _SOONER, _LAST)),
     (115, (_ADDRESS, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _FALLBACKS, _FAILED, _CHANGES, _RTT, _SAVED, _LAST)),
     (0, (_ADDRESS, _HANDSHAKES, _ACCEPTED, _FALLBACKS, _RTT, _LAST)),
 )  # fmt: skip
@@ -219,7 +240,7 @@ class Peers(TracerScreen):
     def action_drill(self) -> None:
         """The handshakes of the selected peer."""
         if self.peer is not None:
-            self.dashboard.show_handshakes_of(expression(self.peer))
+            self.dashboard.show_handshakes_of(expression(self.peer), self.peer)
 
     def action_copy(self) -> None:
         """The selected row as JSON."""

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tracer.responses import ENOUGH
 from tracer.snapshot import Comparison
 from tui.format import count, duration
 from tui.lines import Line, cell, safe
 from tui.widgets.bar import bar
 
+WITH_P90 = 100  # cells from which on the tail is shown as well
+
+
+def sooner_words(sooner_us: float, sooner_rtts: float | None) -> tuple[str, str]:
+    """A benefit in words and its style: "40.4 ms (1.0 RTT) sooner"."""
+    size = duration(abs(sooner_us))
+    if sooner_rtts is not None:
+        if abs(sooner_rtts) < 0.05:
+            return "no difference", "dim"
+        size += f" ({abs(sooner_rtts):.1f} RTT)"
+    return (f"{size} sooner", "ok") if sooner_us > 0 else (f"{size} later", "degraded")
+
 
 def difference(entry: Comparison) -> tuple[str, str]:
     """What TFO changes for a server, in words and its style."""
-    tfo, normal = entry.tfo_median_us, entry.normal_median_us
-    if tfo is None or normal is None or normal <= 0:
+    if entry.sooner_us is not None:
+        return sooner_words(entry.sooner_us, entry.sooner_rtts)
+    least = min(entry.tfo_samples, entry.normal_samples)
+    if not least:
         return "no comparison yet", "dim"
-    percent = 100 * (normal - tfo) / normal
-    if abs(percent) < 1:
-        return "no difference", "dim"
-    if percent > 0:
-        return f"{duration(normal - tfo)} sooner, {percent:.0f} %", "ok"
-    return f"{duration(tfo - normal)} later, {-percent:.0f} %", "degraded"
+    return f"too few yet: {least} of {ENOUGH}", "dim"
 
 
 def comparison_lines(entries: Sequence[Comparison], cells: int, rows: int) -> list[Line]:
@@ -39,7 +49,7 @@ def comparison_lines(entries: Sequence[Comparison], cells: int, rows: int) -> li
 
 def _entry(entry: Comparison, cells: int) -> list[Line]:
     name_cells = min(44, max(26, cells * 2 // 5))
-    numbers = 20
+    numbers = 34 if cells >= WITH_P90 else 20
     bar_cells = max(4, cells - name_cells - numbers - 8)
     verdict, verdict_style = difference(entry)
     # the address is what tells servers apart: where both do not fit, the name gives way
@@ -51,18 +61,19 @@ def _entry(entry: Comparison, cells: int) -> list[Line]:
             (first + " ", "strong"),
             ("TFO    ", "tfo"),
             *bar(entry.tfo_median_us or 0.0, top, bar_cells, "tfo"),
-            (_numbers(entry.tfo_median_us, entry.tfo_samples, numbers), "text"),
+            (_numbers(entry.tfo_median_us, entry.tfo_p90_us, entry.tfo_samples, numbers), "text"),
         ),
         (
             (cell("  " + verdict, name_cells) + " ", verdict_style),
             ("normal ", "normal"),
             *bar(entry.normal_median_us or 0.0, top, bar_cells, "normal"),
-            (_numbers(entry.normal_median_us, entry.normal_samples, numbers), "text"),
+            (_numbers(entry.normal_median_us, entry.normal_p90_us, entry.normal_samples, numbers), "text"),
         ),
     ]
 
 
-def _numbers(median_us: float | None, samples: int, cells: int) -> str:
+def _numbers(median_us: float | None, p90_us: float | None, samples: int, cells: int) -> str:
     if not samples:
         return cell("   none seen", cells)
-    return cell(f" {duration(median_us):>9}  of {count(samples)}", cells)
+    tail = f"  p90 {duration(p90_us):>8}" if cells > 20 else ""
+    return cell(f" {duration(median_us):>9}{tail}  of {count(samples)}", cells)
