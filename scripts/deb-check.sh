@@ -1,22 +1,29 @@
 #!/bin/sh
 # Installs dist/tfotrace_*.deb in a fresh, minimal Debian of its own, runs the demo there, removes the package and
-# compares what is left with what was there before (root; debootstrap, and the way to packages that this host has).
+# compares what is left with what was there before. Then boots that system with systemd, in a container, and lets
+# tfotrace@lo.service trace (root; debootstrap, systemd-container, and the way to packages that this host has).
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 package=$(find "$root/dist" -name 'tfotrace_*.deb' 2>/dev/null | sort | tail -n 1)
 [ -n "$package" ] || { echo "deb-check.sh: no package in dist: \`make deb\` builds it" >&2 && exit 1; }
-command -v debootstrap >/dev/null || { echo "deb-check.sh: debootstrap is missing: apt-get install debootstrap" >&2 && exit 1; }
+for program in debootstrap systemd-nspawn; do
+	command -v "$program" >/dev/null ||
+		{ echo "deb-check.sh: $program is missing: apt-get install debootstrap systemd-container" >&2 && exit 1; }
+done
 # shellcheck source=/dev/null
 codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
 
 system=$(mktemp -d)
-# shellcheck disable=SC2317 # called by the trap
-leave() {
+unmount() {
 	for place in proc sys dev run; do
 		if mountpoint -q "$system/$place"; then
 			umount -R "$system/$place" || exit 1 # never remove files through a mount
 		fi
 	done
+}
+# shellcheck disable=SC2317 # called by the trap
+leave() {
+	unmount
 	rm -rf --one-file-system -- "$system"
 }
 trap leave EXIT
@@ -33,7 +40,7 @@ files() {
 accounts() { cut -d: -f1 "$system/etc/passwd" "$system/etc/group" | sort; }
 
 say "making a fresh Debian $codename"
-debootstrap --variant=minbase "$codename" "$system" >"$system.log" 2>&1 || { cat "$system.log" >&2 && rm -f "$system.log" && exit 1; }
+debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus "$codename" "$system" >"$system.log" 2>&1 || { cat "$system.log" >&2 && rm -f "$system.log" && exit 1; }
 rm -f "$system.log"
 if [ -d /etc/apt/apt.conf.d ]; then
 	cp -a /etc/apt/apt.conf.d/. "$system/etc/apt/apt.conf.d/"
@@ -78,9 +85,28 @@ status=0
 diff "$system/tmp/before" "$system/tmp/after" >&2 || status=1
 diff "$system/tmp/accounts" "$system/tmp/accounts.after" >&2 || status=1
 [ ! -e "$system/run/tfotrace" ] || { say "/run/tfotrace is left" && status=1; }
-if [ "$status" = 0 ]; then
-	say "passed: installed, ran, removed without a trace"
-else
-	say "failed: the lines above were left or are missing"
-fi
-exit "$status"
+[ "$status" = 0 ] || { say "failed: the lines above were left or are missing" && exit 1; }
+say "removed without a trace"
+
+say "installing it again and booting the system"
+inside apt-get install -y -q --no-install-recommends /tmp/tfotrace.deb >/dev/null
+cp "$root/packaging/systemd-check.py" "$system/root/"
+cat >"$system/etc/systemd/system/check.service" <<'UNIT'
+[Unit]
+SuccessAction=poweroff-force
+FailureAction=poweroff-force
+[Service]
+Type=oneshot
+TimeoutStartSec=180
+ExecStart=/usr/bin/python3 -I /root/systemd-check.py
+StandardOutput=file:/root/seen
+StandardError=inherit
+UNIT
+inside systemd-machine-id-setup # else the first boot asks questions
+unmount
+timeout 150 systemd-nspawn --quiet --boot --register=no --keep-unit --private-network --capability=all \
+	--system-call-filter=bpf -D "$system" -- --unit=check.service </dev/null >"$system.boot" 2>&1 || :
+cat "$system/root/seen" || cat "$system.boot"
+rm -f "$system.boot"
+grep -q 'the unit ended well' "$system/root/seen" || { say "failed: see above" && exit 1; }
+say "passed: installed, ran, removed without a trace, traced as a service"

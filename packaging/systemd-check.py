@@ -1,0 +1,71 @@
+"""Run inside a booted system that has the package: the unit traces, belongs to its own user, and ends whole.
+
+Prints one line for each thing that was seen; exit status 1 with a sentence for the first that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import pwd
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+UNIT = "tfotrace@lo.service"
+RECORDS = Path("/var/log/tfotrace/lo.jsonl")
+
+
+def systemctl(*words: str) -> str:
+    """What systemctl says about the unit."""
+    return subprocess.run(["systemctl", *words, UNIT], check=False, capture_output=True, text=True).stdout
+
+
+def records() -> list[dict[str, object]]:
+    """What the service has written so far, whole lines only."""
+    if not RECORDS.exists():
+        return []
+    return [json.loads(line) for line in RECORDS.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def wait_for(what: str, event: str) -> dict[str, object]:
+    """The first record of this kind; ends the check when none comes in a minute."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for record in records():
+            if record["event"] == event:
+                print(f"seen: {what}", flush=True)
+                return record
+        time.sleep(0.1)
+    sys.exit(f"not seen: {what}\n{systemctl('status', '--no-pager', '-n', '30')}")
+
+
+def connect() -> None:
+    """One connection over loopback with an answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
+        server, _ = listener.accept()
+        with server:
+            server.sendall(b"x")
+            client.recv(1)
+
+
+def main() -> None:
+    """Start the unit, make a connection, stop it."""
+    subprocess.run(["systemctl", "start", UNIT], check=True)
+    wait_for("a start record", "start")
+    connect()
+    wait_for("a handshake", "handshake")
+    owner = pwd.getpwuid(RECORDS.stat().st_uid).pw_name
+    if owner != "tfotrace":
+        sys.exit(f"not seen: the records belong to tfotrace (they belong to {owner})")
+    subprocess.run(["systemctl", "stop", UNIT], check=True)
+    wait_for("an end record after systemctl stop", "end")
+    state = systemctl("is-failed").strip()
+    if state != "inactive":
+        sys.exit(f"not seen: the unit ended well (it is {state})")
+    print("seen: the unit ended well")
+
+
+if __name__ == "__main__":
+    main()
