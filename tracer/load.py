@@ -69,6 +69,7 @@ class LoadOptions:
     def flags(self, hash_key: int | None = None) -> list[str]:
         """Compiler flags for clang inside bcc; without `hash_key` those that are the same from run to run."""
         flags = [
+            "-fno-strict-aliasing",  # as the kernel itself: bytes are read as words of any size
             f"-I{BPF_DIR}",
             f"-DSETS={self.sets}",
             f"-DNEAR_INTERFACES={NEAR_INTERFACES}",

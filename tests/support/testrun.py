@@ -156,6 +156,7 @@ class Programs:
         from bcc import BPF
 
         cflags = [
+            "-fno-strict-aliasing",
             f"-I{BPF_FOLDER}",
             f"-DSETS={sets}",
             f"-DHASH_KEY={HASH_KEY:#x}ULL",
