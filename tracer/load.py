@@ -30,8 +30,8 @@ PAGE_SIZE = 4096
 WAYS = 8  # entries of a set: table.h
 NEAR_INTERFACES = 4096  # interface indexes that the programs find without hashing
 
-TC_PROGRAMS = ("tc_ingress", "tc_egress", "tc_icmp", "tc_pair", "sweep")
-XDP_PROGRAMS = ("xdp_ingress", "xdp_icmp", "xdp_pair")
+TC_PROGRAMS = ("tc_ingress", "tc_egress", "tc_icmp", "tc_pair", "tc_payload", "sweep")
+XDP_PROGRAMS = ("xdp_ingress", "xdp_icmp", "xdp_pair", "xdp_payload")
 MAPS = (
     "config",
     "interfaces_near",
@@ -45,9 +45,9 @@ MAPS = (
     "events",
     "payloads",
 )
-# slots of the stage maps: enum stage in handshake.bpf.c
-TC_STAGES = ("pair", "icmp", "ingress", "egress")
-XDP_STAGES = ("pair", "icmp")
+# slots of the stage maps: enum stage in state.h
+TC_STAGES = ("pair", "icmp", "payload", "ingress", "egress")
+XDP_STAGES = ("pair", "icmp", "payload")
 
 
 @dataclass(frozen=True, slots=True)

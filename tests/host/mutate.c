@@ -178,7 +178,7 @@ static void pair_segment(struct flow_set *set, __u64 *tags, const struct segment
 	if (!find_way(set, *tags, tag, &s->flow, syn, &direction, &found)) {
 		if (!syn)
 			return;
-		choose_way(set, &found);
+		choose_way(set, *tags, &found);
 	}
 	way = chosen_way(&found);
 	require(way == found, "a way beyond the set");
@@ -191,7 +191,6 @@ static void pair_segment(struct flow_set *set, __u64 *tags, const struct segment
 	else if (syn && direction == FROM_SERVER && p->state == PENDING_SYN_SENT)
 		out = pair_crossing_syn(p, s);
 	else if (syn) {
-		memset(p, 0, sizeof(*p));
 		pair_open(p, s, 1, family);
 		*tags = with_tag(*tags, way, tag);
 	} else if (icmp)

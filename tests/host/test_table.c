@@ -22,6 +22,7 @@ static void check_victims(void)
 
 	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct flow_set *set = calloc(1, sizeof(*set));
+		__u64 tags = 0;
 		__u32 chosen;
 
 		if (!set)
@@ -29,8 +30,9 @@ static void check_victims(void)
 		for (int way = 0; way < WAYS; way++) {
 			set->way[way].state = rows[i].states[way];
 			set->way[way].ev.syn_ns = rows[i].ages[way];
+			tags = with_tag(tags, way, rows[i].states[way] == PENDING_FREE ? 0 : 1 + way);
 		}
-		choose_way(set, &chosen);
+		choose_way(set, tags, &chosen);
 		CHECK(rows[i].name, chosen_way(&chosen), rows[i].chosen);
 		free(set);
 	}

@@ -164,11 +164,11 @@ class Programs:
             f"-DPAYLOAD_RING_PAGES={payload_pages}",
             "-DREPLAY" if replay else "-DWITH_XDP",
         ]
-        names = ["tc_ingress", "tc_egress", "tc_icmp", "tc_pair", "sweep"]
-        stages = [("tc_stages", ("tc_pair", "tc_icmp", "tc_ingress", "tc_egress"))]
+        names = ["tc_ingress", "tc_egress", "tc_icmp", "tc_pair", "tc_payload", "sweep"]
+        stages = [("tc_stages", ("tc_pair", "tc_icmp", "tc_payload", "tc_ingress", "tc_egress"))]
         if not replay:
-            names += ["xdp_ingress", "xdp_icmp", "xdp_pair"]
-            stages += [("xdp_stages", ("xdp_pair", "xdp_icmp"))]
+            names += ["xdp_ingress", "xdp_icmp", "xdp_pair", "xdp_payload"]
+            stages += [("xdp_stages", ("xdp_pair", "xdp_icmp", "xdp_payload"))]
         self.sets = sets
         self._b: Any = BPF(text=(BPF_FOLDER / "handshake.bpf.c").read_bytes(), cflags=cflags)
         kinds = {"xdp": BPF.XDP, "tc": BPF.SCHED_CLS}

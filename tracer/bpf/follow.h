@@ -7,17 +7,20 @@
 #include "state.h"
 #include "table.h"
 
+enum segment_kind { SEGMENT_FIRST_SYN, SEGMENT_SYNACK, SEGMENT_ICMP, SEGMENT_PLAIN };
+
 /* What the segment means for the entry it belongs to. Under the set's lock. */
-static __always_inline struct pair_outcome pair(struct pending *p, const struct scratch *sc, int direction)
+static __always_inline struct pair_outcome pair(struct pending *p, const struct scratch *sc, enum segment_kind kind,
+						int direction)
 {
 	const struct segment *s = &sc->segment;
 	struct pair_outcome nothing = {};
 
-	if (sc->icmp)
+	if (kind == SEGMENT_ICMP)
 		return direction == FROM_CLIENT ? pair_icmp(p, s, sc->icmp_type, sc->icmp_code) : nothing;
 	if (s->flags & TCP_RST)
 		return pair_rst(p, s, direction == FROM_CLIENT);
-	if (s->flags & TCP_SYN) {
+	if (kind == SEGMENT_SYNACK) {
 		if (direction == FROM_SERVER)
 			return pair_synack_from_server(p, s);
 		return pair_synack_from_client(p, s);
@@ -38,8 +41,19 @@ static __always_inline int is_idle(const struct pending *p, const struct segment
 	return direction == FROM_CLIENT || (direction == FROM_SERVER && pair_is_idle(p, s, 0));
 }
 
+/*
+ * Is the record likely to be final after this plain segment? A guess, without the
+ * lock and by the first entry of its tag: room for a record is then taken beforehand.
+ */
+static __always_inline int is_closing(const struct flow_set *set, __u64 tags, const struct scratch *sc)
+{
+	const struct pending *p = &set->way[first_way(ways_tagged(tags, tag_of(sc->hash)))];
+
+	return p->state == PENDING_ESTABLISHED || p->ev.response_ns || sc->segment.flags & (TCP_FIN | TCP_RST);
+}
+
 /* What follow() did, as bits. */
-#define FOLLOWED_SETTLED (1 << 0) /* a record to send is in scratch */
+#define FOLLOWED_SETTLED (1 << 0) /* the record is final */
 #define FOLLOWED_OPENED (1 << 1)  /* the SYN opened an entry */
 
 /* A SYN for an entry that is there. Returns whether it opens a new one in its place. */
@@ -63,11 +77,13 @@ static __always_inline int pair_syn(struct pending *p, const struct segment *s, 
 /*
  * One time under the lock: find the entry, do what the segment means for it,
  * copy the record out if it is final, put a new entry in if a SYN opens one.
+ * `record` is where it is copied to.
  */
-static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct scratch *sc, struct counters *c,
-				  int is_syn)
+static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct scratch *sc,
+				  struct handshake_event *record, struct counters *c, enum segment_kind kind)
 {
 	const struct segment *s = &sc->segment;
+	int is_syn = kind == SEGMENT_FIRST_SYN;
 	struct pair_outcome result = {};
 	int direction = NOT_THIS_FLOW;
 	int evicted = PENDING_FREE;
@@ -78,7 +94,7 @@ static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct 
 	bpf_spin_lock(&set->lock);
 	exists = find_way(set, *set_tags, tag_of(sc->hash), &s->flow, is_syn, &direction, &sc->way);
 	if (is_syn && !exists) {
-		choose_way(set, &sc->way);
+		choose_way(set, *set_tags, &sc->way);
 		evicted = set->way[chosen_way(&sc->way)].state;
 		opens = 1;
 	}
@@ -86,17 +102,18 @@ static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct 
 		way = chosen_way(&sc->way);
 		p = &set->way[way];
 		if (!is_syn)
-			result = pair(p, sc, direction);
+			result = pair(p, sc, kind, direction);
 		else if (!opens)
 			opens = pair_syn(p, s, direction, &result);
 		if (result.settled) {
 			if (!settle(p, result.settled, s->now_ns))
 				*set_tags = with_tag(*set_tags, way, 0);
-			sc->out = p->ev;
+			*record = p->ev;
 			done |= FOLLOWED_SETTLED;
 		}
 		if (opens) {
-			*p = sc->fresh;
+			pair_open(p, s, sc->ifindex, sc->family);
+			sc->id = p->ev.id;
 			*set_tags = with_tag(*set_tags, way, tag_of(sc->hash));
 			done |= FOLLOWED_OPENED;
 		}
@@ -106,7 +123,7 @@ static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct 
 	count_evicted(c, evicted);
 	if (opens)
 		c->opened++;
-	if (!exists && !is_syn && !sc->icmp && (s->flags & TCP_SYN))
+	if (!exists && kind == SEGMENT_SYNACK)
 		c->synack_unmatched++;
 	return done;
 }

@@ -5,7 +5,8 @@
  * (parse_*.h) -> tag filter (table.h) -> scratch. Only SYNs and segments of
  * tracked connections go on, by tail call, to the second stage (tc_pair,
  * xdp_pair): options -> pending entry under its set's lock (pair.h) -> ring;
- * ICMP goes there by way of tc_icmp or xdp_icmp. Two small programs compile and
+ * ICMP goes there by way of tc_icmp or xdp_icmp, and a first SYN with payload goes
+ * on to tc_payload or xdp_payload. Several small programs compile and
  * verify in a fraction of the time of one large one, and a leftover of a killed
  * run, whose second stage is gone, does nothing at all.
  *
@@ -32,6 +33,12 @@
 
 #define UNANSWERED_PER_SECOND 10000ULL
 #define NS_PER_S 1000000000ULL
+
+/*
+ * Two tail calls that differ only in their slot would be made one with a variable
+ * slot, and only a call to a fixed slot is a jump: no compiler merges these.
+ */
+#define KEEP_APART(number) asm volatile("" : : "i"(number))
 
 /* Interfaces with an index below this are found without hashing. */
 #ifndef NEAR_INTERFACES
@@ -100,6 +107,7 @@ static __always_inline int above_limit(const struct handshake_event *ev)
 	return l->count > UNANSWERED_PER_SECOND;
 }
 
+/* User space polls: a wake-up here would cost the packet more than all the rest. */
 static __always_inline void send_event(void *ctx, struct handshake_event *ev, struct counters *c)
 {
 	int error;
@@ -108,7 +116,6 @@ static __always_inline void send_event(void *ctx, struct handshake_event *ev, st
 		c->suppressed++;
 		return;
 	}
-	/* User space polls: a wake-up here would cost the packet more than all the rest. */
 #ifdef TRANSPORT_PERF
 	error = events.perf_submit(ctx, ev, sizeof(*ev));
 #else
@@ -119,6 +126,34 @@ static __always_inline void send_event(void *ctx, struct handshake_event *ev, st
 	else
 		c->emitted++;
 }
+
+/* Before the lock, under which no helper may be called: room for a record that is likely to be final after it. */
+#ifdef TRANSPORT_PERF
+static __always_inline struct handshake_event *reserve_event(void)
+{
+	return 0;
+}
+#define finish_event(ev, is_final, c)
+#else
+static __always_inline struct handshake_event *reserve_event(void)
+{
+	return events.ringbuf_reserve(sizeof(struct handshake_event));
+}
+
+static __always_inline void finish_event(struct handshake_event *ev, int is_final, struct counters *c)
+{
+	if (!is_final) {
+		events.ringbuf_discard(ev, BPF_RB_NO_WAKEUP);
+	} else if (above_limit(ev)) {
+		c->suppressed++;
+		events.ringbuf_discard(ev, BPF_RB_NO_WAKEUP);
+	} else {
+		c->emitted++;
+		events.ringbuf_submit(ev, BPF_RB_NO_WAKEUP);
+	}
+}
+
+#endif
 
 /* One look-up after the other: a choice between two maps would keep the compiler from inlining either. */
 static __always_inline struct interface_config *find_interface(__u32 ifindex)
@@ -270,7 +305,8 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 	struct flow_set *set;
 	__u64 *set_tags;
 	__u32 index;
-	int done, is_syn = 0, zero = 0;
+	enum segment_kind kind = SEGMENT_PLAIN;
+	int done, zero = 0;
 
 	index = set_of(sc->hash, SETS);
 	set_tags = tags.lookup(&index);
@@ -279,7 +315,9 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 	if (!set_tags || !set || !conf)
 		return 0;
 	s->response_timeout_ns = conf->response_timeout_ns;
-	if (!sc->icmp && (s->flags & TCP_SYN)) {
+	if (sc->icmp) {
+		kind = SEGMENT_ICMP;
+	} else if (s->flags & TCP_SYN) {
 		if (s->flags & (TCP_FIN | TCP_RST)) {
 			c->malformed_tcp_flags++;
 			return 0;
@@ -293,16 +331,24 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 		}
 #endif
 		count_option_errors(c, parse_options(&s->facts, &sc->options));
-		is_syn = !(s->flags & TCP_ACK);
-		if (is_syn) {
-			c->syns++;
-			__builtin_memset(&sc->fresh, 0, sizeof(sc->fresh));
-			pair_open(&sc->fresh, s, sc->ifindex, sc->family);
-		} else {
+		if (s->flags & TCP_ACK) {
+			kind = SEGMENT_SYNACK;
 			c->synacks++;
+		} else {
+			kind = SEGMENT_FIRST_SYN;
+			c->syns++;
+		}
+	} else if (is_closing(set, *set_tags, sc)) {
+		/* A road of its own: a pointer that is either room in the ring or scratch is too much for 5.10. */
+		struct handshake_event *reserved = reserve_event();
+
+		if (reserved) {
+			done = follow(set, set_tags, sc, reserved, c, SEGMENT_PLAIN);
+			finish_event(reserved, done & FOLLOWED_SETTLED, c);
+			return 0;
 		}
 	}
-	done = follow(set, set_tags, sc, c, is_syn);
+	done = follow(set, set_tags, sc, &sc->out, c, kind);
 	if (done & FOLLOWED_SETTLED)
 		send_event(ctx, &sc->out, c);
 	return done & FOLLOWED_OPENED && s->payload_len > 0;
@@ -346,10 +392,13 @@ static __always_inline int trace_skb(struct __sk_buff *skb, __u32 direction)
 		f.ifindex = skb->mark;
 #endif
 	stage = read_packet(&f);
-	if (stage == STAGE_PAIR)
+	if (stage == STAGE_PAIR) {
 		tc_stages.call(skb, STAGE_PAIR);
-	else if (stage == STAGE_ICMP)
+		KEEP_APART(STAGE_PAIR);
+	} else if (stage == STAGE_ICMP) {
 		tc_stages.call(skb, STAGE_ICMP);
+		KEEP_APART(STAGE_ICMP);
+	}
 	return stage;
 }
 
@@ -386,6 +435,24 @@ int tc_icmp(struct __sk_buff *skb)
 
 int tc_pair(struct __sk_buff *skb)
 {
+	struct scratch *sc;
+	struct cpu *cpu;
+	int zero = 0;
+
+	cpu = cpus.lookup(&zero);
+	sc = scratches.lookup(&zero);
+	if (!cpu || !sc)
+		return TC_GO_ON;
+	/* The options of a SYN, too, may lie beyond the linear part. */
+	if ((sc->segment.flags & TCP_SYN) && !sc->icmp && skb->data_end - skb->data < sc->payload_offset)
+		bpf_skb_pull_data(skb, sc->payload_offset);
+	if (pair_packet(skb, (void *)(long)skb->data, (void *)(long)skb->data_end, sc, &cpu->counters))
+		tc_stages.call(skb, STAGE_PAYLOAD);
+	return TC_GO_ON;
+}
+
+int tc_payload(struct __sk_buff *skb)
+{
 	struct payload_event *p;
 	struct scratch *sc;
 	struct cpu *cpu;
@@ -396,11 +463,6 @@ int tc_pair(struct __sk_buff *skb)
 	sc = scratches.lookup(&zero);
 	p = payload_scratch.lookup(&zero);
 	if (!cpu || !sc || !p)
-		return TC_GO_ON;
-	/* The options of a SYN, too, may lie beyond the linear part. */
-	if ((sc->segment.flags & TCP_SYN) && !sc->icmp && skb->data_end - skb->data < sc->payload_offset)
-		bpf_skb_pull_data(skb, sc->payload_offset);
-	if (!pair_packet(skb, (void *)(long)skb->data, (void *)(long)skb->data_end, sc, &cpu->counters))
 		return TC_GO_ON;
 	len = begin_payload(p, sc);
 	/*
@@ -432,10 +494,13 @@ int xdp_ingress(struct xdp_md *ctx)
 	f.ifindex = ctx->ingress_ifindex;
 	f.direction = DIRECTION_INGRESS;
 	stage = read_packet(&f);
-	if (stage == STAGE_PAIR)
+	if (stage == STAGE_PAIR) {
 		xdp_stages.call(ctx, STAGE_PAIR);
-	else if (stage == STAGE_ICMP)
+		KEEP_APART(STAGE_PAIR);
+	} else if (stage == STAGE_ICMP) {
 		xdp_stages.call(ctx, STAGE_ICMP);
+		KEEP_APART(STAGE_ICMP);
+	}
 	return XDP_GO_ON;
 }
 
@@ -447,6 +512,21 @@ int xdp_icmp(struct xdp_md *ctx)
 }
 
 int xdp_pair(struct xdp_md *ctx)
+{
+	struct scratch *sc;
+	struct cpu *cpu;
+	int zero = 0;
+
+	cpu = cpus.lookup(&zero);
+	sc = scratches.lookup(&zero);
+	if (!cpu || !sc)
+		return XDP_GO_ON;
+	if (pair_packet(ctx, (void *)(long)ctx->data, (void *)(long)ctx->data_end, sc, &cpu->counters))
+		xdp_stages.call(ctx, STAGE_PAYLOAD);
+	return XDP_GO_ON;
+}
+
+int xdp_payload(struct xdp_md *ctx)
 {
 	struct payload_event *p;
 	struct scratch *sc;
@@ -462,14 +542,13 @@ int xdp_pair(struct xdp_md *ctx)
 		return XDP_GO_ON;
 	data = (void *)(long)ctx->data;
 	data_end = (void *)(long)ctx->data_end;
-	if (!pair_packet(ctx, data, data_end, sc, &cpu->counters))
-		return XDP_GO_ON;
 	len = begin_payload(p, sc);
 	copy_chunks(p, data + (sc->payload_offset & 0x7fff), data_end, len, &sc->way);
-	/* Fresh pointers: nothing is known of them, however many chunks were copied. */
+	/* All of it afresh: nothing is known of it then, however many chunks were copied. */
 	asm volatile("" : : : "memory");
 	data = (void *)(long)ctx->data;
 	data_end = (void *)(long)ctx->data_end;
+	len = p->captured;
 	copy_rest(p, data + (sc->payload_offset & 0x7fff), data_end, len, &sc->way);
 	len = sc->way;
 	p->captured = len;

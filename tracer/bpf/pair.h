@@ -95,11 +95,12 @@ static __always_inline int tfo_attempted(const struct handshake_event *ev)
 	return (ev->syn.has & HAS_TFO) || ev->syn.payload_len;
 }
 
-/* A fresh entry for the first SYN; `p` is zeroed. */
+/* An entry for the first SYN, whatever was there. */
 static __always_inline void pair_open(struct pending *p, const struct segment *s, __u32 ifindex, __u8 family)
 {
 	struct handshake_event *ev = &p->ev;
 
+	__builtin_memset(p, 0, sizeof(*p));
 	ev->id = handshake_id(&s->flow, s->seq);
 	ev->syn_ns = s->now_ns;
 	copy_address(ev->client, s->flow.src);
@@ -112,7 +113,7 @@ static __always_inline void pair_open(struct pending *p, const struct segment *s
 	ev->vlan[1] = s->flow.vlan[1];
 	ev->family = family;
 	ev->syn_count = 1;
-	ev->syn = s->facts;
+	copy_words(&ev->syn, &s->facts, sizeof(s->facts));
 	p->state = PENDING_SYN_SENT;
 	/* A socket that connects to itself opens simultaneously with itself. */
 	p->simultaneous = ev->client_port == ev->server_port && same_address(ev->client, ev->server);
@@ -173,7 +174,7 @@ static __always_inline void first_synack(struct pending *p, const struct segment
 {
 	p->ev.synack_ns = s->now_ns;
 	p->ev.synack_count = 1;
-	p->ev.synack = s->facts;
+	copy_words(&p->ev.synack, &s->facts, sizeof(s->facts));
 	p->server_isn = s->seq;
 	p->synack_place = s->place;
 	p->last_synack_ns = s->now_ns;

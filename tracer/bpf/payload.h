@@ -11,8 +11,8 @@ static __always_inline __u32 begin_payload(struct payload_event *p, const struct
 	__u32 available = sc->frame_len > sc->payload_offset ? sc->frame_len - sc->payload_offset : 0;
 	__u32 len = sc->segment.payload_len;
 
-	p->id = sc->fresh.ev.id;
-	p->syn_ns = sc->fresh.ev.syn_ns;
+	p->id = sc->id;
+	p->syn_ns = sc->segment.now_ns;
 	p->ifindex = sc->ifindex;
 	p->len = len > 0xffff ? 0xffff : len;
 	if (len > available)

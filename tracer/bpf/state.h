@@ -6,7 +6,7 @@
 #include "pair.h"
 
 /* Where a packet goes next; those before STAGES are slots of the stage maps. */
-enum stage { STAGE_PAIR, STAGE_ICMP, STAGE_INGRESS, STAGE_EGRESS, STAGES, STAGE_NONE, STAGE_AGAIN };
+enum stage { STAGE_PAIR, STAGE_ICMP, STAGE_PAYLOAD, STAGE_INGRESS, STAGE_EGRESS, STAGES, STAGE_NONE, STAGE_AGAIN };
 
 struct interface_config {
 	__u32 group;
@@ -41,9 +41,9 @@ struct sweep_state {
 /* What the first stage hands to the second. */
 struct scratch {
 	struct segment segment;
-	struct pending fresh;
 	struct handshake_event out;
 	struct option_walk options;
+	__u64 id; /* of the record that the SYN opened */
 	__u32 hash;
 	__u32 ifindex;
 	__u32 options_offset; /* from the start of the frame, likewise below */

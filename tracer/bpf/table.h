@@ -73,6 +73,12 @@ static __always_inline int direction_of(const struct pending *p, const struct fl
 	return server ? FROM_SERVER : NOT_THIS_FLOW;
 }
 
+/* What find_way() or choose_way() left in memory. */
+static __always_inline __u32 chosen_way(const volatile __u32 *chosen)
+{
+	return *chosen & (WAYS - 1);
+}
+
 /*
  * Finds the way that holds the flow; returns whether one does. Under the set's
  * lock. The way goes through memory (`found`), so that to the verifier it is any
@@ -81,31 +87,23 @@ static __always_inline int direction_of(const struct pending *p, const struct fl
 static __always_inline int find_way(const struct flow_set *set, __u64 tags, __u64 tag, const struct flow *f, int syn,
 				    int *direction, volatile __u32 *found)
 {
+	__u64 tagged = ways_tagged(tags, tag);
+
 	NO_UNROLL
-	for (__u32 i = 0; i < WAYS; i++) {
-		if ((tags >> i * 8 & 0xff) != tag)
-			continue;
-		*direction = direction_of(&set->way[i], f, syn);
-		if (*direction != NOT_THIS_FLOW) {
-			*found = i;
+	for (int i = 0; i < WAYS && tagged; i++) {
+		*found = first_way(tagged);
+		*direction = direction_of(&set->way[chosen_way(found)], f, syn);
+		if (*direction != NOT_THIS_FLOW)
 			return 1;
-		}
+		tagged &= tagged - 1;
 	}
 	return 0;
-}
-
-/* What find_way() or choose_way() left in memory. */
-static __always_inline __u32 chosen_way(const volatile __u32 *chosen)
-{
-	return *chosen & (WAYS - 1);
 }
 
 /* Who has to go first: nothing waits for a tombstone, most is known of an established one. */
 static __always_inline __u64 eviction_rank(const struct pending *p)
 {
 	switch (p->state) {
-	case PENDING_FREE:
-		return 0;
 	case PENDING_TOMBSTONE:
 		return 1;
 	case PENDING_SYN_SENT:
@@ -117,17 +115,20 @@ static __always_inline __u64 eviction_rank(const struct pending *p)
 	}
 }
 
-/* The way for a new entry: a free one, else the victim, by rank and then the oldest. */
-static __always_inline void choose_way(const struct flow_set *set, volatile __u32 *chosen)
+/* The way for a new entry: a free one, which its tag tells, else the victim, by rank and then the oldest. */
+static __always_inline void choose_way(const struct flow_set *set, __u64 tags, volatile __u32 *chosen)
 {
+	__u64 free = ways_tagged(tags, 0);
 	__u64 best_age = ~0ULL;
 	__u64 best_rank = ~0ULL;
 
-	*chosen = 0;
+	*chosen = first_way(free);
+	if (free)
+		return;
 	NO_UNROLL
 	for (int i = 0; i < WAYS; i++) {
 		__u64 rank = eviction_rank(&set->way[i]);
-		__u64 age = rank ? set->way[i].ev.syn_ns : 0;
+		__u64 age = set->way[i].ev.syn_ns;
 
 		if (rank < best_rank || (rank == best_rank && age < best_age)) {
 			best_rank = rank;

@@ -11,6 +11,8 @@
 #define load_u16(p) (*(const __u16 *)(p))
 #define load_u32(p) (*(const __u32 *)(p))
 #define load_u64(p) (*(const __u64 *)(p))
+#define store_u32(p, v) (*(__u32 *)(p) = (v))
+#define store_u64(p, v) (*(__u64 *)(p) = (v))
 
 #else
 
@@ -46,6 +48,16 @@ static inline __u64 load_u64(const void *p)
 	return v;
 }
 
+static inline void store_u32(void *p, __u32 v)
+{
+	memcpy(p, &v, sizeof(v));
+}
+
+static inline void store_u64(void *p, __u64 v)
+{
+	memcpy(p, &v, sizeof(v));
+}
+
 #endif
 
 /* Loops stay loops: the verifier walks them, and code size is compile time. */
@@ -58,6 +70,18 @@ static inline __u64 load_u64(const void *p)
 #ifndef __always_inline
 #define __always_inline inline __attribute__((always_inline))
 #endif
+
+/* Eight bytes at a time whatever the alignment, which a compiler would not dare. `size`: a constant, a multiple of 4. */
+static __always_inline void copy_words(void *to, const void *from, __u64 size)
+{
+#ifdef __clang__
+#pragma clang loop unroll(full)
+#endif
+	for (__u64 at = 0; at + 8 <= size; at += 8)
+		store_u64((__u8 *)to + at, load_u64((const __u8 *)from + at));
+	if (size & 4)
+		store_u32((__u8 *)to + size - 4, load_u32((const __u8 *)from + size - 4));
+}
 
 /* Network order to host order; both architectures are little endian. */
 #define load_be16(p) __builtin_bswap16(load_u16(p))
