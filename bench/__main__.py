@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from bench import dashboard, handshake_rate, latency, memory, packet_cost, rates, startup
+from bench import dashboard, handshake_rate, latency, memory, packet_cost, rates, startup, sustained, throughput
 from bench.common import ROOT, Row, machine
 
 SECTIONS = {
@@ -15,7 +15,9 @@ SECTIONS = {
     "memory": ("Memory of all processes", memory),
     "rates": ("Records through the user part, one thread", rates),
     "packet_cost": ("Cost of a packet (BPF_PROG_TEST_RUN)", packet_cost),
-    "handshake_rate": ("Handshakes a second with and without", handshake_rate),
+    "handshake_rate": ("Handshakes a second, beside the peers", handshake_rate),
+    "throughput": ("One bulk stream, beside the peers", throughput),
+    "sustained": ("A steady rate, fed into the attached program", sustained),
     "latency": ("Delay of a record", latency),
     "dashboard": ("The dashboard at 20,000 handshakes a second", dashboard),
 }

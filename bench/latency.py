@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from datetime import datetime, timezone
+from typing import Any
 
 from bench.common import ROOT, Row, Spread
 from tests.support.load import wire
@@ -14,11 +15,12 @@ from tests.support.load import wire
 TARGET_MS = 200.0
 
 
-def _settled_s(record: dict) -> float:
+def _settled_s(record: dict[str, Any]) -> float:
     """When the server's first byte came, seconds since the epoch; `ts` is the first SYN's."""
     whole, _, fraction = record["ts"].rstrip("Z").partition(".")
     syn = datetime.fromisoformat(whole).replace(tzinfo=timezone.utc).timestamp() + float(f"0.{fraction}")
-    return syn + record["handshake"]["first_response_us"] / 1e6
+    response_us: float = record["handshake"]["first_response_us"]
+    return syn + response_us / 1e6
 
 
 def measure(quick: bool) -> list[Row]:
