@@ -1,8 +1,8 @@
 """What the root part and the user part say to each other: msgpack over a SOCK_SEQPACKET pair, descriptors beside it.
 
-Root -> user: Ready once, then Counters every sweep, Interfaces, Addresses and Notice as things change, Ended last; or
-Failed. User -> root: Stop. In a replay also Frames, each answered by FramesDone. The death of either end is the end of
-file at the other.
+Root -> user: Ready once, then Counters every sweep, Host every second, Interfaces, Addresses and Notice as things
+change, an Answer to each Ask, Ended last; or Failed. User -> root: Ask, Stop. In a replay also Frames, each answered by
+FramesDone. The death of either end is the end of file at the other.
 """
 
 from __future__ import annotations
@@ -67,10 +67,24 @@ class Counters(msgspec.Struct, tag=True, frozen=True):
 
 
 class Host(msgspec.Struct, tag=True, frozen=True):
-    """The traced namespace's own counters and sysctls (tracer/hoststate.py)."""
+    """The traced namespace's own counters and sysctls (tracer/hoststate.py).
+
+    `taken_ns`: CLOCK_MONOTONIC when they were read; `key_changes`: how often other Fast Open keys than before were
+    seen.
+    """
 
     counters: dict[str, int]
     sysctls: dict[str, str]
+    taken_ns: int = 0
+    key_changes: int = 0
+
+
+class Answer(msgspec.Struct, tag=True, frozen=True):
+    """To an Ask: the host's state as of now, and CookieCheck numbers for its cookies; fewer if there were too many."""
+
+    serial: int
+    host: Host
+    checks: list[int]
 
 
 class Notice(msgspec.Struct, tag=True, frozen=True):
@@ -121,8 +135,29 @@ class FramesDone(msgspec.Struct, tag=True, frozen=True):
     refused: int
 
 
-ToUser: TypeAlias = Ready | Addresses | Interfaces | Counters | Host | Notice | Failed | Ended | FramesDone
-ToRoot: TypeAlias = Stop | Frames
+class CookieQuestion(msgspec.Struct, array_like=True, frozen=True):
+    """Is this the cookie that the host's keys make for these addresses (16 bytes each)?
+
+    `given` is the cookie of the SYN-ACK, empty if there was none; `accepted`: the SYN's data was acked.
+    """
+
+    client: bytes
+    server: bytes
+    cookie: bytes
+    given: bytes
+    accepted: bool
+    syn_ns: int
+
+
+class Ask(msgspec.Struct, tag=True, frozen=True):
+    """How does the host stand now, and what of these cookies? Root answers by an Answer of the same serial."""
+
+    serial: int
+    cookies: list[CookieQuestion] = []
+
+
+ToUser: TypeAlias = Ready | Addresses | Interfaces | Counters | Host | Answer | Notice | Failed | Ended | FramesDone
+ToRoot: TypeAlias = Stop | Ask | Frames
 
 _encoder = msgspec.msgpack.Encoder()
 _from_root: msgspec.msgpack.Decoder[ToUser] = msgspec.msgpack.Decoder(ToUser)
@@ -147,7 +182,7 @@ class Channel:
             return False
         return True
 
-    def offer(self, message: ToUser) -> bool:
+    def offer(self, message: ToUser | ToRoot) -> bool:
         """Send unless the other end is not reading just now (stopped, say): then False, and nothing was sent."""
         try:
             self._socket.send(_encoder.encode(message), socket.MSG_DONTWAIT)

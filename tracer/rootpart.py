@@ -16,7 +16,6 @@ from types import FrameType
 from tracer import netns, perf_ring
 from tracer.attach import Attachment, InterfaceGoneError, Programs, attach
 from tracer.errors import CannotTraceError, ExitCode, TfotraceError, UsageError
-from tracer.hoststate import read_counters, read_sysctls
 from tracer.instances import Instance, remove_leftovers
 from tracer.interfaces import (
     AddressesChanged,
@@ -37,11 +36,11 @@ from tracer.load import PAGE_SIZE, Loaded, Loader
 from tracer.printable import printable
 from tracer.protocol import (
     Addresses,
+    Ask,
     Channel,
     Counters,
     Ended,
     Failed,
-    Host,
     Interfaces,
     Notice,
     Ready,
@@ -50,10 +49,12 @@ from tracer.protocol import (
 )
 from tracer.request import RootRequest
 from tracer.vocabulary import Transport
+from tracer.witness import Witness
 
 SWEEP_S = 0.25
 BACKLOG_MAX = 1000  # messages that wait for a stopped user part
 HOST_S = 1.0
+LAST_ANSWERS_S = 2.0
 ADDRESSES_AGAIN_S = 10.0  # routes of the local table may change without an event
 ANY = "any"
 # `eth0+eth1`: one group; group numbers of single interfaces are their indexes
@@ -107,6 +108,7 @@ class RootPart:
         self._kernel: Kernel | None = None
         self._instance: Instance | None = None
         self._follower: Follower | None = None
+        self._witness = Witness()
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
         """SIGTERM and SIGHUP to this process end the run as if the user part had asked."""
@@ -128,6 +130,7 @@ class RootPart:
         rings = self._open_rings()
         for interface in wanted:
             self._attach(interface)
+        before = self._witness.host()  # what counters had been before the first handshake
         # only now, all together: a handshake is seen from both sides or not at all
         for interface in wanted:
             self._switch_on(interface)
@@ -142,6 +145,7 @@ class RootPart:
             rings,
         )  # fmt: skip
         self._send_addresses()
+        self._post(before)
         for text in removed:
             self._post(Notice("leftover_removed", text))
         if self._instance.warning is not None:
@@ -242,9 +246,12 @@ class RootPart:
             wait_s = max(0.0, next_sweep - time.monotonic())
             ready = {fd for fd, _ in poll.poll(wait_s * 1000)}
             if self.channel.fileno() in ready:
-                if self.channel.from_user() is None:
+                message = self.channel.from_user()
+                if message is None:
                     return  # nobody is left to read records
-                break
+                if not isinstance(message, Ask):
+                    break
+                self.channel.offer(self._witness.answer(message))
             if self._follower.fileno() in ready:
                 for change in self._follower.read():
                     self._on_change(change)
@@ -258,7 +265,7 @@ class RootPart:
                 self.channel.offer(Counters(self._kernel.counters(), self._kernel.still_open))
             if now >= next_host:
                 next_host = now + HOST_S
-                self.channel.offer(Host(read_counters(), read_sysctls()))
+                self.channel.offer(self._witness.host())
             if now >= next_addresses:
                 next_addresses = now + ADDRESSES_AGAIN_S
                 self._send_addresses()
@@ -274,6 +281,19 @@ class RootPart:
         for message in self._backlog:
             self.channel.send(message)
         self.channel.send(Ended(self._kernel.counters(), self._kernel.still_open, self.asked_to_end, int(code)))
+        self._answer_last()
+
+    def _answer_last(self) -> None:
+        """The records that were flushed may raise questions: answer until the user part has left."""
+        poll = select.poll()
+        poll.register(self.channel.fileno(), select.POLLIN)
+        deadline = time.monotonic() + LAST_ANSWERS_S
+        while (left_s := deadline - time.monotonic()) > 0 and poll.poll(left_s * 1000):
+            message = self.channel.from_user()
+            if message is None:
+                return
+            if isinstance(message, Ask):
+                self.channel.offer(self._witness.answer(message))
 
     def _user_part_is_there(self) -> bool:
         poll = select.poll()
