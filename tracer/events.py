@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 Events: TypeAlias = NDArray[np.void]
 
 
+def pick(events: Events, rows: NDArray[np.intp]) -> Events:
+    """Some of the records, copied as bytes: numpy's own way goes field by field and takes many times as long."""
+    if not events.flags.c_contiguous:
+        return events[rows]
+    found: Events = events.view(f"V{events.dtype.itemsize}")[rows].view(events.dtype)
+    return found
+
+
 class SynPayload(msgspec.Struct, frozen=True, gc=False):
     """The first SYN's data as captured: `wire_len` bytes were sent, `data` holds the first of them."""
 

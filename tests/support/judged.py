@@ -1,0 +1,101 @@
+"""Handshakes told in a few words and judged with their causes: for tests of tracer/cause.py and what it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from tests.support.events import blank
+from tests.support.rows import batch_of
+from tracer.cause import CauseJudge
+from tracer.decode import Batch
+from tracer.protocol import Host
+from tracer.vocabulary import Cause, Confidence, HandshakeResult, Has, Outcome, SettleReason, Vantage, word
+
+MS = 1_000_000
+_ids = count(1)
+
+
+@dataclass(frozen=True)
+class Shake:
+    """One handshake. `cookie`, `back`: None without the option, b"" a request. Times in ms; None = not answered."""
+
+    at_ms: float = 1000
+    cookie: bytes | None = None
+    data: int = 0
+    back: bytes | None = None
+    acked: int = 0
+    answered_ms: float | None = 1
+    again_ms: float | None = None  # another SYN, which is the one that was answered
+    client: int = 1
+    server: int = 1
+    port: int = 443
+    vantage: Vantage = Vantage.CLIENT
+    ttl: int = 64  # of the SYN-ACK
+    ifindex: int = 2
+    egress: bool = False
+    reason: SettleReason = SettleReason.BY_TIMEOUT
+    challenge_acks: int = 0
+    id: int = 0
+
+
+def batch(*shakes: Shake) -> Batch:
+    """The batch that these make."""
+    events = blank(len(shakes))
+    for row, one in enumerate(shakes):
+        _fill(events[row], one)
+    return batch_of(events, np.array([int(one.vantage) for one in shakes], np.uint8))
+
+
+def _fill(event: Any, one: Shake) -> None:
+    begin = int(one.at_ms * MS)
+    event["id"] = one.id or next(_ids)
+    event["client"] = np.frombuffer(bytes(10) + b"\xff\xff\x0a\0\0" + bytes([one.client]), np.uint8)
+    event["server"] = np.frombuffer(bytes(10) + b"\xff\xff\x0a\0\1" + bytes([one.server]), np.uint8)
+    event["client_port"], event["server_port"], event["ifindex"] = 40000, one.port, one.ifindex
+    event["syn_ns"], event["settled_ns"], event["family"] = begin, begin + 10 * MS, 4
+    event["syn_count"], event["egress"], event["challenge_acks"] = 1, one.egress, one.challenge_acks
+    event["reason"] = one.reason
+    event["result"] = HandshakeResult.ESTABLISHED if one.answered_ms is not None else HandshakeResult.NO_REPLY
+    for name, cookie in (("syn", one.cookie), ("synack", one.back)):
+        segment = event[name]
+        segment["tfo_offset"] = 0xFF
+        if name == "syn" or one.answered_ms is not None:
+            segment["has"] = Has.SEGMENT
+        if cookie is not None:
+            segment["has"] = segment["has"] | Has.TFO
+            segment["tfo_offset"], segment["tfo_kind"], segment["cookie_len"] = 2, 34, len(cookie)
+            segment["options"][2 : 2 + len(cookie)] = np.frombuffer(cookie, np.uint8)
+    event["syn"]["seq"], event["syn"]["payload_len"], event["syn"]["ttl"] = 1000, one.data, 64
+    event["synack"]["ttl"] = one.ttl
+    event["synack"]["ack"] = 1001 + one.acked
+    if one.again_ms is not None:
+        event["syn_count"], event["retx_count"] = 2, 1
+        event["retx"][0]["after_us"] = int(one.again_ms * 1000)
+    if one.answered_ms is not None:
+        event["synack_ns"] = begin + int((one.answered_ms + (one.again_ms or 0)) * MS)
+
+
+def causes(judged: Batch) -> list[str]:
+    """Each row's cause and confidence: "key_rotation likely", or "" for none."""
+    return [
+        f"{word(Cause(cause))} {word(Confidence(confidence))}" if cause else ""
+        for cause, confidence in zip(judged.causes.cause.tolist(), judged.causes.confidence.tolist(), strict=True)
+    ]
+
+
+def outcomes(judged: Batch) -> list[str]:
+    return [word(Outcome(outcome)) for outcome in judged.verdicts.outcome.tolist()]
+
+
+def judge_one_by_one(judge: CauseJudge, *shakes: Shake) -> list[str]:
+    """The causes of handshakes that come in a batch each."""
+    return [causes(judge.judge(batch(one)))[0] for one in shakes]
+
+
+def host(at_ms: float, fast_open: int = 3, syn_cookies: int = 1, **counters: int) -> Host:
+    """A look at the host."""
+    return Host(counters, {"tcp_fastopen": str(fast_open), "tcp_syncookies": str(syn_cookies)}, int(at_ms * MS))
