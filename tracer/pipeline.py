@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tracer.aggregate import Aggregate, balance, losses
 from tracer.benefit import BenefitTable, tell
+from tracer.cause import CauseJudge
 from tracer.cause_words import CAUSES
 from tracer.clock import wall_now, wall_offset_ns
 from tracer.compose import Composer
@@ -24,7 +25,10 @@ from tracer.local import LocalSet
 from tracer.payload_cache import PayloadCache
 from tracer.protocol import (
     Addresses,
+    Answer,
+    Ask,
     Channel,
+    CookieQuestion,
     Counters,
     Ended,
     Failed,
@@ -53,6 +57,8 @@ SOON_RECORDS = 2000
 SECOND_S = 1.0
 STATS_S = 10.0
 END_PATIENCE_S = 10.0
+ANSWER_NS = 100_000_000  # of the 200 ms until a reader sees a record
+ASK_AGAIN_NS = 1_000_000_000  # after a question that was not answered in time
 TOP_CAUSES = 3  # in the summary, each with what to do about it
 
 
@@ -132,10 +138,15 @@ class Pipeline:
     _reason: str | None = None
     _exit_code: int = 0
     _poll: select.poll = field(default_factory=select.poll)
+    _judge: CauseJudge = field(default_factory=CauseJudge)
+    _asked: int = 0
+    _answer: Answer | None = None
+    _ask_again_ns: int = 0
 
     def run(self) -> int:
         """Trace until something ends it; returns the exit code. Sinks are closed, the root part has left."""
         began = time.monotonic()
+        self._judge = self._cause_judge()
         self.composer.offset_ns = self._offset_ns()
         self._set_interfaces(self.ready.interfaces)
         self._poll.register(self.channel.fileno(), select.POLLIN)
@@ -150,6 +161,10 @@ class Pipeline:
     def _offset_ns(self) -> int:
         """From the programs' clock to the wall clock, nanoseconds."""
         return wall_offset_ns()
+
+    def _cause_judge(self) -> CauseJudge:
+        """Who infers causes, with this host's own state to ask about."""
+        return CauseJudge(self._ask_root)
 
     def _note(self, events: Events) -> None:
         """Records have come: how long after they were settled?"""
@@ -224,7 +239,7 @@ class Pipeline:
 
     def _take(self, events: Events) -> None:
         payloads = self._payloads.take(events)
-        batch = decode(events, self._local, payloads)
+        batch = self._judge.judge(decode(events, self._local, payloads))
         if self.options.count is not None:
             if self._counted >= self.options.count:
                 return
@@ -264,19 +279,38 @@ class Pipeline:
 
     # --- messages of the root part ---
 
+    def _ask_root(self, cookies: list[CookieQuestion]) -> Answer | None:
+        """How does the host stand now? None if the root part does not say so soon: records must not wait for long."""
+        now = time.monotonic_ns()
+        if not self._root_is_there or now < self._ask_again_ns:
+            return None
+        self._asked += 1
+        if not self.channel.offer(Ask(self._asked, cookies)):
+            return None
+        deadline = now + ANSWER_NS
+        while (left := deadline - time.monotonic_ns()) > 0:
+            if self._poll.poll(max(1, left // 1_000_000)) and not self._receive():
+                return None
+            if self._answer is not None and self._answer.serial == self._asked:
+                return self._answer
+        self._ask_again_ns = time.monotonic_ns() + ASK_AGAIN_NS
+        return None
+
     def _receive_waiting(self) -> None:
         while self._root_is_there and self._poll.poll(0):
             self._receive()
 
-    def _receive(self) -> None:
+    def _receive(self) -> bool:
+        """Take one message; False if there will be none any more."""
         message, _ = self.channel.from_root()
         if message is None:
             self._root_is_there = False
             if self._root is None:
                 self._end("the root part ended unexpectedly", int(ExitCode.ENDED_EARLY))
             self._poll.unregister(self.channel.fileno())
-            return
+            return False
         self._on_message(message)
+        return True
 
     def _on_message(self, message: ToUser) -> None:
         match message:
@@ -299,8 +333,11 @@ class Pipeline:
                 if reason is not None:
                     self._end_by_root_part(reason, exit_code)
             case Host(counters, sysctls):
+                self._judge.add_host(message)
                 if self.observer is not None:
                     self.observer.set_host(counters, sysctls)
+            case Answer():
+                self._answer = message
             case Ready() | FramesDone():
                 pass
 
@@ -308,6 +345,7 @@ class Pipeline:
         # kept when they go: records of their last handshakes still come
         self._interfaces.update({interface.index: interface for interface in interfaces})
         self.composer.interfaces = self._interfaces
+        self._judge.set_interfaces(len(interfaces))
         if self.observer is not None:
             self.observer.set_interfaces(interfaces)
 

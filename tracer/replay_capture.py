@@ -12,6 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from tracer import dashboard, privileges, replay_root
+from tracer.cause import CauseJudge
 from tracer.compose import Composer
 from tracer.errors import CannotTraceError, ExitCode
 from tracer.events import Events
@@ -89,6 +90,9 @@ class CapturePipeline(Pipeline):
             self._set_interfaces(traced(self.feed))
         if frames is not None:
             self.channel.send(frames)
+
+    def _cause_judge(self) -> CauseJudge:
+        return CauseJudge()  # this host's counters and keys have nothing to do with the capture
 
     def _on_message(self, message: ToUser) -> None:
         if isinstance(message, FramesDone):

@@ -26,7 +26,7 @@ from tracer.kernel import Kernel
 from tracer.libpcap import DUMP_HEADER, SNAPLEN_MAX
 from tracer.load import Loaded, Loader, LoadOptions
 from tracer.printable import printable
-from tracer.protocol import Channel, Counters, Ended, Failed, Frames, FramesDone, Ready, Stop
+from tracer.protocol import Channel, Counters, Ended, Failed, Frames, FramesDone, Ready
 from tracer.ring import Ring
 from tracer.rootpart import SWEEP_S
 
@@ -179,7 +179,7 @@ class ReplayPart:
             message = self.channel.from_user()
             if message is None:
                 return
-            if isinstance(message, Stop):
+            if not isinstance(message, Frames):
                 break
             self._run(message)
         self._kernel.now_ns = self._now_ns

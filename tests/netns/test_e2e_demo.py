@@ -33,6 +33,23 @@ COMMAND = [str(CHECKOUT / "tfotrace")]
 OK = {"cookie_granted", "data_acked", "data_acked_new_cookie"}
 FAILED = {"syn_timeout_fallback", "over_acked", "no_answer", "rejected"}
 NOT_APPLICABLE = {"not_attempted", "cookie_only"}
+NO = {None}
+STALE, POOL = {"cookie_stale possible"}, {"key_not_shared likely"}
+# the causes of a scenario's handshakes; rounds that follow know more, so there may be two. Elsewhere there is none.
+CAUSES: dict[str, tuple[set[str | None], ...]] = {
+    "syn_data_dropped": (NO, {"packet_loss possible", "path_drops_syn_data likely"}),
+    "stale_cookie": (NO, STALE, NO),
+    "key_rotation": (NO, {"key_rotation likely"}, NO),
+    "pool_without_shared_key": (NO, STALE | POOL, POOL, POOL),
+    "host_without_fast_open": ({"not_supported possible"}, {"not_supported possible"}),
+    "listener_without_fast_open": (NO, {"not_supported possible"}),
+    "experimental_option": ({"not_supported possible"}, NO, NO),
+    "cookieless_refused": ({"cookie_required possible"},),
+    "stale_cookie_without_data": (NO, STALE),
+    "request_and_data": ({"cookie_required likely"},),
+    "same_cookie": (NO, {"child_failed likely"}),
+    "same_cookie_without_data": (NO, {"child_failed likely"}),
+}
 CASES = [(scenario, version) for scenario in SCENARIOS for version in scenario.versions]
 
 
@@ -145,6 +162,28 @@ def test_a_scenario_is_judged_as_the_table_says(demo: Demo, scenario: Scenario, 
     rounds = len(seen) // len(expected)
     assert rounds >= 1
     assert seen == (expected * (rounds + 1))[: len(seen)]
+
+
+@pytest.mark.parametrize(("scenario", "version"), CASES, ids=lambda case: getattr(case, "name", case))
+def test_a_scenario_has_its_causes(demo: Demo, scenario: Scenario, version: int) -> None:
+    steps = len(scenario.handshakes)
+    expected = CAUSES.get(scenario.name, (NO,) * steps)
+    seen: list[set[str | None]] = [set() for _ in range(steps)]
+    for number, record in enumerate(demo.by_server[server_address(scenario, version)]):
+        tfo = record.tfo
+        seen[number % steps].add(f"{tfo.cause} {tfo.cause_confidence}" if tfo.cause else None)
+    for found, allowed in zip(seen, expected, strict=True):
+        assert found
+        assert found <= allowed
+
+
+def test_only_scenarios_have_causes(demo: Demo) -> None:
+    scenarios = {server_address(scenario, version) for scenario, version in CASES}
+    others = [record for ip, records in demo.by_server.items() if ip not in scenarios for record in records]
+    assert len(others) > 50
+    assert {record.tfo.cause for record in others} == NO
+    named = [record.tfo.cause for record in demo.handshakes if record.tfo.cause]
+    assert demo.end.totals.causes == {cause: named.count(cause) for cause in set(named)}
 
 
 def test_groups_follow_outcomes(demo: Demo) -> None:

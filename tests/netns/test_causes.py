@@ -1,0 +1,305 @@
+"""Each cause of TFO.md section 4 between real kernels, traced at the client, at the router and at the server at once.
+
+The kernels' own counters are the judge of whether a cause was really there.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import count
+
+import pytest
+
+from tests.support.hosts import tcp_counters
+from tests.support.netbox import wait_until
+from tests.support.routed import TO_CLIENT, TO_FIRST, WIRE, Routed, routed, service_address
+from tests.support.tracing import Run, tracing
+from tracer.cause_words import CAUSES
+from tracer.lab.sockets import DROP_UNLESS_SYN, attach, detach
+from tracer.records import Handshake
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+SYN_WITH_DATA = "meta length > 100 tcp flags & (syn|ack) == syn"
+_numbers = count(1)
+
+Cause = tuple[str | None, str | None]
+NONE: Cause = (None, None)
+
+
+@dataclass
+class World:
+    """The hosts, and a run of tfotrace at each place."""
+
+    hosts: Routed
+    client: Run
+    router: Run
+    server: Run
+    opened: ExitStack = field(default_factory=ExitStack)
+
+    def listen(self, queue: int | None = 64, backlog: int = 64, number: int | None = None) -> socket.socket:
+        """A listener at the first server, at an address that nobody has used before."""
+        address = service_address(next(_numbers) if number is None else number)
+        return self.opened.enter_context(self.hosts.listen(self.hosts.first, address, queue=queue, backlog=backlog))
+
+    def seen(self, listener: socket.socket, port: int) -> tuple[Handshake, Handshake, Handshake]:
+        """The handshake's records: at the client, at the router's interface to the client, at the server."""
+        fits = fitting(listener, port)
+        return (
+            self.client.wait_handshake(fits),
+            self.router.wait_handshake(lambda one: fits(one) and one.interface == TO_CLIENT),
+            self.server.wait_handshake(fits),
+        )
+
+    def causes(self, listener: socket.socket, port: int) -> tuple[Cause, Cause, Cause]:
+        """Cause and confidence at client, router, server."""
+        at_client, at_router, at_server = (cause_of(record) for record in self.seen(listener, port))
+        return at_client, at_router, at_server
+
+
+def fitting(listener: socket.socket, port: int) -> Callable[[Handshake], bool]:
+    """Picks the handshakes of a client's port with a listener; elsewhere the port may be in use again."""
+    server = listener.getsockname()[0]
+    return lambda one: one.client.port == port and one.server.ip == server
+
+
+def cause_of(record: Handshake) -> Cause:
+    return record.tfo.cause, record.tfo.cause_confidence
+
+
+@pytest.fixture(scope="module")
+def hosts_and_runs() -> Iterator[World]:
+    with routed() as hosts, tracing(WIRE, "--json", "--netns", hosts.client.name) as client, \
+            tracing(TO_CLIENT, TO_FIRST, "--json", "--netns", hosts.router.name) as router, \
+            tracing(WIRE, "--json", "--netns", hosts.first.name) as server:  # fmt: skip
+        yield World(hosts, client, router, server)
+
+
+@pytest.fixture
+def world(hosts_and_runs: World) -> Iterator[World]:
+    with ExitStack() as opened:
+        hosts_and_runs.opened = opened
+        yield hosts_and_runs
+
+
+def test_ordinary_traffic_has_no_cause(world: World) -> None:
+    listener = world.listen()
+    ports = [world.hosts.exchange_plainly(listener) for _ in range(20)]
+    ports += [world.hosts.exchange(listener) for _ in range(20)]
+    for port in ports:
+        assert world.causes(listener, port) == (NONE, NONE, NONE)
+    for run in (world.client, world.router, world.server):
+        assert {one.tfo.outcome for one in run.handshakes if one.server.ip == listener.getsockname()[0]} == {
+            "not_attempted", "cookie_granted", "data_acked"
+        }  # fmt: skip
+
+
+def test_a_listener_without_fast_open(world: World) -> None:
+    listener = world.listen(queue=None)
+    elsewhere = ("not_supported", "possible")
+    assert world.causes(listener, world.hosts.exchange(listener)) == (
+        elsewhere,
+        elsewhere,
+        ("listener_disabled", "likely"),
+    )
+
+
+def test_a_server_with_fast_open_off(world: World) -> None:
+    with world.hosts.sysctl(world.hosts.first, tcp_fastopen="1"):
+        listener = world.listen()
+        asked = world.causes(listener, world.hosts.exchange(listener))
+    elsewhere = ("not_supported", "possible")
+    assert asked == (elsewhere, elsewhere, ("server_disabled", "certain"))
+
+
+def test_a_queue_of_one_with_a_flood(world: World) -> None:
+    listener = world.listen(queue=1)
+    world.hosts.exchange(listener)
+    attach(listener, DROP_UNLESS_SYN)
+    before = tcp_counters(world.hosts.first)["TCPFastOpenListenOverflow"]
+    first = world.opened.enter_context(world.hosts.open(listener))
+    child, _ = listener.accept()  # has inherited the filter, so it stays in the queue
+    with child:
+        detach(listener)
+        ports = [world.hosts.exchange(listener) for _ in range(8)]
+        first.close()
+    seen = [world.causes(listener, port) for port in ports]
+    assert tcp_counters(world.hosts.first)["TCPFastOpenListenOverflow"] - before == 8
+    # that it has worked is known at the client; why it does not now, only the server's host knows
+    assert seen == [(NONE, NONE, ("queue_overflow", "likely"))] * 8
+
+
+def test_syn_cookies_that_are_always_sent(world: World) -> None:
+    listener = world.listen()
+    world.hosts.exchange(listener)
+    with world.hosts.sysctl(world.hosts.first, tcp_syncookies="2"):
+        assert world.causes(listener, world.hosts.exchange(listener))[2] == ("syn_cookies", "certain")
+
+
+def test_syn_cookies_of_a_full_queue(world: World) -> None:
+    listener = world.listen(backlog=1)
+    address, port = listener.getsockname()
+    world.hosts.exchange(listener)
+    before = tcp_counters(world.hosts.first)
+    waiting = []
+    # these never acknowledge the SYN-ACK, so they stay in the queue
+    with world.hosts.rule(world.hosts.client, "input", f"ip saddr {address} tcp sport {port} drop"):
+        waiting = [world.opened.enter_context(world.hosts.connect(listener, wait=False)) for _ in range(3)]
+        wait_until(lambda: tcp_counters(world.hosts.first)["SyncookiesSent"] > before["SyncookiesSent"], "SYN cookies")
+        for one in waiting:
+            one.close()
+    seen = world.causes(listener, world.hosts.exchange(listener))
+    after = tcp_counters(world.hosts.first)
+    assert after["TCPReqQFullDoCookies"] > before["TCPReqQFullDoCookies"]
+    assert after["TCPFastOpenListenOverflow"] == before["TCPFastOpenListenOverflow"]
+    assert seen == (NONE, NONE, ("syn_cookies", "likely"))
+
+
+def new_key() -> str:
+    return "-".join(f"{0x10203040 + next(_numbers):08x}" for _ in range(4))
+
+
+def test_a_key_rotated_without_a_backup(world: World) -> None:
+    listener = world.listen()
+    for _ in range(2):
+        world.hosts.exchange(listener)
+    before = tcp_counters(world.hosts.first)["TCPFastOpenPassiveFail"]
+    world.hosts.first.run("sysctl", "-qw", f"net.ipv4.tcp_fastopen_key={new_key()}")
+    stale = world.causes(listener, world.hosts.exchange(listener))
+    assert tcp_counters(world.hosts.first)["TCPFastOpenPassiveFail"] == before + 1
+    assert stale == (("cookie_stale", "likely"),) * 3
+    assert world.causes(listener, world.hosts.exchange(listener)) == (NONE,) * 3
+
+
+def test_a_key_rotated_with_a_backup(world: World) -> None:
+    listener = world.listen()
+    old = new_key()
+    world.hosts.first.run("sysctl", "-qw", f"net.ipv4.tcp_fastopen_key={old}")
+    for _ in range(2):
+        world.hosts.exchange(listener)
+    before = tcp_counters(world.hosts.first)["TCPFastOpenPassiveAltKey"]
+    world.hosts.first.run("sysctl", "-qw", f"net.ipv4.tcp_fastopen_key={new_key()},{old}")
+    rotation = world.causes(listener, world.hosts.exchange(listener))
+    assert tcp_counters(world.hosts.first)["TCPFastOpenPassiveAltKey"] == before + 1
+    likely = ("key_rotation", "likely")
+    assert rotation == (likely, likely, ("key_rotation", "certain"))
+    assert world.causes(listener, world.hosts.exchange(listener)) == (NONE,) * 3
+
+
+def test_two_servers_behind_one_address_with_keys_of_their_own(world: World) -> None:
+    listener = world.listen()
+    address, port = listener.getsockname()
+    second = world.opened.enter_context(world.hosts.listen(world.hosts.second, address, port))
+    world.hosts.exchange(listener)
+    seen = []
+    for server, at in ((world.hosts.second, second), (world.hosts.first, listener)) * 2:
+        world.hosts.send_to(server, address)
+        client_port = world.hosts.exchange(at)
+        record = world.client.wait_handshake(fitting(listener, client_port))
+        assert record.tfo.outcome == "data_not_acked_new_cookie"
+        seen.append(cause_of(record))
+    # the first refusal could as well be a rotation; from the second on it is another cookie each time
+    assert seen == [("cookie_stale", "possible"), *[("key_not_shared", "likely")] * 3]
+    # at one of the servers it only shows that the cookie is not its own
+    last = world.seen(listener, client_port)[2]
+    assert (last.tfo.cookie_check, last.tfo.cause) == ("invalid", "cookie_stale")
+
+
+def test_a_path_that_drops_syns_with_data(world: World) -> None:
+    listener = world.listen()
+    world.hosts.exchange(listener)
+    address = listener.getsockname()[0]
+    with world.hosts.rule(world.hosts.router, "forward", f"ip daddr {address} {SYN_WITH_DATA} drop"):
+        seen = [world.causes(listener, world.hosts.exchange(listener)) for _ in range(3)]
+    loss, path = ("packet_loss", "possible"), ("path_drops_syn_data", "likely")
+    # the server never saw the first SYN, but an ordinary one
+    assert seen == [(loss, loss, NONE), (path, path, NONE), (path, path, NONE)]
+    world.hosts.exchange(listener)
+
+
+def test_a_host_that_drops_the_syn(world: World) -> None:
+    listener = world.listen()
+    world.hosts.exchange(listener)
+    address = listener.getsockname()[0]
+    dropped = ("host_dropped", "certain")
+    with world.hosts.rule(world.hosts.first, "input", f"ip daddr {address} {SYN_WITH_DATA} drop"):
+        seen = world.causes(listener, world.hosts.exchange(listener))
+    assert seen == (("packet_loss", "possible"), ("packet_loss", "possible"), dropped)
+    with world.hosts.rule(world.hosts.first, "input", f"ip daddr {address} tcp flags & (syn|ack) == syn drop"):
+        client = world.opened.enter_context(world.hosts.connect(listener, wait=False))
+        port = client.getsockname()[1]
+        # the client gives up before it would send its SYN again
+        client.close()
+        at_client, _, at_server = world.seen(listener, port)
+    assert (at_server.handshake.result, cause_of(at_server)) == ("no_reply", dropped)
+    assert cause_of(at_client) == NONE
+
+
+def test_an_option_that_is_stripped_on_the_way(world: World) -> None:
+    listener = world.listen()
+    address = listener.getsockname()[0]
+    strip = f"ip daddr {address} tcp flags & (syn|ack) == syn reset tcp option 34"
+    with world.hosts.rule(world.hosts.router, "forward", strip):
+        port = world.hosts.exchange(listener)
+        at_client, near, at_server = world.seen(listener, port)
+    far = world.router.wait_handshake(lambda one: one.id == near.id and one.interface == TO_FIRST)
+    assert (at_client.tfo.outcome, at_server.tfo.outcome) == ("cookie_not_granted", "not_attempted")
+    assert at_client.id == near.id == far.id == at_server.id
+    stripped = ("option_stripped", "certain")
+    # who sees one end only cannot know
+    assert (cause_of(at_client), cause_of(at_server)) == (("not_supported", "possible"), NONE)
+    # of the router's two records the one that is settled last has the other to be held against
+    assert stripped in (cause_of(near), cause_of(far))
+    assert {cause_of(near), cause_of(far)} <= {stripped, NONE, ("not_supported", "possible")}
+
+
+def test_data_without_a_cookie_where_one_is_required(world: World) -> None:
+    listener = world.listen()
+    first = world.causes(listener, world.hosts.exchange(listener, no_cookie=True))
+    possible = ("cookie_required", "possible")
+    assert first == (possible, possible, ("cookie_required", "likely"))
+    world.hosts.exchange(listener)  # grants: so it does Fast Open, with cookies
+    likely = ("cookie_required", "likely")
+    assert world.causes(listener, world.hosts.exchange(listener, no_cookie=True)) == (
+        likely,
+        likely,
+        ("cookie_required", "certain"),
+    )
+
+
+def test_a_server_that_wants_no_cookies(world: World) -> None:
+    with world.hosts.sysctl(world.hosts.first, tcp_fastopen="515"):  # 0x203
+        listener = world.listen()
+        asked_first = world.causes(listener, world.hosts.exchange(listener))
+        taken = world.causes(listener, world.hosts.exchange(listener, no_cookie=True))
+        asked_again = world.causes(listener, world.hosts.exchange(listener))
+    unsupported, likely = ("not_supported", "possible"), ("cookie_not_required", "likely")
+    assert asked_first == (unsupported, unsupported, likely)
+    assert taken == (NONE,) * 3
+    assert asked_again == (likely, likely, ("cookie_not_required", "certain"))
+
+
+def test_a_cookie_without_its_data(world: World) -> None:
+    listener = world.listen()
+    for _ in range(4):
+        world.hosts.exchange(listener)
+    client = world.hosts.open(listener, b"")
+    client.sendall(b"late")
+    seen = world.causes(listener, world.hosts.serve(listener, client, b"late"))
+    possible = ("payload_stripped", "possible")
+    # the client's host has seen that there was none
+    assert seen == (NONE, possible, possible)
+
+
+def test_the_run_says_the_causes_at_its_end(hosts_and_runs: World) -> None:
+    run = hosts_and_runs.server
+    handshakes = run.handshakes
+    assert run.stop() == 0
+    causes = run.end.totals.causes
+    assert causes == {name: sum(one.tfo.cause == name for one in run.handshakes) for name in CAUSES if name in causes}
+    assert len(handshakes) <= run.end.totals.handshakes
+    most = max(causes, key=lambda name: causes[name])
+    assert any(f"cause of {causes[most]}: {most}. {CAUSES[most]}" in line for line in run.said)
