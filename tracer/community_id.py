@@ -5,15 +5,21 @@ Source: the Community ID specification, version 1 (corelight/community-id-spec).
 
 from __future__ import annotations
 
-import hashlib
 from binascii import b2a_base64
+from hashlib import sha1
 from struct import Struct
+
+import numpy as np
+from numpy.typing import NDArray
 
 V4_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, RFC 4291 2.5.5.2
 SEED = bytes(2)
 PROTOCOL_TCP_AND_PAD = b"\x06\x00"
 
 _PORTS = Struct("!HH")
+_TCP = np.frombuffer(PROTOCOL_TCP_AND_PAD, np.uint8)
+_END_WORDS = 3
+_SHORT, _LONG = (len(SEED) + 2 * size + len(PROTOCOL_TCP_AND_PAD) + 4 for size in (4, 16))  # bytes that are hashed
 
 
 def community_id(client_ip: bytes, server_ip: bytes, client_port: int, server_port: int) -> str:
@@ -30,6 +36,43 @@ def community_id(client_ip: bytes, server_ip: bytes, client_port: int, server_po
     if client_ip.startswith(V4_MAPPED) and server_ip.startswith(V4_MAPPED):
         client_ip = client_ip[12:]
         server_ip = server_ip[12:]
-    message = SEED + client_ip + server_ip + PROTOCOL_TCP_AND_PAD + _PORTS.pack(client_port, server_port)
-    digest = hashlib.sha1(message, usedforsecurity=False).digest()
-    return "1:" + b2a_base64(digest, newline=False).decode("ascii")
+    return _text(SEED + client_ip + server_ip + PROTOCOL_TCP_AND_PAD + _PORTS.pack(client_port, server_port))
+
+
+def community_ids(
+    client_ip: NDArray[np.uint8], server_ip: NDArray[np.uint8], client_port: NDArray[np.uint16],
+    server_port: NDArray[np.uint16],
+) -> list[str]:  # fmt: skip
+    """The same of many flows: addresses [n, 16], ports in host byte order. Only the hash is made one by one."""
+    ends = [_ends(client_ip, client_port), _ends(server_ip, server_port)]
+    order = [end.view(">u8") for end in ends]
+    after = np.zeros(len(client_port), np.bool_)
+    for word in reversed(range(_END_WORDS)):
+        first, second = order[0][:, word], order[1][:, word]
+        after = (first > second) | ((first == second) & after)
+    low, high = (np.where(after[:, None], one, other) for one, other in ((ends[1], ends[0]), (ends[0], ends[1])))
+    found = np.zeros((len(after), _LONG), np.uint8)
+    mapped = np.frombuffer(V4_MAPPED, np.uint8)
+    short = (low[:, :12] == mapped).all(axis=1) & (high[:, :12] == mapped).all(axis=1)
+    for rows, first_byte in ((short, 12), (~short, 0)):
+        parts = (low[rows, first_byte:16], high[rows, first_byte:16], _TCP, low[rows, 16:18], high[rows, 16:18])
+        at = len(SEED)
+        for part in parts:
+            width = part.shape[-1]
+            found[rows, at : at + width] = part
+            at += width
+    data = found.tobytes()
+    lengths = np.where(short, _SHORT, _LONG).tolist()
+    return [_text(data[at : at + length]) for at, length in zip(range(0, len(data), _LONG), lengths, strict=True)]
+
+
+def _ends(address: NDArray[np.uint8], port: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """[n, 24]: address and port in network order, and nothing behind them, so that words compare as they do."""
+    found = np.zeros((len(port), 8 * _END_WORDS), np.uint8)
+    found[:, :16] = address
+    found[:, 16:18] = port.astype(">u2").view(np.uint8).reshape(-1, 2)
+    return found
+
+
+def _text(message: bytes) -> str:
+    return "1:" + b2a_base64(sha1(message, usedforsecurity=False).digest(), newline=False).decode("ascii")

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer import community_id as cid
 from tracer import payload as payload_kinds
 from tracer import signature
+from tracer.community_id import community_ids
 from tracer.decode import Batch
 from tracer.events import Events, SynPayload
 from tracer.option_bytes import masked
@@ -167,7 +167,7 @@ class Composer:
             [names[index] for index in interfaces],
             _vlans(events),
             [_VANTAGE[vantage] for vantage in batch.vantage.tolist()],
-            map(cid.community_id, clients, servers, client_ports, server_ports),
+            community_ids(events["client"], events["server"], events["client_port"], events["server_port"]),
             map(Endpoint, map(ip_text, clients), client_ports),
             map(Endpoint, map(ip_text, servers), server_ports),
             _timings(batch),

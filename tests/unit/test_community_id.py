@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 
 import communityid
+import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from tracer.community_id import V4_MAPPED, community_id
+from tests.support.rows import addresses
+from tracer.community_id import V4_MAPPED, community_id, community_ids
 
 PORT = st.integers(0, 65535)
 V4 = st.ip_addresses(v=4)
@@ -52,3 +54,20 @@ def test_other_lengths_are_refused(length: int) -> None:
         community_id(bytes(length), bytes(16), 1, 2)
     with pytest.raises(ValueError, match="16 bytes"):
         community_id(bytes(16), bytes(length), 1, 2)
+
+
+def test_many_at_once_are_each_by_itself() -> None:
+    rng = np.random.default_rng(1)
+    some = addresses(rng, 20)
+    ends = some[rng.integers(0, 20, 4000)]
+    client, server = ends[:2000], ends[2000:]
+    # the last octet alone decides, or the port does
+    server[:500] = client[:500]
+    server[:200, 15] ^= 1
+    ports = rng.choice(np.array([0, 1, 255, 256, 443, 65535], np.uint16), (2, 2000))
+    found = community_ids(client, server, *ports)
+    assert found == [
+        community_id(one.tobytes(), other.tobytes(), int(first), int(second))
+        for one, other, first, second in zip(client, server, *ports, strict=True)
+    ]
+    assert community_ids(client[:0], server[:0], *ports[:, :0]) == []
