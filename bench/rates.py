@@ -33,8 +33,8 @@ from tracer.ring import Ring
 from tracer.sinks.jsonl import JsonLines
 from tracer.sinks.stream import Stream
 
-RECORDS_TARGET = 3_000_000
-LINES_TARGET = 100_000
+RECORDS_TARGET = 5_000_000
+LINES_TARGET = 150_000
 # what a ring of the usual 8 MiB holds
 BATCH = 22_000
 OPTIONS = LoadOptions(payload_ring_bytes=32 << 20)
