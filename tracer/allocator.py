@@ -13,8 +13,8 @@ M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 M_ARENA_MAX = -8
 
-MMAP_FROM = 256 << 10  # bytes: blocks of this size are mapped each for itself, and unmapped when freed
-TRIM_FROM = 1 << 20  # bytes free at the top of the heap that are given back
+MMAP_FROM = 1 << 20  # bytes: blocks of this size are mapped each for itself, and unmapped when freed
+TRIM_FROM = 8 << 20  # bytes free at the top of the heap that are given back
 
 
 def give_back_early() -> None:
