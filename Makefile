@@ -31,8 +31,9 @@ test-unit: venv ## run the tests that need no root
 test-root: root system ## run the tests that need root
 	@status=0; $(PYTEST) $(wildcard tests/prog tests/netns) || status=$$?; $(DEV) --give-back; exit $$status
 
-test-filters: venv ## run the tests of record filters on 10,000 of them
-	@TFOTRACE_RECORD_FILTERS=10000 $(PYTEST) tests/unit/test_filter_plain.py
+test-filters: root system ## compare 1,000 expressions with tcpdump, 10,000 record filters with a plain evaluation (root)
+	@status=0; TFOTRACE_EXPRESSIONS=1000 TFOTRACE_RECORD_FILTERS=10000 $(PYTEST) tests/prog/test_filter.py \
+		tests/unit/test_filter_plain.py || status=$$?; $(DEV) --give-back; exit $$status
 
 lint: lint-ruff lint-format lint-types lint-imports lint-c lint-sh ## check style, types and import contracts, change nothing
 

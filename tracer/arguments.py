@@ -16,6 +16,7 @@ from tracer.vocabulary import HookChoice, Transport
 
 if TYPE_CHECKING:
     from tracer.filter import Filter
+    from tracer.packet_filter import PacketFilter
 
 COMMANDS = {
     "demo": "a private two-host lab with Fast Open traffic of every outcome, traced live",
@@ -71,6 +72,12 @@ def _transport(text: str) -> Transport:
         return Transport(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f'no transport "{text}": ring or perf') from None
+
+
+def _packet_filter(text: str) -> PacketFilter:
+    from tracer.packet_filter import parse
+
+    return parse(text)
 
 
 def _record_filter(text: str) -> Filter:
@@ -129,6 +136,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_pending(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--filter", type=_packet_filter, metavar="EXPR",
+        help="only handshakes whose first SYN matches tcpdump's expression, such as 'dst port 443 and net 10.0.0.0/8'",
+    )  # fmt: skip
     parser.add_argument(
         "--response-timeout", type=_seconds, default=5.0, metavar="S",
         help="settle an established connection without server data after S seconds (default 5)",

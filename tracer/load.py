@@ -20,8 +20,9 @@ from typing import Any
 
 import msgspec
 
-from tracer import artifact, bpfsys, layout, program_cache
+from tracer import artifact, bpfsys, filter_program, layout, program_cache
 from tracer.errors import CannotTraceError
+from tracer.packet_filter import PacketFilter
 from tracer.vocabulary import Transport
 
 BPF_DIR = Path(__file__).parent / "bpf"
@@ -60,6 +61,7 @@ class LoadOptions:
     transport: Transport = Transport.RING
     xdp: bool = False
     replay: bool = False
+    filter: PacketFilter | None = None
 
     @property
     def sets(self) -> int:
@@ -82,6 +84,8 @@ class LoadOptions:
             flags.append("-DWITH_XDP")
         if self.replay:
             flags.append("-DREPLAY")
+        if self.filter is not None:
+            flags.append("-DFILTER")
         if hash_key is not None:
             flags.append(f"-DHASH_KEY={hash_key:#x}ULL")
         return flags
@@ -90,6 +94,11 @@ class LoadOptions:
     def programs(self) -> tuple[str, ...]:
         """Names of the programs that these options load."""
         return TC_PROGRAMS + (XDP_PROGRAMS if self.xdp else ())
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """Names of the maps that user space wants of them."""
+        return MAPS + (("filter_states",) if self.filter is not None else ())
 
 
 class _Answer(msgspec.Struct):
@@ -197,6 +206,8 @@ def _child(sock: socket.socket, options: LoadOptions, log_fd: int, keep: bool) -
         answer, fds = compiled.answer()
     except ImportError:
         answer = _Answer(error="the bcc Python module is missing: apt-get install python3-bpfcc")
+    except CannotTraceError as error:
+        answer = _Answer(error=str(error))
     except Exception as error:  # bcc raises bare Exception for everything  # noqa: BLE001
         answer = _Answer(error=f"the kernel refuses the tracing programs: {error}")
     _send(sock, answer, fds)
@@ -214,6 +225,15 @@ def _fill_stages(options: LoadOptions, programs: Mapping[str, int], maps: Mappin
         for slot, stage in enumerate(stages):
             value = struct.pack("=I", programs[f"{hook}_{stage}"])
             bpfsys.map_update_elem(maps[f"{hook}_stages"], struct.pack("=I", slot), value)
+        if options.filter is not None and stages:
+            _fill_filter(options.filter, hook, options.replay, maps)
+
+
+def _fill_filter(wanted: PacketFilter, hook: str, replay: bool, maps: Mapping[str, int]) -> None:
+    """They are made from the expression each time and never kept: no compiler has a part in it."""
+    for slot, fd in filter_program.load(wanted, hook, replay=replay, maps=maps).items():
+        bpfsys.map_update_elem(maps[f"{hook}_stages"], struct.pack("=I", slot), struct.pack("=I", fd))
+        os.close(fd)  # the stage map keeps it
 
 
 # --- compiled ---
@@ -248,7 +268,7 @@ def _compile(options: LoadOptions) -> _Compiled:
     except OSError:
         # bcc does the same one by one, and has the verifier say why not
         programs = {name: bpf.load_func(name, kind).fd for name, kind in types.items()}
-    maps = {name: bpf[name].map_fd for name in MAPS}
+    maps = {name: bpf[name].map_fd for name in options.maps}
     _fill_stages(options, programs, maps)
     return _Compiled(code, programs, maps, layout.describe(bpf["layout"].Leaf), hash_key)
 
@@ -258,7 +278,7 @@ def _compile(options: LoadOptions) -> _Compiled:
 
 def _cache_key(options: LoadOptions) -> str | None:
     with contextlib.suppress(Exception):
-        return program_cache.key(BPF_DIR, options.flags(), (*options.programs, *MAPS))
+        return program_cache.key(BPF_DIR, options.flags(), (*options.programs, *options.maps))
     return None
 
 
@@ -269,10 +289,10 @@ def _load_kept(key: str | None, options: LoadOptions) -> tuple[_Answer, list[int
     try:
         programs, maps = artifact.load(kept, random_hash_key())
         _fill_stages(options, programs, maps)
-        fds = [programs[name] for name in options.programs] + [maps[name] for name in MAPS]
+        fds = [programs[name] for name in options.programs] + [maps[name] for name in options.maps]
     except Exception:  # noqa: BLE001
         return None
-    return _Answer(list(options.programs), list(MAPS), kept.layout), fds
+    return _Answer(list(options.programs), list(options.maps), kept.layout), fds
 
 
 def _keep(key: str, options: LoadOptions, compiled: _Compiled) -> None:

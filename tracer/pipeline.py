@@ -448,6 +448,8 @@ def summarize(record: End, narrate: Callable[[str], None]) -> None:
         narrate("other outcomes: " + ", ".join(f"{name} {count}" for name, count in top))
     for name, count in sorted(totals.causes.items(), key=lambda item: -item[1])[:TOP_CAUSES]:
         narrate(f"cause of {count}: {name}. {CAUSES[name]}")
+    if record.counters.get("filtered"):
+        narrate(f"{record.counters['filtered']} SYNs did not match --filter and were not followed")
     unread = max(0, sheet.emitted - sheet.received)
     lost = losses(sheet) + unread
     if lost:

@@ -14,7 +14,7 @@ import msgspec
 from tracer import dashboard, privileges, replay_root
 from tracer.cause import CauseJudge
 from tracer.compose import Composer
-from tracer.errors import CannotTraceError, ExitCode
+from tracer.errors import CannotTraceError, ExitCode, UsageError
 from tracer.events import Events
 from tracer.load import Loader, LoadOptions
 from tracer.local import LocalSet
@@ -153,7 +153,7 @@ def replay_capture(source: Input, options: Namespace, argv: tuple[str, ...], nar
     if default_transport() is not Transport.RING:
         raise CannotTraceError("replaying a capture needs the ring buffer of Linux 5.8 or newer")
     user = privileges.target_user(options.user)
-    load = LoadOptions(table_size=options.table_size, replay=True)
+    load = LoadOptions(table_size=options.table_size, replay=True, filter=options.filter)
     request = ReplayRequest(load, options.response_timeout, replay_root.make_slots())
     channel, child = _fork_root_part(request)
     try:
@@ -206,6 +206,11 @@ def _as_user(
     sys.setswitchinterval(SWITCH_S)
     feed = Feed(source, request.slots)
     try:
+        if options.filter is not None and options.filter.without_link is None and not feed.is_ethernet:
+            raise UsageError(
+                f"--filter cannot be asked of {source.name}, whose packets begin with the IP header: "
+                f"{options.filter.why_not}"
+            )
         ready = msgspec.structs.replace(ready, interfaces=traced(feed))
         tell: Narrate = dashboard.Narration() if app is not None else narrate
         composer = Composer({}, show_cookies=options.show_cookies, hook=HOOK)

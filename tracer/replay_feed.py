@@ -111,6 +111,11 @@ class Feed:
         return reads
 
     @property
+    def is_ethernet(self) -> bool:
+        """Does something like an Ethernet header come before the IP header, as the root part gets packets?"""
+        return self._link not in (Link.IP, Link.FAMILY)
+
+    @property
     def snaplen(self) -> int:
         """Bytes of a packet that the capture kept at most."""
         return self._capture.snaplen
@@ -150,7 +155,7 @@ class Feed:
             self._free.append(slot)
             return None
         self._busy[slot.number] = slot
-        return Frames(slot.number, end, self._link not in (Link.IP, Link.FAMILY), self._word(slot, end, count))
+        return Frames(slot.number, end, self.is_ethernet, self._word(slot, end, count))
 
     def done(self, slot: int, packets: int) -> None:
         """The root part has run a slot."""

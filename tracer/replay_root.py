@@ -52,7 +52,8 @@ _JUMP_BACK_NS = 10 * _NS_PER_S
 _HEADER = struct.Struct("=IIII")
 _PROG_TEST_RUN = 10
 _CTX_LEN = 192  # struct __sk_buff
-_MARK, _TSTAMP = 8 // 4, 152 // 8
+_MARK, _TSTAMP, _WIRE_LEN = 8 // 4, 152 // 8, 160 // 4
+_WIRE_LEN_MAX = 65535  # what the kernel takes
 
 
 class _LeaveError(Exception):
@@ -212,6 +213,7 @@ class ReplayPart:
         syscall, unpack = _syscall(), _HEADER.unpack_from
         number, command, address, size = syscall_number(), _PROG_TEST_RUN, ctypes.addressof(attr), len(attr)
         position, end, said = DUMP_HEADER, frames.end, frames.word
+        tells_length = self.request.load.filter is not None
         packets = refused = 0
         now_ns = self._now_ns
         next_sweep = self._sweeps.next_ns
@@ -222,6 +224,7 @@ class ReplayPart:
             if position > end:
                 break  # not what a Dump writes
             packets += 1
+            original = word if said else captured
             word = said or word
             skip = word >> WORD_SKIP_SHIFT & 0xFF
             length = captured - skip
@@ -239,6 +242,8 @@ class ReplayPart:
             wide[2] = base + start + skip
             marks[_MARK] = word & INTERFACES_MAX
             times[_TSTAMP] = now_ns
+            if tells_length:
+                marks[_WIRE_LEN] = max(fields[2], min(original - skip, _WIRE_LEN_MAX))
             if syscall(number, command, address, size) < 0:
                 code = ctypes.get_errno()
                 if code != errno.EINVAL:

@@ -153,7 +153,7 @@ class RootPart:
 
     def _find_interfaces(self) -> list[Interface]:
         if self.options.interfaces == (ANY,):
-            found = list(all_up())
+            found = [interface for interface in all_up() if self._misfit(interface) is None]
             if not found:
                 raise CannotTraceError("no interface is up here")
             return found
@@ -164,12 +164,22 @@ class RootPart:
                 interface = find(name)
                 if not interface.up:
                     raise UsageError(f"{name} is down: bring it up (ip link set {name} up) or name another interface")
+                misfit = self._misfit(interface)
+                if misfit is not None:
+                    raise UsageError(misfit)
                 if any(interface.index == other.index for other in found):
                     raise UsageError(f"{name} is named twice: name each interface once")
                 found.append(interface)
                 if len(names) > 1:
                     self._groups[interface.name] = _FIRST_GROUP + number
         return found
+
+    def _misfit(self, interface: Interface) -> str | None:
+        """Why --filter cannot be asked on an interface, in a sentence; None where it can."""
+        wanted = self.options.load.filter
+        if wanted is None or wanted.without_link is not None or interface.has_ethernet_header:
+            return None
+        return f"--filter cannot be asked on {interface.name}, which has no Ethernet header: {wanted.why_not}"
 
     def _loaded(self) -> Loaded:
         loader = self._loader
@@ -322,6 +332,10 @@ class RootPart:
                 self._notice("interface_up", f"{interface.name} is up again", interface.name)
             return
         if self.options.interfaces != (ANY,) or interface.untraceable is not None:
+            return
+        misfit = self._misfit(interface)
+        if misfit is not None:
+            self._notice("interface_not_traced", misfit, interface.name)
             return
         try:
             attached = self._attach(interface)

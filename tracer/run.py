@@ -67,6 +67,7 @@ def _root_options(options: Namespace, interfaces: tuple[str, ...]) -> RootReques
         # the perf buffer is a CPU's own, and locked memory is scarce
         event_ring_bytes=(8 << 20) if transport is Transport.RING else (1 << 20),
         payload_ring_bytes=(4 << 20) if transport is Transport.RING else (1 << 20),
+        filter=options.filter,
     )
     return RootRequest(interfaces, hook, load, options.response_timeout, options.netns)
 

@@ -17,6 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from tracer import filter_program
+from tracer.packet_filter import PacketFilter
+
 BPF_FOLDER = Path(__file__).resolve().parents[2] / "tracer" / "bpf"
 SETS = 8192
 WAYS = 8
@@ -81,6 +84,7 @@ _SYSCALL_BPF = {"x86_64": 321, "aarch64": 280}
 _SKB_CTX_LEN = 192
 _SKB_IFINDEX_OFFSET = 40
 _SKB_TSTAMP_OFFSET = 152
+_SKB_WIRE_LEN_OFFSET = 160
 _XDP_CTX_LEN = 24
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -149,8 +153,12 @@ class Programs:
         event_pages: int = EVENT_RING_PAGES,
         payload_pages: int = PAYLOAD_RING_PAGES,
         replay: bool = False,
+        filtered: bool = False,
     ) -> None:
-        """`replay` builds the programs with -DREPLAY: the time of a tc packet is then told to `run`."""
+        """`replay` builds the programs with -DREPLAY: the time of a tc packet is then told to `run`.
+
+        `filtered` builds them with -DFILTER: no SYN opens anything until `set_filter` says which.
+        """
         # Not at the top of the file: it maps LLVM, and the decoder's tests do without.
         os.environ["BCC_KERNEL_SOURCE"] = str(BPF_FOLDER)
         from bcc import BPF
@@ -163,6 +171,7 @@ class Programs:
             f"-DEVENT_RING_PAGES={event_pages}",
             f"-DPAYLOAD_RING_PAGES={payload_pages}",
             "-DREPLAY" if replay else "-DWITH_XDP",
+            *(["-DFILTER"] if filtered else []),
         ]
         names = ["tc_ingress", "tc_egress", "tc_icmp", "tc_pair", "tc_payload", "sweep"]
         stages = [("tc_stages", ("tc_pair", "tc_icmp", "tc_payload", "tc_ingress", "tc_egress"))]
@@ -199,6 +208,15 @@ class Programs:
         self.write("config", 0, self.response_timeout_ns.to_bytes(8, "little"))
         self.interface(LOOPBACK)
 
+    def set_filter(self, wanted: PacketFilter, *, replay: bool = False, xdp: bool = True) -> None:
+        """Only SYNs that match open handshakes from now on."""
+        hooks = ("tc", "xdp") if xdp else ("tc",)
+        for hook in hooks:
+            maps = {name: self._b[name.encode()].map_fd for name in ("filter_states", f"{hook}_stages")}
+            for slot, fd in filter_program.load(wanted, hook, replay=replay, maps=maps).items():
+                self._b[f"{hook}_stages".encode()][ctypes.c_int(slot)] = ctypes.c_int(fd)
+                os.close(fd)
+
     @staticmethod
     def _field(layout: np.dtype[Any], name: str) -> np.dtype[Any]:
         fields = layout.fields
@@ -224,8 +242,10 @@ class Programs:
         """Says how packets of an interface are treated (`struct interface_config`)."""
         self.write("interfaces_near", ifindex, group.to_bytes(4, "little") + bytes([traced, no_link_header, 0, 0]))
 
-    def run(self, road: Road, frame: bytes, ifindex: int = LOOPBACK, at_ns: int = 0) -> None:
+    def run(self, road: Road, frame: bytes, ifindex: int = LOOPBACK, at_ns: int = 0, wire_len: int = 0) -> None:
         """One frame through one program, at `at_ns` where built for replay. Checks what the program returns.
+
+        `wire_len`: bytes that a frame cut by a capture had.
 
         Raises OSError where the kernel refuses the frame.
         """
@@ -244,6 +264,7 @@ class Programs:
                 fields[3] = ifindex
             else:
                 fields[_SKB_IFINDEX_OFFSET // 4] = ifindex
+                fields[_SKB_WIRE_LEN_OFFSET // 4] = wire_len
                 fields[_SKB_TSTAMP_OFFSET // 4] = at_ns & 0xFFFFFFFF
                 fields[_SKB_TSTAMP_OFFSET // 4 + 1] = at_ns >> 32
             attr.ctx_size_in = _XDP_CTX_LEN if road is Road.XDP else _SKB_CTX_LEN

@@ -147,6 +147,7 @@ struct counters {
 	__u64 evicted_awaiting_response;
 	__u64 suppressed; /* unanswered, above the limit per second */
 
+	__u64 filtered; /* SYNs that --filter did not let open a handshake */
 	__u64 packets;
 	__u64 syns;
 	__u64 synacks;

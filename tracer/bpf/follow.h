@@ -76,24 +76,27 @@ static __always_inline int pair_syn(struct pending *p, const struct segment *s, 
 
 /*
  * One time under the lock: find the entry, do what the segment means for it,
- * copy the record out if it is final, put a new entry in if a SYN opens one.
- * `record` is where it is copied to.
+ * copy the record out if it is final, put a new entry in if a SYN opens one and
+ * is not `unwanted`. `record` is where it is copied to.
  */
 static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct scratch *sc,
-				  struct handshake_event *record, struct counters *c, enum segment_kind kind)
+				  struct handshake_event *record, struct counters *c, enum segment_kind kind,
+				  int unwanted)
 {
 	const struct segment *s = &sc->segment;
 	int is_syn = kind == SEGMENT_FIRST_SYN;
 	struct pair_outcome result = {};
 	int direction = NOT_THIS_FLOW;
 	int evicted = PENDING_FREE;
-	int done = 0, opens = 0, exists;
+	int done = 0, opens = 0, filtered = 0, exists;
 	struct pending *p;
 	__u32 way;
 
 	bpf_spin_lock(&set->lock);
 	exists = find_way(set, *set_tags, tag_of(sc->hash), &s->flow, is_syn, &direction, &sc->way);
-	if (is_syn && !exists) {
+	if (is_syn && !exists && unwanted) {
+		filtered = 1;
+	} else if (is_syn && !exists) {
 		choose_way(set, *set_tags, &sc->way);
 		evicted = set->way[chosen_way(&sc->way)].state;
 		opens = 1;
@@ -105,6 +108,10 @@ static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct 
 			result = pair(p, sc, kind, direction);
 		else if (!opens)
 			opens = pair_syn(p, s, direction, &result);
+		if (opens && unwanted) {
+			opens = 0;
+			filtered = 1;
+		}
 		if (result.settled) {
 			if (!settle(p, result.settled, s->now_ns))
 				*set_tags = with_tag(*set_tags, way, 0);
@@ -123,6 +130,7 @@ static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct 
 	count_evicted(c, evicted);
 	if (opens)
 		c->opened++;
+	c->filtered += filtered;
 	if (!exists && kind == SEGMENT_SYNACK)
 		c->synack_unmatched++;
 	return done;

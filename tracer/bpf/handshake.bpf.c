@@ -14,6 +14,7 @@
  * PAYLOAD_RING_PAGES defined; TRANSPORT_PERF and REPLAY are choices.
  */
 #include "counting.h"
+#include "filter.h"
 #include "follow.h"
 #include "parse_common.h"
 #include "parse_icmp.h"
@@ -67,6 +68,10 @@ BPF_ARRAY(sweep_scratch, struct handshake_event, 1);
 /* The second stages, put in by user space before the first ones are attached. */
 BPF_PROG_ARRAY(tc_stages, STAGES);
 BPF_PROG_ARRAY(xdp_stages, STAGES);
+#ifdef FILTER
+/* Written by the filter programs, which user space puts into the stage maps (load.py). */
+BPF_PERCPU_ARRAY(filter_states, struct filter_state, 1);
+#endif
 /* Records: submitted by programs, consumed by user space (drain.py). */
 #ifdef TRANSPORT_PERF
 BPF_PERF_OUTPUT(events);
@@ -193,22 +198,22 @@ static __always_inline int read_segment(const struct frame *f, const struct curs
 	sc->hash = hash;
 	sc->family = h->family;
 	read_frame(sc, f);
-	return STAGE_PAIR;
+	return stage_of_segment(&sc->segment);
 }
 
 /* First stage, of a packet that is not of the common kind. Returns enum stage. */
 static __always_inline int read_uncommon(const struct frame *f, const struct interface_config *conf, struct cpu *cpu)
 {
-	__u32 group = conf->group;
+	__u32 group = conf->group, no_link_header = conf->no_link_header;
 	struct headers h = {};
 	struct scratch *sc;
 	struct cursor c;
 	int result, zero = 0;
 
-	result = parse_frame(f, conf->no_link_header, &c, &h, &cpu->opaque);
+	result = parse_frame(f, no_link_header, &c, &h, &cpu->opaque);
 	if (result == PARSED_TCP) {
 		cpu->counters.packets++;
-		return read_segment(f, &c, &h, group);
+		return stage_by_link(read_segment(f, &c, &h, group), no_link_header);
 	}
 	asm volatile("" : "+r"(result)); /* one road from here on, not one for each way to fail */
 	if (f->can_pull && (result >= BAD_ETHERNET || result == PARSED_ICMP))
@@ -297,6 +302,20 @@ static __always_inline int read_either_icmp(void *data, void *data_end)
 	return read_icmp(data, data_end, cpu, sc, 6);
 }
 
+/* Did the filter program say that this SYN is not wanted? */
+static __always_inline int is_unwanted(void)
+{
+#ifdef FILTER
+	struct filter_state *state;
+	int zero = 0;
+
+	state = filter_states.lookup(&zero);
+	return state && state->unwanted;
+#else
+	return 0;
+#endif
+}
+
 /* Second stage. Returns 1 if the packet is a first SYN whose payload is wanted. */
 static __always_inline int pair_packet(void *ctx, void *data, void *data_end, struct scratch *sc, struct counters *c)
 {
@@ -343,12 +362,12 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 		struct handshake_event *reserved = reserve_event();
 
 		if (reserved) {
-			done = follow(set, set_tags, sc, reserved, c, SEGMENT_PLAIN);
+			done = follow(set, set_tags, sc, reserved, c, SEGMENT_PLAIN, 0);
 			finish_event(reserved, done & FOLLOWED_SETTLED, c);
 			return 0;
 		}
 	}
-	done = follow(set, set_tags, sc, &sc->out, c, kind);
+	done = follow(set, set_tags, sc, &sc->out, c, kind, kind == SEGMENT_FIRST_SYN && is_unwanted());
 	if (done & FOLLOWED_SETTLED)
 		send_event(ctx, &sc->out, c);
 	return done & FOLLOWED_OPENED && s->payload_len > 0;
@@ -399,6 +418,10 @@ static __always_inline int trace_skb(struct __sk_buff *skb, __u32 direction)
 		tc_stages.call(skb, STAGE_ICMP);
 		KEEP_APART(STAGE_ICMP);
 	}
+#ifdef FILTER
+	else if (is_filter(stage))
+		tc_stages.call(skb, stage);
+#endif
 	return stage;
 }
 
@@ -501,6 +524,10 @@ int xdp_ingress(struct xdp_md *ctx)
 		xdp_stages.call(ctx, STAGE_ICMP);
 		KEEP_APART(STAGE_ICMP);
 	}
+#ifdef FILTER
+	else if (is_filter(stage))
+		xdp_stages.call(ctx, stage);
+#endif
 	return XDP_GO_ON;
 }
 

@@ -6,7 +6,18 @@
 #include "pair.h"
 
 /* Where a packet goes next; those before STAGES are slots of the stage maps. */
-enum stage { STAGE_PAIR, STAGE_ICMP, STAGE_PAYLOAD, STAGE_INGRESS, STAGE_EGRESS, STAGES, STAGE_NONE, STAGE_AGAIN };
+enum stage {
+	STAGE_PAIR,
+	STAGE_ICMP,
+	STAGE_PAYLOAD,
+	STAGE_INGRESS,
+	STAGE_EGRESS,
+	STAGE_FILTER,	      /* filter.h */
+	STAGE_FILTER_NO_LINK, /* likewise, of frames that begin with the IP header */
+	STAGES,
+	STAGE_NONE,
+	STAGE_AGAIN
+};
 
 struct interface_config {
 	__u32 group;

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * --filter: which first SYNs open a handshake. Between the stages every SYN
+ * passes a program that tracer/filter_program.py makes from tcpdump's expression;
+ * it says in struct filter_state whether the SYN is wanted and goes on to the
+ * second stage, where all but the opening takes its course. Compiled with FILTER
+ * defined; without it nothing here costs a packet anything.
+ */
+#ifndef TFOTRACE_FILTER_H
+#define TFOTRACE_FILTER_H
+
+#include "state.h"
+
+/* Written by the filter program, read by the second stage on the same CPU. filter_program.py knows the offsets. */
+struct filter_state {
+	__u32 unwanted;
+	__u32 offset;  /* the filter program's own, as is the rest */
+	__u8 head[24]; /* the packet's first bytes, a tag that was taken out in its place */
+};
+
+#ifdef FILTER
+
+/* The stage of a segment that the first one has read. */
+static __always_inline int stage_of_segment(const struct segment *s)
+{
+	return (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN ? STAGE_FILTER : STAGE_PAIR;
+}
+
+static __always_inline int stage_by_link(int stage, int no_link_header)
+{
+	return stage == STAGE_FILTER && no_link_header ? STAGE_FILTER_NO_LINK : stage;
+}
+
+static __always_inline int is_filter(int stage)
+{
+	return stage == STAGE_FILTER || stage == STAGE_FILTER_NO_LINK;
+}
+
+#else
+
+static __always_inline int stage_of_segment(const struct segment *s)
+{
+	(void)s;
+	return STAGE_PAIR;
+}
+
+static __always_inline int stage_by_link(int stage, int no_link_header)
+{
+	(void)no_link_header;
+	return stage;
+}
+
+#endif
+
+#endif
