@@ -45,7 +45,7 @@ def replay(options: Namespace, argv: tuple[str, ...], narrate: Narrate) -> int:
         if not _may_be_lines(source.head):
             raise UsageError(f"{source.name} is neither recorded events (JSON lines) nor a capture (pcap, pcapng)")
         if options.filter is not None:
-            raise UsageError(f"{source.name} holds records and no packets to ask --filter of: use --filter-record")
+            raise UsageError(f"{source.name} holds no packets to ask --filter of: for records there is --filter-record")
         return _replay_records(source, options, argv, narrate)
     finally:
         source.close()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.hosts import ADDRESSES, WIRE, Hosts, service, two_hosts
 from tests.support.switch import TRUNK, switched
-from tests.support.tracing import Run, assert_balanced, run, tracing
-from tracer.records import Handshake
+from tests.support.syns import DLT_EN10MB, DLT_RAW, FIRST_PORT, frames, tcpdump_selects, write_capture
+from tests.support.tracing import Run, assert_balanced, decode, run, tracing
+from tracer.records import End, Handshake
 
 pytestmark = pytest.mark.root
 
@@ -106,3 +108,34 @@ def test_the_demo_can_be_filtered() -> None:
         assert tracer.wait_end() == 0
     assert {record.server.port for record in tracer.handshakes} == {443}
     assert len(tracer.handshakes) == 8
+
+
+@pytest.mark.parametrize(("link", "snaplen"), [(DLT_EN10MB, 262144), (DLT_EN10MB, 140), (DLT_RAW, 262144)])
+def test_a_replay_selects_what_tcpdump_selects(tmp_path: Path, link: int, snaplen: int) -> None:
+    syns = dict(enumerate(frames(1, 100)))
+    if link == DLT_RAW:
+        syns = {number: frame[14:] for number, frame in syns.items() if frame[12:14] in (b"\x08\x00", b"\x86\xdd")}
+    capture = tmp_path / "syns.pcap"
+    write_capture(capture, list(syns.values()), link, snaplen)
+    for text in ("len > 80 and not dst port 443", "ip6 or src net 10.0.0.0/8"):
+        done = run("replay", str(capture), "--json", "--filter", text)
+        assert done.code == 0, done
+        records = [decode(line) for line in done.out.splitlines()]
+        found = {record.client.port - FIRST_PORT for record in records if isinstance(record, Handshake)}
+        numbers = list(syns)
+        assert found == {numbers[at] for at in tcpdump_selects(capture, text) or ()}
+        end = records[-1]
+        assert isinstance(end, End)
+        assert_balanced(end)
+        assert end.counters["filtered"] == len(syns) - len(found)
+        assert 0 < len(found) < len(syns)
+    refused = run("replay", str(capture), "--json", "--filter", "ether host 02:00:00:00:00:01")
+    assert refused.code == (2 if link == DLT_RAW else 0), refused
+
+
+def test_recorded_events_have_no_packets_to_ask(tmp_path: Path) -> None:
+    recorded = tmp_path / "events.jsonl"
+    recorded.write_bytes(b'{"event":"start"}\n')
+    done = run("replay", str(recorded), "--json", "--filter", "tcp")
+    assert (done.code, done.out, len(done.said)) == (2, b"", 1)
+    assert "--filter-record" in done.err
