@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +21,9 @@ from tests.support.hooks import foreign_filter, foreign_tcx
 from tests.support.hosts import TCP_FASTOPEN, Hosts, service, tcp_counters, two_hosts
 from tests.support.netbox import NetBox
 from tests.support.rawprog import XDP, XDP_PASS, Counting
-from tests.support.tracing import COMMAND, run, with_run_dir
+from tests.support.tracing import COMMAND, members, run, with_run_dir
 from tracer import bpfsys, interfaces
+from tracer.doctor import hooks
 from tracer.doctor.model import Finding, Level, Listener, Report
 from tracer.records import json_schema
 
@@ -348,6 +352,49 @@ def test_other_programs_are_named_and_left_alone(box: NetBox) -> None:
     ):
         assert words in beside
     assert report.exit_code == 0
+
+
+def test_a_kernel_without_tcx(box: NetBox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_tcx(*_: int) -> tuple[int, ...]:
+        raise OSError(errno.EINVAL, "as before Linux 6.6")
+
+    monkeypatch.setattr(bpfsys, "tcx_query", no_tcx)
+    left, right = interfaces.find("left"), interfaces.find("right")
+    view, found = hooks.look(left, (6, 1))
+    assert (view.hook, found) == ("clsact", [])
+    # an `ingress` qdisc takes clsact's place: attaching says the same (test_attach.py)
+    box.run("tc", "qdisc", "add", "dev", "right", "ingress")
+    view, (problem,) = hooks.look(right, (6, 1))
+    assert view.hook is None
+    assert (problem.id, problem.level, problem.prevents_tracing) == ("ingress_qdisc", Level.PROBLEM, True)
+    assert problem.command is not None
+    box.run(*problem.command.partition("#")[0].split())
+    assert hooks.look(right, (6, 1))[0].hook == "clsact"
+
+
+def test_members_of_a_group_and_any(box: NetBox) -> None:
+    assert [item.name for item in doctor(box, "left+right").interfaces] == ["left", "right"]
+    assert {item.name for item in doctor(box, "any").interfaces} == {"left", "right"}
+
+
+def test_a_forked_server_is_every_process_that_holds_the_listener(host: NetBox) -> None:
+    script = "import os, time; os.fork(); os.fork(); print(flush=True); time.sleep(60)"
+    with listening(host, queue=20) as listener:
+        words = [sys.executable, "-I", "-c", script]
+        server = subprocess.Popen(words, stdout=subprocess.PIPE, pass_fds=(listener.fileno(),), start_new_session=True)
+        try:
+            assert server.stdout is not None
+            for _ in range(4):
+                assert server.stdout.readline() == b"\n"
+            (item,) = doctor(host).listeners
+            assert {process.pid for process in item.processes} == {os.getpid(), *members(server.pid)}
+            assert len(item.processes) == 5
+            assert item.queue == 20
+        finally:
+            for pid in members(server.pid):
+                os.kill(pid, signal.SIGKILL)
+            server.wait(30)
+            server.stdout.close()
 
 
 def test_an_interface_that_is_down_and_one_that_is_not_there(box: NetBox) -> None:

@@ -153,7 +153,7 @@ def programs() -> Finding:
 
 def others_at_work() -> Iterator[Finding]:
     """Runs of tfotrace that go on, and what killed ones left."""
-    own = [item for item in instances(RUN_DIR) if item.pid != os.getpid()]
+    own = instances(RUN_DIR)
     running = [str(item.pid) for item in own if item.running]
     if running:
         text = f"tfotrace is running already (process {some(running)}): several may trace at once"
