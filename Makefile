@@ -9,11 +9,11 @@ BIN := .venv/bin
 PYTHON := $(BIN)/python
 PYTEST := $(PYTHON) -m pytest $(PYTEST_ARGS)
 C_FILES = $(shell find tracer/bpf tests bench -name '*.[ch]' | sort)
-SH_FILES := tfotrace scripts/*.sh packaging/deb/* .ci/run
+SH_FILES := tfotrace scripts/*.sh packaging/deb/* vagrant/*/*.sh .ci/run
 DEV := sh scripts/setup-dev.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-unit test-root test-filters lint lint-ruff lint-format lint-types lint-imports lint-c lint-sh \
+.PHONY: test-kernels vagrant-check help setup test test-unit test-root test-filters lint lint-ruff lint-format lint-types lint-imports lint-c lint-sh \
 	format demo bench wheel sdist deb deb-check install uninstall lock clean distclean venv system root
 
 help: ## list the targets
@@ -70,6 +70,12 @@ bench: root system ## measure speed and memory (root)
 
 wheel: venv ## build dist/tfotrace-*.whl
 	$(PYTHON) -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+test-kernels: root system ## boot Debian's kernels 5.10 to the newest in qemu and run the tests in each (root; hours without KVM)
+	@vagrant/kernels/run.sh $(KERNELS)
+
+vagrant-check: ## validate vagrant/Vagrantfile without starting a machine
+	@sh scripts/vagrant-check.sh
 
 sdist: venv ## build dist/tfotrace-*.tar.gz
 	$(PYTHON) -c "from setuptools import build_meta; print(build_meta.build_sdist('dist'))"

@@ -1,0 +1,45 @@
+#!/bin/sh
+# fetch.sh SUITE SERIES FOLDER: unpacks Debian's newest kernel of that series ("." for any) into FOLDER and prints the
+# path of its image. Nothing is installed: apt works on lists and folders of its own.
+set -eu
+suite=$1 series=$2 folder=$3
+mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+mkdir -p "$folder/apt/state/lists/partial" "$folder/apt/cache/archives/partial"
+folder=$(CDPATH='' cd -- "$folder" && pwd -P)
+
+# below /boot, or among the modules where newer releases have it
+find_image() {
+	find "$folder" \( -path '*/boot/vmlinuz-*' -o -path '*/modules/*/vmlinuz' \) 2>/dev/null | head -n 1
+}
+
+image=$(find_image)
+if [ -z "$image" ]; then
+	echo "deb $mirror $suite main" >"$folder/apt/sources.list"
+	apt() {
+		program=$1
+		shift
+		"$program" -q -o Dir::Etc::sourcelist="$folder/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null \
+			-o Dir::State="$folder/apt/state" -o Dir::Cache="$folder/apt/cache" -o Dir::State::status=/dev/null \
+			-o APT::Sandbox::User=root "$@"
+	}
+	apt apt-get update >&2
+	kernel=$(apt apt-cache search --names-only '^linux-image-[0-9].*-amd64$' | cut -d' ' -f1 | sed 's/^linux-image-//' |
+		grep -v -e cloud -e rt- -e unsigned | grep "^$series" | sort -V | tail -n 1)
+	[ -n "$kernel" ] || { echo "fetch.sh: $suite has no kernel $series" >&2 && exit 1; }
+	# Newer releases split image and modules off.
+	packages=$(apt apt-cache search --names-only '^linux-(image|binary|modules|base)-[0-9]' | cut -d' ' -f1 |
+		grep -F -x -e "linux-image-$kernel" -e "linux-binary-$kernel" -e "linux-modules-$kernel" -e "linux-base-$kernel")
+	for package in $packages; do # all at once makes apt's handler fail on the larger ones
+		(cd -- "$folder" && apt apt-get download "$package" >&2)
+	done
+	for package in "$folder"/linux-*.deb; do
+		dpkg-deb -x "$package" "$folder"
+		rm -f -- "$package"
+	done
+	image=$(find_image)
+	if [ ! -e "$folder/lib" ]; then
+		ln -s usr/lib "$folder/lib" # newer packages have it below /usr
+	fi
+	depmod -b "$folder" "$kernel" >&2
+fi
+echo "$image"
