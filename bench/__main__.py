@@ -7,7 +7,18 @@ import os
 import sys
 import time
 
-from bench import dashboard, handshake_rate, latency, memory, packet_cost, rates, startup, sustained, throughput
+from bench import (
+    dashboard,
+    handshake_rate,
+    latency,
+    memory,
+    packet_cost,
+    rates,
+    replay_rate,
+    startup,
+    sustained,
+    throughput,
+)
 from bench.common import ROOT, Row, machine
 
 SECTIONS = {
@@ -18,6 +29,7 @@ SECTIONS = {
     "handshake_rate": ("Handshakes a second, beside the peers", handshake_rate),
     "throughput": ("One bulk stream, beside the peers", throughput),
     "sustained": ("A steady rate, fed into the attached program", sustained),
+    "replay_rate": ("Replay of a capture, beside the peers", replay_rate),
     "latency": ("Delay of a record", latency),
     "dashboard": ("The dashboard at 20,000 handshakes a second", dashboard),
 }

@@ -1,0 +1,106 @@
+"""Packets of a capture a second through `tfotrace replay`, beside the peers on the same file."""
+
+from __future__ import annotations
+
+import gzip
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.common import Row, Spread
+from tests.support import captures
+from tests.support.captures import EN10MB, Packet, handshake, pcap, pcapng
+
+TARGET = 150_000
+BETWEEN_NS = 1_000_000  # from one connection's SYN to the next one's
+PACKETS_EACH = 10  # of a connection: the handshake and data in both directions
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    wall_s: float
+    cpu_s: float
+
+
+def _timed(words: Sequence[str]) -> _Run:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.monotonic()
+    subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    wall_s = time.monotonic() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return _Run(wall_s, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def _replay(path: Path, *words: str) -> list[str]:
+    return [sys.executable, "-I", "-m", "tracer", "replay", str(path), "--quiet", *words]
+
+
+def _packets(connections: int) -> list[Packet]:
+    """Handshakes with Fast Open, each followed by data, ten of them under way at any time."""
+    found: list[Packet] = []
+    for number in range(connections):
+        at_ns = captures.START_NS + number * BETWEEN_NS
+        shake = handshake(at_ns=at_ns, port=1024 + number % 60_000)
+        last = shake[-1]
+        more = [Packet(last.at_ns + step * 1_000_000, last.ip) for step in range(1, PACKETS_EACH - len(shake) + 1)]
+        found += [*shake, *more]
+    return sorted(found, key=lambda one: one.at_ns)
+
+
+def measure(quick: bool) -> list[Row]:
+    """Rows for replay and for the peers."""
+    connections, runs = (6_000, 2) if quick else (30_000, 5)
+    packets = _packets(connections)
+    count = len(packets)
+    with tempfile.TemporaryDirectory(prefix="tfobench-") as name:
+        folder = Path(name)
+        empty, plain = folder / "empty.pcap", folder / "plain.pcap"
+        empty.write_bytes(pcap(EN10MB, [], nano=True))
+        plain.write_bytes(pcap(EN10MB, packets, nano=True))
+        files = {"pcap": plain}
+        if not quick:
+            files["pcapng"] = folder / "trace.pcapng"
+            files["pcapng"].write_bytes(pcapng(EN10MB, packets))
+            files["pcap.gz"] = folder / "plain.pcap.gz"
+            files["pcap.gz"].write_bytes(gzip.compress(plain.read_bytes(), 6))
+        size = plain.stat().st_size
+        _timed(_replay(empty))  # what it compiles is kept
+        idle = [_timed(_replay(empty)) for _ in range(runs)]
+        start_s, start_cpu_s = Spread.of(one.wall_s for one in idle).median, Spread.of(one.cpu_s for one in idle).median
+        rows = [
+            Row(
+                "tfotrace replay --quiet, an empty capture: start and end, s",
+                Spread.of(one.wall_s for one in idle).text(),
+            )
+        ]
+        for form, path in files.items():
+            done = [_timed(_replay(path)) for _ in range(runs)]
+            rate = Spread.of(count / (one.wall_s - start_s) for one in done)
+            each = Spread.of((one.cpu_s - start_cpu_s) / count * 1e6 for one in done)
+            target, met = (f"{TARGET:,}", rate.median >= TARGET) if form == "pcap" else ("", None)
+            rows.append(Row(f"the same, {form} of {count:,} packets: packets/s beyond that", rate.text(0), target, met))
+            rows.append(Row(f"  processor time of both processes, {form}, us a packet", each.text()))
+        rows += _peers(plain, count, runs, size)
+    return rows
+
+
+def _peers(path: Path, count: int, runs: int, size: int) -> list[Row]:
+    rows = []
+    for what, words, times in (
+        ("tcpdump -n -r", ["tcpdump", "-n", "-r", str(path)], runs),
+        ("tshark -n -T ek", ["tshark", "-n", "-T", "ek", "-r", str(path)], 1),
+    ):
+        done = [_timed(words) for _ in range(times)]
+        rate = Spread.of(count / one.wall_s for one in done)
+        rows.append(Row(f"{what}, the same file ({size / 1e6:.0f} MB): packets/s in all", rate.text(0)))
+    return rows
+
+
+if __name__ == "__main__":
+    for row in measure("--quick" in sys.argv):
+        print(f"{row.what:110} {row.value:>40} {row.target}")
