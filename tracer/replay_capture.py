@@ -57,6 +57,9 @@ class CapturePipeline(Pipeline):
         return 0
 
     def _start_record(self) -> Start:
+        # the first packets tell when the capture began and what some of its interfaces are
+        self._read_some()
+        self.clock_ns = self.feed.begin_ns
         return msgspec.structs.replace(super()._start_record(), boot_clock_offset_ns=0)
 
     def _trace(self, began: float) -> None:
@@ -87,7 +90,8 @@ class CapturePipeline(Pipeline):
         frames = self.feed.read()
         if len(self.feed.interfaces) > self._named:  # before the first record that names it
             self._named = len(self.feed.interfaces)
-            self._set_interfaces(traced(self.feed))
+            self.ready = msgspec.structs.replace(self.ready, interfaces=traced(self.feed))
+            self._set_interfaces(self.ready.interfaces)
         if frames is not None:
             self.channel.send(frames)
 

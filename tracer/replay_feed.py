@@ -66,6 +66,7 @@ class Feed:
     source: Input
     slots: tuple[int, ...]
     packets: int = 0  # handed over so far
+    begin_ns: int = 0  # time of the first packet, since the epoch; 0 before it was read
     at_end: bool = False
     damage: str | None = None  # why it ended before the file did
     interfaces: dict[int, str] = field(default_factory=dict)
@@ -171,6 +172,7 @@ class Feed:
             told = set(places)
             self._name(told)
         starts, lengths, times = _packets(slot.memory, end)
+        self.begin_ns = self.begin_ns or int(times.min())
         backwards = bool((np.diff(times) < 0).any())
         if self._link not in (Link.COOKED, Link.COOKED2) and (told is None or len(told) == 1):
             if backwards:

@@ -28,7 +28,7 @@ from tests.support.captures import (
     pcapng,
 )  # fmt: skip
 from tests.support.tracing import Finished, Record, assert_balanced, decode, run
-from tracer.records import End, Handshake, NoticeRecord
+from tracer.records import End, Handshake, NoticeRecord, Start
 
 pytestmark = pytest.mark.root
 
@@ -155,6 +155,16 @@ def test_local_addresses_give_the_vantage(tmp_path: Path) -> None:
         found = judged(tmp_path, content, *words)
         assert [one.vantage for one in found] == vantages
     assert run("replay", str(tmp_path / "trace.pcap"), "--local", "here").code == 2
+
+
+def test_start_says_what_the_capture_is_of(tmp_path: Path) -> None:
+    path = tmp_path / "trace.pcap"
+    packets = [replace(one, interface=12) for one in handshake()]
+    path.write_bytes(pcap(SLL2, packets, nano=True))
+    _, records, _ = replay(path)
+    assert isinstance(records[0], Start)
+    assert [(one.name, one.hook) for one in records[0].interfaces] == [("if12", "replay")]
+    assert records[0].boot_clock_offset_ns == 0
 
 
 def test_filters_and_counts(tmp_path: Path) -> None:
