@@ -21,6 +21,7 @@ from tests.support.load import SERVER, Wire, wire
 from tracer import bpfsys, netns
 from tracer.aggregate import Aggregate
 from tracer.allocator import give_back_early
+from tracer.cause import CauseJudge
 from tracer.compose import Composer
 from tracer.decode import PayloadKey, decode
 from tracer.drain import RingEvents, RingPayloads
@@ -195,6 +196,21 @@ def replay_rate(sample: Sample, rounds: int, batch: int) -> list[float]:
     return rates
 
 
+def cause_rate(sample: Sample, rounds: int, batch: int) -> list[float]:
+    """Records a second that causes are inferred of, judged before; half of them bring a cookie and data."""
+    batches = [
+        decode(sample.events[start : start + batch], sample.local, {}) for start in range(0, len(sample.events), batch)
+    ]
+    rates = []
+    for _ in range(rounds):
+        causes = CauseJudge()
+        began = time.thread_time()
+        for one in batches:
+            causes.judge(one)
+        rates.append(len(sample.events) / (time.thread_time() - began))
+    return rates
+
+
 def _row(what: str, rates: list[float], target: int = 0) -> Row:
     spread = Spread.of(rates)
     wanted = f"at least {target:,}" if target else ""
@@ -218,6 +234,7 @@ def measure(quick: bool) -> list[Row]:
         _row("ring to aggregates (read, judge, durations, vantage, sums)", adding, RECORDS_TARGET),
         _row("the same and half of them joined with their SYN payload", joining),
         _row("judged and added up from memory, batches of 4,000", replay_rate(taken, rounds, 4000)),
+        _row("causes of judged records, batches of 400", cause_rate(taken, rounds, 400)),
         _row(f"full JSON lines to /dev/null, half with a TLS payload, batches of {JSON_BATCH:,}",
              json_rate(taken, rounds), LINES_TARGET),
         _row("the same in batches of 100", json_rate(taken, rounds, 100)),

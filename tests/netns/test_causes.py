@@ -40,9 +40,9 @@ class World:
     server: Run
     opened: ExitStack = field(default_factory=ExitStack)
 
-    def listen(self, queue: int | None = 64, backlog: int = 64, number: int | None = None) -> socket.socket:
+    def listen(self, queue: int | None = 64, backlog: int = 64, version: int = 4) -> socket.socket:
         """A listener at the first server, at an address that nobody has used before."""
-        address = service_address(next(_numbers) if number is None else number)
+        address = service_address(next(_numbers), version)
         return self.opened.enter_context(self.hosts.listen(self.hosts.first, address, queue=queue, backlog=backlog))
 
     def seen(self, listener: socket.socket, port: int) -> tuple[Handshake, Handshake, Handshake]:
@@ -97,8 +97,9 @@ def test_ordinary_traffic_has_no_cause(world: World) -> None:
         }  # fmt: skip
 
 
-def test_a_listener_without_fast_open(world: World) -> None:
-    listener = world.listen(queue=None)
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_listener_without_fast_open(world: World, version: int) -> None:
+    listener = world.listen(queue=None, version=version)
     elsewhere = ("not_supported", "possible")
     assert world.causes(listener, world.hosts.exchange(listener)) == (
         elsewhere,
@@ -107,9 +108,10 @@ def test_a_listener_without_fast_open(world: World) -> None:
     )
 
 
-def test_a_server_with_fast_open_off(world: World) -> None:
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_server_with_fast_open_off(world: World, version: int) -> None:
     with world.hosts.sysctl(world.hosts.first, tcp_fastopen="1"):
-        listener = world.listen()
+        listener = world.listen(version=version)
         asked = world.causes(listener, world.hosts.exchange(listener))
     elsewhere = ("not_supported", "possible")
     assert asked == (elsewhere, elsewhere, ("server_disabled", "certain"))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.hosts import tcp_counters
+from tests.support.hosts import service, tcp_counters
 from tests.support.netbox import wait_until
 from tests.support.routed import SOURCES, WIRE, Routed, routed, service_address, source_address
 from tests.support.tracing import Run, tracing
@@ -137,6 +137,31 @@ def test_from_the_client_a_cookie_is_not_judged(hosts: Routed) -> None:
             for _ in range(2):
                 hosts.exchange(listener)
         assert checks(run, address, 1) == {("data_acked", None): 1}
+
+
+def test_over_lo_both_ends_are_here(hosts: Routed) -> None:
+    first = hosts.first
+    with tracing("lo", "--json", "--netns", first.name) as run, service(first, first, "127.0.0.1") as web:
+        ports = [web.exchange(fast_open=True) for _ in range(3)]
+        seen = [run.wait_port(port) for port in ports]
+    assert {one.vantage for one in seen} == {"local"}
+    assert [(one.tfo.outcome, one.tfo.cookie_check) for one in seen] == [
+        ("cookie_granted", None), ("data_acked", "valid"), ("data_acked", "valid")
+    ]  # fmt: skip
+    assert {one.tfo.cause for one in seen} == {None}
+
+
+def test_a_handshake_that_is_open_when_tracing_ends_is_checked_too(hosts: Routed) -> None:
+    address = service_address(23)
+    with tracing(WIRE, "--json", "--netns", hosts.first.name) as run, hosts.listen(hosts.first, address) as listener:
+        hosts.exchange(listener)
+        with hosts.open(listener) as client:
+            child, _ = listener.accept()  # nobody answers: the record would wait for that
+            with child:
+                assert run.stop() == 0
+                port = client.getsockname()[1]
+        last = run.wait_port(port)
+    assert (last.handshake.settled_by, last.tfo.outcome, last.tfo.cookie_check) == ("at_end", "data_acked", "valid")
 
 
 def test_the_key_is_nowhere_in_what_the_run_says_or_holds(hosts: Routed, run: Run) -> None:

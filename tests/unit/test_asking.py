@@ -1,0 +1,83 @@
+"""The pipeline asks the root part and waits for its answer, but never for long."""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.judged import host
+from tracer.compose import Composer
+from tracer.pipeline import ANSWER_NS, Pipeline, RunOptions, StopRequest
+from tracer.protocol import Answer, Ask, Channel, Counters, Ready, channel_pair
+from tracer.sources import Sources
+from tracer.vocabulary import Transport
+
+
+@dataclass
+class Pair:
+    """A pipeline that does not run, and the root part's end of its channel."""
+
+    root: Channel
+    pipeline: Pipeline
+
+    def ask(self) -> Answer | None:
+        return self.pipeline._ask_root([])
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    root, user = channel_pair()
+    ready = Ready([], None, Transport.RING, 0, 0, 0)  # type: ignore[arg-type]
+    sources = Sources(None, None, None)  # type: ignore[arg-type]
+    said: list[str] = []
+    pipeline = Pipeline(user, ready, sources, Composer({}), [], RunOptions(), StopRequest(), said.append)
+    pipeline._poll.register(user.fileno(), select.POLLIN)
+    yield Pair(root, pipeline)
+    root.close()
+    user.close()
+
+
+def answering(root: Channel) -> threading.Thread:
+    """A root part that says other things too, answers one question late by a serial, then the one that was asked."""
+
+    def run() -> None:
+        asked = root.from_user()
+        assert isinstance(asked, Ask)
+        root.send(Counters({"opened": 7}, 0))
+        root.send(Answer(asked.serial - 1, host(1), []))
+        root.send(Answer(asked.serial, host(2), [1]))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_the_answer_to_this_question_is_taken_and_the_rest_is_heard(pair: Pair) -> None:
+    thread = answering(pair.root)
+    answer = pair.ask()
+    thread.join()
+    assert answer is not None
+    assert answer.checks == [1]
+    assert pair.pipeline._counters == {"opened": 7}
+
+
+def test_a_root_part_that_is_stopped_is_not_waited_for_again_and_again(pair: Pair) -> None:
+    assert pair.ask() is None  # this one waits ANSWER_NS
+    asked = 0
+    while select.select([pair.root], [], [], 0)[0]:
+        assert isinstance(pair.root.from_user(), Ask)
+        asked += 1
+    assert asked == 1
+    assert pair.ask() is None
+    assert not select.select([pair.root], [], [], 0)[0], "no second question within a second"
+    assert ANSWER_NS < 200_000_000, "a reader sees a record within 200 ms"
+
+
+def test_a_root_part_that_is_gone_is_not_asked(pair: Pair) -> None:
+    pair.root.close()
+    assert pair.ask() is None
+    assert pair.ask() is None
