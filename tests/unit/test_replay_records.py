@@ -18,6 +18,7 @@ import zstandard
 from tests.support.events import event_dtype
 from tests.support.rows import golden
 from tracer import cli
+from tracer.benefit import BenefitTable
 from tracer.compose import Composer
 from tracer.fields import FIELDS
 from tracer.pipeline import StopRequest
@@ -83,6 +84,26 @@ def test_a_whole_recording_comes_out_as_it_went_in(
     assert out.encode() == whole_run
     assert "handshakes in 12.5 s" in said[0]
     assert said[-1].endswith("nothing lost")
+
+
+def test_the_benefit_of_a_recording_that_was_cut_is_that_of_the_run(
+    whole_run: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    of_the_run = BenefitTable()
+    for batch in golden().decoded():
+        of_the_run.add(batch)
+    expected = of_the_run.benefits()
+    assert len(expected) >= 4
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"".join(whole_run.splitlines(keepends=True)[:-1]))
+    _, out, said = replay_json(path, capfd)
+    end = _decode(out.splitlines()[-1])
+    assert isinstance(end, End)
+    assert {(one.ip, one.port) for one in end.benefits} == {(one.ip, one.port) for one in expected}
+    for found in end.benefits:
+        (own,) = (one for one in expected if (one.ip, one.port) == (found.ip, found.port))
+        assert msgspec.structs.astuple(found)[2:] == pytest.approx(msgspec.structs.astuple(own)[2:], rel=1e-3, abs=0.01)
+    assert any(" with Fast Open: median " in line for line in said)
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
