@@ -104,7 +104,8 @@ def attach(
 ) -> Attachment:
     """Attach to `interface` as `choice` says, or as near to it as is possible without touching another's programs.
 
-    On loopback only ingress: each packet passes both hooks there. Raises InterfaceGoneError and CannotTraceError.
+    On loopback only one side, since each packet passes both hooks there: by tc egress, where it still belongs to its
+    socket, by XDP ingress. Raises InterfaceGoneError and CannotTraceError.
     """
     if interface.untraceable is not None:
         raise CannotTraceError(interface.untraceable)
@@ -201,9 +202,9 @@ class _Builder:
         return Hook.TCX, "TCX links, ahead of other programs"
 
     def _both_sides(self, one_side: Callable[[bool, int], None]) -> None:
-        one_side(False, self._programs.tc_ingress)
         if not self._interface.is_loopback:
-            one_side(True, self._programs.tc_egress)
+            one_side(False, self._programs.tc_ingress)
+        one_side(True, self._programs.tc_egress)
 
     def _tcx(self, egress: bool, prog_fd: int) -> None:
         self._pieces.append(TcxLink(self._interface.index, egress, prog_fd))
@@ -283,5 +284,5 @@ class _Builder:
 
     def _sentence(self, text: str) -> str:
         if self._interface.is_loopback:
-            text += "; on loopback at ingress only, so that each packet is seen once"
+            text += "; on loopback at one side only, so that each packet is seen once"
         return text

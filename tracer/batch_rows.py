@@ -27,6 +27,11 @@ class ComposerNames:
             return f"if{index}", hook or "unknown"
         return known.name, hook or known.hook
 
+    @property
+    def cgroups(self) -> Mapping[int, str | None]:
+        """As the composer knows them now."""
+        return self._composer.cgroups
+
     def records(self, part: Part) -> Iterable[Handshake]:
         """Composed without payloads, and with the present offset of the clocks."""
         return self._composer.compose(part.batch)
@@ -65,4 +70,5 @@ def part_of(batch: Batch, composer: Composer, payloads: Mapping[int, Payload]) -
         [None, *payloads.values()],
         ComposerNames(composer),
         batch.causes,
+        batch.owners,
     )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.fields import FIELDS, Column, coded
+from tracer.fields import FIELDS, Column, coded, process_rows
 from tracer.peers import endpoint_text
 from tracer.printable import printable
 from tracer.records import Handshake, Process
@@ -60,9 +60,8 @@ def words(value: str | None) -> str:
     return UNKNOWN if value is None else printable(value).replace("_", " ")
 
 
-def process_text(record: Handshake) -> str:
-    """The local end's process; the client's where both are known."""
-    process: Process | None = record.client.process or record.server.process
+def process_text(process: Process | None) -> str:
+    """Name and pid."""
     return UNKNOWN if process is None else f"{printable(process.name)}[{process.pid}]"
 
 
@@ -127,8 +126,23 @@ def _name_keys(part: Part) -> Column:
     return Coded(values, sni.codes)
 
 
+def _process(end: str, title: str, says: str) -> ListColumn:
+    def text(record: Handshake) -> str:
+        return process_text(record.client.process if end == "client" else record.server.process)
+
+    def keys(part: Part) -> Column:
+        return coded(None if one is None else process_text(one) for one in process_rows(part, end))
+
+    return ListColumn(f"{end}.process", title, 20, False, text, keys, f"{end}.process.name", says)
+
+
+def _process_of(record: Handshake) -> str:
+    return process_text(record.client.process or record.server.process)
+
+
 def _process_keys(part: Part) -> Column:
-    return coded(None if (text := process_text(record)) == UNKNOWN else text for record in part.names.records(part))
+    rows = zip(process_rows(part, "client"), process_rows(part, "server"), strict=True)
+    return coded(None if (one := client or server) is None else process_text(one) for client, server in rows)
 
 
 _ALL = [
@@ -180,8 +194,11 @@ _ALL = [
     _plain("community_id", "Community id", 30, "community_id", "as Zeek and Suricata have it"),
     _plain("p0f", "p0f", 40, "signature.p0f", "the SYN's fingerprint"),
     ListColumn(
-        "process", "Process", 20, False, process_text, _process_keys, None, "who owns the local socket, where known"
+        "process", "Process", 20, False, _process_of, _process_keys, None,
+        "who is behind the local end, where known; the client's where both are",
     ),
+    _process("client", "Client is", "the client's process, where known"),
+    _process("server", "Server is", "the process that listens, where known"),
 ]  # fmt: skip
 
 COLUMNS: dict[str, ListColumn] = {column.name: column for column in _ALL}

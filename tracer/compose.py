@@ -21,6 +21,7 @@ from tracer.community_id import community_ids
 from tracer.decode import Batch
 from tracer.events import Events, SynPayload
 from tracer.option_bytes import masked
+from tracer.process_desk import processes
 from tracer.protocol import TracedInterface
 from tracer.records import (
     SCHEMA,
@@ -128,6 +129,7 @@ class Composer:
     show_cookies: bool = False
     offset_ns: int = 0
     hook: str | None = None  # instead of the interface's own: replay
+    cgroups: Mapping[int, str | None] = field(default_factory=dict)  # names by number, kept current by the owner
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     _cookie_ids: dict[bytes, str] = field(default_factory=dict)
 
@@ -160,6 +162,7 @@ class Composer:
         client_ports, server_ports = events["client_port"].tolist(), events["server_port"].tolist()
         interfaces = events["ifindex"].tolist()
         names = {index: self._interface(index) for index in set(interfaces)}
+        client_processes, server_processes = processes(batch, self.cgroups)
         return map(
             _record,
             self._times(events),
@@ -168,8 +171,8 @@ class Composer:
             _vlans(events),
             [_VANTAGE[vantage] for vantage in batch.vantage.tolist()],
             community_ids(events["client"], events["server"], events["client_port"], events["server_port"]),
-            map(Endpoint, map(ip_text, clients), client_ports),
-            map(Endpoint, map(ip_text, servers), server_ports),
+            map(Endpoint, map(ip_text, clients), client_ports, client_processes),
+            map(Endpoint, map(ip_text, servers), server_ports, server_processes),
             _timings(batch),
             _segments(events["syn"], syn_looks),
             _synacks(events["synack"], synack_looks, batch.verdicts.acked_payload_len.tolist()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -12,10 +12,24 @@ from tracer.cause_columns import Causes
 from tracer.events import Events, SynPayload
 from tracer.local import LocalSet
 from tracer.payload import Payload
+from tracer.records import Process
 from tracer.tfo import U8, Verdicts, judge
 from tracer.timing import Durations, measure
 
 PayloadKey = tuple[int, int]  # handshake id, first SYN's time in ns
+
+
+@dataclass(frozen=True, slots=True)
+class RowOwners:
+    """Processes that the root part has named, as places in `table`; 0 there is None: not known."""
+
+    client: NDArray[np.uint32]
+    server: NDArray[np.uint32]
+    table: Sequence[Process | None]
+
+    def rows(self, chosen: slice | NDArray[np.intp]) -> RowOwners:
+        """Some rows."""
+        return RowOwners(self.client[chosen], self.server[chosen], self.table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +46,7 @@ class Batch:
     payloads: Mapping[PayloadKey, SynPayload]
     causes: Causes
     kinds: Mapping[int, Payload] | None = None
+    owners: RowOwners | None = None
 
     def __len__(self) -> int:
         return len(self.events)
@@ -52,6 +67,7 @@ class Batch:
             self.payloads,
             self.causes.rows(chosen),
             _moved(self.kinds, chosen, len(self)),
+            self.owners.rows(chosen) if self.owners is not None else None,
         )
 
 

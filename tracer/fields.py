@@ -19,7 +19,8 @@ from tracer.compose import ip_text, negotiated_ecn, syn_ecn, synack_ecn
 from tracer.events import Events
 from tracer.option_bytes import layout_keys, masked
 from tracer.payload import Payload, Protocol
-from tracer.records import Handshake
+from tracer.process_desk import processes
+from tracer.records import Handshake, Process
 from tracer.rows import Coded, Part
 from tracer.tfo import F64, Bool, has
 from tracer.vocabulary import (
@@ -279,6 +280,24 @@ def _group(part: Part) -> NDArray[Any]:
     return np.where(part.verdicts.outcome == Outcome.UNKNOWN, len(Group), part.verdicts.group)
 
 
+def process_rows(part: Part, end: str) -> list[Process | None]:
+    """The process behind one end ("client" or "server") of each row."""
+    clients, servers = processes(part.batch, part.names.cgroups)
+    return clients if end == "client" else servers
+
+
+def _process_number(end: str, name: str) -> Callable[[Part], Column]:
+    def column(part: Part) -> Column:
+        found = process_rows(part, end)
+        return np.array([np.nan if one is None else getattr(one, name) for one in found], np.float64)
+
+    return column
+
+
+def _process_text(end: str, name: str) -> Callable[[Part], Column]:
+    return lambda part: coded(None if one is None else getattr(one, name) for one in process_rows(part, end))
+
+
 # --- the table ---
 
 
@@ -325,10 +344,10 @@ def _fields() -> list[Field]:
     for end in ("client", "server"):
         add(f"{end}.ip", Kind.ADDRESS, _address(end))
         add(f"{end}.port", Kind.NUMBER, _event(f"{end}_port"))
-        add_slow(f"{end}.process.pid", Kind.NUMBER)
-        add_slow(f"{end}.process.name", Kind.TEXT)
-        add_slow(f"{end}.process.uid", Kind.NUMBER)
-        add_slow(f"{end}.process.cgroup", Kind.TEXT)
+        for name in ("pid", "uid"):
+            add(f"{end}.process.{name}", Kind.NUMBER, _process_number(end, name))
+        for name in ("name", "cgroup"):
+            add(f"{end}.process.{name}", Kind.TEXT, _process_text(end, name))
     add("handshake.result", Kind.WORD, _words([*results], lambda part: part.events["result"]), results[1:])
     add("handshake.settled_by", Kind.WORD, _words([*reasons], lambda part: part.events["reason"]), reasons[1:])
     for name in ("syn_count", "synack_count", "late_syns", "challenge_acks"):

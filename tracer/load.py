@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from tracer import artifact, bpfsys, filter_program, layout, program_cache
+from tracer import artifact, bpfsys, filter_program, layout, process_offsets, program_cache
 from tracer.errors import CannotTraceError
 from tracer.packet_filter import PacketFilter
 from tracer.vocabulary import Transport
@@ -86,6 +86,7 @@ class LoadOptions:
             flags.append("-DREPLAY")
         if self.filter is not None:
             flags.append("-DFILTER")
+        flags += process_offsets.variant_flags()
         if hash_key is not None:
             flags.append(f"-DHASH_KEY={hash_key:#x}ULL")
         return flags
@@ -256,11 +257,20 @@ class _Compiled:
 
 
 def _compile(options: LoadOptions) -> _Compiled:
+    offsets = process_offsets.offset_flags()
+    if offsets:
+        # a kernel that is locked down may refuse to have its memory read
+        with contextlib.suppress(Exception):
+            return _compile_with(options, offsets)
+    return _compile_with(options, [])
+
+
+def _compile_with(options: LoadOptions, more_flags: list[str]) -> _Compiled:
     os.environ["BCC_KERNEL_SOURCE"] = str(BPF_DIR)
     from bcc import BPF  # type: ignore[import-untyped,unused-ignore]
 
     hash_key = random_hash_key()
-    bpf: Any = BPF(text=(BPF_DIR / SOURCE).read_text(), cflags=options.flags(hash_key))
+    bpf: Any = BPF(text=(BPF_DIR / SOURCE).read_text(), cflags=options.flags(hash_key) + more_flags)
     types = {name: BPF.XDP if name in XDP_PROGRAMS else BPF.SCHED_CLS for name in options.programs}
     code = {name: (kind, bpf.dump_func(name)) for name, kind in types.items()}
     try:

@@ -23,6 +23,7 @@ from tracer.errors import EndedEarlyError, ExitCode
 from tracer.events import Events
 from tracer.local import LocalSet
 from tracer.payload_cache import PayloadCache
+from tracer.process_desk import ProcessDesk
 from tracer.protocol import (
     Addresses,
     Answer,
@@ -36,6 +37,7 @@ from tracer.protocol import (
     Host,
     Interfaces,
     Notice,
+    Owners,
     Ready,
     Stop,
     ToUser,
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from tracer.record_filter import RecordFilter
 
 # How long to sleep between looks at the ring: the kernel wakes nobody, so this is the delay of a record, and a look has
-# a price of its own. A ring of 8 MiB holds 26,000 records; if a look found a good part of that, the next one is soon.
+# a price of its own. A ring of 8 MiB holds 23,000 records; if a look found a good part of that, the next one is soon.
 POLL_MS = 40
 SOON_MS = 2
 SOON_RECORDS = 2000
@@ -126,6 +128,7 @@ class Pipeline:
     _interfaces: dict[int, TracedInterface] = field(default_factory=dict)
     _local: LocalSet = field(default_factory=LocalSet)
     _payloads: PayloadCache = field(default_factory=PayloadCache)
+    _desk: ProcessDesk = field(init=False)
     _counters: dict[str, int] = field(default_factory=dict)
     _still_open: int = 0
     _received: int = 0
@@ -142,6 +145,10 @@ class Pipeline:
     _asked: int = 0
     _answer: Answer | None = None
     _ask_again_ns: int = 0
+
+    def __post_init__(self) -> None:
+        self._desk = ProcessDesk(self.channel.offer)
+        self.composer.cgroups = self._desk.cgroups
 
     def run(self) -> int:
         """Trace until something ends it; returns the exit code. Sinks are closed, the root part has left."""
@@ -222,7 +229,12 @@ class Pipeline:
                 wait_ms = max(0, min(wait_ms, int(left_ms) + 1))
 
     def _drain(self) -> int:
-        """One batch from the ring to the sinks; how many records that was."""
+        """One batch from the ring towards the sinks, and those to them that are ready; how many records came."""
+        count = self._drain_ring()
+        self._release()
+        return count
+
+    def _drain_ring(self) -> int:
         ring = self.sources.ring
         waiting = ring.fill / ring.size if ring is not None else 0.0
         events = self.sources.events.read()
@@ -240,6 +252,13 @@ class Pipeline:
     def _take(self, events: Events) -> None:
         payloads = self._payloads.take(events)
         batch = self._judge.judge(decode(events, self._local, payloads))
+        self._desk.admit(batch, time.monotonic())
+
+    def _release(self, *, everything: bool = False) -> None:
+        for batch in self._desk.release(time.monotonic(), everything=everything):
+            self._write(batch)
+
+    def _write(self, batch: Batch) -> None:
         if self.options.count is not None:
             if self._counted >= self.options.count:
                 return
@@ -338,6 +357,8 @@ class Pipeline:
                     self.observer.set_host(counters, sysctls)
             case Answer():
                 self._answer = message
+            case Owners():
+                self._desk.answered(message)
             case Ready() | FramesDone():
                 pass
 
@@ -394,6 +415,7 @@ class Pipeline:
 
     def _finish(self) -> None:
         """Let the root part detach and flush, and take what it flushes."""
+        self._desk.close(time.monotonic())
         self.channel.send(Stop())
         deadline = time.monotonic() + END_PATIENCE_S
         while self._root_is_there and time.monotonic() < deadline:
@@ -403,6 +425,7 @@ class Pipeline:
             ended = self._root is not None
             if not self._drain() and ended:
                 break
+        self._release(everything=True)
         if self._root is None:
             self._end("the root part did not say that it has detached", int(ExitCode.ENDED_EARLY))
         self.channel.close()

@@ -1,8 +1,8 @@
 """What the root part and the user part say to each other: msgpack over a SOCK_SEQPACKET pair, descriptors beside it.
 
 Root -> user: Ready once, then Counters every sweep, Host every second, Interfaces, Addresses and Notice as things
-change, an Answer to each Ask, Ended last; or Failed. User -> root: Ask, Stop. In a replay also Frames, each answered by
-FramesDone. The death of either end is the end of file at the other.
+change, an Answer to each Ask, Owners to each WhoHolds, Ended last; or Failed. User -> root: Ask, WhoHolds, Stop. In a
+replay also Frames, each answered by FramesDone. The death of either end is the end of file at the other.
 """
 
 from __future__ import annotations
@@ -111,6 +111,32 @@ class Ended(msgspec.Struct, tag=True, frozen=True):
     exit_code: int = 0
 
 
+class SocketOwner(msgspec.Struct, frozen=True):
+    """The process that holds a socket, by the number of the socket's inode; pid 0: nobody was found, or too many."""
+
+    socket: int
+    pid: int = 0
+    name: str = ""
+    uid: int = 0
+    cgroup: str | None = None
+
+
+class Owners(msgspec.Struct, tag=True, frozen=True):
+    """What was found, after the question of that number came; names of cgroups by their numbers, None = not known."""
+
+    number: int
+    sockets: list[SocketOwner]
+    cgroups: dict[int, str | None]
+
+
+class WhoHolds(msgspec.Struct, tag=True, frozen=True):
+    """Who holds these sockets, and what are these cgroups called? Questions are numbered upwards from 1."""
+
+    number: int
+    sockets: list[int]
+    cgroups: list[int]
+
+
 class Stop(msgspec.Struct, tag=True, frozen=True):
     """Detach, flush, say Ended."""
 
@@ -156,8 +182,10 @@ class Ask(msgspec.Struct, tag=True, frozen=True):
     cookies: list[CookieQuestion] = []
 
 
-ToUser: TypeAlias = Ready | Addresses | Interfaces | Counters | Host | Answer | Notice | Failed | Ended | FramesDone
-ToRoot: TypeAlias = Stop | Ask | Frames
+ToUser: TypeAlias = (
+    Ready | Addresses | Interfaces | Counters | Host | Answer | Notice | Failed | Ended | Owners | FramesDone
+)
+ToRoot: TypeAlias = Stop | Ask | WhoHolds | Frames
 
 _encoder = msgspec.msgpack.Encoder()
 _from_root: msgspec.msgpack.Decoder[ToUser] = msgspec.msgpack.Decoder(ToUser)
@@ -197,11 +225,12 @@ class Channel:
         return True
 
     def _receive(self) -> tuple[bytes, list[int]]:
-        try:
-            data, fds, _, _ = socket.recv_fds(self._socket, MESSAGE_MAX, DESCRIPTORS_MAX)
-        except ConnectionResetError:
-            return b"", []
-        return data, list(fds)
+        for _ in range(2):
+            # an end that closes without having read everything resets the other: once, ahead of what it sent before
+            with suppress(ConnectionResetError):
+                data, fds, _, _ = socket.recv_fds(self._socket, MESSAGE_MAX, DESCRIPTORS_MAX)
+                return data, list(fds)
+        return b"", []
 
     def from_root(self) -> tuple[ToUser | None, list[int]]:
         """The next message of the root part and its descriptors; None at its end."""

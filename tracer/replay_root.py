@@ -182,7 +182,8 @@ class ReplayPart:
                 return
             if not isinstance(message, Frames):
                 break
-            self._run(message)
+            if isinstance(message, Frames):
+                self._run(message)
         self._kernel.now_ns = self._now_ns
         self._kernel.flush(lambda: not self._user_has_left())
         code = ExitCode.ENDED_EARLY if self.asked_to_end else ExitCode.OK

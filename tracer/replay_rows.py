@@ -27,6 +27,7 @@ from tracer.compose import Composer
 from tracer.decode import Batch
 from tracer.events import Events
 from tracer.payload import Dns, Http, Payload, Protocol, Tls
+from tracer.process_desk import owners_of
 from tracer.protocol import TracedInterface
 from tracer.records import Handshake, Segment, SynAck
 from tracer.tfo import Verdicts
@@ -65,7 +66,8 @@ ROW = np.dtype(
     + [(name, "u1") for name in ("egress", "family", "result", "reason", "syn_count", "synack_count", "late_syns",
                                  "retx_count", "icmp_type", "icmp_code", "one_way", "challenge_acks")]
     + [("ack_ts_ecr", "<u4"), ("syn", _SEGMENT), ("synack", _SEGMENT)]
-    + [("retx", [("after_us", "<u4"), ("ts_val", "<u4")], (6,))]
+    + [("retx", [("after_us", "<u4"), ("ts_val", "<u4")], (6,)), ("client_socket", "<u4"), ("server_socket", "<u4")]
+    + [("client_process", [("cgroup", "<u8"), ("pid", "<u4"), ("uid", "<u4"), ("name", "u1", (16,))])]
 )  # fmt: skip
 
 _RESULTS = {word(value): int(value) for value in HandshakeResult if value}
@@ -167,6 +169,7 @@ class Rows:
             except (ValueError, KeyError, OverflowError):  # noqa: PERF203 - one that is damaged must not cost the others
                 bad.append(place)
         self._next += len(rows)
+        bad_places = set(bad)
         events = np.array([row.event for row in rows], ROW)
         if rows:
             events["settled_ns"] = np.maximum(np.maximum.accumulate(events["settled_ns"]), np.uint64(self.settled_ns))
@@ -180,6 +183,7 @@ class Rows:
                 {},
                 _causes(rows),
                 {place: row.payload for place, row in enumerate(rows) if row.payload is not None},
+                owners_of([record for place, record in enumerate(records) if place not in bad_places]),
             ),
             bad,
         )
@@ -214,6 +218,7 @@ class Rows:
             tfo.outcome is None, _within(timing.challenge_acks, 8), 0,
             _segment(record.syn, _SYN_FLAG | _SYN_ECN[record.syn.ecn], tfo.kind, tfo.cookie_len),
             _synack(record.synack, tfo.synack_kind, tfo.synack_cookie_len), [(0, 0)] * 6,
+            0, 0, (0, 0, 0, (0,) * 16),  # processes come beside the rows
         )  # fmt: skip
         acked = record.synack.acked_payload_len if record.synack is not None else 0
         attempted = tfo.kind is not None or record.syn.payload_len > 0

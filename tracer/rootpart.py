@@ -34,6 +34,7 @@ from tracer.interfaces import (
 from tracer.kernel import Kernel
 from tracer.load import PAGE_SIZE, Loaded, Loader
 from tracer.printable import printable
+from tracer.process_scan import OwnerFinder
 from tracer.protocol import (
     Addresses,
     Ask,
@@ -46,6 +47,7 @@ from tracer.protocol import (
     Ready,
     ToUser,
     TracedInterface,
+    WhoHolds,
 )
 from tracer.request import RootRequest
 from tracer.vocabulary import Transport
@@ -109,6 +111,7 @@ class RootPart:
         self._instance: Instance | None = None
         self._follower: Follower | None = None
         self._witness = Witness()
+        self._finder = OwnerFinder()
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
         """SIGTERM and SIGHUP to this process end the run as if the user part had asked."""
@@ -253,15 +256,20 @@ class RootPart:
         next_host = time.monotonic()
         next_addresses = time.monotonic() + ADDRESSES_AGAIN_S
         while self.asked_to_end is None:
-            wait_s = max(0.0, next_sweep - time.monotonic())
+            wait_s = max(0.0, min(next_sweep - time.monotonic(), self._finder.wait_s()))
             ready = {fd for fd, _ in poll.poll(wait_s * 1000)}
             if self.channel.fileno() in ready:
                 message = self.channel.from_user()
                 if message is None:
                     return  # nobody is left to read records
-                if not isinstance(message, Ask):
+                if isinstance(message, Ask):
+                    self.channel.offer(self._witness.answer(message))
+                elif isinstance(message, WhoHolds):
+                    self.channel.offer(self._finder.ask(message.number, message.sockets, message.cgroups))
+                else:
                     break
-                self.channel.offer(self._witness.answer(message))
+            for found in self._finder.advance():
+                self.channel.offer(found)
             if self._follower.fileno() in ready:
                 for change in self._follower.read():
                     self._on_change(change)
@@ -287,6 +295,7 @@ class RootPart:
         assert self._kernel is not None
         self._detach_all()
         self._kernel.flush(self._user_part_is_there)
+        self.channel.offer(self._finder.last_word())
         code = ExitCode.ENDED_EARLY if self.asked_to_end else ExitCode.OK
         for message in self._backlog:
             self.channel.send(message)
@@ -413,6 +422,7 @@ class RootPart:
             self._instance.close()
         if self._follower is not None:
             self._follower.close()
+        self._finder.close()
 
 
 def _is_group(word: str) -> bool:

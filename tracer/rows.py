@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.cause_columns import Causes
-from tracer.decode import Batch
+from tracer.decode import Batch, RowOwners
 from tracer.events import Events
 from tracer.payload import Payload
-from tracer.records import Handshake
+from tracer.process_desk import merge_owners
+from tracer.records import Handshake, Process
 from tracer.tfo import U8, Verdicts
 from tracer.timing import Durations
 
@@ -44,6 +45,7 @@ class Part:
     payloads: Sequence[Payload | None]
     names: RowNames
     causes: Causes
+    owners: RowOwners | None = None
     kept: dict[str, Any] | None = None  # columns of a full chunk; elsewhere they are made anew
 
     def __len__(self) -> int:
@@ -62,7 +64,7 @@ class Part:
     @property
     def batch(self) -> Batch:
         """The same rows as sinks get them, without payloads."""
-        return Batch(self.events, self.verdicts, self.durations, self.vantage, {}, self.causes)
+        return Batch(self.events, self.verdicts, self.durations, self.vantage, {}, self.causes, owners=self.owners)
 
 
 class RowNames(Protocol):
@@ -70,6 +72,11 @@ class RowNames(Protocol):
 
     def interface(self, index: int) -> tuple[str, str]:
         """Name and hook of an interface."""
+        ...
+
+    @property
+    def cgroups(self) -> Mapping[int, str | None]:
+        """Names of cgroups by number."""
         ...
 
     def records(self, part: Part) -> Iterable[Handshake]:
@@ -96,8 +103,8 @@ class Chunk:
     """Room for CHUNK_ROWS rows. Rows up to the number that snapshots were told are final."""
 
     __slots__ = (
-        "_cache", "_kept", "_names", "_places", "_raw", "causes", "durations", "events", "offset_ns",
-        "payload", "payloads", "vantage", "verdicts",
+        "_cache", "_kept", "_names", "_owner_places", "_owner_table", "_owners", "_places", "_raw", "causes",
+        "durations", "events", "offset_ns", "payload", "payloads", "vantage", "verdicts",
     )  # fmt: skip
 
     def __init__(self, dtype: np.dtype[Any], names: RowNames) -> None:
@@ -121,6 +128,9 @@ class Chunk:
         self.payload = np.empty(n, np.uint16)
         self.payloads: list[Payload | None] = [None]
         self._places: dict[int, int] = {}
+        self._owner_table: list[Process | None] = [None]
+        self._owner_places: dict[Process, int] = {}
+        self._owners = RowOwners(np.zeros(n, np.uint32), np.zeros(n, np.uint32), self._owner_table)
         self._names = names
         self._cache: dict[object, Any] = {}
         self._kept: dict[str, Any] = {}
@@ -137,6 +147,10 @@ class Chunk:
         for name in _CAUSES:
             getattr(self.causes, name)[to] = getattr(batch.causes, name)[source]
         self.offset_ns[to] = offset_ns
+        if batch.owners is not None:
+            moved = np.array(merge_owners(batch.owners, self._owner_places, self._owner_table), np.uint32)
+            self._owners.client[to] = moved[batch.owners.client[source]]
+            self._owners.server[to] = moved[batch.owners.server[source]]
         self.payload[to] = 0
         if found:
             rows = np.fromiter(found, np.intp, len(found))
@@ -157,6 +171,7 @@ class Chunk:
     def seal(self) -> None:
         """No row will be added: give back what only writing needs."""
         self._places = {}
+        self._owner_places = {}
 
     def part(self, begin: int, end: int) -> Part:
         """Rows begin..end as columns."""
@@ -171,6 +186,7 @@ class Chunk:
             self.payloads,
             self._names,
             self.causes.rows(rows),
+            self._owners.rows(rows),
         )
 
     def cached(self, key: object, make: Callable[[Part], Any]) -> Any:

@@ -62,7 +62,10 @@ def fact_lines(record: Handshake, cells: int) -> list[Line]:
     facts.append(("time", record.ts.replace("T", " ")))
     for end, name in ((record.client, "client"), (record.server, "server")):
         if end.process is not None:
-            facts.append((f"{name} is", f"{safe(end.process.name)} (pid {end.process.pid}, uid {end.process.uid})"))
+            where = f", in {safe(end.process.cgroup)}" if end.process.cgroup is not None else ""
+            facts.append(
+                (f"{name} is", f"{safe(end.process.name)} (pid {end.process.pid}, uid {end.process.uid}{where})")
+            )
     facts += [("id", record.id), ("community id", record.community_id), ("p0f", safe(record.signature.p0f))]
     lines: list[Line] = []
     for name, text in facts:

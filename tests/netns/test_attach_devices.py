@@ -47,7 +47,7 @@ def test_loopback_sees_each_packet_once(
             for _ in range(FRAMES):
                 sender.sendto(b"x", receiver.getsockname())
                 receiver.recv(1)
-    counter = own.xdp if hook is Hook.XDP_GENERIC else own.ingress
+    counter = own.xdp if hook is Hook.XDP_GENERIC else own.egress
     assert counter.count == FRAMES
     assert own.xdp.count + own.ingress.count + own.egress.count == FRAMES
     attachment.detach()

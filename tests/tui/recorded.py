@@ -28,6 +28,9 @@ def batches() -> tuple[Batch, ...]:
     return tuple(recording().decoded())
 
 
+RECORDED = sum(len(batch) for batch in batches())
+
+
 class Recorded:
     """An engine over recorded events. Its clock stands and its key is fixed, so pictures of it are always the same.
 

@@ -7,7 +7,7 @@ import pytest
 from textual.pilot import Pilot
 
 from tests.tui.driving import LARGE, SIZES, drive, press, screen_text, settle, until
-from tests.tui.recorded import Recorded
+from tests.tui.recorded import RECORDED, Recorded
 from tracer.columns import COLUMNS
 from tui.app import Dashboard
 from tui.filtering import parse
@@ -110,12 +110,12 @@ def test_filter_says_whether_it_is_valid_while_typed(size: tuple[int, int]) -> N
         await press(pilot, "enter")
         assert app.handshakes.list.has_focus
         source = app.handshakes.source
-        assert 0 < len(source) < 2036
+        assert 0 < len(source) < RECORDED
         for position in range(0, len(source), 50):
             assert (source.record(position).handshake.rtt_us or 0) > 50
-        assert f"{len(source):,} of 2,036 shown" in screen_text(app)
+        assert f"{len(source):,} of {RECORDED:,} shown" in screen_text(app)
         await press(pilot, "escape")
-        assert len(app.handshakes.source) == 2036
+        assert len(app.handshakes.source) == RECORDED
         assert not line.is_open
 
     drive(script, size=size)
@@ -124,7 +124,7 @@ def test_filter_says_whether_it_is_valid_while_typed(size: tuple[int, int]) -> N
 def test_an_invalid_filter_changes_nothing_and_enter_stays_there() -> None:
     async def script(pilot: Pilot[None], app: Dashboard) -> None:
         await press(pilot, "2", "slash", *"group", "enter")
-        assert len(app.handshakes.source) == 2036
+        assert len(app.handshakes.source) == RECORDED
         assert app.handshakes.filter_line.input.has_focus
         await press(pilot, "escape")
         assert app.handshakes.list.has_focus
@@ -135,7 +135,7 @@ def test_an_invalid_filter_changes_nothing_and_enter_stays_there() -> None:
 def test_a_valid_filter_counts_when_typing_rests() -> None:
     async def script(pilot: Pilot[None], app: Dashboard) -> None:
         await press(pilot, "2", "slash", *"login")
-        await until(pilot, lambda: len(app.handshakes.source) < 2036, "the filter counted")
+        await until(pilot, lambda: len(app.handshakes.source) < RECORDED, "the filter counted")
         assert app.handshakes.filter_line.input.has_focus
 
     drive(script)

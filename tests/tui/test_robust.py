@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 from textual.pilot import Pilot
 
 from tests.tui.driving import LARGE, SMALL, drive, press, screen_text, settle
-from tests.tui.recorded import Recorded
+from tests.tui.recorded import RECORDED, Recorded
 from tui import app as app_module
 from tui.actions import MAIN
 from tui.app import Dashboard, run
@@ -66,7 +67,7 @@ def test_when_tracing_has_ended_a_banner_says_why_and_the_view_stays(name: str) 
         assert "the last interface went away" in text
         assert app.is_running
         await press(pilot, "2", "enter")
-        assert "Handshake 1 of 2036" in screen_text(app)
+        assert f"Handshake 1 of {RECORDED}" in screen_text(app)
 
     drive(script, engine, LARGE)
 
@@ -109,7 +110,7 @@ def test_no_color_leaves_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
         await press(pilot, "2", "t", "t", "t", "t")
         for segment in (s for y in range(app.size.height - 3) for s in app.handshakes.list.render_line(y)):
             assert segment.text is not None
-        assert "✗ no answer" in screen_text(app)
+        assert re.search("[✓~✗] [a-z]+", screen_text(app))
 
     drive(script)
 

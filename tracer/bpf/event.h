@@ -93,6 +93,14 @@ struct retransmission {
 	__u32 ts_val;	/* 0 where it had no timestamps */
 };
 
+/* A process as it was when the SYN left; pid 0 = not known. */
+struct process {
+	__u64 cgroup; /* number of its cgroup in the v2 hierarchy, 1 is the root */
+	__u32 pid;    /* of the process, not the thread, as the first pid namespace counts */
+	__u32 uid;    /* effective */
+	__u8 name[16];
+};
+
 struct handshake_event {
 	__u64 id;	   /* of 4-tuple and client ISN, see handshake_id() in flow.h */
 	__u64 syn_ns;	   /* first SYN; boot clock without suspend (CLOCK_MONOTONIC) */
@@ -122,6 +130,9 @@ struct handshake_event {
 	struct segment_facts syn;
 	struct segment_facts synack;
 	struct retransmission retx[RETX_MAX];
+	__u32 client_socket; /* number of the socket's inode, 0 = not known, likewise the listener's */
+	__u32 server_socket;
+	struct process client_process;
 };
 
 /* The first SYN's payload; `data` is cut at `captured`. */

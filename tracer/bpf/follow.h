@@ -120,6 +120,7 @@ static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct 
 		}
 		if (opens) {
 			pair_open(p, s, sc->ifindex, sc->family);
+			copy_words(&p->ev.client_process, &sc->process, sizeof(sc->process));
 			sc->id = p->ev.id;
 			*set_tags = with_tag(*set_tags, way, tag_of(sc->hash));
 			done |= FOLLOWED_OPENED;

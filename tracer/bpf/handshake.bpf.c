@@ -19,6 +19,7 @@
 #include "parse_common.h"
 #include "parse_icmp.h"
 #include "payload.h"
+#include "process.h"
 #include "read.h"
 #include "state.h"
 #include "table.h"
@@ -466,9 +467,12 @@ int tc_pair(struct __sk_buff *skb)
 	sc = scratches.lookup(&zero);
 	if (!cpu || !sc)
 		return TC_GO_ON;
-	/* The options of a SYN, too, may lie beyond the linear part. */
-	if ((sc->segment.flags & TCP_SYN) && !sc->icmp && skb->data_end - skb->data < sc->payload_offset)
-		bpf_skb_pull_data(skb, sc->payload_offset);
+	if ((sc->segment.flags & TCP_SYN) && !sc->icmp) {
+		find_process(skb, sc);
+		/* The options of a SYN, too, may lie beyond the linear part. */
+		if (skb->data_end - skb->data < sc->payload_offset)
+			bpf_skb_pull_data(skb, sc->payload_offset);
+	}
 	if (pair_packet(skb, (void *)(long)skb->data, (void *)(long)skb->data_end, sc, &cpu->counters))
 		tc_stages.call(skb, STAGE_PAYLOAD);
 	return TC_GO_ON;

@@ -52,6 +52,7 @@ struct segment {
 	__u32 ts_ecr;
 	__u32 flags;
 	struct segment_facts facts; /* SYN and SYN-ACK only */
+	__u32 socket;		    /* inode of the SYN's socket or the SYN-ACK's listener, 0 = not known */
 	__u64 response_timeout_ns;
 };
 
@@ -114,6 +115,7 @@ static __always_inline void pair_open(struct pending *p, const struct segment *s
 	ev->family = family;
 	ev->syn_count = 1;
 	copy_words(&ev->syn, &s->facts, sizeof(s->facts));
+	ev->client_socket = s->socket;
 	p->state = PENDING_SYN_SENT;
 	/* A socket that connects to itself opens simultaneously with itself. */
 	p->simultaneous = ev->client_port == ev->server_port && same_address(ev->client, ev->server);
@@ -175,6 +177,7 @@ static __always_inline void first_synack(struct pending *p, const struct segment
 	p->ev.synack_ns = s->now_ns;
 	p->ev.synack_count = 1;
 	copy_words(&p->ev.synack, &s->facts, sizeof(s->facts));
+	p->ev.server_socket = s->socket;
 	p->server_isn = s->seq;
 	p->synack_place = s->place;
 	p->last_synack_ns = s->now_ns;

@@ -54,7 +54,9 @@ struct scratch {
 	struct segment segment;
 	struct handshake_event out;
 	struct option_walk options;
-	__u64 id; /* of the record that the SYN opened */
+	__u64 id;		/* of the record that the SYN opened */
+	struct process process; /* whose SYN it is */
+	__u64 sk;
 	__u32 hash;
 	__u32 ifindex;
 	__u32 options_offset; /* from the start of the frame, likewise below */

@@ -56,6 +56,9 @@ def line(record: Handshake, colour: bool = False) -> str:
         parts.append(f"saved {_milliseconds(tfo.rtt_saved_us)}")
     if timing.icmp is not None:
         parts.append(f"ICMP type {timing.icmp.type} code {timing.icmp.code}")
+    for end, name in ((record.client, "client"), (record.server, "server")):
+        if end.process is not None:
+            parts.append(f"{name} {printable(end.process.name)}[{end.process.pid}]")
     if record.tls is not None and record.tls.sni:
         parts.append(f"SNI {printable(record.tls.sni)}")
     if record.http is not None and record.http.host:

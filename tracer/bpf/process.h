@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * Whose socket sends a SYN, and which listener answers one. The kernel's own
+ * structures are read at offsets that load.py took from its BTF (KERNEL_*);
+ * without them, nothing here is compiled and nobody is named.
+ *
+ * A SYN may pass here on top of any process: sent by a timer, by a neighbour's
+ * answer, out of a queue that somebody else flushes, from behind a veth. So the
+ * running process is named only if it can be seen holding the very socket: the
+ * first argument of the system call it is in is a descriptor of the socket's
+ * file. That is so in connect, sendto, sendmsg, write; whatever else a register
+ * or a stale pointer holds, it is not that file. All else is left to user space
+ * (process_scan.py), which gets the number of the socket's inode.
+ */
+#ifndef TFOTRACE_PROCESS_H
+#define TFOTRACE_PROCESS_H
+
+#include "state.h"
+
+#ifdef KERNEL_SOCK_SOCKET
+
+/* enum in include/net/tcp_states.h */
+#define STATE_SYN_SENT 2
+#define STATE_SYN_RECV 3
+#define STATE_NEW_SYN_RECV 12
+
+/* x86-64 and arm64 with pages of 4 KiB; elsewhere the descriptor is looked for in the wrong place, and not found */
+#define KERNEL_STACK_SIZE 16384
+
+static __always_inline __u64 read_u64(__u64 address)
+{
+	__u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (const void *)address);
+	return value;
+}
+
+static __always_inline __u32 read_u32(__u64 address)
+{
+	__u32 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (const void *)address);
+	return value;
+}
+
+/* The file of a socket, 0 if it has none. Read twice: a socket that is just being closed is nobody's. */
+static __always_inline __u64 file_of(__u64 sk)
+{
+	__u64 socket = read_u64(sk + KERNEL_SOCK_SOCKET), file;
+
+	if (!socket)
+		return 0;
+	file = read_u64(socket + KERNEL_SOCKET_FILE);
+	if (!file || read_u64(file + KERNEL_FILE_PRIVATE_DATA) != socket || read_u64(sk + KERNEL_SOCK_SOCKET) != socket)
+		return 0;
+	return file;
+}
+
+static __always_inline __u32 inode_of(__u64 file)
+{
+	return file ? read_u64(read_u64(file + KERNEL_FILE_INODE) + KERNEL_INODE_NUMBER) : 0;
+}
+
+/* Has the task a descriptor `fd` of this file? */
+static __always_inline int holds(__u64 task, __u64 fd, __u64 file)
+{
+	__u64 table = read_u64(read_u64(task + KERNEL_TASK_FILES) + KERNEL_FILES_TABLE);
+
+	fd &= 0xffffffff; /* descriptors are ints */
+	if (fd >= read_u32(table + KERNEL_TABLE_MAX))
+		return 0;
+	return read_u64(read_u64(table + KERNEL_TABLE_FILES) + fd * 8) == file;
+}
+
+static __always_inline int is_in_a_call_on(__u64 task, __u64 file)
+{
+	__u64 first = read_u64(task + KERNEL_TASK_STACK) + KERNEL_STACK_SIZE - KERNEL_REGS_SIZE + KERNEL_REGS_FIRST;
+
+	/* with CONFIG_X86_FRED there are two words above the registers */
+	return holds(task, read_u64(first), file) || holds(task, read_u64(first - 16), file);
+}
+
+static __always_inline void describe_task(struct process *p, __u64 task)
+{
+	__u64 cgroup = read_u64(read_u64(task + KERNEL_TASK_CGROUPS) + KERNEL_CSS_SET_DEFAULT);
+
+	/* of the process, not of the thread that happened to make the call */
+	bpf_probe_read_kernel(p->name, sizeof(p->name),
+			      (const void *)(read_u64(task + KERNEL_TASK_LEADER) + KERNEL_TASK_NAME));
+	p->uid = read_u32(read_u64(task + KERNEL_TASK_CRED) + KERNEL_CRED_EUID);
+	p->cgroup = read_u64(read_u64(cgroup + KERNEL_CGROUP_NODE) + KERNEL_NODE_ID);
+	p->pid = read_u32(task + KERNEL_TASK_TGID);
+}
+
+/* The listener whose SYN-ACK this is; the SYN-ACK's socket is a request, or with Fast Open the child. */
+static __always_inline __u64 listener_of(__u64 sk, __u32 state)
+{
+	__u64 request = sk;
+
+	if (state == STATE_SYN_RECV)
+		request = read_u64(sk + KERNEL_TCP_FASTOPEN_REQUEST);
+	else if (state != STATE_NEW_SYN_RECV)
+		request = 0;
+	return request ? read_u64(request + KERNEL_REQUEST_LISTENER) : 0;
+}
+
+/* Fills in sc->process and sc->segment.socket for a SYN or SYN-ACK that has a socket here. */
+static __always_inline void find_process(struct __sk_buff *skb, struct scratch *sc)
+{
+	struct bpf_sock *owner = skb->sk;
+	__u64 sk, file, task;
+	__u32 state;
+
+	if (!owner)
+		return;
+	state = owner->state;
+	/* through memory: the verifier allows no arithmetic on a socket */
+	sc->sk = (__u64)owner;
+	asm volatile("" : : : "memory");
+	sk = sc->sk;
+	if (sc->segment.flags & TCP_ACK) {
+		sk = listener_of(sk, state);
+		if (sk)
+			sc->segment.socket = inode_of(file_of(sk));
+		return;
+	}
+	/* before us, somebody may have given an arriving SYN to a listener (bpf_sk_assign) */
+	if (state != STATE_SYN_SENT)
+		return;
+	file = file_of(sk);
+	if (!file)
+		return;
+	sc->segment.socket = inode_of(file);
+#ifdef OUR_PIDS
+	task = bpf_get_current_task();
+	if (is_in_a_call_on(task, file))
+		describe_task(&sc->process, task);
+#endif
+}
+
+#else
+
+static __always_inline void find_process(struct __sk_buff *skb, struct scratch *sc)
+{
+}
+
+#endif
+
+#endif

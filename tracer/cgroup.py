@@ -1,0 +1,110 @@
+"""Control groups by name: which service, container or session a process belongs to."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+MOUNTS = Path("/proc/self/mounts")
+ROOT_ID = 1
+
+_HEX_ID = re.compile(r"[0-9a-f]{32,64}")
+# names that container runtimes give: systemd's cgroup driver, LXC, machined; a bare id comes from the cgroupfs driver
+_CONTAINER = re.compile(
+    r"(docker|libpod|crio|cri-containerd|containerd|buildkit|nerdctl)-[0-9a-f]{12,64}\.scope"
+    r"|lxc\.payload\..+|machine-.+\.scope|[0-9a-f]{64}"
+)  # fmt: skip
+_UNIT = re.compile(r".+\.(service|scope)")
+
+
+def name_of_path(path: str) -> str | None:
+    """What a cgroup's path says about whose it is: the innermost container, else unit, else the last component.
+
+    None for the root, which says nothing.
+    """
+    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+    if not parts:
+        return None
+    for pattern in (_CONTAINER, _UNIT):
+        for place in reversed(range(len(parts))):
+            if pattern.fullmatch(parts[place]):
+                return _with_parent(parts, place)
+    return _with_parent(parts, len(parts) - 1)
+
+
+def _with_parent(parts: list[str], place: int) -> str:
+    """`docker/3f...`, `lxc/web`: there the parent says what the name is."""
+    name = parts[place]
+    if place and (_HEX_ID.fullmatch(name) or parts[place - 1] in ("lxc", "lxc.payload", "docker")):
+        return f"{parts[place - 1]}/{name}"
+    return name
+
+
+def name_from_proc(text: str) -> str | None:
+    """The same from /proc/PID/cgroup (cgroups(7)): of the v2 hierarchy, else of systemd's own."""
+    paths: dict[str, str] = {}
+    for line in text.splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number.isdigit() and path.startswith("/"):
+            paths.setdefault("" if number == "0" else controllers, path)
+    for key in ("", "name=systemd"):
+        name = name_of_path(paths.get(key, "/"))
+        if name is not None:
+            return name
+    return None
+
+
+# --- by number ---
+
+
+class _Handle(ctypes.Structure):
+    """struct file_handle (open_by_handle_at(2)) of a kernfs node: its number."""
+
+    _fields_ = (("bytes", ctypes.c_uint), ("type", ctypes.c_int), ("id", ctypes.c_uint64))
+
+
+_KERNFS = 0xFE  # FILEID_KERNFS, include/linux/exportfs.h
+
+
+class Groups:
+    """Names by the cgroup's number in the v2 hierarchy. Needs root; without that hierarchy every answer is None."""
+
+    def __init__(self, mounts: Path = MOUNTS) -> None:
+        self._mount = -1
+        self._open = ctypes.CDLL(None, use_errno=True).open_by_handle_at
+        self._open.argtypes = (ctypes.c_int, ctypes.POINTER(_Handle), ctypes.c_int)
+        with suppress(OSError):
+            for line in mounts.read_text().splitlines():
+                fields = line.split()
+                if len(fields) > 2 and fields[2] == "cgroup2":
+                    self._path = fields[1].encode().decode("unicode_escape")
+                    self._mount = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                    break
+
+    def name(self, number: int) -> str | None:
+        """None if there is no cgroup of this number (any more), or it is the root."""
+        if self._mount < 0 or number <= ROOT_ID:
+            return None
+        handle = _Handle(8, _KERNFS, number)
+        fd = self._open(self._mount, ctypes.byref(handle), os.O_PATH | os.O_CLOEXEC)
+        if fd < 0:
+            return None
+        try:
+            path = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        if not path.startswith(self._path) or path.endswith(" (deleted)"):
+            return None
+        return name_of_path(path[len(self._path) :])
+
+    def close(self) -> None:
+        """Give the mount's descriptor back."""
+        if self._mount >= 0:
+            os.close(self._mount)
+            self._mount = -1
