@@ -63,7 +63,8 @@ def _replay_records(source: Input, options: Namespace, argv: tuple[str, ...], na
     stop = StopRequest()
     stop.install()
     app: Any = dashboard.load() if dashboard.is_wanted(options) else None
-    user = privileges.target_user(options.user)
+    # `sudo -u somebody` sets the same variables, and there is nothing to give up then
+    user = privileges.target_user(options.user) if options.user is not None or os.geteuid() == 0 else None
     if user is not None:
         privileges.drop(user)
     rows = Rows()

@@ -310,6 +310,19 @@ def test_who_is_not_root_is_told_so(tmp_path: Path) -> None:
     assert "sudo" in done.said[0]
 
 
+def test_recorded_events_need_no_root(tmp_path: Path) -> None:
+    """Nor does `sudo -u somebody`, which says in the environment who called it."""
+    path = tmp_path / "trace.pcap"
+    path.write_bytes(pcap(EN10MB, handshake(), nano=True))
+    _, _, recorded = replay(path)
+    events = tmp_path / "events.jsonl"
+    events.write_bytes(recorded.out)
+    prefix = ("sh", "-c", f'exec < {events}; exec "$@"', "sh", *NOT_ROOT)
+    done = run("replay", "-", "--json", prefix=prefix, env={"SUDO_UID": "1", "SUDO_GID": "1"})
+    assert done.code == 0, done
+    assert done.out == recorded.out
+
+
 def test_the_reader_is_the_user(tmp_path: Path) -> None:
     """With --user the capture is read, and files are written, by that account."""
     path = tmp_path / "trace.pcap"
