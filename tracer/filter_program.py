@@ -28,7 +28,7 @@ _IN_HEAD = 16  # loads from before here are from the head
 
 SCHED_CLS, XDP = 3, 6
 TC_GO_ON, XDP_GO_ON = -1, 2  # handshake.bpf.c
-STAGE_PAIR, STAGE_FILTER, STAGE_FILTER_NO_LINK = 0, 5, 6  # enum stage (bpf/state.h)
+STAGE_PAIR, STAGE_FILTER, STAGE_FILTER_NO_LINK = 0, 4, 5  # enum stage (bpf/state.h)
 
 # struct __sk_buff and struct xdp_md
 _SKB_LEN, _SKB_VLAN_PRESENT, _SKB_VLAN_TCI, _SKB_VLAN_PROTO, _SKB_WIRE_LEN = 0, 20, 24, 28, 160

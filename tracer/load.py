@@ -31,8 +31,8 @@ PAGE_SIZE = 4096
 WAYS = 8  # entries of a set: table.h
 NEAR_INTERFACES = 4096  # interface indexes that the programs find without hashing
 
-TC_PROGRAMS = ("tc_ingress", "tc_egress", "tc_icmp", "tc_pair", "tc_payload", "sweep")
-XDP_PROGRAMS = ("xdp_ingress", "xdp_icmp", "xdp_pair", "xdp_payload")
+TC_PROGRAMS = ("tc_ingress", "tc_egress", "tc_uncommon", "tc_icmp", "tc_pair", "tc_payload", "sweep")
+XDP_PROGRAMS = ("xdp_ingress", "xdp_uncommon", "xdp_icmp", "xdp_pair", "xdp_payload")
 MAPS = (
     "config",
     "interfaces_near",
@@ -47,8 +47,8 @@ MAPS = (
     "payloads",
 )
 # slots of the stage maps: enum stage in state.h
-TC_STAGES = ("pair", "icmp", "payload", "ingress", "egress")
-XDP_STAGES = ("pair", "icmp", "payload")
+TC_STAGES = ("pair", "icmp", "payload", "uncommon")
+XDP_STAGES = ("pair", "icmp", "payload", "uncommon")
 
 
 @dataclass(frozen=True, slots=True)

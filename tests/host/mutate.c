@@ -219,18 +219,17 @@ static int parse(struct cursor *c, struct headers *h, enum length_rule rule, __u
 	struct cursor quick_c = *c;
 	struct headers quick = *h;
 	struct opaque o;
-	int is_common, result;
+	int said = parse_common(&quick_c, &quick, rule, tci), result;
 
-	is_common = common_ipv4(&quick_c, &quick, rule, tci) || common_ipv6(&quick_c, &quick, rule, tci);
 	result = parse_ethernet(c, h, tci, &o);
 	if (result == PARSED_TCP)
 		result = parse_ip(c, h, rule, &o);
 	if (result == PARSED_TCP)
 		result = parse_tcp(c, h);
-	if (!is_common)
+	require(said == NOT_COMMON || said == result, "the quick road takes it for something else");
+	if (said != PARSED_TCP)
 		return result;
 	common++;
-	require(result == PARSED_TCP, "the quick road takes what is none");
 	require(quick.ip == h->ip && quick.tcp == h->tcp && quick_c.pos == c->pos, "the quick road reads elsewhere");
 	require(quick.l4_len == h->l4_len && quick.ip_extra == h->ip_extra && quick.vlans == h->vlans &&
 			quick.family == h->family,

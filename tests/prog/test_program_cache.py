@@ -187,7 +187,7 @@ def test_the_hash_key_leaves_no_other_trace_in_the_code(folder: Path) -> None:
     first, second = artifacts
     assert first.programs == second.programs
     assert {program.name for program in first.programs if program.keys} == {
-        "tc_ingress", "tc_egress", "tc_icmp", "xdp_ingress", "xdp_icmp",
+        "tc_ingress", "tc_egress", "tc_uncommon", "tc_icmp", "xdp_ingress", "xdp_uncommon", "xdp_icmp",
     }  # fmt: skip
 
 

@@ -173,11 +173,11 @@ class Programs:
             "-DREPLAY" if replay else "-DWITH_XDP",
             *(["-DFILTER"] if filtered else []),
         ]
-        names = ["tc_ingress", "tc_egress", "tc_icmp", "tc_pair", "tc_payload", "sweep"]
-        stages = [("tc_stages", ("tc_pair", "tc_icmp", "tc_payload", "tc_ingress", "tc_egress"))]
+        names = ["tc_ingress", "tc_egress", "tc_uncommon", "tc_icmp", "tc_pair", "tc_payload", "sweep"]
+        stages = [("tc_stages", ("tc_pair", "tc_icmp", "tc_payload", "tc_uncommon"))]
         if not replay:
-            names += ["xdp_ingress", "xdp_icmp", "xdp_pair", "xdp_payload"]
-            stages += [("xdp_stages", ("xdp_pair", "xdp_icmp", "xdp_payload"))]
+            names += ["xdp_ingress", "xdp_uncommon", "xdp_icmp", "xdp_pair", "xdp_payload"]
+            stages += [("xdp_stages", ("xdp_pair", "xdp_icmp", "xdp_payload", "xdp_uncommon"))]
         self.sets = sets
         self._b: Any = BPF(text=(BPF_FOLDER / "handshake.bpf.c").read_bytes(), cflags=cflags)
         kinds = {"xdp": BPF.XDP, "tc": BPF.SCHED_CLS}

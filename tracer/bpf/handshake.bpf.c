@@ -2,12 +2,13 @@
 /*
  * Maps and programs. The way of a packet has two stages. The programs that are
  * attached (tc_ingress, tc_egress, xdp_ingress) read: frame -> headers
- * (parse_*.h) -> tag filter (table.h) -> scratch. Only SYNs and segments of
+ * (parse_common.h) -> tag filter (table.h) -> scratch. Only SYNs and segments of
  * tracked connections go on, by tail call, to the second stage (tc_pair,
- * xdp_pair): options -> pending entry under its set's lock (pair.h) -> ring;
- * ICMP goes there by way of tc_icmp or xdp_icmp, and a first SYN with payload goes
- * on to tc_payload or xdp_payload. Several small programs compile and
- * verify in a fraction of the time of one large one, and a leftover of a killed
+ * xdp_pair): options -> pending entry under its set's lock (pair.h) -> ring. On
+ * the side of this road are tc_uncommon, which reads whatever is not of the common
+ * kind (the other parse_*.h), tc_icmp for errors that quote a SYN, and tc_payload
+ * for a first SYN that has one; likewise for xdp. Several small programs compile
+ * and verify in a fraction of the time of one large one, and a leftover of a killed
  * run, whose second stage is gone, does nothing at all.
  *
  * Compiled by bcc (tracer/load.py) with SETS, HASH_KEY, EVENT_RING_PAGES and
@@ -203,14 +204,22 @@ static __always_inline int read_segment(const struct frame *f, const struct curs
 }
 
 /* First stage, of a packet that is not of the common kind. Returns enum stage. */
-static __always_inline int read_uncommon(const struct frame *f, const struct interface_config *conf, struct cpu *cpu)
+static __always_inline int read_uncommon(const struct frame *f)
 {
-	__u32 group = conf->group, no_link_header = conf->no_link_header;
+	struct interface_config *conf;
+	__u32 group, no_link_header;
 	struct headers h = {};
 	struct scratch *sc;
 	struct cursor c;
+	struct cpu *cpu;
 	int result, zero = 0;
 
+	cpu = cpus.lookup(&zero);
+	conf = find_interface(f->ifindex);
+	if (!cpu || !conf || !conf->traced)
+		return STAGE_NONE;
+	group = conf->group;
+	no_link_header = conf->no_link_header;
 	result = parse_frame(f, no_link_header, &c, &h, &cpu->opaque);
 	if (result == PARSED_TCP) {
 		cpu->counters.packets++;
@@ -242,9 +251,10 @@ static __always_inline int read_packet(const struct frame *f)
 {
 	struct interface_config *conf;
 	struct headers h = {};
+	struct scratch *sc;
 	struct cursor c;
 	struct cpu *cpu;
-	int zero = 0;
+	int result = NOT_COMMON, zero = 0;
 
 	cpu = cpus.lookup(&zero);
 	conf = find_interface(f->ifindex);
@@ -254,12 +264,19 @@ static __always_inline int read_packet(const struct frame *f)
 		c.pos = f->data;
 		c.end = f->data_end;
 		h.l3_len = f->len;
-		if (common_ipv4(&c, &h, LENGTH_RULE, f->vlan_tci) || common_ipv6(&c, &h, LENGTH_RULE, f->vlan_tci)) {
-			cpu->counters.packets++;
-			return read_segment(f, &c, &h, conf->group);
-		}
+		result = parse_common(&c, &h, LENGTH_RULE, f->vlan_tci);
 	}
-	return read_uncommon(f, conf, cpu);
+	if (result == NOT_COMMON) {
+		sc = scratches.lookup(&zero);
+		if (!sc)
+			return STAGE_NONE;
+		sc->direction = f->direction;
+		return STAGE_UNCOMMON;
+	}
+	cpu->counters.packets++;
+	if (result != PARSED_TCP)
+		return STAGE_NONE;
+	return read_segment(f, &c, &h, conf->group);
 }
 
 /* An ICMP packet that the first stage has seen: is it an error that quotes a SYN of ours? Returns enum stage. */
@@ -393,28 +410,31 @@ static __always_inline void send_payload(void *ctx, struct payload_event *p, __u
 		c->payloads++;
 }
 
-static __always_inline int trace_skb(struct __sk_buff *skb, __u32 direction)
+static __always_inline void take_skb(struct frame *f, struct __sk_buff *skb, __u32 direction)
 {
-	struct frame f = {};
-	int stage;
-
-	f.data = (void *)(long)skb->data;
-	f.data_end = (void *)(long)skb->data_end;
-	f.len = skb->len;
-	f.can_pull = f.data_end - f.data < f.len && f.data_end - f.data < HEADERS_PULL;
-	f.ifindex = skb->ifindex;
-	f.direction = direction;
+	f->data = (void *)(long)skb->data;
+	f->data_end = (void *)(long)skb->data_end;
+	f->len = skb->len;
+	f->can_pull = f->data_end - f->data < f->len && f->data_end - f->data < HEADERS_PULL;
+	f->ifindex = skb->ifindex;
+	f->direction = direction;
 	if (skb->vlan_present)
-		f.vlan_tci = 0x10000 | skb->vlan_tci;
+		f->vlan_tci = 0x10000 | skb->vlan_tci;
 #ifdef REPLAY
-	f.now_ns = skb->tstamp;
+	f->now_ns = skb->tstamp;
 	if (skb->mark) /* the capture's own interface: this host need not have it */
-		f.ifindex = skb->mark;
+		f->ifindex = skb->mark;
 #endif
-	stage = read_packet(&f);
+}
+
+static __always_inline void tc_next(struct __sk_buff *skb, int stage)
+{
 	if (stage == STAGE_PAIR) {
 		tc_stages.call(skb, STAGE_PAIR);
 		KEEP_APART(STAGE_PAIR);
+	} else if (stage == STAGE_UNCOMMON) {
+		tc_stages.call(skb, STAGE_UNCOMMON);
+		KEEP_APART(STAGE_UNCOMMON);
 	} else if (stage == STAGE_ICMP) {
 		tc_stages.call(skb, STAGE_ICMP);
 		KEEP_APART(STAGE_ICMP);
@@ -423,30 +443,46 @@ static __always_inline int trace_skb(struct __sk_buff *skb, __u32 direction)
 	else if (is_filter(stage))
 		tc_stages.call(skb, stage);
 #endif
-	return stage;
 }
 
-/*
- * Some drivers and tunnels leave headers out of the linear part. Pull them in,
- * as the stack itself does a moment later, and begin again: rare, so the common
- * packet pays one comparison.
- */
-static __always_inline int pull_headers(struct __sk_buff *skb)
+static __always_inline void trace_skb(struct __sk_buff *skb, __u32 direction)
 {
-	return bpf_skb_pull_data(skb, skb->len < HEADERS_PULL ? skb->len : HEADERS_PULL);
+	struct frame f = {};
+
+	take_skb(&f, skb, direction);
+	tc_next(skb, read_packet(&f));
 }
 
 int tc_ingress(struct __sk_buff *skb)
 {
-	if (trace_skb(skb, DIRECTION_INGRESS) == STAGE_AGAIN && !pull_headers(skb))
-		tc_stages.call(skb, STAGE_INGRESS);
+	trace_skb(skb, DIRECTION_INGRESS);
 	return TC_GO_ON;
 }
 
 int tc_egress(struct __sk_buff *skb)
 {
-	if (trace_skb(skb, DIRECTION_EGRESS) == STAGE_AGAIN && !pull_headers(skb))
-		tc_stages.call(skb, STAGE_EGRESS);
+	trace_skb(skb, DIRECTION_EGRESS);
+	return TC_GO_ON;
+}
+
+int tc_uncommon(struct __sk_buff *skb)
+{
+	struct frame f = {};
+	struct scratch *sc;
+	int stage, zero = 0;
+
+	sc = scratches.lookup(&zero);
+	if (!sc)
+		return TC_GO_ON;
+	take_skb(&f, skb, sc->direction);
+	stage = read_uncommon(&f);
+	/*
+	 * Some drivers and tunnels leave headers out of the linear part. Pull them in,
+	 * as the stack itself does a moment later, and begin again.
+	 */
+	if (stage == STAGE_AGAIN && !bpf_skb_pull_data(skb, skb->len < HEADERS_PULL ? skb->len : HEADERS_PULL))
+		stage = STAGE_UNCOMMON;
+	tc_next(skb, stage);
 	return TC_GO_ON;
 }
 
@@ -510,20 +546,23 @@ int tc_payload(struct __sk_buff *skb)
 }
 
 #ifdef WITH_XDP
-int xdp_ingress(struct xdp_md *ctx)
+static __always_inline void take_xdp(struct frame *f, struct xdp_md *ctx)
 {
-	struct frame f = {};
-	int stage;
+	f->data = (void *)(long)ctx->data;
+	f->data_end = (void *)(long)ctx->data_end;
+	f->len = f->data_end - f->data;
+	f->ifindex = ctx->ingress_ifindex;
+	f->direction = DIRECTION_INGRESS;
+}
 
-	f.data = (void *)(long)ctx->data;
-	f.data_end = (void *)(long)ctx->data_end;
-	f.len = f.data_end - f.data;
-	f.ifindex = ctx->ingress_ifindex;
-	f.direction = DIRECTION_INGRESS;
-	stage = read_packet(&f);
+static __always_inline void xdp_next(struct xdp_md *ctx, int stage)
+{
 	if (stage == STAGE_PAIR) {
 		xdp_stages.call(ctx, STAGE_PAIR);
 		KEEP_APART(STAGE_PAIR);
+	} else if (stage == STAGE_UNCOMMON) {
+		xdp_stages.call(ctx, STAGE_UNCOMMON);
+		KEEP_APART(STAGE_UNCOMMON);
 	} else if (stage == STAGE_ICMP) {
 		xdp_stages.call(ctx, STAGE_ICMP);
 		KEEP_APART(STAGE_ICMP);
@@ -532,6 +571,23 @@ int xdp_ingress(struct xdp_md *ctx)
 	else if (is_filter(stage))
 		xdp_stages.call(ctx, stage);
 #endif
+}
+
+int xdp_ingress(struct xdp_md *ctx)
+{
+	struct frame f = {};
+
+	take_xdp(&f, ctx);
+	xdp_next(ctx, read_packet(&f));
+	return XDP_GO_ON;
+}
+
+int xdp_uncommon(struct xdp_md *ctx)
+{
+	struct frame f = {};
+
+	take_xdp(&f, ctx);
+	xdp_next(ctx, read_uncommon(&f));
 	return XDP_GO_ON;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * The packet that nearly every packet is: Ethernet without a tag in the frame,
- * IPv4 without options or IPv6 without extension headers, TCP, all of it
+ * The packets that nearly all are: Ethernet without a tag in the frame, IPv4
+ * without options or IPv6 without extension headers, TCP or UDP, all of it
  * readable and with lengths that agree. Everything is at a fixed place then, so
  * this costs a handful of comparisons. Whatever is otherwise, or wrong, is left
  * to the parsers of link, network and TCP headers, which say what it is.
@@ -18,54 +18,83 @@
 #define ETHERTYPE_IPV6_RAW __builtin_bswap16(ETHERTYPE_IPV6)
 #define IPV4_FRAGMENT_OFFSET_RAW __builtin_bswap16(IPV4_FRAGMENT_OFFSET)
 
-static __always_inline int common_tcp(struct cursor *c, struct headers *h, __u8 *tcp, __u64 tci)
-{
-	__u64 header_len = tcp_header_len(tcp);
+#define IP_PROTOCOL_UDP 17
 
+/* What parse_common() returns beside PARSED_TCP and PARSED_OTHER. */
+#define NOT_COMMON (-1)
+
+static __always_inline int common_tcp(struct cursor *c, struct headers *h, __u8 *tcp)
+{
+	__u64 header_len;
+
+	if ((void *)(tcp + TCP_HEADER_LEN) > c->end || h->l4_len < TCP_HEADER_LEN)
+		return NOT_COMMON;
+	header_len = tcp_header_len(tcp);
 	if (header_len < TCP_HEADER_LEN || header_len > h->l4_len)
-		return 0;
+		return NOT_COMMON;
 	h->tcp = tcp;
-	h->ip_extra = 0;
-	h->vlans = tci & VLAN_VID_MASK;
 	c->pos = tcp + TCP_HEADER_LEN;
-	return 1;
+	return PARSED_TCP;
 }
 
-/* Returns whether it is such a packet; `c` is at the start of the frame and left at the TCP options. */
-static __always_inline int common_ipv4(struct cursor *c, struct headers *h, enum length_rule rule, __u64 tci)
+static __always_inline int common_ipv4(struct cursor *c, struct headers *h, enum length_rule rule)
 {
-	__u8 *eth = c->pos;
-	__u8 *ip = eth + ETHERNET_LEN;
+	__u8 *ip = c->pos;
 	__u64 total;
 
-	if ((void *)(ip + 20 + TCP_HEADER_LEN) > c->end || load_u16(eth + 12) != ETHERTYPE_IPV4_RAW || ip[0] != 0x45 ||
-	    ip[9] != IP_PROTOCOL_TCP || load_u16(ip + 6) & IPV4_FRAGMENT_OFFSET_RAW)
-		return 0;
+	if ((void *)(ip + 20) > c->end || ip[0] != 0x45)
+		return NOT_COMMON;
 	total = load_be16(ip + 2);
-	if (total < 20 + TCP_HEADER_LEN || (rule == LENGTH_WITHIN_FRAME && total > h->l3_len - ETHERNET_LEN))
-		return 0;
+	if (total < 20 || (rule == LENGTH_WITHIN_FRAME && total > h->l3_len))
+		return NOT_COMMON;
+	if (ip[9] == IP_PROTOCOL_UDP)
+		return PARSED_OTHER;
+	if (ip[9] != IP_PROTOCOL_TCP || load_u16(ip + 6) & IPV4_FRAGMENT_OFFSET_RAW)
+		return NOT_COMMON;
 	h->family = 4;
 	h->ip = ip;
 	h->l4_len = total - 20;
-	return common_tcp(c, h, ip + 20, tci);
+	return common_tcp(c, h, ip + 20);
 }
 
-static __always_inline int common_ipv6(struct cursor *c, struct headers *h, enum length_rule rule, __u64 tci)
+static __always_inline int common_ipv6(struct cursor *c, struct headers *h, enum length_rule rule)
 {
-	__u8 *eth = c->pos;
-	__u8 *ip = eth + ETHERNET_LEN;
+	__u8 *ip = c->pos;
 	__u64 remaining;
 
-	if ((void *)(ip + 40 + TCP_HEADER_LEN) > c->end || load_u16(eth + 12) != ETHERTYPE_IPV6_RAW ||
-	    ip[0] >> 4 != 6 || ip[6] != IP_PROTOCOL_TCP)
-		return 0;
+	if ((void *)(ip + 40) > c->end || ip[0] >> 4 != 6)
+		return NOT_COMMON;
 	remaining = load_be16(ip + 4);
-	if (remaining < TCP_HEADER_LEN || (rule == LENGTH_WITHIN_FRAME && remaining > h->l3_len - ETHERNET_LEN - 40))
-		return 0;
+	if (rule == LENGTH_WITHIN_FRAME && remaining + 40 > h->l3_len)
+		return NOT_COMMON;
+	if (ip[6] == IP_PROTOCOL_UDP)
+		return PARSED_OTHER;
+	if (ip[6] != IP_PROTOCOL_TCP)
+		return NOT_COMMON;
 	h->family = 6;
 	h->ip = ip;
 	h->l4_len = remaining;
-	return common_tcp(c, h, ip + 40, tci);
+	return common_tcp(c, h, ip + 40);
+}
+
+/* Says PARSED_TCP with the cursor left at the options, PARSED_OTHER, or NOT_COMMON; otherwise as parse_ethernet(). */
+static __always_inline int parse_common(struct cursor *c, struct headers *h, enum length_rule rule, __u64 tci)
+{
+	__u8 *eth = c->pos;
+	__u64 ethertype;
+
+	if ((void *)(eth + ETHERNET_LEN) > c->end)
+		return NOT_COMMON;
+	ethertype = load_u16(eth + 12);
+	c->pos = eth + ETHERNET_LEN;
+	h->l3_len -= ETHERNET_LEN;
+	h->ip_extra = 0;
+	h->vlans = tci & VLAN_VID_MASK;
+	if (ethertype == ETHERTYPE_IPV4_RAW)
+		return common_ipv4(c, h, rule);
+	if (ethertype == ETHERTYPE_IPV6_RAW)
+		return common_ipv6(c, h, rule);
+	return NOT_COMMON;
 }
 
 #endif

@@ -215,11 +215,15 @@ static __always_inline __u32 parse_options(struct segment_facts *f, struct optio
 	w->offset = take_usual_options(f, w->bytes, len);
 	w->errors = 0;
 	NO_UNROLL
-	for (int i = 0; i < TCP_OPTIONS_MAX; i++) {
+	for (int i = 0; i < TCP_OPTIONS_MAX / 2; i++) { /* each time two NOPs, or another option, which has two bytes */
 		__u32 offset = w->offset;
 		const __u8 *o = w->bytes + (offset & 63);
 		__u32 size;
 
+		if (o[0] == OPTION_NOP) {
+			offset++;
+			o++;
+		}
 		if (offset >= len || o[0] == OPTION_EOL)
 			break;
 		if (o[0] == OPTION_NOP) {

@@ -10,8 +10,7 @@ enum stage {
 	STAGE_PAIR,
 	STAGE_ICMP,
 	STAGE_PAYLOAD,
-	STAGE_INGRESS,
-	STAGE_EGRESS,
+	STAGE_UNCOMMON,
 	STAGE_FILTER,	      /* filter.h */
 	STAGE_FILTER_NO_LINK, /* likewise, of frames that begin with the IP header */
 	STAGES,
@@ -67,6 +66,7 @@ struct scratch {
 	__u32 group;
 	__u32 vlans;
 	__u32 way;
+	__u32 direction; /* for the stage of uncommon packets, which both directions share */
 	__u8 family;
 	__u8 icmp;
 	__u8 icmp_type;
