@@ -14,7 +14,7 @@ DEV := sh scripts/setup-dev.sh
 
 .DEFAULT_GOAL := help
 .PHONY: test-kernels vagrant-check help setup test test-unit test-root test-filters lint lint-ruff lint-format lint-types lint-imports lint-c lint-sh \
-	format demo bench wheel sdist deb deb-check install uninstall lock clean distclean venv system root
+	format demo bench bench-quick wheel sdist deb deb-check install uninstall lock clean distclean venv system root
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
@@ -64,9 +64,11 @@ format: venv ## lay out Python and C
 demo: ## trace a private lab with TFO traffic of every outcome (root)
 	@./tfotrace demo
 
-bench: root system ## measure speed and memory (root)
-	@[ -x bench/run ] || { echo "bench/run is missing" >&2; exit 1; }
+bench: root system ## measure speed and memory beside the peers, write bench/RESULTS.md (root)
 	@bench/run
+
+bench-quick: root system ## the same in two minutes, to look at only (root)
+	@bench/run --quick
 
 wheel: venv ## build dist/tfotrace-*.whl
 	$(PYTHON) -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .

@@ -9,6 +9,7 @@ import time
 
 from bench import (
     dashboard,
+    growth,
     handshake_rate,
     latency,
     memory,
@@ -26,6 +27,7 @@ SECTIONS = {
     "memory": ("Memory of all processes", memory),
     "rates": ("Records through the user part, one thread", rates),
     "packet_cost": ("Cost of a packet (BPF_PROG_TEST_RUN)", packet_cost),
+    "growth": ("Growth of the cost", growth),
     "handshake_rate": ("Handshakes a second, beside the peers", handshake_rate),
     "throughput": ("One bulk stream, beside the peers", throughput),
     "sustained": ("A steady rate, fed into the attached program", sustained),

@@ -12,7 +12,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 3
 dev_stamp=$venv/.tfotrace-dev-stamp
 
 # Debian package and one of its programs, for distributions where the package has another name.
-programs='bpftool:bpftool curl:curl ethtool:ethtool gcc:gcc iproute2:ip iptables:iptables libc6-dev:gcc
+programs='bpftool:bpftool curl:curl ethtool:ethtool gcc:gcc iperf3:iperf3 iproute2:ip iptables:iptables libc6-dev:gcc
 netsniff-ng:trafgen nftables:nft nginx-light:nginx openssl:openssl procps:sysctl prometheus:promtool shellcheck:shellcheck
 tcpdump:tcpdump tmux:tmux tshark:tshark zstd:zstd'
 
