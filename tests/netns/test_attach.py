@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hooks import FRAMES, Own, assert_sees_all, foreign_filter, foreign_tcx, state
+from tests.support.hooks import (
+    BY_DEFAULT,
+    FRAMES,
+    Own,
+    assert_sees_all,
+    foreign_filter,
+    foreign_tcx,
+    needs_tcx,
+    state,
+    tcx_programs,
+)
 from tests.support.netbox import NetBox, wait_until
 from tests.support.rawprog import SCHED_CLS, TC_ACT_OK, Counting
 from tracer import attach_clsact, attach_tcx, bpfsys, interfaces
@@ -28,7 +38,7 @@ def test_tc_sees_each_frame_once_and_leaves_no_trace(
     attach_clsact.ensure_qdisc(left.index, egress=True)  # so that before and after can be the same for clsact
     before = state(box)
     attachment = attach(left, own.programs, choice, instance)
-    assert attachment.hook is (Hook.CLSACT if choice is HookChoice.CLSACT else Hook.TCX)
+    assert attachment.hook is (Hook.CLSACT if choice is HookChoice.CLSACT else BY_DEFAULT)
     assert (attachment.ifindex, attachment.name) == (left.index, "left")
     assert (attachment.others, attachment.warnings) == ((), ())
     assert attachment.is_intact()
@@ -46,6 +56,7 @@ def test_tc_sees_each_frame_once_and_leaves_no_trace(
     assert own.ingress.count == seen
 
 
+@needs_tcx
 @pytest.mark.parametrize("choice", [HookChoice.AUTO, HookChoice.TC])
 def test_auto_and_tc_are_tcx_and_say_why(box: NetBox, own: Own, choice: HookChoice) -> None:
     attachment = attach(interfaces.find("left"), own.programs, choice)
@@ -197,7 +208,7 @@ def test_without_tcx_auto_takes_clsact_on_both_sides(
     attachment = attach(left, own.programs, HookChoice.AUTO, instance)
     assert attachment.hook is Hook.CLSACT
     assert "this kernel has no TCX links" in attachment.why
-    assert bpfsys.tcx_query(left.index, bpfsys.TCX_INGRESS) == ()
+    assert tcx_programs(left.index) == []
     assert_sees_all(box, own.ingress, own.egress)
     attachment.detach()
     with_xdp = attach(left, own.programs, HookChoice.XDP_GENERIC, instance)
@@ -207,6 +218,7 @@ def test_without_tcx_auto_takes_clsact_on_both_sides(
     assert attach_clsact.filters(left.index, attach_clsact.PARENT_EGRESS) == []
 
 
+@needs_tcx
 def test_a_failure_at_egress_undoes_ingress(
     box: NetBox, own: Own, instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +230,7 @@ def test_a_failure_at_egress_undoes_ingress(
     assert state(box) == before
 
 
+@needs_tcx
 def test_without_the_right_to_it_the_sentence_names_root(
     box: NetBox, own: Own, monkeypatch: pytest.MonkeyPatch
 ) -> None:

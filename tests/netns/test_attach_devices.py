@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hooks import FRAMES, Own
+from tests.support.hooks import BY_DEFAULT, FRAMES, Own
 from tests.support.netbox import NetBox
 from tracer import interfaces
 from tracer.attach import Hook, HookChoice, InterfaceGoneError, attach
@@ -26,11 +26,11 @@ TC_CHOICES = [HookChoice.AUTO, HookChoice.CLSACT]
 @pytest.mark.parametrize(
     ("choice", "hook"),
     [
-        (HookChoice.AUTO, Hook.TCX),
+        (HookChoice.AUTO, BY_DEFAULT),
         (HookChoice.CLSACT, Hook.CLSACT),
         (HookChoice.XDP, Hook.XDP_GENERIC),
         (HookChoice.XDP_GENERIC, Hook.XDP_GENERIC),
-        (HookChoice.XDP_NATIVE, Hook.TCX),
+        (HookChoice.XDP_NATIVE, BY_DEFAULT),
     ],
 )
 def test_loopback_sees_each_packet_once(
@@ -68,7 +68,8 @@ def tun(box: NetBox) -> Iterator[int]:
 
 
 @pytest.mark.parametrize(
-    ("choice", "hook"), [(HookChoice.AUTO, Hook.TCX), (HookChoice.CLSACT, Hook.CLSACT), (HookChoice.XDP_GENERIC, None)]
+    ("choice", "hook"),
+    [(HookChoice.AUTO, BY_DEFAULT), (HookChoice.CLSACT, Hook.CLSACT), (HookChoice.XDP_GENERIC, None)],
 )
 def test_tun_has_no_ethernet_header_and_is_traced(
     box: NetBox, own: Own, instance: Instance, choice: HookChoice, hook: Hook | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.hooks import Own, assert_sees_all, state
+from tests.support.hooks import BY_DEFAULT, Own, assert_sees_all, state
 from tests.support.netbox import NetBox
 from tests.support.rawprog import XDP, XDP_PASS, Counting
 from tracer import attach_xdp, bpfsys, interfaces
@@ -71,7 +71,7 @@ def test_a_foreign_xdp_program_keeps_its_place(box: NetBox, own: Own, choice: Ho
     )
     there = [attach_xdp.XdpProgram(foreign.id, "driver")]
     attachment = attach(left, own.programs, choice)
-    assert attachment.hook is Hook.TCX
+    assert attachment.hook is BY_DEFAULT
     words = f'XDP program "foreign" (id {foreign.id}) at driver level'
     if choice is not HookChoice.AUTO:
         assert f"tc instead of {choice.value}, because {words} is there already" in attachment.why
@@ -88,6 +88,6 @@ def test_a_foreign_xdp_program_keeps_its_place(box: NetBox, own: Own, choice: Ho
 def test_without_an_xdp_program_tc_is_taken(box: NetBox, own: Own) -> None:
     programs = Programs(own.ingress.fd, own.egress.fd, None)
     attachment = attach(interfaces.find("left"), programs, HookChoice.XDP)
-    assert attachment.hook is Hook.TCX
+    assert attachment.hook is BY_DEFAULT
     assert "no XDP program" in attachment.why
     attachment.detach()

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.hooks import tcx_programs
 from tests.support.hosts import WIRE, Hosts, Service, service, two_hosts
 from tests.support.netbox import wait_until
 from tests.support.tracing import PATIENCE_S, Run, assert_balanced, decode, members, session_of, starting, tracing
-from tracer import bpfsys, interfaces
+from tracer import interfaces
 from tracer.records import End, Handshake, Start
 
 pytestmark = pytest.mark.root
@@ -57,7 +58,7 @@ def exchanges_going_on(web: Service) -> Iterator[None]:
 def programs(hosts: Hosts) -> list[int]:
     with hosts.client.inside():
         index = interfaces.find(WIRE).index
-        return [one for side in (bpfsys.TCX_INGRESS, bpfsys.TCX_EGRESS) for one in bpfsys.tcx_query(index, side)]
+        return tcx_programs(index)
 
 
 def summary(run: Run) -> str:

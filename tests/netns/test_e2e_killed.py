@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.hooks import tcx_programs
 from tests.support.hosts import WIRE, Hosts, service, two_hosts
 from tests.support.netbox import NetBox, wait_until
 from tests.support.tracing import KEPT_PROGRAMS, PATIENCE_S, Run, assert_balanced, members, run, tracing, with_run_dir
-from tracer import attach_clsact, bpfsys, interfaces
+from tracer import attach_clsact, interfaces
 
 pytestmark = pytest.mark.root
 
@@ -27,7 +28,7 @@ def attached(box: NetBox, name: str = WIRE) -> list[int]:
     """Ids of all programs on the interface by TCX (as the kernel lists them) and XDP (as bpftool does)."""
     with box.inside():
         index = interfaces.find(name).index
-        found = [one for side in (bpfsys.TCX_INGRESS, bpfsys.TCX_EGRESS) for one in bpfsys.tcx_query(index, side)]
+        found = tcx_programs(index)
     return found + [one["id"] for one in box.json("bpftool", "-j", "net")[0]["xdp"] if one["devname"] == name]
 
 

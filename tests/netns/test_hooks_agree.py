@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.support.decoder import ACK, FIN, RST, SYN
-from tests.support.hooks import foreign_filter, foreign_tcx
+from tests.support.hooks import BY_DEFAULT, foreign_filter, foreign_tcx
 from tests.support.load import Host, Records, Traced, client_hello
 from tests.support.netbox import NetBox
 from tests.support.packets import Flow, address, ethernet, ipv4, ipv6, option, padded, tcp_header
@@ -333,7 +333,7 @@ WAYS = {
     "behind-filter": {"hook": "tc", "foreign": "filter"},
     "clsact-behind-filter": {"hook": "clsact", "foreign": "filter"},
 }
-HOOK_NAMES = {"tc": "tcx", "clsact": "clsact", "xdp-native": "xdp-native", "xdp-generic": "xdp-generic"}
+HOOK_NAMES = {"tc": BY_DEFAULT.value, "clsact": "clsact", "xdp-native": "xdp-native", "xdp-generic": "xdp-generic"}
 
 
 @pytest.mark.parametrize("way", WAYS)
