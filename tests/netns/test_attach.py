@@ -50,7 +50,7 @@ def test_tc_sees_each_frame_once_and_leaves_no_trace(
     assert not attachment.is_intact()
     assert state(box) == before
     seen = own.ingress.count
-    with foreign_tcx("left", egress=False) as foreign:
+    with foreign_filter("left", egress=False) as foreign:
         box.send("right", FRAMES)
         wait_until(lambda: foreign.count == FRAMES, "frames after detach")
     assert own.ingress.count == seen
