@@ -1,17 +1,80 @@
 """The records of DESIGN.md section 3: the one definition that JSON lines, text and `tfotrace schema` are made from.
 
 Durations are microseconds (`*_us`), sizes bytes, `ts` is RFC 3339 UTC with nanoseconds. What is not known is null.
+The fields' types are in record_types.py, with what the schema says of each.
 A handshake's structs hold no containers but tuples of plain values, so no cycle goes through them, and the garbage
 collector need not look at them (`gc=False`): a hundred thousand a second of them would keep it busy.
 """
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import msgspec
 
-SCHEMA = 1
+from tracer.record_types import (
+    SCHEMA_VERSION,
+    AckDelay,
+    AckedBytes,
+    CauseCounts,
+    CauseWord,
+    CommunityId,
+    ConfidenceWord,
+    Cookie,
+    CookieCheckWord,
+    CookieId,
+    CookieLength,
+    Count,
+    Counters,
+    Delay,
+    Ecn,
+    FirstResponse,
+    GroupCounts,
+    GroupWord,
+    HandshakeId,
+    HookWord,
+    Hops,
+    Ip,
+    LateSyns,
+    MaybeMicroseconds,
+    Microseconds,
+    Mptcp,
+    Mss,
+    NegotiatedEcn,
+    OptionKind,
+    Options,
+    OutcomeCounts,
+    OutcomeWord,
+    P0f,
+    PayloadBytes,
+    Port,
+    ProtocolWord,
+    RequestCounts,
+    RequestWord,
+    ResultCounts,
+    ResultWord,
+    Rtt,
+    RttSaved,
+    Sequence,
+    SettledBy,
+    Sni,
+    SynackCount,
+    SynackDelay,
+    SynCount,
+    Timestamp,
+    TransportWord,
+    TsEcr,
+    TsVal,
+    Ttl,
+    VantageWord,
+    Version,
+    Vlans,
+    Window,
+    Wscale,
+)
+
+SCHEMA = SCHEMA_VERSION
 
 
 class Process(msgspec.Struct, frozen=True, gc=False):
@@ -26,8 +89,8 @@ class Process(msgspec.Struct, frozen=True, gc=False):
 class Endpoint(msgspec.Struct, frozen=True, gc=False):
     """One end of a connection."""
 
-    ip: str
-    port: int
+    ip: Ip
+    port: Port
     process: Process | None = None
 
 
@@ -42,43 +105,43 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     """The handshake as a whole. `settled_by` says what made the record final; `challenge_acks` are bare ACKs that
     answered the SYN, since the server still held a connection of this 4-tuple (RFC 5961, section 4)."""
 
-    result: str
-    settled_by: str
-    syn_count: int
-    synack_count: int
-    late_syns: int
-    synack_delay_us: float | None
-    ack_delay_us: float | None
-    rtt_us: float | None
-    first_response_us: float | None
+    result: ResultWord
+    settled_by: SettledBy
+    syn_count: SynCount
+    synack_count: SynackCount
+    late_syns: LateSyns
+    synack_delay_us: SynackDelay
+    ack_delay_us: AckDelay
+    rtt_us: Rtt
+    first_response_us: FirstResponse
     icmp: Icmp | None = None
-    challenge_acks: int = 0
+    challenge_acks: Count = 0
 
 
 class Segment(msgspec.Struct, frozen=True, gc=False):
     """The first SYN or the first SYN-ACK as it was on the wire; window unscaled."""
 
-    seq: int
-    payload_len: int
-    mss: int | None
-    wscale: int | None
-    window: int
+    seq: Sequence
+    payload_len: PayloadBytes
+    mss: Mss
+    wscale: Wscale
+    window: Window
     sack_permitted: bool
-    ts_val: int | None
-    ts_ecr: int | None
-    ttl: int
-    hops: int
-    ecn: str
-    mptcp: str | None
+    ts_val: TsVal
+    ts_ecr: TsEcr
+    ttl: Ttl
+    hops: Hops
+    ecn: Ecn
+    mptcp: Mptcp
     md5: bool
     ao: bool
-    options: tuple[str, ...]
+    options: Options
 
 
 class SynAck(Segment, frozen=True, gc=False):
     """The SYN-ACK also says how much of the SYN's data it acks."""
 
-    acked_payload_len: int
+    acked_payload_len: AckedBytes
 
 
 class Negotiated(msgspec.Struct, frozen=True, gc=False):
@@ -87,35 +150,35 @@ class Negotiated(msgspec.Struct, frozen=True, gc=False):
     wscale: bool
     sack: bool
     timestamps: bool
-    ecn: str
+    ecn: NegotiatedEcn
     mptcp: bool
 
 
 class Tfo(msgspec.Struct, frozen=True, gc=False):
     """TCP Fast Open: what was asked, what came of it, what it saved (TFO.md section 3)."""
 
-    request: str
-    outcome: str | None
-    group: str | None
-    kind: int | None
-    cookie_len: int | None
-    cookie_id: str | None
-    cookie: str | None
-    synack_kind: int | None
-    synack_cookie_len: int | None
-    synack_cookie_id: str | None
-    synack_cookie: str | None
-    cookie_check: str | None
-    cause: str | None
-    cause_confidence: str | None
-    rtt_saved_us: float | None
-    delay_us: float | None
+    request: RequestWord
+    outcome: OutcomeWord
+    group: GroupWord
+    kind: OptionKind
+    cookie_len: CookieLength
+    cookie_id: CookieId
+    cookie: Cookie
+    synack_kind: OptionKind
+    synack_cookie_len: CookieLength
+    synack_cookie_id: CookieId
+    synack_cookie: Cookie
+    cookie_check: CookieCheckWord
+    cause: CauseWord
+    cause_confidence: ConfidenceWord
+    rtt_saved_us: RttSaved
+    delay_us: Delay
 
 
 class PayloadInfo(msgspec.Struct, frozen=True, gc=False):
     """What the SYN's data is. `captured`: it was seen; `truncated`: the message goes on beyond the SYN."""
 
-    protocol: str | None
+    protocol: ProtocolWord
     captured: bool
     truncated: bool | None
 
@@ -123,7 +186,7 @@ class PayloadInfo(msgspec.Struct, frozen=True, gc=False):
 class TlsInfo(msgspec.Struct, frozen=True, gc=False):
     """From the ClientHello in the SYN."""
 
-    sni: str | None
+    sni: Sni
     alpn: tuple[str, ...] | None
     ech: bool
 
@@ -145,20 +208,20 @@ class DnsInfo(msgspec.Struct, frozen=True, gc=False):
 class Signature(msgspec.Struct, frozen=True, gc=False):
     """Fingerprints."""
 
-    p0f: str
+    p0f: P0f
 
 
 class Handshake(msgspec.Struct, frozen=True, gc=False, tag_field="event", tag="handshake"):
     """One settled handshake."""
 
-    schema: int
-    ts: str
-    id: str
+    schema: Version
+    ts: Timestamp
+    id: HandshakeId
     interface: str
-    hook: str
-    vlan: tuple[int, ...]
-    vantage: str
-    community_id: str
+    hook: HookWord
+    vlan: Vlans
+    vantage: VantageWord
+    community_id: CommunityId
     client: Endpoint
     server: Endpoint
     handshake: Timing
@@ -178,7 +241,7 @@ class InterfaceInfo(msgspec.Struct, frozen=True):
 
     name: str
     index: int
-    hook: str
+    hook: HookWord
     why: str
     group: int
     others: tuple[str, ...] = ()
@@ -191,13 +254,13 @@ class Start(msgspec.Struct, frozen=True, tag_field="event", tag="start"):
     In a file that goes on where another one was rotated or reopened it is repeated, with `part` 2, 3 ...
     """
 
-    schema: int
-    ts: str
+    schema: Version
+    ts: Timestamp
     version: str
     argv: tuple[str, ...]
     kernel: str
     interfaces: tuple[InterfaceInfo, ...]
-    transport: str
+    transport: TransportWord
     table_size: int
     boot_clock_offset_ns: int
     part: int = 1
@@ -209,14 +272,14 @@ class Balance(msgspec.Struct, frozen=True):
     `received` of the emitted came to user space, `dropped` of these were not written by every sink.
     """
 
-    opened: int
-    emitted: int
-    lost: int
-    evicted: int
-    suppressed: int
-    still_open: int
-    received: int
-    dropped: int
+    opened: Count
+    emitted: Count
+    lost: Count
+    evicted: Count
+    suppressed: Count
+    still_open: Count
+    received: Count
+    dropped: Count
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -225,18 +288,18 @@ class Totals(msgspec.Struct, frozen=True):
     `net_saved_us` is rtt_saved_us less delay_us, what the fallbacks of attempts cost.
     """
 
-    handshakes: int
-    results: dict[str, int]
-    tfo_attempts: int
-    tfo_with_data: int
-    tfo_accepted: int
-    requests: dict[str, int]
-    outcomes: dict[str, int]
-    groups: dict[str, int]
-    causes: dict[str, int]
-    rtt_saved_us: float
-    delay_us: float
-    net_saved_us: float
+    handshakes: Count
+    results: ResultCounts
+    tfo_attempts: Count
+    tfo_with_data: Count
+    tfo_accepted: Count
+    requests: RequestCounts
+    outcomes: OutcomeCounts
+    groups: GroupCounts
+    causes: CauseCounts
+    rtt_saved_us: Microseconds
+    delay_us: Microseconds
+    net_saved_us: Microseconds
 
 
 class Benefit(msgspec.Struct, frozen=True):
@@ -246,34 +309,34 @@ class Benefit(msgspec.Struct, frozen=True):
     `sooner_us` is normal_median_us less tfo_median_us, `sooner_rtts` the same in median round trips.
     """
 
-    ip: str
-    port: int
-    tfo_samples: int
-    normal_samples: int
-    tfo_median_us: float
-    tfo_p90_us: float
-    normal_median_us: float
-    normal_p90_us: float
-    rtt_median_us: float | None
-    sooner_us: float
+    ip: Ip
+    port: Port
+    tfo_samples: Count
+    normal_samples: Count
+    tfo_median_us: Microseconds
+    tfo_p90_us: Microseconds
+    normal_median_us: Microseconds
+    normal_p90_us: Microseconds
+    rtt_median_us: MaybeMicroseconds
+    sooner_us: Microseconds
     sooner_rtts: float | None
 
 
 class Stats(msgspec.Struct, frozen=True, tag_field="event", tag="stats"):
     """Every 10 seconds: the balance sheet, the kernel programs' counters, the totals so far."""
 
-    schema: int
-    ts: str
+    schema: Version
+    ts: Timestamp
     balance: Balance
-    counters: dict[str, int]
+    counters: Counters
     totals: Totals
 
 
 class NoticeRecord(msgspec.Struct, frozen=True, tag_field="event", tag="notice"):
     """Something people want to know now: a word for programs and a sentence."""
 
-    schema: int
-    ts: str
+    schema: Version
+    ts: Timestamp
     kind: str
     text: str
     interface: str | None
@@ -283,14 +346,14 @@ class End(msgspec.Struct, frozen=True, tag_field="event", tag="end"):
     """Last record of a run: why it ended, the totals, the balance; what Fast Open is worth with the servers that have
     most samples."""
 
-    schema: int
-    ts: str
+    schema: Version
+    ts: Timestamp
     reason: str
     exit_code: int
     duration_s: float
     totals: Totals
     balance: Balance
-    counters: dict[str, int]
+    counters: Counters
     benefits: tuple[Benefit, ...] = ()
 
 
@@ -298,8 +361,16 @@ Record = Start | Handshake | Stats | NoticeRecord | End
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of every record, and of what `tfotrace doctor --json` prints."""
+    """JSON Schema (2020-12) of every record, and of what `tfotrace doctor --json` prints.
+
+    Unknown fields are allowed everywhere: within one version of the schema fields are only added.
+    """
     from tracer.doctor.model import Report
 
     schema = msgspec.json.schema(Record | Report)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tfotrace record", **schema}
+    del schema["discriminator"]  # OpenAPI's: JSON Schema has no such keyword
+    for definition in schema["$defs"].values():
+        if "description" in definition:
+            definition["description"] = inspect.cleandoc(definition["description"])
+    title = f"tfotrace record, schema {SCHEMA}"
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import defaultdict
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.netbox import wait_until
+from tests.support.schema import assert_valid
 from tests.support.tracing import (
     CHECKOUT,
     KEPT_PROGRAMS,
@@ -135,6 +137,12 @@ def test_every_line_is_a_record_and_the_order_is_start_handshakes_end(demo: Demo
     assert {record.schema for record in demo.records} == {1}
     assert all(line.endswith(b"\n") for line in demo.lines)
     assert not [record for record in demo.records if isinstance(record, NoticeRecord)]
+
+
+def test_every_line_fits_the_json_schema(demo: Demo) -> None:
+    for line in demo.lines:
+        assert_valid(json.loads(line))
+    assert {"start", "handshake", "stats", "end"} == {json.loads(line)["event"] for line in demo.lines}
 
 
 def test_the_balance_is_exact_and_nothing_is_lost(demo: Demo) -> None:

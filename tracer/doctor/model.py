@@ -12,6 +12,7 @@ import msgspec
 
 from tracer.cause_words import CAUSES
 from tracer.errors import ExitCode
+from tracer.record_types import Ip, MaybeIp, MaybeMicroseconds, Port, Timestamp, Version
 from tracer.records import Process
 
 
@@ -69,8 +70,8 @@ class Listener(msgspec.Struct, frozen=True):
     Null is what could not be asked; `unknown_because` then says why.
     """
 
-    ip: str
-    port: int
+    ip: Ip
+    port: Port
     uid: int
     processes: tuple[Process, ...]
     fast_open: bool | None
@@ -85,19 +86,19 @@ class Listener(msgspec.Struct, frozen=True):
 class CachedServer(msgspec.Struct, frozen=True):
     """What this host, as a client, remembers about a server for Fast Open (tcp_metrics). `mss` is the server's."""
 
-    server_ip: str
-    client_ip: str | None
+    server_ip: Ip
+    client_ip: MaybeIp
     cookie_len: int
     mss: int | None
     syn_drops: int
-    age_us: float | None
+    age_us: MaybeMicroseconds
 
 
 class Report(msgspec.Struct, frozen=True, tag_field="event", tag="doctor"):
     """All of it. `sysctls` and `counters` are those of the network namespace that was looked at."""
 
-    schema: int
-    ts: str
+    schema: Version
+    ts: Timestamp
     version: str
     kernel: str
     root: bool
