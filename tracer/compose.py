@@ -161,7 +161,7 @@ class Composer:
         clients, servers = _rows(events["client"]), _rows(events["server"])
         client_ports, server_ports = events["client_port"].tolist(), events["server_port"].tolist()
         interfaces = events["ifindex"].tolist()
-        names = {index: self._interface(index) for index in set(interfaces)}
+        names = {index: self.interface(index) for index in set(interfaces)}
         client_processes, server_processes = processes(batch, self.cgroups)
         return map(
             _record,
@@ -182,7 +182,7 @@ class Composer:
             map(_p0f, syn_rows),
         )
 
-    def _interface(self, index: int) -> tuple[str, str]:
+    def interface(self, index: int) -> tuple[str, str]:
         """Name and hook."""
         interface = self.interfaces.get(index)
         if interface is None:

@@ -62,6 +62,8 @@ class LoadOptions:
     xdp: bool = False
     replay: bool = False
     filter: PacketFilter | None = None
+    packets: bool = False  # the handshakes' own packets as well, in a ring of their own
+    packet_ring_bytes: int = 8 << 20
 
     @property
     def sets(self) -> int:
@@ -87,6 +89,8 @@ class LoadOptions:
         if self.filter is not None:
             flags.append("-DFILTER")
         flags += process_offsets.variant_flags()
+        if self.packets:
+            flags += ["-DPACKETS", f"-DPACKET_RING_PAGES={self.packet_ring_bytes // PAGE_SIZE}"]
         if hash_key is not None:
             flags.append(f"-DHASH_KEY={hash_key:#x}ULL")
         return flags
@@ -99,7 +103,8 @@ class LoadOptions:
     @property
     def maps(self) -> tuple[str, ...]:
         """Names of the maps that user space wants of them."""
-        return MAPS + (("filter_states",) if self.filter is not None else ())
+        of_filter = ("filter_states",) if self.filter is not None else ()
+        return MAPS + of_filter + (("packets",) if self.packets else ())
 
 
 class _Answer(msgspec.Struct):

@@ -44,7 +44,7 @@ from tracer.protocol import (
     TracedInterface,
 )
 from tracer.records import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
-from tracer.sinks.base import Listener, Reopens, Sink, SinkClosedError
+from tracer.sinks.base import Listener, Reopens, Sink, SinkClosedError, TakesPackets
 from tracer.sources import Sources
 from tracer.version import __version__
 
@@ -123,6 +123,7 @@ class Pipeline:
     stop: StopRequest
     narrate: Callable[[str], None]
     observer: Listener | None = None  # those of the sinks that want to know
+    packet_takers: list[TakesPackets] = field(default_factory=list)
     aggregate: Aggregate = field(default_factory=Aggregate)
     benefit: BenefitTable = field(default_factory=BenefitTable)
     _interfaces: dict[int, TracedInterface] = field(default_factory=dict)
@@ -240,6 +241,10 @@ class Pipeline:
         events = self.sources.events.read()
         # payloads after the records: a record's payload was sent before it
         self._payloads.add(self.sources.payloads.read())
+        if self.sources.packets is not None:
+            packets = self.sources.packets.read()
+            for taker in self.packet_takers:
+                taker.take_packets(packets)
         if not len(events):
             return 0
         self._received += len(events)

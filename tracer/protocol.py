@@ -36,7 +36,8 @@ class TracedInterface(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
-    """Every program is attached. Descriptors: of the ring for events and that for payloads; perf: one of each a CPU."""
+    """Every program is attached. Descriptors: of the rings for events, payloads and (if asked for) packets; perf: one
+    of each a CPU."""
 
     interfaces: list[TracedInterface]
     layout: layout.Struct
@@ -44,6 +45,7 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     event_ring_bytes: int
     payload_ring_bytes: int
     table_size: int
+    packet_ring_bytes: int = 0  # there are packets
 
 
 class Addresses(msgspec.Struct, tag=True, frozen=True):

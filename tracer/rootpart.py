@@ -143,7 +143,7 @@ class RootPart:
         self.channel.send(
             Ready(
                 self._traced(), loaded.layout, load.transport, load.event_ring_bytes, load.payload_ring_bytes,
-                load.table_size,
+                load.table_size, load.packet_ring_bytes if load.packets else 0,
             ),
             rings,
         )  # fmt: skip
@@ -201,14 +201,16 @@ class RootPart:
     def _open_rings(self) -> list[int]:
         assert self._kernel is not None
         maps, load = self._kernel.loaded.maps, self.options.load
+        sizes = {"events": load.event_ring_bytes, "payloads": load.payload_ring_bytes}
+        if load.packets:
+            sizes["packets"] = load.packet_ring_bytes
         if load.transport is Transport.RING:
-            return [maps["events"], maps["payloads"]]
+            return [maps[name] for name in sizes]
         try:
-            events = perf_ring.open_all(maps["events"], load.event_ring_bytes // PAGE_SIZE)
-            payloads = perf_ring.open_all(maps["payloads"], load.payload_ring_bytes // PAGE_SIZE)
+            opened = [perf_ring.open_all(maps[name], size // PAGE_SIZE) for name, size in sizes.items()]
         except OSError as error:
             raise CannotTraceError(f"the perf buffer cannot be opened: {error.strerror}") from None
-        return [*events.values(), *payloads.values()]
+        return [fd for one in opened for fd in one.values()]
 
     def _attach(self, interface: Interface) -> bool:
         assert self._kernel is not None

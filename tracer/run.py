@@ -68,6 +68,8 @@ def _root_options(options: Namespace, interfaces: tuple[str, ...]) -> RootReques
         event_ring_bytes=(8 << 20) if transport is Transport.RING else (1 << 20),
         payload_ring_bytes=(4 << 20) if transport is Transport.RING else (1 << 20),
         filter=options.filter,
+        packets=any(one.form is targets.Form.PCAPNG for one in targets.targets(options.write)),
+        packet_ring_bytes=(8 << 20) if transport is Transport.RING else (1 << 20),
     )
     return RootRequest(interfaces, hook, load, options.response_timeout, options.netns)
 
@@ -126,6 +128,7 @@ def _as_user(
     from tracer import dashboard
     from tracer.compose import Composer
     from tracer.pipeline import Pipeline, RunOptions, StopRequest
+    from tracer.sinks.base import TakesPackets
     from tracer.sources import open_sources
 
     stop = StopRequest(reopens=_reopens(options))
@@ -143,6 +146,8 @@ def _as_user(
     tell: Narrate = dashboard.Narration() if app is not None else narrate
     composer = Composer({}, show_cookies=options.show_cookies)
     sinks = open_sinks(options, composer, on_stdout=app is None)
+    # before a filter stands between: it knows records only
+    packet_takers: list[TakesPackets] = [sink for sink in sinks if isinstance(sink, TakesPackets)]
     chooser = None
     if options.filter_record is not None:
         from tracer.record_filter import Filtered, RecordFilter
@@ -151,6 +156,7 @@ def _as_user(
         sinks = [Filtered(sink, chooser) for sink in sinks]
     run_options = RunOptions(argv, options.duration, options.count, chooser)
     pipeline = Pipeline(channel, ready, sources, composer, sinks, run_options, stop, tell)
+    pipeline.packet_takers = packet_takers
     observers: list[Observer] = [metrics] if metrics is not None else []
     if options.ready_file is not None:
         _create(options.ready_file)
@@ -227,6 +233,7 @@ def open_sinks(options: Namespace, composer: Composer, *, on_stdout: bool) -> li
     """Standard output in the form asked for, unless the dashboard has it, and every -w."""
     from tracer.sinks.files import OutputFile
     from tracer.sinks.jsonl import JsonLines
+    from tracer.sinks.pcapng import Pcapng
     from tracer.sinks.stream import Stream
     from tracer.sinks.text import Text, wants_colour
 
@@ -236,7 +243,9 @@ def open_sinks(options: Namespace, composer: Composer, *, on_stdout: bool) -> li
     elif on_stdout and not options.quiet:
         sinks.append(Text(Stream.stdout(), composer, wants_colour(sys.stdout.isatty())))
     rotation = targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
-    sinks.extend(JsonLines(OutputFile(one, rotation), composer) for one in targets.targets(options.write))
+    for one in targets.targets(options.write):
+        form = Pcapng if one.form is targets.Form.PCAPNG else JsonLines
+        sinks.append(form(OutputFile(one, rotation), composer))
     return sinks
 
 

@@ -145,6 +145,26 @@ struct payload_event {
 	__u8 data[PAYLOAD_MAX];
 };
 
+#ifdef PACKETS
+#define PACKET_MAX 192 /* bytes: Ethernet, two tags, IPv6 and TCP with all their options are 122 */
+
+/* A segment of a handshake as it was on the wire, its headers only (--write FILE.pcapng). */
+struct packet_event {
+	__u64 id;
+	__u64 syn_ns;
+	__u64 now_ns;
+	__u32 ifindex;
+	__u32 frame_len;
+	__u32 vlan_tci;	   /* 0x10000 | TCI of a tag that is not in data[] */
+	__u16 captured;	   /* bytes in data[] */
+	__u16 headers_len; /* where the payload begins; 0 = not known, an ICMP error */
+	__u8 egress;
+	__u8 no_link_header;
+	__u8 pad[6];
+	__u8 data[PACKET_MAX];
+};
+#endif
+
 /*
  * Per-CPU sums, each counted where it happens. The first block is the balance
  * sheet (DESIGN.md section 5); still_open is counted by the sweep.
@@ -171,6 +191,10 @@ struct counters {
 	__u64 tfo_unsolicited;	/* cookie in a SYN-ACK that nobody asked for */
 	__u64 payloads;
 	__u64 payloads_lost;
+#ifdef PACKETS
+	__u64 packets_kept;
+	__u64 packets_lost; /* the ring was full */
+#endif
 	__u64 fragments; /* not the first: no TCP header inside */
 
 	__u64 malformed_ethernet;	/* shorter than its link header or tags */

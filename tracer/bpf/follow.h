@@ -4,6 +4,7 @@
 #define TFOTRACE_FOLLOW_H
 
 #include "counting.h"
+#include "packets.h"
 #include "state.h"
 #include "table.h"
 
@@ -125,6 +126,7 @@ static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct 
 			*set_tags = with_tag(*set_tags, way, tag_of(sc->hash));
 			done |= FOLLOWED_OPENED;
 		}
+		choose_packet(sc, p, &result, opens, filtered);
 	}
 	bpf_spin_unlock(&set->lock);
 	count_note(c, result.note);

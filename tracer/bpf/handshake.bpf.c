@@ -12,7 +12,7 @@
  * run, whose second stage is gone, does nothing at all.
  *
  * Compiled by bcc (tracer/load.py) with SETS, HASH_KEY, EVENT_RING_PAGES and
- * PAYLOAD_RING_PAGES defined; TRANSPORT_PERF and REPLAY are choices.
+ * PAYLOAD_RING_PAGES defined; TRANSPORT_PERF, REPLAY and PACKETS are choices.
  */
 #include "counting.h"
 #include "filter.h"
@@ -82,6 +82,14 @@ BPF_PERF_OUTPUT(payloads);
 BPF_RINGBUF_OUTPUT(events, EVENT_RING_PAGES);
 BPF_RINGBUF_OUTPUT(payloads, PAYLOAD_RING_PAGES);
 #endif
+#ifdef PACKETS
+BPF_PERCPU_ARRAY(packet_scratch, struct packet_event, 1);
+#ifdef TRANSPORT_PERF
+BPF_PERF_OUTPUT(packets);
+#else
+BPF_RINGBUF_OUTPUT(packets, PACKET_RING_PAGES);
+#endif
+#endif
 
 /* For load.py only: it learns the structs' layout from the map's value type, nothing is stored here. */
 struct layout {
@@ -90,6 +98,9 @@ struct layout {
 	struct cpu cpu;
 	struct config config;
 	struct sweep_state sweep;
+#ifdef PACKETS
+	struct packet_event packet;
+#endif
 };
 BPF_ARRAY(layout, struct layout, 1);
 
@@ -334,6 +345,33 @@ static __always_inline int is_unwanted(void)
 #endif
 }
 
+#ifdef PACKETS
+/* Before the record, so that who has read the record finds its packets. */
+static __always_inline void send_packet(void *ctx, void *data, void *data_end, struct scratch *sc, struct counters *c)
+{
+	struct interface_config *conf;
+	struct packet_event *e;
+	int error, zero = 0;
+
+	if (!sc->packet_id)
+		return;
+	e = packet_scratch.lookup(&zero);
+	conf = find_interface(sc->ifindex);
+	if (!e || !conf)
+		return;
+	copy_packet(e, data, data_end, describe_packet(e, sc, conf->no_link_header));
+#ifdef TRANSPORT_PERF
+	error = packets.perf_submit(ctx, e, sizeof(*e));
+#else
+	error = packets.ringbuf_output(e, sizeof(*e), BPF_RB_NO_WAKEUP);
+#endif
+	if (error)
+		c->packets_lost++;
+	else
+		c->packets_kept++;
+}
+#endif
+
 /* Second stage. Returns 1 if the packet is a first SYN whose payload is wanted. */
 static __always_inline int pair_packet(void *ctx, void *data, void *data_end, struct scratch *sc, struct counters *c)
 {
@@ -352,6 +390,7 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 	if (!set_tags || !set || !conf)
 		return 0;
 	s->response_timeout_ns = conf->response_timeout_ns;
+	begin_packet(sc);
 	if (sc->icmp) {
 		kind = SEGMENT_ICMP;
 	} else if (s->flags & TCP_SYN) {
@@ -381,11 +420,13 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 
 		if (reserved) {
 			done = follow(set, set_tags, sc, reserved, c, SEGMENT_PLAIN, 0);
+			send_packet(ctx, data, data_end, sc, c);
 			finish_event(reserved, done & FOLLOWED_SETTLED, c);
 			return 0;
 		}
 	}
 	done = follow(set, set_tags, sc, &sc->out, c, kind, kind == SEGMENT_FIRST_SYN && is_unwanted());
+	send_packet(ctx, data, data_end, sc, c);
 	if (done & FOLLOWED_SETTLED)
 		send_event(ctx, &sc->out, c);
 	return done & FOLLOWED_OPENED && s->payload_len > 0;

@@ -44,6 +44,9 @@ static __always_inline void read_frame(struct scratch *sc, const struct frame *f
 	sc->segment.place = f->ifindex << 1 | f->direction;
 	sc->ifindex = f->ifindex;
 	sc->frame_len = f->len;
+#ifdef PACKETS
+	sc->vlan_tci = f->vlan_tci;
+#endif
 }
 
 static __always_inline void read_tcp(struct scratch *sc, const struct frame *f, const struct cursor *c,
@@ -57,6 +60,9 @@ static __always_inline void read_tcp(struct scratch *sc, const struct frame *f, 
 	s->payload_len = h->l4_len - header_len;
 	s->ts_ecr = usual_ts_ecr(c, h);
 	sc->icmp = 0;
+#ifdef PACKETS
+	sc->payload_offset = (__u32)((__u8 *)h->tcp - (__u8 *)f->data) + header_len;
+#endif
 	if (!(s->flags & TCP_SYN))
 		return;
 	sc->options_offset = (__u32)((__u8 *)h->tcp - (__u8 *)f->data) + TCP_HEADER_LEN;

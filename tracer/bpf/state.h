@@ -67,6 +67,11 @@ struct scratch {
 	__u32 vlans;
 	__u32 way;
 	__u32 direction; /* for the stage of uncommon packets, which both directions share */
+#ifdef PACKETS
+	__u64 packet_id; /* of the handshake that the packet belongs to, 0 = none */
+	__u64 packet_syn_ns;
+	__u32 vlan_tci;
+#endif
 	__u8 family;
 	__u8 icmp;
 	__u8 icmp_type;

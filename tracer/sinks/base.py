@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tracer.decode import Batch
 from tracer.protocol import TracedInterface
 from tracer.records import Balance, End, NoticeRecord, Start, Stats
@@ -40,6 +43,13 @@ class Reopens(Protocol):
     """A sink with files that SIGHUP closes and opens again."""
 
     def reopen(self) -> None: ...
+
+
+@runtime_checkable
+class TakesPackets(Protocol):
+    """A sink that wants the handshakes' packets; each comes before the record it belongs to."""
+
+    def take_packets(self, packets: NDArray[np.void]) -> None: ...
 
 
 class Listener(Protocol):

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from tracer.errors import EndedEarlyError, UsageError
 from tracer.sinks.compression import Coder, coder
+from tracer.sinks.pcapng_format import whole
 from tracer.sinks.stream import Stream
-from tracer.sinks.targets import Compression, Rotation, Target
+from tracer.sinks.targets import Compression, Form, Rotation, Target
 
 Head = Callable[[int], bytes]  # of part 1, 2 ...
 Tail = Callable[[], bytes]
@@ -123,10 +124,10 @@ class OutputFile:
         self._size += len(data)
 
     def _cut_to_whole_records(self, data: bytes) -> None:
-        """The disk was full in the middle of `data`: what is in the file ends with a whole line all the same."""
+        """The disk was full in the middle of `data`: what is in the file ends with a whole record all the same."""
         if self._regular and self._target.compression is Compression.NONE:
             written = os.fstat(self._stream.fileno()).st_size - self._size
-            self._stream.cut(self._size + data.rfind(b"\n", 0, max(0, written)) + 1)
+            self._stream.cut(self._size + _whole_records(self._target.form, data, max(0, written)))
 
     # --- rotation ---
 
@@ -184,3 +185,8 @@ class OutputFile:
         if keep is not None:
             for _, _, path in self._finished_files()[:-keep]:
                 path.unlink(missing_ok=True)
+
+
+def _whole_records(form: Form, data: bytes, written: int) -> int:
+    """How many of the first `written` bytes of `data` are whole lines or blocks."""
+    return whole(data, written) if form is Form.PCAPNG else data.rfind(b"\n", 0, written) + 1

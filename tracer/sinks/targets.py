@@ -19,6 +19,13 @@ class Compression(str, Enum):
     ZSTD = ".zst"
 
 
+class Form(str, Enum):
+    """By the suffix before that."""
+
+    JSON_LINES = "jsonl"
+    PCAPNG = "pcapng"
+
+
 @dataclass(frozen=True, slots=True)
 class Rotation:
     """When a file ends and the next one begins; `keep` finished ones stay (None: all). Bytes and seconds."""
@@ -33,6 +40,7 @@ class Target:
     """One -w."""
 
     path: Path
+    form: Form
     compression: Compression
     stem: str  # stem + suffix is the name
     suffix: str  # all that says what is inside: ".jsonl.zst"
@@ -43,10 +51,11 @@ def target(path: Path) -> Target:
     name = path.name
     compression = next((one for one in (Compression.GZIP, Compression.ZSTD) if name.endswith(one.value)), None)
     inner = name[: -len(compression.value)] if compression else name
-    stem, form = os.path.splitext(inner)
-    if form in (".pcap", ".cap"):
+    stem, suffix = os.path.splitext(inner)
+    form = Form.PCAPNG if suffix == ".pcapng" else Form.JSON_LINES
+    if suffix in (".pcap", ".cap"):
         raise UsageError(f"{path}: captures are written as pcapng: name it {stem}.pcapng")
-    return Target(path, compression or Compression.NONE, stem, name[len(stem) :])
+    return Target(path, form, compression or Compression.NONE, stem, name[len(stem) :])
 
 
 def targets(paths: Sequence[Path]) -> list[Target]:

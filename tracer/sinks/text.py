@@ -32,17 +32,17 @@ def _milliseconds(microseconds: float) -> str:
 
 def line(record: Handshake, colour: bool = False) -> str:
     """The line of one handshake, without its newline. Strings off the network are made harmless."""
+    ends = f"{_endpoint(record.client)} > {_endpoint(record.server)}"
+    return "  ".join([record.ts[11:26], printable(record.interface), ends, *judged(record, colour)])
+
+
+def judged(record: Handshake, colour: bool = False) -> list[str]:
+    """What is said of a handshake besides when, where and between whom."""
     tfo, timing = record.tfo, record.handshake
     verdict = VERDICTS[tfo.outcome]
     if colour and tfo.group in _COLOURS:
         verdict = f"\x1b[{_COLOURS[tfo.group]}m{verdict}\x1b[0m"
-    parts = [
-        record.ts[11:26],
-        printable(record.interface),
-        f"{_endpoint(record.client)} > {_endpoint(record.server)}",
-        timing.result.replace("_", " "),
-        verdict,
-    ]
+    parts = [timing.result.replace("_", " "), verdict]
     if tfo.cause is not None:
         parts.append(short_cause(tfo.cause, tfo.cause_confidence))
     if record.syn.payload_len:
@@ -65,7 +65,7 @@ def line(record: Handshake, colour: bool = False) -> str:
         parts.append(f"{printable(record.http.method)} {printable(record.http.host)}")
     if record.dns is not None:
         parts.append(f"DNS {printable(record.dns.name)} {printable(record.dns.type)}")
-    return "  ".join(parts)
+    return parts
 
 
 class Text:

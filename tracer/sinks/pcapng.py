@@ -1,0 +1,182 @@
+"""-w FILE.pcapng: the handshakes' own packets as captured, the verdict as a comment on the first SYN.
+
+Packets come by a ring of their own (bpf/packets.h) and wait for the record. Headers are as captured; behind those of
+the first SYN stands its payload, which came by the payload ring. A tag that the network card or the kernel had taken
+out of the frame is put back, as libpcap does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from tracer.cause_words import CAUSES
+from tracer.compose import Composer
+from tracer.decode import Batch, PayloadKey
+from tracer.events import SynPayload
+from tracer.packet_cache import PacketCache, Packets
+from tracer.records import End, Handshake, NoticeRecord, Start, Stats
+from tracer.sinks import pcapng_format as blocks
+from tracer.sinks.base import Outlet
+from tracer.sinks.text import judged
+from tracer.words import EXPLANATIONS
+
+WAITING_MAX = 4096  # handshakes that are written together
+
+_MACS = 12  # bytes before a VLAN tag
+_TAG = b"\x81\x00"
+_VLAN_PRESENT = 0x10000
+
+
+def comment(record: Handshake) -> str:
+    """The verdict, for people who look at the SYN."""
+    lines = [f"tfotrace: {', '.join(judged(record))}"]
+    if record.tfo.outcome != "not_attempted":
+        lines.append(EXPLANATIONS[record.tfo.outcome])
+    if record.tfo.cause is not None:
+        lines.append(CAUSES[record.tfo.cause])
+    lines.append(f"handshake {record.id}, seen at the {record.vantage}, {record.community_id}")
+    return "\n".join(lines)
+
+
+class Pcapng:
+    """Writes a capture."""
+
+    def __init__(self, file: Outlet, composer: Composer) -> None:
+        self._file = file
+        self._composer = composer
+        self._cache = PacketCache()
+        self._waiting: list[Batch] = []
+        self._handshakes = 0
+        self._interfaces: dict[tuple[int, bool], int] = {}  # index and no link header: number
+        self._descriptions: list[bytes] = []  # of them, in that order
+        self._written: list[int] = []  # packets, likewise; in the present file
+        self._lost = 0
+        self._start: Start | None = None
+        self.incomplete = 0  # handshakes of which no packet came
+
+    def take_packets(self, packets: Packets) -> None:
+        """Packets that were read; their records are still to come."""
+        self._cache.add(packets)
+
+    def start(self, record: Start) -> None:
+        """Section header."""
+        self._start = record
+        self._file.begin(self._head, self._statistics)
+
+    def _head(self, _part: int) -> bytes:
+        assert self._start is not None
+        self._written = [0] * len(self._written)
+        section = blocks.section(f"tfotrace {self._start.version}", f"Linux {self._start.kernel}")
+        return section + b"".join(self._descriptions)
+
+    def write(self, batch: Batch) -> None:
+        """The handshakes' packets, now or within a second."""
+        self._waiting.append(batch)
+        self._handshakes += len(batch)
+        if self._handshakes >= WAITING_MAX:
+            self._flush()
+
+    def notice(self, record: NoticeRecord) -> None:
+        """Nothing."""
+
+    def stats(self, record: Stats) -> None:
+        """What the kernel could not hand over."""
+        self._lost = record.counters.get("packets_lost", 0)
+
+    def tick(self) -> None:
+        """Write what waits."""
+        self._flush()
+        self._file.tick()
+
+    def reopen(self) -> None:
+        """Go on in the file that has the name now."""
+        self._flush()
+        self._file.reopen()
+
+    def close(self, record: End | None) -> None:
+        """The last packets, and how many there were."""
+        self._flush()
+        if record is not None:
+            self._lost = record.counters.get("packets_lost", 0)
+            self._file.write(self._statistics())
+        self._file.close()
+
+    def _statistics(self) -> bytes:
+        now_ns = time.time_ns()
+        return b"".join(
+            # the kernel does not count by interface: the first one stands for all
+            blocks.statistics(number, now_ns, written, *((0, "") if number else (self._lost, self._missing())))
+            for number, written in enumerate(self._written)
+        )
+
+    def _missing(self) -> str:
+        return f"{self.incomplete} handshakes without a packet" if self.incomplete else ""
+
+    # --- packets ---
+
+    def _flush(self) -> None:
+        waiting, self._waiting, self._handshakes = self._waiting, [], 0
+        if not waiting:
+            return
+        packets, records = self._cache.take(np.concatenate([batch.events for batch in waiting]))
+        comments = [comment(record) for batch in waiting for record in self._composer.compose(batch)]
+        payloads: dict[PayloadKey, SynPayload] = {}
+        for batch in waiting:
+            payloads.update(batch.payloads)
+        self._describe(packets)
+        out = self._blocks(packets, records.tolist(), comments, payloads)
+        if out:
+            self._file.write(b"".join(out))
+
+    def _describe(self, packets: Packets) -> None:
+        """An interface is described before its first packet."""
+        seen = np.unique(packets[["ifindex", "no_link_header"]]) if len(packets) else ()
+        for index, bare in (row.tolist() for row in seen):
+            key = (index, bool(bare))
+            if key in self._interfaces:
+                continue
+            name, hook = self._composer.interface(index)
+            link_type = blocks.LINKTYPE_RAW if bare else blocks.LINKTYPE_ETHERNET
+            block = blocks.interface(name, f"traced by {hook}", link_type)
+            # First written, then remembered: if this begins a new file, its head has only those before.
+            self._file.write(block)
+            self._interfaces[key] = len(self._descriptions)
+            self._descriptions.append(block)
+            self._written.append(0)
+
+    def _blocks(
+        self, packets: Packets, records: list[int], comments: list[str], payloads: Mapping[PayloadKey, SynPayload]
+    ) -> list[bytes]:
+        """In the order of time; the comment stands at the first of each handshake's packets, its first SYN."""
+        out: list[bytes] = []
+        commented: set[int] = set()
+        raw, size = packets.tobytes(), packets.dtype.itemsize
+        offset_ns = self._composer.offset_ns
+        names = ("id", "syn_ns", "now_ns", "ifindex", "no_link_header", "frame_len", "vlan_tci", "captured",
+                 "headers_len", "egress")  # fmt: skip
+        start = packets.dtype.fields["data"][1] if packets.dtype.fields is not None else 0
+        columns = (packets[name].tolist() for name in names) if len(packets) else ()
+        for record, id_, syn_ns, now_ns, index, bare, frame_len, tci, captured, headers_len, egress in zip(
+            records, *columns, strict=False
+        ):
+            data = raw[start : start + captured]
+            start += size
+            first = now_ns == syn_ns
+            if first and captured == headers_len:
+                payload = payloads.get((id_, syn_ns))
+                if payload is not None:
+                    data += payload.data
+            if tci & _VLAN_PRESENT:
+                data = data[:_MACS] + _TAG + (tci & 0xFFFF).to_bytes(2, "big") + data[_MACS:]
+                frame_len += len(_TAG) + 2
+            number = self._interfaces[index, bool(bare)]
+            self._written[number] += 1
+            direction = blocks.OUTBOUND if egress else blocks.INBOUND
+            text = "" if record in commented else comments[record]
+            commented.add(record)
+            out.append(blocks.packet(number, now_ns + offset_ns, frame_len, data, direction, text))
+        self.incomplete += len(comments) - len(commented)
+        return out
