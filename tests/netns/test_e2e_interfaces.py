@@ -16,6 +16,7 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet
 
+from tests.support.shark import comment_is_right, shark
 from tests.support.hosts import (
     ADDRESSES,
     ANSWER,
@@ -73,7 +74,7 @@ def test_lo_sees_each_packet_once(apart: Hosts, address: str) -> None:
 def test_a_trunk_shows_its_tags(apart: Hosts, tags: tuple[int, ...], version: int) -> None:
     with (
         switched(apart, tags) as box,
-        tracing(*TRUNK, "--json", "--netns", box.name) as trunk,
+        tracing(*TRUNK, "--json", "-w", "{folder}/f.pcapng", "--netns", box.name) as trunk,
         tracing(WIRE, "--json", "--netns", apart.client.name) as at_client,
         service(apart.client, apart.server, ADDRESSES[version][1]) as web,
     ):
@@ -81,6 +82,14 @@ def test_a_trunk_shows_its_tags(apart: Hosts, tags: tuple[int, ...], version: in
         seen = [[trunk.wait_port(port, end) for end in TRUNK] + [at_client.wait_port(port)] for port in ports]
         ended_well(trunk, 4)
         ended_well(at_client, 2)
+        rows = shark(trunk.folder / "f.pcapng", "frame.protocols", "vlan.id", "frame.interface_name", "frame.comment")
+    # a tag that the kernel had taken out of the frame is back in it
+    assert len(rows) == 16
+    assert {row["vlan.id"] for row in rows} == {str(tags[-1])}
+    layers = "eth:ethertype:" + "ieee8021ad:ethertype:" * (len(tags) - 1) + "vlan:"
+    assert all(row["frame.protocols"].startswith(layers) for row in rows)
+    assert {row["frame.interface_name"] for row in rows} == set(TRUNK)
+    assert sum(bool(row["frame.comment"]) for row in rows) == 4
     for left, right, bare in seen:
         assert (left.vlan, right.vlan, bare.vlan) == (tags, tags, ())
         assert (left.vantage, right.vantage, bare.vantage) == ("transit", "transit", "client")
@@ -141,7 +150,7 @@ def test_a_tun_device_has_no_link_header(apart: Hosts, version: int, hook: str) 
     peer, here = ADDRESSES[version]
     with (
         tun(box) as device,
-        tracing(device.name, "--json", "--hook", hook, "--netns", box.name) as run,
+        tracing(device.name, "--json", "-w", "{folder}/f.pcapng", "--hook", hook, "--netns", box.name) as run,
         service(box, box, here) as web,
     ):
         ip = IP(src=peer, dst=here) if version == 4 else IPv6(src=peer, dst=here)
@@ -159,6 +168,9 @@ def test_a_tun_device_has_no_link_header(apart: Hosts, version: int, hook: str) 
             device.receive(lambda tcp: bytes(tcp.payload) == ANSWER)
             record = run.wait_port(40001)
         ended_well(run, 1)
+        rows = shark(run.folder / "f.pcapng", "frame.encap_type", "frame.comment", "tcp.port")
+    assert [row["frame.encap_type"] for row in rows] == ["7"] * 4  # WTAP_ENCAP_RAW_IP
+    comment_is_right(rows[0]["frame.comment"], record)
     assert (record.tfo.request, record.tfo.outcome) == ("cookie_request", "cookie_granted")
     assert (record.handshake.result, record.vantage) == ("established", "server")
     assert (record.syn.mss, record.syn.options, record.syn.seq) == (1400, ("mss", "tfo", "nop", "nop"), 1000)

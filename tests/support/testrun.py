@@ -154,10 +154,12 @@ class Programs:
         payload_pages: int = PAYLOAD_RING_PAGES,
         replay: bool = False,
         filtered: bool = False,
+        packet_pages: int = 0,
     ) -> None:
         """`replay` builds the programs with -DREPLAY: the time of a tc packet is then told to `run`.
 
-        `filtered` builds them with -DFILTER: no SYN opens anything until `set_filter` says which.
+        `filtered` builds them with -DFILTER: no SYN opens anything until `set_filter` says which; `packet_pages` with
+        -DPACKETS: `packets` has the handshakes' own.
         """
         # Not at the top of the file: it maps LLVM, and the decoder's tests do without.
         os.environ["BCC_KERNEL_SOURCE"] = str(BPF_FOLDER)
@@ -173,6 +175,8 @@ class Programs:
             "-DREPLAY" if replay else "-DWITH_XDP",
             *(["-DFILTER"] if filtered else []),
         ]
+        if packet_pages:
+            cflags += ["-DPACKETS", f"-DPACKET_RING_PAGES={packet_pages}"]
         names = ["tc_ingress", "tc_egress", "tc_uncommon", "tc_icmp", "tc_pair", "tc_payload", "sweep"]
         stages = [("tc_stages", ("tc_pair", "tc_icmp", "tc_payload", "tc_uncommon"))]
         if not replay:
@@ -196,6 +200,10 @@ class Programs:
         self._set_dtype = np.dtype(self._b[b"flows"].Leaf)
         self._events = Ring(self._b[b"events"].map_fd, event_pages)
         self._payloads = Ring(self._b[b"payloads"].map_fd, payload_pages)
+        self._packets: Ring | None = None
+        if packet_pages:
+            self._packets = Ring(self._b[b"packets"].map_fd, packet_pages)
+            self.packet_dtype: np.dtype[Any] = self._field(layout, "packet")
         self._frame = ctypes.create_string_buffer(65536)
         self._frame_at = ctypes.addressof(self._frame)
         self._ctx = ctypes.create_string_buffer(_SKB_CTX_LEN)
@@ -340,16 +348,26 @@ class Programs:
             found.append(Payload(int(head["id"]), int(head["len"]), record[data_at : data_at + captured]))
         return found
 
+    def packets(self) -> Any:
+        """The packets since the last call, as a structured array of the C struct's fields."""
+        assert self._packets is not None
+        records = self._packets.read()
+        return np.frombuffer(b"".join(record[: self.packet_dtype.itemsize] for record in records), self.packet_dtype)
+
     def drain(self) -> None:
         """Settles everything and throws away what the rings hold: a clean table for the next test."""
         self.sweep(flush=True)
         self._events.read()
         self._payloads.read()
+        if self._packets is not None:
+            self._packets.read()
 
     def close(self) -> None:
         """Gives programs and maps back."""
         self._events.close()
         self._payloads.close()
+        if self._packets is not None:
+            self._packets.close()
         self._b.cleanup()
 
 

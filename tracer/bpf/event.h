@@ -155,7 +155,7 @@ struct packet_event {
 	__u64 now_ns;
 	__u32 ifindex;
 	__u32 frame_len;
-	__u32 vlan_tci;	   /* 0x10000 | TCI of a tag that is not in data[] */
+	__u32 vlan_tci;	   /* 0x10000 | TCI of a tag that is not in data[]; 0x20000 where it is 802.1ad's */
 	__u16 captured;	   /* bytes in data[] */
 	__u16 headers_len; /* where the payload begins; 0 = not known, an ICMP error */
 	__u8 egress;

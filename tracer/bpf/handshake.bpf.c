@@ -460,7 +460,7 @@ static __always_inline void take_skb(struct frame *f, struct __sk_buff *skb, __u
 	f->ifindex = skb->ifindex;
 	f->direction = direction;
 	if (skb->vlan_present)
-		f->vlan_tci = 0x10000 | skb->vlan_tci;
+		f->vlan_tci = 0x10000 | skb->vlan_tci | service_tag(skb);
 #ifdef REPLAY
 	f->now_ns = skb->tstamp;
 	if (skb->mark) /* the capture's own interface: this host need not have it */

@@ -6,6 +6,7 @@
 #ifndef TFOTRACE_PACKETS_H
 #define TFOTRACE_PACKETS_H
 
+#include "parse_link.h"
 #include "state.h"
 
 #ifdef PACKETS
@@ -27,6 +28,12 @@ static __always_inline void choose_packet(struct scratch *sc, const struct pendi
 		return;
 	sc->packet_id = p->ev.id;
 	sc->packet_syn_ns = p->ev.syn_ns;
+}
+
+/* Which kind of tag was taken out of the packet is not asked for but here. */
+static __always_inline __u32 service_tag(const struct __sk_buff *skb)
+{
+	return skb->vlan_proto == __builtin_bswap16(ETHERTYPE_QINQ) ? 0x20000 : 0;
 }
 
 static __always_inline void begin_packet(struct scratch *sc)
@@ -69,6 +76,7 @@ static __always_inline void copy_packet(struct packet_event *e, const __u8 *from
 
 #else
 #define choose_packet(sc, p, done, opens, filtered)
+#define service_tag(skb) 0
 #define begin_packet(sc)
 #define send_packet(ctx, data, data_end, sc, c)
 #endif

@@ -26,8 +26,8 @@ from tracer.words import EXPLANATIONS
 WAITING_MAX = 4096  # handshakes that are written together
 
 _MACS = 12  # bytes before a VLAN tag
-_TAG = b"\x81\x00"
-_VLAN_PRESENT = 0x10000
+_TAG = (b"\x81\x00", b"\x88\xa8")  # 802.1Q, 802.1ad
+_VLAN_PRESENT, _SERVICE_TAG = 0x10000, 0x20000
 
 
 def comment(record: Handshake) -> str:
@@ -170,8 +170,9 @@ class Pcapng:
                 if payload is not None:
                     data += payload.data
             if tci & _VLAN_PRESENT:
-                data = data[:_MACS] + _TAG + (tci & 0xFFFF).to_bytes(2, "big") + data[_MACS:]
-                frame_len += len(_TAG) + 2
+                tag = _TAG[bool(tci & _SERVICE_TAG)] + (tci & 0xFFFF).to_bytes(2, "big")
+                data = data[:_MACS] + tag + data[_MACS:]
+                frame_len += len(tag)
             number = self._interfaces[index, bool(bare)]
             self._written[number] += 1
             direction = blocks.OUTBOUND if egress else blocks.INBOUND
