@@ -98,6 +98,17 @@ def _address(text: str) -> Address:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _add_metrics(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prometheus", type=_address, metavar="[ADDR:]PORT",
+        help="serve metrics for Prometheus there (ADDR: 127.0.0.1; port 0: any that is free)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--prometheus-peers", type=_positive, default=0, metavar="N",
+        help="metrics for each of the first N servers seen as well (default: for none)",
+    )  # fmt: skip
+
+
 def _add_output(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="no dashboard: JSON lines on standard output")
@@ -105,7 +116,8 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--quiet", action="store_true", help="no dashboard, and nothing on standard output")
     parser.add_argument(
         "-w", dest="write", metavar="FILE", type=Path, action="append", default=[],
-        help="JSON lines to FILE as well, compressed if it is named .gz or .zst; SIGHUP closes and reopens it",
+        help="JSON lines to FILE as well; FILE.pcapng: the handshakes' packets, the verdict as a comment; .gz, .zst: "
+        "compressed; SIGHUP closes and reopens it",
     )  # fmt: skip
     parser.add_argument(
         "--rotate-size", type=quantities.size, metavar="SIZE", help="a new file after SIZE bytes (100M, 1G)"
@@ -116,14 +128,6 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rotate-keep", type=_positive, metavar="N", help="of the finished files only the newest N stay"
     )
-    parser.add_argument(
-        "--prometheus", type=_address, metavar="[ADDR:]PORT",
-        help="serve metrics for Prometheus there (ADDR: 127.0.0.1; port 0: any that is free)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--prometheus-peers", type=_positive, default=0, metavar="N",
-        help="metrics for each of the first N servers seen as well (default: for none)",
-    )  # fmt: skip
     parser.add_argument(
         "--keep", type=_positive, default=100_000, metavar="N",
         help="handshakes that the dashboard holds, the newest (default 100000, about 500 bytes each)",
@@ -187,6 +191,7 @@ def trace_parser() -> Parser:
     parser.add_argument("--netns", metavar="NAME|PATH|pid:N", help="trace inside this network namespace")
     parser.add_argument("--version", action="version", version=f"tfotrace {__version__}")
     _add_output(parser)
+    _add_metrics(parser)
     _add_tracing(parser)
     return parser
 
@@ -195,6 +200,7 @@ def demo_parser() -> Parser:
     """`tfotrace demo`."""
     parser = Parser(prog="tfotrace demo", description=COMMANDS["demo"][0].upper() + COMMANDS["demo"][1:] + ".")
     _add_output(parser)
+    _add_metrics(parser)
     _add_tracing(parser)
     return parser
 

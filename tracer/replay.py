@@ -32,6 +32,8 @@ def replay(options: Namespace, argv: tuple[str, ...], narrate: Narrate) -> int:
     """
     targets.targets(options.write)  # a wrong name is told at once
     targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
+    if any(one.form is targets.Form.PCAPNG for one in targets.targets(options.write)):
+        raise UsageError("a replay writes records, not packets: name a file for JSON lines after -w")
     for path in options.write:
         if os.path.realpath(path) == os.path.realpath(options.file):
             raise UsageError(f"{path} is what is read: name another file after -w")

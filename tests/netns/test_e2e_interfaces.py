@@ -16,7 +16,6 @@ from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet
 
-from tests.support.shark import comment_is_right, shark
 from tests.support.hosts import (
     ADDRESSES,
     ANSWER,
@@ -28,6 +27,7 @@ from tests.support.hosts import (
     two_hosts,
 )
 from tests.support.netbox import NetBox, wait_until
+from tests.support.shark import comment_is_right, shark
 from tests.support.switch import TRUNK, switched
 from tests.support.tracing import Run, assert_balanced, tracing
 from tracer.records import Handshake

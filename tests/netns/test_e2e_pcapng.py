@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.shark import comment_is_right, frames, handshake_id, shark
 from tests.support.hosts import ADDRESSES, WIRE, Hosts, Service, service, two_hosts
 from tests.support.netbox import NetBox, wait_until
+from tests.support.shark import comment_is_right, frames, handshake_id, shark
 from tests.support.tracing import CHECKOUT, PATIENCE_S, Run, assert_balanced, tracing
 from tracer.records import Handshake
 

@@ -34,6 +34,8 @@ from tracer.vocabulary import HookChoice, Transport
         ["replay"],
         ["replay", "no/such/file"],
         ["replay", "a", "b"],
+        ["replay", "file", "-w", "x.pcapng"],
+        ["replay", "file", "--prometheus", "9435"],
         ["doctor", "--text"],
         ["schema", "extra"],
     ],
