@@ -18,6 +18,7 @@ from tracer.layout import Field, Struct, to_dtype
 EVENT_H = Path(__file__).resolve().parents[2] / "tracer" / "bpf" / "event.h"
 
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_CONDITIONAL = re.compile(r"^#ifdef .*?^#endif\n", re.DOTALL | re.MULTILINE)
 _DEFINE = re.compile(r"^#define\s+(\w+)\s+(\d+)\s*$", re.MULTILINE)
 _STRUCT = re.compile(r"^struct\s+(\w+)\s*\{(.*?)^\};", re.MULTILINE | re.DOTALL)
 _MEMBER = re.compile(r"(?:struct\s+(?P<struct>\w+)|__u(?P<bits>8|16|32|64))\s+(?P<name>\w+)(?:\[(?P<count>\w+)\])?")
@@ -29,7 +30,7 @@ def _up(offset: int, alignment: int) -> int:
 
 def read_structs(text: str) -> dict[str, Struct]:
     """Every struct of a header, by name. Raises ValueError for a member that is not understood."""
-    text = _COMMENT.sub("", text)
+    text = _CONDITIONAL.sub("", _COMMENT.sub("", text))  # as programs are compiled unless somebody asks for more
     constants = {name: int(value) for name, value in _DEFINE.findall(text)}
     structs: dict[str, Struct] = {}
     alignments: dict[str, int] = {}
