@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTHON := $(BIN)/python
 PYTEST := $(PYTHON) -m pytest $(PYTEST_ARGS)
 C_FILES = $(shell find tracer/bpf tests bench -name '*.[ch]' | sort)
-SH_FILES := tfotrace scripts/*.sh packaging/deb/* vagrant/*/*.sh .ci/run
+SH_FILES := tfotrace scripts/*.sh tests/fuzz/*.sh packaging/deb/* vagrant/*/*.sh .ci/run
 DEV := sh scripts/setup-dev.sh
 
 .DEFAULT_GOAL := help
@@ -26,7 +26,7 @@ test: root system ## run all tests (root)
 	@status=0; $(PYTEST) tests || status=$$?; $(DEV) --give-back; exit $$status
 
 test-unit: venv ## run the tests that need no root
-	@$(PYTEST) -m "not root" tests/unit tests/host tests/tui
+	@$(PYTEST) -m "not root" tests/unit tests/host tests/fuzz tests/tui
 
 test-root: root system ## run the tests that need root
 	@status=0; $(PYTEST) $(wildcard tests/prog tests/netns) || status=$$?; $(DEV) --give-back; exit $$status
@@ -34,6 +34,14 @@ test-root: root system ## run the tests that need root
 test-filters: root system ## compare 1,000 expressions with tcpdump, 10,000 record filters with a plain evaluation (root)
 	@status=0; TFOTRACE_EXPRESSIONS=1000 TFOTRACE_RECORD_FILTERS=10000 $(PYTEST) tests/prog/test_filter.py \
 		tests/unit/test_filter_plain.py || status=$$?; $(DEV) --give-back; exit $$status
+
+.PHONY: fuzz fuzz-python
+fuzz: ## fuzz what parses and pairs packets: RUNS=10000000 executions of each target (needs clang)
+	@tests/fuzz/run.sh
+
+fuzz-python: venv ## fuzz replay, filters and what else reads strangers' bytes: EXAMPLES=20000 of each test
+	@TFOTRACE_FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) nice -n 10 $(PYTEST) tests/fuzz --timeout 14400 \
+		--ignore tests/fuzz/test_headers.py
 
 lint: lint-ruff lint-format lint-types lint-imports lint-c lint-sh ## check style, types and import contracts, change nothing
 
@@ -98,7 +106,7 @@ lock: ## write the lock files anew (needs uv)
 	@sh scripts/lock.sh
 
 clean: ## remove what was built
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/host/build \
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/host/build tests/fuzz/build \
 		bench/build bench/out
 	find . -name .venv -prune -o -name __pycache__ -exec rm -rf {} +
 
