@@ -144,10 +144,9 @@ class Feed:
         if slot.dump is None:
             slot.dump = Dump(self._capture, os.dup(slot.fd))
         slot.dump.begin()
-        count = 0
         try:
-            while slot.dump.tell() < SLOT_FULL and (copied := self._capture.copy(COPY_PACKETS, slot.dump)):
-                count += copied
+            while slot.dump.tell() < SLOT_FULL and self._capture.copy(COPY_PACKETS, slot.dump):
+                pass
             self.at_end = slot.dump.tell() < SLOT_FULL
         except PcapError as error:
             self.at_end, self.damage = True, str(error)
@@ -156,22 +155,22 @@ class Feed:
             self._free.append(slot)
             return None
         self._busy[slot.number] = slot
-        return Frames(slot.number, end, self.is_ethernet, self._word(slot, end, count))
+        return Frames(slot.number, end, self.is_ethernet, self._word(slot, end))
 
     def done(self, slot: int, packets: int) -> None:
         """The root part has run a slot."""
         self.packets += packets
         self._free.append(self._busy.pop(slot))
 
-    def _word(self, slot: _Slot, end: int, count: int) -> int:
+    def _word(self, slot: _Slot, end: int) -> int:
         """What holds for every packet; 0 where each has its own, which is then written into it."""
         skip = _SKIPS[self._link] << WORD_SKIP_SHIFT
         told: set[int] | None = None
+        starts, lengths, times = _packets(slot.memory, end)
         if self._places is not None:
-            places = self._places.take(count)
+            places = self._places.take(len(starts))
             told = set(places)
             self._name(told)
-        starts, lengths, times = _packets(slot.memory, end)
         self.begin_ns = self.begin_ns or int(times.min())
         backwards = bool((np.diff(times) < 0).any())
         if self._link not in (Link.COOKED, Link.COOKED2) and (told is None or len(told) == 1):
@@ -190,7 +189,7 @@ class Feed:
             outgoing = whole & (data[starts + 10] == _OUTGOING)
             numbers = self._interface_numbers(data, starts)
         if told is not None and self._link is not Link.COOKED2:
-            listed = np.array(places[: len(starts)], np.uint32)
+            listed = np.array(places, np.uint32)
             known = listed & np.uint32(INTERFACES_MAX) != 0
             numbers = np.where(known, listed & np.uint32(INTERFACES_MAX), numbers)
             outgoing |= listed & np.uint32(WORD_EGRESS) != 0
