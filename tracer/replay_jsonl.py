@@ -24,7 +24,7 @@ from tracer.record_filter import RecordFilter
 from tracer.records import SCHEMA, Balance, End, Handshake, NoticeRecord, Start, Stats
 from tracer.replay_input import Input
 from tracer.replay_lines import Bad, Line, Problems, read_lines
-from tracer.replay_rows import RecordedComposer, Rows
+from tracer.replay_rows import RecordedComposer, Rows, is_time
 from tracer.sinks.base import Observer, Sink, SinkClosedError
 from tracer.version import __version__
 
@@ -49,10 +49,9 @@ class _Run:
         """As its end says, else from the first record's time to the last one's."""
         if self.end is not None:
             return self.end.duration_s
-        try:
-            span = np.datetime64(self.last_ts.rstrip("Z"), "ns") - np.datetime64(self.first_ts.rstrip("Z"), "ns")
-        except ValueError:
+        if not is_time(self.first_ts) or not is_time(self.last_ts):
             return 0.0
+        span = np.datetime64(self.last_ts[:-1], "ns") - np.datetime64(self.first_ts[:-1], "ns")
         return max(0.0, float(span.astype(np.int64)) / 1e9)
 
 

@@ -13,6 +13,7 @@ from tracer.records import SCHEMA, End, Handshake, NoticeRecord, Start, Stats
 from tracer.replay_input import Input
 
 LINE_MAX = 1 << 20  # bytes: a record has some thousand, `start` with hundreds of interfaces some ten thousand
+HANDSHAKE_MAX = 1 << 15  # bytes of a handshake: 16 protocols and a host name, each byte of them escaped, are 22,000
 _TOLD = 3  # lines of each kind that are told one by one
 
 AnyRecord: TypeAlias = Start | Handshake | Stats | NoticeRecord | End
@@ -84,6 +85,8 @@ def parse(raw: bytes) -> AnyRecord | Bad:
         record = _decoder.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _why_not(raw)
+    if isinstance(record, Handshake) and len(raw) > HANDSHAKE_MAX:
+        return Bad.INVALID  # many are held at a time
     return record if record.schema == SCHEMA else _schema_of(record.schema)
 
 

@@ -10,7 +10,6 @@ import re
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
@@ -49,6 +48,7 @@ from tracer.vocabulary import (
 
 BLOCK_ROWS = 256  # lines that are compressed together
 NO_OFFSET = 0xFF  # event.h
+INTERFACES_MAX = 1 << 14  # of a recording: a file that names ever new ones would fill the memory
 
 _SEGMENT = np.dtype(
     [(name, "<u4") for name in ("seq", "ack", "ts_val", "ts_ecr")]
@@ -83,7 +83,7 @@ _CONFIDENCES = {text: number for number, text in enumerate(words_or_null(Confide
 _COOKIE_CHECKS = {text: number for number, text in enumerate(words_or_null(CookieCheck))}
 _PROTOCOLS = {value.value: value for value in Protocol}
 
-_TS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
+_TS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", re.ASCII)
 _ID = re.compile(r"[0-9a-f]{16}")
 _PLAIN = re.compile(r"[\x20-\x7e]*")  # what is never a stranger's text
 
@@ -95,6 +95,17 @@ _SYNACK_ECN = {"none": 0, "ecn": _ECE, "accecn": _CWR}
 _KINDS = {name: kind for kind, name in opt.NAMES.items()}
 _KIND = re.compile(r"kind_(\d{1,3})")
 _NS_PER_US = 1000
+
+
+def is_time(ts: str) -> bool:
+    """Is this a time as records have it? What is not may be one to numpy all the same, or none at all."""
+    if not _TS.fullmatch(ts):
+        return False
+    try:
+        np.datetime64(ts[:-1], "ns")
+    except ValueError:
+        return False
+    return True
 
 
 def is_replayed(events: Events) -> bool:
@@ -112,11 +123,14 @@ class Interfaces:
 
     by_index: dict[int, TracedInterface] = field(default_factory=dict)
     _indexes: dict[tuple[str, str], int] = field(default_factory=dict)
+    _next: int = 1  # every number below it is taken
 
     def add(self, one: TracedInterface) -> None:
         """What `start` says of an interface."""
         index = self._indexes.get((one.name, one.hook))
         if index is None:
+            if len(self.by_index) >= INTERFACES_MAX:
+                return
             index = one.index if one.index not in self.by_index and 0 < one.index < 1 << 32 else self._free()
             self._indexes[one.name, one.hook] = index
         self.by_index[index] = msgspec.structs.replace(one, index=index)
@@ -125,12 +139,16 @@ class Interfaces:
         """The number of an interface, be it that nobody told of it before."""
         found = self._indexes.get((name, hook))
         if found is None:
+            if len(self.by_index) >= INTERFACES_MAX:
+                raise DamagedError("more interfaces than a host has")
             found = self._indexes[name, hook] = self._free()
             self.by_index[found] = TracedInterface(found, name, hook, "named in recorded handshakes")
         return found
 
     def _free(self) -> int:
-        return max(self.by_index, default=0) + 1
+        while self._next in self.by_index:
+            self._next += 1
+        return self._next
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +173,8 @@ class Rows:
 
     def begin(self, ts: str) -> None:
         """The clock of the recording begins to go, unless handshakes set it before."""
-        if not self.settled_ns and _TS.fullmatch(ts):
-            with suppress(ValueError):
-                self.settled_ns = max(0, int(np.datetime64(ts[:-1], "ns").astype(np.int64)))
+        if not self.settled_ns and is_time(ts):
+            self.settled_ns = max(0, int(np.datetime64(ts[:-1], "ns").astype(np.int64)))
 
     def batch(self, records: Sequence[Handshake]) -> tuple[Batch, list[int]]:
         """Those that are sound as a batch, and the places of those that are not."""
@@ -267,6 +284,8 @@ def _segment(one: Segment, flags: int, kind: int | None, cookie_len: int | None)
         (Has.MD5, one.md5), (Has.AO, one.ao),
     ):  # fmt: skip
         has |= flag.value if present else 0
+    if one.mptcp is not None:
+        _subtype(one.mptcp)  # before it is kept with the options
     options = _option_bytes(one.options, one.mptcp, kind)
     return (
         _within(one.seq, 32), 0, _within(one.ts_val or 0, 32), _within(one.ts_ecr or 0, 32),
