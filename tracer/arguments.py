@@ -271,6 +271,15 @@ def schema_parser() -> Parser:
     return Parser(prog="tfotrace schema", description="Print the JSON Schema of the records.")
 
 
+def fitting(options: argparse.Namespace) -> argparse.Namespace:
+    """The same options. Raises UsageError for one that does nothing without another."""
+    if (options.rotate_size is not None or options.rotate_time is not None) and not options.write:
+        raise UsageError("--rotate-size and --rotate-time are of files that -w writes: name one")
+    if getattr(options, "prometheus_peers", 0) and options.prometheus is None:
+        raise UsageError("--prometheus-peers adds to what --prometheus serves: say at which port")
+    return options
+
+
 # what help, man pages and completions are made from; "" is tracing itself
 PARSERS: dict[str, Callable[[], Parser]] = {
     "": trace_parser,

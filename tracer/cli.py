@@ -86,7 +86,7 @@ def _run(words: list[str]) -> int:
 
 
 def _trace(words: list[str]) -> int:
-    options = arguments.trace_parser().parse_args(words)
+    options = arguments.fitting(arguments.trace_parser().parse_args(words))
     interfaces = [*options.interfaces, *options.more_interfaces]
     if not interfaces:
         raise UsageError("name an interface to trace, or `any`, or try `tfotrace demo` (see tfotrace --help)")
@@ -101,7 +101,7 @@ def _trace(words: list[str]) -> int:
 
 
 def _demo(words: list[str]) -> int:
-    options = arguments.demo_parser().parse_args(words)
+    options = arguments.fitting(arguments.demo_parser().parse_args(words))
     from tracer import privileges, run
 
     privileges.require_root()
@@ -115,7 +115,7 @@ def _demo(words: list[str]) -> int:
 
 
 def _replay(words: list[str]) -> int:
-    options = arguments.replay_parser().parse_args(words)
+    options = arguments.fitting(arguments.replay_parser().parse_args(words))
     from tracer.replay import replay
 
     return replay(options, _shown("tfotrace", "replay", *words), narrate)

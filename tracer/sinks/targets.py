@@ -62,6 +62,8 @@ def targets(paths: Sequence[Path]) -> list[Target]:
     """Every -w, in order. Raises UsageError, also for one file named twice."""
     seen: set[str] = set()
     for path in paths:
+        if str(path) == "-":
+            raise UsageError("-w names a file: for JSON lines on standard output there is --json")
         real = os.path.realpath(path)
         if real in seen and (os.path.isfile(real) or not os.path.exists(real)):
             raise UsageError(f"{path} is named twice after -w: name each file once")
