@@ -64,9 +64,13 @@ def _replay_records(source: Input, options: Namespace, argv: tuple[str, ...], na
 
     stop = StopRequest()
     stop.install()
+    source.end_when(lambda: stop.reason is not None)
     app: Any = dashboard.load() if dashboard.is_wanted(options) else None
     # `sudo -u somebody` sets the same variables, and there is nothing to give up then
-    user = privileges.target_user(options.user) if options.user is not None or os.geteuid() == 0 else None
+    is_root = os.geteuid() == 0
+    if options.user is not None and not is_root:
+        raise UsageError("--user needs root, which alone can become somebody else: leave it out, or use sudo")
+    user = privileges.target_user(options.user) if is_root else None
     if user is not None:
         privileges.drop(user)
     rows = Rows()

@@ -199,6 +199,7 @@ def _as_user(
 
     stop = StopRequest()
     stop.install()
+    source.end_when(lambda: stop.reason is not None)
     app = dashboard.load() if dashboard.is_wanted(options) else None
     first = await_ready(channel, stop)
     if first is None:

@@ -6,8 +6,10 @@ import errno
 import gzip
 import io
 import os
+import select
 import stat
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -19,6 +21,7 @@ from tracer.errors import UsageError
 STDIN = Path("-")
 HEAD = 64  # bytes that are enough to tell what something is
 _CHUNK = 1 << 18
+_LOOK_MS = 200  # a signal to end waits this long for a pipe that brings nothing
 PCAPNG = b"\x0a\x0d\x0d\x0a"
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -33,6 +36,7 @@ class _Ahead(io.RawIOBase):
         self._fd = fd
         self._head = b""
         self.taken = 0
+        self.is_over: Callable[[], bool] = lambda: False
 
     def look(self, size: int) -> bytes:
         """The first bytes, however small the pieces in which they come; they will be read once more."""
@@ -52,9 +56,17 @@ class _Ahead(io.RawIOBase):
         if self._head:
             found, self._head = self._head[:size], self._head[size:]
         else:
-            found = os.read(self._fd, size)
+            found = os.read(self._fd, size) if self._wait() else b""
         self.taken += len(found)
         return found
+
+    def _wait(self) -> bool:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        while not self.is_over():
+            if poll.poll(_LOOK_MS):
+                return True
+        return False
 
     def readinto(self, buffer: object) -> int:
         """For io.BufferedReader."""
@@ -87,6 +99,10 @@ class Input:
     def position(self) -> int:
         """Bytes as stored that were read so far."""
         return self._source.taken
+
+    def end_when(self, is_over: Callable[[], bool]) -> None:
+        """Let it end as soon as `is_over` says so, also while whoever writes into a pipe is silent."""
+        self._source.is_over = is_over
 
     def descriptor(self) -> int | None:
         """The file's own descriptor, at its beginning, for who reads it by other means; None if that cannot be."""

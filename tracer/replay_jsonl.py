@@ -98,6 +98,8 @@ class RecordReplay:
                 self._finish(self.stop.reason, 0)
             if self._reason is not None:
                 break
+        if self.stop.reason is not None:  # while nothing came
+            self._finish(self.stop.reason, 0)
         self.progress.clear()
         self._tell_problems()
         self._close()
@@ -204,7 +206,7 @@ class RecordReplay:
     def _tell_problems(self) -> None:
         for text in self._problems.sentences(self.source.name):
             self.narrate(text)
-        if self.source.broken is not None:
+        if self.source.broken is not None and self._reason is None:
             self.narrate(f"{self.source.name}: the compressed file is cut or damaged: {self.source.broken}")
         if not self._runs:
             if self._reason is None:
@@ -234,7 +236,8 @@ class RecordReplay:
         if self._exit_code:
             self.narrate(self._reason or "the replay ended")
         sums = {"totals": self.aggregate.totals(), "benefits": self.benefit.benefits()}
-        summarize(msgspec.structs.replace(record, **sums), self.narrate)
+        balanced = all(run.end is not None for run in self._runs)
+        summarize(msgspec.structs.replace(record, **sums), self.narrate, whole=balanced)
 
     def _balance(self) -> Balance:
         sheets = [msgspec.structs.astuple(run.balance) for run in self._runs]

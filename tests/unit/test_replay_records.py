@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
@@ -104,6 +107,8 @@ def test_the_benefit_of_a_recording_that_was_cut_is_that_of_the_run(
         (own,) = (one for one in expected if (one.ip, one.port) == (found.ip, found.port))
         assert msgspec.structs.astuple(found)[2:] == pytest.approx(msgspec.structs.astuple(own)[2:], rel=1e-3, abs=0.01)
     assert any(" with Fast Open: median " in line for line in said)
+    assert not any("nothing lost" in line for line in said)
+    assert "not known" in said[-1]
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
@@ -132,6 +137,24 @@ def test_standard_input(whole_run: bytes, tmp_path: Path, capfd: pytest.CaptureF
         os.close(kept)
     assert code == 0
     assert out.encode() == whole_run
+
+
+def test_a_silent_pipe_keeps_nobody(whole_run: bytes) -> None:
+    """A signal ends a replay of standard input also while nothing comes: an end as asked, with its summary."""
+    command = [sys.executable, "-m", "tracer", "replay", "-", "--text"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            process.stdin.write(b"".join(whole_run.splitlines(keepends=True)[:2]))
+            process.stdin.flush()
+            assert process.stdout.readline()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+        assert b"1 handshakes" in process.stderr.read()
 
 
 def test_what_is_no_record_is_told_and_skipped(
