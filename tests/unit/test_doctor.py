@@ -75,7 +75,11 @@ def test_root_without_what_it_takes(lacking: tuple[int, ...], words: str) -> Non
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("[none] integrity confidentiality\n", "is off"), ("none integrity [confidentiality]\n", "at confidentiality")],
+    [
+        ("[none] integrity confidentiality\n", "is off"),
+        ("none [integrity] confidentiality\n", "at integrity, which allows to read packets"),
+        ("none integrity [confidentiality]\n", "processes are not named"),
+    ],
 )
 def test_lockdown(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "lockdown").write_text(text)

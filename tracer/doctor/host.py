@@ -58,10 +58,11 @@ def _finding(word: str, level: Level, text: str, command: str | None = None, pre
 
 def kernel(release: str) -> Finding:
     """By its number; whether the programs load is another question, and that one is tried."""
-    btf = "there is BTF, which is not needed" if BTF.exists() else "there is no BTF, and none is needed"
+    btf = "there is BTF, by which processes are named" if BTF.exists() else "without BTF, processes are not named"
     buffer = default_transport(release).value
     text = (
-        f"Linux {release} on {os.uname().machine}; records come through a {buffer} buffer; {btf}, no more than headers"
+        f"Linux {release} on {os.uname().machine}; records come through a {buffer} buffer; {btf}; "
+        "kernel headers are not needed"
     )
     if version(release) < WRITTEN_FOR:
         return _finding("kernel", Level.WARNING, f"{text}; tfotrace is written for Linux 5.10 and newer")
@@ -95,17 +96,20 @@ def privilege(root: bool, capabilities: int) -> Finding:
 
 
 def lockdown(path: Path = LOCKDOWN) -> Finding:
-    """Kernel lockdown forbids kprobes and reading kernel memory; tfotrace does neither."""
+    """Kernel lockdown forbids to read kernel memory at "confidentiality"; only naming processes does."""
     try:
         found = re.search(r"\[(\w+)\]", path.read_text())
     except FileNotFoundError:
-        return _finding("lockdown", Level.OK, "kernel lockdown is not there or not to be seen; it would not matter")
+        return _finding("lockdown", Level.OK, "kernel lockdown is not there or not to be seen")
     except OSError as error:
         return _finding("lockdown", Level.UNKNOWN, f"kernel lockdown cannot be read: {error.strerror}")
     mode = found[1] if found else "none"
     if mode == "none":
         return _finding("lockdown", Level.OK, "kernel lockdown is off")
-    return _finding("lockdown", Level.OK, f"kernel lockdown is at {mode}; tfotrace reads packets only, which it allows")
+    text = f"kernel lockdown is at {mode}, which allows to read packets"
+    if mode == "confidentiality":
+        text += "; processes are not named, as that takes reading the kernel's memory"
+    return _finding("lockdown", Level.OK, text)
 
 
 def memlock(kernel_version: tuple[int, int], capabilities: int) -> Finding:

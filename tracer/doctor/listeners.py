@@ -12,6 +12,7 @@ from tracer.doctor.model import Finding, Level, Listener, Topic, explained, some
 from tracer.doctor.settings import EVERY_LISTENER, SERVER, set_command
 from tracer.doctor.sockets import Facts, Listening, Owner
 from tracer.printable import printable
+from tracer.process_scan import effective_uid
 from tracer.records import Process
 
 # At a round trip of 50 ms a queue of 4 takes 80 Fast Open connections a second, and no attack at all.
@@ -37,8 +38,8 @@ def _process(pid: int) -> Process | None:
     folder = Path("/proc", str(pid))
     try:
         name = (folder / "comm").read_bytes().rstrip(b"\n").decode("utf-8", "replace")
-        return Process(pid, printable(name), folder.stat().st_uid)
-    except OSError:
+        return Process(pid, printable(name), effective_uid((folder / "status").read_bytes()))
+    except (OSError, ValueError):
         return None  # it has just ended
 
 
