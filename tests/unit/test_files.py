@@ -104,6 +104,22 @@ def test_keep_alone_means_nothing() -> None:
     assert targets.rotation(None, None, None) is None
 
 
+def test_a_named_pipe_wants_a_reader(tmp_path: Path) -> None:
+    """Without one to open it would wait for as long as it takes, whatever signals come."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match="nobody reads from"):
+        output(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        file = output(path)
+        file.write(b"{}\n")
+        assert os.read(reader, 10).endswith(b"{}\n")
+        file.close()
+    finally:
+        os.close(reader)
+
+
 @pytest.mark.parametrize(
     ("parse", "text", "value"),
     [

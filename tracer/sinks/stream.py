@@ -31,8 +31,12 @@ class Stream:
         # always at the end: whoever cuts the file meanwhile (copytruncate) must not find a hole in it
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (0 if append else os.O_TRUNC)
         try:
-            fd = os.open(path, flags, 0o644)
+            # a named pipe that nobody reads would keep this waiting, beyond the reach of signals
+            fd = os.open(path, flags | os.O_NONBLOCK, 0o644)
+            os.set_blocking(fd, True)
         except OSError as error:
+            if error.errno == errno.ENXIO and path.is_fifo():
+                raise UsageError(f"nobody reads from {path}: begin to read before tfotrace starts") from None
             raise UsageError(f"cannot write to {path}: {error.strerror}") from None
         return cls(fd, str(path))
 
