@@ -1,0 +1,228 @@
+"""docs/RECIPES.md: every recipe runs on the recorded lab and says what is known of it."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import pytest
+import zstandard
+
+from tests.support.lines import as_lines, handshakes, run_records
+from tests.support.markdown import ask, database, sql_blocks
+from tests.support.schema import schema_lines
+from tracer.lab import SCENARIOS, server_address
+from tracer.records import Handshake, json_schema
+from tracer.sinks.compression import Zstd
+
+RECIPES = sql_blocks("RECIPES.md", "recipe")
+ACCEPTED = ("data_acked", "data_acked_new_cookie")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run in three files (plain and cut, gzip, zstd), and the two ends of it: the current directory meanwhile."""
+    folder = tmp_path_factory.mktemp("recipes")
+    lines = as_lines(run_records()).splitlines(keepends=True)
+    third = len(lines) // 3
+    (folder / "events.1.jsonl.gz").write_bytes(gzip.compress(b"".join(lines[:third])))
+    (folder / "events.2.jsonl.zst").write_bytes(zstandard.compress(b"".join(lines[third : 2 * third])))
+    (folder / "events.jsonl").write_bytes(b"".join(lines[2 * third :]) + lines[5][:100])
+    client, server = both_ends()
+    (folder / "client.jsonl").write_bytes(as_lines(client))
+    (folder / "server.jsonl.zst").write_bytes(zstandard.compress(as_lines(server)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
+
+
+def both_ends() -> tuple[list[Handshake], list[Handshake]]:
+    """Handshakes at the client, and as a middlebox left them for the server: the first is dropped, of the next with an
+    option that is removed, of the next with data these are."""
+    client = handshakes()[:200]
+    server = [msgspec.structs.replace(one, vantage="server") for one in client[1:]]
+    bare = next(row for row, one in enumerate(server) if one.tfo.kind is not None and not one.syn.payload_len)
+    no_option = msgspec.structs.replace(server[bare].tfo, kind=None, cookie_len=None, request="none")
+    server[bare] = msgspec.structs.replace(server[bare], tfo=no_option)
+    full = next(row for row, one in enumerate(server) if one.tfo.kind is not None and one.syn.payload_len)
+    empty = msgspec.structs.replace(server[full].syn, payload_len=0)
+    server[full] = msgspec.structs.replace(server[full], syn=empty)
+    return client, server
+
+
+@pytest.fixture(scope="module", params=["lines", "parquet"])
+def lab(folder: Path, request: pytest.FixtureRequest) -> Iterator[duckdb.DuckDBPyConnection]:
+    """`handshakes` over the files, and over the Parquet file that the last recipe makes of them."""
+    with database("tfotrace.sql") as connection:
+        connection.execute(RECIPES["files"])
+        if request.param == "parquet":
+            connection.execute(RECIPES["parquet"])
+            connection.execute("CREATE OR REPLACE VIEW handshakes AS FROM read_parquet('handshakes.parquet')")
+        yield connection
+
+
+def servers(name: str) -> set[str]:
+    (scenario,) = (one for one in SCENARIOS if one.name == name)
+    return {server_address(scenario, version) for version in scenario.versions}
+
+
+def test_every_recipe_is_tested_here() -> None:
+    assert list(RECIPES) == [
+        "files", "never-accept", "saved-by-server", "other-cookies", "rtt-by-hour", "sni-falls-back", "poor-syns",
+        "causes", "two-hosts", "parquet",
+    ]  # fmt: skip
+
+
+def test_the_columns_are_the_fields_of_the_record(lab: duckdb.DuckDBPyConnection) -> None:
+    names = {line.split(": ")[0].removeprefix("handshake.") for line in schema_lines(json_schema())
+             if line.startswith("handshake.")}  # fmt: skip
+    fields = {name for name in names if not name.endswith(("[]", "{}")) and name != "event"}
+    assert columns(lab) == fields
+
+
+def columns(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Dotted names of all columns and of what is in them, as the schema has them."""
+    found: set[str] = set()
+    for name, kind, *_ in connection.execute("DESCRIBE handshakes").fetchall():
+        if name != "filename":
+            found |= {name, *inner(name, duckdb.type(kind))}
+    return found
+
+
+def inner(path: str, kind: Any) -> set[str]:
+    found: set[str] = set()
+    if kind.id == "struct":
+        for name, child in kind.children:
+            found |= {f"{path}.{name}", *inner(f"{path}.{name}", child)}
+    return found
+
+
+def test_files_are_read_as_they_were_written(lab: duckdb.DuckDBPyConnection) -> None:
+    expected = {one.id: one for one in handshakes()}
+    rows = ask(lab, "SELECT id, ts::VARCHAR AS ts, tfo, syn, client, handshake FROM handshakes")
+    assert len(rows) == len(handshakes())
+    assert Counter(str(row["id"]) for row in rows) == Counter(one.id for one in handshakes())
+    for row in rows:
+        one = expected[str(row["id"])]
+        if one.ts.rstrip("Z") != str(row["ts"]).replace(" ", "T"):  # another record of the same id
+            continue
+        for name in ("tfo", "syn", "client", "handshake"):
+            assert row[name] == msgspec.json.decode(msgspec.json.encode(getattr(one, name)))
+
+
+def test_never_accept(lab: duckdb.DuckDBPyConnection) -> None:
+    accepting = {(one.server.ip, one.server.port) for one in handshakes() if one.tfo.outcome in ACCEPTED}
+    with_data = Counter((one.server.ip, one.server.port) for one in handshakes() if one.syn.payload_len)
+    found = ask(lab, RECIPES["never-accept"])
+    assert {(row["ip"], row["port"]): row["with_data"] for row in found} == {
+        server: count for server, count in with_data.items() if server not in accepting
+    }
+    pool = [row for row in found if row["ip"] in servers("pool_without_shared_key")]
+    assert {(row["mostly"], row["cause"]) for row in pool} == {("data_not_acked_new_cookie", "key_not_shared")}
+    assert len(pool) == 2
+
+
+def test_saved_by_server(lab: duckdb.DuckDBPyConnection) -> None:
+    found = {(row["ip"], row["port"]): row for row in ask(lab, RECIPES["saved-by-server"])}
+    benefits = run_records()[-1].benefits  # type: ignore[union-attr]
+    assert benefits
+    for one in benefits:
+        row = found[one.ip, one.port]
+        assert (row["accepted"], row["normal"]) == (one.tfo_samples, one.normal_samples)
+        assert row["sooner_ms"] == pytest.approx(one.sooner_us / 1000, abs=0.001)
+    assert servers("pool_without_shared_key").isdisjoint(ip for ip, _ in found)
+    row = found[next(iter(servers("tls_in_syn"))), 443]
+    saved = sum(
+        one.tfo.rtt_saved_us or 0 for one in handshakes() if one.server.ip == row["ip"] and one.server.port == 443
+    )
+    assert row["net_ms"] == pytest.approx(saved / 1000, abs=0.001)
+
+
+def test_saved_by_server_subtracts_what_fallbacks_cost(lab: duckdb.DuckDBPyConnection) -> None:
+    every = RECIPES["saved-by-server"].replace("HAVING accepted > 0", "")
+    total = sum(float(str(row["net_ms"])) for row in ask(lab, every))
+    assert total == pytest.approx(run_records()[-1].totals.net_saved_us / 1000, abs=0.1)  # type: ignore[union-attr]
+
+
+def test_other_cookies(lab: duckdb.DuckDBPyConnection) -> None:
+    found = ask(lab, RECIPES["other-cookies"])
+    pool = [row for row in found if row["ip"] in servers("pool_without_shared_key")]
+    assert {row["ip"] for row in pool} == servers("pool_without_shared_key")
+    assert all(row["cookies"] == row["given"] for row in pool)
+    # in the lab keys change each round, so a stale cookie looks alike; nobody else does
+    assert {row["ip"] for row in found} <= servers("pool_without_shared_key") | servers("stale_cookie")
+
+
+def test_rtt_by_hour(lab: duckdb.DuckDBPyConnection) -> None:
+    found = ask(lab, RECIPES["rtt-by-hour"])
+    measured = Counter((one.server.ip, one.server.port) for one in handshakes() if one.handshake.rtt_us is not None)
+    assert {(row["ip"], row["port"]): row["samples"] for row in found} == measured
+    assert {str(row["hour"]) for row in found} == {f"{handshakes()[0].ts[:13].replace('T', ' ')}:00:00"}
+    assert all(
+        0 <= float(str(row["p50_ms"])) <= float(str(row["p90_ms"])) <= float(str(row["p99_ms"])) for row in found
+    )
+
+
+def test_sni_falls_back(lab: duckdb.DuckDBPyConnection) -> None:
+    found = {row["name"]: row for row in ask(lab, RECIPES["sni-falls-back"])}
+    assert {"www.demo.example", "api.demo.example", "demo.example"} <= found.keys()
+    with_data = [one for one in handshakes() if one.syn.payload_len]
+    assert sum(int(str(row["with_data"])) for row in found.values()) == len(with_data)
+    refused = sum(one.tfo.outcome not in ACCEPTED for one in with_data)
+    assert sum(int(str(row["fell_back"])) for row in found.values()) == refused > 0
+    assert max(float(str(row["longest_delay_ms"])) for row in found.values()) > 900  # a SYN timeout
+
+
+def test_poor_syns(lab: duckdb.DuckDBPyConnection) -> None:
+    found = ask(lab, RECIPES["poor-syns"])
+    poor = [one.syn for one in handshakes()
+            if not one.syn.sack_permitted or one.syn.ts_val is None or one.syn.wscale is None]  # fmt: skip
+    assert sum(int(str(row["syns"])) for row in found) == len(poor) > 0
+    assert sum(int(str(row["no_wscale"])) for row in found) == sum(syn.wscale is None for syn in poor)
+
+
+def test_causes(lab: duckdb.DuckDBPyConnection) -> None:
+    expected = Counter((one.tfo.cause, one.tfo.cause_confidence) for one in handshakes() if one.tfo.cause)
+    found = ask(lab, RECIPES["causes"])
+    assert {(row["cause"], row["confidence"]): row["handshakes"] for row in found} == expected
+    assert ("key_not_shared", "likely") in expected
+
+
+def test_two_hosts(lab: duckdb.DuckDBPyConnection) -> None:
+    found = {row["what"]: row for row in ask(lab, RECIPES["two-hosts"])}
+    client, server = both_ends()
+    assert found.keys() == {"SYN never arrived", "option removed", "data removed"}
+    assert all(row["handshakes"] == 1 for row in found.values())
+    assert found["SYN never arrived"]["one_of_them"] == client[0].id
+    stripped = next(mine.id for mine, theirs in zip(client[1:], server, strict=True)
+                    if mine.tfo.kind is not None and theirs.tfo.kind is None)  # fmt: skip
+    assert found["option removed"]["one_of_them"] == stripped
+
+
+def test_parquet_is_smaller(lab: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    lab.execute(RECIPES["files"])
+    lab.execute(RECIPES["parquet"])
+    assert (folder / "handshakes.parquet").stat().st_size * 5 < len(as_lines(run_records()))
+
+
+def test_files_that_are_still_being_written(tmp_path: Path) -> None:
+    coder = Zstd()
+    data = as_lines(run_records())
+    (tmp_path / "events.jsonl.zst").write_bytes(coder.add(data) + coder.flush())
+    packer = zlib.compressobj(wbits=31)
+    (tmp_path / "events.jsonl.gz").write_bytes(packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH))
+    with database("tfotrace.sql") as connection:
+        (row,) = ask(connection, f"SELECT count(*) AS count FROM tfotrace_handshakes('{tmp_path}/events.jsonl.zst')")
+        assert len(handshakes()) * 0.9 < int(str(row["count"])) <= len(handshakes())
+        question = f"SELECT count(*) AS count FROM tfotrace_handshakes('{tmp_path}/events.jsonl.gz')"
+        if int(duckdb.__version__.split(".")[0]) >= 2:
+            with pytest.raises(duckdb.Error, match="GZIP"):
+                ask(connection, question)
+        else:
+            assert ask(connection, question) == [{"count": len(handshakes())}]
