@@ -66,8 +66,9 @@ def main() -> int:
     for name, (title, module) in SECTIONS.items():
         if options.sections and name not in options.sections:
             continue
-        print(f"... {name}", file=sys.stderr, flush=True)
+        section_began = time.monotonic()
         rows = module.measure(options.quick)
+        print(f"... {name} took {time.monotonic() - section_began:.0f} s", file=sys.stderr, flush=True)
         missed += sum(row.met is False for row in rows)
         parts.append(f"## {title}\n\n{table(rows)}\n")
         print(parts[-1], flush=True)

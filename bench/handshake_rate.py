@@ -36,7 +36,7 @@ class Score:
 def measure(quick: bool) -> list[Row]:
     """Rows for the rate."""
     rounds = 2 if quick else 7
-    count = 30_000 if quick else 100_000
+    count = 20_000 if quick else 100_000
     own = [TFOTRACE, contenders.TFOTRACE_JSON]
     if not quick:
         own[1:1] = contenders.TFOTRACE_HOOKS
