@@ -14,6 +14,8 @@ from tracer import arguments
 from tracer.errors import ExitCode, TfotraceError, UsageError
 from tracer.printable import printable
 
+_NO_MEMORY = b"tfotrace: out of memory: nothing is attached any more; free some or raise the limit, and start again\n"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (DESIGN.md section 2)."""
@@ -32,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(error.exit_code)
     except KeyboardInterrupt:
         return int(ExitCode.OK)
+    except MemoryError:
+        # the root part has detached and gone; Python's own end would need memory
+        os.write(2, _NO_MEMORY)
+        os._exit(int(ExitCode.ENDED_EARLY))
     except OSError as error:
         # only what help and schema print comes here: everything else tells its errors itself
         _write_nothing_more()

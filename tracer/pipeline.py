@@ -44,7 +44,7 @@ from tracer.protocol import (
     TracedInterface,
 )
 from tracer.records import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
-from tracer.sinks.base import Listener, Reopens, Sink, SinkClosedError, TakesPackets
+from tracer.sinks.base import Listener, Reopens, Sink, SinkClosedError, SinkFullError, TakesPackets
 from tracer.sources import Sources
 from tracer.version import __version__
 
@@ -134,6 +134,7 @@ class Pipeline:
     _still_open: int = 0
     _received: int = 0
     _dropped: int = 0
+    _left_out: int = 0  # of the last batch, by the sink that left out most
     _counted: int = 0  # towards options.count
     _sink_failed: bool = False
     _told_losses: int = 0
@@ -192,6 +193,8 @@ class Pipeline:
             except SinkClosedError:  # noqa: PERF203 - one that fails must not keep the others
                 broken.append(sink)
                 self._end("the reader has gone", 0)
+            except SinkFullError as error:
+                self._left_out = max(self._left_out, error.records)
             except EndedEarlyError as error:
                 broken.append(sink)
                 failed = self._sink_failed = True
@@ -274,6 +277,9 @@ class Pipeline:
             self._dropped += len(batch)
         elif self._sink_failed:
             self._dropped += len(batch)  # not written by the one that broke before
+        else:
+            self._dropped += self._left_out
+        self._left_out = 0
         if self.options.count is not None and self._counted >= self.options.count:
             self._end("count", 0)
 

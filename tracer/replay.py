@@ -60,6 +60,7 @@ def _may_be_lines(head: bytes) -> bool:
 
 def _replay_records(source: Input, options: Namespace, argv: tuple[str, ...], narrate: Narrate) -> int:
     from tracer.run import open_sinks
+    from tracer.sinks.stream import Stream
     from tracer.store import Store
 
     stop = StopRequest()
@@ -75,7 +76,7 @@ def _replay_records(source: Input, options: Namespace, argv: tuple[str, ...], na
         privileges.drop(user)
     rows = Rows()
     composer = RecordedComposer(rows.interfaces, options.keep if app is not None else 0)
-    sinks = open_sinks(options, composer, on_stdout=app is None)
+    sinks = open_sinks(options, composer, Stream.stdout() if app is None else None)
     chooser = None
     if options.filter_record is not None:
         from tracer.record_filter import Filtered, RecordFilter

@@ -195,6 +195,7 @@ def _as_user(
     narrate: Narrate,
 ) -> int:
     from tracer.run import await_ready, open_sinks
+    from tracer.sinks.stream import Stream
     from tracer.sources import open_sources
 
     stop = StopRequest()
@@ -219,7 +220,7 @@ def _as_user(
         ready = msgspec.structs.replace(ready, interfaces=traced(feed))
         tell: Narrate = dashboard.Narration() if app is not None else narrate
         composer = Composer({}, show_cookies=options.show_cookies, hook=HOOK)
-        sinks = open_sinks(options, composer, on_stdout=app is None)
+        sinks = open_sinks(options, composer, Stream.stdout() if app is None else None)
         chooser = None
         if options.filter_record is not None:
             chooser = RecordFilter(options.filter_record, composer)

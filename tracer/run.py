@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tracer.pipeline import Pipeline
     from tracer.sinks.base import Observer, Sink
     from tracer.sinks.prometheus import Prometheus
+    from tracer.sinks.stream import Stream
 
 Narrate = Callable[[str], None]
 RING_BUFFER_SINCE = (5, 8)
@@ -129,6 +130,7 @@ def _as_user(
     from tracer.compose import Composer
     from tracer.pipeline import Pipeline, RunOptions, StopRequest
     from tracer.sinks.base import TakesPackets
+    from tracer.sinks.stream import Stream
     from tracer.sources import open_sources
 
     stop = StopRequest(reopens=_reopens(options))
@@ -142,10 +144,11 @@ def _as_user(
     sources = open_sources(ready, fds)
     if on_ready is not None:
         on_ready()
+    stdout = Stream.stdout(live=True)  # opens the pipe again, which may be somebody else's
     privileges.drop(user)
     tell: Narrate = dashboard.Narration() if app is not None else narrate
     composer = Composer({}, show_cookies=options.show_cookies)
-    sinks = open_sinks(options, composer, on_stdout=app is None)
+    sinks = open_sinks(options, composer, stdout if app is None else None)
     # before a filter stands between: it knows records only
     packet_takers: list[TakesPackets] = [sink for sink in sinks if isinstance(sink, TakesPackets)]
     chooser = None
@@ -229,19 +232,18 @@ def _failure(message: Failed) -> CannotTraceError | UsageError | EndedEarlyError
     return CannotTraceError(message.text)
 
 
-def open_sinks(options: Namespace, composer: Composer, *, on_stdout: bool) -> list[Sink]:
-    """Standard output in the form asked for, unless the dashboard has it, and every -w."""
+def open_sinks(options: Namespace, composer: Composer, stdout: Stream | None) -> list[Sink]:
+    """Standard output in the form asked for (None: the dashboard has it) and every -w."""
     from tracer.sinks.files import OutputFile
     from tracer.sinks.jsonl import JsonLines
     from tracer.sinks.pcapng import Pcapng
-    from tracer.sinks.stream import Stream
     from tracer.sinks.text import Text, wants_colour
 
     sinks: list[Sink] = []
-    if on_stdout and options.json:
-        sinks.append(JsonLines(Stream.stdout(), composer))
-    elif on_stdout and not options.quiet:
-        sinks.append(Text(Stream.stdout(), composer, wants_colour(sys.stdout.isatty())))
+    if stdout is not None and options.json:
+        sinks.append(JsonLines(stdout, composer))
+    elif stdout is not None and not options.quiet:
+        sinks.append(Text(stdout, composer, wants_colour(sys.stdout.isatty())))
     rotation = targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
     for one in targets.targets(options.write):
         form = Pcapng if one.form is targets.Form.PCAPNG else JsonLines

@@ -17,8 +17,19 @@ class SinkClosedError(Exception):
     """The reader has gone (a closed pipe): an end as asked, not a failure."""
 
 
+class SinkFullError(Exception):
+    """The reader has stopped, and what waits for it is as much as may: `records` of a batch were left out."""
+
+    def __init__(self, records: int) -> None:
+        super().__init__(records)
+        self.records = records
+
+
 class Sink(Protocol):
-    """A consumer of records. Methods raise SinkClosedError when the reader left, EndedEarlyError when it broke."""
+    """A consumer of records. Methods raise SinkClosedError when the reader left, EndedEarlyError when it broke.
+
+    `write` may raise SinkFullError: it goes on with the next batch.
+    """
 
     def start(self, record: Start) -> None: ...
     def write(self, batch: Batch) -> None: ...
@@ -32,6 +43,7 @@ class Outlet(Protocol):
     """Where bytes go: a stream, or a file that ends and begins anew. Takes whole records only."""
 
     def begin(self, head: Callable[[int], bytes], tail: Callable[[], bytes]) -> None: ...
+    def is_full(self) -> bool: ...
     def write(self, data: bytes) -> None: ...
     def tick(self) -> None: ...
     def reopen(self) -> None: ...

@@ -53,6 +53,10 @@ class OutputFile:
         self._head, self._tail = head, tail
         self._begin_part()
 
+    def is_full(self) -> bool:
+        """Has the reader of a pipe stopped for so long that records are to be left out?"""
+        return self._stream.is_full()
+
     def write(self, data: bytes) -> None:
         """Write whole records.
 
@@ -67,7 +71,7 @@ class OutputFile:
 
     def tick(self) -> None:
         """Once a second: what was compressed goes to the file, and its time may be up."""
-        self._stream.check()
+        self._stream.tick()
         if self._is_over():
             self._rotate()
         else:

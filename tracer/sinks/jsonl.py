@@ -9,7 +9,7 @@ from tracer.clock import wall_now
 from tracer.compose import Composer
 from tracer.decode import Batch
 from tracer.records import SCHEMA, End, NoticeRecord, Start, Stats
-from tracer.sinks.base import Outlet
+from tracer.sinks.base import Outlet, SinkFullError
 
 _encoder = msgspec.json.Encoder()
 _CONTINUED = "this file is full or was moved away: the run goes on in the next one"
@@ -42,11 +42,14 @@ class JsonLines:
         """A line a handshake; the whole batch is on its way when this returns."""
         # Part by part: a ring full would be a hundred megabytes of objects and text. Not Encoder.encode_lines(), which
         # in msgspec 0.22 never lets go of an iterator, and so of the columns behind it.
-        lines = self._buffer
+        lines, done = self._buffer, 0
         for part in self._composer.compose_parts(batch):
+            if self._stream.is_full():
+                raise SinkFullError(len(batch) - done)
             for record in part:
                 _encoder.encode_into(record, lines, -1)
                 lines += b"\n"
+                done += 1
             self._stream.write(bytes(lines))
             lines.clear()
 

@@ -10,6 +10,7 @@ from tracer.compose import Composer
 from tracer.decode import Batch
 from tracer.printable import printable
 from tracer.records import End, Endpoint, Handshake, NoticeRecord, Start, Stats
+from tracer.sinks.base import SinkFullError
 from tracer.sinks.stream import Stream
 from tracer.words import VERDICTS
 
@@ -81,6 +82,8 @@ class Text:
 
     def write(self, batch: Batch) -> None:
         """A line a handshake."""
+        if self._stream.is_full():
+            raise SinkFullError(len(batch))
         lines = [line(record, self._colour) for record in self._composer.compose(batch)]
         if lines:
             self._stream.write(("\n".join(lines) + "\n").encode())
@@ -92,8 +95,8 @@ class Text:
         """Nothing: the balance is in the summary."""
 
     def tick(self) -> None:
-        """Nothing waits here to be flushed; notice a reader that left."""
-        self._stream.check()
+        """Offer what waits for the reader; notice one that left."""
+        self._stream.tick()
 
     def close(self, record: End | None) -> None:  # noqa: ARG002 - the summary says it
         """Close the stream."""
