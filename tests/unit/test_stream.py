@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -127,3 +128,20 @@ def test_a_replay_waits_for_its_reader() -> None:
     stream.close()
     reader.join()
     assert got == [bytes(1 << 20)]
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("code", [errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EFBIG], ids=errno.errorcode.get)
+def test_what_the_kernel_refuses_is_one_sentence(monkeypatch: pytest.MonkeyPatch, code: int, live: bool) -> None:
+    def refuse(fd: int, data: bytes) -> int:
+        raise OSError(code, os.strerror(code))
+
+    read_end, write_end = os.pipe()
+    stream = Stream(write_end, "a/file", live=live)
+    monkeypatch.setattr(stream_module.os, "write", refuse)
+    with pytest.raises(EndedEarlyError) as told:
+        stream.write(b"line\n")
+    assert str(told.value) == f"cannot write to a/file: {os.strerror(code)}"
+    monkeypatch.undo()
+    stream.close()
+    os.close(read_end)

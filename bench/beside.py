@@ -1,0 +1,107 @@
+"""What a host's other traffic loses by tfotrace while a flood of SYNs arrives.
+
+    python -m bench.beside [ROUNDS [RATE]]
+
+200,000 SYNs a second from random sources arrive at the server's interface throughout. By turns without tfotrace and
+with it (`--json` to /dev/null on that interface), a TCP stream and real handshakes go the same way; each figure with
+is divided by the mean of those without right before and right after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+from bench.common import Spread, machine
+from tests.support.flood import flooding
+from tests.support.load import SERVER, Wire, traced, wire
+from tracer import netns
+
+RATE = 200_000
+STREAM_S = 3.0
+HANDSHAKES = 20_000
+TARGET = 0.90
+
+
+def stream(hosts: Wire, seconds: float) -> float:
+    """Bytes a second that one TCP connection moves from client to server."""
+    with _inside(hosts.server.path):
+        listener = socket.create_server((SERVER[4], 0))
+    with listener, _inside(hosts.client.path):
+        sender = socket.create_connection(listener.getsockname())
+        receiver, _ = listener.accept()
+    stop = threading.Event()
+
+    def send() -> None:
+        block = bytes(1 << 18)
+        with contextlib.suppress(OSError):
+            while not stop.is_set():
+                sender.sendall(block)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    got, began, buffer = 0, time.monotonic(), bytearray(1 << 18)
+    while time.monotonic() - began < seconds:
+        got += receiver.recv_into(buffer)
+    took = time.monotonic() - began
+    stop.set()
+    receiver.close()
+    thread.join()
+    sender.close()
+    return got / took
+
+
+@contextlib.contextmanager
+def _inside(path: str) -> Iterator[None]:
+    with open("/proc/thread-self/ns/net", "rb") as home:
+        netns.enter(path)
+        try:
+            yield
+        finally:
+            netns.enter(f"/proc/self/fd/{home.fileno()}")
+
+
+def once(hosts: Wire) -> tuple[float, float]:
+    """Bytes and handshakes a second."""
+    return stream(hosts, STREAM_S), float(hosts.handshakes(HANDSHAKES)["rate"])
+
+
+def main(rounds: int, rate: int) -> int:
+    """Returns 0 if neither is more than 10 % slower, by the median."""
+    print("\n".join(machine()), flush=True)
+    ratios: tuple[list[float], list[float]] = ([], [])
+    without: list[tuple[float, float]] = []
+    with wire() as hosts, flooding(hosts.client, rate) as flood:
+        before = once(hosts)
+        for _ in range(rounds):
+            with traced(hosts.server, record=False) as run:
+                beside = once(hosts)
+                said = run.stop().narration.strip().splitlines()[-1]
+            after = once(hosts)
+            without += [before]
+            for kind in (0, 1):
+                ratios[kind].append(100 * beside[kind] * 2 / (before[kind] + after[kind]))
+            shares = f"stream {ratios[0][-1]:.1f} %, handshakes {ratios[1][-1]:.1f} % of without"
+            print(f"{shares}; {said}", flush=True)
+            before = after
+        flood.stop()
+    print(f"flood: {flood.rate:,.0f} SYNs a second, {rate:,} asked for")
+    met = True
+    for kind, (name, unit, scale) in enumerate(
+        (("TCP stream", "GB/s", 1e-9), ("handshakes", "thousand a second", 1e-3))
+    ):
+        spread = Spread.of(ratios[kind])
+        alone = Spread.of([one[kind] * scale for one in without])
+        met &= spread.median >= 100 * TARGET
+        print(f"{name}: {spread.text(1)} % of without tfotrace, {alone.text(2)} {unit}")
+    print("met" if met else "NOT met")
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    words = [int(word) for word in sys.argv[1:]]
+    sys.exit(main(words[0] if words else 9, words[1] if len(words) > 1 else RATE))
