@@ -78,6 +78,18 @@ bench: root system ## measure speed and memory beside the peers, write bench/RES
 bench-quick: root system ## the same in two minutes, to look at only (root)
 	@bench/run --quick
 
+.PHONY: test-reliability soak beside
+test-reliability: root system ## the long forms of docs/RELIABILITY.md, about an hour: TFOTRACE_KILLS=200 TFOTRACE_FLOOD_S=60 TFOTRACE_SEED=n (root)
+	@status=0; TFOTRACE_LONG=1 $(PYTEST) -rP tests/netns/test_e2e_neighbours.py tests/netns/test_faults_interfaces.py \
+		tests/netns/test_faults_processes.py tests/netns/test_flood.py tests/netns/test_kill_moments.py || status=$$?; \
+		$(DEV) --give-back; exit $$status
+
+soak: root system ## handshakes at full rate for SECONDS=600: is one lost, does memory grow (root)
+	@$(PYTHON) -m bench.soak $(or $(SECONDS),600)
+
+beside: root system ## what a TCP stream and handshakes lose to tfotrace beside 200,000 SYNs a second (root)
+	@$(PYTHON) -m bench.beside $(or $(ROUNDS),9)
+
 wheel: venv ## build dist/tfotrace-*.whl
 	$(PYTHON) -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
