@@ -456,7 +456,7 @@ class Pipeline:
         self._each(lambda sink: sink.close(record))
         if self._exit_code:
             self.narrate(self._reason or "tracing ended")
-        summarize(record, self.narrate)
+        summarize(record, self.narrate, whole=self._root is not None)
 
 
 def _reopen(sink: Sink) -> None:
@@ -465,7 +465,7 @@ def _reopen(sink: Sink) -> None:
 
 
 def summarize(record: End, narrate: Callable[[str], None], *, whole: bool = True) -> None:
-    """The summary on standard error that every run ends with. Not `whole`: of a recording without its last balance."""
+    """The summary on standard error that every run ends with; not `whole`: its last balance is missing."""
     totals, sheet = record.totals, record.balance
     accepted = ""
     if totals.tfo_with_data:
@@ -494,4 +494,4 @@ def summarize(record: End, narrate: Callable[[str], None], *, whole: bool = True
     elif whole:
         narrate("nothing lost")
     else:
-        narrate("whether handshakes were lost is not known: the balance at the recording's end was not read")
+        narrate("whether handshakes were lost is not known: the last balance is missing")
