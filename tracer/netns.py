@@ -41,9 +41,10 @@ def enter_named(where: str) -> None:
     try:
         enter(path_from(where))
     except PermissionError:
-        raise CannotTraceError(
-            f'network namespace "{where}" cannot be entered without root: run it with sudo'
-        ) from None
+        why = "without root: run it with sudo"
+        if os.geteuid() == 0:
+            why = "by root as it is here: a container's lacks CAP_SYS_ADMIN or CAP_SYS_PTRACE, run it on the host"
+        raise CannotTraceError(f'network namespace "{where}" cannot be entered {why}') from None
     except OSError as error:
         raise UsageError(
             f'no network namespace "{where}" ({error.strerror}): --netns takes a name (ip netns list), a path or pid:N'

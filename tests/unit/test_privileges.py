@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pwd
 
 import pytest
 
-from tracer.errors import UsageError
+from tracer import netns
+from tracer.errors import CannotTraceError, UsageError
 from tracer.privileges import target_user
 
 NOBODY = pwd.getpwnam("nobody")
@@ -37,3 +40,14 @@ def test_an_account_by_name_or_number_wins_over_sudo(name: str) -> None:
 def test_an_unknown_account_is_wrong_usage(name: str) -> None:
     with pytest.raises(UsageError, match=f'no user "{name}"'):
         target_user(name, {})
+
+
+@pytest.mark.parametrize(("uid", "words"), [(0, "by root as it is here"), (1000, "without root: run it with sudo")])
+def test_a_namespace_that_may_not_be_entered(monkeypatch: pytest.MonkeyPatch, uid: int, words: str) -> None:
+    def refuse(_: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(netns, "enter", refuse)
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    with pytest.raises(CannotTraceError, match=words):
+        netns.enter_named("pid:1")
