@@ -104,10 +104,13 @@ static void check_common(const struct packet *p, const struct headers *before, e
 {
 	struct cursor c = {.pos = (void *)p->bytes, .end = (void *)(p->bytes + p->have)};
 	struct headers h = *before;
+	int said = parse_common(&c, &h, rule, tci);
 
-	if (!common_ipv4(&c, &h, rule, tci) && !common_ipv6(&c, &h, rule, tci))
+	if (said == NOT_COMMON)
 		return;
-	require(r->result == PARSED_TCP, "the quick road takes what is none");
+	require(said == r->result, "the quick road ends otherwise");
+	if (said != PARSED_TCP)
+		return;
 	check_position(p, h.ip, r->ip, "the quick road finds IP elsewhere");
 	check_position(p, h.tcp, r->l4, "the quick road finds TCP elsewhere");
 	check_position(p, c.pos, r->l4 + TCP_HEADER_LEN, "the quick road stops elsewhere");
@@ -134,8 +137,11 @@ static void run_frame(const struct packet *p, unsigned int choices, unsigned int
 		r.result = reference_link(p, tci, &r);
 	}
 	require(result == r.result, "link headers end otherwise");
-	if (result != PARSED_TCP)
+	if (result != PARSED_TCP) {
+		if (!(choices & CHOICE_NO_LINK))
+			check_common(p, &fresh, rule, tci, &r);
 		return;
+	}
 	result = parse_ip(&c, &h, rule, &o);
 	r.result = reference_ip(p, p->wire - r.ip, rule == LENGTH_MAY_BE_CUT, &r);
 	require(result == r.result, "IP headers end otherwise");
@@ -144,7 +150,10 @@ static void run_frame(const struct packet *p, unsigned int choices, unsigned int
 		result = parse_tcp(&c, &h);
 		r.result = reference_tcp(p, &r);
 		require(result == r.result, "TCP headers end otherwise");
-	} else if (result == PARSED_ICMP) {
+	}
+	if (!(choices & CHOICE_NO_LINK))
+		check_common(p, &fresh, rule, tci, &r);
+	if (result == PARSED_ICMP) {
 		check_position(p, c.pos, r.l4, "ICMP begins elsewhere");
 		require(h.l4_len == r.l4_len, "another length of ICMP");
 		result = parse_icmp(&c, &h, &type, &code, &o);
@@ -155,8 +164,6 @@ static void run_frame(const struct packet *p, unsigned int choices, unsigned int
 		take_flow(&sc.segment.flow, &h, 7);
 		return;
 	}
-	if (!(choices & CHOICE_NO_LINK))
-		check_common(p, &fresh, rule, tci, &r);
 	if (result != PARSED_TCP)
 		return;
 	check_position(p, h.ip, r.ip, "IP is elsewhere");
