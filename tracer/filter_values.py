@@ -114,7 +114,10 @@ def _number(field: Field, operator: str, text: str, called: str) -> Matcher:
 def _plain_number(text: str, called: str) -> float:
     if not _NUMBER.fullmatch(text):
         raise Unfit(f"{called} is a number, {text!r} is none")
-    return float(int(text, 16)) if "x" in text.lower() else float(text)
+    try:
+        return float(int(text, 16)) if "x" in text.lower() else float(text)
+    except OverflowError:
+        raise Unfit(f"{called} is never as large as this") from None
 
 
 def _duration(text: str, called: str) -> float:

@@ -16,6 +16,7 @@ from typing import TypeAlias
 import msgspec
 
 from tracer import layout
+from tracer.errors import EndedEarlyError
 from tracer.vocabulary import Transport
 
 MESSAGE_MAX = 1 << 20  # bytes: thousands of interfaces or addresses
@@ -235,16 +236,32 @@ class Channel:
         return b"", []
 
     def from_root(self) -> tuple[ToUser | None, list[int]]:
-        """The next message of the root part and its descriptors; None at its end."""
+        """The next message of the root part and its descriptors; None at its end.
+
+        Raises:
+            EndedEarlyError: it is none.
+        """
         data, fds = self._receive()
-        return (_from_root.decode(data) if data else None), fds
+        try:
+            return (_from_root.decode(data) if data else None), fds
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            for fd in fds:
+                os.close(fd)
+            raise EndedEarlyError("the root part said what this version does not understand") from None
 
     def from_user(self) -> ToRoot | None:
-        """The next message of the user part; None at its end. Descriptors are not expected and closed."""
+        """The next message of the user part; None at its end. Descriptors are not expected and closed.
+
+        Raises:
+            EndedEarlyError: it is none: who parses strangers' bytes may have been taken over by them.
+        """
         data, fds = self._receive()
         for fd in fds:
             os.close(fd)
-        return _from_user.decode(data) if data else None
+        try:
+            return _from_user.decode(data) if data else None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise EndedEarlyError("the user part said what the root part does not understand") from None
 
     def close(self) -> None:
         """Close this end."""

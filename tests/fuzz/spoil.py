@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 
-EXAMPLES = int(os.environ.get("TFOTRACE_FUZZ_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("TFOTRACE_FUZZ_EXAMPLES", "100"))
 SEEDS_MAX = 2**64 - 1
 _ODD = (
     0,
