@@ -150,6 +150,9 @@ class Feed:
             self.at_end = slot.dump.tell() < SLOT_FULL
         except PcapError as error:
             self.at_end, self.damage = True, str(error)
+        if self.at_end:
+            refused = self._places.refused if self._places is not None else None
+            self.damage = refused or self.damage or self.source.broken
         end = slot.dump.end()
         if end <= DUMP_HEADER:
             self._free.append(slot)

@@ -30,6 +30,7 @@ from tracer.version import __version__
 
 BATCH_ROWS = 1000
 CONTINUED = "continued"  # the notice at the end of a file that was rotated (sinks/jsonl.py)
+COUNTERS_MAX = 1000  # names that are summed up; there are some 40
 _NO_BALANCE = Balance(0, 0, 0, 0, 0, 0, 0, 0)
 
 
@@ -56,6 +57,50 @@ class _Run:
 
 
 @dataclass(slots=True)
+class _Runs:
+    """All recorded runs: the last one, and of those before it only the sums, for a file can hold any number."""
+
+    count: int = 0
+    last: _Run | None = None
+    _unfinished: int = 0
+    _duration_s: float = 0.0
+    _balance: Balance = _NO_BALANCE
+    _counters: dict[str, int] = field(default_factory=dict)
+
+    def begin(self, run: _Run) -> None:
+        """Another one."""
+        balance, counters = self.balance(), self.counters()
+        unfinished, duration_s = self.unfinished, self.duration_s
+        self._balance, self._counters, self._unfinished, self._duration_s = balance, counters, unfinished, duration_s
+        self.last = run
+        self.count += 1
+
+    @property
+    def unfinished(self) -> int:
+        """How many have no end and are not said to go on elsewhere."""
+        return self._unfinished + (self.last is not None and self.last.end is None and not self.last.continued)
+
+    @property
+    def duration_s(self) -> float:
+        return self._duration_s + (self.last.duration_s if self.last is not None else 0.0)
+
+    def balance(self) -> Balance:
+        """The sum of all sheets."""
+        if self.last is None:
+            return self._balance
+        sheets = (msgspec.structs.astuple(self._balance), msgspec.structs.astuple(self.last.balance))
+        return Balance(*(sum(column) for column in zip(*sheets, strict=True)))
+
+    def counters(self) -> dict[str, int]:
+        """The sums by name."""
+        sums = dict(self._counters)
+        for name, value in (self.last.counters if self.last is not None else {}).items():
+            if name in sums or len(sums) < COUNTERS_MAX:
+                sums[name] = sums.get(name, 0) + value
+        return sums
+
+
+@dataclass(slots=True)
 class RecordReplay:
     """Reads `source` to its end and hands everything to the sinks. `narrate` gets sentences for people."""
 
@@ -73,7 +118,7 @@ class RecordReplay:
     aggregate: Aggregate = field(default_factory=Aggregate)
     benefit: BenefitTable = field(default_factory=BenefitTable)
     _problems: Problems = field(default_factory=Problems)
-    _runs: list[_Run] = field(default_factory=list)
+    _runs: _Runs = field(default_factory=_Runs)
     _waiting: list[Line] = field(default_factory=list)
     _known_interfaces: int = 0
     _passed: int = 0  # what passed the filter, of what is counted
@@ -123,7 +168,7 @@ class RecordReplay:
                 run = self._begin(record.ts)
                 run.balance, run.counters = record.balance, record.counters
                 if self.observer is not None:
-                    self.observer.set_balance(self._balance(), self._counters())
+                    self.observer.set_balance(self._runs.balance(), self._runs.counters())
                 self._each(lambda sink: sink.stats(record))
             case NoticeRecord():
                 self._begin(record.ts).continued = record.kind == CONTINUED
@@ -137,10 +182,10 @@ class RecordReplay:
             self.rows.interfaces.add(
                 TracedInterface(one.index, one.name, one.hook, one.why, list(one.others), list(one.warnings), one.group)
             )
-        if record.part > 1 and self._runs and self._runs[-1].continued:
+        if record.part > 1 and self._runs.last is not None and self._runs.last.continued:
             return  # files of one run, one behind the other
-        self._runs.append(_Run(record.ts, record.ts))
-        if len(self._runs) == 1:
+        self._runs.begin(_Run(record.ts, record.ts))
+        if self._runs.count == 1:
             self.rows.begin(record.ts)
             self._each(lambda sink: sink.start(record))
         else:
@@ -150,10 +195,11 @@ class RecordReplay:
 
     def _begin(self, ts: str) -> _Run:
         """The run that a record belongs to: one whose `start` is not in the file begins here."""
-        if not self._runs:
+        if self._runs.last is None:
             self._start(Start(SCHEMA, ts, __version__, self.argv, platform.release(), (), "ring", 0, 0))
-        self._runs[-1].last_ts = ts
-        return self._runs[-1]
+        assert self._runs.last is not None
+        self._runs.last.last_ts = ts
+        return self._runs.last
 
     def _is_enough(self, more: int) -> bool:
         if self.record_filter is not None:
@@ -208,29 +254,29 @@ class RecordReplay:
             self.narrate(text)
         if self.source.broken is not None and self._reason is None:
             self.narrate(f"{self.source.name}: the compressed file is cut or damaged: {self.source.broken}")
-        if not self._runs:
+        if self._runs.last is None:
             if self._reason is None:
                 raise UsageError(f"{self.source.name} holds no record of tfotrace")
             return
-        unfinished = sum(run.end is None and not run.continued for run in self._runs)
+        unfinished = self._runs.unfinished
         if unfinished and self._reason is None:
-            what = "the recording has" if len(self._runs) == 1 else f"{unfinished} of {len(self._runs)} runs have"
+            what = "the recording has" if self._runs.count == 1 else f"{unfinished} of {self._runs.count} runs have"
             self.narrate(f"{self.source.name}: {what} no end record: cut, killed, or still being written")
 
     def _close(self) -> None:
-        if not self._runs:
+        last = self._runs.last
+        if last is None:
             for sink in self.sinks:
                 sink.close(None)
             return
-        last = self._runs[-1]
-        whole = len(self._runs) == 1 and last.end is not None and self._reason is None
+        whole = self._runs.count == 1 and last.end is not None and self._reason is None
         if whole and last.end is not None and not self._problems.total:
             record = last.end
         else:
             record = End(
                 SCHEMA, last.last_ts, self._reason or f"all of {os.path.basename(self.source.name)} was read",
-                self._exit_code, round(sum(run.duration_s for run in self._runs), 3), self.aggregate.totals(),
-                self._balance(), self._counters(), self.benefit.benefits(),
+                self._exit_code, round(self._runs.duration_s, 3), self.aggregate.totals(),
+                self._runs.balance(), self._runs.counters(), self.benefit.benefits(),
             )  # fmt: skip
         self._each(lambda sink: sink.close(record))
         if self._exit_code:
@@ -238,17 +284,6 @@ class RecordReplay:
         sums = {"totals": self.aggregate.totals(), "benefits": self.benefit.benefits()}
         balanced = all(run.end is not None for run in self._runs)
         summarize(msgspec.structs.replace(record, **sums), self.narrate, whole=balanced)
-
-    def _balance(self) -> Balance:
-        sheets = [msgspec.structs.astuple(run.balance) for run in self._runs]
-        return Balance(*(sum(column) for column in zip(*sheets, strict=True)))
-
-    def _counters(self) -> dict[str, int]:
-        sums: dict[str, int] = {}
-        for run in self._runs:
-            for name, value in run.counters.items():
-                sums[name] = sums.get(name, 0) + value
-        return sums
 
 
 def _handshake(line: Line) -> Handshake:

@@ -11,6 +11,8 @@ from array import array
 from dataclasses import dataclass, field
 from threading import Lock
 
+from tracer.errors import UsageError
+
 SECTION, INTERFACE, ENHANCED, SIMPLE, OLD_PACKET = 0x0A0D0D0A, 1, 6, 3, 2
 _MAGIC = 0x1A2B3C4D
 _BLOCK_MAX = 1 << 24  # bytes: libpcap's own limit
@@ -18,6 +20,7 @@ _IF_NAME = 2
 _EPB_FLAGS = 2
 _OUTBOUND = 2
 _NAME_MAX = 64
+SECTION_INTERFACES_MAX = 1 << 16  # libpcap keeps every one that a section describes, so more would fill the memory
 
 
 @dataclass(slots=True)
@@ -31,6 +34,7 @@ class Places:
     egress: int  # the bit that says so
     unnamed: str  # what the first interface is called if the file gives it no name
     names: dict[int, str] = field(default_factory=dict)
+    refused: str | None = None  # why nothing more is to be read
     _order: str = "<"
     _section: list[int] = field(default_factory=list)  # numbers of this section's interfaces
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -40,7 +44,11 @@ class Places:
     _lost: bool = False
 
     def look(self, chunk: bytes) -> None:
-        """The next bytes of the file."""
+        """The next bytes of the file.
+
+        Raises:
+            UsageError: a section describes more interfaces than any host has.
+        """
         if self._lost:
             return
         data = self._rest + chunk if self._rest else chunk
@@ -113,12 +121,17 @@ class Places:
         return flags is not None and len(flags) == 4 and struct.unpack(f"{self._order}I", flags)[0] & 3 == _OUTBOUND
 
     def _add(self, data: bytes, at: int, end: int) -> None:
+        if len(self._section) >= SECTION_INTERFACES_MAX:
+            self.refused = f"it names more than {SECTION_INTERFACES_MAX} interfaces, as no real capture does"
+            raise UsageError(self.refused)
         name = self._option(data, at, end, _IF_NAME)
         text = (name or b"").split(b"\0")[0][:_NAME_MAX].decode("utf-8", "replace")
         text = text or (f"interface{len(self._section)}" if self._section else self.unnamed)
         number = self._numbers.get(text)
         if number is None:
-            number = self._numbers[text] = min(len(self._numbers) + 1, self.limit)
+            number = min(len(self._numbers) + 1, self.limit)
+            if number < self.limit:  # the names of the others are never asked for
+                self._numbers[text] = number
             self.names[number] = text if number < self.limit else "other"
         self._section.append(number)
 
