@@ -35,13 +35,17 @@ test-filters: root system ## compare 1,000 expressions with tcpdump, 10,000 reco
 	@status=0; TFOTRACE_EXPRESSIONS=1000 TFOTRACE_RECORD_FILTERS=10000 $(PYTEST) tests/prog/test_filter.py \
 		tests/unit/test_filter_plain.py || status=$$?; $(DEV) --give-back; exit $$status
 
-.PHONY: fuzz fuzz-python
+.PHONY: fuzz fuzz-python fuzz-kernel
 fuzz: ## fuzz what parses and pairs packets: RUNS=10000000 executions of each target (needs clang)
 	@tests/fuzz/run.sh
 
 fuzz-python: venv ## fuzz replay, filters and what else reads strangers' bytes: EXAMPLES=20000 of each test
 	@TFOTRACE_FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) nice -n 10 $(PYTEST) tests/fuzz --timeout 14400 \
 		--ignore tests/fuzz/test_headers.py
+
+fuzz-kernel: root system ## compare programs and an independent decoder: FRAMES=1000000 mutated frames (root)
+	@status=0; TFOTRACE_FRAMES=$(or $(FRAMES),1000000) $(PYTEST) tests/prog/test_decode_agrees.py || status=$$?; \
+		$(DEV) --give-back; exit $$status
 
 lint: lint-ruff lint-format lint-types lint-imports lint-c lint-sh ## check style, types and import contracts, change nothing
 
@@ -118,8 +122,8 @@ lock: ## write the lock files anew (needs uv)
 	@sh scripts/lock.sh
 
 clean: ## remove what was built
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/host/build tests/fuzz/build \
-		bench/build bench/out
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/host/build \
+		tests/fuzz/build bench/build bench/out
 	find . -name .venv -prune -o -name __pycache__ -exec rm -rf {} +
 
 distclean: clean ## also remove .venv

@@ -1,7 +1,11 @@
-"""100,000 frames, valid and damaged, through the real programs and through an independent decoder: no disagreement."""
+"""100,000 frames, valid and damaged, through the real programs and through an independent decoder: no disagreement.
+
+TFOTRACE_FRAMES and TFOTRACE_SEED in the environment ask for more and others (make fuzz-kernel).
+"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +17,9 @@ from tests.support.packets import Flow, Maker
 from tests.support.testrun import Programs, Road
 from tracer.vocabulary import HandshakeResult, Has
 
-FRAMES = 100_000
+FRAMES = int(os.environ.get("TFOTRACE_FRAMES", "100000"))
 BATCH = 4_000
-SEED = 20261123
+SEED = int(os.environ.get("TFOTRACE_SEED", "20261123"))
 PLAIN_ISN = 0x7FFFFFF0
 NO_OFFSET = 255
 EMPTY = dict.fromkeys(("seq", "ack", "ts_val", "ts_ecr", "payload_len", "window", "mss", "has", "tcp_flags"), 0)
@@ -194,7 +198,7 @@ def kernel_takes(frame: bytes) -> bool:
     return len(frame) >= least
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(max(400, FRAMES // 100))
 def test_frames_mean_the_same_to_programs_and_decoder(programs: Programs) -> None:
     maker = Maker(SEED)
     roads = [Run(programs, Road.TC_INGRESS), Run(programs, Road.XDP)]
