@@ -62,6 +62,7 @@ class _Runs:
 
     count: int = 0
     last: _Run | None = None
+    _ended: bool = True
     _unfinished: int = 0
     _duration_s: float = 0.0
     _balance: Balance = _NO_BALANCE
@@ -70,10 +71,16 @@ class _Runs:
     def begin(self, run: _Run) -> None:
         """Another one."""
         balance, counters = self.balance(), self.counters()
+        self._ended = self.all_ended
         unfinished, duration_s = self.unfinished, self.duration_s
         self._balance, self._counters, self._unfinished, self._duration_s = balance, counters, unfinished, duration_s
         self.last = run
         self.count += 1
+
+    @property
+    def all_ended(self) -> bool:
+        """Has each its end, and so its balance?"""
+        return self._ended and (self.last is None or self.last.end is not None)
 
     @property
     def unfinished(self) -> int:
@@ -282,8 +289,7 @@ class RecordReplay:
         if self._exit_code:
             self.narrate(self._reason or "the replay ended")
         sums = {"totals": self.aggregate.totals(), "benefits": self.benefit.benefits()}
-        balanced = all(run.end is not None for run in self._runs)
-        summarize(msgspec.structs.replace(record, **sums), self.narrate, whole=balanced)
+        summarize(msgspec.structs.replace(record, **sums), self.narrate, whole=self._runs.all_ended)
 
 
 def _handshake(line: Line) -> Handshake:
