@@ -267,8 +267,8 @@ def _pump(source: Input, fd: int, places: Places | None) -> None:
             view = memoryview(chunk)
             while view:
                 view = view[os.write(fd, view) :]
-    except OSError:
-        pass  # nobody reads any more
+    except (OSError, ValueError):
+        pass  # nobody reads any more, or the source was closed meanwhile
     except UsageError as error:
         source.broken = str(error)
     finally:
