@@ -241,7 +241,7 @@ def replay_parser() -> Parser:
         "server's end (default: none, as in transit)",
     )  # fmt: skip
     _add_pending(parser)
-    parser.add_argument("--user", metavar="NAME", help="account to read the file with, if root (default: sudo's)")
+    parser.add_argument("--user", metavar="NAME", help="account for all but the root part (default: sudo's)")
     return parser
 
 
