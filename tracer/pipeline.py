@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 # How long to sleep between looks at the ring: the kernel wakes nobody, so this is the delay of a record, and a look has
 # a price of its own. A ring of 8 MiB holds 23,000 records; if a look found a good part of that, the next one is soon.
 POLL_MS = 40
+POLL_SHOWN_MS = 70  # where only a screen reads; the ring of payloads holds 80 ms at 100,000 a second
 SOON_MS = 2
 SOON_RECORDS = 2000
 SECOND_S = 1.0
@@ -124,6 +125,7 @@ class Pipeline:
     narrate: Callable[[str], None]
     observer: Listener | None = None  # those of the sinks that want to know
     packet_takers: list[TakesPackets] = field(default_factory=list)
+    poll_ms: int = POLL_MS
     aggregate: Aggregate = field(default_factory=Aggregate)
     benefit: BenefitTable = field(default_factory=BenefitTable)
     _interfaces: dict[int, TracedInterface] = field(default_factory=dict)
@@ -212,7 +214,7 @@ class Pipeline:
             if self._poll.poll(wait_ms):
                 self._receive()
             now = time.monotonic()
-            wait_ms = SOON_MS if self._drain() >= SOON_RECORDS else POLL_MS
+            wait_ms = SOON_MS if self._drain() >= SOON_RECORDS else self.poll_ms
             if now >= next_second:
                 next_second = now + SECOND_S
                 self.composer.offset_ns = self._offset_ns()

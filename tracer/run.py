@@ -128,7 +128,7 @@ def _as_user(
     # while the root part compiles: numpy and the rest take a tenth of a second
     from tracer import dashboard
     from tracer.compose import Composer
-    from tracer.pipeline import Pipeline, RunOptions, StopRequest
+    from tracer.pipeline import POLL_SHOWN_MS, Pipeline, RunOptions, StopRequest
     from tracer.sinks.base import TakesPackets
     from tracer.sinks.stream import Stream
     from tracer.sources import open_sources
@@ -178,6 +178,8 @@ def _as_user(
     from tracer.store import Store
 
     store = Store(options.keep, composer=composer)
+    if not sinks:
+        pipeline.poll_ms = POLL_SHOWN_MS
     _observe(pipeline, [*observers, store])
     try:
         return dashboard.run(
