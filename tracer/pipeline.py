@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 # How long to sleep between looks at the ring: the kernel wakes nobody, so this is the delay of a record, and a look has
 # a price of its own. A ring of 8 MiB holds 23,000 records; if a look found a good part of that, the next one is soon.
 POLL_MS = 40
-POLL_SHOWN_MS = 70  # where only a screen reads; the ring of payloads holds 80 ms at 100,000 a second
+POLL_SHOWN_MS = 100  # where only a screen reads; the ring of payloads holds 80 ms of 100,000 SYNs with data a second
 SOON_MS = 2
 SOON_RECORDS = 2000
 SECOND_S = 1.0
