@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.hooks import BY_DEFAULT, FRAMES, Own
 from tests.support.netbox import NetBox
+from tests.support.patience import SHORT_S
 from tracer import interfaces
 from tracer.attach import Hook, HookChoice, InterfaceGoneError, attach
 from tracer.errors import CannotTraceError
@@ -42,7 +43,7 @@ def test_loopback_sees_each_packet_once(
     assert "loopback" in attachment.why
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
-        receiver.settimeout(10)
+        receiver.settimeout(SHORT_S)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             for _ in range(FRAMES):
                 sender.sendto(b"x", receiver.getsockname())
@@ -83,7 +84,7 @@ def test_tun_has_no_ethernet_header_and_is_traced(
         assert attachment.hook is (hook or Hook.XDP_GENERIC)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind(("10.99.0.1", 0))
-            sock.settimeout(10)
+            sock.settimeout(SHORT_S)
             for _ in range(FRAMES):
                 sock.sendto(b"out", ("10.99.0.2", 9))
             udp = struct.pack("!HHHH", 9, sock.getsockname()[1], 9, 0) + b"x"

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.hooks import Own, foreign_filter, state
 from tests.support.netbox import NetBox, wait_until
+from tests.support.patience import PATIENCE_S
 from tracer import attach_clsact, attach_xdp, bpfsys, interfaces
 from tracer.attach import HookChoice, attach
 from tracer.instances import Instance, find_leftovers, instances, remove_leftovers
@@ -155,7 +156,9 @@ def test_a_leftover_out_of_reach_is_left_and_told_and_forgotten_once_its_program
     assert find_leftovers(tmp_path) == [leftover]
     keeper.close()
     program_ids = [entry.key.program_id for entry in leftover.entries]
-    wait_until(lambda: not any(map(bpfsys.program_info_by_id, program_ids)), "the namespace's filters to go", 30)
+    wait_until(
+        lambda: not any(map(bpfsys.program_info_by_id, program_ids)), "the namespace's filters to go", PATIENCE_S
+    )
     assert remove_leftovers(directory=tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.hosts import service, tcp_counters
 from tests.support.netbox import wait_until
+from tests.support.patience import PATIENCE_S
 from tests.support.routed import SOURCES, WIRE, Routed, routed, service_address, source_address
 from tests.support.tracing import Run, tracing
 from tracer.lab.packet import MSS_1460, Flag, Segment, encode, tfo_option
@@ -53,7 +54,7 @@ def with_cookie(run: Run, address: str) -> list[Handshake]:
 
 def checks(run: Run, address: str, expected: int) -> Counter[tuple[str | None, str | None]]:
     """How often which outcome came with which check, once so many have come."""
-    wait_until(lambda: len(with_cookie(run, address)) >= expected, f"{expected} handshakes with a cookie", 30)
+    wait_until(lambda: len(with_cookie(run, address)) >= expected, f"{expected} handshakes with a cookie", PATIENCE_S)
     return Counter((one.tfo.outcome, one.tfo.cookie_check) for one in with_cookie(run, address))
 
 

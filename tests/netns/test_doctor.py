@@ -20,6 +20,7 @@ import pytest
 from tests.support.hooks import foreign_filter, foreign_tcx
 from tests.support.hosts import TCP_FASTOPEN, Hosts, service, tcp_counters, two_hosts
 from tests.support.netbox import NetBox
+from tests.support.patience import PATIENCE_S
 from tests.support.rawprog import XDP, XDP_PASS, Counting
 from tests.support.tracing import COMMAND, members, run, with_run_dir
 from tracer import bpfsys, interfaces
@@ -393,7 +394,7 @@ def test_a_forked_server_is_every_process_that_holds_the_listener(host: NetBox) 
         finally:
             for pid in members(server.pid):
                 os.kill(pid, signal.SIGKILL)
-            server.wait(30)
+            server.wait(PATIENCE_S)
             server.stdout.close()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.netbox import wait_until
+from tests.support.patience import LONG_S, PATIENCE_S
 from tests.support.schema import assert_valid
 from tests.support.tracing import (
     CHECKOUT,
@@ -71,7 +72,7 @@ def lab_namespaces(run: Run) -> set[int]:
 
 def assert_nothing_left(run: Run, spaces: set[int], run_dir: Path) -> None:
     assert spaces, "the lab's namespaces were found"
-    wait_until(lambda: not members(run.user_part), "every process to end", 30)
+    wait_until(lambda: not members(run.user_part), "every process to end", PATIENCE_S)
     everybody = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     assert not namespaces(everybody) & spaces
     assert {path.name for path in run_dir.iterdir()} <= {KEPT_PROGRAMS}
@@ -108,7 +109,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     links = set(os.listdir("/sys/class/net"))
     with tracing("demo", "--json", "--duration", "15", prefix=with_run_dir(run_dir), command=COMMAND) as run:
         spaces = lab_namespaces(run)
-        code = run.wait_end(90)
+        code = run.wait_end(LONG_S)
         assert_nothing_left(run, spaces, run_dir)
         yield Demo(run, code)
     assert {name for name in os.listdir("/sys/class/net") if name.startswith("demo-")} <= links
@@ -240,7 +241,7 @@ def test_a_killed_demo_leaves_nothing(tmp_path: Path, who: str) -> None:
         spaces = lab_namespaces(run)
         for pid in members(run.user_part) if who == "everybody" else [run.user_part]:
             os.kill(pid, 9)
-        wait_until(lambda: not members(run.user_part), "every process to end", 30)
+        wait_until(lambda: not members(run.user_part), "every process to end", PATIENCE_S)
         for path in run_dir.glob("*.json"):  # a killed root part cannot take its file away: it lists nothing
             assert who == "everybody"
             assert b'"attachments": []' in path.read_bytes()

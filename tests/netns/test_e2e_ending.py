@@ -16,7 +16,8 @@ import pytest
 from tests.support.hooks import tcx_programs
 from tests.support.hosts import WIRE, Hosts, Service, service, two_hosts
 from tests.support.netbox import wait_until
-from tests.support.tracing import PATIENCE_S, Run, assert_balanced, decode, members, session_of, starting, tracing
+from tests.support.patience import PATIENCE_S
+from tests.support.tracing import Run, assert_balanced, decode, members, session_of, starting, tracing
 from tracer import interfaces
 from tracer.records import End, Handshake, Start
 

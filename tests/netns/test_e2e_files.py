@@ -15,7 +15,8 @@ import zstandard
 
 from tests.support.hosts import WIRE, Hosts, Service, service, two_hosts
 from tests.support.netbox import wait_until
-from tests.support.tracing import PATIENCE_S, Record, assert_balanced, decode, tracing
+from tests.support.patience import PATIENCE_S
+from tests.support.tracing import Record, assert_balanced, decode, tracing
 from tests.support.tracing import run as run_to_end
 from tracer.records import End, Handshake, NoticeRecord, Start
 

@@ -12,7 +12,8 @@ import pytest
 from tests.support.hooks import tcx_programs
 from tests.support.hosts import WIRE, Hosts, service, two_hosts
 from tests.support.netbox import NetBox, wait_until
-from tests.support.tracing import KEPT_PROGRAMS, PATIENCE_S, Run, assert_balanced, members, run, tracing, with_run_dir
+from tests.support.patience import PATIENCE_S
+from tests.support.tracing import KEPT_PROGRAMS, Run, assert_balanced, members, run, tracing, with_run_dir
 from tracer import attach_clsact, interfaces
 
 pytestmark = pytest.mark.root

@@ -15,6 +15,7 @@ from tests.support.decoder import ACK, RST, SYN
 from tests.support.longer import either
 from tests.support.netbox import ETHERTYPE, NetBox, wait_until
 from tests.support.packets import Flow, address
+from tests.support.patience import PATIENCE_S
 from tests.support.rawprog import SCHED_CLS, TC_ACT_OK, TC_ACT_UNSPEC, XDP, XDP_PASS, Counting
 from tests.support.tracing import Run, assert_balanced, run, tracing, with_run_dir
 from tracer import attach_clsact, attach_xdp, bpfsys, interfaces
@@ -70,7 +71,7 @@ class Neighbours:
             now = [one.count for one in self.ingress + self.egress]
             return [new - old for new, old in zip(now, before, strict=True)]
 
-        wait_until(lambda: min(counted()) >= FRAMES + 1, "every frame at every program", 30)
+        wait_until(lambda: min(counted()) >= FRAMES + 1, "every frame at every program", PATIENCE_S)
         return counted()
 
     def _send(self, interface: str, frame: bytes) -> None:

@@ -14,6 +14,7 @@ import pytest
 from tests.support.hosts import ADDRESSES, WIRE, Hosts, tcp_counters, two_hosts
 from tests.support.netbox import NetBox
 from tests.support.nginx import NAME, nginx
+from tests.support.patience import PATIENCE_S
 from tests.support.tracing import Run, assert_balanced, tracing
 from tracer.records import Handshake
 
@@ -38,7 +39,7 @@ def tcpdump(box: NetBox, path: Path) -> Iterator[None]:
         yield
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE_S)
 
 
 def curl(box: NetBox, address: str, fast_open: bool) -> int:

@@ -15,8 +15,9 @@ import pytest
 
 from tests.support.hosts import ADDRESSES, WIRE, Hosts, Service, service, two_hosts
 from tests.support.netbox import NetBox, wait_until
+from tests.support.patience import LONG_S, PATIENCE_S
 from tests.support.shark import comment_is_right, frames, handshake_id, shark
-from tests.support.tracing import CHECKOUT, PATIENCE_S, Run, assert_balanced, tracing
+from tests.support.tracing import CHECKOUT, Run, assert_balanced, tracing
 from tracer.records import Handshake
 
 pytestmark = pytest.mark.root
@@ -170,7 +171,7 @@ def test_tshark_agrees_on_every_handshake_of_the_demo(tmp_path: Path) -> None:
     path = tmp_path / "demo.pcapng"
     words = ("demo", "--json", "--show-cookies", "--duration", "7", "-w", str(path))
     with tracing(*words, command=[str(CHECKOUT / "tfotrace")]) as run:
-        assert run.wait_end(60) == 0
+        assert run.wait_end(LONG_S) == 0
         records = {one.id: one for one in run.handshakes}
         end = run.end
     assert end.counters["packets_lost"] == 0

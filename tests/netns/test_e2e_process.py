@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.hosts import ADDRESSES, WIRE, Hosts, two_hosts
 from tests.support.netbox import NetBox, wait_until
+from tests.support.patience import PATIENCE_S
 from tests.support.tracing import assert_balanced, tracing
 from tracer.records import Handshake, Process
 
@@ -135,12 +136,14 @@ http {{
     with box.inside():
         process = subprocess.Popen(["nginx", "-c", f"{folder}/nginx.conf", "-e", "stderr"], stderr=subprocess.PIPE)
     try:
-        wait_until(lambda: process.poll() is not None or f":{port}" in box.run("ss", "-Hltn"), "nginx to listen", 30)
+        wait_until(
+            lambda: process.poll() is not None or f":{port}" in box.run("ss", "-Hltn"), "nginx to listen", PATIENCE_S
+        )
         assert process.poll() is None, process.communicate()[1]
         yield process.pid
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE_S)
 
 
 def curl(box: NetBox, url: str, user: int = 0, local_port: int = 0) -> tuple[int, int]:
@@ -151,7 +154,7 @@ def curl(box: NetBox, url: str, user: int = 0, local_port: int = 0) -> tuple[int
             ["curl", "-s", "--noproxy", "*", "--max-time", "20", "-w", "%{http_code} %{local_port}", *which, url],
             stdout=subprocess.PIPE, text=True, user=user,
         )  # fmt: skip
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     code, port = out.split()
     assert code == "204"
     return int(port), process.pid
@@ -311,7 +314,7 @@ def test_a_listener_that_outlives_its_first_owner(hosts: Hosts) -> None:
             assert process is None or process.pid == int(children[0])
             return process is not None
 
-        wait_until(only_one_left, "the one that is left to be named", 30)
+        wait_until(only_one_left, "the one that is left to be named", PATIENCE_S)
 
 
 @patiently
@@ -380,7 +383,7 @@ def test_threads_have_the_name_of_their_process(hosts: Hosts) -> None:
 
         thread = threading.Thread(target=connect)
         thread.start()
-        thread.join(30)
+        thread.join(PATIENCE_S)
         process = run.wait_port(ports[0]).client.process
         assert process is not None
         assert (process.pid, process.name) == (os.getpid(), Path("/proc/self/comm").read_text().strip())

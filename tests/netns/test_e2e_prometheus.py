@@ -19,7 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.hosts import WIRE, Hosts, Service, service, two_hosts
 from tests.support.netbox import wait_until
-from tests.support.tracing import CHECKOUT, PATIENCE_S, Run, assert_balanced, tracing
+from tests.support.patience import PATIENCE_S
+from tests.support.tracing import CHECKOUT, Run, assert_balanced, tracing
 from tests.support.tracing import run as run_to_end
 
 pytestmark = pytest.mark.root

@@ -198,7 +198,9 @@ def test_out_of_memory_in_the_user_part_ends_the_run_and_detaches(hosts: Wire) -
         subprocess.run(["prlimit", "--pid", str(pid), f"--as={size + EXTRA}"], check=True)
         os.kill(pid, signal.SIGCONT)
         run.process.wait(PATIENCE_S)
-        wait_until(lambda: not any(Path(f"/proc/{one}").exists() for one in root_parts), "the root part to end", 30)
+        wait_until(
+            lambda: not any(Path(f"/proc/{one}").exists() for one in root_parts), "the root part to end", PATIENCE_S
+        )
         assert programs(hosts.client) == []
         assert run.process.returncode == 4, run.narration
         assert run.narration.splitlines()[-1].startswith("tfotrace: out of memory: nothing is attached any more")

@@ -22,6 +22,7 @@ from tests.support.hooks import BY_DEFAULT, foreign_filter, foreign_tcx
 from tests.support.load import Host, Records, Traced, client_hello
 from tests.support.netbox import NetBox
 from tests.support.packets import Flow, address, ethernet, ipv4, ipv6, option, padded, tcp_header
+from tests.support.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -32,7 +33,6 @@ REQUEST = b"GET /x HTTP/1.1\r\nHost: agree.example\r\n\r\n"
 PSH_ACK = 0x18
 HOP_BY_HOP, DESTINATION_OPTIONS = 0, 60
 ETH_P_ALL = 3
-PATIENCE_S = 30.0
 
 Frames = list[tuple[bool, bytes]]  # from the client?, frame
 Verdict = tuple[str, str | None, str]  # handshake.result, tfo.outcome, handshake.settled_by

@@ -21,7 +21,8 @@ import pytest
 from tests.support.hosts import WIRE, Hosts, service, two_hosts
 from tests.support.longer import SEED, number
 from tests.support.netbox import NetBox, wait_until
-from tests.support.tracing import COMMAND, PATIENCE_S, assert_balanced, members, run, tracing, with_run_dir
+from tests.support.patience import PATIENCE_S
+from tests.support.tracing import COMMAND, assert_balanced, members, run, tracing, with_run_dir
 from tracer import attach_clsact, attach_xdp, bpfsys, interfaces
 
 KILLS = number("TFOTRACE_KILLS", 8, 200)

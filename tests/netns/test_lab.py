@@ -22,6 +22,7 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, IPerror6, IPv6
 from scapy.packet import Packet
 from scapy.utils import rdpcap
 
+from tests.support.patience import LONG_S
 from tracer.errors import CannotTraceError
 from tracer.lab import SCENARIOS, Expected, Lab, Scenario, director, server_address, topology
 
@@ -467,7 +468,7 @@ def test_without_root_one_sentence_says_so() -> None:
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LONG_S,
         env={**os.environ, "PYTHONPATH": str(root)},
         check=False,
     )

@@ -17,7 +17,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from tests.support.tracing import PATIENCE_S, assert_balanced, decode, run, tracing
+from tests.support.patience import PATIENCE_S
+from tests.support.tracing import assert_balanced, decode, run, tracing
 from tests.support.vocabulary import OUTCOMES
 from tracer.lab import Lab
 from tracer.records import End, Handshake

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.netbox import NetBox
+from tests.support.patience import SHORT_S
 
 MSG_FASTOPEN = 0x20000000
 TCP_FASTOPEN = 23
@@ -102,7 +103,7 @@ class Service:
             port: int = client.getsockname()[1]
             server, _ = self.listener.accept()
             with server:
-                server.settimeout(10)
+                server.settimeout(SHORT_S)
                 assert server.recv(len(request), socket.MSG_WAITALL) == request
                 server.sendall(ANSWER)
             assert client.recv(len(ANSWER), socket.MSG_WAITALL) == ANSWER
@@ -115,7 +116,7 @@ def service(client: NetBox, server: NetBox, address: str = ADDRESSES[4][1]) -> I
     with server.inside():
         listener = socket.socket(_family(address), socket.SOCK_STREAM)
     with listener:
-        listener.settimeout(10)
+        listener.settimeout(SHORT_S)
         listener.bind((address, 0))
         listener.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN, 16)
         listener.listen(16)

@@ -19,11 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support import patience
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "bench" / "handshakes.c"
 PROGRAM = ROOT / "bench" / "build" / "handshakes"
 SNI = "load.example"
-PATIENCE_S = 60.0
+PATIENCE_S = 2 * patience.PATIENCE_S
 
 # Addresses of the two hosts; clients may use as many as --sources says, from the first one on.
 SERVER = {4: "10.77.0.1", 6: "fd77::1"}

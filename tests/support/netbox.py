@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tests.support.patience import SHORT_S
 from tracer import netns
 
 ETHERTYPE = 0x88B5  # for local experiments (IEEE 802): no stack answers to it
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = SHORT_S) -> None:
     """Poll until it holds; fails, naming `what`, when it does not in that time."""
     deadline = time.monotonic() + seconds
     while not condition():

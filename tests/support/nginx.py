@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.netbox import NetBox, wait_until
+from tests.support.patience import PATIENCE_S
 
 NAME = "shop.example"
 
@@ -42,9 +43,11 @@ http {{
     words = box.command("nginx", "-c", f"{folder}/nginx.conf", "-e", "stderr")
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
-        wait_until(lambda: process.poll() is not None or ":443" in box.run("ss", "-Hltn6"), "nginx to listen", 30)
+        wait_until(
+            lambda: process.poll() is not None or ":443" in box.run("ss", "-Hltn6"), "nginx to listen", PATIENCE_S
+        )
         assert process.poll() is None, process.communicate()[1]
         yield process.pid
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE_S)

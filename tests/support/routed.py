@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from tests.support.hosts import ANSWER, MSG_FASTOPEN, REQUEST, TCP_FASTOPEN
 from tests.support.netbox import NetBox
+from tests.support.patience import SHORT_S
 
 WIRE, TO_CLIENT, TO_FIRST, TO_SECOND = "wire", "to-client", "to-first", "to-second"
 SOURCES = 50  # client addresses 10.98.3.1 and fd00:98:3::1 onwards
@@ -109,7 +110,7 @@ class Routed:
         """A listener; `queue` None leaves Fast Open off."""
         with box.inside():
             made = socket.socket(_family(address), socket.SOCK_STREAM)
-        made.settimeout(10)
+        made.settimeout(SHORT_S)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((address, port))
         if queue is not None:
@@ -154,7 +155,7 @@ class Routed:
         with client:
             child, _ = listener.accept()
             with child:
-                child.settimeout(10)
+                child.settimeout(SHORT_S)
                 assert child.recv(len(request), socket.MSG_WAITALL) == request
                 child.sendall(ANSWER)
             assert client.recv(len(ANSWER), socket.MSG_WAITALL) == ANSWER

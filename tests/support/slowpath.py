@@ -19,6 +19,7 @@ from contextlib import contextmanager
 
 from tests.support.hosts import ADDRESSES, Hosts, two_hosts
 from tests.support.netbox import NetBox
+from tests.support.patience import PATIENCE_S
 from tests.support.tracing import CHECKOUT
 
 DEVICE = "path"
@@ -96,7 +97,7 @@ def _relaying(left: int, right: int, delay_s: float) -> Iterator[None]:
     finally:
         assert process.stdin is not None
         process.stdin.close()
-        process.wait(30)
+        process.wait(PATIENCE_S)
 
 
 @contextmanager

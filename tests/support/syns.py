@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.support.patience import LONG_S
+
 FIRST_PORT = 10_000
 MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02", "02:aa:bb:cc:dd:ee")
 IPV4 = ("10.0.0.1", "10.0.0.2", "10.1.2.3", "192.0.2.1", "192.0.2.77", "198.51.100.9", "172.16.5.4")
@@ -77,7 +79,7 @@ def write_capture(path: Path, packets: list[bytes], link: int = DLT_EN10MB, snap
 def tcpdump_selects(capture: Path, expression: str) -> set[int] | None:
     """The numbers of the packets that tcpdump selects; None if it refuses the expression."""
     run = subprocess.run(
-        ["tcpdump", "-r", str(capture), "-w", "-", expression], capture_output=True, timeout=60, check=False
+        ["tcpdump", "-r", str(capture), "-w", "-", expression], capture_output=True, timeout=LONG_S, check=False
     )
     if run.returncode:
         return None

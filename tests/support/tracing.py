@@ -18,20 +18,23 @@ from typing import IO, TypeAlias
 import msgspec
 
 from tests.support.netbox import wait_until
+from tests.support.patience import PATIENCE_S
 from tracer.records import End, Handshake, NoticeRecord, Start, Stats
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-I", "-m", "tracer")
 # what a run leaves in its run directory on purpose (tracer/program_cache.py)
 KEPT_PROGRAMS = "programs"
-PATIENCE_S = 30.0  # a busy machine is slow; nothing here is a measurement
 
 Record: TypeAlias = Start | Handshake | Stats | NoticeRecord | End
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record, strict=True)
 
 # The file system of the caller, but with a /run/tfotrace of its own: runs of others, and what they clean up, are not
 # mixed with the test's.
-_OWN_RUN_DIR = 'mkdir -p /run/tfotrace && mount --bind "$0" /run/tfotrace && exec "$@"'
+_OWN_RUN_DIR = 'mkdir -p /run/tfotrace && mount --rbind "$0" /run/tfotrace && exec "$@"'
+# In emulation compiling takes minutes: there all runs share what was compiled (vagrant/kernels/guest.sh).
+_SHARED_PROGRAMS = os.environ.get("TFOTRACE_TEST_PROGRAMS")
+_BIND_PROGRAMS = f'mkdir -p -m 700 "$0/{KEPT_PROGRAMS}" && mount --bind "{_SHARED_PROGRAMS}" "$0/{KEPT_PROGRAMS}" && '
 
 
 def decode(line: bytes) -> Record:
@@ -42,7 +45,8 @@ def decode(line: bytes) -> Record:
 def with_run_dir(directory: Path) -> list[str]:
     """Prefix of a command that sees `directory` as /run/tfotrace; `directory` must belong to root alone."""
     directory.mkdir(mode=0o755, exist_ok=True)
-    return ["unshare", "--mount", "--propagation", "slave", "--", "sh", "-c", _OWN_RUN_DIR, str(directory)]
+    script = _BIND_PROGRAMS + _OWN_RUN_DIR if _SHARED_PROGRAMS is not None else _OWN_RUN_DIR
+    return ["unshare", "--mount", "--propagation", "slave", "--", "sh", "-c", script, str(directory)]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,13 @@
+"""How long tests wait for what must happen: nothing here is a measurement.
+
+A busy machine is slow, one in emulation (vagrant/kernels) many times slower: there TFOTRACE_PATIENCE multiplies it.
+"""
+
+from __future__ import annotations
+
+import os
+
+FACTOR = float(os.environ.get("TFOTRACE_PATIENCE", "1"))
+SHORT_S = 10.0 * FACTOR
+PATIENCE_S = 30.0 * FACTOR
+LONG_S = 90.0 * FACTOR
