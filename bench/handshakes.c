@@ -6,92 +6,38 @@
  *
  * By default a process plays both ends on one CPU, one connection after the
  * other. With --split the two ends are processes of their own, each on its CPU,
- * and many connections are under way at once.
+ * and many connections are under way at once. With --rate they come evenly
+ * spread, and it is said how long they took.
  *
  * The server answers with one byte; the client then closes by RST, so that no
  * port waits in TIME_WAIT. What was done is printed as one line of JSON.
  */
 #define _GNU_SOURCE
+#include "handshakes.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define PROCESSES_MAX 64
-#define PAYLOAD_MAX 4096
 #define BACKLOG 4096
 #define PATIENCE_MS 10000
-#define WINDOW_MAX 1024
-
-union address {
-	struct sockaddr any;
-	struct sockaddr_in v4;
-	struct sockaddr_in6 v6;
-};
-
-struct options {
-	const char *server_ns;
-	const char *client_ns;
-	union address server;
-	union address client;
-	int sources; /* consecutive client addresses, in turn */
-	int port;    /* of the first process, the others follow */
-	long count;  /* handshakes of all processes together */
-	int processes;
-	int tfo_percent;
-	int window; /* connections under way at once, with --split */
-	int split;
-	int client_cpu;
-	int server_cpu;
-	char payload[PAYLOAD_MAX];
-	size_t payload_len;
-};
-
-/* Of one process; shared with the parent, who adds them up. */
-struct tally {
-	long connections;
-	long tfo;      /* of connections: by MSG_FASTOPEN */
-	long answered; /* of connections: the server's byte came */
-	long failed;
-};
-
-static struct options opt = {
-	.sources = 1,
-	.port = 7000,
-	.count = 10000,
-	.processes = 1,
-	.window = 64,
-	.client_cpu = -1,
-	.server_cpu = -1,
-};
-
-static void die(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	fputs("handshakes: ", stderr);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-	va_end(args);
-	exit(1);
-}
+#define NS 1000000000L
 
 static void enter(const char *ns)
 {
@@ -226,15 +172,68 @@ static int answer(int listener)
 	return fd;
 }
 
+static long nanoseconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * NS + now.tv_nsec;
+}
+
+static void sleep_until(long ns)
+{
+	struct timespec at = {.tv_sec = ns / NS, .tv_nsec = ns % NS};
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR)
+		;
+}
+
+/* Buckets of durations: below 32 ns one each, then 32 for each power of two. */
+static int bucket_of(long ns)
+{
+	int top = 63 - __builtin_clzl(ns | 1), bucket = ns;
+
+	if (top >= 5)
+		bucket = (top - 4) * 32 + (ns >> (top - 5) & 31);
+	return bucket < BUCKETS ? bucket : BUCKETS - 1;
+}
+
+static long least_of(int bucket)
+{
+	return bucket < 32 ? bucket : (32L + bucket % 32) << (bucket / 32 - 1);
+}
+
+/* The duration, in nanoseconds, that `share` of the handshakes did not exceed; to about 3 %. */
+static long percentile(const struct tally *t, double share)
+{
+	double left = 0;
+	int bucket = 0;
+
+	for (int i = 0; i < BUCKETS; i++)
+		left += share * t->took[i];
+	while (bucket < BUCKETS - 1 && (left -= t->took[bucket]) > 0)
+		bucket++;
+	return least_of(bucket);
+}
+
 /* Both ends in this process, one connection after the other. */
 static void run_both(int port, long first, long count, struct tally *t)
 {
+	long begun = 0, at = 0, between = opt.rate ? NS * opt.processes / opt.rate : 0;
 	int listener, client, server;
 
 	enter(opt.server_ns);
 	listener = listen_at(port);
 	enter(opt.client_ns);
+	if (opt.rate) {
+		prctl(PR_SET_TIMERSLACK, 1);
+		at = nanoseconds_now();
+	}
 	for (long n = first; n < first + count; n++) {
+		if (opt.rate) {
+			sleep_until(at += between);
+			begun = nanoseconds_now();
+		}
 		client = begin(n, port, t);
 		if (client < 0)
 			continue;
@@ -247,6 +246,8 @@ static void run_both(int port, long first, long count, struct tally *t)
 			continue;
 		}
 		finish(client, t);
+		if (opt.rate)
+			t->took[bucket_of(nanoseconds_now() - begun)]++;
 		close(server);
 	}
 }
@@ -349,124 +350,41 @@ static void run_process(int number, struct tally *t)
 	}
 }
 
-static void parse_address(const char *text, union address *a)
+static double seconds_of(struct timeval t)
 {
-	memset(a, 0, sizeof(*a));
-	if (inet_pton(AF_INET, text, &a->v4.sin_addr) == 1)
-		a->v4.sin_family = AF_INET;
-	else if (inet_pton(AF_INET6, text, &a->v6.sin6_addr) == 1)
-		a->v6.sin6_family = AF_INET6;
-	else
-		die("\"%s\" is no address", text);
+	return t.tv_sec + t.tv_usec / 1e6;
 }
 
-static void read_payload(const char *path)
+static void add(struct tally *sum, const struct tally *t)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd < 0 ? -1 : read(fd, opt.payload, sizeof(opt.payload));
-
-	if (got <= 0)
-		die("cannot read %s", path);
-	opt.payload_len = got;
-	close(fd);
+	sum->connections += t->connections;
+	sum->tfo += t->tfo;
+	sum->answered += t->answered;
+	sum->failed += t->failed;
+	for (int i = 0; i < BUCKETS; i++)
+		sum->took[i] += t->took[i];
 }
 
-static long number_of(const char *text, long least, long most)
+static void tell(const struct tally *sum, double took)
 {
-	char *end;
-	long value = strtol(text, &end, 10);
+	struct rusage used;
 
-	if (end == text || *end || value < least || value > most)
-		die("\"%s\" is no number from %ld to %ld", text, least, most);
-	return value;
-}
-
-static void parse_options(int argc, char **argv)
-{
-	static const struct option names[] = {
-		{"server-ns", required_argument, NULL, 'S'},
-		{"client-ns", required_argument, NULL, 'C'},
-		{"server", required_argument, NULL, 's'},
-		{"client", required_argument, NULL, 'c'},
-		{"sources", required_argument, NULL, 'n'},
-		{"port", required_argument, NULL, 'p'},
-		{"count", required_argument, NULL, 'k'},
-		{"processes", required_argument, NULL, 'j'},
-		{"tfo-percent", required_argument, NULL, 't'},
-		{"payload", required_argument, NULL, 'd'},
-		{"split", no_argument, NULL, 'x'},
-		{"window", required_argument, NULL, 'w'},
-		{"client-cpu", required_argument, NULL, 'a'},
-		{"server-cpu", required_argument, NULL, 'b'},
-		{},
-	};
-	int key;
-
-	while ((key = getopt_long(argc, argv, "", names, NULL)) != -1) {
-		switch (key) {
-		case 'S':
-			opt.server_ns = optarg;
-			break;
-		case 'C':
-			opt.client_ns = optarg;
-			break;
-		case 's':
-			parse_address(optarg, &opt.server);
-			break;
-		case 'c':
-			parse_address(optarg, &opt.client);
-			break;
-		case 'n':
-			opt.sources = number_of(optarg, 1, 200);
-			break;
-		case 'p':
-			opt.port = number_of(optarg, 1, 65000);
-			break;
-		case 'k':
-			opt.count = number_of(optarg, 1, 1000000000);
-			break;
-		case 'j':
-			opt.processes = number_of(optarg, 1, PROCESSES_MAX);
-			break;
-		case 't':
-			opt.tfo_percent = number_of(optarg, 0, 100);
-			break;
-		case 'd':
-			read_payload(optarg);
-			break;
-		case 'x':
-			opt.split = 1;
-			break;
-		case 'w':
-			opt.window = number_of(optarg, 1, WINDOW_MAX);
-			break;
-		case 'a':
-			opt.client_cpu = number_of(optarg, 0, 4095);
-			break;
-		case 'b':
-			opt.server_cpu = number_of(optarg, 0, 4095);
-			break;
-		default:
-			exit(2);
-		}
-	}
-	if (!opt.server.any.sa_family || opt.server.any.sa_family != opt.client.any.sa_family)
-		die("--server and --client take addresses of the same family");
-}
-
-static double seconds_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec + now.tv_nsec / 1e9;
+	getrusage(RUSAGE_CHILDREN, &used);
+	printf("{\"connections\":%ld,\"tfo\":%ld,\"answered\":%ld,\"failed\":%ld,\"seconds\":%.6f,\"rate\":%.0f",
+	       sum->connections, sum->tfo, sum->answered, sum->failed, took, sum->connections / took);
+	printf(",\"cpu_seconds\":%.6f", seconds_of(used.ru_utime) + seconds_of(used.ru_stime));
+	if (opt.rate)
+		printf(",\"median_us\":%.2f,\"p99_us\":%.2f", percentile(sum, 0.5) / 1e3, percentile(sum, 0.99) / 1e3);
+	puts("}");
 }
 
 int main(int argc, char **argv)
 {
-	struct tally *tallies, sum = {};
+	static struct tally sum;
+	struct tally *tallies;
 	int status, broken = 0;
-	double began, took;
+	double took;
+	long began;
 
 	memset(opt.payload, 'x', 100);
 	opt.payload_len = 100;
@@ -475,7 +393,7 @@ int main(int argc, char **argv)
 		mmap(NULL, sizeof(*tallies) * PROCESSES_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (tallies == MAP_FAILED)
 		die("no memory");
-	began = seconds_now();
+	began = nanoseconds_now();
 	for (int i = 0; i < opt.processes; i++) {
 		pid_t pid = fork();
 
@@ -489,14 +407,9 @@ int main(int argc, char **argv)
 	}
 	while (wait(&status) > 0)
 		broken |= status;
-	took = seconds_now() - began;
-	for (int i = 0; i < opt.processes; i++) {
-		sum.connections += tallies[i].connections;
-		sum.tfo += tallies[i].tfo;
-		sum.answered += tallies[i].answered;
-		sum.failed += tallies[i].failed;
-	}
-	printf("{\"connections\":%ld,\"tfo\":%ld,\"answered\":%ld,\"failed\":%ld,\"seconds\":%.6f,\"rate\":%.0f}\n",
-	       sum.connections, sum.tfo, sum.answered, sum.failed, took, sum.connections / took);
+	took = (nanoseconds_now() - began) / (double)NS;
+	for (int i = 0; i < opt.processes; i++)
+		add(&sum, &tallies[i]);
+	tell(&sum, took);
 	return broken ? 1 : 0;
 }

@@ -22,7 +22,8 @@ from typing import Any
 from tests.support import patience
 
 ROOT = Path(__file__).parents[2]
-SOURCE = ROOT / "bench" / "handshakes.c"
+SOURCES_C = [ROOT / "bench" / name for name in ("handshakes.c", "handshakes_options.c")]
+HEADER = ROOT / "bench" / "handshakes.h"
 PROGRAM = ROOT / "bench" / "build" / "handshakes"
 SNI = "load.example"
 PATIENCE_S = 2 * patience.PATIENCE_S
@@ -38,9 +39,10 @@ def generator() -> Path:
     PROGRAM.parent.mkdir(exist_ok=True)
     with open(PROGRAM.parent / ".lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests may run side by side
-        if not PROGRAM.exists() or PROGRAM.stat().st_mtime < SOURCE.stat().st_mtime:
+        newest = max(path.stat().st_mtime for path in (*SOURCES_C, HEADER))
+        if not PROGRAM.exists() or PROGRAM.stat().st_mtime < newest:
             fresh = PROGRAM.with_suffix(".new")
-            words = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(fresh), str(SOURCE)]
+            words = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(fresh), *map(str, SOURCES_C)]
             done = subprocess.run(words, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise RuntimeError(f"the load generator does not compile: {done.stderr}")
@@ -74,7 +76,11 @@ class Host:
     def __init__(self, role: str) -> None:
         self.name = f"tfoload-{role}-{os.getpid()}-{secrets.token_hex(3)}"
         self.path = f"/run/netns/{self.name}"
-        _run("ip", "netns", "add", self.name)
+        try:
+            _run("ip", "netns", "add", self.name)
+        except BaseException:  # a signal that ends the bench may come when it is there already
+            subprocess.run(["ip", "netns", "del", self.name], stderr=subprocess.DEVNULL, check=False)
+            raise
 
     @classmethod
     def existing(cls, name: str) -> Host:
