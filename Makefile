@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTHON := $(BIN)/python
 PYTEST := $(PYTHON) -m pytest $(PYTEST_ARGS)
 C_FILES = $(shell find tracer/bpf tests bench -name '*.[ch]' | sort)
-SH_FILES := tfotrace scripts/*.sh tests/fuzz/*.sh packaging/deb/* vagrant/*/*.sh .ci/run
+SH_FILES := tfotrace bench/*.sh scripts/*.sh tests/fuzz/*.sh packaging/deb/* vagrant/*/*.sh .ci/run
 DEV := sh scripts/setup-dev.sh
 
 .DEFAULT_GOAL := help

@@ -9,6 +9,7 @@ import time
 
 from bench import (
     dashboard,
+    fixed_rate,
     growth,
     handshake_rate,
     latency,
@@ -20,7 +21,7 @@ from bench import (
     sustained,
     throughput,
 )
-from bench.common import ROOT, Row, machine
+from bench.common import ROOT, Row, end_cleanly, machine
 
 SECTIONS = {
     "startup": ("Start to attached", startup),
@@ -29,6 +30,7 @@ SECTIONS = {
     "packet_cost": ("Cost of a packet (BPF_PROG_TEST_RUN)", packet_cost),
     "growth": ("Growth of the cost", growth),
     "handshake_rate": ("Handshakes a second, beside the peers", handshake_rate),
+    "fixed_rate": ("At a fixed rate: what the host pays, beside the peers", fixed_rate),
     "throughput": ("One bulk stream, beside the peers", throughput),
     "sustained": ("A steady rate, fed into the attached program", sustained),
     "replay_rate": ("Replay of a capture, beside the peers", replay_rate),
@@ -59,6 +61,7 @@ def main() -> int:
         parser.error(f"no section {unknown[0]}: {', '.join(SECTIONS)}")
     if os.geteuid():
         parser.error("this loads BPF programs, which needs root: sudo make bench")
+    end_cleanly()
     began = time.monotonic()
     parts = ["# Measurements of tfotrace\n", "\n".join(f"- {line}" for line in machine()) + "\n"]
     missed = 0

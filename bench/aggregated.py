@@ -1,12 +1,24 @@
-"""tfotrace as it is, but nobody reads the records one by one: they are judged and added up, nothing is written."""
+"""tfotrace as it is, but nobody reads the records one by one: they are judged and added up, nothing is written.
+
+With `--clsact` before its own arguments it attaches as on a kernel without TCX.
+"""
 
 from __future__ import annotations
 
+import errno
 import sys
 
-from tracer import run
+from tracer import bpfsys, run
 from tracer.cli import main
+
+
+def _no_tcx(*_words: object, **_more: object) -> int:
+    raise OSError(errno.EINVAL, "as a kernel before 6.6 says")
+
 
 if __name__ == "__main__":
     run.open_sinks = lambda *_words, **_more: []
+    if sys.argv[1] == "--clsact":
+        del sys.argv[1]
+        bpfsys.link_create_tcx = _no_tcx
     sys.exit(main())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import signal
 import statistics
 import subprocess
 import time
@@ -20,8 +22,8 @@ from tracer.load import Loader, LoadOptions
 ROOT = Path(__file__).parents[1]
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
-__all__ = ["ROOT", "Memory", "Row", "Spread", "cpu_seconds", "empty_program", "loaded_programs", "machine",
-           "memory_of", "process_tree"]  # fmt: skip
+__all__ = ["ROOT", "Memory", "Row", "Spread", "cpu_seconds", "empty_program", "end_cleanly", "loaded_programs",
+           "machine", "memory_of", "process_tree", "program_ids"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,18 @@ class Memory:
         return f"{self.private / 1e6:.1f} MB private, {self.proportional / 1e6:.1f} MB PSS"
 
 
+def end_cleanly() -> None:
+    """SIGTERM and SIGHUP end a measurement as an exception does: namespaces and processes go with it."""
+
+    def end(number: int, _frame: object) -> None:
+        for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(one, signal.SIG_IGN)  # a second one must not cut the cleaning up short
+        raise SystemExit(128 + number)
+
+    for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(one, end)
+
+
 def machine() -> list[str]:
     """Processor, memory, kernel and date, a line each."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
@@ -110,6 +124,17 @@ def cpu_seconds(pids: Sequence[int]) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / CLOCK_TICKS
+
+
+def program_ids(pids: Sequence[int]) -> list[int]:
+    """Of the BPF programs that these processes hold, themselves or by links."""
+    found = set()
+    for pid in pids:
+        for path in Path(f"/proc/{pid}/fdinfo").iterdir():
+            said = re.search(r"^prog_id:\s+(\d+)$", path.read_text(encoding="ascii"), re.MULTILINE)
+            if said:
+                found.add(int(said[1]))
+    return sorted(found)
 
 
 @contextmanager

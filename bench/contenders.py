@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -14,10 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.common import cpu_seconds, process_tree
+from bench.common import ROOT, cpu_seconds, process_tree, program_ids
 from tests.support.load import Host, Traced
+from tracer import bpfsys
 
 PATIENCE_S = 30.0
+CATCH_UP_S = 4.0
+IDLE = 0.1  # of a core: what a contender that has nothing to do stays below
 AGGREGATED = (sys.executable, "-m", "bench.aggregated")
 SYNS = "tcp[tcpflags] & tcp-syn != 0"
 _STATES = 'tracepoint:sock:inet_sock_set_state { @[args->newstate] = count(); } BEGIN { printf("attached\\n"); }'
@@ -39,6 +43,22 @@ class Running:
         """User and system time so far."""
         return cpu_seconds(self.pids)
 
+    def caught_up(self) -> bool:
+        """Wait until it has nothing left to do. False if it is still busy CATCH_UP_S later."""
+        deadline = time.monotonic() + CATCH_UP_S
+        used, step = self.cpu_seconds(), 0.2
+        while time.monotonic() < deadline:
+            time.sleep(step)
+            before, used = used, self.cpu_seconds()
+            if used - before < IDLE * step:
+                return True
+        return False
+
+    def bpf_programs(self) -> list[int]:
+        """Ids of the BPF programs on the packet's way that its processes hold: the sweep is a process's own work."""
+        found = ((number, bpfsys.program_info_by_id(number)) for number in program_ids(self.pids))
+        return [number for number, info in found if info is not None and info.name != "sweep"]
+
 
 @dataclass(frozen=True, slots=True)
 class Contender:
@@ -47,6 +67,7 @@ class Contender:
     name: str
     words: tuple[str, ...] = ()
     ready: str = ""  # what it says when it has attached
+    perf_events: int = 0  # of those that say nothing: how many it has open then
     launcher: tuple[str, ...] = ()  # of tfotrace
     own: bool = False
 
@@ -81,7 +102,7 @@ def _tfotrace(one: Contender, host: Host) -> Iterator[Running]:
 def _tool(one: Contender, host: Host) -> Iterator[Running]:
     with tempfile.TemporaryDirectory(prefix="tfobench-") as folder:
         said = Path(folder) / "said"
-        words = [word.format(folder=folder) for word in one.words]
+        words = [word.replace("{folder}", folder) for word in one.words]
         with open(said, "wb") as err:
             try:
                 process = subprocess.Popen(
@@ -91,24 +112,26 @@ def _tool(one: Contender, host: Host) -> Iterator[Running]:
             except FileNotFoundError as error:
                 raise NotHereError(str(error)) from None
         try:
-            _await(one.ready, said, process)
+            _await(one, said, process)
             running = Running(process_tree(process.pid))
             yield running
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE_S)
-            dropped = re.findall(r"(\d+) packets? dropped", said.read_text(errors="replace"))
-            running.losses = f"lost {dropped[-1]}" if dropped else ""
-            running.lost = bool(dropped) and dropped[-1] != "0"
+            text = said.read_text(errors="replace")
+            # of tcpdump and tshark the sum at the end; of bcc a line each time
+            lost = sum(map(int, re.findall(r"(\d+) packets? dropped", text)[-1:]))
+            lost += sum(map(int, re.findall(r"[Ll]ost (\d+) (?:samples|events)", text)))
+            running.losses, running.lost = f"lost {lost:,}", lost > 0
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
 
 
-def _await(word: str, said: Path, process: subprocess.Popen[bytes]) -> None:
+def _await(one: Contender, said: Path, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while word not in said.read_text(errors="replace"):
+    while not _is_ready(one, said, process.pid):
         if process.poll() is not None or time.monotonic() > deadline:
             lines = [line for line in said.read_text(errors="replace").splitlines() if line.strip()]
             telling = [line for line in lines if re.search("rror|nable|not found|No such", line)]
@@ -116,8 +139,19 @@ def _await(word: str, said: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.01)
 
 
+def _is_ready(one: Contender, said: Path, pid: int) -> bool:
+    if not one.perf_events:
+        return one.ready in said.read_text(errors="replace")
+    opened = 0
+    with contextlib.suppress(OSError):  # descriptors come and go
+        for fd in os.scandir(f"/proc/{pid}/fd"):
+            opened += os.readlink(fd.path) == "anon_inode:[perf_event]"
+    return opened >= one.perf_events
+
+
 TFOTRACE = Contender("tfotrace, TCX, records aggregated", launcher=AGGREGATED, own=True)
 TFOTRACE_HOOKS = [
+    Contender("tfotrace, clsact, records aggregated", launcher=(*AGGREGATED, "--clsact"), own=True),
     Contender("tfotrace, generic XDP, records aggregated", ("--hook", "xdp-generic"), launcher=AGGREGATED, own=True),
     Contender("tfotrace, native XDP, records aggregated", ("--hook", "xdp-native"), launcher=AGGREGATED, own=True),
 ]
@@ -131,8 +165,11 @@ TCPDUMP_ALL = Contender(
 TSHARK = Contender(
     "tshark -T ek >/dev/null, SYNs only", ("tshark", "-ni", "eth0", "-l", "-T", "ek", "-f", SYNS), "Capturing on"
 )
+# in a mount namespace of their own; they see the sockets of both hosts, and of all others
+_TRACING = ("unshare", "--mount", str(ROOT / "bench" / "with_tracing.sh"))
+_CPUS = os.cpu_count() or 1
 BCC_AND_BPFTRACE = [
-    Contender("tcpconnect (bcc)", ("tcpconnect-bpfcc",), "attached"),
-    Contender("tcplife (bcc)", ("tcplife-bpfcc",), "attached"),
-    Contender("bpftrace, inet_sock_set_state", ("bpftrace", "-e", _STATES), "attached"),
+    Contender("tcpconnect (bcc) >/dev/null", (*_TRACING, "tcpconnect-bpfcc"), perf_events=1 + 2 * _CPUS),
+    Contender("tcplife (bcc) >/dev/null", (*_TRACING, "tcplife-bpfcc"), perf_events=1 + 2 * _CPUS),
+    Contender("bpftrace, inet_sock_set_state counted", (*_TRACING, "bpftrace", "-e", _STATES), "attached"),
 ]

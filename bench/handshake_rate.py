@@ -1,18 +1,34 @@
-"""Handshakes a second between two namespaces: nothing, tfotrace and the peers by turns, and the CPU time of each."""
+"""Handshakes a second between two namespaces: nothing, tfotrace and the peers by turns, and where the loss comes from.
+
+Both CPUs make handshakes all the time, so what is lost is CPU time, and it is told apart: what the contender's own
+processes took until they had nothing left to do; what each handshake cost the load more than without (the packet path:
+BPF programs, copies of packets, caches that others have used); and, in a run of its own because counting costs too,
+what the kernel says the BPF programs took. Everybody watches the server's eth0 and gets the same warm-up.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bench import contenders
+from bench import bpf_stats, contenders
 from bench.common import Row, Spread
 from bench.contenders import TFOTRACE, Contender, NotHereError
 from tests.support.load import Wire, wire
 
 TARGET_PERCENT = 98.0
 PEERS = [contenders.TCPDUMP_SYNS, contenders.TCPDUMP_ALL, contenders.TSHARK, *contenders.BCC_AND_BPFTRACE]
+QUICK_PEERS = PEERS[:3]
 # bench/handshakes.c: both CPUs make handshakes all the time, half of them with Fast Open and data
 LOAD = {"processes": 2, "tfo_percent": 50}
+PER = 100_000  # handshakes: what CPU seconds are told for
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """One run of the load: handshakes a second, and CPU seconds of the load itself for 100,000."""
+
+    rate: float
+    cpu: float
 
 
 @dataclass
@@ -20,17 +36,26 @@ class Score:
     """What one contender did, round by round."""
 
     percent: list[float] = field(default_factory=list)  # of the rate without, measured right before and after
-    cpu: list[float] = field(default_factory=list)  # seconds for 100,000 handshakes
+    own: list[float] = field(default_factory=list)  # CPU seconds for 100,000 handshakes: its processes
+    path: list[float] = field(default_factory=list)  # the same: the load, more than without
+    behind: int = 0  # rounds in which it was still busy long after the load
     losses: list[str] = field(default_factory=list)  # what it said in rounds in which it lost something
+    spent: bpf_stats.Spent | None = None  # for 100,000, in its BPF programs
     absent: str = ""
 
-    def text(self) -> str:
+    def rows(self, name: str) -> list[Row]:
         """For the table."""
         if self.absent:
-            return f"does not run here: {self.absent}"
-        losses = f"; losses in {len(self.losses)} of {len(self.percent)} rounds" if self.losses else ""
-        cpu = f"; CPU {Spread.of(self.cpu).text()} s for 100,000" if any(self.cpu) else ""
-        return f"{Spread.of(self.percent).text(1)} % of without{cpu}{losses}"
+            return [Row(name, f"does not run here: {self.absent}")]
+        text = f"{Spread.of(self.percent).text(1)} % of without"
+        if self.losses:
+            text += f"; losses in {len(self.losses)} of {len(self.percent)} rounds"
+        if self.behind:
+            text += f"; behind by more than {contenders.CATCH_UP_S:.0f} s in {self.behind}"
+        cpu = f"processes {Spread.of(self.own).text()}, load {Spread.of(self.path).median:+.2f}"
+        if self.spent is not None:
+            cpu += f"; BPF programs {self.spent.seconds:.3f} in {self.spent.runs / PER:.1f} runs a handshake"
+        return [Row(name, text), Row(f"  CPU s for {PER:,}", cpu)]
 
 
 def measure(quick: bool) -> list[Row]:
@@ -40,51 +65,85 @@ def measure(quick: bool) -> list[Row]:
     own = [TFOTRACE, contenders.TFOTRACE_JSON]
     if not quick:
         own[1:1] = contenders.TFOTRACE_HOOKS
-    everybody = [*own, *(PEERS[:3] if quick else PEERS)]
+    everybody = [*own, *(QUICK_PEERS if quick else PEERS)]
     scores = {one.name: Score() for one in everybody}
-    without: list[float] = []
+    without: list[Pace] = []
     with wire() as hosts:
         hosts.handshakes(10_000, **LOAD)  # cookies, caches
-        for _ in range(rounds):
-            before = _rate(hosts, count)
+        for number in range(rounds):
+            before = pace(hosts, count)
             without.append(before)
             for one in everybody:
-                if not scores[one.name].absent:
-                    rate = _run(hosts, one, count, scores[one.name])
-                    after = _rate(hosts, count)
-                    if rate is not None:
-                        scores[one.name].percent.append(100 * rate * 2 / (before + after))
-                    before = after
-                    without.append(before)
-    rows = [Row(f"without anything, {len(without)} runs of {count:,}", f"{Spread.of(without).text(0)} a second")]
-    return rows + [_row(one, scores) for one in everybody]
+                score = scores[one.name]
+                if score.absent or (quick and number and one is contenders.TSHARK):  # slow: once is enough to look at
+                    continue
+                beside = _beside(hosts, one, count, score)
+                after = pace(hosts, count)
+                without.append(after)
+                if beside is not None:
+                    score.percent.append(100 * beside.rate * 2 / (before.rate + after.rate))
+                    score.path.append(beside.cpu - (before.cpu + after.cpu) / 2)
+                before = after
+                if number == 0 and beside is not None and not (quick and one is not TFOTRACE):
+                    score.spent = _spent(hosts, one, count)
+    rate, cpu = Spread.of(one.rate for one in without), Spread.of(one.cpu for one in without)
+    rows = [
+        Row(f"without anything, {len(without)} runs of {count:,}", f"{rate.text(0)} a second"),
+        Row(f"  CPU s for {PER:,}", f"load {cpu.text()}"),
+    ]
+    for one in everybody:
+        found = scores[one.name].rows(one.name)
+        if one is TFOTRACE:
+            found[0] = _judged(found[0], scores)
+        rows += found
+    return rows
 
 
-def _rate(hosts: Wire, count: int) -> float:
-    rate: float = hosts.handshakes(count, **LOAD)["rate"]
-    return rate
+def pace(hosts: Wire, count: int) -> Pace:
+    """A run of the load after a short one to warm up."""
+    hosts.handshakes(count // 10, **LOAD)
+    said = hosts.handshakes(count, **LOAD)
+    return Pace(said["rate"], said["cpu_seconds"] * PER / count)
 
 
-def _run(hosts: Wire, one: Contender, count: int, score: Score) -> float | None:
+def _beside(hosts: Wire, one: Contender, count: int, score: Score) -> Pace | None:
     try:
         with one.start(hosts.server) as running:
+            hosts.handshakes(count // 10, **LOAD)
+            running.caught_up()
             before = running.cpu_seconds()
-            rate = _rate(hosts, count)
-            score.cpu.append((running.cpu_seconds() - before) * 100_000 / count)
+            said = hosts.handshakes(count, **LOAD)
+            score.behind += not running.caught_up()
+            score.own.append((running.cpu_seconds() - before) * PER / count)
     except NotHereError as error:
         score.absent = str(error)
         return None
     if running.lost:
         score.losses.append(running.losses)
-    return rate
+    return Pace(said["rate"], said["cpu_seconds"] * PER / count)
 
 
-def _row(one: Contender, scores: dict[str, Score]) -> Row:
-    score = scores[one.name]
-    if one is not TFOTRACE:
-        return Row(one.name, score.text())
-    percent, cpu = Spread.of(score.percent).median, Spread.of(score.cpu).median
-    there = [scores[peer.name] for peer in PEERS if scores.get(peer.name, Score(absent="-")).percent]
-    better = all(percent > Spread.of(peer.percent).median and cpu < Spread.of(peer.cpu).median for peer in there)
-    return Row(one.name, score.text(), f"at least {TARGET_PERCENT:.0f} %, and better than every peer here",
+def _spent(hosts: Wire, one: Contender, count: int) -> bpf_stats.Spent | None:
+    with one.start(hosts.server) as running:
+        programs = running.bpf_programs()
+        if not programs:
+            return None
+        hosts.handshakes(count // 10, **LOAD)
+        with bpf_stats.counting(programs) as spent:
+            hosts.handshakes(count, **LOAD)
+    return bpf_stats.Spent(spent.runs * PER // count, spent.seconds * PER / count)
+
+
+def _judged(row: Row, scores: dict[str, Score]) -> Row:
+    """The row of tfotrace with its target: as fast as without, and better than whoever runs here."""
+    score = scores[TFOTRACE.name]
+    percent, cpu = Spread.of(score.percent).median, _cpu(score)
+    there = [scores[peer.name] for peer in PEERS if peer.name in scores and scores[peer.name].percent]
+    better = all(percent > Spread.of(peer.percent).median and cpu < _cpu(peer) for peer in there)
+    return Row(row.what, row.value, f"at least {TARGET_PERCENT:.0f} %, and better than every peer here",
                percent >= TARGET_PERCENT and better and not score.losses)  # fmt: skip
+
+
+def _cpu(score: Score) -> float:
+    """Of its processes and of the packet path."""
+    return Spread.of(score.own).median + Spread.of(score.path).median

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from bench.common import ROOT, Row
+from bench.common import ROOT, Row, program_ids
 from bench.contenders import TFOTRACE, TFOTRACE_JSON, Contender
 from tests.support.load import Host, Wire, wire
 from tracer import bpfsys
@@ -19,7 +17,7 @@ RATE = 100_000
 
 def measure(quick: bool) -> list[Row]:
     """Rows for a steady rate."""
-    seconds = 4 if quick else 60
+    seconds = 3 if quick else 60
     with wire() as hosts:
         return [_row(hosts, TFOTRACE, RATE, seconds, "0 lost"), _row(hosts, TFOTRACE_JSON, RATE // 2, seconds, "")]
 
@@ -42,12 +40,10 @@ def _row(hosts: Wire, one: Contender, rate: int, seconds: int, target: str) -> R
 
 def _attached(pids: Sequence[int]) -> int:
     """Id of the tc_ingress that these processes hold."""
-    for pid in pids:
-        for path in Path(f"/proc/{pid}/fdinfo").iterdir():
-            found = re.search(r"^prog_id:\s+(\d+)$", path.read_text(encoding="ascii"), re.MULTILINE)
-            info = bpfsys.program_info_by_id(int(found[1])) if found else None
-            if info is not None and info.name == "tc_ingress":
-                return info.id
+    for number in program_ids(pids):
+        info = bpfsys.program_info_by_id(number)
+        if info is not None and info.name == "tc_ingress":
+            return info.id
     raise RuntimeError("no process of tfotrace holds a tc_ingress")
 
 

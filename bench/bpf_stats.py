@@ -1,0 +1,45 @@
+"""Time that the kernel spends in BPF programs (BPF_ENABLE_STATS): itself a cost, so only in runs of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tracer import bpfsys
+
+_ENABLE_STATS = 32
+_RUN_TIME = 0
+
+
+@dataclass(slots=True)
+class Spent:
+    """By some programs in some time. The kernel reads its clock twice for each run, and one reading is part of it."""
+
+    runs: int = 0
+    seconds: float = 0.0
+
+
+def _total(ids: Sequence[int]) -> Spent:
+    total = Spent()
+    for number in ids:
+        info = bpfsys.program_info_by_id(number)
+        if info is not None:
+            total.runs += info.run_count
+            total.seconds += info.run_time_ns / 1e9
+    return total
+
+
+@contextmanager
+def counting(ids: Sequence[int]) -> Iterator[Spent]:
+    """What these programs spend in the context; filled in at its end."""
+    fd = bpfsys._call(_ENABLE_STATS, bpfsys._attr("=I", _RUN_TIME))
+    spent = Spent()
+    try:
+        before = _total(ids)
+        yield spent
+        after = _total(ids)
+    finally:
+        os.close(fd)
+    spent.runs, spent.seconds = after.runs - before.runs, after.seconds - before.seconds

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Runs a tracing tool in a mount namespace of its own, where it finds what this machine may not have mounted or
+# installed: tracefs, and for bcc's tools kernel headers under /lib/modules. Another kernel's headers do: offsets may be
+# wrong, and then some numbers that the tool prints, but not what it costs.
+# Usage: unshare --mount with_tracing.sh COMMAND [ARGUMENT ...]
+set -eu
+
+[ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing
+[ -d /sys/kernel/debug/tracing/events ] || mount -t debugfs debugfs /sys/kernel/debug
+[ -d /sys/kernel/debug/tracing/events ] || mount -t tracefs tracefs /sys/kernel/debug/tracing
+modules=/lib/modules/$(uname -r)
+if [ ! -e "$modules/build" ]; then
+	for build in /usr/src/linux-headers-*-"$(dpkg --print-architecture)"; do
+		[ -d "$build" ] || continue
+		mount -t tmpfs tmpfs /lib/modules
+		mkdir "$modules"
+		ln -s "$build" "$modules/build"
+		ln -s "${build%-*}-common" "$modules/source"
+		break
+	done
+fi
+exec "$@"
