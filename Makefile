@@ -79,7 +79,7 @@ demo: ## trace a private lab with TFO traffic of every outcome (root)
 bench: root system ## measure speed and memory beside the peers, write bench/RESULTS.md (root)
 	@bench/run
 
-bench-quick: root system ## the same in two to three minutes, to look at only (root)
+bench-quick: root system ## the same in under two minutes, to look at only (root)
 	@bench/run --quick
 
 .PHONY: test-reliability soak beside

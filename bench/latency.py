@@ -1,8 +1,9 @@
-"""From the settling of a handshake to its line being readable, at one handshake a second."""
+"""From the settling of a handshake to its line being readable, handshakes coming one by one at any moment."""
 
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import time
@@ -25,7 +26,8 @@ def _settled_s(record: dict[str, Any]) -> float:
 
 def measure(quick: bool) -> list[Row]:
     """Rows for the delay of a record."""
-    count = 8 if quick else 30
+    count = 10 if quick else 50
+    moments = random.Random(1)
     delays: list[float] = []
     with wire() as hosts:
         words = [sys.executable, "-m", "tracer", "eth0", "--json", "--netns", hosts.server.path]
@@ -34,7 +36,7 @@ def measure(quick: bool) -> list[Row]:
             try:
                 process.stdout.readline()  # start
                 for _ in range(count):
-                    time.sleep(1)
+                    time.sleep(moments.uniform(0.1, 0.4))  # anywhere between two looks at the ring
                     hosts.handshakes(1)
                     record = json.loads(process.stdout.readline())
                     now = time.time()
@@ -45,5 +47,5 @@ def measure(quick: bool) -> list[Row]:
             finally:
                 process.terminate()
     spread = Spread.of(delays)
-    return [Row(f"settled to readable, {count} handshakes, one a second", f"{spread.text(1)} ms", "below 200 ms",
+    return [Row(f"settled to readable, {count} handshakes one by one", f"{spread.text(1)} ms", "below 200 ms",
                 spread.most < TARGET_MS)]  # fmt: skip

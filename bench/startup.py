@@ -49,7 +49,7 @@ print(json.dumps({name: at - before for (_, before), (name, at) in zip(times, ti
 
 def measure(quick: bool) -> list[Row]:
     """Rows for start-up: the first after a boot, which compiles, and every later one."""
-    runs = 3 if quick else 10
+    runs = 2 if quick else 10
     rows: list[Row] = []
     with wire() as hosts:
         for what, target in (("first", FIRST_TARGET_S), ("kept", KEPT_TARGET_S)):
