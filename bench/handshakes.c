@@ -63,6 +63,14 @@ static void pin(int cpu)
 		die("cannot run on CPU %d: %s", cpu, strerror(errno));
 }
 
+/* A child ends with its parent, even one that died before this call. */
+static void end_with(pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		exit(1);
+}
+
 static socklen_t length_of(const union address *a)
 {
 	return a->any.sa_family == AF_INET ? sizeof(a->v4) : sizeof(a->v6);
@@ -315,7 +323,7 @@ static void request(int port, long first, long count, struct tally *t)
 
 static void run_split(int port, long first, long count, struct tally *t)
 {
-	pid_t server;
+	pid_t client = getpid(), server;
 	int listener;
 
 	enter(opt.server_ns);
@@ -324,7 +332,7 @@ static void run_split(int port, long first, long count, struct tally *t)
 	if (server < 0)
 		die("cannot fork: %s", strerror(errno));
 	if (!server) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		end_with(client);
 		pin(opt.server_cpu);
 		serve(listener);
 	}
@@ -381,6 +389,7 @@ static void tell(const struct tally *sum, double took)
 int main(int argc, char **argv)
 {
 	static struct tally sum;
+	pid_t parent = getpid();
 	struct tally *tallies;
 	int status, broken = 0;
 	double took;
@@ -400,7 +409,7 @@ int main(int argc, char **argv)
 		if (pid < 0)
 			die("cannot fork: %s", strerror(errno));
 		if (!pid) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			end_with(parent);
 			run_process(i, &tallies[i]);
 			exit(0);
 		}
