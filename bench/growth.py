@@ -1,4 +1,4 @@
-"""Does the cost grow? With handshakes that are pending at once, and with interfaces that are traced.
+"""Does the cost grow? With handshakes that are pending at once, with the table for them, with interfaces traced.
 
 `nsenter --net=... python -m bench.growth` is the part that runs inside a namespace with many interfaces.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 from bench.common import ROOT, Row, empty_program, loaded_programs
@@ -17,6 +19,7 @@ from bench.packet_cost import UNRELATED, cheapest, data
 from bench.walk import RingReset, Walk, handshake
 from tests.support.load import Host
 from tests.support.rawprog import SCHED_CLS, TC_ACT_UNSPEC
+from tracer import bpfsys
 from tracer.bpfsys import prog_test_run
 from tracer.load import LoadOptions
 
@@ -25,12 +28,17 @@ TARGET_PERCENT = 20.0
 UNDER_WAY = 500
 SPREAD = 40  # times UNDER_WAY: connections that are measured, so that every turn meets other places of the table
 INTERFACES = 50
+TABLES = (65_536, 1_000_000, 1 << 24)
 
 
 def measure(quick: bool) -> list[Row]:
-    """Rows for both."""
+    """Rows for each."""
     pending = [100, 10_000] if quick else [100, 10_000, 1_000_000]
-    return [*_pending_rows(pending, 4 * pending[-1], 20 if quick else 120), _interfaces_row(5 if quick else 20)]
+    return [
+        *_pending_rows(pending, 4 * pending[-1], 20 if quick else 120),
+        *[_table_row(size) for size in (TABLES[:2] if quick else TABLES)],
+        _interfaces_row(5 if quick else 20),
+    ]
 
 
 def _pending_rows(steps: list[int], table_size: int, rounds: int) -> list[Row]:
@@ -67,6 +75,29 @@ def _pending_rows(steps: list[int], table_size: int, rounds: int) -> list[Row]:
     return [*rows, Row(f"growth from {steps[0]:,} to {steps[-1]:,} pending, table of {table_size:,}",
                        f"{growth:+.0f} % ({evicted:,} evicted)", f"within {TARGET_PERCENT:.0f} %",
                        abs(growth) <= TARGET_PERCENT)]  # fmt: skip
+
+
+def _table_row(size: int) -> Row:
+    """A table is all there from the start: the kernel has no array maps that grow, and zeroes it page by page."""
+    options = LoadOptions(table_size=size)
+    with loaded_programs(options):
+        pass  # compiled and kept
+    used, began = _cpu_of_children(), time.monotonic()
+    with loaded_programs(options) as kernel:
+        took, used = time.monotonic() - began, _cpu_of_children() - used
+        maps = [bpfsys.map_get_info(kernel.loaded.maps[name]) for name in ("flows", "tags")]
+        began_cpu = time.thread_time()
+        kernel.sweep()
+        sweep_s = time.thread_time() - began_cpu
+    size_mb = sum(one.value_size * one.max_entries for one in maps) / 1e6
+    return Row(f"--table-size {size}: kept programs loaded",
+               f"{took:.2f} s ({used:.2f} s of CPU), {size_mb:,.0f} MB of kernel memory, "
+               f"a sweep of it empty {1000 * sweep_s:.1f} ms (4 a second)")  # fmt: skip
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _interfaces_row(rounds: int) -> Row:

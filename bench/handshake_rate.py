@@ -60,7 +60,7 @@ class Score:
 
 def measure(quick: bool) -> list[Row]:
     """Rows for the rate."""
-    rounds = 2 if quick else 7
+    rounds = 2 if quick else 5
     count = 20_000 if quick else 100_000
     own = [TFOTRACE, contenders.TFOTRACE_JSON]
     if not quick:

@@ -1,4 +1,4 @@
-"""Bulk throughput of one iperf3 stream between two namespaces: nothing, tfotrace and tcpdump by turns."""
+"""Bulk throughput of one iperf3 stream between two namespaces: nothing, tfotrace and the peers by turns."""
 
 from __future__ import annotations
 
@@ -7,40 +7,73 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from bench import contenders
 from bench.common import Row, Spread
-from bench.contenders import TFOTRACE, Contender
+from bench.contenders import TFOTRACE, Contender, NotHereError
 from tests.support.load import SERVER, Wire, wire
 
 PATIENCE_S = 30.0
-CONTENDERS = [TFOTRACE, *contenders.TFOTRACE_HOOKS, contenders.TCPDUMP_SYNS, contenders.TCPDUMP_ALL]
+QUICK = [TFOTRACE, contenders.TCPDUMP_SYNS]
+EVERYBODY = [TFOTRACE, *contenders.TFOTRACE_HOOKS, contenders.TCPDUMP_SYNS, contenders.TCPDUMP_ALL, contenders.TSHARK,
+             *contenders.BCC_AND_BPFTRACE]  # fmt: skip
+
+
+@dataclass
+class Score:
+    """What one contender did, round by round."""
+
+    percent: list[float] = field(default_factory=list)  # of the throughput without, right before and after
+    cpu: list[float] = field(default_factory=list)  # of its processes, percent of a core
+    losses: list[str] = field(default_factory=list)
+    absent: str = ""
+
+    def text(self) -> str:
+        """For the table."""
+        if self.absent:
+            return f"does not run here: {self.absent}"
+        losses = f"; losses in {len(self.losses)} of {len(self.percent)} rounds" if self.losses else ""
+        return f"{Spread.of(self.percent).text(1)} % of without; CPU {Spread.of(self.cpu).median:.0f} %{losses}"
 
 
 def measure(quick: bool) -> list[Row]:
     """Rows for the throughput, as shares of that without."""
-    rounds, seconds = (1, 1) if quick else (5, 3)
-    everybody = CONTENDERS[::3] if quick else CONTENDERS
+    rounds, seconds = (1, 1) if quick else (3, 3)
+    everybody = QUICK if quick else EVERYBODY
     without: list[float] = []
-    shares: dict[str, list[float]] = {one.name: [] for one in everybody}
+    scores = {one.name: Score() for one in everybody}
     with wire() as hosts, _server(hosts):
-        _stream(hosts, 1)
+        stream(hosts, 1)
         for _ in range(rounds):
-            before = _stream(hosts, seconds)
+            before = stream(hosts, seconds)
             without.append(before)
             for one in everybody:
-                rate = _beside(hosts, one, seconds)
-                after = _stream(hosts, seconds)
-                shares[one.name].append(100 * rate * 2 / (before + after))
+                score = scores[one.name]
+                if score.absent:
+                    continue
+                rate = _beside(hosts, one, seconds, score)
+                after = stream(hosts, seconds)
+                if rate is not None:
+                    score.percent.append(100 * rate * 2 / (before + after))
                 before = after
                 without.append(before)
     rows = [Row(f"without anything, {len(without)} runs of {seconds} s", f"{Spread.of(without).text(1)} Gbit/s")]
-    return rows + [Row(name, f"{Spread.of(percents).text(1)} % of without") for name, percents in shares.items()]
+    return rows + [Row(name, score.text()) for name, score in scores.items()]
 
 
-def _beside(hosts: Wire, one: Contender, seconds: int) -> float:
-    with one.start(hosts.server):
-        return _stream(hosts, seconds)
+def _beside(hosts: Wire, one: Contender, seconds: int, score: Score) -> float | None:
+    try:
+        with one.start(hosts.server) as running:
+            before = running.cpu_seconds()
+            rate = stream(hosts, seconds)
+            score.cpu.append(100 * (running.cpu_seconds() - before) / seconds)
+    except NotHereError as error:
+        score.absent = str(error)
+        return None
+    if running.lost:
+        score.losses.append(running.losses)
+    return rate
 
 
 @contextmanager
@@ -60,7 +93,7 @@ def _server(hosts: Wire) -> Iterator[None]:
         process.wait()
 
 
-def _stream(hosts: Wire, seconds: int) -> float:
+def stream(hosts: Wire, seconds: int) -> float:
     """Gbit/s at the receiver."""
     said = hosts.client.run("iperf3", "-c", SERVER[4], "-t", str(seconds), "-J")
     rate: float = json.loads(said)["end"]["sum_received"]["bits_per_second"] / 1e9
