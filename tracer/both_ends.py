@@ -53,7 +53,7 @@ class BothEnds:
             return nothing, nothing
         seen = _seen(events)
         # odd multiples: ids are spread over the slots whatever made them
-        keys = (events["id"] * _SCRAMBLE) | np.uint64(1)
+        keys = events["id"] * _SCRAMBLE
         option, data = nothing.copy(), nothing.copy()
         slots, known = self._ids.find(keys)
         there = np.flatnonzero(known)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer import signature
+from tracer.attempts import Attempts, PeerHash
 from tracer.both_ends import BothEnds
 from tracer.cause_columns import Causes
 from tracer.cookie_check import CookieChecks
@@ -48,6 +49,8 @@ _REFUSED = (Outcome.DATA_NOT_ACKED_NEW_COOKIE, Outcome.COOKIE_ONLY_NEW_COOKIE)
 _SAME_BACK = (Outcome.DATA_NOT_ACKED_SAME_COOKIE, Outcome.COOKIE_ONLY_SAME_COOKIE)
 _NO_OPTION_BACK = (Outcome.COOKIE_NOT_GRANTED, Outcome.DATA_NOT_ACKED)
 _WITHOUT_DATA = (Outcome.COOKIE_ONLY, Outcome.COOKIE_ONLY_NEW_COOKIE, Outcome.COOKIE_ONLY_SAME_COOKIE)
+_UNEXPLAINED = np.zeros(len(Outcome), np.bool_)
+_UNEXPLAINED[list(_NO_OPTION_BACK)] = True
 _TO_EXPLAIN = np.zeros(len(Outcome), np.bool_)
 for _outcome in (
     Outcome.DATA_ACKED_NEW_COOKIE, *_REFUSED, *_SAME_BACK, *_NO_OPTION_BACK, Outcome.SYN_TIMEOUT_FALLBACK,
@@ -83,6 +86,7 @@ class CauseJudge:
 
     def __init__(self, ask: Ask | None = None) -> None:
         self._ask = ask
+        self._hash = PeerHash()
         self._history = PeerHistory()
         self._evidence = KernelEvidence()
         self._cookies = CookieChecks()
@@ -106,8 +110,9 @@ class CauseJudge:
         if not len(attempts) and not dropped.any() and not stripped.any() and not emptied.any():
             return batch
         if len(attempts):
-            self._ask_root(case, attempts)
-            self._history.note(batch, attempts)
+            tried = self._hash.of(batch, attempts)
+            self._ask_root(case, tried)
+            self._history.note(tried)
         case.say(np.flatnonzero(stripped), Cause.OPTION_STRIPPED, Confidence.CERTAIN)
         case.say(np.flatnonzero(emptied), Cause.PAYLOAD_STRIPPED, Confidence.CERTAIN)
         case.say(np.flatnonzero(dropped), Cause.HOST_DROPPED, Confidence.CERTAIN)
@@ -122,18 +127,18 @@ class CauseJudge:
 
     # --- asking the root part ---
 
-    def _ask_root(self, case: _Case, attempts: Rows) -> None:
+    def _ask_root(self, case: _Case, tried: Attempts) -> None:
         if self._ask is None:
             return
-        batch, checks = case.batch, case.causes.cookie_check
-        here = attempts[(batch.vantage[attempts] & _AT_SERVER) != 0]
-        if not len(here):
+        checks = case.causes.cookie_check
+        here = (tried.vantage & _AT_SERVER) != 0
+        if not here.any():
             return
-        sent = here[np.isin(batch.verdicts.request[here], _COOKIE_SENT)]
-        asked = self._cookies.begin(batch, sent, checks) if len(sent) else None
+        sent = tried.some(here & tried.with_cookie)
+        asked = self._cookies.begin(sent, checks) if len(sent.rows) else None
         # counters must have been read after the SYN-ACKs that they are to explain
-        unexplained = here[np.isin(batch.verdicts.outcome[here], _NO_OPTION_BACK)]
-        too_old = len(unexplained) and int(batch.events["synack_ns"][unexplained].max()) > self._evidence.latest_ns
+        synack_ns = tried.events["synack_ns"][here & _UNEXPLAINED.take(tried.outcome)]
+        too_old = len(synack_ns) and int(synack_ns.max()) > self._evidence.latest_ns
         if asked is None and not too_old:
             return
         answer = self._ask(asked.questions if asked is not None else [])
@@ -166,11 +171,12 @@ class CauseJudge:
         # asked for a cookie, and sent data along that only a cookie gets accepted
         case.say(rows[~with_cookie], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
         rows = rows[with_cookie]
-        several = self._history.refused(case.batch, rows)
+        tried = self._hash.of(case.batch, rows)
+        several = self._history.refused(tried)
         case.say(rows[several], Cause.KEY_NOT_SHARED, Confidence.LIKELY)
         rows = rows[~several]
         invalid = case.causes.cookie_check[rows] == CookieCheck.INVALID
-        sure = invalid | self._history.accepted_before(case.batch, rows)
+        sure = invalid | self._history.accepted_before(self._hash.of(case.batch, rows))
         case.say(rows[sure], Cause.COOKIE_STALE, Confidence.LIKELY)
         # the first refusal of all: a pool without a shared key begins like this too
         case.say(rows[~sure], Cause.COOKIE_STALE, Confidence.POSSIBLE)
@@ -186,11 +192,12 @@ class CauseJudge:
         self._at_server(case, rows[here])
         rows = rows[case.causes.cause[rows] == Cause.NONE]
         request = batch.verdicts.request[rows]
-        works = self._history.works(batch, rows)
+        tried = self._hash.of(batch, rows)
+        works = self._history.works(tried)
         data_only = request == Request.DATA_ONLY
         case.say(rows[data_only & works], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
         case.say(rows[data_only], Cause.COOKIE_REQUIRED, Confidence.POSSIBLE)
-        needless = ~np.isin(request, _COOKIE_SENT) & self._history.takes_data_without_cookie(batch, rows)
+        needless = ~np.isin(request, _COOKIE_SENT) & self._history.takes_data_without_cookie(tried)
         case.say(rows[needless], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
         # where it has worked, the queue may be full or SYN cookies in force: from here that cannot be told
         case.say(rows[~works], Cause.NOT_SUPPORTED, Confidence.POSSIBLE)
@@ -208,7 +215,8 @@ class CauseJudge:
         case.say(rows[~after], Cause.SERVER_DISABLED, Confidence.CERTAIN)
 
         _, free = seen.fast_open_bit(COOKIE_NOT_REQUIRED)
-        works = self._history.works(case.batch, rows)
+        tried = self._hash.of(case.batch, rows)
+        works = self._history.works(tried)
         without_cookie = request == Request.DATA_ONLY
         case.say(rows[without_cookie & ~free & works], Cause.COOKIE_REQUIRED, Confidence.CERTAIN)
 
@@ -222,7 +230,7 @@ class CauseJudge:
         case.say(rows[full & sent & ~more], Cause.QUEUE_OVERFLOW, Confidence.POSSIBLE)
 
         case.say(rows[without_cookie & ~free], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
-        takes = self._history.takes_data_without_cookie(case.batch, rows)
+        takes = self._history.takes_data_without_cookie(tried)
         asks = ~np.isin(request, _COOKIE_SENT) & ~without_cookie
         case.say(rows[asks & free & takes], Cause.COOKIE_NOT_REQUIRED, Confidence.CERTAIN)
         case.say(rows[asks & (free | takes)], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
@@ -240,7 +248,7 @@ class CauseJudge:
         rows = rows[waited & away]
         data = case.batch.events["syn"]["payload_len"][rows] > 0
         with_data = rows[data]
-        again = self._history.timed_out(case.batch, with_data)
+        again = self._history.timed_out(self._hash.of(case.batch, with_data))
         case.say(with_data[again], Cause.PATH_DROPS_SYN_DATA, Confidence.LIKELY)
         case.say(rows, Cause.PACKET_LOSS, Confidence.POSSIBLE)
 
@@ -249,22 +257,29 @@ class CauseJudge:
         # the client's own host has seen that there was none
         rows = rows[np.isin(case.batch.vantage[rows], (Vantage.SERVER, Vantage.TRANSIT))]
         if len(rows):
-            always = self._history.always_sent_data(case.batch, rows)
+            always = self._history.always_sent_data(self._hash.of(case.batch, rows))
             case.say(rows[always], Cause.PAYLOAD_STRIPPED, Confidence.POSSIBLE)
 
 
 def _not_answered_here(batch: Batch) -> Bool:
     """The first SYN arrived at its own host, which sent nothing: never, or only after a later SYN."""
     events = batch.events
-    here = (batch.vantage & _AT_SERVER) != 0
-    if not here.any():
-        return np.zeros(len(batch), np.bool_)
-    local = batch.vantage == Vantage.LOCAL
-    arrived = here & (local | (events["egress"] == 0)) & (events["challenge_acks"] == 0)
-    silent = (events["result"] == HandshakeResult.NO_REPLY) & (events["reason"] == SettleReason.BY_TIMEOUT)
-    answered = has(events["synack"]["has"], Has.SEGMENT)
-    late = answered & (events["retx_count"] > 0) & (events["synack_ns"] >= events["syn_ns"] + np.uint64(LOST_AFTER_NS))
-    # TSecr says that it was the first SYN after all which was answered, by something slow
-    late &= ~(batch.verdicts.answer_known & (batch.verdicts.answered_after_us == 0))
-    found: Bool = arrived & (silent | late)
+    found: Bool = (events["result"] == HandshakeResult.NO_REPLY) & (events["reason"] == SettleReason.BY_TIMEOUT)
+    answered_late = np.flatnonzero(events["retx_count"])
+    if len(answered_late):
+        found[answered_late] |= _answered_late(batch, answered_late)
+    rows = np.flatnonzero(found)
+    if len(rows):
+        vantage, local = batch.vantage[rows], batch.vantage[rows] == Vantage.LOCAL
+        arrived = ((vantage & _AT_SERVER) != 0) & (local | (events["egress"][rows] == 0))
+        found[rows] = arrived & (events["challenge_acks"][rows] == 0)
     return found
+
+
+def _answered_late(batch: Batch, rows: Rows) -> Bool:
+    events, verdicts = batch.events, batch.verdicts
+    late: Bool = events["synack_ns"][rows] >= events["syn_ns"][rows] + np.uint64(LOST_AFTER_NS)
+    late &= has(events["synack"]["has"][rows], Has.SEGMENT)
+    # TSecr says that it was the first SYN after all which was answered, by something slow
+    late &= ~(verdicts.answer_known[rows] & (verdicts.answered_after_us[rows] == 0))
+    return late

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.decode import Batch
-from tracer.events import pick
+from tracer.attempts import Attempts
+from tracer.events import Events, pick
 from tracer.protocol import CookieQuestion
-from tracer.slot_table import RowHash, SlotTable
-from tracer.tfo import U8, Bool, cookies, has
+from tracer.slot_table import SlotTable
+from tracer.tfo import U8, cookies, has
 from tracer.vocabulary import CookieCheck, Has
 
 REMEMBERED = 1 << 16
@@ -40,22 +40,15 @@ class CookieChecks:
     """Memory of the root part's verdicts."""
 
     def __init__(self) -> None:
-        self._hash = RowHash(72)
         self._known = SlotTable(REMEMBERED, "verdict", "seen_ns")
         self._key_changes: int | None = None
 
-    def begin(self, batch: Batch, rows: Rows, checks: U8) -> Asked | None:
-        """Fill in what is remembered of cookies in `rows`; what is to be asked of the rest, None if there is none."""
-        events = pick(batch.events, rows)
-        accepted = _accepted(batch, rows)
-        sent, given = cookies(events["syn"]), cookies(events["synack"])
-        given_back = has(events["synack"]["has"], Has.TFO)
-        given[~given_back] = 0
-        lengths = np.zeros((len(rows), 8), np.uint8)
-        lengths[:, 0] = events["syn"]["cookie_len"]
-        lengths[:, 1] = np.where(given_back, events["synack"]["cookie_len"], 0)
-        lengths[:, 2] = accepted
-        keys = self._hash.of(events["client"], events["server"], sent, given, lengths)
+    def begin(self, sent: Attempts, checks: U8) -> Asked | None:
+        """Fill in what is remembered of cookies that were sent, by row of the batch; what is to be asked of the rest,
+        None if there is none.
+        """
+        rows, events = sent.rows, sent.events
+        keys = sent.fates()
         slots, known = self._known.find(keys)
         verdicts, seen_ns = self._known["verdict"][slots], self._known["seen_ns"][slots]
         # what could not be told may be told after a while
@@ -67,15 +60,15 @@ class CookieChecks:
         # one question for all that ask the same
         _, firsts = np.unique(keys[missing], return_index=True)
         asked = missing[np.sort(firsts)][:QUESTIONS_MAX]
+        events = pick(events, asked)
         questions = [
             CookieQuestion(*one)
             for one in zip(
-                _texts(events["client"][asked]), _texts(events["server"][asked]),
-                _texts(sent[asked], events["syn"]["cookie_len"][asked]), _texts(given[asked], lengths[asked, 1]),
-                accepted[asked].tolist(), events["syn_ns"][asked].tolist(), strict=True,
+                _texts(events["client"]), _texts(events["server"]), _cookies(events["syn"]), _cookies(events["synack"]),
+                sent.accepted[asked].tolist(), events["syn_ns"].tolist(), strict=True,
             )
         ]  # fmt: skip
-        return Asked(rows[missing], keys[missing], events["syn_ns"][missing], questions)
+        return Asked(rows[missing], keys[missing], sent.events["syn_ns"][missing], questions)
 
     def end(self, asked: Asked, verdicts: list[int], checks: U8) -> None:
         """Fill in the answers, in the order of the questions; what was not answered stays unknown."""
@@ -99,14 +92,12 @@ class CookieChecks:
         self._key_changes = changes
 
 
-def _accepted(batch: Batch, rows: Rows) -> Bool:
-    length = batch.events["syn"]["payload_len"][rows]
-    acked: Bool = (length > 0) & (batch.verdicts.acked_payload_len[rows] == length)
-    return acked
+def _cookies(segment: Events) -> list[bytes]:
+    lengths = np.where(has(segment["has"], Has.TFO), segment["cookie_len"], 0)
+    return [row[:length] for row, length in zip(_texts(cookies(segment)), lengths.tolist(), strict=True)]
 
 
-def _texts(array: U8, lengths: NDArray[np.uint8] | None = None) -> list[bytes]:
+def _texts(array: U8) -> list[bytes]:
     width = array.shape[1]
     data = np.ascontiguousarray(array).tobytes()
-    whole = [data[at : at + width] for at in range(0, len(data), width)]
-    return whole if lengths is None else [row[:length] for row, length in zip(whole, lengths.tolist(), strict=True)]
+    return [data[at : at + width] for at in range(0, len(data), width)]

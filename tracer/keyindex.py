@@ -84,7 +84,9 @@ class KeyIndex:
         at = np.minimum(np.searchsorted(self._sorted, hashes), len(self._order) - 1)
         slots = self._order[at]
         same_hash = self._sorted[at] == hashes
-        same = same_hash & (self.keys[slots] == keys).all(axis=1)
+        same = same_hash.copy()
+        for column in range(keys.shape[1]):
+            same &= self.keys[:, column][slots] == keys[:, column]
         slots[~same] = ABSENT
         if self._shadowed:
             for row in np.flatnonzero(same_hash & ~same).tolist():

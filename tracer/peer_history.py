@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.decode import Batch
-from tracer.events import pick
-from tracer.slot_table import RowHash, SlotTable
+from tracer.attempts import U64, Attempts
+from tracer.slot_table import SlotTable
 from tracer.tfo import U8, Bool, cookies, has
 from tracer.vocabulary import Has, Outcome, Request, Vantage
 
@@ -25,16 +24,17 @@ REMEMBER_NS = 3_600_000_000_000
 REFUSALS_OF_A_POOL = 3  # within REMEMBER_NS: nobody rotates keys that often
 ALWAYS_SENT_DATA = 3
 
-_WORKS = np.zeros(len(Outcome), np.bool_)
+_NEEDS_COOKIE = (Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE)
+# by outcome and whether a cookie was sent: data that was taken without one says nothing of whether cookies are granted
+_WORKS = np.zeros((len(Outcome), 2), np.bool_)
 for _outcome in (
-    Outcome.COOKIE_GRANTED, Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE, Outcome.DATA_NOT_ACKED_NEW_COOKIE,
-    Outcome.DATA_NOT_ACKED_SAME_COOKIE, Outcome.COOKIE_ONLY_NEW_COOKIE, Outcome.COOKIE_ONLY_SAME_COOKIE,
+    Outcome.COOKIE_GRANTED, Outcome.DATA_NOT_ACKED_NEW_COOKIE, Outcome.DATA_NOT_ACKED_SAME_COOKIE,
+    Outcome.COOKIE_ONLY_NEW_COOKIE, Outcome.COOKIE_ONLY_SAME_COOKIE,
 ):  # fmt: skip
     _WORKS[_outcome] = True
-_DATA_TAKEN = np.zeros(len(Outcome), np.bool_)
-_DATA_TAKEN[[Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE]] = True
-
-Rows = NDArray[np.intp]
+_WORKS[list(_NEEDS_COOKIE), 1] = True
+_TAKEN_WITHOUT = np.zeros((len(Outcome), 2), np.bool_)
+_TAKEN_WITHOUT[list(_NEEDS_COOKIE), 0] = True
 
 
 @dataclass(slots=True)
@@ -52,7 +52,6 @@ class PeerHistory:
     """Asked and told in the order in which handshakes were settled."""
 
     def __init__(self) -> None:
-        self._server_hash, self._pair_hash, self._cookie_hash = RowHash(20), RowHash(36), RowHash(52)
         self._servers = SlotTable(SERVERS, "works_ns", "cookieless_ns", "unshared_ns")
         self._pairs = SlotTable(PAIRS, "data_ns", "with_data", "without_data")
         self._accepted = SlotTable(COOKIES)
@@ -60,118 +59,97 @@ class PeerHistory:
 
     # --- whole batches ---
 
-    def note(self, batch: Batch, attempts: Rows) -> None:
-        """Remember what worked, of the rows that tried."""
-        events = pick(batch.events, attempts)
-        outcome, request = batch.verdicts.outcome[attempts], batch.verdicts.request[attempts]
-        syn_ns = events["syn_ns"]
-        servers = self._server_keys(events)
-        taken = _DATA_TAKEN[outcome]
-        with_cookie = (request == Request.COOKIE_AND_DATA) | (request == Request.COOKIE)
-        # data that was taken without a cookie says nothing of whether cookies are granted
-        works = _WORKS[outcome] & ~(taken & ~with_cookie)
-        self._note_server(servers[works], "works_ns", syn_ns[works])
-        cookieless = taken & ~with_cookie & ~has(events["synack"]["has"], Has.TFO)
-        self._note_server(servers[cookieless], "cookieless_ns", syn_ns[cookieless])
+    def note(self, tried: Attempts) -> None:
+        """Remember what worked."""
+        events, outcome = tried.events, tried.outcome
+        syn_ns = np.ascontiguousarray(events["syn_ns"])
+        kind = outcome * np.uint8(2) + tried.with_cookie
+        self._note_server(tried.servers, "works_ns", syn_ns, _WORKS.take(kind))
+        cookieless = _TAKEN_WITHOUT.take(kind)
+        if cookieless.any():
+            cookieless &= ~has(events["synack"]["has"], Has.TFO)
+            self._note_server(tried.servers, "cookieless_ns", syn_ns, cookieless)
 
-        data = events["syn"]["payload_len"] > 0
-        answered = has(events["synack"]["has"], Has.SEGMENT)
-        passed = data & answered & (outcome != Outcome.SYN_TIMEOUT_FALLBACK)
-        told = np.flatnonzero(passed | (request == Request.COOKIE))
+        passed = (events["syn"]["payload_len"] != 0) & (outcome != Outcome.SYN_TIMEOUT_FALLBACK)
+        passed &= has(events["synack"]["has"], Has.SEGMENT)
+        bare = tried.request == Request.COOKIE
+        told = np.flatnonzero(passed | bare)
         if len(told):
-            slots, own = self._pairs.claim(self._pair_keys(pick(events, told)))
+            slots, own = self._pairs.claim(tried.pairs[told])
             slots, told = slots[own], told[own]
-            np.maximum.at(self._pairs["data_ns"], slots, np.where(passed[told], syn_ns[told], np.uint64(0)))
-            np.add.at(self._pairs["with_data"], slots, passed[told].astype(np.uint64))
-            np.add.at(self._pairs["without_data"], slots, (request[told] == Request.COOKIE).astype(np.uint64))
-        accepted = np.flatnonzero((outcome == Outcome.DATA_ACKED) & with_cookie)
-        if len(accepted):
-            self._accepted.claim(self._cookie_keys(batch, attempts[accepted]))
+            passed, bare = passed[told], bare[told]
+            np.maximum.at(self._pairs["data_ns"], slots, syn_ns[told] * passed)
+            np.add.at(self._pairs["with_data"], slots, passed.astype(np.uint64))
+            if bare.any():
+                np.add.at(self._pairs["without_data"], slots, bare.astype(np.uint64))
+        accepted = (outcome == Outcome.DATA_ACKED) & tried.with_cookie
+        if accepted.any():
+            self._accepted.claim(tried.cookies()[accepted])
 
-    def _note_server(self, keys: NDArray[np.uint64], column: str, when: NDArray[np.uint64]) -> None:
-        if len(keys):
-            slots, own = self._servers.claim(keys)
-            np.maximum.at(self._servers[column], slots[own], when[own])
+    def _note_server(self, keys: U64, column: str, when: U64, rows: Bool) -> None:
+        if rows.any():
+            slots, own = self._servers.claim(keys[rows])
+            np.maximum.at(self._servers[column], slots[own], when[rows][own])
 
-    def _server_keys(self, events: NDArray[np.void]) -> NDArray[np.uint64]:
-        port = np.zeros((len(events), 4), np.uint8)
-        port[:, 0], port[:, 1] = events["server_port"] & 0xFF, events["server_port"] >> 8
-        return self._server_hash.of(events["server"], port)
-
-    def _pair_keys(self, events: NDArray[np.void]) -> NDArray[np.uint64]:
-        # a router sees each handshake at two interfaces: each has a history of its own
-        interface = np.ascontiguousarray(events["ifindex"]).view(np.uint8).reshape(len(events), 4)
-        return self._pair_hash.of(events["client"], events["server"], interface)
-
-    def _cookie_keys(self, batch: Batch, rows: Rows) -> NDArray[np.uint64]:
-        events = pick(batch.events, rows)
-        length = np.zeros((len(rows), 4), np.uint8)
-        length[:, 0] = events["syn"]["cookie_len"]
-        return self._cookie_hash.of(events["client"], events["server"], cookies(events["syn"]), length)
-
-    def _server_noted(self, batch: Batch, rows: Rows, column: str) -> Bool:
-        events = pick(batch.events, rows)
-        slots, known = self._servers.find(self._server_keys(events))
+    def _server_noted(self, tried: Attempts, column: str) -> Bool:
+        slots, known = self._servers.find(tried.servers)
         when = self._servers[column][slots]
-        noted: Bool = known & (when != 0) & (events["syn_ns"] < when + np.uint64(REMEMBER_NS))
+        noted: Bool = known & (when != 0) & (tried.events["syn_ns"] < when + np.uint64(REMEMBER_NS))
         return noted
 
-    def works(self, batch: Batch, rows: Rows) -> Bool:
+    def works(self, tried: Attempts) -> Bool:
         """Has this server, at this port, granted or recognised a cookie in the last hour?"""
-        return self._server_noted(batch, rows, "works_ns")
+        return self._server_noted(tried, "works_ns")
 
-    def takes_data_without_cookie(self, batch: Batch, rows: Rows) -> Bool:
+    def takes_data_without_cookie(self, tried: Attempts) -> Bool:
         """Has this server, at this port, taken data that came without a cookie?"""
-        return self._server_noted(batch, rows, "cookieless_ns")
+        return self._server_noted(tried, "cookieless_ns")
 
-    def always_sent_data(self, batch: Batch, rows: Rows) -> Bool:
+    def always_sent_data(self, tried: Attempts) -> Bool:
         """Did this pair's cookies come with data before, some times, and never without but for this once?"""
-        events = pick(batch.events, rows)
-        slots, known = self._pairs.find(self._pair_keys(events))
+        slots, known = self._pairs.find(tried.pairs)
         with_data, without = self._pairs["with_data"][slots], self._pairs["without_data"][slots]
         always: Bool = known & (with_data >= ALWAYS_SENT_DATA) & (without <= 1)
         return always
 
-    def accepted_before(self, batch: Batch, rows: Rows) -> Bool:
+    def accepted_before(self, tried: Attempts) -> Bool:
         """Was this very cookie good for this pair before?"""
-        _, known = self._accepted.find(self._cookie_keys(batch, rows))
+        _, known = self._accepted.find(tried.cookies())
         return known
 
     # --- one by one ---
 
-    def refused(self, batch: Batch, rows: Rows) -> Bool:
+    def refused(self, tried: Attempts) -> Bool:
         """Follow cookies that were refused and replaced; which of these refusals show that keys are not shared?
 
         A server that does not know the cookie which it gave itself the last time, or gives again one that it had
         replaced meanwhile, is more than one server. At one of several, which knows its own cookies, this is never seen.
         """
-        events = pick(batch.events, rows)
-        before = self.accepted_before(batch, rows)
-        known_pool = self._server_noted(batch, rows, "unshared_ns") & (batch.vantage[rows] != Vantage.SERVER)
-        shown = np.zeros(len(rows), np.bool_)
+        events = tried.events
+        before = self.accepted_before(tried)
+        known_pool = self._server_noted(tried, "unshared_ns") & (tried.vantage != Vantage.SERVER)
+        shown = np.zeros(len(events), np.bool_)
         sent, given = cookies(events["syn"]), cookies(events["synack"])
         for at, (pair, old, new, syn_ns, synack_ns) in enumerate(
             zip(
-                self._pair_keys(events).tolist(),
+                tried.pairs.tolist(),
                 _texts(sent, events["syn"]["cookie_len"]), _texts(given, events["synack"]["cookie_len"]),
                 events["syn_ns"].tolist(), events["synack_ns"].tolist(), strict=True,
             )
         ):  # fmt: skip
             shown[at] = _refusal(self._trouble(pair), old, new, syn_ns, synack_ns, bool(before[at]))
-        if shown.any():
-            self._note_server(self._server_keys(events[shown]), "unshared_ns", events["syn_ns"][shown])
+        self._note_server(tried.servers, "unshared_ns", events["syn_ns"], shown)
         found: Bool = shown | known_pool
         return found
 
-    def timed_out(self, batch: Batch, rows: Rows) -> Bool:
+    def timed_out(self, tried: Attempts) -> Bool:
         """Follow SYNs with data that only a bare SYN was answered after; which of these are not the first in a row?"""
-        events = pick(batch.events, rows)
-        pairs = self._pair_keys(events)
-        slots, known = self._pairs.find(pairs)
+        syn_ns_list = tried.events["syn_ns"].tolist()
+        slots, known = self._pairs.find(tried.pairs)
         passed_ns = np.where(known, self._pairs["data_ns"][slots], 0)
-        again = np.zeros(len(rows), np.bool_)
+        again = np.zeros(len(syn_ns_list), np.bool_)
         for at, (pair, syn_ns, data_ns) in enumerate(
-            zip(pairs.tolist(), events["syn_ns"].tolist(), passed_ns.tolist(), strict=True)
+            zip(tried.pairs.tolist(), syn_ns_list, passed_ns.tolist(), strict=True)
         ):
             trouble = self._trouble(pair)
             first_ns = max(data_ns, syn_ns - REMEMBER_NS)

@@ -7,6 +7,7 @@ microseconds as float64, NaN where they are not known. No Python object is made 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntFlag
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,26 +45,75 @@ def has(column: NDArray[np.uint16], flag: Has) -> Bool:
     return present
 
 
-def cookies(segment: Events) -> U8:
-    """The TFO cookie of each segment, [n, 16], zero behind `cookie_len`."""
-    columns = np.arange(COOKIE_MAX)
-    # an offset of 0xff means no option: clip, then blank
-    start = np.minimum(segment["tfo_offset"].astype(np.intp), segment["options"].shape[1] - 1)
-    index = np.minimum(start[:, None] + columns, segment["options"].shape[1] - 1)
-    found: U8 = np.take_along_axis(segment["options"], index, axis=1)
-    found[columns >= segment["cookie_len"][:, None]] = 0
+# by cookie_len
+_KEPT: NDArray[np.uint64] = np.array(
+    [np.frombuffer((b"\xff" * length).ljust(COOKIE_MAX, b"\0"), "<u8") for length in range(COOKIE_MAX + 1)]
+)
+
+
+def cookie_words(segment: Events, rows: NDArray[np.intp] | None = None) -> NDArray[np.uint64]:
+    """The TFO cookie of each segment, or of those in `rows`, as two little-endian words: [n, 2].
+
+    Bytes behind `cookie_len` are zero.
+    """
+    options, offsets, lengths = segment["options"], segment["tfo_offset"], segment["cookie_len"]
+    if rows is not None:
+        options, offsets, lengths = options[rows], offsets[rows], lengths[rows]
+    found = np.zeros((len(lengths), 2), np.uint64)
+    # few clients lay out their options differently: a step for each offset
+    taken = np.flatnonzero(np.bincount(offsets[lengths != 0])).tolist()
+    for offset in taken:
+        part = options[:, offset : offset + COOKIE_MAX]
+        if part.shape[1] < COOKIE_MAX:
+            part = np.pad(part, ((0, 0), (0, COOKIE_MAX - part.shape[1])))
+        if len(taken) == 1:
+            found[:] = part.view("<u8")
+        else:
+            np.copyto(found, part.view("<u8"), where=(offsets == offset)[:, None])
+    found &= _KEPT.take(np.minimum(lengths, COOKIE_MAX), axis=0)
     return found
 
 
-def _request(with_option: Bool, with_cookie: Bool, with_data: Bool, malformed: Bool) -> U8:
-    return np.select(
+def cookies(segment: Events) -> U8:
+    """The TFO cookie of each segment, [n, 16], zero behind `cookie_len`."""
+    return cookie_words(segment).astype("<u8", copy=False).view(np.uint8)
+
+
+class _Fact(IntFlag):
+    """What request and outcome follow from, a bit each; all of a handshake's are its place in the tables."""
+
+    OPTION = 1 << 0
+    MALFORMED = 1 << 1
+    COOKIE = 1 << 2
+    DATA = 1 << 3
+    ANSWERED = 1 << 4
+    COOKIE_BACK = 1 << 5  # in answer to an option
+    SAME_COOKIE = 1 << 6
+    ONE_WAY = 1 << 7
+    REFUSED = 1 << 8
+    ACKED_MORE = 1 << 9  # than the data's length
+    ACKED_ALL = 1 << 10
+    ACKED_SOME = 1 << 11
+    LATER_SYN = 1 << 12  # a later SYN was answered
+
+
+def _verdicts() -> tuple[U8, U8]:
+    """Request and outcome for every combination of facts (TFO.md section 3)."""
+    facts = np.arange(2 * _Fact.LATER_SYN, dtype=np.uint16)
+
+    def are(*wanted: _Fact) -> Bool:
+        every = np.uint16(sum(wanted))
+        found: Bool = (facts & every) == every
+        return found
+
+    request = np.select(
         [
-            with_option & with_cookie & with_data,
-            with_option & with_cookie,
-            with_option & with_data,
-            with_option,
-            malformed,
-            with_data,
+            are(_Fact.OPTION, _Fact.COOKIE, _Fact.DATA),
+            are(_Fact.OPTION, _Fact.COOKIE),
+            are(_Fact.OPTION, _Fact.DATA),
+            are(_Fact.OPTION),
+            are(_Fact.MALFORMED),
+            are(_Fact.DATA),
         ],
         [
             Request.COOKIE_AND_DATA,
@@ -74,7 +124,57 @@ def _request(with_option: Bool, with_cookie: Bool, with_data: Bool, malformed: B
             Request.DATA_ONLY,
         ],
         Request.NONE,
-    ).astype(np.uint8)
+    )
+    with_data, with_cookie = are(_Fact.DATA), are(_Fact.OPTION, _Fact.COOKIE)
+    answered, cookie_back, same_cookie = are(_Fact.ANSWERED), are(_Fact.COOKIE_BACK), are(_Fact.SAME_COOKIE)
+    all_acked, some_acked = are(_Fact.DATA, _Fact.ACKED_ALL), are(_Fact.ACKED_SOME)
+    outcome = np.select(
+        [
+            ~are(_Fact.OPTION) & ~with_data,
+            ~answered & are(_Fact.ONE_WAY),
+            ~answered & are(_Fact.REFUSED),
+            ~answered,
+            are(_Fact.ACKED_MORE),
+            all_acked & cookie_back,
+            all_acked,
+            some_acked,
+            are(_Fact.LATER_SYN) & ~cookie_back,
+            with_data & same_cookie,
+            with_data & cookie_back,
+            with_data,
+            with_cookie & same_cookie,
+            with_cookie & cookie_back,
+            with_cookie,
+            cookie_back,
+        ],
+        [
+            Outcome.NOT_ATTEMPTED,
+            Outcome.UNKNOWN,
+            Outcome.REJECTED,
+            Outcome.NO_ANSWER,
+            Outcome.OVER_ACKED,
+            Outcome.DATA_ACKED_NEW_COOKIE,
+            Outcome.DATA_ACKED,
+            Outcome.DATA_PARTLY_ACKED,
+            Outcome.SYN_TIMEOUT_FALLBACK,
+            Outcome.DATA_NOT_ACKED_SAME_COOKIE,
+            Outcome.DATA_NOT_ACKED_NEW_COOKIE,
+            Outcome.DATA_NOT_ACKED,
+            Outcome.COOKIE_ONLY_SAME_COOKIE,
+            Outcome.COOKIE_ONLY_NEW_COOKIE,
+            Outcome.COOKIE_ONLY,
+            Outcome.COOKIE_GRANTED,
+        ],
+        Outcome.COOKIE_NOT_GRANTED,
+    )
+    return request.astype(np.uint8), outcome.astype(np.uint8)
+
+
+_REQUESTS, _OUTCOMES = _verdicts()
+_GROUPS: U8 = GROUP_TABLE[_OUTCOMES]
+_ATTEMPTED: Bool = np.arange(2 * _Fact.LATER_SYN) & (_Fact.OPTION | _Fact.DATA) != 0
+_REFUSED = np.zeros(256, np.uint16)
+_REFUSED[[HandshakeResult.REJECTED, HandshakeResult.UNREACHABLE]] = _Fact.REFUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,78 +211,59 @@ def _answered(events: Events) -> _Answered:
     return _Answered(after, later, known)
 
 
+def _facts(events: Events, acked: U32, later: Bool) -> NDArray[np.intp]:
+    """All facts of each handshake in one number."""
+    syn, synack = events["syn"], events["synack"]
+    carried, back, length = syn["has"], synack["has"], syn["payload_len"].astype(np.uint32)
+    with_option, answered = has(carried, Has.TFO), has(back, Has.SEGMENT)
+    facts = _REFUSED.take(events["result"])
+    for fact, column in (
+        (_Fact.OPTION, with_option),
+        (_Fact.DATA, length != 0),
+        (_Fact.ANSWERED, answered),
+        (_Fact.ACKED_MORE, acked > length),
+        (_Fact.ACKED_ALL, acked == length),
+        (_Fact.ACKED_SOME, acked != 0),
+        (_Fact.LATER_SYN, later),
+        (_Fact.ONE_WAY, events["one_way"] != 0),
+        (_Fact.MALFORMED, has(carried, Has.TFO_MALFORMED)),
+    ):
+        facts |= column * np.uint16(fact)
+    rows = np.flatnonzero(with_option)
+    if not len(rows):
+        return facts.astype(np.intp)
+    sent_len, back_len = syn["cookie_len"][rows], synack["cookie_len"][rows]
+    with_cookie = sent_len != 0
+    # a cookie that was not asked for is ignored, as in Linux
+    cookie_back = answered[rows] & has(back[rows], Has.TFO) & (back_len != 0)
+    of_option = with_cookie * np.uint16(_Fact.COOKIE) | cookie_back * np.uint16(_Fact.COOKIE_BACK)
+    both = np.flatnonzero(cookie_back & with_cookie & (sent_len == back_len))
+    if len(both):
+        same = (cookie_words(syn, rows[both]) == cookie_words(synack, rows[both])).all(axis=1)
+        of_option[both] |= same * np.uint16(_Fact.SAME_COOKIE)
+    facts[rows] |= of_option
+    return facts.astype(np.intp)
+
+
 def judge(events: Events) -> Verdicts:
     """Facts of TFO.md section 3 for a batch."""
-    syn, synack = events["syn"], events["synack"]
-    length = syn["payload_len"].astype(np.uint32)
-    with_option = has(syn["has"], Has.TFO)
-    with_cookie = with_option & (syn["cookie_len"] > 0)
-    with_data = length > 0
-    attempted = with_option | with_data
-    answered = has(synack["has"], Has.SEGMENT)
+    answered = has(events["synack"]["has"], Has.SEGMENT)
     # modulo 2^32, as sequence numbers are
-    acked = np.where(answered, synack["ack"] - (syn["seq"] + np.uint32(1)), np.uint32(0)).astype(np.uint32)
-
-    # a cookie that was not asked for is ignored, as in Linux
-    cookie_back = answered & with_option & has(synack["has"], Has.TFO) & (synack["cookie_len"] > 0)
-    same_cookie = np.zeros(len(events), np.bool_)
-    rows = np.flatnonzero(cookie_back & with_cookie)
-    if len(rows):
-        sent, got = cookies(syn[rows]), cookies(synack[rows])
-        same_length = syn["cookie_len"][rows] == synack["cookie_len"][rows]
-        same_cookie[rows] = same_length & (sent == got).all(axis=1)
-
+    acked: U32 = events["synack"]["ack"] - events["syn"]["seq"] - np.uint32(1)
+    acked *= answered
     answer = _answered(events)
-    fallback = answer.later & (acked == 0) & ~cookie_back
-    refused = (events["result"] == HandshakeResult.REJECTED) | (events["result"] == HandshakeResult.UNREACHABLE)
-    all_acked = with_data & (acked == length)
-    outcome = np.select(
-        [
-            ~attempted,
-            ~answered & (events["one_way"] != 0),
-            ~answered & refused,
-            ~answered,
-            acked > length,
-            all_acked & cookie_back,
-            all_acked,
-            acked > 0,
-            fallback,
-            with_data & same_cookie,
-            with_data & cookie_back,
-            with_data,
-            with_cookie & same_cookie,
-            with_cookie & cookie_back,
-            with_cookie,
-            cookie_back,
-        ],
-        [
-            Outcome.NOT_ATTEMPTED,
-            Outcome.UNKNOWN,
-            Outcome.REJECTED,
-            Outcome.NO_ANSWER,
-            Outcome.OVER_ACKED,
-            Outcome.DATA_ACKED_NEW_COOKIE,
-            Outcome.DATA_ACKED,
-            Outcome.DATA_PARTLY_ACKED,
-            Outcome.SYN_TIMEOUT_FALLBACK,
-            Outcome.DATA_NOT_ACKED_SAME_COOKIE,
-            Outcome.DATA_NOT_ACKED_NEW_COOKIE,
-            Outcome.DATA_NOT_ACKED,
-            Outcome.COOKIE_ONLY_SAME_COOKIE,
-            Outcome.COOKIE_ONLY_NEW_COOKIE,
-            Outcome.COOKIE_ONLY,
-            Outcome.COOKIE_GRANTED,
-        ],
-        Outcome.COOKIE_NOT_GRANTED,
-    ).astype(np.uint8)
+    facts = _facts(events, acked, answer.later)
+    outcome = _OUTCOMES.take(facts)
     # an open answer still gives the delay of a fallback, but no round trip
     told = answered & (answer.known | (outcome == Outcome.SYN_TIMEOUT_FALLBACK))
+    after_us = answer.after_us
+    after_us[~told] = np.nan
     return Verdicts(
-        request=_request(with_option, with_cookie, with_data, has(syn["has"], Has.TFO_MALFORMED)),
+        request=_REQUESTS.take(facts),
         outcome=outcome,
-        group=GROUP_TABLE[outcome],
-        attempted=attempted,
+        group=_GROUPS.take(facts),
+        attempted=_ATTEMPTED.take(facts),
         acked_payload_len=acked,
-        answered_after_us=np.where(told, answer.after_us, np.nan),
+        answered_after_us=after_us,
         answer_known=answered & answer.known,
     )

@@ -29,34 +29,46 @@ def _span(later: NDArray[np.uint64], earlier: NDArray[np.uint64]) -> F64:
 
     Also where the order is the other way round: in a simultaneous open the client's SYN-ACK can come first.
     """
-    known = (later != 0) & (earlier != 0) & (later >= earlier)
-    return np.where(known, (later - earlier).astype(np.int64) / NS_PER_US, np.nan)
+    found: F64 = (later - earlier).view(np.int64) / NS_PER_US
+    unknown = later < earlier  # among them those whose later is 0
+    unknown |= earlier == 0
+    found[unknown] = np.nan
+    return found
 
 
 def _ack_is_clear(events: Events) -> Bool:
     """Is it known which SYN-ACK the ACK answers? One only, or TSecr names the first."""
-    first = has(events["synack"]["has"], Has.TIMESTAMPS) & (events["ack_ts_ecr"] == events["synack"]["ts_val"])
-    clear: Bool = (events["synack_count"] <= 1) | (first & (events["ack_ts_ecr"] != 0))
+    clear: Bool = events["synack_count"] <= 1
+    rows = np.flatnonzero(~clear)
+    if len(rows):
+        synack, echo = events["synack"], events["ack_ts_ecr"][rows]
+        clear[rows] = has(synack["has"][rows], Has.TIMESTAMPS) & (echo == synack["ts_val"][rows]) & (echo != 0)
     return clear
 
 
 def measure(events: Events, verdicts: Verdicts, vantage: U8) -> Durations:
     """Durations of a batch, seen from `vantage` (Vantage)."""
-    answered_after = np.where(verdicts.answer_known, verdicts.answered_after_us, np.nan)
-    synack_delay = _span(events["synack_ns"], events["syn_ns"]) - answered_after
-    ack_delay = np.where(_ack_is_clear(events), _span(events["ack_ns"], events["synack_ns"]), np.nan)
-    at_client = vantage == Vantage.CLIENT
-    at_server = vantage == Vantage.SERVER
-    rtt = np.where(at_client, synack_delay, np.where(at_server, ack_delay, synack_delay + ack_delay))
-    length = events["syn"]["payload_len"]
+    syn_ns, synack_ns = np.ascontiguousarray(events["syn_ns"]), np.ascontiguousarray(events["synack_ns"])
+    synack_delay = _span(synack_ns, syn_ns)
+    synack_delay -= verdicts.answered_after_us
+    synack_delay[~verdicts.answer_known] = np.nan
+    ack_delay = _span(events["ack_ns"], synack_ns)
+    ack_delay[~_ack_is_clear(events)] = np.nan
+    rtt = synack_delay + ack_delay
+    for seen_at, delay in ((Vantage.CLIENT, synack_delay), (Vantage.SERVER, ack_delay)):
+        np.copyto(rtt, delay, where=vantage == seen_at)
     acked = verdicts.acked_payload_len
     answered = has(events["synack"]["has"], Has.SEGMENT)
-    saved = np.where(answered & (length > 0) & (acked == length), rtt, np.where(answered & (acked == 0), 0.0, np.nan))
+    saved = np.full(len(events), np.nan)
+    nothing = acked == 0
+    saved[answered & nothing] = 0.0
+    whole = answered & ~nothing & (events["syn"]["payload_len"] == acked)
+    np.copyto(saved, rtt, where=whole)
     return Durations(
         synack_delay_us=synack_delay,
         ack_delay_us=ack_delay,
         rtt_us=rtt,
-        first_response_us=_span(events["response_ns"], events["syn_ns"]),
+        first_response_us=_span(events["response_ns"], syn_ns),
         rtt_saved_us=saved,
         delay_us=verdicts.answered_after_us,
     )

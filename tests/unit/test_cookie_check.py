@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 
 from tests.support.judged import MS, Shake, batch
+from tracer.attempts import PeerHash
 from tracer.cookie_check import ASK_AGAIN_NS, QUESTIONS_MAX, CookieChecks
 from tracer.tfo import U8
 from tracer.vocabulary import CookieCheck
 
 VALID, UNKNOWN = CookieCheck.VALID, CookieCheck.NONE
 A, B = b"a" * 8, b"b" * 8
+HASH = PeerHash()  # a memory knows what came under the same secret
 TAKEN = Shake(cookie=A, data=10, acked=10)
 
 
@@ -20,7 +22,7 @@ def check(memory: CookieChecks, answers: list[CookieCheck] | None, *shakes: Shak
     """How many questions there were, and the verdicts after these answers; VALID to each for None."""
     made = batch(*shakes)
     checks: U8 = np.zeros(len(made), np.uint8)
-    asked = memory.begin(made, np.arange(len(made)), checks)
+    asked = memory.begin(HASH.of(made, np.arange(len(made))), checks)
     if asked is None:
         return 0, checks.tolist()
     verdicts = [VALID] * len(asked.questions) if answers is None else answers
