@@ -96,14 +96,18 @@ def _trace(words: list[str]) -> int:
     interfaces = [*options.interfaces, *options.more_interfaces]
     if not interfaces:
         raise UsageError("name an interface to trace, or `any`, or try `tfotrace demo` (see tfotrace --help)")
+    _each_once(interfaces)
+    from tracer import run
+
+    return run.trace(options, tuple(interfaces), _shown("tfotrace", *words), narrate)
+
+
+def _each_once(interfaces: list[str]) -> None:
     if len(set(interfaces)) < len(interfaces):
         twice = next(name for name in interfaces if interfaces.count(name) > 1)
         raise UsageError(f"{twice} is named twice: name each interface once")
     if "any" in interfaces and len(interfaces) > 1:
         raise UsageError("`any` stands for every interface: name it alone")
-    from tracer import run
-
-    return run.trace(options, tuple(interfaces), _shown("tfotrace", *words), narrate)
 
 
 def _demo(words: list[str]) -> int:
@@ -151,6 +155,7 @@ def _schema(words: list[str]) -> int:
 
 def _doctor(words: list[str]) -> int:
     options = arguments.doctor_parser().parse_args(words)
+    _each_once(options.interfaces)
     from tracer import netns
     from tracer.doctor.examine import examine
 

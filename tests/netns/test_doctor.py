@@ -371,6 +371,13 @@ def test_a_kernel_without_tcx(box: NetBox, monkeypatch: pytest.MonkeyPatch) -> N
     assert problem.command is not None
     box.run(*problem.command.partition("#")[0].split())
     assert hooks.look(right, (6, 1))[0].hook == "clsact"
+    # loopback is traced at egress, which that qdisc does not have either
+    loopback = interfaces.find("lo")
+    assert "at egress only" in hooks.look(loopback, (6, 1))[0].why
+    box.run("tc", "qdisc", "add", "dev", "lo", "ingress")
+    view, found = hooks.look(loopback, (6, 1))
+    assert view.hook is None
+    assert "ingress_qdisc" in [one.id for one in found]
 
 
 def test_members_of_a_group_and_any(box: NetBox) -> None:

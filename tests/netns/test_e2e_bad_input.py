@@ -92,6 +92,8 @@ def box() -> Iterator[NetBox]:
         (("left", "--response-timeout", "-5"), "--response-timeout"),
         (("left", "--json", "--text"), "--text"),
         (("left", "--no-such-option"), "--no-such-option"),
+        (("doctor", "lo", "lo"), "named twice"),
+        (("doctor", "any", "lo"), "name it alone"),
         (("doctor", "nosuch0"), '"nosuch0"'),
         (("doctor", "--netns", "nonsense"), "nonsense"),
         (("replay", "/no/such/trace.pcapng"), "No such file"),

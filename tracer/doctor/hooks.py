@@ -12,7 +12,7 @@ from tracer.interfaces import Interface
 from tracer.vocabulary import Hook
 
 TCX_SINCE = (6, 6)
-_LOOPBACK = "; on loopback at ingress only, so that each packet is seen once"
+_LOOPBACK = "; on loopback at egress only, so that each packet is seen once"
 
 
 def find(words: Iterable[str]) -> list[Interface]:
@@ -76,7 +76,7 @@ def look(link: Interface, kernel: tuple[int, int]) -> tuple[HookReport, list[Fin
         else "clsact filters at priority 1: this kernel has no TCX (6.6 has)"
     )
     why += _LOOPBACK if link.is_loopback else ""
-    if not tcx and not link.is_loopback and attach_clsact.ingress_qdisc(link.index) == "ingress":
+    if not tcx and attach_clsact.ingress_qdisc(link.index) == "ingress":
         hook = None
         why = f'{link.name} has an "ingress" qdisc where clsact would go, and this kernel has no TCX links'
         command = f"tc qdisc del dev {link.name} ingress  # if nothing needs it"
