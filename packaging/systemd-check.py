@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 UNIT = "tfotrace@lo.service"
 RECORDS = Path("/var/log/tfotrace/lo.jsonl")
@@ -20,6 +21,17 @@ RECORDS = Path("/var/log/tfotrace/lo.jsonl")
 def systemctl(*words: str) -> str:
     """What systemctl says about the unit."""
     return subprocess.run(["systemctl", *words, UNIT], check=False, capture_output=True, text=True).stdout
+
+
+def journal() -> str:
+    """What the unit itself said: why it did not start, or failed."""
+    words = ["journalctl", "--no-pager", "--lines=60", "--output=short-monotonic", "--unit", UNIT]
+    return subprocess.run(words, check=False, capture_output=True, text=True).stdout
+
+
+def give_up(what: str) -> NoReturn:
+    """End the check, with everything there is to know."""
+    sys.exit(f"not seen: {what}\n{systemctl('status', '--no-pager', '--lines=0')}\n{journal()}")
 
 
 def records() -> list[dict[str, object]]:
@@ -38,7 +50,7 @@ def wait_for(what: str, event: str) -> dict[str, object]:
                 print(f"seen: {what}", flush=True)
                 return record
         time.sleep(0.1)
-    sys.exit(f"not seen: {what}\n{systemctl('status', '--no-pager', '-n', '30')}")
+    give_up(what)
 
 
 def connect() -> None:
@@ -58,12 +70,12 @@ def main() -> None:
     wait_for("a handshake", "handshake")
     owner = pwd.getpwuid(RECORDS.stat().st_uid).pw_name
     if owner != "tfotrace":
-        sys.exit(f"not seen: the records belong to tfotrace (they belong to {owner})")
+        give_up(f"the records belong to tfotrace (they belong to {owner})")
     subprocess.run(["systemctl", "stop", UNIT], check=True)
     wait_for("an end record after systemctl stop", "end")
     state = systemctl("is-failed").strip()
     if state != "inactive":
-        sys.exit(f"not seen: the unit ended well (it is {state})")
+        give_up(f"the unit ended well (it is {state})")
     print("seen: the unit ended well")
 
 

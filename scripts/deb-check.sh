@@ -14,6 +14,7 @@ done
 codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
 
 system=$(mktemp -d)
+chmod 755 "$system" # as any root folder is: accounts other than root get nowhere through a closed one
 unmount() {
 	for place in proc sys dev run; do
 		if mountpoint -q "$system/$place"; then
@@ -90,7 +91,8 @@ say "removed without a trace"
 
 say "installing it again and booting the system"
 inside apt-get install -y -q --no-install-recommends /tmp/tfotrace.deb >/dev/null
-cp "$root/packaging/systemd-check.py" "$system/root/"
+mkdir "$system/opt/check"
+cp "$root/packaging/systemd-check.py" "$system/opt/check/"
 cat >"$system/etc/systemd/system/check.service" <<'UNIT'
 [Unit]
 SuccessAction=poweroff-force
@@ -98,15 +100,15 @@ FailureAction=poweroff-force
 [Service]
 Type=oneshot
 TimeoutStartSec=180
-ExecStart=/usr/bin/python3 -I /root/systemd-check.py
-StandardOutput=file:/root/seen
+ExecStart=/usr/bin/python3 -I /opt/check/systemd-check.py
+StandardOutput=truncate:/opt/check/seen
 StandardError=inherit
 UNIT
 inside systemd-machine-id-setup # else the first boot asks questions
 unmount
 timeout 150 systemd-nspawn --quiet --boot --register=no --keep-unit --private-network --capability=all \
 	--system-call-filter=bpf -D "$system" -- --unit=check.service </dev/null >"$system.boot" 2>&1 || :
-cat "$system/root/seen" || cat "$system.boot"
+cat "$system/opt/check/seen" || cat "$system.boot"
 rm -f "$system.boot"
-grep -q 'the unit ended well' "$system/root/seen" || { say "failed: see above" && exit 1; }
+grep -q 'the unit ended well' "$system/opt/check/seen" || { say "failed: see above" && exit 1; }
 say "passed: installed, ran, removed without a trace, traced as a service"
