@@ -1,4 +1,4 @@
-"""Strings that came off the network, made fit for a terminal."""
+"""Strings for people: what came off the network made fit for a terminal, and how many of what."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ def printable(text: str) -> str:
 def cells(text: str) -> int:
     """How wide a printable text is on a terminal."""
     return sum(_cells(character) for character in text)
+
+
+def plural(number: int, thing: str) -> str:
+    """The word behind a number: handshake of 1, handshakes of any other."""
+    return thing if number == 1 else f"{thing}s"
+
+
+def times(number: int) -> str:
+    """How often."""
+    return "once" if number == 1 else f"{number} times"
 
 
 def _cells(character: str) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tracer.errors import CannotTraceError, UsageError
@@ -26,6 +27,14 @@ def require_root() -> None:
     """Raises CannotTraceError unless the effective user is root."""
     if os.geteuid() != 0:
         raise CannotTraceError("tracing needs root: run it with sudo")
+
+
+def _is_known(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _is_number(text: str) -> bool:
@@ -56,6 +65,7 @@ def drop(user: User | None) -> None:
 
     Raises:
         CannotTraceError: the kernel refuses.
+        UsageError: that user may not read the program, most of which is still to be imported.
     """
     if user is not None and user.uid != os.geteuid():
         try:
@@ -68,3 +78,27 @@ def drop(user: User | None) -> None:
         except OSError as error:
             raise CannotTraceError(f"cannot become user {user.name}: {error.strerror}") from None
     ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if user is not None and not os.access(__file__, os.R_OK):
+        place = os.path.dirname(__file__)
+        raise UsageError(
+            f"user {user.name} may not read {place}, where tfotrace is: install it for everybody (make install), open "
+            "the folders above it, or name another --user"
+        )
+
+
+@contextmanager
+def acting_as(user: User | None) -> Iterator[None]:
+    """Files are opened with the rights of `user` (None: as they are) for a moment; root comes back afterwards."""
+    if user is None or os.geteuid() != 0:
+        yield
+        return
+    groups, gid = os.getgroups(), os.getegid()
+    try:
+        os.setgroups(os.getgrouplist(user.name, user.gid) if _is_known(user.name) else [user.gid])
+        os.setegid(user.gid)
+        os.seteuid(user.uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)

@@ -6,9 +6,10 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from tracer import dashboard, privileges
+from tracer import arguments, dashboard, privileges
 from tracer.allocator import give_back_early
 from tracer.errors import UsageError
 from tracer.pipeline import StopRequest
@@ -38,19 +39,33 @@ def replay(options: Namespace, argv: tuple[str, ...], narrate: Narrate) -> int:
         if os.path.realpath(path) == os.path.realpath(options.file):
             raise UsageError(f"{path} is what is read: name another file after -w")
     give_back_early()
-    source = open_input(options.file)
+    # `sudo -u somebody` sets the same variables, and there is nothing to give up then
+    is_root = os.geteuid() == 0
+    if options.user is not None and not is_root:
+        raise UsageError("--user needs root, which alone can become somebody else: leave it out, or use sudo")
+    user = privileges.target_user(options.user) if is_root else None
+    source = _open_as(user, options.file)
     try:
         if not source.head:
             raise UsageError(f"{source.name} is empty" + (f": {source.broken}" if source.broken else ""))
         if source.head.startswith((PCAPNG, *_PCAP)):
-            return replay_capture(source, options, argv, narrate)
+            return replay_capture(source, options, argv, user, narrate)
         if not _may_be_lines(source.head):
             raise UsageError(f"{source.name} is neither recorded events (JSON lines) nor a capture (pcap, pcapng)")
-        if options.filter is not None:
-            raise UsageError(f"{source.name} holds no packets to ask --filter of: for records there is --filter-record")
-        return _replay_records(source, options, argv, narrate)
+        _refuse_what_is_for_captures(source.name, options)
+        return _replay_records(source, options, argv, user, narrate)
     finally:
         source.close()
+
+
+def _open_as(user: privileges.User | None, path: Path) -> Input:
+    try:
+        with privileges.acting_as(user):
+            return open_input(path)
+    except UsageError as error:
+        if user is None or not os.access(path, os.R_OK):
+            raise
+        raise UsageError(f"{error}, as user {user.name}: let them read it, or say --user root") from None
 
 
 def _may_be_lines(head: bytes) -> bool:
@@ -58,7 +73,19 @@ def _may_be_lines(head: bytes) -> bool:
     return all(byte >= 0x20 or byte in b"\t\n\r" for byte in head)
 
 
-def _replay_records(source: Input, options: Namespace, argv: tuple[str, ...], narrate: Narrate) -> int:
+def _refuse_what_is_for_captures(name: str, options: Namespace) -> None:
+    if options.filter is not None:
+        raise UsageError(f"{name} holds no packets to ask --filter of: for records there is --filter-record")
+    parser = arguments.replay_parser()
+    judging = {"local": "--local", "table_size": "--table-size", "response_timeout": "--response-timeout"}
+    for field, option in judging.items():
+        if getattr(options, field) != parser.get_default(field):
+            raise UsageError(f"{name} holds records, which were judged when they were made: leave {option} out")
+
+
+def _replay_records(
+    source: Input, options: Namespace, argv: tuple[str, ...], user: privileges.User | None, narrate: Narrate
+) -> int:
     from tracer.run import open_sinks
     from tracer.sinks.stream import Stream
     from tracer.store import Store
@@ -67,11 +94,6 @@ def _replay_records(source: Input, options: Namespace, argv: tuple[str, ...], na
     stop.install()
     source.end_when(lambda: stop.reason is not None)
     app: Any = dashboard.load() if dashboard.is_wanted(options) else None
-    # `sudo -u somebody` sets the same variables, and there is nothing to give up then
-    is_root = os.geteuid() == 0
-    if options.user is not None and not is_root:
-        raise UsageError("--user needs root, which alone can become somebody else: leave it out, or use sudo")
-    user = privileges.target_user(options.user) if is_root else None
     if user is not None:
         privileges.drop(user)
     rows = Rows()

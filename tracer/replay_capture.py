@@ -19,6 +19,7 @@ from tracer.events import Events
 from tracer.load import Loader, LoadOptions
 from tracer.local import LocalSet
 from tracer.pipeline import SECOND_S, SOON_MS, STATS_S, Pipeline, RunOptions, StopRequest
+from tracer.printable import plural
 from tracer.progress import Progress, wanted
 from tracer.protocol import Channel, FramesDone, Ready, ToUser, TracedInterface, channel_pair
 from tracer.record_filter import Filtered, RecordFilter
@@ -125,16 +126,18 @@ class CapturePipeline(Pipeline):
 
     def _tell_what_was_not_judged(self) -> None:
         cut = self._counters.get("malformed_tcp_header", 0)
+        segments = f"{cut} {plural(cut, 'TCP segment')}"
         if cut and self.feed.snaplen < HEADERS_MAX:
             self._notice(
                 "headers_cut",
-                f"{cut} TCP segments came without their whole header (the capture kept {self.feed.snaplen} bytes of a "
+                f"{segments} came without the whole header (the capture kept {self.feed.snaplen} bytes of a "
                 f"packet): SYNs and SYN-ACKs among them are not judged; capture at least {HEADERS_MAX} bytes",
             )
         elif cut:
-            self._notice("headers_cut", f"{cut} TCP segments came without a whole header and are not judged")
+            self._notice("headers_cut", f"{segments} came without the whole header: not judged")
         if self._refused:
-            self._notice("packets_too_short", f"{self._refused} packets were too short to hold TCP and were left out")
+            packets = f"{self._refused} {plural(self._refused, 'packet')}"
+            self._notice("packets_too_short", f"{packets} too short to hold TCP: left out")
 
 
 def traced(feed: Feed) -> list[TracedInterface]:
@@ -142,8 +145,10 @@ def traced(feed: Feed) -> list[TracedInterface]:
     return [TracedInterface(number, name, HOOK, WHY) for number, name in feed.interfaces.items()]
 
 
-def replay_capture(source: Input, options: Namespace, argv: tuple[str, ...], narrate: Narrate) -> int:
-    """Replay an open capture; returns the exit status.
+def replay_capture(
+    source: Input, options: Namespace, argv: tuple[str, ...], user: privileges.User | None, narrate: Narrate
+) -> int:
+    """Replay an open capture, all but the root part as `user`; returns the exit status.
 
     Raises:
         TfotraceError: it cannot begin.
@@ -156,7 +161,6 @@ def replay_capture(source: Input, options: Namespace, argv: tuple[str, ...], nar
         )
     if default_transport() is not Transport.RING:
         raise CannotTraceError("replaying a capture needs the ring buffer of Linux 5.8 or newer")
-    user = privileges.target_user(options.user)
     load = LoadOptions(table_size=options.table_size, replay=True, filter=options.filter)
     request = ReplayRequest(load, options.response_timeout, replay_root.make_slots())
     channel, child = _fork_root_part(request)

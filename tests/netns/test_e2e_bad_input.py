@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -105,6 +106,17 @@ def box() -> Iterator[NetBox]:
 )
 def test_wrong_usage_is_2(box: NetBox, words: tuple[str, ...], hint: str) -> None:
     one_sentence(run(*words, prefix=box.command()), 2, hint)
+
+
+def test_a_user_who_may_not_read_the_program_is_named(box: NetBox, tmp_path: Path) -> None:
+    """Most of it is imported after root was left: out of reach behind a folder that is root's alone, say a home."""
+    folder = tmp_path / "home"
+    shutil.copytree(CHECKOUT / "tracer", folder / "tracer", ignore=shutil.ignore_patterns("__pycache__"))
+    folder.chmod(0o700)
+    start = f"import sys; sys.path.insert(0, {str(folder)!r}); from tracer.cli import main; sys.exit(main())"
+    command = (sys.executable, "-I", "-c", start)
+    done = run("left", "--json", "--user", "nobody", prefix=box.command(), command=command)
+    one_sentence(done, 2, "user nobody may not read", str(folder / "tracer"), "make install")
 
 
 @pytest.mark.parametrize("words", [("lo",), ("any",), ("demo",), ("detach",)], ids=" ".join)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
 import struct
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -323,15 +326,37 @@ def test_recorded_events_need_no_root(tmp_path: Path) -> None:
     assert done.out == recorded.out
 
 
-def test_the_reader_is_the_user(tmp_path: Path) -> None:
-    """With --user the capture is read, and files are written, by that account."""
-    path = tmp_path / "trace.pcap"
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that every account can look into, unlike tmp_path."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@pytest.mark.parametrize("kind", ["capture", "records"])
+@pytest.mark.parametrize("how", ["--user", "sudo"])
+def test_the_reader_is_the_user(open_folder: Path, how: str, kind: str) -> None:
+    """A file is opened, and files are written, by the account of --user or behind sudo."""
+    env = {"SUDO_UID": "65534", "SUDO_GID": "65534", "SUDO_USER": "nobody"} if how == "sudo" else {}
+    words = ("--user", "nobody") if how == "--user" else ()
+    path = open_folder / "recorded"
     path.write_bytes(pcap(EN10MB, handshake(), nano=True))
-    done = run("replay", str(path), "--quiet", "--user", "nobody", "-w", str(tmp_path / "no" / "events.jsonl"))
-    assert done.code == 2
-    path.chmod(0o600)  # opened before
-    (one,) = judged(tmp_path, path.read_bytes(), "--user", "nobody")
+    if kind == "records":
+        path.write_bytes(run("replay", str(path), "--json").out)
+    done = run("replay", str(path), "--json", *words, env=env)
+    assert done.code == 0, done
+    (one,) = [record for record in map(decode, done.out.splitlines()) if isinstance(record, Handshake)]
     assert_accepted(one)
+    denied = run("replay", str(path), "--quiet", "-w", str(open_folder / "events.jsonl"), *words, env=env)
+    assert (denied.code, "Permission denied" in denied.said[-1]) == (2, True)
+    path.chmod(0o600)
+    refused = run("replay", str(path), "--json", *words, env=env)
+    assert (refused.code, refused.out) == (2, b"")
+    assert refused.said == [
+        f"tfotrace: cannot read {path}: Permission denied, as user nobody: let them read it, or say --user root"
+    ]
+    assert run("replay", str(path), "--json", "--user", "root", env=env).code == 0
 
 
 def test_short_and_odd_packets_harm_nothing(tmp_path: Path) -> None:
