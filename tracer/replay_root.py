@@ -21,14 +21,14 @@ from types import FrameType
 import numpy as np
 
 from tracer.bpfsys import syscall_number
-from tracer.errors import CannotTraceError, ExitCode, TfotraceError
+from tracer.errors import CannotTraceError, ExitCode
 from tracer.kernel import Kernel
 from tracer.libpcap import DUMP_HEADER, SNAPLEN_MAX
 from tracer.load import Loaded, Loader, LoadOptions
-from tracer.printable import printable
-from tracer.protocol import Channel, Counters, Ended, Failed, Frames, FramesDone, Ready
+from tracer.protocol import Channel, Counters, Ended, Frames, FramesDone, Ready
 from tracer.ring import Ring
 from tracer.rootpart import SWEEP_S
+from tracer.rootwork import LeaveError, await_loaded, end_by_signals, telling
 
 SLOTS = 2
 SLOT_FULL = 4 << 20  # bytes: no more packets are put behind these
@@ -54,10 +54,6 @@ _PROG_TEST_RUN = 10
 _CTX_LEN = 192  # struct __sk_buff
 _MARK, _TSTAMP, _WIRE_LEN = 8 // 4, 152 // 8, 160 // 4
 _WIRE_LEN_MAX = 65535  # what the kernel takes
-
-
-class _LeaveError(Exception):
-    """Nobody is left to read records, or a signal said to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,35 +84,13 @@ def _seal(fd: int) -> None:
 
 def run(request: ReplayRequest, channel: Channel, loader: Loader) -> int:
     """Body of the root process; returns its exit status. Whatever goes wrong is told to the user part."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c reaches the whole group; the user part decides
-    try:
-        part = ReplayPart(request, channel, _await(loader, channel))
-        signal.signal(signal.SIGTERM, part.on_signal)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-            signal.signal(signal.SIGHUP, part.on_signal)
+
+    def work() -> None:
+        part = ReplayPart(request, channel, await_loaded(loader, channel))
+        end_by_signals(part.on_signal)
         part.serve()
-    except _LeaveError:
-        return 0
-    except TfotraceError as error:
-        channel.send(Failed(printable(str(error)), int(error.exit_code)))
-        return int(error.exit_code)
-    except OSError as error:
-        channel.send(Failed(f"the kernel refuses: {error}", int(ExitCode.CANNOT_TRACE)))
-        return int(ExitCode.CANNOT_TRACE)
-    return 0
 
-
-def _await(loader: Loader, channel: Channel) -> Loaded:
-    poll = select.poll()
-    poll.register(loader.fileno(), select.POLLIN)
-    poll.register(channel.fileno(), 0)
-    while True:
-        ready = {fd for fd, _ in poll.poll(1000)}
-        if channel.fileno() in ready:
-            loader.kill()
-            raise _LeaveError
-        if loader.fileno() in ready:
-            return loader.result()
+    return telling(channel, work)
 
 
 @dataclass(slots=True)
@@ -182,8 +156,7 @@ class ReplayPart:
                 return
             if not isinstance(message, Frames):
                 break
-            if isinstance(message, Frames):
-                self._run(message)
+            self._run(message)
         self._kernel.now_ns = self._now_ns
         self._kernel.flush(lambda: not self._user_has_left())
         code = ExitCode.ENDED_EARLY if self.asked_to_end else ExitCode.OK
@@ -293,7 +266,7 @@ class ReplayPart:
         """A replay has time: nothing is lost because its reader is slow."""
         while self._events.fill > self._events.size // 2 or self._payloads.fill > self._payloads.size // 2:
             if self.asked_to_end is not None or self._user_has_left():
-                raise _LeaveError
+                raise LeaveError
             time.sleep(0.0005)
 
     def _user_has_left(self) -> bool:

@@ -33,7 +33,6 @@ from tracer.interfaces import (
 )
 from tracer.kernel import Kernel
 from tracer.load import PAGE_SIZE, Loaded, Loader
-from tracer.printable import printable
 from tracer.process_scan import OwnerFinder
 from tracer.protocol import (
     Addresses,
@@ -41,7 +40,6 @@ from tracer.protocol import (
     Channel,
     Counters,
     Ended,
-    Failed,
     Interfaces,
     Notice,
     Ready,
@@ -50,6 +48,7 @@ from tracer.protocol import (
     WhoHolds,
 )
 from tracer.request import RootRequest
+from tracer.rootwork import await_loaded, end_by_signals, telling
 from tracer.vocabulary import Transport
 from tracer.witness import Witness
 
@@ -69,29 +68,17 @@ def run(options: RootRequest, channel: Channel, loader: Loader) -> int:
 
     `loader` is at work already: compiling takes longer than all the rest of starting.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c reaches the whole group; the user part decides
     part = RootPart(options, channel, loader)
-    signal.signal(signal.SIGTERM, part.on_signal)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-        signal.signal(signal.SIGHUP, part.on_signal)
-    try:
+    end_by_signals(part.on_signal)
+
+    def work() -> None:
         part.start()
         part.serve()
-    except _LeaveError:
-        return 0
-    except TfotraceError as error:
-        channel.send(Failed(printable(str(error)), int(error.exit_code)))
-        return int(error.exit_code)
-    except OSError as error:
-        channel.send(Failed(f"the kernel refuses: {error}", int(ExitCode.CANNOT_TRACE)))
-        return int(ExitCode.CANNOT_TRACE)
+
+    try:
+        return telling(channel, work)
     finally:
         part.close()
-    return 0
-
-
-class _LeaveError(Exception):
-    """The user part has gone before tracing began."""
 
 
 class RootPart:
@@ -187,16 +174,8 @@ class RootPart:
     def _loaded(self) -> Loaded:
         loader = self._loader
         assert loader is not None
-        poll = select.poll()
-        poll.register(loader.fileno(), select.POLLIN)
-        poll.register(self.channel.fileno(), select.POLLIN)
-        while True:
-            ready = {fd for fd, _ in poll.poll(1000)}
-            if self.channel.fileno() in ready or self.asked_to_end:
-                raise _LeaveError
-            if loader.fileno() in ready:
-                self._loader = None
-                return loader.result()
+        self._loader = None
+        return await_loaded(loader, self.channel, lambda: self.asked_to_end is not None)
 
     def _open_rings(self) -> list[int]:
         assert self._kernel is not None
