@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(words)
         finally:  # also of help, which ends by SystemExit: while a failure can still be told
-            sys.stdout.flush()
+            _say()
     except TfotraceError as error:
         narrate(str(error), *error.shown)
         return int(error.exit_code)
@@ -38,13 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the root part has detached and gone; Python's own end would need memory
         os.write(2, _NO_MEMORY)
         os._exit(int(ExitCode.ENDED_EARLY))
-    except OSError as error:
-        # only what help and schema print comes here: everything else tells its errors itself
+    except _OutputError as error:
         _write_nothing_more()
-        if error.errno in (errno.EPIPE, errno.EBADF):
+        if error.cause.errno in (errno.EPIPE, errno.EBADF):
             return int(ExitCode.OK)  # the reader has gone: an end as asked
-        narrate(f"cannot write to standard output: {error.strerror}")
+        narrate(f"cannot write to standard output: {error.cause.strerror}")
         return int(ExitCode.ENDED_EARLY)
+    except OSError as error:  # no processes, descriptors ... left
+        narrate(f"the system refuses: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        return int(ExitCode.CANNOT_TRACE)
 
 
 def _open_closed_streams() -> None:
@@ -58,6 +60,24 @@ def _open_closed_streams() -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+class _OutputError(Exception):
+    """Standard output takes no more of what help, schema, doctor and detach say; a run tells of its outputs itself."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def _say(*lines: str) -> None:
+    """Print, and have it all written."""
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except OSError as error:
+        raise _OutputError(error) from None
 
 
 def _write_nothing_more() -> None:
@@ -138,8 +158,7 @@ def _detach(words: list[str]) -> int:
     privileges.require_root()
     from tracer.instances import remove_leftovers
 
-    for line in remove_leftovers(options.interface) or ["nothing was left behind"]:
-        print(line)
+    _say(*(remove_leftovers(options.interface) or ["nothing was left behind"]))
     return int(ExitCode.OK)
 
 
@@ -149,7 +168,7 @@ def _schema(words: list[str]) -> int:
 
     from tracer.records import json_schema
 
-    print(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode(), flush=True)
+    _say(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
     return int(ExitCode.OK)
 
 
@@ -167,13 +186,12 @@ def _doctor(words: list[str]) -> int:
     if options.json:
         import msgspec
 
-        print(msgspec.json.encode(report).decode(), flush=True)
+        _say(msgspec.json.encode(report).decode())
     else:
         from tracer.doctor.text import lines
         from tracer.sinks.text import wants_colour
 
-        for line in lines(report, wants_colour(sys.stdout.isatty())):
-            print(line)
+        _say(*lines(report, wants_colour(sys.stdout.isatty())))
     return report.exit_code
 
 
