@@ -23,6 +23,7 @@ from tracer.errors import EndedEarlyError, ExitCode
 from tracer.events import Events
 from tracer.local import LocalSet
 from tracer.payload_cache import PayloadCache
+from tracer.printable import plural
 from tracer.process_desk import ProcessDesk
 from tracer.protocol import (
     Addresses,
@@ -473,9 +474,10 @@ def summarize(record: End, narrate: Callable[[str], None], *, whole: bool = True
     if totals.tfo_with_data:
         share = 100 * totals.tfo_accepted / totals.tfo_with_data
         accepted = f" ({totals.tfo_with_data} with data, {share:.1f} % of these accepted)"
+    attempts = f"{totals.tfo_attempts} {plural(totals.tfo_attempts, 'TFO attempt')}{accepted}"
     narrate(
-        f"{totals.handshakes} handshakes in {record.duration_s:.1f} s, "
-        f"{totals.tfo_attempts} TFO attempts{accepted}, net time saved {totals.net_saved_us / 1000:.1f} ms"
+        f"{totals.handshakes} {plural(totals.handshakes, 'handshake')} in {record.duration_s:.1f} s, {attempts}, "
+        f"net time saved {totals.net_saved_us / 1000:.1f} ms"
     )
     tell(record.benefits, narrate)
     failed = {name: count for name, count in totals.outcomes.items() if name not in ("not_attempted", "data_acked")}
@@ -484,16 +486,17 @@ def summarize(record: End, narrate: Callable[[str], None], *, whole: bool = True
         narrate("other outcomes: " + ", ".join(f"{name} {count}" for name, count in top))
     for name, count in sorted(totals.causes.items(), key=lambda item: -item[1])[:TOP_CAUSES]:
         narrate(f"cause of {count}: {name}. {CAUSES[name]}")
-    if record.counters.get("filtered"):
-        narrate(f"{record.counters['filtered']} SYNs did not match --filter and were not followed")
-    unread = max(0, sheet.emitted - sheet.received)
-    lost = losses(sheet) + unread
-    if lost:
+    filtered = record.counters.get("filtered")
+    if filtered:
+        narrate(f"{filtered} {plural(filtered, 'SYN')} did not match --filter, not followed")
+    unread = max(0, sheet.emitted - sheet.received) if sheet is not None else 0
+    lost = losses(sheet) + unread if sheet is not None else 0
+    if sheet is not None and lost:
         narrate(
-            f"{lost} handshakes lost: {sheet.lost} ring full, {sheet.evicted} table full, "
+            f"{lost} {plural(lost, 'handshake')} lost: {sheet.lost} ring full, {sheet.evicted} table full, "
             f"{sheet.suppressed} unanswered above 10,000 a second, {sheet.dropped} not written, {unread} not read"
         )
-    elif whole:
+    elif sheet is not None and whole:
         narrate("nothing lost")
     else:
         narrate("whether handshakes were lost is not known: the last balance is missing")

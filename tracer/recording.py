@@ -60,6 +60,7 @@ class Recording:
         sysctls: Mapping[str, str] | None = None,
     ) -> Recording:
         """What a sink was given between start and close."""
+        assert end.balance is not None  # only a replay can lack it
         kept = list(batches)
         return cls(
             [(batch.events, batch.vantage) for batch in kept],

@@ -344,7 +344,10 @@ class NoticeRecord(msgspec.Struct, frozen=True, tag_field="event", tag="notice")
 
 class End(msgspec.Struct, frozen=True, tag_field="event", tag="end"):
     """Last record of a run: why it ended, the totals, the balance; what Fast Open is worth with the servers that have
-    most samples."""
+    most samples.
+
+    The balance is null where it is not known: in a replay of a recording that was cut, or only partly read.
+    """
 
     schema: Version
     ts: Timestamp
@@ -352,7 +355,7 @@ class End(msgspec.Struct, frozen=True, tag_field="event", tag="end"):
     exit_code: int
     duration_s: float
     totals: Totals
-    balance: Balance
+    balance: Balance | None
     counters: Counters
     benefits: tuple[Benefit, ...] = ()
 

@@ -62,7 +62,7 @@ class _Runs:
 
     count: int = 0
     last: _Run | None = None
-    _ended: bool = True
+    _balanced: bool = True
     _unfinished: int = 0
     _duration_s: float = 0.0
     _balance: Balance = _NO_BALANCE
@@ -71,16 +71,17 @@ class _Runs:
     def begin(self, run: _Run) -> None:
         """Another one."""
         balance, counters = self.balance(), self.counters()
-        self._ended = self.all_ended
+        self._balanced = self.balance_is_known
         unfinished, duration_s = self.unfinished, self.duration_s
         self._balance, self._counters, self._unfinished, self._duration_s = balance, counters, unfinished, duration_s
         self.last = run
         self.count += 1
 
     @property
-    def all_ended(self) -> bool:
+    def balance_is_known(self) -> bool:
         """Has each its end, and so its balance?"""
-        return self._ended and (self.last is None or self.last.end is not None)
+        last = self.last
+        return self._balanced and (last is None or (last.end is not None and last.end.balance is not None))
 
     @property
     def unfinished(self) -> int:
@@ -182,7 +183,9 @@ class RecordReplay:
                 self._each(lambda sink: sink.notice(record))
             case End():
                 run = self._begin(record.ts)
-                run.balance, run.counters, run.end = record.balance, record.counters, record
+                run.counters, run.end = record.counters, record
+                if record.balance is not None:
+                    run.balance = record.balance
 
     def _start(self, record: Start) -> None:
         for one in record.interfaces:
@@ -283,13 +286,14 @@ class RecordReplay:
             record = End(
                 SCHEMA, last.last_ts, self._reason or f"all of {os.path.basename(self.source.name)} was read",
                 self._exit_code, round(self._runs.duration_s, 3), self.aggregate.totals(),
-                self._runs.balance(), self._runs.counters(), self.benefit.benefits(),
+                self._runs.balance() if self._runs.balance_is_known else None,
+                self._runs.counters(), self.benefit.benefits(),
             )  # fmt: skip
         self._each(lambda sink: sink.close(record))
         if self._exit_code:
             self.narrate(self._reason or "the replay ended")
         sums = {"totals": self.aggregate.totals(), "benefits": self.benefit.benefits()}
-        summarize(msgspec.structs.replace(record, **sums), self.narrate, whole=self._runs.all_ended)
+        summarize(msgspec.structs.replace(record, **sums), self.narrate)
 
 
 def _handshake(line: Line) -> Handshake:

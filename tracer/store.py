@@ -234,7 +234,7 @@ class Store:
 
     def close(self, record: End | None) -> None:
         """Tracing has ended; snapshots go on."""
-        if record is not None:
+        if record is not None and record.balance is not None:  # None: the last one of a recording that was cut stays
             self.set_balance(record.balance, record.counters)
         self.end(record.reason if record is not None else "broken off")
 

@@ -288,6 +288,7 @@ def tracing(
 def assert_balanced(end: End) -> None:
     """The balance sheet of DESIGN.md section 5, with nothing open and every record received."""
     sheet = end.balance
+    assert sheet is not None
     assert sheet.opened == sheet.emitted + sheet.lost + sheet.evicted + sheet.suppressed + sheet.still_open
     assert sheet.still_open == 0
     assert sheet.received == sheet.emitted

@@ -77,7 +77,7 @@ def test_losses_cannot_be_overlooked() -> None:
     engine.changes = {"balance": replace_balance(engine, lost=3)}
 
     async def script(pilot: Pilot[None], app: Dashboard) -> None:
-        assert "3 handshakes are not shown" in screen_text(app)
+        assert "3 handshakes not shown" in screen_text(app)
         assert "LOST 3" in screen_text(app)
         await press(pilot, "5")
         assert "3 counted twice" in screen_text(app)

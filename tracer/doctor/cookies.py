@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from tracer import netlink
 from tracer.doctor.model import CachedServer, Finding, Level, Topic, explained, some
 from tracer.doctor.settings import CLIENT
+from tracer.printable import plural
 
 _CTRL_ID, _CTRL_GETFAMILY, _CTRL_FAMILY_ID, _CTRL_FAMILY_NAME = 16, 3, 1, 2
 _GET, _VERSION = 1, 1
@@ -68,7 +69,8 @@ def findings(found: list[CachedServer] | None, bits: int | None, prefix: str) ->
     with_cookie = [item for item in found if item.cookie_len]
     if with_cookie:
         servers = some(dict.fromkeys(item.server_ip for item in with_cookie))
-        text = f"cookies of {len(with_cookie)} servers are kept: {servers}; the next connection there can carry data"
+        kept = f"cookies of {len(with_cookie)} {plural(len(with_cookie), 'server')} are kept"
+        text = f"{kept}: {servers}; the next connection there can carry data"
         if bits is not None and not bits & CLIENT:
             text += ", once Fast Open is on for clients again"
         yield _finding("kept", Level.OK, text, f"{prefix}ip tcp_metrics flush  # forgets them")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from tracer.doctor.model import Finding, Level, Topic, explained
 from tracer.doctor.settings import SERVER
+from tracer.printable import plural, times
 
 # Where fewer attempts failed than this share, loss explains it.
 WORTH_A_WARNING = 0.1
@@ -42,7 +43,7 @@ def _client(counters: Counters) -> Finding:
     if not good and not failed:
         return _finding("client", Level.INFO, "as client: no SYN with data was answered yet (TCPFastOpenActive 0)")
     text = (
-        f"as client: {good} times a server took the SYN's data (TCPFastOpenActive), {failed} times not or the SYN "
+        f"as client: {times(good)} a server took the SYN's data (TCPFastOpenActive), {times(failed)} not or the SYN "
         "timed out (TCPFastOpenActiveFail)"
     )
     if _is_much(failed, good):
@@ -57,7 +58,7 @@ def _server(counters: Counters) -> Finding:
         return _finding(
             "server", Level.INFO, "as server: no connection was made by Fast Open yet (TCPFastOpenPassive 0)"
         )
-    text = f"as server: {good} connections made by Fast Open (TCPFastOpenPassive)"
+    text = f"as server: {good} {plural(good, 'connection')} made by Fast Open (TCPFastOpenPassive)"
     if spare:
         text += f", {spare} of them with the backup key's cookie (TCPFastOpenPassiveAltKey)"
     text += f"; {failed} failed, by a cookie that does not fit or for want of memory (TCPFastOpenPassiveFail)"
@@ -71,7 +72,7 @@ def _cookie_requests(counters: Counters, bits: int | None) -> Iterator[Finding]:
     asked = counters.get("TCPFastOpenCookieReqd", 0)
     if not asked:
         return
-    text = f"cookies were asked for {asked} times (TCPFastOpenCookieReqd)"
+    text = f"cookies were asked for {times(asked)} (TCPFastOpenCookieReqd)"
     trap = "the kernel counts the request before it looks whether Fast Open is on, so this says nothing about grants"
     if bits is not None and not bits & SERVER:
         text += f"; none is granted now, since it is off for servers: {trap}"
@@ -83,17 +84,17 @@ def _cookie_requests(counters: Counters, bits: int | None) -> Iterator[Finding]:
 def _queue(counters: Counters, sysctls: Mapping[str, str], prefix: str) -> Iterator[Finding]:
     full = counters.get("TCPFastOpenListenOverflow", 0)
     if full:
-        text = f"{full} times a listener's Fast Open queue was full (TCPFastOpenListenOverflow)"
+        text = f"{times(full)} a listener's Fast Open queue was full (TCPFastOpenListenOverflow)"
         yield _finding("queue_overflow", Level.WARNING, text, cause="queue_overflow")
     crowded = counters.get("TCPReqQFullDoCookies", 0)
     if crowded:
-        text = f"{crowded} times SYN cookies were sent (TCPReqQFullDoCookies; no TCPFastOpen counter moves then)"
+        text = f"{times(crowded)} SYN cookies were sent (TCPReqQFullDoCookies; no TCPFastOpen counter moves then)"
         more = int(sysctls.get("tcp_max_syn_backlog", "0") or 0) * 4
         command = f"{prefix}sysctl -w net.ipv4.tcp_max_syn_backlog={more}" if more else None
         yield _finding("syn_cookies", Level.WARNING, text, command, "syn_cookies")
     dropped = counters.get("ListenOverflows", 0)
     if dropped:
-        text = f"{dropped} times an accept queue was full and a handshake was dropped (ListenOverflows)"
+        text = f"{times(dropped)} an accept queue was full and a handshake was dropped (ListenOverflows)"
         command = f"{prefix}sysctl net.core.somaxconn  # the limit of every listener's backlog"
         yield _finding("accept_overflow", Level.WARNING, text, command)
 
@@ -102,7 +103,7 @@ def _blackhole(counters: Counters, sysctls: Mapping[str, str]) -> Finding:
     hit = counters.get("TCPFastOpenBlackhole", 0)
     off = sysctls.get("tcp_fastopen_blackhole_timeout_sec") == "0"
     if hit:
-        text = f"{hit} times clients here switched Fast Open off for all servers (TCPFastOpenBlackhole)"
+        text = f"{times(hit)} clients here switched Fast Open off for all servers (TCPFastOpenBlackhole)"
         return _finding("blackhole", Level.INFO if off else Level.WARNING, text)
     if off:
         text = "TCPFastOpenBlackhole stays 0 at tcp_fastopen_blackhole_timeout_sec=0: it is no sign of a good path"

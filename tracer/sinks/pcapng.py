@@ -17,6 +17,7 @@ from tracer.compose import Composer
 from tracer.decode import Batch, PayloadKey
 from tracer.events import SynPayload
 from tracer.packet_cache import PacketCache, Packets
+from tracer.printable import plural
 from tracer.records import End, Handshake, NoticeRecord, Start, Stats
 from tracer.sinks import pcapng_format as blocks
 from tracer.sinks.base import Outlet
@@ -113,7 +114,7 @@ class Pcapng:
         )
 
     def _missing(self) -> str:
-        return f"{self.incomplete} handshakes without a packet" if self.incomplete else ""
+        return f"{self.incomplete} {plural(self.incomplete, 'handshake')} without a packet" if self.incomplete else ""
 
     # --- packets ---
 

@@ -14,6 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from tracer.columns import COLUMNS
+from tracer.printable import plural
 from tracer.records import Handshake
 from tracer.snapshot import Peer, Snapshot
 from tui.actions import bindings_of
@@ -153,7 +154,8 @@ class Handshakes(TracerScreen):
         self._state_cells = self.size.width
         held = len(self.snapshot.rows) if self.snapshot is not None else 0
         gone = self.snapshot.rows.first if self.snapshot is not None else 0
-        parts = [f"{count(len(self.source))} of {count(held)} shown" if self.condition else f"{count(held)} handshakes"]
+        everything = f"{count(held)} {plural(held, 'handshake')}"
+        parts = [f"{count(len(self.source))} of {count(held)} shown" if self.condition else everything]
         if gone:
             parts.append(f"{count(gone)} older ones let go")
         parts.append(self._order_words())
@@ -305,4 +307,4 @@ class Handshakes(TracerScreen):
         except OSError as error:
             self.dashboard.say(f"cannot write {path}: {error.strerror}", error=True)
             return
-        self.dashboard.say(f"{count(written)} handshakes in {path.name}")
+        self.dashboard.say(f"{count(written)} {plural(written, 'handshake')} in {path.name}")

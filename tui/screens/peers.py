@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from tracer.printable import plural
 from tracer.snapshot import Peer, Snapshot
 from tracer.vocabulary import GROUP_OF, word
 from tui.actions import bindings_of
@@ -192,7 +193,7 @@ class Peers(TracerScreen):
         at = next((at for at, peer in enumerate(peers) if _key(peer) == selected), 0)
         self.list.show(self.source, at, keep_view=selected is not None)
         servers = sum(peer.role == "server" for peer in peers)
-        text = f"{count(servers)} servers"
+        text = f"{count(servers)} {plural(servers, 'server')}"
         if len(peers) > servers:
             text += f", {count(len(peers) - servers)} clients of this host"
         text += (

@@ -6,6 +6,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tracer.aggregate import losses
+from tracer.printable import plural
 from tracer.snapshot import Snapshot
 from tui.format import count
 from tui.lines import cut, safe
@@ -21,7 +22,7 @@ def banner_text(snapshot: Snapshot) -> str:
         return f"Interface gone: {', '.join(gone)}."
     lost = losses(snapshot.balance)
     if lost:
-        return f"{count(lost)} handshakes are not shown: lost, evicted or suppressed (5 Health says why)."
+        return f"{count(lost)} {plural(lost, 'handshake')} not shown: lost, evicted or suppressed (5 Health says why)."
     return ""
 
 
