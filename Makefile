@@ -94,6 +94,10 @@ soak: root system ## handshakes at full rate for SECONDS=600: is one lost, does 
 beside: root system ## what a TCP stream and handshakes lose to tfotrace beside 200,000 SYNs a second (root)
 	@$(PYTHON) -m bench.beside $(or $(ROUNDS),9)
 
+.PHONY: test-fleet
+test-fleet: root system ## demo -> OpenTelemetry collector -> ClickHouse -> docs/clickhouse's questions (root; 200 MB from PyPI)
+	@sh scripts/fleet-check.sh
+
 wheel: venv ## build dist/tfotrace-*.whl
 	$(PYTHON) -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
