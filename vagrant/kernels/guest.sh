@@ -7,25 +7,18 @@ mount -t tmpfs -o mode=755 tmpfs /run 2>/dev/null
 mkdir -p /run/netns /run/lock
 ip link set lo up
 
-# What is used again and again comes into the guest's memory (the upper layer of its overlays) by being touched: from the
-# host's file system it would be read, and in emulation translated, anew by every process.
-libraries=$(ldd /usr/lib/*/libbcc.so.0 .venv/bin/python | awk '$3 ~ /^\// { print $3 }')
-packages=$(echo .venv/lib/python3.*/site-packages)
-commands=$(command -v dash mount umount unshare nsenter ip tc ss sysctl bpftool)
-# shellcheck disable=SC2086 # lists of words
-find -L /usr/lib/*/libbcc.so.0 $libraries $commands .venv/bin/python /usr/lib/python3/dist-packages/bcc /usr/lib/python3.* \
-	"$packages/numpy" "$packages/numpy.libs" "$packages/msgspec" "$packages/_pytest" "$packages/pluggy" \
-	"$packages/pyroute2" "$packages/lark" tracer tests -path '*/test/*' -prune -o -path '*/golden/*' -prune -o \
-	-type f -exec touch -c -a {} + 2>/dev/null
+# What every process reads comes into the guest's memory (the upper layers of its overlays): from the host's file system
+# it would be read, and in emulation translated, anew each time.
+[ ! -e "$KEPT/warm.tar" ] || tar -xf "$KEPT/warm.tar" -b 512 -C / --no-overwrite-dir
 
-# Compiling takes more than a minute in emulation: what one test compiled serves the others, and, as if this were the
-# same boot, the next guest with this kernel.
+# Compiling takes minutes in emulation: what one test compiled, or the host for this kernel, serves all tests, and, as if
+# this were the same boot, the next guest with this kernel.
 mkdir -p /run/tfotrace/programs
-mkdir -p "$KEPT/programs" && chmod 700 "$KEPT/programs"
 [ -s "$KEPT/boot_id" ] || cat /proc/sys/kernel/random/boot_id >"$KEPT/boot_id"
 mount --bind "$KEPT/boot_id" /proc/sys/kernel/random/boot_id
 mount --bind "$KEPT/programs" /run/tfotrace/programs
 export TFOTRACE_TEST_PROGRAMS="$KEPT/programs"
+[ -s "$KEPT/asked" ] || { .venv/bin/python -m vagrant.kernels.precompile --ask >/run/asked && cat /run/asked >"$KEPT/asked"; }
 
 cut -d" " -f1 /proc/uptime >"$RESULTS/uptime"
 uname -r -v >"$RESULTS/kernel"

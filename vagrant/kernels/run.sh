@@ -42,6 +42,28 @@ if [ ! -x "$virtme/bin/vng" ]; then
 fi
 export PATH=$virtme/bin:$PATH
 
+# warm FILE: a tar file of what guest.sh wants in the guest's memory, with every module compiled
+warm() {
+	local libraries
+	libraries=$(ldd /usr/lib/*/libbcc.so.0 "$root/.venv/bin/python" | awk '$3 ~ /^\// { print $3 }' | xargs -n1 readlink -f)
+	"$root/.venv/bin/python" -m pytest -q --collect-only -p no:cacheprovider tests >/dev/null
+	"$root/.venv/bin/python" -m compileall -q tracer
+	# shellcheck disable=SC2086 # words
+	find "$(readlink -f /usr/lib/*/libbcc.so.0)" $libraries "$(readlink -f "$root/.venv/bin/python")" "$root"/.venv/lib/python3.*/site-packages \
+		/usr/lib/python3/dist-packages/bcc /usr/lib/python3.* "$root/tracer" "$root/tests" \
+		\( -path '*/test/*' -o -path '*/mypy*' -o -path '*/pip/*' -o -path '*/scapy/*' -o -path '*/duckdb*' -o \
+		-path '*/textual/*' -o -path '*/tests/golden/*' \) -prune -o -type f -print0 >"$1.names"
+	tar --null -P --xform 's,^/,,' -b 512 -cf "$1" -T "$1.names" 2>/dev/null
+}
+
+# precompile KEPT: once the guest has told what its kernel is like
+precompile() {
+	until [ -s "$1/asked" ]; do sleep 1; done
+	# shellcheck disable=SC2016 # for the inner shell
+	unshare --mount sh -c 'mount --bind "$1/boot_id" /proc/sys/kernel/random/boot_id && exec "$2" -m vagrant.kernels.precompile "$1"' \
+		sh "$1" "$root/.venv/bin/python"
+}
+
 # summary RESULTS: passed, skipped and failed tests by the lines that pytest has written so far
 summary() {
 	local word counts=()
@@ -53,6 +75,7 @@ summary() {
 	printf ', %s' "${counts[@]:1}"
 }
 
+cd -- "$root" || exit 1
 wanted=" $* "
 failed=0
 while read -r name suite series; do
@@ -68,7 +91,13 @@ while read -r name suite series; do
 		continue
 	}
 	results=$folder/results kept=$folder/kept
-	rm -rf -- "$results" && mkdir -p "$results" "$kept"
+	rm -rf -- "$results" "$kept/warm.tar" && mkdir -p "$results" "$kept/programs" && chmod 700 "$kept/programs"
+	helper=
+	if [ "${#speed[@]}" != 0 ]; then
+		warm "$kept/warm.tar"
+		precompile "$kept" >"$results/precompile" 2>&1 &
+		helper=$!
+	fi
 	printf 'export RESULTS=%q KEPT=%q CHECKOUT=%q TEST_TIMEOUT=%q TFOTRACE_PATIENCE=%q\nexec sh %q' "$results" "$kept" \
 		"$root" "$TEST_TIMEOUT" "$patience" "$here/guest.sh" >"$results/start"
 	printf ' %q' "${tests[@]}" >>"$results/start"
@@ -76,6 +105,7 @@ while read -r name suite series; do
 		--user root -- sh "$results/start")
 	# vng wants a terminal
 	timeout "${BOOT_TIMEOUT:-7200}" script -qec "$(printf '%q ' "${guest[@]}")" /dev/null </dev/null >"$results/boot" 2>&1
+	[ -z "$helper" ] || kill "$helper" 2>/dev/null
 	version=$(basename -- "$folder"/lib/modules/*)
 	if [ "$(cat "$results/status" 2>/dev/null)" = 0 ]; then
 		echo "passed  $name ($version): $(summary "$results")"

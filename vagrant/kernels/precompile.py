@@ -1,0 +1,60 @@
+"""precompile.py KEPT: compiles the programs for the kernel of an emulated guest on its host, where it takes seconds.
+
+KEPT/asked (guest.sh has it written by `precompile.py --ask`) tells what compiling depends on in the guest; the results
+go to KEPT/programs, where tracer/program_cache.py finds them in the guest under the same keys. What is not there the
+guest compiles itself. To run as root with KEPT/boot_id bound over /proc/sys/kernel/random/boot_id.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from tracer import artifact, load, packet_filter, process_offsets, program_cache
+from tracer.load import LoadOptions
+from tracer.vocabulary import Transport
+
+
+def ask() -> None:
+    """Print what differs from kernel to kernel."""
+    flags = {"variant": process_offsets.variant_flags(), "offsets": process_offsets.offset_flags()}
+    print(json.dumps({"uname": list(os.uname()), **flags}))
+
+
+def wanted() -> list[LoadOptions]:
+    """What the tests load, at most as many as are kept."""
+    some = packet_filter.parse("tcp")
+    return [
+        LoadOptions(),
+        LoadOptions(xdp=True),
+        LoadOptions(packets=True),
+        LoadOptions(filter=some),
+        LoadOptions(xdp=True, filter=some),
+        LoadOptions(replay=True),
+        LoadOptions(replay=True, filter=some),
+        LoadOptions(transport=Transport.PERF, event_ring_bytes=1 << 20, payload_ring_bytes=1 << 20, packet_ring_bytes=1 << 20),
+    ]  # fmt: skip
+
+
+def compile_for(kept: Path) -> None:
+    """Fill KEPT/programs."""
+    asked = json.loads((kept / "asked").read_text())
+    guest = os.uname_result(asked["uname"])
+    os.uname = lambda: guest
+    process_offsets.variant_flags = lambda: asked["variant"]
+    for options in wanted():
+        key = load._cache_key(options)
+        assert key is not None
+        if program_cache.fetch(key, kept / "programs") is None:
+            compiled = load._compile_with(options, asked["offsets"])
+            taken = artifact.take(compiled.code, compiled.maps, compiled.hash_key, compiled.layout)
+            program_cache.store(key, taken, kept / "programs")
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--ask":
+        ask()
+    else:
+        compile_for(Path(sys.argv[1]))
