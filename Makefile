@@ -101,7 +101,7 @@ test-fleet: root system ## demo -> OpenTelemetry collector -> ClickHouse -> docs
 wheel: venv ## build dist/tfotrace-*.whl
 	$(PYTHON) -m pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
-test-kernels: root system ## boot Debian's kernels 5.10 to the newest in qemu and run the tests in each (root; hours without KVM)
+test-kernels: root system ## boot Debian's kernels 5.10 to the newest in qemu, run the tests in each: KERNELS="5.10 6.1" QUICK=1 (root; hours without KVM)
 	@vagrant/kernels/run.sh $(KERNELS)
 
 vagrant-check: ## validate vagrant/Vagrantfile without starting a machine

@@ -26,6 +26,7 @@ def ask() -> None:
 def wanted() -> list[LoadOptions]:
     """What the tests load, at most as many as are kept."""
     some = packet_filter.parse("tcp")
+    perf = {"event_ring_bytes": 1 << 20, "payload_ring_bytes": 1 << 20, "packet_ring_bytes": 1 << 20}  # tracer/run.py
     return [
         LoadOptions(),
         LoadOptions(xdp=True),
@@ -34,8 +35,8 @@ def wanted() -> list[LoadOptions]:
         LoadOptions(xdp=True, filter=some),
         LoadOptions(replay=True),
         LoadOptions(replay=True, filter=some),
-        LoadOptions(transport=Transport.PERF, event_ring_bytes=1 << 20, payload_ring_bytes=1 << 20, packet_ring_bytes=1 << 20),
-    ]  # fmt: skip
+        LoadOptions(transport=Transport.PERF, **perf),
+    ]
 
 
 def compile_for(kept: Path) -> None:
