@@ -46,15 +46,14 @@ export PATH=$virtme/bin:$PATH
 warm() {
 	local python=$root/.venv/bin/python packages libraries
 	packages=$(echo "$root"/.venv/lib/python3.*/site-packages)
-	libraries=$(ldd /usr/lib/*/libbcc.so.0 "$python" | awk '$3 ~ /^\// { print $3 }' | xargs -n1 readlink -f)
+	libraries=$(ldd "$python" "$packages"/numpy/_core/*.so | awk '$3 ~ /^\// { print $3 }' | xargs -n1 readlink -f)
 	"$python" -m pytest -q --collect-only -p no:cacheprovider tests >/dev/null
 	"$python" -m compileall -q tracer
 	# shellcheck disable=SC2086 # words
-	find "$(readlink -f /usr/lib/*/libbcc.so.0)" $libraries "$(readlink -f "$python")" /usr/lib/python3.* \
-		/usr/lib/python3/dist-packages/bcc "$root/tracer" "$root/tests" "$packages"/{numpy,numpy.libs,msgspec,_pytest} \
+	find $libraries "$(readlink -f "$python")" /usr/lib/python3.* "$root/tracer" "$root/tests" "$packages"/{numpy,numpy.libs,msgspec,_pytest} \
 		"$packages"/{pytest,pluggy,iniconfig,packaging,pygments,pyroute2,lark,sortedcontainers,hypothesis} \
 		\( -path '*/test/*' -o -path '*/numpy/*/tests' -o -path '*/f2py' -o -path '*/idlelib' -o -path '*/lib2to3' -o \
-		-path '*/ensurepip' -o -path '*/golden/*' -o -name 'libicudata*' -o -name 'libz3*' -o -name '*.pyi' \) -prune -o \
+		-path '*/ensurepip' -o -path '*/golden/*' -o -path '*/config-*' -o -name '*.pyi' \) -prune -o \
 		-type f -print0 >"$1.names"
 	tar --null -P --xform 's,^/,,' -b 512 -cf "$1" -T "$1.names" 2>/dev/null
 }
