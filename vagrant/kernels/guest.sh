@@ -22,7 +22,8 @@ export TFOTRACE_TEST_PROGRAMS="$KEPT/programs"
 
 cut -d" " -f1 /proc/uptime >"$RESULTS/uptime"
 uname -r -v >"$RESULTS/kernel"
-.venv/bin/python -m pytest -v -p no:cacheprovider -p vagrant.kernels.live -o tmp_path_retention_policy=none --timeout="$TEST_TIMEOUT" \
+.venv/bin/python -m pytest -v -p no:cacheprovider -p vagrant.kernels.live \
+	-p no:hypothesispytest -o tmp_path_retention_policy=none --timeout="$TEST_TIMEOUT" \
 	--durations=25 --junit-xml="$RESULTS/junit.xml" "$@" >"$RESULTS/output" 2>&1 </dev/null
 status=$?
 .venv/bin/python -m tracer doctor >"$RESULTS/doctor" 2>&1 </dev/null
