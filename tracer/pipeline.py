@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from tracer import allocator
 from tracer.aggregate import Aggregate, balance, losses
 from tracer.benefit import BenefitTable, tell
 from tracer.cause import CauseJudge
@@ -165,6 +166,7 @@ class Pipeline:
         self._receive_waiting()  # addresses follow Ready at once: no handshake is judged without them
         start = self._start_record()
         self._each(lambda sink: sink.start(start))
+        allocator.fill_numpys_cache()
         self._trace(began)
         self._finish()
         self._close_sinks(time.monotonic() - began)
@@ -223,6 +225,7 @@ class Pipeline:
             if now >= next_stats:
                 next_stats = now + STATS_S
                 self._write_stats()
+                allocator.give_back()
             if self.stop.reopen:
                 self.stop.reopen = False
                 self._each(_reopen)

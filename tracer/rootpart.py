@@ -13,7 +13,7 @@ from collections import deque
 from contextlib import suppress
 from types import FrameType
 
-from tracer import netns, perf_ring
+from tracer import allocator, netns, perf_ring
 from tracer.attach import Attachment, InterfaceGoneError, Programs, attach
 from tracer.errors import CannotTraceError, ExitCode, TfotraceError, UsageError
 from tracer.instances import Instance, remove_leftovers
@@ -268,6 +268,7 @@ class RootPart:
             if now >= next_addresses:
                 next_addresses = now + ADDRESSES_AGAIN_S
                 self._send_addresses()
+                allocator.give_back()
             if not self._attached and self.options.interfaces != (ANY,):
                 self.asked_to_end = "the last traced interface has gone"
         self._end()
