@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracer.events import SynPayload
-from tracer.payload_cache import PayloadCache
+from tracer.payload_cache import WAIT_NS, PayloadCache
 
 
 def payload(number: int, size: int = 100) -> SynPayload:
@@ -49,3 +49,11 @@ def test_the_same_payload_again_is_held_once() -> None:
     assert cache.dropped == 0
     cache.add([payload(2), payload(3)])
     assert set(cache.take(events(1, 2, 3))) == {(1, 10), (2, 20), (3, 30)}
+
+
+def test_those_of_lost_records_go_after_a_while() -> None:
+    cache = PayloadCache()
+    cache.add([payload(1), payload(2)])
+    cache.add([SynPayload(3, 15 + WAIT_NS, 100, bytes(100))])
+    assert cache.dropped == 1
+    assert set(cache.take(events(1, 2))) == {(2, 20)}
