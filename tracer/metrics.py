@@ -6,7 +6,7 @@ traffic must not decide how many time series a monitoring system keeps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tracer.compose import ip_text
 from tracer.decode import Batch
+from tracer.gone import forget_gone
 from tracer.protocol import TracedInterface
 from tracer.tfo import F64
 from tracer.vocabulary import Cause, Confidence, CookieCheck, Group, HandshakeResult, Outcome, Request, Vantage
@@ -128,7 +129,7 @@ class Metrics:
     """All of it. Not to be read while a batch is added: the owner has a lock."""
 
     def __init__(self, servers: int = 0) -> None:
-        self._names: Mapping[int, str] = {}
+        self._names: dict[int, str] = {}
         self.interfaces: Slots[str] = Slots(INTERFACES_MAX)
         self.results = Counts(INTERFACES_MAX + 1, len(Vantage), len(HandshakeResult))
         self.outcomes = Counts(INTERFACES_MAX + 1, len(Vantage), len(Outcome))
@@ -146,7 +147,9 @@ class Metrics:
 
     def set_interfaces(self, interfaces: Iterable[TracedInterface]) -> None:
         """The names of interfaces by index; those that go are kept for their last handshakes."""
-        self._names = {**self._names, **{one.index: one.name for one in interfaces}}
+        there = {one.index: one.name for one in interfaces}
+        self._names = {**self._names, **there}
+        forget_gone(self._names, there)
 
     def add(self, batch: Batch) -> None:
         """Count a batch."""

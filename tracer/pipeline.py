@@ -22,6 +22,7 @@ from tracer.compose import Composer
 from tracer.decode import Batch, decode
 from tracer.errors import EndedEarlyError, ExitCode
 from tracer.events import Events
+from tracer.gone import forget_gone
 from tracer.local import LocalSet
 from tracer.payload_cache import PayloadCache
 from tracer.printable import plural
@@ -381,7 +382,9 @@ class Pipeline:
 
     def _set_interfaces(self, interfaces: list[TracedInterface]) -> None:
         # kept when they go: records of their last handshakes still come
-        self._interfaces.update({interface.index: interface for interface in interfaces})
+        there = {interface.index: interface for interface in interfaces}
+        self._interfaces.update(there)
+        forget_gone(self._interfaces, there)
         self.composer.interfaces = self._interfaces
         self._judge.set_interfaces(len(interfaces))
         if self.observer is not None:

@@ -23,6 +23,7 @@ from tracer.compose import Composer
 from tracer.decode import Batch
 from tracer.distributions import DistributionCounts
 from tracer.facts import facts
+from tracer.gone import forget_gone
 from tracer.payload import Payload
 from tracer.peers import AllPeers, PeerTable, server_side
 from tracer.protocol import TracedInterface
@@ -255,8 +256,9 @@ class Store:
     def set_interfaces(self, interfaces: Iterable[TracedInterface | InterfaceInfo]) -> None:
         """The interfaces traced now; those told before and not now are shown as gone."""
         states = {index: replace(state, present=False) for index, state in self._interfaces.items()}
-        for interface in interfaces:
-            states[interface.index] = _state(interface, True)
+        there = {interface.index: _state(interface, True) for interface in interfaces}
+        states.update(there)
+        forget_gone(states, there)
         with self._rows_lock:
             self._interfaces = states
             self._serial += 1

@@ -1,0 +1,17 @@
+"""Interfaces that have gone are remembered for their last handshakes, but not for ever: containers come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TypeVar
+
+GONE_KEPT = 256
+
+State = TypeVar("State")
+
+
+def forget_gone(known: dict[int, State], there: Collection[int]) -> None:
+    """Leave GONE_KEPT of the interfaces that are not `there`, those that were met last. Keys are their indexes."""
+    gone = [index for index in known if index not in there]
+    for index in gone[:-GONE_KEPT]:
+        del known[index]
