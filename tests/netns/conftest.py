@@ -1,4 +1,4 @@
-"""Fixtures of the tests that attach: a namespace with a veth pair, programs, an instance."""
+"""Fixtures of the tests that attach: a namespace with a veth pair, programs, an instance; two hosts, a service."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.hooks import Own
+from tests.support.hosts import Hosts, Service, service, two_hosts
 from tests.support.netbox import NetBox
 from tracer.instances import Instance
 
@@ -36,3 +37,22 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
     assert instance.warning is None
     yield instance
     instance.close()
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Hosts]:
+    """Two hosts for all tests of a file; one that changes them has its own."""
+    with two_hosts() as hosts:
+        yield hosts
+
+
+@pytest.fixture
+def web(hosts: Hosts) -> Iterator[Service]:
+    with service(hosts.client, hosts.server) as web:
+        yield web
+
+
+@pytest.fixture
+def apart() -> Iterator[Hosts]:
+    with two_hosts(joined=False) as hosts:
+        yield hosts

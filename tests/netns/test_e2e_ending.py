@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.support.hooks import tcx_programs
-from tests.support.hosts import WIRE, Hosts, Service, service, two_hosts
+from tests.support.hosts import WIRE, Hosts, Service
 from tests.support.netbox import wait_until
 from tests.support.patience import PATIENCE_S
 from tests.support.tracing import Run, assert_balanced, decode, members, session_of, starting, tracing
@@ -25,18 +25,6 @@ from tracer.records import End, Handshake, Start
 pytestmark = pytest.mark.root
 
 BPF_MAP_TYPE_RINGBUF = 27
-
-
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[Hosts]:
-    with two_hosts() as hosts:
-        yield hosts
-
-
-@pytest.fixture
-def web(hosts: Hosts) -> Iterator[Service]:
-    with service(hosts.client, hosts.server) as web:
-        yield web
 
 
 @contextmanager

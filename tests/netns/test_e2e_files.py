@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tests.support.hosts import WIRE, Hosts, Service, service, two_hosts
+from tests.support.hosts import WIRE, Hosts, Service
 from tests.support.netbox import wait_until
 from tests.support.patience import PATIENCE_S
 from tests.support.tracing import Record, assert_balanced, decode, tracing
@@ -21,18 +21,6 @@ from tests.support.tracing import run as run_to_end
 from tracer.records import End, Handshake, NoticeRecord, Start
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[Hosts]:
-    with two_hosts() as hosts:
-        yield hosts
-
-
-@pytest.fixture
-def web(hosts: Hosts) -> Iterator[Service]:
-    with service(hosts.client, hosts.server) as web:
-        yield web
 
 
 def records(path: Path) -> list[Record]:

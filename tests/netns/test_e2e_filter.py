@@ -22,12 +22,6 @@ def hosts() -> Iterator[Hosts]:
         yield hosts
 
 
-@pytest.fixture
-def apart() -> Iterator[Hosts]:
-    with two_hosts(joined=False) as hosts:
-        yield hosts
-
-
 def is_whole(record: Handshake) -> bool:
     """Every packet of it was seen, those that do not match the expression too."""
     timing = record.handshake

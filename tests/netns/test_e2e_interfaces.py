@@ -43,12 +43,6 @@ def hosts() -> Iterator[Hosts]:
         yield hosts
 
 
-@pytest.fixture
-def apart() -> Iterator[Hosts]:
-    with two_hosts(joined=False) as hosts:
-        yield hosts
-
-
 def ended_well(run: Run, handshakes: int) -> None:
     assert run.stop() == 0
     assert_balanced(run.end)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hosts import ADDRESSES, WIRE, Hosts, Service, service, two_hosts
+from tests.support.hosts import ADDRESSES, WIRE, Hosts, Service, service
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import LONG_S, PATIENCE_S
 from tests.support.shark import comment_is_right, frames, handshake_id, shark
@@ -24,18 +24,6 @@ pytestmark = pytest.mark.root
 
 INBOUND, OUTBOUND = "Inbound", "Outbound"
 REQUESTS_A_COOKIE = {"cookie_request", "cookie_request_and_data"}
-
-
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[Hosts]:
-    with two_hosts() as hosts:
-        yield hosts
-
-
-@pytest.fixture
-def web(hosts: Hosts) -> Iterator[Service]:
-    with service(hosts.client, hosts.server) as web:
-        yield web
 
 
 @contextmanager

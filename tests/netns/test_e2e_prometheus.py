@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.hosts import WIRE, Hosts, Service, service, two_hosts
+from tests.support.hosts import WIRE, Hosts, Service
 from tests.support.netbox import wait_until
 from tests.support.patience import PATIENCE_S
 from tests.support.tracing import CHECKOUT, Run, assert_balanced, tracing
@@ -27,18 +27,6 @@ pytestmark = pytest.mark.root
 
 RULES = CHECKOUT / "docs/prometheus/tfotrace.rules.yml"
 DASHBOARD = CHECKOUT / "docs/grafana/tfotrace.json"
-
-
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[Hosts]:
-    with two_hosts() as hosts:
-        yield hosts
-
-
-@pytest.fixture
-def web(hosts: Hosts) -> Iterator[Service]:
-    with service(hosts.client, hosts.server) as web:
-        yield web
 
 
 def address(run: Run) -> str:

@@ -11,14 +11,13 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.support.hosts import WIRE, Hosts, service, two_hosts
+from tests.support.hosts import WIRE, Hosts, service
 from tests.support.longer import SEED, number
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S
@@ -30,12 +29,6 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(120 + 10 * KILLS)]
 
 OPTIONS = ("--json", "--duration", "0.3")
 WITHIN_S = 1.0  # measured, and told; what is asserted is that it happens
-
-
-@pytest.fixture(scope="module")
-def hosts() -> Iterator[Hosts]:
-    with two_hosts() as hosts:
-        yield hosts
 
 
 @pytest.fixture(scope="module")
