@@ -36,6 +36,43 @@ tracing ended early (the last interface went away, disk full)
 .B 5
 doctor found a problem that does not keep from tracing"""
 
+EXAMPLES = """.TP
+.B tfotrace eth0
+the dashboard; ? explains each screen
+.TP
+.B tfotrace any \\-\\-text \\-\\-filter\\-record 'result != established'
+which handshakes fail, a line each
+.TP
+.B tfotrace eth0 \\-\\-filter 'dst port 443' \\-\\-json | jq 'select(.tfo).tfo.outcome'
+only first SYNs to port 443 are looked at
+.TP
+.B tfotrace any \\-\\-quiet \\-w /var/log/tfotrace/events.jsonl.zst \\-\\-rotate\\-size 100M \\-\\-rotate\\-keep 20
+record for good
+.TP
+.B tfotrace replay events.jsonl.zst
+look at it again, without root"""
+
+RECORD_FILTERS = """\\-\\-filter\\-record and the dashboard's / take comparisons
+.RB ( == ", " != ", " < ", " <= ", " > ", " >= )
+of fields with numbers, durations (50ms), words, addresses and networks,
+.BR ~ " and " !~
+(contains, or not, whatever the case),
+.B =~
+(regular expression),
+.BR in\\ (a,\\ b) ,
+joined by
+.BR and ", " or ", " not
+and parentheses. Fields are those of the JSON records by their dotted names, or short ones such as outcome, cause, rtt,
+sni, ip, port, process. A bare word is looked for in addresses and names. What is not known fits no comparison but
+.BR "== null" ."""
+
+SIGNALS = """.TP
+.BR SIGINT ", " SIGTERM
+end the run: what is pending is settled as it stands, and the balance is told
+.TP
+.B SIGHUP
+closes the files of \\-w and opens them again by name; without such files, and with the dashboard, it ends the run"""
+
 FILES = """.TP
 .I /run/tfotrace
 root's alone: one file for each running instance, and compiled programs for the next start"""
@@ -69,6 +106,9 @@ def page(command: str) -> str:
     if not command:
         rows = [f".TP\n.BR tfotrace\\-{key} (8)\n{text}" for key, text in arguments.COMMANDS.items()]
         manpage.add_section("commands", "=", "\n".join(rows))
+        manpage.add_section("examples", "=", EXAMPLES)
+        manpage.add_section("record filters", "=", RECORD_FILTERS)
+        manpage.add_section("signals", "=", SIGNALS)
     manpage.add_section("exit status", "=", EXIT_STATUS)
     manpage.add_section("files", "=", FILES)
     manpage.add_section("see also", "=", _see_also(command))
