@@ -1,5 +1,5 @@
 #!/bin/sh
-# Inside the booted kernel: runs pytest with the arguments given, then doctor, and writes what they say to $RESULTS while
+# Inside the booted kernel: runs verify.py, pytest with the arguments given and doctor, and writes what they say to $RESULTS while
 # they run. The root file system is the host's, read-only, with whatever is written kept in memory; $KEPT stays on the host.
 cd -- "$CHECKOUT" || exit 1
 mount -t bpf bpf /sys/fs/bpf 2>/dev/null
@@ -22,6 +22,8 @@ export TFOTRACE_TEST_PROGRAMS="$KEPT/programs"
 
 cut -d" " -f1 /proc/uptime >"$RESULTS/uptime"
 uname -r -v >"$RESULTS/kernel"
+while [ -e "$KEPT/warm.tar" ] && [ ! -s "$KEPT/variants" ]; do sleep 1; done
+[ ! -s "$KEPT/variants" ] || .venv/bin/python -m vagrant.kernels.verify "$KEPT" >"$RESULTS/verified" 2>&1
 .venv/bin/python -m pytest -v -p no:cacheprovider -p vagrant.kernels.live \
 	-p no:hypothesispytest -o tmp_path_retention_policy=none --timeout="$TEST_TIMEOUT" \
 	--durations=25 --junit-xml="$RESULTS/junit.xml" "$@" >"$RESULTS/output" 2>&1 </dev/null

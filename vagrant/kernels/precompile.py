@@ -1,8 +1,9 @@
 """precompile.py KEPT: compiles the programs for the kernel of an emulated guest on its host, where it takes seconds.
 
 KEPT/asked (guest.sh has it written by `precompile.py --ask`) tells what compiling depends on in the guest; the results
-go to KEPT/programs, where tracer/program_cache.py finds them in the guest under the same keys. What is not there the
-guest compiles itself. To run as root with KEPT/boot_id bound over /proc/sys/kernel/random/boot_id.
+go to KEPT/programs, where tracer/program_cache.py finds them in the guest under the same keys, and KEPT/variants says
+which is which. What is not there the guest compiles itself. To run as root with KEPT/boot_id bound over
+/proc/sys/kernel/random/boot_id.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ def ask() -> None:
     print(json.dumps({"uname": list(os.uname()), **flags}))
 
 
-def wanted() -> list[LoadOptions]:
+def wanted() -> dict[str, LoadOptions]:
     """What the tests load, at most as many as are kept."""
     some = packet_filter.parse("tcp")
     perf = {"event_ring_bytes": 1 << 20, "payload_ring_bytes": 1 << 20, "packet_ring_bytes": 1 << 20}  # tracer/run.py
-    return [
-        LoadOptions(),
-        LoadOptions(xdp=True),
-        LoadOptions(packets=True),
-        LoadOptions(filter=some),
-        LoadOptions(xdp=True, filter=some),
-        LoadOptions(replay=True),
-        LoadOptions(replay=True, filter=some),
-        LoadOptions(transport=Transport.PERF, **perf),
-    ]
+    return {
+        "plain": LoadOptions(),
+        "--hook xdp": LoadOptions(xdp=True),
+        "-w FILE.pcapng": LoadOptions(packets=True),
+        "--filter": LoadOptions(filter=some),
+        "--hook xdp --filter": LoadOptions(xdp=True, filter=some),
+        "--replay": LoadOptions(replay=True),
+        "--replay --filter": LoadOptions(replay=True, filter=some),
+        "--transport perf": LoadOptions(transport=Transport.PERF, **perf),
+    }
 
 
 def compile_for(kept: Path) -> None:
@@ -45,13 +46,16 @@ def compile_for(kept: Path) -> None:
     guest = os.uname_result(asked["uname"])
     os.uname = lambda: guest
     process_offsets.variant_flags = lambda: asked["variant"]
-    for options in wanted():
+    keys = {}
+    for name, options in wanted().items():
         key = load._cache_key(options)
         assert key is not None
+        keys[name] = key
         if program_cache.fetch(key, kept / "programs") is None:
             compiled = load._compile_with(options, asked["offsets"])
             taken = artifact.take(compiled.code, compiled.maps, compiled.hash_key, compiled.layout)
             program_cache.store(key, taken, kept / "programs")
+    (kept / "variants").write_text(json.dumps(keys))
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ precompile() {
 	until [ -s "$1/asked" ]; do sleep 1; done
 	# shellcheck disable=SC2016 # for the inner shell
 	unshare --mount sh -c 'mount --bind "$1/boot_id" /proc/sys/kernel/random/boot_id && exec "$2" -m vagrant.kernels.precompile "$1"' \
-		sh "$1" "$root/.venv/bin/python"
+		sh "$1" "$root/.venv/bin/python" || echo '{}' >"$1/variants"
 }
 
 # summary RESULTS: passed, skipped and failed tests by the lines that pytest has written so far
@@ -93,7 +93,7 @@ while read -r name suite series; do
 		continue
 	}
 	results=$folder/results kept=$folder/kept
-	rm -rf -- "$results" "$kept/warm.tar" && mkdir -p "$results" "$kept/programs" && chmod 700 "$kept/programs"
+	rm -rf -- "$results" "$kept/warm.tar" "$kept/variants" && mkdir -p "$results" "$kept/programs" && chmod 700 "$kept/programs"
 	helper=
 	if [ "${#speed[@]}" != 0 ]; then
 		warm "$kept/warm.tar"
@@ -108,6 +108,7 @@ while read -r name suite series; do
 	# vng wants a terminal
 	timeout "${BOOT_TIMEOUT:-7200}" script -qec "$(printf '%q ' "${guest[@]}")" /dev/null </dev/null >"$results/boot" 2>&1
 	[ -z "$helper" ] || kill "$helper" 2>/dev/null
+	[ ! -s "$results/verified" ] || sed "s/^/$name: /" "$results/verified"
 	version=$(basename -- "$folder"/lib/modules/*)
 	if [ "$(cat "$results/status" 2>/dev/null)" = 0 ]; then
 		echo "passed  $name ($version): $(summary "$results")"

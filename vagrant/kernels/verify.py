@@ -1,0 +1,71 @@
+"""verify.py KEPT: has this kernel's verifier judge every program that precompile.py made for it.
+
+One line for each way to compile: how many programs were taken and how many instructions the verifier went through for
+the costliest; of a refused one the end of the verifier's log. Exit code 1 if one was refused.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+from pathlib import Path
+
+from tracer import artifact, bpfsys, load, program_cache
+
+LOG_BYTES = 16 << 20
+LOG_LEVEL, LOG_STATS = 1, 4  # include/linux/bpf_verifier.h
+
+
+def judge(kind: int, name: str, code: bytes, level: int) -> tuple[str, str]:
+    """(error or "", log) of loading it; what was loaded is let go."""
+    text = ctypes.create_string_buffer(code, len(code))
+    licence = ctypes.create_string_buffer(b"GPL")
+    log = ctypes.create_string_buffer(LOG_BYTES)
+    where = ctypes.addressof(text), ctypes.addressof(licence)
+    attr = bpfsys._attr(
+        "=IIQQIIQII16s", kind, len(code) // 8, *where, level, LOG_BYTES, ctypes.addressof(log), 0, 0,
+        name.encode("ascii")[:15],
+    )  # fmt: skip
+    try:
+        os.close(bpfsys._call(bpfsys._PROG_LOAD, attr))
+    except OSError as error:
+        return str(error), log.value.decode("utf-8", "replace")
+    return "", log.value.decode("utf-8", "replace")
+
+
+def verify(kept: artifact.Artifact) -> tuple[str, bool]:
+    """A line or more, and whether every program was taken."""
+    maps: dict[str, int] = {}
+    costs: dict[str, int] = {}
+    try:
+        artifact._make_maps(kept, maps)
+        fds = [maps[one.name] for one in kept.maps]
+        for program in kept.programs:
+            code = artifact._completed(program, fds, load.random_hash_key())
+            error, log = judge(program.type, program.name, code, LOG_STATS)
+            if error:
+                _, log = judge(program.type, program.name, code, LOG_LEVEL)
+                return f"{program.name} REFUSED: {error}\n" + "\n".join(log.splitlines()[-60:]), False
+            costs[program.name] = int(log.split("processed ")[-1].split()[0])
+    finally:
+        for fd in maps.values():
+            os.close(fd)
+    costliest = max(costs, key=lambda name: costs[name])
+    return f"{len(costs)} programs taken, {costs[costliest]:,} instructions for {costliest}", True
+
+
+def main(kept: Path) -> int:
+    """Exit code."""
+    good = True
+    for name, key in json.loads((kept / "variants").read_text()).items():
+        found = program_cache.fetch(key, kept / "programs")
+        line, taken = ("not kept", False) if found is None else verify(found)
+        print(f"{name}: {line}", flush=True)
+        good &= taken
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
