@@ -43,9 +43,9 @@ class Link(Enum):
     COOKED2 = "Linux' cooked header, version 2"
 
 
-# DLT_ numbers (pcap-linktype(7)); 12 and 14 are both DLT_RAW, as systems number it
+# DLT_ numbers (pcap-linktype(7)); 12 is DLT_RAW. That of OpenBSD, 14, libpcap reads here but does not hand on.
 LINKS = {
-    0: Link.FAMILY, 1: Link.ETHERNET, 12: Link.IP, 14: Link.IP, 101: Link.IP, 108: Link.FAMILY, 113: Link.COOKED,
+    0: Link.FAMILY, 1: Link.ETHERNET, 12: Link.IP, 101: Link.IP, 108: Link.FAMILY, 113: Link.COOKED,
     228: Link.IP, 229: Link.IP, 276: Link.COOKED2,
 }  # fmt: skip
 _SKIPS = {Link.ETHERNET: 0, Link.IP: 0, Link.FAMILY: 4, Link.COOKED: 2, Link.COOKED2: 6}

@@ -225,6 +225,12 @@ def read_packets(data: bytes) -> None:
             source.close()
 
 
+def test_every_link_type_is_read_or_refused() -> None:
+    capture = capture_files()[0]
+    for link in range(300):
+        read_packets(capture[:20] + link.to_bytes(4, "little") + capture[24:])
+
+
 @given(st.integers(0, SEEDS_MAX))
 @fuzzed(2)
 def test_spoiled_captures(number: int) -> None:

@@ -274,6 +274,7 @@ def test_a_file_that_is_cut(tmp_path: Path) -> None:
     ("content", "code", "says"),
     [
         (pcap(105, []), 2, "link type IEEE802_11"),
+        (pcap(14, []), 2, "link type number 14"),  # raw IP on OpenBSD
         (struct.pack("<IHHiIII", 0xA1B2C3D4, 9, 9, 0, 0, 1, 1), 2, "cannot be read as a capture"),
         (pcap(EN10MB, [])[:20], 2, "cannot be read as a capture"),
         (pcapng(EN10MB, handshake())[:40] + bytes(100), 2, "cannot be read as a capture"),
@@ -285,7 +286,7 @@ def test_a_file_that_is_cut(tmp_path: Path) -> None:
         ),
         (pcap(EN10MB, handshake()) + b"\xff" * 64, 4, "cannot be read any further"),
     ],
-    ids=["wifi", "version", "short", "damaged", "mixed", "garbage"],
+    ids=["wifi", "openbsd", "version", "short", "damaged", "mixed", "garbage"],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_with_a_sentence(tmp_path: Path, content: bytes, code: int, says: str) -> None:
     path = tmp_path / "trace"
