@@ -94,7 +94,10 @@ soak: root system ## handshakes at full rate for SECONDS=600: is one lost, does 
 beside: root system ## what a TCP stream and handshakes lose to tfotrace beside 200,000 SYNs a second (root)
 	@$(PYTHON) -m bench.beside $(or $(ROUNDS),9)
 
-.PHONY: test-fleet
+.PHONY: test-replay test-fleet
+test-replay: root system ## replay a generated capture of 1 GB (root)
+	@status=0; TFOTRACE_LONG=1 $(PYTEST) -rP tests/netns/test_replay_large.py || status=$$?; $(DEV) --give-back; exit $$status
+
 test-fleet: root system ## demo -> OpenTelemetry collector -> ClickHouse -> docs/clickhouse's questions (root; 200 MB from PyPI)
 	@sh scripts/fleet-check.sh
 
