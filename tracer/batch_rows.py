@@ -8,6 +8,7 @@ import numpy as np
 
 from tracer.compose import Composer
 from tracer.decode import Batch
+from tracer.held import Arrays
 from tracer.payload import Payload, classify
 from tracer.records import Handshake
 from tracer.rows import Part
@@ -60,15 +61,18 @@ def part_of(batch: Batch, composer: Composer, payloads: Mapping[int, Payload]) -
     """The rows of a batch of fewer than 65,536; `payloads` says what was in the SYN of some, by row."""
     places = np.zeros(len(batch), np.uint16)
     places[list(payloads)] = np.arange(1, len(payloads) + 1)
-    return Part(
+    nobody = np.zeros(len(batch), np.uint32)
+    owners = batch.owners
+    columns = Arrays(
         batch.events,
         batch.verdicts,
         batch.durations,
+        batch.causes,
         batch.vantage,
         np.full(len(batch), composer.offset_ns, np.int64),
         places,
-        [None, *payloads.values()],
-        ComposerNames(composer),
-        batch.causes,
-        batch.owners,
+        owners.client if owners is not None else nobody,
+        owners.server if owners is not None else nobody,
     )
+    table = owners.table if owners is not None else None
+    return Part(columns, [None, *payloads.values()], ComposerNames(composer), table)

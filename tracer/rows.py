@@ -1,13 +1,14 @@
 """The newest handshakes as the dashboard holds them: append-only chunks of columns, which snapshots share by reference.
 
-A row never changes once it was published, so views of it stay valid as long as somebody holds them; the oldest chunk
-is simply let go. Cached sort keys and filter masks belong to whole chunks and go with them.
+A row never changes once it was published, so views of it stay valid as long as somebody holds them; a full chunk is
+packed (tracer/held.py), and the oldest one simply let go. Cached sort keys and filter masks belong to whole chunks and
+go with them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from tracer.cause_columns import Causes
 from tracer.decode import Batch, RowOwners
 from tracer.events import Events
+from tracer.held import Arrays, Columns, Packed, joined
 from tracer.payload import Payload
 from tracer.process_desk import merge_owners
 from tracer.records import Handshake, Process
@@ -24,32 +26,60 @@ from tracer.tfo import U8, Verdicts
 from tracer.timing import Durations
 
 CHUNK_ROWS = 4096
-CACHED = 12  # of a full chunk: keys of sorted columns and masks of filters, the latest asked for
+CACHED = 4  # of a full chunk: keys of sorted columns and masks of filters, the latest asked for
 KEPT_COLUMNS = 6  # of a full chunk: what filters look at, so that the next filter finds it ready
-
-_VERDICTS = tuple(one.name for one in fields(Verdicts))
-_DURATIONS = tuple(one.name for one in fields(Durations))
-_CAUSES = tuple(one.name for one in fields(Causes))
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some rows of one chunk, as columns. `payload` is an index into `payloads`; 0 there is None: not captured."""
+    """Some rows of one chunk, as columns. `payload` is an index into `payloads`; 0 there is None: not captured.
 
-    events: Events
-    verdicts: Verdicts
-    durations: Durations
-    vantage: U8
-    offset_ns: NDArray[np.int64]  # CLOCK_REALTIME - CLOCK_MONOTONIC when the row was written
-    payload: NDArray[np.uint16]
+    Of packed rows `events` has fields by name but is no array; `batch` has arrays.
+    """
+
+    columns: Columns
     payloads: Sequence[Payload | None]
     names: RowNames
-    causes: Causes
-    owners: RowOwners | None = None
+    owner_table: Sequence[Process | None] | None = None
     kept: dict[str, Any] | None = None  # columns of a full chunk; elsewhere they are made anew
 
     def __len__(self) -> int:
-        return len(self.events)
+        return len(self.columns)
+
+    @property
+    def events(self) -> Events:
+        """The records."""
+        return self.columns.events
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """What they say of Fast Open."""
+        return self.columns.verdicts
+
+    @property
+    def durations(self) -> Durations:
+        """Microseconds."""
+        return self.columns.durations
+
+    @property
+    def causes(self) -> Causes:
+        """Why."""
+        return self.columns.causes
+
+    @property
+    def vantage(self) -> U8:
+        """Vantage of each row."""
+        return self.columns.vantage
+
+    @property
+    def offset_ns(self) -> NDArray[np.int64]:
+        """CLOCK_REALTIME - CLOCK_MONOTONIC when the row was written."""
+        return self.columns.offset_ns
+
+    @property
+    def payload(self) -> NDArray[np.uint16]:
+        """Places in `payloads`."""
+        return self.columns.payload
 
     def column(self, name: str, make: Callable[[Part], Any]) -> Any:
         """A column that `make` makes, kept where that helps."""
@@ -64,7 +94,10 @@ class Part:
     @property
     def batch(self) -> Batch:
         """The same rows as sinks get them, without payloads."""
-        return Batch(self.events, self.verdicts, self.durations, self.vantage, {}, self.causes, owners=self.owners)
+        found = self.columns.arrays()
+        table = self.owner_table
+        owners = RowOwners(found.client_owner, found.server_owner, table) if table is not None else None
+        return Batch(found.events, found.verdicts, found.durations, found.vantage, {}, found.causes, owners=owners)
 
 
 class RowNames(Protocol):
@@ -103,59 +136,41 @@ class Chunk:
     """Room for CHUNK_ROWS rows. Rows up to the number that snapshots were told are final."""
 
     __slots__ = (
-        "_cache", "_kept", "_names", "_owner_places", "_owner_table", "_owners", "_places", "_raw", "causes",
-        "durations", "events", "offset_ns", "payload", "payloads", "vantage", "verdicts",
+        "_cache", "_columns", "_kept", "_names", "_owner_places", "_owner_table", "_places", "payloads",
     )  # fmt: skip
 
     def __init__(self, dtype: np.dtype[Any], names: RowNames) -> None:
-        n = CHUNK_ROWS
-        self.events: Events = np.empty(n, dtype)
-        # copying a structured array goes field by field, its bytes go at once
-        self._raw = self.events.view(f"V{dtype.itemsize}")
-        self.verdicts = Verdicts(
-            request=np.empty(n, np.uint8),
-            outcome=np.empty(n, np.uint8),
-            group=np.empty(n, np.uint8),
-            attempted=np.empty(n, np.bool_),
-            acked_payload_len=np.empty(n, np.uint32),
-            answered_after_us=np.empty(n, np.float64),
-            answer_known=np.empty(n, np.bool_),
-        )
-        self.durations = Durations(*(np.empty(n, np.float64) for _ in _DURATIONS))
-        self.vantage = np.empty(n, np.uint8)
-        self.causes = Causes(*(np.empty(n, np.uint8) for _ in _CAUSES))
-        self.offset_ns = np.empty(n, np.int64)
-        self.payload = np.empty(n, np.uint16)
+        self._columns: Arrays | Packed = Arrays.empty(CHUNK_ROWS, dtype)
         self.payloads: list[Payload | None] = [None]
         self._places: dict[int, int] = {}
         self._owner_table: list[Process | None] = [None]
         self._owner_places: dict[Process, int] = {}
-        self._owners = RowOwners(np.zeros(n, np.uint32), np.zeros(n, np.uint32), self._owner_table)
         self._names = names
         self._cache: dict[object, Any] = {}
         self._kept: dict[str, Any] = {}
 
     def fill(self, at: int, batch: Batch, begin: int, end: int, offset_ns: int, found: Mapping[int, Payload]) -> None:
         """Copy rows begin..end of a batch to `at`; `found` holds what the payload of some of its rows is."""
-        to, source = slice(at, at + end - begin), slice(begin, end)
-        self._raw[to] = batch.events[source].view(self._raw.dtype)
-        for name in _VERDICTS:
-            getattr(self.verdicts, name)[to] = getattr(batch.verdicts, name)[source]
-        for name in _DURATIONS:
-            getattr(self.durations, name)[to] = getattr(batch.durations, name)[source]
-        self.vantage[to] = batch.vantage[source]
-        for name in _CAUSES:
-            getattr(self.causes, name)[to] = getattr(batch.causes, name)[source]
-        self.offset_ns[to] = offset_ns
+        assert isinstance(self._columns, Arrays)
+        rows, source = self._columns.rows(slice(at, at + end - begin)), slice(begin, end)
+        # copying a structured array goes field by field, its bytes go at once
+        raw = f"V{rows.events.dtype.itemsize}"
+        rows.events.view(raw)[:] = batch.events[source].view(raw)
+        for name, column in rows.judged():
+            kind, _, one = name.partition(".")
+            column[:] = getattr(getattr(batch, kind), one)[source]
+        rows.vantage[:] = batch.vantage[source]
+        rows.offset_ns[:] = offset_ns
+        rows.client_owner[:] = rows.server_owner[:] = 0
         if batch.owners is not None:
             moved = np.array(merge_owners(batch.owners, self._owner_places, self._owner_table), np.uint32)
-            self._owners.client[to] = moved[batch.owners.client[source]]
-            self._owners.server[to] = moved[batch.owners.server[source]]
-        self.payload[to] = 0
+            rows.client_owner[:] = moved[batch.owners.client[source]]
+            rows.server_owner[:] = moved[batch.owners.server[source]]
+        rows.payload[:] = 0
         if found:
-            rows = np.fromiter(found, np.intp, len(found))
-            inside = (rows >= begin) & (rows < end)
-            self.payload[rows[inside] + (at - begin)] = [
+            numbers = np.fromiter(found, np.intp, len(found))
+            inside = (numbers >= begin) & (numbers < end)
+            rows.payload[numbers[inside] - begin] = [
                 self._place(payload) for payload in compress(found.values(), inside.tolist())
             ]
 
@@ -173,29 +188,56 @@ class Chunk:
         self._places = {}
         self._owner_places = {}
 
+    def pack(self) -> None:
+        """Take less room from now on; only of a full chunk. What was asked for before stays as it is."""
+        if isinstance(self._columns, Arrays):
+            self._columns = Packed(self._columns)
+
+    @property
+    def is_packed(self) -> bool:
+        """Was it?"""
+        return isinstance(self._columns, Packed)
+
     def part(self, begin: int, end: int) -> Part:
         """Rows begin..end as columns."""
-        rows = slice(begin, end)
-        return Part(
-            self.events[rows],
-            Verdicts(*(getattr(self.verdicts, name)[rows] for name in _VERDICTS)),
-            Durations(*(getattr(self.durations, name)[rows] for name in _DURATIONS)),
-            self.vantage[rows],
-            self.offset_ns[rows],
-            self.payload[rows],
-            self.payloads,
-            self._names,
-            self.causes.rows(rows),
-            self._owners.rows(rows),
-        )
+        return self._part(self._columns.rows(slice(begin, end)))
+
+    def pick(self, rows: NDArray[np.intp]) -> Part:
+        """Some rows, copied."""
+        return self._part(self._columns.rows(rows))
+
+    def _part(self, columns: Columns, kept: dict[str, Any] | None = None) -> Part:
+        return Part(columns, self.payloads, self._names, self._owner_table, kept)
 
     def cached(self, key: object, make: Callable[[Part], Any]) -> Any:
         """What `make` says of all rows of a full chunk; asked for again it costs nothing."""
         found = self._cache.get(key)
         if found is None:
-            found = make(replace(self.part(0, CHUNK_ROWS), kept=self._kept))
+            columns = self._columns
+            found = make(self._part(columns.view() if isinstance(columns, Packed) else columns, self._kept))
             _keep(self._cache, key, found, CACHED)
         return found
+
+
+def _together(parts: list[Part]) -> Part:
+    """Rows of several chunks as one part."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = joined([part.columns.arrays() for part in parts])
+    payloads: list[Payload | None] = [None]
+    owners: list[Process | None] = [None]
+    for part in parts:
+        payloads += [part.payloads[place] for place in part.payload.tolist()]
+    for end in ("client_owner", "server_owner"):
+        for part in parts:
+            table = part.owner_table or (None,)
+            owners += [table[place] for place in getattr(part.columns, end).tolist()]
+    count = len(columns)
+    places = np.arange(1, count + 1, dtype=np.uint32)
+    columns = replace(
+        columns, payload=places.astype(np.uint16), client_owner=places, server_owner=places + np.uint32(count)
+    )
+    return Part(columns, payloads, parts[0].names, owners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +248,7 @@ class StoreRows:
     skip: int
     length: int
     first: int
-    compose: Callable[[int, Part], list[Handshake]] = field(repr=False)
+    compose: Callable[[Sequence[int], Part], list[Handshake]] = field(repr=False)  # numbers since the start, and rows
 
     def __len__(self) -> int:
         return self.length
@@ -220,7 +262,7 @@ class StoreRows:
 
     def record(self, row: int) -> Handshake:
         """The full record of one row; made when asked for. IndexError if there is no such row."""
-        return self.compose(self.first + row, self.part(row))[0]
+        return self.compose((self.first + row,), self.part(row))[0]
 
     def records(self, begin: int, end: int) -> list[Handshake]:
         """The records of rows begin..end, made together, which is much cheaper than one by one."""
@@ -229,8 +271,21 @@ class StoreRows:
             which, at = divmod(self.skip + row, CHUNK_ROWS)
             if row == begin or at == 0:
                 part = self.chunks[which].part(at, min(CHUNK_ROWS, at + end - row))
-                found += self.compose(self.first + row, part)
+                found += self.compose(range(self.first + row, self.first + row + len(part)), part)
         return found
+
+    def gather(self, rows: NDArray[np.intp]) -> list[Handshake]:
+        """The records of any rows, in their order: each chunk is looked into once. Of some thousand at most."""
+        if not len(rows):
+            return []
+        which, at = np.divmod(self.skip + rows, CHUNK_ROWS)
+        order = np.argsort(which, kind="stable")
+        starts = np.flatnonzero(np.diff(which[order], prepend=-1))
+        pieces = np.split(order, starts[1:])
+        part = _together([self.chunks[int(which[piece[0]])].pick(at[piece]) for piece in pieces])
+        made = self.compose((self.first + rows[order]).tolist(), part)
+        found = dict(zip(order.tolist(), made, strict=True))
+        return [found[place] for place in range(len(rows))]
 
     def parts(self) -> Iterator[Part]:
         """All rows, the oldest first, some thousand at a time."""

@@ -133,6 +133,10 @@ class Rows(Protocol):
         """Those of rows begin..end, in that order: much cheaper than one by one."""
         ...
 
+    def gather(self, rows: NDArray[np.intp]) -> list[Handshake]:
+        """Those of any rows, in the order asked for: much cheaper than one by one, some thousand at most at a time."""
+        ...
+
     def column(self, name: str) -> NDArray[np.generic]:
         """Sort keys of a column of tracer/columns.py: numbers (NaN = not known) or strings of bytes."""
         ...

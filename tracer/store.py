@@ -47,7 +47,7 @@ from tracer.vocabulary import Group
 ROWS_HELD = 100_000
 FOLD_ROWS = 2048  # added up at once: enough that numpy's cost per call does not matter
 NOTICES_HELD = 100
-RECORDS_HELD = 1024  # composed records: what some screens show
+RECORDS_HELD = 256  # composed records: what some screens show
 SERIES_S = 3600
 RATE_S = 3  # whole seconds that a rate is the mean of
 REFRESH_NS = 1_000_000_000  # peers, comparisons and distributions are made anew this often
@@ -219,6 +219,15 @@ class Store:
                 self._fold()
             finally:
                 self._sums_lock.release()
+        self._pack()
+
+    def _pack(self) -> None:
+        """Full chunks whose rows are in the sums take less room from now on."""
+        with self._rows_lock:
+            done = (self._folded - self._dropped) // CHUNK_ROWS
+            waiting = [chunk for chunk in self._chunks[:done] if not chunk.is_packed]
+        for chunk in waiting:
+            chunk.pack()
 
     def notice(self, record: NoticeRecord) -> None:
         """Keep the newest hundred."""
@@ -323,16 +332,18 @@ class Store:
         first = cleared + dropped + skip
         return StoreRows(chunks[whole:], skip - whole * CHUNK_ROWS, shown, first, self._record)
 
-    def _record(self, number: int, part: Part) -> list[Handshake]:
-        """The records of consecutive rows, the first of which has this number."""
+    def _record(self, numbers: Sequence[int], part: Part) -> list[Handshake]:
+        """The records of rows that have these numbers."""
         with self._records_lock:
-            known = self._records.get(number) if len(part) == 1 else None
+            known = self._records.get(numbers[0]) if len(part) == 1 else None
             if known is not None:
-                self._records.move_to_end(number)
+                self._records.move_to_end(numbers[0])
                 return [known]
         made = compose_rows(self._composer, part)
+        if len(made) > RECORDS_HELD:
+            return made  # an export
         with self._records_lock:
-            self._records.update(enumerate(made, number))
+            self._records.update(zip(numbers, made, strict=True))
             while len(self._records) > RECORDS_HELD:
                 self._records.popitem(last=False)
         return made

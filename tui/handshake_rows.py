@@ -11,7 +11,7 @@ from tui.lines import Part, group_sign, group_style, safe
 from tui.order import Order
 from tui.widgets.row_list import ListColumn
 
-CELLS_HELD = 2048
+CELLS_HELD = 512
 AHEAD = 32  # rows made at once
 _WITH_SIGN = ("outcome", "group")
 # two cells more for the sign
@@ -98,15 +98,8 @@ class HandshakeRows:
         """Cells from a position on: as many rows as are not known yet, for those below it are asked for next."""
         order = self.order
         assert order is not None
-        row = order.row_at(position)
-        first = order.rows.first
-        begin, end = row, row + 1
-        if order.indexes is None and order.descending:
-            while begin > 0 and end - begin < AHEAD and first + begin - 1 not in self._cells:
-                begin -= 1
-        elif order.indexes is None:
-            while end < len(order) and end - begin < AHEAD and first + end not in self._cells:
-                end += 1
-        records = order.rows.records(begin, end) if end - begin > 1 else [order.rows.record(row)]
-        for number, record in enumerate(records, first + begin):
+        rows = order.rows_at(position, position + AHEAD)
+        known = (order.rows.first + rows).tolist()
+        end = next((at for at, number in enumerate(known) if at and number in self._cells), len(known))
+        for number, record in zip(known[:end], order.rows.gather(rows[:end]), strict=True):
             self._cells[number] = row_cells(record, self.columns)

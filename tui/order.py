@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.records import Handshake
 from tracer.snapshot import Rows
 from tui.filtering import Filter
 
+GATHERED = 1000  # records that exist at a time
 ARRIVAL = ""  # no column: as they settled
 
 
@@ -32,9 +35,22 @@ class Order:
             return int(self.indexes[position])
         return len(self.rows) - 1 - position if self.descending else position
 
+    def rows_at(self, begin: int, end: int) -> NDArray[np.intp]:
+        """The rows shown at some positions, as many of them as there are."""
+        end = min(end, len(self))
+        if self.indexes is not None:
+            return self.indexes[begin:end]
+        positions = np.arange(begin, end)
+        return len(self.rows) - 1 - positions if self.descending else positions
+
     def number_at(self, position: int) -> int:
         """The number since the start of the row at a position: what names a row from snapshot to snapshot."""
         return self.rows.first + self.row_at(position)
+
+    def records(self) -> Iterator[Handshake]:
+        """All of them as they are shown, made some hundred at a time."""
+        for begin in range(0, len(self), GATHERED):
+            yield from self.rows.gather(self.rows_at(begin, begin + GATHERED))
 
     def position_of(self, number: int) -> int | None:
         """Where a row is shown; None where it is not."""

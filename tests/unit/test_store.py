@@ -29,7 +29,7 @@ from tracer.payload import classify
 from tracer.protocol import TracedInterface
 from tracer.recording import recorded_store
 from tracer.records import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
-from tracer.rows import CHUNK_ROWS, StoreRows
+from tracer.rows import CHUNK_ROWS, Chunk, StoreRows
 from tracer.sinks.base import Sink
 from tracer.store import FOLD_ROWS, NOTICES_HELD, RATE_S, SERIES_S, Store
 
@@ -176,8 +176,31 @@ def test_records_made_together_are_those_made_one_by_one(begin: int, end: int) -
     twin = new_store()
     twin.write(random_batch(3, 3 * CHUNK_ROWS))
     together = rows_of(store).records(begin, end)
-    assert [one.id for one in together] == [rows_of(twin).record(row).id for row in range(begin, end)]
-    assert [one.ts for one in together[:20]] == [rows_of(twin).record(row).ts for row in range(begin, end)][:20]
+    assert len(together) == end - begin
+    # both ends, and both sides of every border between chunks
+    borders = (begin, CHUNK_ROWS, 2 * CHUNK_ROWS, end)
+    chosen = [row for border in borders for row in range(border - 20, border + 20) if begin <= row < end]
+    one_by_one = [rows_of(twin).record(row) for row in chosen]
+    assert [(one.id, one.ts) for one in one_by_one] == [
+        (together[row - begin].id, together[row - begin].ts) for row in chosen
+    ]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_gathered_records_are_those_made_one_by_one(packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not packed:
+        monkeypatch.setattr(Chunk, "pack", lambda _: None)
+    store, twin = new_store(), new_store()
+    for one in (store, twin):
+        one._composer._key = bytes(16)  # equal cookies get the same id in both
+        for seed in range(3):
+            one.write(random_batch(seed, CHUNK_ROWS + 100))
+        assert sum(chunk.is_packed for chunk in one._chunks) == (3 if packed else 0)
+    rows = np.random.default_rng(1).integers(0, 3 * CHUNK_ROWS + 300, 200)
+    gathered = rows_of(store).gather(rows)
+    assert gathered == [rows_of(twin).record(row) for row in rows.tolist()]
+    assert any(one.tls is not None for one in gathered)
+    assert rows_of(store).gather(np.zeros(0, np.intp)) == []
 
 
 def test_a_snapshot_never_changes() -> None:

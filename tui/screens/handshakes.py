@@ -301,9 +301,8 @@ class Handshakes(TracerScreen):
 
     async def _export(self, order: Order) -> None:
         path = export_path(Path.cwd(), time.localtime())
-        records = (order.rows.record(order.row_at(position)) for position in range(len(order)))
         try:
-            written = await asyncio.to_thread(write_export, path, records)
+            written = await asyncio.to_thread(write_export, path, order.records())
         except OSError as error:
             self.dashboard.say(f"cannot write {path}: {error.strerror}", error=True)
             return
