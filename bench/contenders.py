@@ -135,7 +135,8 @@ def _await(one: Contender, said: Path, process: subprocess.Popen[bytes]) -> None
         if process.poll() is not None or time.monotonic() > deadline:
             lines = [line for line in said.read_text(errors="replace").splitlines() if line.strip()]
             telling = [line for line in lines if re.search("rror|nable|not found|No such", line)]
-            raise NotHereError((telling or lines or ["it ended without a word"])[0].strip()[:120])
+            why = (telling or lines or ["it ended without a word"])[0].strip()[:120]
+            raise NotHereError("this kernel has no kprobes" if "kprobe_events: No such" in why else why)
         time.sleep(0.01)
 
 

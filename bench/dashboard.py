@@ -137,8 +137,8 @@ class Load:
     def __init__(self, terminal: Terminal, sender: Sender, quick: bool) -> None:
         self.terminal, self.sender = terminal, sender
         self.pid = terminal.process.pid
-        self._seconds = 5 if quick else 25
-        self._keys = 6 if quick else 30
+        self._seconds = 4 if quick else 25
+        self._keys = 5 if quick else 30
         self._phase = random.Random(1)
 
     def until(self, holds: Callable[[], bool]) -> None:
@@ -253,7 +253,7 @@ def _under(load: Load, quick: bool) -> list[Row]:
     load.seen(100_000)
     first, _ = load.memory_now("100,000 handshakes seen")
     load.seen(120_000)
-    at = [220_000, 340_000] if quick else [500_000, 1_000_000]
+    at = [200_000, 300_000] if quick else [500_000, 1_000_000]
     overview = load.cpu("CPU, 20,000 a second and 100,000 held, overview")
     memory, growth = load.memory(at)
     load.terminal.press(b"2", SCREENS[b"2"])

@@ -61,7 +61,7 @@ class Score:
 def measure(quick: bool) -> list[Row]:
     """Rows for the rate."""
     rounds = 2 if quick else 5
-    count = 20_000 if quick else 100_000
+    count = 12_000 if quick else 100_000
     own = [TFOTRACE, contenders.TFOTRACE_JSON]
     if not quick:
         own[1:1] = contenders.TFOTRACE_HOOKS
@@ -75,7 +75,7 @@ def measure(quick: bool) -> list[Row]:
             without.append(before)
             for one in everybody:
                 score = scores[one.name]
-                if score.absent or (quick and number and one is contenders.TSHARK):  # slow: once is enough to look at
+                if score.absent or (quick and number and one in (contenders.TCPDUMP_ALL, contenders.TSHARK)):
                     continue
                 beside = _beside(hosts, one, count, score)
                 after = pace(hosts, count)

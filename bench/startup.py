@@ -53,11 +53,11 @@ def measure(quick: bool) -> list[Row]:
     rows: list[Row] = []
     with wire() as hosts:
         for what, target in (("first", FIRST_TARGET_S), ("kept", KEPT_TARGET_S)):
-            rows += _rows(hosts, what, target, runs)
+            rows += _rows(hosts, what, target, runs, 1 if quick else runs)
     return rows
 
 
-def _rows(hosts: Wire, what: str, target: float, runs: int) -> list[Row]:
+def _rows(hosts: Wire, what: str, target: float, runs: int, steps_runs: int) -> list[Row]:
     whole: list[float] = []
     steps: dict[str, list[float]] = {}
     for attempt in range(runs + 1):
@@ -66,7 +66,7 @@ def _rows(hosts: Wire, what: str, target: float, runs: int) -> list[Row]:
         took = _start(hosts)
         if attempt:  # the first one warms the page cache
             whole.append(took)
-    for _ in range(runs):
+    for _ in range(steps_runs):
         words = ["nsenter", f"--net={hosts.server.path}", sys.executable, "-c", _STEPS, what]
         done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
         for name, seconds in json.loads(done.stdout).items():

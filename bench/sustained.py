@@ -17,7 +17,7 @@ RATE = 100_000
 
 def measure(quick: bool) -> list[Row]:
     """Rows for a steady rate."""
-    seconds = 3 if quick else 60
+    seconds = 2 if quick else 60
     with wire() as hosts:
         return [_row(hosts, TFOTRACE, RATE, seconds, "0 lost"), _row(hosts, TFOTRACE_JSON, RATE // 2, seconds, "")]
 
