@@ -81,11 +81,13 @@ class CauseJudge:
     """Gives each batch its causes and cookie checks, in the order in which handshakes were settled.
 
     `ask` asks the root part how the host stands now and what it says of cookies, and may give None; without it (a
-    replay) the host's own state is not known.
+    replay) the host's own state is not known. Cookies need not be checked where nobody is told: of a cause they only
+    say how sure it is.
     """
 
-    def __init__(self, ask: Ask | None = None) -> None:
+    def __init__(self, ask: Ask | None = None, *, check_cookies: bool = True) -> None:
         self._ask = ask
+        self._check_cookies = check_cookies
         self._hash = PeerHash()
         self._history = PeerHistory()
         self._evidence = KernelEvidence()
@@ -134,8 +136,10 @@ class CauseJudge:
         here = (tried.vantage & _AT_SERVER) != 0
         if not here.any():
             return
-        sent = tried.some(here & tried.with_cookie)
-        asked = self._cookies.begin(sent, checks) if len(sent.rows) else None
+        asked = None
+        if self._check_cookies:
+            sent = tried.some(here & tried.with_cookie)
+            asked = self._cookies.begin(sent, checks) if len(sent.rows) else None
         # counters must have been read after the SYN-ACKs that they are to explain
         synack_ns = tried.events["synack_ns"][here & _UNEXPLAINED.take(tried.outcome)]
         too_old = len(synack_ns) and int(synack_ns.max()) > self._evidence.latest_ns

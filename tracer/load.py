@@ -64,6 +64,7 @@ class LoadOptions:
     filter: PacketFilter | None = None
     packets: bool = False  # the handshakes' own packets as well, in a ring of their own
     packet_ring_bytes: int = 8 << 20
+    details: bool = True  # somebody looks at handshakes one by one: processes and SYN payloads are wanted
 
     @property
     def sets(self) -> int:
@@ -89,6 +90,8 @@ class LoadOptions:
         if self.filter is not None:
             flags.append("-DFILTER")
         flags += process_offsets.variant_flags()
+        if not self.details:
+            flags.append("-DNO_DETAILS")
         if self.packets:
             flags += ["-DPACKETS", f"-DPACKET_RING_PAGES={self.packet_ring_bytes // PAGE_SIZE}"]
         if hash_key is not None:
@@ -262,7 +265,7 @@ class _Compiled:
 
 
 def _compile(options: LoadOptions) -> _Compiled:
-    offsets = process_offsets.offset_flags()
+    offsets = process_offsets.offset_flags() if options.details else []
     if offsets:
         # a kernel that is locked down may refuse to have its memory read
         with contextlib.suppress(Exception):

@@ -58,9 +58,9 @@ class PayloadCache:
 
     def take(self, events: Events) -> dict[PayloadKey, SynPayload]:
         """The payloads of a batch of records, no longer held here."""
-        rows = np.flatnonzero(events["syn"]["payload_len"])
-        if not len(rows) or not self._payloads:
+        if not self._payloads:
             return {}
+        rows = np.flatnonzero(events["syn"]["payload_len"])
         keys = list(zip(events["id"][rows].tolist(), events["syn_ns"][rows].tolist(), strict=True))
         taken = [self._payloads.pop(key, None) for key in keys]
         found = {key: payload for key, payload in zip(keys, taken, strict=True) if payload is not None}

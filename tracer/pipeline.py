@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from tracer import allocator
 from tracer.aggregate import Aggregate, balance, losses
-from tracer.benefit import BenefitTable, tell
+from tracer.benefit import BenefitTable
 from tracer.cause import CauseJudge
-from tracer.cause_words import CAUSES
 from tracer.clock import wall_now, wall_offset_ns
 from tracer.compose import Composer
 from tracer.decode import Batch, decode
@@ -24,8 +23,8 @@ from tracer.errors import EndedEarlyError, ExitCode
 from tracer.events import Events
 from tracer.gone import forget_gone
 from tracer.local import LocalSet
+from tracer.look import POLL_GENTLY_MS, SOON_MS, Looks
 from tracer.payload_cache import PayloadCache
-from tracer.printable import plural
 from tracer.process_desk import ProcessDesk
 from tracer.protocol import (
     Addresses,
@@ -49,23 +48,17 @@ from tracer.protocol import (
 from tracer.records import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
 from tracer.sinks.base import Listener, Reopens, Sink, SinkClosedError, SinkFullError, TakesPackets
 from tracer.sources import Sources
+from tracer.summary import summarize
 from tracer.version import __version__
 
 if TYPE_CHECKING:
     from tracer.record_filter import RecordFilter
 
-# How long to sleep between looks at the ring: the kernel wakes nobody, so this is the delay of a record, and a look has
-# a price of its own. A ring of 8 MiB holds 23,000 records; if a look found a good part of that, the next one is soon.
-POLL_MS = 40
-POLL_SHOWN_MS = 100  # where only a screen reads; the ring of payloads holds 80 ms of 100,000 SYNs with data a second
-SOON_MS = 2
-SOON_RECORDS = 2000
 SECOND_S = 1.0
 STATS_S = 10.0
 END_PATIENCE_S = 10.0
 ANSWER_NS = 100_000_000  # of the 200 ms until a reader sees a record
 ASK_AGAIN_NS = 1_000_000_000  # after a question that was not answered in time
-TOP_CAUSES = 3  # in the summary, each with what to do about it
 
 
 @dataclass(slots=True)
@@ -128,7 +121,8 @@ class Pipeline:
     narrate: Callable[[str], None]
     observer: Listener | None = None  # those of the sinks that want to know
     packet_takers: list[TakesPackets] = field(default_factory=list)
-    poll_ms: int = POLL_MS
+    details: bool = True  # somebody looks at handshakes one by one
+    check_cookies: bool = True
     aggregate: Aggregate = field(default_factory=Aggregate)
     benefit: BenefitTable = field(default_factory=BenefitTable)
     _interfaces: dict[int, TracedInterface] = field(default_factory=dict)
@@ -152,8 +146,10 @@ class Pipeline:
     _asked: int = 0
     _answer: Answer | None = None
     _ask_again_ns: int = 0
+    _looks: Looks = field(init=False)
 
     def __post_init__(self) -> None:
+        self._looks = Looks(self.sources.ring)
         self._desk = ProcessDesk(self.channel.offer)
         self.composer.cgroups = self._desk.cgroups
 
@@ -173,13 +169,22 @@ class Pipeline:
         self._close_sinks(time.monotonic() - began)
         return self._exit_code
 
+    def sum_only(self, *, check_cookies: bool) -> None:
+        """Nobody looks at handshakes one by one: no payloads, no processes, cookies are checked if it is asked for."""
+        self.details, self.check_cookies = False, check_cookies
+        self.look_gently()
+
+    def look_gently(self) -> None:
+        """Nobody waits for a record as it comes."""
+        self._looks.poll_ms = POLL_GENTLY_MS
+
     def _offset_ns(self) -> int:
         """From the programs' clock to the wall clock, nanoseconds."""
         return wall_offset_ns()
 
     def _cause_judge(self) -> CauseJudge:
         """Who infers causes, with this host's own state to ask about."""
-        return CauseJudge(self._ask_root)
+        return CauseJudge(self._ask_root, check_cookies=self.check_cookies)
 
     def _note(self, events: Events) -> None:
         """Records have come: how long after they were settled?"""
@@ -218,7 +223,7 @@ class Pipeline:
             if self._poll.poll(wait_ms):
                 self._receive()
             now = time.monotonic()
-            wait_ms = SOON_MS if self._drain() >= SOON_RECORDS else self.poll_ms
+            wait_ms = self._looks.wait_ms(self._drain())
             if now >= next_second:
                 next_second = now + SECOND_S
                 self.composer.offset_ns = self._offset_ns()
@@ -267,7 +272,10 @@ class Pipeline:
     def _take(self, events: Events) -> None:
         payloads = self._payloads.take(events)
         batch = self._judge.judge(decode(events, self._local, payloads))
-        self._desk.admit(batch, time.monotonic())
+        if self.details:
+            self._desk.admit(batch, time.monotonic())
+        else:
+            self._write(batch)
 
     def _release(self, *, everything: bool = False) -> None:
         for batch in self._desk.release(time.monotonic(), everything=everything):
@@ -471,38 +479,3 @@ class Pipeline:
 def _reopen(sink: Sink) -> None:
     if isinstance(sink, Reopens):
         sink.reopen()
-
-
-def summarize(record: End, narrate: Callable[[str], None], *, whole: bool = True) -> None:
-    """The summary on standard error that every run ends with; not `whole`: its last balance is missing."""
-    totals, sheet = record.totals, record.balance
-    accepted = ""
-    if totals.tfo_with_data:
-        share = 100 * totals.tfo_accepted / totals.tfo_with_data
-        accepted = f" ({totals.tfo_with_data} with data, {share:.1f} % of these accepted)"
-    attempts = f"{totals.tfo_attempts} {plural(totals.tfo_attempts, 'TFO attempt')}{accepted}"
-    narrate(
-        f"{totals.handshakes} {plural(totals.handshakes, 'handshake')} in {record.duration_s:.1f} s, {attempts}, "
-        f"net time saved {totals.net_saved_us / 1000:.1f} ms"
-    )
-    tell(record.benefits, narrate)
-    failed = {name: count for name, count in totals.outcomes.items() if name not in ("not_attempted", "data_acked")}
-    if failed:
-        top = sorted(failed.items(), key=lambda item: -item[1])[:5]
-        narrate("other outcomes: " + ", ".join(f"{name} {count}" for name, count in top))
-    for name, count in sorted(totals.causes.items(), key=lambda item: -item[1])[:TOP_CAUSES]:
-        narrate(f"cause of {count}: {name}. {CAUSES[name]}")
-    filtered = record.counters.get("filtered")
-    if filtered:
-        narrate(f"{filtered} {plural(filtered, 'SYN')} did not match --filter, not followed")
-    unread = max(0, sheet.emitted - sheet.received) if sheet is not None else 0
-    lost = losses(sheet) + unread if sheet is not None else 0
-    if sheet is not None and lost:
-        narrate(
-            f"{lost} {plural(lost, 'handshake')} lost: {sheet.lost} ring full, {sheet.evicted} table full, "
-            f"{sheet.suppressed} unanswered above 10,000 a second, {sheet.dropped} not written, {unread} not read"
-        )
-    elif sheet is not None and whole:
-        narrate("nothing lost")
-    else:
-        narrate("whether handshakes were lost is not known: the last balance is missing")

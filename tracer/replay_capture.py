@@ -18,7 +18,8 @@ from tracer.errors import CannotTraceError, ExitCode, UsageError
 from tracer.events import Events
 from tracer.load import Loader, LoadOptions
 from tracer.local import LocalSet
-from tracer.pipeline import SECOND_S, SOON_MS, STATS_S, Pipeline, RunOptions, StopRequest
+from tracer.look import SOON_MS
+from tracer.pipeline import SECOND_S, STATS_S, Pipeline, RunOptions, StopRequest
 from tracer.printable import plural
 from tracer.progress import Progress, wanted
 from tracer.protocol import Channel, FramesDone, Ready, ToUser, TracedInterface, channel_pair

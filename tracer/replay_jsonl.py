@@ -17,7 +17,7 @@ import numpy as np
 from tracer.aggregate import Aggregate
 from tracer.benefit import BenefitTable
 from tracer.errors import EndedEarlyError, UsageError
-from tracer.pipeline import StopRequest, summarize
+from tracer.pipeline import StopRequest
 from tracer.progress import Progress
 from tracer.protocol import TracedInterface
 from tracer.record_filter import RecordFilter
@@ -26,6 +26,7 @@ from tracer.replay_input import Input
 from tracer.replay_lines import Bad, Line, Problems, read_lines
 from tracer.replay_rows import RecordedComposer, Rows, is_time
 from tracer.sinks.base import Observer, Sink, SinkClosedError
+from tracer.summary import summarize
 from tracer.version import __version__
 
 BATCH_ROWS = 1000

@@ -71,8 +71,14 @@ def _root_options(options: Namespace, interfaces: tuple[str, ...]) -> RootReques
         filter=options.filter,
         packets=any(one.form is targets.Form.PCAPNG for one in targets.targets(options.write)),
         packet_ring_bytes=(8 << 20) if transport is Transport.RING else (1 << 20),
+        details=_shows_handshakes(options),
     )
     return RootRequest(interfaces, hook, load, options.response_timeout, options.netns)
+
+
+def _shows_handshakes(options: Namespace) -> bool:
+    """Does anybody look at handshakes one by one? If not, nobody asks whose they are and what was in their SYNs."""
+    return not options.quiet or bool(options.write) or options.filter_record is not None
 
 
 def default_transport(release: str | None = None) -> Transport:
@@ -128,7 +134,7 @@ def _as_user(
     # while the root part compiles: numpy and the rest take a tenth of a second
     from tracer import dashboard
     from tracer.compose import Composer
-    from tracer.pipeline import POLL_SHOWN_MS, Pipeline, RunOptions, StopRequest
+    from tracer.pipeline import Pipeline, RunOptions, StopRequest
     from tracer.sinks.base import TakesPackets
     from tracer.sinks.stream import Stream
     from tracer.sources import open_sources
@@ -160,6 +166,8 @@ def _as_user(
     run_options = RunOptions(argv, options.duration, options.count, chooser)
     pipeline = Pipeline(channel, ready, sources, composer, sinks, run_options, stop, tell)
     pipeline.packet_takers = packet_takers
+    if not _shows_handshakes(options):
+        pipeline.sum_only(check_cookies=metrics is not None)
     observers: list[Observer] = [metrics] if metrics is not None else []
     if options.ready_file is not None:
         _create(options.ready_file)
@@ -179,7 +187,7 @@ def _as_user(
 
     store = Store(options.keep, composer=composer)
     if not sinks:
-        pipeline.poll_ms = POLL_SHOWN_MS
+        pipeline.look_gently()
     _observe(pipeline, [*observers, store])
     try:
         return dashboard.run(

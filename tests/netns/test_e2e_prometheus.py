@@ -117,6 +117,31 @@ def test_it_goes_with_quiet_and_ipv6(hosts: Hosts, web: Service) -> None:
         assert run.lines == []
 
 
+def test_where_nobody_looks_at_handshakes_one_by_one_the_sums_are_the_same(hosts: Hosts, web: Service) -> None:
+    where = ("--prometheus", "0", "--netns", hosts.server.name)
+    with tracing(WIRE, "--json", *where) as shown, tracing(WIRE, "--quiet", *where) as summed:
+        for fast_open in (True, True, False, True):
+            shown.wait_port(web.exchange(fast_open=fast_open))
+        runs = (shown, summed)
+        for name, label in (
+            ("handshakes", "result"), ("tfo_outcomes", "outcome"), ("tfo_requests", "request"),
+            ("tfo_cookie_checks", "check"),
+        ):  # fmt: skip
+            series = f"tfotrace_{name}_total"
+
+            def agree(series: str = series, label: str = label) -> bool:
+                one, other = (totals(fetch(address(run)), series, label) for run in runs)
+                return one == other and sum(one.values()) > 0
+
+            wait_until(agree, f"the same {series}", PATIENCE_S)
+        # nobody would look into them: the kernel programs do not send them
+        assert re.search(r"^tfotrace_payloads_total 0\.0$", fetch(address(summed)), re.MULTILINE)
+        assert (shown.stop(), summed.stop()) == (0, 0)
+        assert shown.end.counters["payloads"] > 0
+        assert summed.lines == []
+        assert "nothing lost" in summed.said[-1]
+
+
 def test_promtool_accepts_the_rules_and_every_alert_fires_when_it_should() -> None:
     assert "SUCCESS" in promtool("check", "rules", RULES)
     assert "SUCCESS" in promtool("test", "rules", CHECKOUT / "tests/support/rules_test.yml")

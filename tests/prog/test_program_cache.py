@@ -31,6 +31,7 @@ VARIANTS = {
     "xdp": LoadOptions(table_size=512, xdp=True),
     "perf": LoadOptions(table_size=512, transport=Transport.PERF, event_ring_bytes=1 << 20, payload_ring_bytes=1 << 20),
     "replay": LoadOptions(table_size=512, replay=True),
+    "sums": LoadOptions(table_size=512, details=False),
 }
 
 

@@ -96,6 +96,15 @@ def test_key_rotation_is_certain_where_the_backup_key_was_seen_to_match() -> Non
     assert judge_one_by_one(CauseJudge(), replace(rotated, cookie=b""), replace(rotated, back=A)) == ["", ""]
 
 
+def test_cookies_that_nobody_is_told_of_are_not_checked() -> None:
+    asked = Asked(host(1100), checks=(CookieCheck.VALID_BACKUP,))
+    rotated = Shake(cookie=A, data=100, acked=100, back=B, vantage=SERVER)
+    judged = CauseJudge(asked, check_cookies=False).judge(batch(rotated))
+    assert causes(judged) == ["key_rotation likely"]
+    assert judged.causes.cookie_check.tolist() == [CookieCheck.NONE]
+    assert not asked
+
+
 def test_the_same_cookie_back() -> None:
     shakes = [Shake(cookie=A, data=100, back=A), Shake(cookie=A, back=A)]
     assert judge_one_by_one(CauseJudge(), *shakes) == ["child_failed likely"] * 2

@@ -12,7 +12,8 @@
  * run, whose second stage is gone, does nothing at all.
  *
  * Compiled by bcc (tracer/load.py) with SETS, HASH_KEY, EVENT_RING_PAGES and
- * PAYLOAD_RING_PAGES defined; TRANSPORT_PERF, REPLAY and PACKETS are choices.
+ * PAYLOAD_RING_PAGES defined; TRANSPORT_PERF, REPLAY, PACKETS and NO_DETAILS are
+ * choices.
  */
 #include "counting.h"
 #include "filter.h"
@@ -429,7 +430,11 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 	send_packet(ctx, data, data_end, sc, c);
 	if (done & FOLLOWED_SETTLED)
 		send_event(ctx, &sc->out, c);
+#ifdef NO_DETAILS
+	return 0; /* nobody would look at it */
+#else
 	return done & FOLLOWED_OPENED && s->payload_len > 0;
+#endif
 }
 
 static __always_inline void send_payload(void *ctx, struct payload_event *p, __u64 len, struct counters *c)
