@@ -9,7 +9,7 @@ import numpy as np
 from tracer.compose import Composer
 from tracer.decode import Batch
 from tracer.held import Arrays
-from tracer.payload import Payload, classify
+from tracer.payload import Payload
 from tracer.records import Handshake
 from tracer.rows import Part
 
@@ -36,25 +36,6 @@ class ComposerNames:
     def records(self, part: Part) -> Iterable[Handshake]:
         """Composed without payloads, and with the present offset of the clocks."""
         return self._composer.compose(part.batch)
-
-
-def classified(batch: Batch) -> dict[int, Payload]:
-    """What the payload of each row is, by row, of those that were captured."""
-    if batch.kinds is not None:
-        return dict(batch.kinds)
-    payloads = batch.payloads
-    if not payloads:
-        return {}
-    events = batch.events
-    rows = np.flatnonzero(events["syn"]["payload_len"])
-    keys = zip(events["id"][rows].tolist(), events["syn_ns"][rows].tolist(), strict=True)
-    return {
-        row: classify(payload.data, payload.wire_len, port)
-        for row, port, payload in zip(
-            rows.tolist(), events["server_port"][rows].tolist(), map(payloads.get, keys), strict=True
-        )
-        if payload is not None
-    }
 
 
 def part_of(batch: Batch, composer: Composer, payloads: Mapping[int, Payload]) -> Part:

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer import payload as payload_kinds
 from tracer import signature
 from tracer.community_id import community_ids
 from tracer.decode import Batch
-from tracer.events import Events, SynPayload
+from tracer.events import Events
 from tracer.option_bytes import masked
+from tracer.payload import Payload
+from tracer.payload_rows import classified
 from tracer.process_desk import processes
 from tracer.protocol import TracedInterface
 from tracer.records import (
@@ -41,34 +42,24 @@ from tracer.records import (
 )
 from tracer.tfo import cookies
 from tracer.vocabulary import (
-    Cause,
-    Confidence,
-    CookieCheck,
-    Group,
+    CAUSE_WORDS,
+    CONFIDENCE_WORDS,
+    COOKIE_CHECK_WORDS,
+    GROUP_WORDS,
+    OUTCOME_WORDS,
+    REASON_WORDS,
+    REQUEST_WORDS,
+    RESULT_WORDS,
+    VANTAGE_WORDS,
     HandshakeResult,
     Has,
     Outcome,
-    Request,
-    SettleReason,
-    Vantage,
-    word,
-    words_or_null,
 )
 
 # records that exist at a time: each is some kilobytes of Python objects
 PART_MAX = 1000
 
 _IPV4_PREFIX = bytes(10) + b"\xff\xff"
-
-_RESULT = [word(value) for value in HandshakeResult]
-_REASON = [word(value).removeprefix("by_") for value in SettleReason]
-_REQUEST = [word(value) for value in Request]
-_OUTCOME: list[str | None] = [None if value is Outcome.UNKNOWN else word(value) for value in Outcome]
-_GROUP = [value.word for value in Group]
-_VANTAGE = [word(value) for value in Vantage]
-_CAUSE = words_or_null(Cause)
-_CONFIDENCE = words_or_null(Confidence)
-_COOKIE_CHECK = words_or_null(CookieCheck)
 
 _UNKNOWN = int(Outcome.UNKNOWN)
 _UNREACHABLE = int(HandshakeResult.UNREACHABLE)
@@ -169,7 +160,7 @@ class Composer:
             events["id"].tolist(),
             [names[index] for index in interfaces],
             _vlans(events),
-            [_VANTAGE[vantage] for vantage in batch.vantage.tolist()],
+            [VANTAGE_WORDS[vantage] for vantage in batch.vantage.tolist()],
             community_ids(events["client"], events["server"], events["client_port"], events["server_port"]),
             map(Endpoint, map(ip_text, clients), client_ports, client_processes),
             map(Endpoint, map(ip_text, servers), server_ports, server_processes),
@@ -207,9 +198,10 @@ class Composer:
             kind, length, id_, text = self._option(syn, cookie)
             back_kind, back_length, back_id, back_text = self._option(synack, synack_cookie)
             yield Tfo(
-                _REQUEST[request], _OUTCOME[outcome], None if outcome == _UNKNOWN else _GROUP[group],
+                REQUEST_WORDS[request], OUTCOME_WORDS[outcome],
+                None if outcome == _UNKNOWN else GROUP_WORDS[group],
                 kind, length, id_, text, back_kind, back_length, back_id, back_text,
-                _COOKIE_CHECK[check], _CAUSE[cause], _CONFIDENCE[confidence], saved_us, delay_us,
+                COOKIE_CHECK_WORDS[check], CAUSE_WORDS[cause], CONFIDENCE_WORDS[confidence], saved_us, delay_us,
             )  # fmt: skip
 
     def _option(self, look: _Look, cookie: bytes) -> tuple[int | None, int | None, str | None, str | None]:
@@ -385,7 +377,7 @@ def _timings(batch: Batch) -> Iterator[Timing]:
         strict=True,
     ):  # fmt: skip
         yield Timing(
-            _RESULT[result], _REASON[reason], syns, synacks, late, synack_us, ack_us, rtt_us, response_us,
+            RESULT_WORDS[result], REASON_WORDS[reason], syns, synacks, late, synack_us, ack_us, rtt_us, response_us,
             Icmp(icmp_type, icmp_code) if result == _UNREACHABLE else None, challenges,
         )  # fmt: skip
 
@@ -420,21 +412,19 @@ _NOT_CAPTURED: _Payload = (PayloadInfo(None, False, None), None, None, None)
 
 
 def _payload_infos(batch: Batch) -> list[_Payload]:
-    events = batch.events
-    infos = [_NO_PAYLOAD] * len(events)
-    rows = np.flatnonzero(events["syn"]["payload_len"])
-    columns = (rows, events["id"][rows], events["syn_ns"][rows], events["server_port"][rows])
-    for row, id_, syn_ns, port in zip(*(column.tolist() for column in columns), strict=True):
-        payload = batch.payloads.get((id_, syn_ns))
-        infos[row] = _NOT_CAPTURED if payload is None else _classified(payload, port)
+    infos = [_NO_PAYLOAD] * len(batch)
+    for row in np.flatnonzero(batch.events["syn"]["payload_len"]).tolist():
+        infos[row] = _NOT_CAPTURED
+    for row, payload in classified(batch).items():
+        infos[row] = _payload_info(payload)
     return infos
 
 
-def _classified(payload: SynPayload, server_port: int) -> _Payload:
-    kind = payload_kinds.classify(payload.data, payload.wire_len, server_port)
+def _payload_info(payload: Payload) -> _Payload:
+    tls, http, dns = payload.tls, payload.http, payload.dns
     return (
-        PayloadInfo(kind.protocol.value, True, kind.truncated),
-        TlsInfo(kind.tls.sni, kind.tls.alpn, kind.tls.ech) if kind.tls is not None else None,
-        HttpInfo(kind.http.method, kind.http.host) if kind.http is not None else None,
-        DnsInfo(kind.dns.name, kind.dns.type) if kind.dns is not None else None,
+        PayloadInfo(payload.protocol.value, True, payload.truncated),
+        TlsInfo(tls.sni, tls.alpn, tls.ech) if tls is not None else None,
+        HttpInfo(http.method, http.host) if http is not None else None,
+        DnsInfo(dns.name, dns.type) if dns is not None else None,
     )

@@ -6,7 +6,7 @@ A column is an array of numbers (float64 or int64, NaN = not known) or `Coded`, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -24,19 +24,21 @@ from tracer.records import Handshake, Process
 from tracer.rows import Coded, Part
 from tracer.tfo import F64, Bool, has
 from tracer.vocabulary import (
-    Cause,
-    Confidence,
-    CookieCheck,
+    CAUSE_WORDS,
+    CONFIDENCE_WORDS,
+    COOKIE_CHECK_WORDS,
+    GROUP_WORDS,
+    OUTCOME_WORDS,
+    REASON_WORDS,
+    REQUEST_WORDS,
+    RESULT_WORDS,
+    VANTAGE_WORDS,
     Group,
     HandshakeResult,
     Has,
     Hook,
     Outcome,
-    Request,
-    SettleReason,
-    Vantage,
-    word,
-    words_or_null,
+    known,
 )
 
 Column = NDArray[np.generic] | Coded
@@ -113,7 +115,7 @@ def _duration(name: str) -> Callable[[Part], Column]:
     return lambda part: np.round(getattr(part.durations, name), 3)
 
 
-def _words(values: list[str | None], codes: Callable[[Part], NDArray[Any]]) -> Callable[[Part], Column]:
+def _words(values: Sequence[str | None], codes: Callable[[Part], NDArray[Any]]) -> Callable[[Part], Column]:
     return lambda part: Coded(values, codes(part).astype(np.intp))
 
 
@@ -267,15 +269,6 @@ def _captured(part: Part) -> Column:
     return _where(part.events["syn"]["payload_len"] > 0, part.payload > 0)
 
 
-_OUTCOMES: list[str | None] = [None if value is Outcome.UNKNOWN else word(value) for value in Outcome]
-_GROUPS: list[str | None] = [*(value.word for value in Group), None]
-_CAUSES, _CONFIDENCES, _CHECKS = (words_or_null(members) for members in (Cause, Confidence, CookieCheck))
-
-
-def _known(words: list[str | None]) -> list[str]:
-    return [text for text in words if text is not None]
-
-
 def _group(part: Part) -> NDArray[Any]:
     return np.where(part.verdicts.outcome == Outcome.UNKNOWN, len(Group), part.verdicts.group)
 
@@ -329,17 +322,12 @@ def _fields() -> list[Field]:
         read = _path(name)
         found.append(Field(name, kind, read, _from_record(read)))
 
-    results = [word(value) for value in HandshakeResult]
-    reasons = [word(value).removeprefix("by_") for value in SettleReason]
-    requests = [word(value) for value in Request]
-    vantages = [word(value) for value in Vantage]
-
     add("ts", Kind.TEXT, _ts)
     add("id", Kind.TEXT, _id)
     add("interface", Kind.TEXT, _interface)
     add("hook", Kind.WORD, _hook, [*(hook.value for hook in Hook), "replay", "unknown"])
     add("vlan", Kind.LIST, _vlan)
-    add("vantage", Kind.WORD, _words([*vantages], lambda part: part.vantage), vantages)
+    add("vantage", Kind.WORD, _words(VANTAGE_WORDS, lambda part: part.vantage), VANTAGE_WORDS)
     add_slow("community_id", Kind.TEXT)
     for end in ("client", "server"):
         add(f"{end}.ip", Kind.ADDRESS, _address(end))
@@ -348,8 +336,8 @@ def _fields() -> list[Field]:
             add(f"{end}.process.{name}", Kind.NUMBER, _process_number(end, name))
         for name in ("name", "cgroup"):
             add(f"{end}.process.{name}", Kind.TEXT, _process_text(end, name))
-    add("handshake.result", Kind.WORD, _words([*results], lambda part: part.events["result"]), results[1:])
-    add("handshake.settled_by", Kind.WORD, _words([*reasons], lambda part: part.events["reason"]), reasons[1:])
+    add("handshake.result", Kind.WORD, _words(RESULT_WORDS, lambda part: part.events["result"]), RESULT_WORDS[1:])
+    add("handshake.settled_by", Kind.WORD, _words(REASON_WORDS, lambda part: part.events["reason"]), REASON_WORDS[1:])
     for name in ("syn_count", "synack_count", "late_syns", "challenge_acks"):
         add(f"handshake.{name}", Kind.NUMBER, _event(name))
     for name in ("synack_delay_us", "ack_delay_us", "rtt_us", "first_response_us"):
@@ -366,20 +354,24 @@ def _fields() -> list[Field]:
         add(f"negotiated.{name}", Kind.FLAG, _both(flag))
     add("negotiated.ecn", Kind.WORD, _negotiated_ecn, ECN_WORDS)
     add("negotiated.mptcp", Kind.FLAG, _both(Has.MPTCP))
-    add("tfo.request", Kind.WORD, _words([*requests], lambda part: part.verdicts.request), requests)
-    outcomes = [text for text in _OUTCOMES if text is not None]
-    add("tfo.outcome", Kind.WORD, _words(_OUTCOMES, lambda part: part.verdicts.outcome), outcomes)
-    add("tfo.group", Kind.WORD, _words(_GROUPS, _group), [value.word for value in Group])
+    add("tfo.request", Kind.WORD, _words(REQUEST_WORDS, lambda part: part.verdicts.request), REQUEST_WORDS)
+    add("tfo.outcome", Kind.WORD, _words(OUTCOME_WORDS, lambda part: part.verdicts.outcome), known(OUTCOME_WORDS))
+    add("tfo.group", Kind.WORD, _words([*GROUP_WORDS, None], _group), GROUP_WORDS)
     for prefix, segment in (("", "syn"), ("synack_", "synack")):
         add(f"tfo.{prefix}kind", Kind.NUMBER, _segment(segment, "tfo_kind", Has.TFO))
         add(f"tfo.{prefix}cookie_len", Kind.NUMBER, _cookie_len(segment))
         add_slow(f"tfo.{prefix}cookie_id", Kind.TEXT)
         add_slow(f"tfo.{prefix}cookie", Kind.TEXT)
-    add("tfo.cookie_check", Kind.WORD, _words(_CHECKS, lambda part: part.causes.cookie_check), _known(_CHECKS))
-    add("tfo.cause", Kind.WORD, _words(_CAUSES, lambda part: part.causes.cause), _known(_CAUSES))
     add(
-        "tfo.cause_confidence", Kind.WORD, _words(_CONFIDENCES, lambda part: part.causes.confidence),
-        _known(_CONFIDENCES),
+        "tfo.cookie_check",
+        Kind.WORD,
+        _words(COOKIE_CHECK_WORDS, lambda part: part.causes.cookie_check),
+        known(COOKIE_CHECK_WORDS),
+    )
+    add("tfo.cause", Kind.WORD, _words(CAUSE_WORDS, lambda part: part.causes.cause), known(CAUSE_WORDS))
+    add(
+        "tfo.cause_confidence", Kind.WORD, _words(CONFIDENCE_WORDS, lambda part: part.causes.confidence),
+        known(CONFIDENCE_WORDS),
     )  # fmt: skip
     add("tfo.rtt_saved_us", Kind.DURATION, _duration("rtt_saved_us"))
     add("tfo.delay_us", Kind.DURATION, _duration("delay_us"))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracer.batch_rows import classified, part_of
+from tracer.batch_rows import part_of
 from tracer.compose import Composer
 from tracer.decode import Batch
 from tracer.filter import Filter
+from tracer.payload_rows import classified
 from tracer.records import End, NoticeRecord, Start, Stats
 from tracer.rows import CHUNK_ROWS
 from tracer.sinks.base import Reopens, Sink

@@ -8,7 +8,6 @@ msgspec's own constraints.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import IntEnum
 from typing import Annotated, Any
 
 import msgspec
@@ -16,19 +15,20 @@ import msgspec
 from tracer.options import MPTCP_SUBTYPES, NAMES, TFO_EXPERIMENTAL, mptcp_subtype
 from tracer.payload import Protocol
 from tracer.vocabulary import (
-    Cause,
-    Confidence,
-    CookieCheck,
-    Group,
-    HandshakeResult,
+    CAUSE_WORDS,
+    CONFIDENCE_WORDS,
+    COOKIE_CHECK_WORDS,
+    GROUP_WORDS,
+    OUTCOME_WORDS,
+    REASON_WORDS,
+    REQUEST_WORDS,
+    RESULT_WORDS,
+    VANTAGE_WORDS,
     Hook,
     Outcome,
-    Request,
-    SettleReason,
     Transport,
-    Vantage,
+    known,
     word,
-    words_or_null,
 )
 
 SCHEMA_VERSION = 1
@@ -39,15 +39,9 @@ def said(text: str, **schema: Any) -> msgspec.Meta:
     return msgspec.Meta(description=text, extra_json_schema=schema or None)
 
 
-def _words(members: type[IntEnum]) -> list[str]:
-    return [word(member) for member in members]
-
-
 _TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9}Z$"
 _IP_FORMS: list[dict[str, str]] = [{"format": "ipv4"}, {"format": "ipv6"}]
-_RESULTS = [word(result) for result in HandshakeResult if result]
-_OUTCOMES: list[str | None] = [word(outcome) for outcome in Outcome if outcome is not Outcome.UNKNOWN]
-_GROUPS: list[str | None] = [group.word for group in Group]
+_RESULTS = RESULT_WORDS[1:]
 _ECN = ["none", "ecn", "accecn"]
 _MPTCP: list[str | None] = [mptcp_subtype(number) for number in range(16)]
 assert tuple(_MPTCP[: len(MPTCP_SUBTYPES)]) == MPTCP_SUBTYPES
@@ -81,7 +75,7 @@ HandshakeId = Annotated[
 ]
 CommunityId = Annotated[str, said("Community ID version 1, seed 0", pattern="^1:")]
 Vlans = Annotated[tuple[int, ...], said("VLAN ids, the outer one first", maxItems=2)]
-VantageWord = Annotated[str, said("whose address is local to the traced network namespace", enum=_words(Vantage))]
+VantageWord = Annotated[str, said("whose address is local to the traced network namespace", enum=VANTAGE_WORDS)]
 HookWord = Annotated[str, said("where packets were read", enum=[*(hook.value for hook in Hook), "replay", "unknown"])]
 
 # --- the handshake ---
@@ -89,7 +83,7 @@ HookWord = Annotated[str, said("where packets were read", enum=[*(hook.value for
 ResultWord = Annotated[str, said("what became of the handshake", enum=_RESULTS)]
 SettledBy = Annotated[
     str,
-    said("what made the record final", enum=[word(one).removeprefix("by_") for one in SettleReason if one]),
+    said("what made the record final", enum=REASON_WORDS[1:]),
 ]
 SynackDelay = Annotated[float | None, said("microseconds, SYN to SYN-ACK, wherever seen")]
 AckDelay = Annotated[float | None, said("microseconds, SYN-ACK to ACK, wherever seen")]
@@ -127,15 +121,15 @@ Options = Annotated[
 
 # --- TCP Fast Open ---
 
-RequestWord = Annotated[str, said("what the first SYN asked for", enum=_words(Request))]
+RequestWord = Annotated[str, said("what the first SYN asked for", enum=REQUEST_WORDS)]
 OutcomeWord = Annotated[
     str | None,
     said(
         "what came of it, read off the wire; null where the answer took a road that is not traced",
-        enum=[*_OUTCOMES, None],
+        enum=OUTCOME_WORDS,
     ),
 ]
-GroupWord = Annotated[str | None, said("how good that outcome is", enum=[*_GROUPS, None])]
+GroupWord = Annotated[str | None, said("how good that outcome is", enum=[*GROUP_WORDS, None])]
 OptionKind = Annotated[int | None, said("34, or 253 or 254 for the experimental form; null without the option")]
 CookieLength = Annotated[int | None, said("bytes; 0 is a request; null without the option")]
 CookieId = Annotated[
@@ -145,10 +139,10 @@ CookieId = Annotated[
 Cookie = Annotated[str | None, said("the cookie in hex; null without --show-cookies", pattern="^([0-9a-f]{2})+$")]
 CookieCheckWord = Annotated[
     str | None,
-    said("a cookie that arrived at this host under its kernel's keys", enum=words_or_null(CookieCheck)),
+    said("a cookie that arrived at this host under its kernel's keys", enum=COOKIE_CHECK_WORDS),
 ]
-CauseWord = Annotated[str | None, said("why, an inference", enum=words_or_null(Cause))]
-ConfidenceWord = Annotated[str | None, said("how sure the cause is", enum=words_or_null(Confidence))]
+CauseWord = Annotated[str | None, said("why, an inference", enum=CAUSE_WORDS)]
+ConfidenceWord = Annotated[str | None, said("how sure the cause is", enum=CONFIDENCE_WORDS)]
 RttSaved = Annotated[float | None, said("microseconds: rtt_us if all SYN data was acked, 0 if none was, else null")]
 Delay = Annotated[float | None, said("microseconds, first SYN to the SYN that was answered: what a fallback cost")]
 
@@ -164,9 +158,10 @@ P0f = Annotated[str, said("p0f 3's signature of the SYN, ver:ittl:olen:mss:wsize
 
 TransportWord = Annotated[str, said("how records reach user space", enum=[*(one.value for one in Transport)])]
 ResultCounts = Annotated[dict[str, int], _counted_by("handshakes by result", _RESULTS)]
-RequestCounts = Annotated[dict[str, int], _counted_by("handshakes by request", _words(Request))]
+RequestCounts = Annotated[dict[str, int], _counted_by("handshakes by request", REQUEST_WORDS)]
 OutcomeCounts = Annotated[
-    dict[str, int], _counted_by("handshakes by outcome, `unknown` where a record has null", _words(Outcome))
+    dict[str, int],
+    _counted_by("handshakes by outcome, `unknown` where a record has null", [word(outcome) for outcome in Outcome]),
 ]
-GroupCounts = Annotated[dict[str, int], _counted_by("handshakes by group", (group.word for group in Group))]
-CauseCounts = Annotated[dict[str, int], _counted_by("handshakes by cause", (word(cause) for cause in Cause if cause))]
+GroupCounts = Annotated[dict[str, int], _counted_by("handshakes by group", GROUP_WORDS)]
+CauseCounts = Annotated[dict[str, int], _counted_by("handshakes by cause", known(CAUSE_WORDS))]

@@ -32,18 +32,18 @@ from tracer.records import Handshake, Segment, SynAck
 from tracer.tfo import Verdicts
 from tracer.timing import Durations
 from tracer.vocabulary import (
-    Cause,
-    Confidence,
-    CookieCheck,
+    CAUSE_WORDS,
+    CONFIDENCE_WORDS,
+    COOKIE_CHECK_WORDS,
+    GROUP_WORDS,
+    OUTCOME_WORDS,
+    REASON_WORDS,
+    REQUEST_WORDS,
+    RESULT_WORDS,
+    VANTAGE_WORDS,
     Group,
-    HandshakeResult,
     Has,
-    Outcome,
-    Request,
-    SettleReason,
-    Vantage,
-    word,
-    words_or_null,
+    numbers,
 )
 
 BLOCK_ROWS = 256  # lines that are compressed together
@@ -70,17 +70,10 @@ ROW = np.dtype(
     + [("client_process", [("cgroup", "<u8"), ("pid", "<u4"), ("uid", "<u4"), ("name", "u1", (16,))])]
 )  # fmt: skip
 
-_RESULTS = {word(value): int(value) for value in HandshakeResult if value}
-_REASONS = {word(value).removeprefix("by_"): int(value) for value in SettleReason}
-_VANTAGES = {word(value): int(value) for value in Vantage}
-_REQUESTS = {word(value): int(value) for value in Request}
-_OUTCOMES: dict[str | None, int] = {word(value): int(value) for value in Outcome if value is not Outcome.UNKNOWN}
-_OUTCOMES[None] = int(Outcome.UNKNOWN)
-_GROUPS: dict[str | None, int] = {value.word: int(value) for value in Group}
-_GROUPS[None] = int(Group.NOT_APPLICABLE)
-_CAUSES = {text: number for number, text in enumerate(words_or_null(Cause))}
-_CONFIDENCES = {text: number for number, text in enumerate(words_or_null(Confidence))}
-_COOKIE_CHECKS = {text: number for number, text in enumerate(words_or_null(CookieCheck))}
+_RESULTS, _REASONS = numbers(RESULT_WORDS[1:], 1), numbers(REASON_WORDS[1:], 1)
+_VANTAGES, _REQUESTS, _OUTCOMES = numbers(VANTAGE_WORDS), numbers(REQUEST_WORDS), numbers(OUTCOME_WORDS)
+_CAUSES, _CONFIDENCES, _COOKIE_CHECKS = (numbers(w) for w in (CAUSE_WORDS, CONFIDENCE_WORDS, COOKIE_CHECK_WORDS))
+_GROUPS: dict[str | None, int] = {**numbers(GROUP_WORDS), None: int(Group.NOT_APPLICABLE)}
 _PROTOCOLS = {value.value: value for value in Protocol}
 
 _TS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", re.ASCII)

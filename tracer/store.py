@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.aggregate import Aggregate
-from tracer.batch_rows import ComposerNames, classified
+from tracer.batch_rows import ComposerNames
 from tracer.compose import Composer
 from tracer.decode import Batch
 from tracer.distributions import DistributionCounts
 from tracer.facts import facts
 from tracer.gone import forget_gone
 from tracer.payload import Payload
+from tracer.payload_rows import classified
 from tracer.peers import AllPeers, PeerTable, server_side
 from tracer.protocol import TracedInterface
 from tracer.records import (

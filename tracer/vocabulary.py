@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum, IntEnum, IntFlag
+from typing import TypeVar
+
+W = TypeVar("W", str, "str | None")
 
 
 class HandshakeResult(IntEnum):
@@ -201,11 +205,33 @@ class Hook(str, Enum):
     XDP_GENERIC = "xdp-generic"
 
 
+def word(value: IntEnum) -> str:
+    """The vocabulary's spelling of an enum member: snake_case."""
+    return value.name.lower()
+
+
 def words_or_null(members: type[IntEnum]) -> list[str | None]:
     """The words of an enum by number, None for its NONE."""
     return [word(value) if value else None for value in members]
 
 
-def word(value: IntEnum) -> str:
-    """The vocabulary's spelling of an enum member: snake_case."""
-    return value.name.lower()
+# The words of records by number, None for null. The first result and the first reason are in no record.
+RESULT_WORDS = [word(value) for value in HandshakeResult]
+REASON_WORDS = [word(value).removeprefix("by_") for value in SettleReason]
+REQUEST_WORDS = [word(value) for value in Request]
+OUTCOME_WORDS = [None if value is Outcome.UNKNOWN else word(value) for value in Outcome]
+GROUP_WORDS = [value.word for value in Group]
+VANTAGE_WORDS = [word(value) for value in Vantage]
+CAUSE_WORDS = words_or_null(Cause)
+CONFIDENCE_WORDS = words_or_null(Confidence)
+COOKIE_CHECK_WORDS = words_or_null(CookieCheck)
+
+
+def known(words: Iterable[str | None]) -> list[str]:
+    """The words without null."""
+    return [text for text in words if text is not None]
+
+
+def numbers(words: Iterable[W], first: int = 0) -> dict[W, int]:
+    """The way back: a word's number, counted from `first`."""
+    return {text: number for number, text in enumerate(words, first)}
