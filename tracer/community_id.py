@@ -18,8 +18,11 @@ PROTOCOL_TCP_AND_PAD = b"\x06\x00"
 
 _PORTS = Struct("!HH")
 _TCP = np.frombuffer(PROTOCOL_TCP_AND_PAD, np.uint8)
+_SEED = np.frombuffer(SEED, np.uint8)
+_MAPPED = np.frombuffer(V4_MAPPED, np.uint8)
+_PROTOCOL_BITS = np.uint64(int.from_bytes(PROTOCOL_TCP_AND_PAD, "big") << 32)
+_LONG = len(SEED) + 2 * 16 + len(PROTOCOL_TCP_AND_PAD) + 4  # bytes that are hashed
 _END_WORDS = 3
-_SHORT, _LONG = (len(SEED) + 2 * size + len(PROTOCOL_TCP_AND_PAD) + 4 for size in (4, 16))  # bytes that are hashed
 
 
 def community_id(client_ip: bytes, server_ip: bytes, client_port: int, server_port: int) -> str:
@@ -44,6 +47,42 @@ def community_ids(
     server_port: NDArray[np.uint16],
 ) -> list[str]:  # fmt: skip
     """The same of many flows: addresses [n, 16], ports in host byte order. Only the hash is made one by one."""
+    short = _is_mapped(client_ip) & _is_mapped(server_ip)
+    if short.all():
+        return _short_texts(client_ip, server_ip, client_port, server_port)
+    found = np.empty(len(short), object)
+    for rows, make in ((short, _short_texts), (~short, _long_texts)):
+        found[rows] = make(client_ip[rows], server_ip[rows], client_port[rows], server_port[rows])
+    texts: list[str] = found.tolist()
+    return texts
+
+
+def _is_mapped(address: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    mapped: NDArray[np.bool_] = (address[:, :12] == _MAPPED).all(axis=1)
+    return mapped
+
+
+def _short_texts(
+    client_ip: NDArray[np.uint8], server_ip: NDArray[np.uint8], client_port: NDArray[np.uint16],
+    server_port: NDArray[np.uint16],
+) -> list[str]:  # fmt: skip
+    """IPv4: an end is one number, and the 16 bytes that are hashed are two."""
+    client, server = (
+        np.ascontiguousarray(address[:, 12:]).view(">u4").reshape(-1).astype(np.uint64) << np.uint64(16) | port
+        for address, port in ((client_ip, client_port), (server_ip, server_port))
+    )
+    low, high = np.minimum(client, server), np.maximum(client, server)
+    sixteen, word = np.uint64(16), np.uint64(0xFFFF)
+    messages = np.empty((len(low), 2), ">u8")  # seed, addresses; rest of the latter, protocol, ports
+    messages[:, 0] = (low >> sixteen) << sixteen | high >> np.uint64(32)
+    messages[:, 1] = (high >> sixteen & word) << np.uint64(48) | _PROTOCOL_BITS | (low & word) << sixteen | high & word
+    return _texts(messages.view(np.uint8))
+
+
+def _long_texts(
+    client_ip: NDArray[np.uint8], server_ip: NDArray[np.uint8], client_port: NDArray[np.uint16],
+    server_port: NDArray[np.uint16],
+) -> list[str]:  # fmt: skip
     ends = [_ends(client_ip, client_port), _ends(server_ip, server_port)]
     order = [end.view(">u8") for end in ends]
     after = np.zeros(len(client_port), np.bool_)
@@ -51,19 +90,17 @@ def community_ids(
         first, second = order[0][:, word], order[1][:, word]
         after = (first > second) | ((first == second) & after)
     low, high = (np.where(after[:, None], one, other) for one, other in ((ends[1], ends[0]), (ends[0], ends[1])))
-    found = np.zeros((len(after), _LONG), np.uint8)
-    mapped = np.frombuffer(V4_MAPPED, np.uint8)
-    short = (low[:, :12] == mapped).all(axis=1) & (high[:, :12] == mapped).all(axis=1)
-    for rows, first_byte in ((short, 12), (~short, 0)):
-        parts = (low[rows, first_byte:16], high[rows, first_byte:16], _TCP, low[rows, 16:18], high[rows, 16:18])
-        at = len(SEED)
-        for part in parts:
-            width = part.shape[-1]
-            found[rows, at : at + width] = part
-            at += width
-    data = found.tobytes()
-    lengths = np.where(short, _SHORT, _LONG).tolist()
-    return [_text(data[at : at + length]) for at, length in zip(range(0, len(data), _LONG), lengths, strict=True)]
+    parts = (_SEED, low[:, :16], high[:, :16], _TCP, low[:, 16:18], high[:, 16:18])
+    messages, at = np.empty((len(low), _LONG), np.uint8), 0
+    for part in parts:
+        width = part.shape[-1]
+        messages[:, at : at + width] = part
+        at += width
+    return _texts(messages)
+
+
+def _texts(messages: NDArray[np.uint8]) -> list[str]:
+    return [*map(_text, messages.view(f"V{messages.shape[1]}").reshape(-1).tolist())]
 
 
 def _ends(address: NDArray[np.uint8], port: NDArray[np.uint16]) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +116,8 @@ def ip_text(address: bytes) -> str:
 class Composer:
     """Makes records. `offset_ns` (CLOCK_REALTIME - CLOCK_MONOTONIC) and `interfaces` are kept current by the owner."""
 
+    columns_tell_all: ClassVar[bool] = True  # nothing but a batch and what is known here goes into its records
+
     interfaces: Mapping[int, TracedInterface]
     show_cookies: bool = False
     offset_ns: int = 0
@@ -136,18 +138,15 @@ class Composer:
 
     def compose(self, batch: Batch) -> Iterator[Handshake]:
         """One record a handshake, in the batch's order; only some of them exist at a time."""
-        return chain.from_iterable(self.compose_parts(batch))
-
-    def compose_parts(self, batch: Batch) -> Iterator[Iterator[Handshake]]:
-        """The same in parts of at most PART_MAX records."""
-        for start in range(0, len(batch), PART_MAX):
-            yield self._part(batch.rows(start, start + PART_MAX))
+        return chain.from_iterable(
+            self._part(batch.rows(start, start + PART_MAX)) for start in range(0, len(batch), PART_MAX)
+        )
 
     def _part(self, batch: Batch) -> Iterator[Handshake]:
         """Column by column as Python lists: one conversion a column is what makes records cheap."""
         events = batch.events
         family = events["family"]
-        syn_rows, synack_rows = _look_rows(events["syn"], family), _look_rows(events["synack"], family)
+        syn_rows, synack_rows = look_rows(events["syn"], family), look_rows(events["synack"], family)
         syn_looks, synack_looks = [_look(row) for row in syn_rows], [_look(row) for row in synack_rows]
         clients, servers = _rows(events["client"]), _rows(events["server"])
         client_ports, server_ports = events["client_port"].tolist(), events["server_port"].tolist()
@@ -156,7 +155,7 @@ class Composer:
         client_processes, server_processes = processes(batch, self.cgroups)
         return map(
             _record,
-            self._times(events),
+            self.times(events),
             events["id"].tolist(),
             [names[index] for index in interfaces],
             _vlans(events),
@@ -180,7 +179,8 @@ class Composer:
             return f"if{index}", self.hook or "unknown"
         return interface.name, self.hook or interface.hook
 
-    def _times(self, events: Events) -> list[str]:
+    def times(self, events: Events) -> list[str]:
+        """`ts` of each record."""
         stamps = (events["syn_ns"].astype(np.int64) + self.offset_ns).astype("datetime64[ns]")
         texts: list[str] = np.datetime_as_string(stamps, timezone="UTC").tolist()
         return texts
@@ -190,7 +190,7 @@ class Composer:
         for (
             syn, synack, cookie, synack_cookie, request, outcome, group, saved_us, delay_us, cause, confidence, check
         ) in zip(
-            syn_looks, synack_looks, _cookie_rows(events["syn"]), _cookie_rows(events["synack"]),
+            syn_looks, synack_looks, cookie_rows(events["syn"]), cookie_rows(events["synack"]),
             verdicts.request.tolist(), verdicts.outcome.tolist(), verdicts.group.tolist(),
             _nullable(durations.rtt_saved_us), _nullable(durations.delay_us),
             causes.cause.tolist(), causes.confidence.tolist(), causes.cookie_check.tolist(), strict=True,
@@ -260,7 +260,8 @@ class _Look:
     tfo_kind: int | None
 
 
-def _look_rows(segment: Events, family: NDArray[np.uint8]) -> list[bytes]:
+def look_rows(segment: Events, family: NDArray[np.uint8]) -> list[bytes]:
+    """What a segment's look follows from, as one bytes object a row."""
     rows = np.zeros(len(segment), _LOOK_ROW)
     rows["options"] = masked(segment).view(np.uint8)
     rows["family"] = family
@@ -384,9 +385,8 @@ def _timings(batch: Batch) -> Iterator[Timing]:
 
 def _rows(array: NDArray[np.uint8]) -> list[bytes]:
     """[n, m] bytes as n bytes objects."""
-    width = array.shape[1]
-    data = np.ascontiguousarray(array).tobytes()
-    return [data[at : at + width] for at in range(0, len(data), width)]
+    found: list[bytes] = np.ascontiguousarray(array).view(f"V{array.shape[1]}").reshape(-1).tolist()
+    return found
 
 
 def _nullable(column: NDArray[np.float64]) -> list[float | None]:
@@ -399,7 +399,8 @@ def _nullable(column: NDArray[np.float64]) -> list[float | None]:
     return values
 
 
-def _cookie_rows(segment: Events) -> list[bytes]:
+def cookie_rows(segment: Events) -> list[bytes]:
+    """The cookie of each segment, empty where there is none."""
     lengths = segment["cookie_len"].tolist()
     if not any(lengths):
         return [b""] * len(lengths)

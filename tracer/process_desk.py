@@ -34,7 +34,7 @@ def process_rows(events: Events) -> NDArray[np.bool_]:
 
 
 def processes(batch: Batch, cgroups: Mapping[int, str | None]) -> tuple[list[Process | None], list[Process | None]]:
-    """The client's and the server's process of each row of a batch."""
+    """The client's and the server's process of each row of a batch; one object for rows that the kernel named alike."""
     count = len(batch)
     clients: list[Process | None] = [None] * count
     servers = clients
@@ -42,16 +42,20 @@ def processes(batch: Batch, cgroups: Mapping[int, str | None]) -> tuple[list[Pro
     if owners is not None:
         clients = [owners.table[place] for place in owners.client.tolist()]
         servers = [owners.table[place] for place in owners.server.tolist()]
-    rows = np.flatnonzero(process_rows(batch.events))
-    if len(rows):
-        found = batch.events["client_process"][rows]
-        if clients is servers:
-            clients = clients.copy()
-        columns = (rows, found["pid"], found["uid"], found["cgroup"], np.ascontiguousarray(found["name"]).view("S16"))
-        for row, pid, uid, cgroup, name in zip(*(column.reshape(-1).tolist() for column in columns), strict=True):
-            text = name.split(b"\0", 1)[0].decode("utf-8", "replace")
-            clients[row] = Process(pid, text, uid, cgroups.get(cgroup))
+    if process_rows(batch.events).any():
+        said = batch.events["client_process"]
+        keys: list[bytes] = said.view(f"V{said.dtype.itemsize}").tolist()
+        found = {key: _named(said[row], cgroups) for key, row in dict(zip(keys, range(count), strict=True)).items()}
+        clients = [found[key] or process for key, process in zip(keys, clients, strict=True)]
     return clients, servers
+
+
+def _named(said: np.void, cgroups: Mapping[int, str | None]) -> Process | None:
+    """What struct process says; None if nothing."""
+    pid, uid, cgroup = (int(said[name]) for name in ("pid", "uid", "cgroup"))
+    if not pid:
+        return None
+    return Process(pid, bytes(said["name"]).split(b"\0", 1)[0].decode("utf-8", "replace"), uid, cgroups.get(cgroup))
 
 
 @dataclass(slots=True)

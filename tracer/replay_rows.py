@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
 from threading import Lock
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -378,6 +378,8 @@ class RecordedComposer(Composer):
 
     One thread adds, any thread composes.
     """
+
+    columns_tell_all: ClassVar[bool] = False
 
     def __init__(self, interfaces: Interfaces, keep: int) -> None:
         super().__init__(interfaces.by_index)

@@ -6,8 +6,9 @@ import msgspec
 from msgspec.structs import replace
 
 from tracer.clock import wall_now
-from tracer.compose import Composer
+from tracer.compose import PART_MAX, Composer
 from tracer.decode import Batch
+from tracer.lines import line_maker
 from tracer.records import SCHEMA, End, NoticeRecord, Start, Stats
 from tracer.sinks.base import Outlet, SinkFullError
 
@@ -28,8 +29,7 @@ class JsonLines:
 
     def __init__(self, stream: Outlet, composer: Composer) -> None:
         self._stream = stream
-        self._composer = composer
-        self._buffer = bytearray()
+        self._maker = line_maker(composer)
 
     def _line(self, record: Start | NoticeRecord | Stats | End) -> None:
         self._stream.write(_encoded(record))
@@ -40,18 +40,12 @@ class JsonLines:
 
     def write(self, batch: Batch) -> None:
         """A line a handshake; the whole batch is on its way when this returns."""
-        # Part by part: a ring full would be a hundred megabytes of objects and text. Not Encoder.encode_lines(), which
-        # in msgspec 0.22 never lets go of an iterator, and so of the columns behind it.
-        lines, done = self._buffer, 0
-        for part in self._composer.compose_parts(batch):
+        # part by part: a ring full would be a hundred megabytes of objects and text
+        for done in range(0, len(batch), PART_MAX):
             if self._stream.is_full():
                 raise SinkFullError(len(batch) - done)
-            for record in part:
-                _encoder.encode_into(record, lines, -1)
-                lines += b"\n"
-                done += 1
-            self._stream.write(bytes(lines))
-            lines.clear()
+            for lines in self._maker.lines(batch.rows(done, done + PART_MAX)):
+                self._stream.write(lines)
 
     def notice(self, record: NoticeRecord) -> None:
         """One line."""
