@@ -39,7 +39,8 @@ def community_id(client_ip: bytes, server_ip: bytes, client_port: int, server_po
     if client_ip.startswith(V4_MAPPED) and server_ip.startswith(V4_MAPPED):
         client_ip = client_ip[12:]
         server_ip = server_ip[12:]
-    return _text(SEED + client_ip + server_ip + PROTOCOL_TCP_AND_PAD + _PORTS.pack(client_port, server_port))
+    message = SEED + client_ip + server_ip + PROTOCOL_TCP_AND_PAD + _PORTS.pack(client_port, server_port)
+    return _texts(np.frombuffer(message, np.uint8).reshape(1, -1))[0]
 
 
 def community_ids(
@@ -100,7 +101,10 @@ def _long_texts(
 
 
 def _texts(messages: NDArray[np.uint8]) -> list[str]:
-    return [*map(_text, messages.view(f"V{messages.shape[1]}").reshape(-1).tolist())]
+    return [
+        "1:" + b2a_base64(sha1(message, usedforsecurity=False).digest(), newline=False).decode("ascii")
+        for message in messages.view(f"V{messages.shape[1]}").reshape(-1).tolist()
+    ]
 
 
 def _ends(address: NDArray[np.uint8], port: NDArray[np.uint16]) -> NDArray[np.uint8]:
@@ -109,7 +113,3 @@ def _ends(address: NDArray[np.uint8], port: NDArray[np.uint16]) -> NDArray[np.ui
     found[:, :16] = address
     found[:, 16:18] = port.astype(">u2").view(np.uint8).reshape(-1, 2)
     return found
-
-
-def _text(message: bytes) -> str:
-    return "1:" + b2a_base64(sha1(message, usedforsecurity=False).digest(), newline=False).decode("ascii")

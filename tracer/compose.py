@@ -58,6 +58,7 @@ from tracer.vocabulary import (
 
 # records that exist at a time: each is some kilobytes of Python objects
 PART_MAX = 1000
+COOKIE_IDS_KEPT = 8192
 
 _IPV4_PREFIX = bytes(10) + b"\xff\xff"
 
@@ -104,7 +105,7 @@ def negotiated_ecn(asked: str, granted: str) -> str:
     return "ecn"
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def ip_text(address: bytes) -> str:
     """An address of 16 bytes as people write it, IPv4 where it is mapped."""
     if address.startswith(_IPV4_PREFIX):
@@ -130,7 +131,7 @@ class Composer:
         """8 hex digits under a key of this run: equal cookies look equal, and nothing leads back to them."""
         known = self._cookie_ids.get(cookie)
         if known is None:
-            if len(self._cookie_ids) >= 65536:
+            if len(self._cookie_ids) >= COOKIE_IDS_KEPT:
                 self._cookie_ids.clear()
             known = hashlib.blake2b(cookie, digest_size=4, key=self._key).hexdigest()
             self._cookie_ids[cookie] = known
@@ -272,7 +273,7 @@ def look_rows(segment: Events, family: NDArray[np.uint8]) -> list[bytes]:
     return _rows(rows.view(np.uint8).reshape(len(segment), _LOOK_ROW.itemsize))
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)
 def _look(row: bytes) -> _Look:
     values = _look_values(row)
     has, flags, ttl = values["has"], values["tcp_flags"], values["ttl"]
@@ -304,7 +305,7 @@ def _look_values(row: bytes) -> dict[str, Any]:
     return values
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)
 def _p0f(row: bytes) -> Signature:
     values = _look_values(row)
     stamped = values["has"] & _STAMPS

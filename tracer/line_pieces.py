@@ -69,14 +69,16 @@ class SynAckPieces(NamedTuple):
 
 
 class TfoPieces(NamedTuple):
-    """Around cookies and their ids, each named after what follows it. `plain` is all of it without a cookie, `after_id`
-    what follows the id of the SYN's where nothing else is shown."""
+    """The negotiated options and what is around the SYN's cookie and the SYN-ACK's (id, next field's name, cookie).
+
+    `plain` is all of it without cookies, `after_sent` what follows the SYN's where there is no other.
+    """
 
     plain: str
-    after_id: str
-    cookie_id: str
+    after_sent: str
+    before: str
     cookie: str
-    synack_cookie_id: str
+    between: str
     synack_cookie: str
     after: str
 
@@ -156,7 +158,7 @@ def cut(record: Handshake) -> LinePieces:
         TimingPieces(timing, timing_end),
         SynPieces(syn, syn_end, json_text(record.signature.p0f)),
         _synack_pieces(record.synack),
-        TfoPieces("null".join(tfo), "null".join(tfo[1:]), *tfo),
+        TfoPieces("null".join(tfo), "null".join(tfo[2:]), *tfo),
         payload,
     )  # fmt: skip
 

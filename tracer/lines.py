@@ -32,7 +32,7 @@ from tracer.vocabulary import Has
 LEARNED_MAX = 64  # rows of a batch that are composed to learn from
 BLOCK_LINES = 256  # joined at a time: half a megabyte stays in the processor's cache, and below allocator.MMAP_FROM
 NULL = "null"
-_NO_COOKIE = (NULL, NULL)
+COOKIES_KEPT = 4096
 REPR_BELOW = 1e16
 
 _encoder = msgspec.json.Encoder()
@@ -95,6 +95,8 @@ class Lines:
         self._plain = PlainLines(composer)
         self._frame: Frame | None = None
         self._interfaces: dict[int, tuple[str, str]] = {}
+        self._sent: dict[bytes, str] = {}
+        self._returned: dict[bytes, str] = {}
         self._place: Known[bytes, str] = Known(lambda pieces: pieces.place)
         self._timing: Known[bytes, TimingPieces] = Known(lambda pieces: pieces.timing)
         self._syn: Known[bytes, SynPieces] = Known(lambda pieces: pieces.syn)
@@ -203,31 +205,32 @@ class Lines:
     def _tfos(self, events: Events, pieces: list[TfoPieces]) -> list[str]:
         """From the negotiated options to what stands before rtt_saved_us."""
         texts = [piece.plain for piece in pieces]
-        sent, returned = self._cookies(events["syn"]), self._cookies(events["synack"])
-        for row, (id_, cookie) in sent.items():
+        sent = self._cookies(events["syn"], self._sent, pieces[0].cookie)
+        returned = self._cookies(events["synack"], self._returned, pieces[0].synack_cookie)
+        for row, text in sent.items():
+            texts[row] = f"{pieces[row].before}{text}{pieces[row].after_sent}"
+        for row, text in returned.items():
             piece = pieces[row]
-            if row not in returned and cookie is NULL:
-                texts[row] = f"{piece.cookie_id}{id_}{piece.after_id}"
-        for row in returned if not self._composer.show_cookies else sent | returned:
-            piece = pieces[row]
-            id_, cookie = sent.get(row, _NO_COOKIE)
-            synack_id, synack_cookie = returned.get(row, _NO_COOKIE)
-            texts[row] = (
-                f"{piece.cookie_id}{id_}{piece.cookie}{cookie}{piece.synack_cookie_id}{synack_id}"
-                f"{piece.synack_cookie}{synack_cookie}{piece.after}"
-            )
+            none = f"{NULL}{piece.cookie}{NULL}"
+            texts[row] = f"{piece.before}{sent.get(row, none)}{piece.between}{text}{piece.after}"
         return texts
 
-    def _cookies(self, segment: Events) -> dict[int, tuple[str, str]]:
-        """Of the rows that bring a cookie, its id and what is shown of it."""
+    def _cookies(self, segment: Events, known: dict[bytes, str], name: str) -> dict[int, str]:
+        """By row that brings a cookie, its id and, behind `name`, what is shown of it."""
         rows = np.flatnonzero(has(segment["has"], Has.TFO) & (segment["cookie_len"] > 0)).tolist()
         if not rows:
             return {}
-        cookies, composer = cookie_rows(segment), self._composer
-        return {
-            row: (f'"{composer.cookie_id(cookies[row])}"', f'"{cookies[row].hex()}"' if composer.show_cookies else NULL)
-            for row in rows
-        }
+        cookies = cookie_rows(segment)
+        try:
+            return {row: known[cookies[row]] for row in rows}
+        except KeyError:
+            if len(known) > COOKIES_KEPT:
+                known.clear()
+            composer = self._composer
+            for cookie in {cookies[row] for row in rows} - known.keys():
+                shown = f'"{cookie.hex()}"' if composer.show_cookies else NULL
+                known[cookie] = f'"{composer.cookie_id(cookie)}"{name}{shown}'
+            return {row: known[cookies[row]] for row in rows}
 
 
 # --- keys: all that the pieces between two numbers depend on ---

@@ -13,7 +13,8 @@ import msgspec
 
 from tracer.payload_dns import Dns, parse_dns
 from tracer.payload_http import Http, parse_http
-from tracer.payload_tls import RECORD_TYPE_HANDSHAKE, Tls, parse_tls, tls_of
+from tracer.payload_shapes import Shapes
+from tracer.payload_tls import RECORD_TYPE_HANDSHAKE, Tls, may_have_ech, parse_tls, tls_of
 
 __all__ = ["Dns", "Http", "Payload", "Protocol", "Tls", "classify"]
 
@@ -29,7 +30,7 @@ class Protocol(Enum):
     OTHER = "other"
 
 
-class Payload(msgspec.Struct, frozen=True, gc=False):
+class Payload(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """What the data of a SYN is.
 
     `truncated`: the message that began is not whole in the bytes we have, be it that it goes on after the SYN or
@@ -53,9 +54,16 @@ def classify(data: bytes, wire_len: int, server_port: int | None = None) -> Payl
     if len(data) > wire_len:
         data = data[: max(wire_len, 0)]
     if data and data[0] == RECORD_TYPE_HANDSHAKE:
+        known = _hellos.find(data)
+        if known is not None and not may_have_ech(data):
+            return known
         hello = parse_tls(data)
         if hello is not None:
-            return _tls(*hello)
+            said, jumped = hello
+            found = _tls(*said)
+            if jumped:
+                _hellos.add(data, jumped, found)
+            return found
     request = parse_http(data)
     if request is not None:
         return _one(Payload(Protocol.HTTP, request[1], http=request[0]))
@@ -66,6 +74,8 @@ def classify(data: bytes, wire_len: int, server_port: int | None = None) -> Payl
 
 
 # What was asked for is asked for again: one object for all that are equal, of those seen lately.
+
+_hellos: Shapes[Payload] = Shapes()
 
 
 @lru_cache(maxsize=KNOWN)

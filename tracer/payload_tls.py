@@ -11,6 +11,7 @@ from struct import Struct
 
 import msgspec
 
+from tracer.payload_shapes import NEAR, Span
 from tracer.payload_text import NAME_MAX, name_text
 
 RECORD_HEADER = 5
@@ -53,8 +54,9 @@ class Tls(msgspec.Struct, frozen=True, gc=False):
 Hello = tuple[bytes | None, tuple[str, ...] | None, bool, bool]
 
 
-def parse_tls(data: bytes) -> Hello | None:
-    """What `data` says if it begins with a ClientHello; None for anything else.
+def parse_tls(data: bytes) -> tuple[Hello, list[Span]] | None:
+    """What `data` says if it begins with a ClientHello, and which bytes of it were jumped over for that; None for
+    anything else. No spans: it takes a walk to know what a message like this one says (payload_shapes.py).
 
     Never raises. Three bytes are enough to be recognised, because a SYN may carry as little. The host name is cut
     to NAME_MAX bytes and one, by which tls_of() sees that it was.
@@ -63,7 +65,7 @@ def parse_tls(data: bytes) -> Hello | None:
     if size < 3 or data[0] != RECORD_TYPE_HANDSHAKE or data[1] != 3 or data[2] > 4:
         return None
     if size < RECORD_HEADER:
-        return None, None, False, True
+        return (None, None, False, True), []
     length = data[3] << 8 | data[4]
     if not 0 < length <= RECORD_MAX:
         return None
@@ -71,14 +73,24 @@ def parse_tls(data: bytes) -> Hello | None:
         return None
     hello = data[RECORD_HEADER : RECORD_HEADER + length]
     whole = _message_size(hello)
-    if whole > len(hello) and RECORD_HEADER + length < size:
+    joined = whole > len(hello) and RECORD_HEADER + length < size
+    if joined:
         hello = _join_records(data)
         whole = _message_size(hello)
     cut = whole > len(hello)
     if whole < len(hello):
         hello = hello[:whole]
-    sni, alpn, ech = _parse_hello(hello)
-    return sni, alpn, ech, cut
+    sni, alpn, ech, jumped = _parse_hello(hello)
+    spans: list[Span] = []
+    if not joined and not may_have_ech(data):
+        spans = [(RECORD_HEADER + start, RECORD_HEADER + end) for start, end in jumped[:-1]]
+        spans.append((min(size, RECORD_HEADER + jumped[-1][0]), size))
+    return (sni, alpn, ech, cut), spans
+
+
+def may_have_ech(data: bytes) -> bool:
+    """Are the bytes of ECH's extension anywhere? Only then a walk goes on behind host name and protocols."""
+    return _ECH_BYTES in data
 
 
 def tls_of(sni: bytes | None, alpn: tuple[str, ...] | None, ech: bool) -> Tls:
@@ -106,24 +118,29 @@ def _join_records(data: bytes) -> bytes:
     return b"".join(parts)
 
 
-def _parse_hello(hello: bytes) -> tuple[bytes | None, tuple[str, ...] | None, bool]:
-    """Read what is there; a length that lies ends the reading and keeps what was found before it."""
+def _parse_hello(hello: bytes) -> tuple[bytes | None, tuple[str, ...] | None, bool, list[Span]]:
+    """Read what is there; a length that lies ends the reading and keeps what was found before it.
+
+    The spans that were jumped over come with it, the last one is what is behind the end of the reading.
+    """
     sni: bytes | None = None
     alpn: tuple[str, ...] | None = None
     ech = False
     size = len(hello)
     offset = HELLO_FIXED
+    jumped: list[Span] = [(HANDSHAKE_HEADER, min(size, offset))]
     if offset < size:
-        offset += 1 + hello[offset]  # legacy_session_id
+        jumped.append((offset + 1, offset := offset + 1 + hello[offset]))  # legacy_session_id
         if offset + 2 <= size:
-            offset += 2 + (hello[offset] << 8 | hello[offset + 1])  # cipher_suites
+            length = hello[offset] << 8 | hello[offset + 1]
+            jumped.append((offset + 2, offset := offset + 2 + length))  # cipher_suites
             if offset < size:
                 offset += 1 + hello[offset]  # legacy_compression_methods
                 if offset + 2 <= size:
                     end = min(size, offset + 2 + (hello[offset] << 8 | hello[offset + 1]))
                     offset += 2
                     unpack = _U16_PAIR.unpack_from
-                    may_have_ech = _ECH_BYTES in hello  # if not, nothing is left to look for behind SNI and ALPN
+                    to_the_end = may_have_ech(hello)  # if not, nothing is left to look for behind SNI and ALPN
                     last = end - 4
                     for _ in range(EXTENSIONS_MAX):
                         if offset > last:
@@ -142,10 +159,13 @@ def _parse_hello(hello: bytes) -> tuple[bytes | None, tuple[str, ...] | None, bo
                             if alpn is None:
                                 alpn = _protocols(hello[start:offset])
                         else:
+                            if length > NEAR:
+                                jumped.append((start, offset))
                             continue
-                        if sni is not None and alpn is not None and not may_have_ech:
+                        if sni is not None and alpn is not None and not to_the_end:
                             break
-    return sni, alpn, ech
+    jumped.append((offset, size))
+    return sni, alpn, ech, jumped
 
 
 def _server_name(hello: bytes, start: int, end: int) -> bytes | None:

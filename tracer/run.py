@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tracer import privileges
 from tracer.allocator import give_back_early
+from tracer.collector import collect_seldom
 from tracer.errors import CannotTraceError, EndedEarlyError, UsageError
 from tracer.load import Loader, LoadOptions
 from tracer.protocol import Channel, Failed, Ready, channel_pair
@@ -182,6 +183,7 @@ def _as_user(
             tell(text)
     if app is None:
         _observe(pipeline, observers)
+        collect_seldom()
         return pipeline.run()
     from tracer.store import Store
 

@@ -98,7 +98,7 @@ def mask(options: bytes, ts_offset: int, tfo_offset: int, cookie_len: int) -> by
     return options
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def option_layout(masked: bytes) -> OptionLayout:
     """The layout of option bytes that mask() made; cached, so unmasked bytes give the same but fill the cache."""
     found, end = opt.walk(masked)
