@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from tracer import artifact, bpfsys, load, program_cache
@@ -61,7 +62,8 @@ def main(kept: Path) -> int:
     """Exit code."""
     good = True
     # before 5.11 maps and programs count against it
-    resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    with suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     for name, key in json.loads((kept / "variants").read_text()).items():
         found = program_cache.fetch(key, kept / "programs")
         line, taken = ("not kept", False) if found is None else verify(found)
