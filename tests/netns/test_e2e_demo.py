@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.netbox import wait_until
-from tests.support.patience import LONG_S, PATIENCE_S
+from tests.support.patience import FACTOR, LONG_S, PATIENCE_S
 from tests.support.schema import assert_valid
 from tests.support.tracing import (
     CHECKOUT,
@@ -103,11 +103,15 @@ class Demo:
         return last
 
 
+# long enough for every scenario
+DURATION = "15" if FACTOR == 1 else "90"
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     run_dir = tmp_path_factory.mktemp("demo") / "run"
     links = set(os.listdir("/sys/class/net"))
-    with tracing("demo", "--json", "--duration", "15", prefix=with_run_dir(run_dir), command=COMMAND) as run:
+    with tracing("demo", "--json", "--duration", DURATION, prefix=with_run_dir(run_dir), command=COMMAND) as run:
         spaces = lab_namespaces(run)
         code = run.wait_end(LONG_S)
         assert_nothing_left(run, spaces, run_dir)
