@@ -17,7 +17,7 @@ DEV := sh scripts/setup-dev.sh
 	format demo bench bench-quick wheel sdist deb deb-check install uninstall lock clean distclean venv system root
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what tests and linters need (programs by apt-get too, when root)
 	@if [ "$$(id -u)" = 0 ]; then $(DEV) --system; else $(DEV); fi
