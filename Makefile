@@ -77,10 +77,10 @@ demo: ## trace a private lab with TFO traffic of every outcome (root)
 	@./tfotrace demo
 
 bench: root system ## measure speed and memory beside the peers, write bench/RESULTS.md (root)
-	@bench/run
+	@status=0; bench/run || status=$$?; $(DEV) --give-back; exit $$status
 
 bench-quick: root system ## the same in under two minutes, to look at only (root)
-	@bench/run --quick
+	@status=0; bench/run --quick || status=$$?; $(DEV) --give-back; exit $$status
 
 .PHONY: test-reliability soak beside
 test-reliability: root system ## the long forms of docs/RELIABILITY.md, about an hour: TFOTRACE_KILLS=200 TFOTRACE_FLOOD_S=60 TFOTRACE_SEED=n (root)
@@ -89,10 +89,10 @@ test-reliability: root system ## the long forms of docs/RELIABILITY.md, about an
 		$(DEV) --give-back; exit $$status
 
 soak: root system ## handshakes at full rate for SECONDS=600: is one lost, does memory grow (root)
-	@$(PYTHON) -m bench.soak $(or $(SECONDS),600)
+	@status=0; $(PYTHON) -m bench.soak $(or $(SECONDS),600) || status=$$?; $(DEV) --give-back; exit $$status
 
 beside: root system ## what a TCP stream and handshakes lose to tfotrace beside 200,000 SYNs a second (root)
-	@$(PYTHON) -m bench.beside $(or $(ROUNDS),9)
+	@status=0; $(PYTHON) -m bench.beside $(or $(ROUNDS),9) || status=$$?; $(DEV) --give-back; exit $$status
 
 .PHONY: test-replay test-fleet
 test-replay: root system ## replay a generated capture of 1 GB (root)

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from bench.common import Spread, machine
+from bench.common import Spread, end_cleanly, machine
 from tests.support.flood import flooding
 from tests.support.load import SERVER, Wire, traced, wire
 from tracer import netns
@@ -103,5 +103,6 @@ def main(rounds: int, rate: int) -> int:
 
 
 if __name__ == "__main__":
+    end_cleanly()
     words = [int(word) for word in sys.argv[1:]]
     sys.exit(main(words[0] if words else 9, words[1] if len(words) > 1 else RATE))

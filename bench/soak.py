@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.common import cpu_seconds, machine, process_tree
+from bench.common import cpu_seconds, end_cleanly, machine, process_tree
 from tests.support.load import traced, wire
 
 CHUNK = 20_000
@@ -69,4 +69,5 @@ def main(seconds: float) -> int:
 
 
 if __name__ == "__main__":
+    end_cleanly()
     sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 600.0))
