@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from msgspec.structs import replace
 
+from bench.bcc_callback import BccCallbacks
 from bench.common import Row, Spread, loaded_programs
 from tests.support.load import SERVER, Wire, wire
 from tracer import bpfsys, netns
@@ -146,8 +147,11 @@ def sample() -> Sample:
             tap.close()
 
 
-def drain_rates(tap: Tap, rounds: int, local: LocalSet) -> tuple[list[float], list[float], list[float]]:
-    """Records a second: by the ring reader alone, by reader to aggregates, and with payloads joined as well."""
+def drain_rates(
+    tap: Tap, rounds: int, local: LocalSet, peer: BccCallbacks
+) -> tuple[list[float], list[float], list[float]]:
+    """Records a second: by the ring reader alone, by reader to aggregates, and with payloads joined as well. The peer
+    has a round after each."""
     dtype = to_dtype(tap.kernel.loaded.layout.nested("event"))
     reader, payload_reader = RingEvents(tap.ring, dtype), RingPayloads(tap.payload_ring)
     reading: list[float] = []
@@ -179,6 +183,7 @@ def drain_rates(tap: Tap, rounds: int, local: LocalSet) -> tuple[list[float], li
         reading.append(count / read_s)
         adding.append(count / added_s)
         joining.append(count / joined_s)
+        peer.round()
     return reading, adding, joining
 
 
@@ -256,17 +261,18 @@ def measure(quick: bool) -> list[Row]:
     rounds = 3 if quick else 10
     give_back_early()  # as a run does, likewise the next
     collect_seldom()
-    with wire() as hosts, loaded_programs(OPTIONS) as kernel:
+    with wire() as hosts, loaded_programs(OPTIONS) as kernel, BccCallbacks() as peer:
         tap = attach_tap(hosts, kernel)
         try:
             taken = record_sample(tap)
-            reading, adding, joining = drain_rates(tap, rounds, taken.local)
+            reading, adding, joining = drain_rates(tap, rounds, taken.local, peer)
         finally:
             tap.close()
     size = taken.events.dtype.itemsize
     return [
         _row(f"ring reader alone, {size} byte records, {BATCH:,} of real handshakes in the ring", reading),
         _row("ring to aggregates (read, judge, durations, vantage, sums)", adding, RECORDS_TARGET),
+        *peer.rows(reading, adding),
         _row("the same and half of them joined with their SYN payload", joining),
         _row("judged and added up from memory, batches of 4,000", replay_rate(taken, rounds, 4000)),
         _row("causes of judged records, batches of 400", cause_rate(taken, rounds, 400)),
