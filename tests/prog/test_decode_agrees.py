@@ -17,7 +17,7 @@ from tests.support.packets import Flow, Maker
 from tests.support.testrun import Programs, Road
 from tracer.vocabulary import HandshakeResult, Has
 
-FRAMES = int(os.environ.get("TFOTRACE_FRAMES", "100000"))
+FRAMES = int(os.environ.get("TFOTRACE_FRAMES", "50000"))
 BATCH = 4_000
 SEED = int(os.environ.get("TFOTRACE_SEED", "20261123"))
 PLAIN_ISN = 0x7FFFFFF0

@@ -4,6 +4,7 @@ used. A child that must not compile cannot start, and so tells which way it went
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import struct
 from collections.abc import Callable, Iterator
@@ -42,6 +43,27 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "run" / "programs"
     monkeypatch.setattr(program_cache, "DIRECTORY", path)
     return path
+
+
+@pytest.fixture(scope="module")
+def kept_by_a_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that a start with SMALL keeps, compiled once for all tests that only want to have one."""
+    need_root()
+    with pytest.MonkeyPatch.context() as patch:
+        path = tmp_path_factory.mktemp("kept") / "run" / "programs"
+        patch.setattr(program_cache, "DIRECTORY", path)
+        start_and_stop(SMALL)
+    return the_file(path)
+
+
+@pytest.fixture
+def kept_folder(folder: Path, kept_by_a_start: Path) -> Path:
+    """A folder in which there is that file."""
+    folder.parent.mkdir(mode=0o755)
+    folder.mkdir(mode=0o700)
+    copy = folder / kept_by_a_start.name
+    shutil.copy(kept_by_a_start, copy)
+    return folder
 
 
 @pytest.fixture
@@ -201,9 +223,8 @@ def test_bcc_loads_what_cannot_be_loaded_side_by_side(folder: Path, monkeypatch:
     assert the_artifact(folder, SMALL).programs
 
 
-def test_a_refused_program_leaves_no_descriptor(folder: Path) -> None:
-    start_and_stop(SMALL)
-    bad = refused_by_the_verifier(the_artifact(folder, SMALL))
+def test_a_refused_program_leaves_no_descriptor(kept_folder: Path) -> None:
+    bad = refused_by_the_verifier(the_artifact(kept_folder, SMALL))
     before = set(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError, match="argument"):
         artifact_module.load(bad, 1)
@@ -240,10 +261,10 @@ HARM: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("what", HARM)
-def test_an_odd_file_is_not_used(folder: Path, no_compiler: Callable[[], None], what: str) -> None:
-    start_and_stop(SMALL)
-    HARM[what](the_file(folder))
+def test_an_odd_file_is_not_used(kept_folder: Path, no_compiler: Callable[[], None], what: str) -> None:
     no_compiler()
+    start_and_stop(SMALL)  # as it is it is used
+    HARM[what](the_file(kept_folder))
     with pytest.raises(CannotTraceError, match="compiled once more"):
         Loader(SMALL).result()
 
@@ -270,15 +291,14 @@ def without_a_program(artifact: Artifact) -> Artifact:
 
 @pytest.mark.parametrize("spoil", [refused_by_the_verifier, without_a_map, without_a_program])
 def test_what_the_kernel_refuses_is_compiled_and_replaced(
-    folder: Path, no_compiler: Callable[[], None], spoil: Callable[[Artifact], Artifact]
+    kept_folder: Path, no_compiler: Callable[[], None], spoil: Callable[[Artifact], Artifact]
 ) -> None:
-    start_and_stop(SMALL)
-    good = the_artifact(folder, SMALL)
+    good = the_artifact(kept_folder, SMALL)
     key = load._cache_key(SMALL)
     assert key is not None
-    program_cache.store(key, spoil(good), folder)
+    program_cache.store(key, spoil(good), kept_folder)
     start_and_stop(SMALL)  # quietly as if nothing had been kept
-    assert the_artifact(folder, SMALL).programs == good.programs
+    assert the_artifact(kept_folder, SMALL).programs == good.programs
     no_compiler()
     start_and_stop(SMALL)
 
