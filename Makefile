@@ -1,6 +1,8 @@
 # `make` lists what can be made. Everything sets itself up; `sudo make test` needs nothing beforehand but make.
 
 PYTEST_ARGS ?=
+# how many processes run the tests of `make test`, each its own files; 0: this one
+WORKERS ?= 2
 PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
@@ -23,7 +25,7 @@ setup: ## install what tests and linters need (programs by apt-get too, when roo
 	@if [ "$$(id -u)" = 0 ]; then $(DEV) --system; else $(DEV); fi
 
 test: root system ## run all tests (root)
-	@status=0; $(PYTEST) tests || status=$$?; $(DEV) --give-back; exit $$status
+	@status=0; $(PYTEST) --numprocesses $(WORKERS) --dist loadfile tests || status=$$?; $(DEV) --give-back; exit $$status
 
 test-unit: venv ## run the tests that need no root
 	@$(PYTEST) -m "not root" tests/unit tests/host tests/fuzz tests/tui
