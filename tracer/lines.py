@@ -27,6 +27,7 @@ from tracer.payload_rows import classified
 from tracer.process_desk import processes
 from tracer.records import Process
 from tracer.tfo import has
+from tracer.timing import Durations
 from tracer.vocabulary import Has
 
 LEARNED_MAX = 64  # rows of a batch that are composed to learn from
@@ -34,6 +35,7 @@ BLOCK_LINES = 256  # joined at a time: half a megabyte stays in the processor's 
 NULL = "null"
 COOKIES_KEPT = 4096
 REPR_BELOW = 1e16
+_DURATIONS = ("synack_delay_us", "ack_delay_us", "rtt_us", "first_response_us", "rtt_saved_us", "delay_us")
 
 _encoder = msgspec.json.Encoder()
 
@@ -169,13 +171,10 @@ class Lines:
         frame = self._frame
         timing, timing_end = zip(*pieces.timing, strict=True)
         syn_look, syn_look_end, p0f = zip(*pieces.syn, strict=True)
-        events, durations, syn = batch.events, batch.durations, batch.events["syn"]
+        events, syn = batch.events, batch.events["syn"]
         stamped = has(syn["has"], Has.TIMESTAMPS)
         client_processes, server_processes = processes(batch, self._composer.cgroups)
-        synack_delay, ack_delay = _durations(durations.synack_delay_us), _durations(durations.ack_delay_us)
-        rtt = _same_durations(
-            durations.rtt_us, [(durations.ack_delay_us, ack_delay), (durations.synack_delay_us, synack_delay)]
-        )
+        us = _durations(batch.durations)
         return [
             frame.begin, self._composer.times(events),
             frame.id, _ids(events),
@@ -187,17 +186,17 @@ class Lines:
             frame.server_ip, _addresses(events["server"]),
             frame.server_port, _numbers(events["server_port"]),
             frame.server_process, _process_texts(server_processes),
-            timing, synack_delay,
-            frame.ack_delay_us, ack_delay,
-            frame.rtt_us, rtt,
-            frame.first_response_us, _durations(durations.first_response_us),
+            timing, us["synack_delay_us"],
+            frame.ack_delay_us, us["ack_delay_us"],
+            frame.rtt_us, us["rtt_us"],
+            frame.first_response_us, us["first_response_us"],
             timing_end, _numbers(syn["seq"]),
             frame.payload_len, _numbers(syn["payload_len"]),
             syn_look, _numbers_or_null(syn["ts_val"], stamped),
             frame.ts_ecr, _numbers_or_null(syn["ts_ecr"], stamped),
             syn_look_end, _synacks(batch, pieces.synack),
-            self._tfos(events, pieces.tfo), _durations(durations.rtt_saved_us),
-            frame.delay_us, _durations(durations.delay_us),
+            self._tfos(events, pieces.tfo), us["rtt_saved_us"],
+            frame.delay_us, us["delay_us"],
             pieces.payload, p0f,
             frame.end,
         ]  # fmt: skip
@@ -236,32 +235,43 @@ class Lines:
 # --- keys: all that the pieces between two numbers depend on ---
 
 
-def _packed(columns: Iterable[NDArray[Any]]) -> list[bytes]:
+_PLACE = np.dtype([("ifindex", "<u4"), ("outer", "<u2"), ("inner", "<u2"), ("vantage", "u1")])
+_TIMING = np.dtype([
+    (name, "u1")
+    for name in (
+        "result", "reason", "syn_count", "synack_count", "late_syns", "challenge_acks", "icmp_type", "icmp_code",
+    )
+])  # fmt: skip
+_VERDICTS, _CAUSES = ("request", "outcome", "group"), ("cause", "confidence", "cookie_check")
+_OPTIONS = {"has": "<u2", "tcp_flags": "<u2", "tfo_kind": "u1", "cookie_len": "u1"}
+_TFO = np.dtype(
+    [(name, "u1") for name in (*_VERDICTS, *_CAUSES)]
+    + [(f"{end}_{name}", kind) for end in ("syn", "synack") for name, kind in _OPTIONS.items()]
+)
+
+
+def _packed(dtype: np.dtype[Any], columns: Iterable[NDArray[Any]], count: int) -> list[bytes]:
     """One bytes object a row, equal where all columns are equal."""
-    named = {str(place): column for place, column in enumerate(columns)}
-    rows = np.empty(len(named["0"]), [(name, column.dtype) for name, column in named.items()])
-    for name, column in named.items():
+    rows = np.empty(count, dtype)
+    for name, column in zip(dtype.names or (), columns, strict=True):
         rows[name] = column
-    found: list[bytes] = rows.view(f"V{rows.itemsize}").tolist()
+    found: list[bytes] = rows.view(f"V{dtype.itemsize}").tolist()
     return found
 
 
 def _keys(batch: Batch) -> _Keys:
-    events, verdicts, causes = batch.events, batch.verdicts, batch.causes
+    count, events = len(batch), batch.events
     syn, synack, vlan, family = events["syn"], events["synack"], events["vlan"], events["family"]
-    timing = ("result", "reason", "syn_count", "synack_count", "late_syns", "challenge_acks", "icmp_type", "icmp_code")
-    options = ("has", "tcp_flags", "tfo_kind", "cookie_len")
+    judged = [getattr(batch.verdicts, name) for name in _VERDICTS] + [getattr(batch.causes, name) for name in _CAUSES]
+    options = [segment[name] for segment in (syn, synack) for name in _OPTIONS]
     return _Keys(
-        _packed((events["ifindex"], vlan[:, 0], vlan[:, 1], batch.vantage)),
-        _packed(events[name] for name in timing),
+        _packed(_PLACE, (events["ifindex"], vlan[:, 0], vlan[:, 1], batch.vantage), count),
+        _packed(_TIMING, (events[name] for name in _TIMING.names or ()), count),
         look_rows(syn, family),
         look_rows(synack, family),
-        _packed((
-            verdicts.request, verdicts.outcome, verdicts.group, causes.cause, causes.confidence, causes.cookie_check,
-            *(syn[name] for name in options), *(synack[name] for name in options),
-        )),
+        _packed(_TFO, [*judged, *options], count),
         _payload_keys(batch),
-    )  # fmt: skip
+    )
 
 
 def _payload_keys(batch: Batch) -> list[Payload | bool | None]:
@@ -292,26 +302,32 @@ def _process_texts(found: list[Process | None]) -> list[str]:
     return [texts[id(process)] for process in found]
 
 
-def _durations(column: NDArray[np.float64]) -> list[str]:
-    """Microseconds as Composer rounds them, null where they are not known."""
-    rounded = np.round(column, 3)
+def _durations(durations: Durations) -> dict[str, list[str]]:
+    """Microseconds as Composer rounds them, null where they are not known, by the column's name."""
+    rounded = np.round([getattr(durations, name) for name in _DURATIONS], 3)
     known = ~np.isnan(rounded)
     # as Python and msgspec both write them, but for what lasts centuries
     text: Callable[[float], str] = repr if not (np.abs(rounded) >= REPR_BELOW).any() else encoded
-    if known.all():
-        return [*map(text, rounded.tolist())]
-    texts = [NULL] * len(rounded)
-    for row, value in zip(np.flatnonzero(known).tolist(), rounded[known].tolist(), strict=True):
-        texts[row] = text(value)
-    return texts
+    found: dict[str, list[str]] = {}
+    for name, column, there in zip(_DURATIONS, rounded, known, strict=True):
+        rtt_is = _same_as_rtt(durations) if name == "rtt_us" else None
+        if rtt_is is not None:
+            found[name] = found[rtt_is]
+        elif there.all():
+            found[name] = [*map(text, column.tolist())]
+        else:
+            texts = found[name] = [NULL] * len(column)
+            for row, value in zip(np.flatnonzero(there).tolist(), column[there].tolist(), strict=True):
+                texts[row] = text(value)
+    return found
 
 
-def _same_durations(column: NDArray[np.float64], known: Sequence[tuple[NDArray[np.float64], list[str]]]) -> list[str]:
-    """The same, if one of the known columns has not the same texts."""
-    for other, texts in known:
-        if np.array_equal(column, other, equal_nan=True):
-            return texts
-    return _durations(column)
+def _same_as_rtt(durations: Durations) -> str | None:
+    """Where all that is traced is at one end, the round trip is one of the two delays."""
+    for name in ("ack_delay_us", "synack_delay_us"):
+        if np.array_equal(durations.rtt_us, getattr(durations, name), equal_nan=True):
+            return name
+    return None
 
 
 def _numbers(column: NDArray[Any]) -> Iterable[str]:
