@@ -166,7 +166,7 @@ def _schema(words: list[str]) -> int:
     arguments.schema_parser().parse_args(words)
     import msgspec
 
-    from tracer.records import json_schema
+    from tracer.schema import json_schema
 
     _say(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
     return int(ExitCode.OK)

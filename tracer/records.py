@@ -8,9 +8,6 @@ collector need not look at them (`gc=False`): a hundred thousand a second of the
 
 from __future__ import annotations
 
-import inspect
-from typing import Any
-
 import msgspec
 
 from tracer.record_types import (
@@ -361,19 +358,3 @@ class End(msgspec.Struct, frozen=True, tag_field="event", tag="end"):
 
 
 Record = Start | Handshake | Stats | NoticeRecord | End
-
-
-def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of every record, and of what `tfotrace doctor --json` prints.
-
-    Unknown fields are allowed everywhere: within one version of the schema fields are only added.
-    """
-    from tracer.doctor.model import Report
-
-    schema = msgspec.json.schema(Record | Report)
-    del schema["discriminator"]  # OpenAPI's: JSON Schema has no such keyword
-    for definition in schema["$defs"].values():
-        if "description" in definition:
-            definition["description"] = inspect.cleandoc(definition["description"])
-    title = f"tfotrace record, schema {SCHEMA}"
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema}

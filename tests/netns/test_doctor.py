@@ -26,7 +26,7 @@ from tests.support.tracing import COMMAND, KEPT_PROGRAMS, members, run, with_run
 from tracer import bpfsys, interfaces
 from tracer.doctor import hooks
 from tracer.doctor.model import Finding, Level, Listener, Report
-from tracer.records import json_schema
+from tracer.schema import json_schema
 
 pytestmark = pytest.mark.root
 

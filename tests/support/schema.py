@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 
-from tracer.records import json_schema
+from tracer.schema import json_schema
 
 TAGS = {"start": "Start", "handshake": "Handshake", "stats": "Stats", "notice": "NoticeRecord", "end": "End"}
 

@@ -16,7 +16,8 @@ import pytest
 from tests.support.lines import as_lines, handshakes, run_records
 from tests.support.markdown import DOCS, ask, database, sql_blocks
 from tests.support.schema import schema_lines
-from tracer.records import Handshake, Process, json_schema
+from tracer.records import Handshake, Process
+from tracer.schema import json_schema
 from tracer.vocabulary import HandshakeResult, word
 
 BLOCKS = sql_blocks("MAPPING.md", "mapping")

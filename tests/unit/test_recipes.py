@@ -18,7 +18,8 @@ from tests.support.lines import as_lines, handshakes, run_records
 from tests.support.markdown import ask, database, sql_blocks
 from tests.support.schema import schema_lines
 from tracer.lab import SCENARIOS, server_address
-from tracer.records import Handshake, json_schema
+from tracer.records import Handshake
+from tracer.schema import json_schema
 from tracer.sinks.compression import Zstd
 
 RECIPES = sql_blocks("RECIPES.md", "recipe")

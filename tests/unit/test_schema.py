@@ -14,7 +14,8 @@ import pytest
 
 from tests.support.lines import as_lines, handshakes, run_records
 from tests.support.schema import TAGS, assert_valid, schema_lines, validator
-from tracer.records import SCHEMA, json_schema
+from tracer.records import SCHEMA
+from tracer.schema import json_schema
 from tracer.vocabulary import Cause, HandshakeResult, Outcome, Request, word
 
 GOLDEN = Path(__file__).parents[1] / "golden" / f"schema-{SCHEMA}.txt"
