@@ -12,6 +12,7 @@ come in all sizes, so over hours that looks like a leak of 3.6 MB; fill_numpys_c
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 
 # <malloc.h>
@@ -26,6 +27,8 @@ CACHED_BELOW, CACHED_OF_A_SIZE = 1024, 7  # NBUCKETS and NCACHE of numpy
 
 def give_back_early() -> None:
     """Set it for this process and those it forks, before threads begin. Other C libraries are left as they are."""
+    # read when numpy is imported: huge pages for all arrays from 4 MB on would fill tables that are hardly used
+    os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
     mallopt = _of_libc("mallopt")
     if mallopt is not None:
         for option, value in ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, MMAP_FROM), (M_TRIM_THRESHOLD, TRIM_FROM)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -102,6 +103,7 @@ def _reopens(options: Namespace) -> bool:
 def _fork_root_part(options: RootRequest, *, reopens: bool) -> tuple[Channel, int]:
     root_end, user_end = channel_pair()
     sys.stderr.flush()
+    gc.freeze()  # a collection in either process writes to every object it looks at, and its page is no longer shared
     child = os.fork()
     if child == 0:
         user_end.close()
