@@ -21,6 +21,7 @@ M_MMAP_THRESHOLD = -3
 M_ARENA_MAX = -8
 
 MMAP_FROM = 1 << 20  # bytes: blocks of this size are mapped each for itself, and unmapped when freed
+MMAP_SHOWN_FROM = 1 << 18
 TRIM_FROM = 8 << 20  # bytes free at the top of the heap that are given back at once
 CACHED_BELOW, CACHED_OF_A_SIZE = 1024, 7  # NBUCKETS and NCACHE of numpy
 
@@ -33,6 +34,13 @@ def give_back_early() -> None:
     if mallopt is not None:
         for option, value in ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, MMAP_FROM), (M_TRIM_THRESHOLD, TRIM_FROM)):
             mallopt(option, value)
+
+
+def give_back_at_once() -> None:
+    """Map smaller blocks each for itself, too: what screens sort by would tear the heap."""
+    mallopt = _of_libc("mallopt")
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, MMAP_SHOWN_FROM)
 
 
 def give_back() -> None:

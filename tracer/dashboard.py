@@ -12,6 +12,7 @@ from argparse import Namespace
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from tracer.allocator import give_back_at_once
 from tracer.pipeline import StopRequest
 from tracer.snapshot import Snapshot
 from tracer.store import Store
@@ -89,6 +90,7 @@ def run(
 
     # a key is answered by this thread: it shall not wait 5 ms for each turn while the pipeline computes
     sys.setswitchinterval(TURN_S)
+    give_back_at_once()
     thread = threading.Thread(target=trace, name="pipeline")
     thread.start()
     try:

@@ -20,6 +20,11 @@ def pick(events: Events, rows: NDArray[np.intp]) -> Events:
     return found
 
 
+def is_replayed(events: Events) -> bool:
+    """Were these rows made of records? Then their option bytes are no more than their names."""
+    return "row" in (events.dtype.names or ())
+
+
 class SynPayload(msgspec.Struct, frozen=True, gc=False):
     """The first SYN's data as captured: `wire_len` bytes were sent, `data` holds the first of them."""
 

@@ -16,14 +16,16 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tracer import artifact, bpfsys, filter_program, layout, process_offsets, program_cache
+from tracer import artifact, bpfsys, layout, process_offsets, program_cache
 from tracer.errors import CannotTraceError
-from tracer.packet_filter import PacketFilter
 from tracer.vocabulary import Transport
+
+if TYPE_CHECKING:
+    from tracer.packet_filter import PacketFilter
 
 BPF_DIR = Path(__file__).parent / "bpf"
 SOURCE = "handshake.bpf.c"
@@ -240,6 +242,8 @@ def _fill_stages(options: LoadOptions, programs: Mapping[str, int], maps: Mappin
 
 def _fill_filter(wanted: PacketFilter, hook: str, replay: bool, maps: Mapping[str, int]) -> None:
     """They are made from the expression each time and never kept: no compiler has a part in it."""
+    from tracer import filter_program  # 1 MB that few runs need
+
     for slot, fd in filter_program.load(wanted, hook, replay=replay, maps=maps).items():
         bpfsys.map_update_elem(maps[f"{hook}_stages"], struct.pack("=I", slot), struct.pack("=I", fd))
         os.close(fd)  # the stage map keeps it

@@ -24,7 +24,6 @@ from tracer import options as opt
 from tracer.cause_columns import Causes
 from tracer.compose import Composer
 from tracer.decode import Batch
-from tracer.events import Events
 from tracer.payload import Dns, Http, Payload, Protocol, Tls
 from tracer.process_desk import owners_of
 from tracer.protocol import TracedInterface
@@ -99,11 +98,6 @@ def is_time(ts: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def is_replayed(events: Events) -> bool:
-    """Were these rows made of records? Then their option bytes are no more than their names."""
-    return "row" in (events.dtype.names or ())
 
 
 class DamagedError(ValueError):

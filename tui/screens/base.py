@@ -60,8 +60,10 @@ class TracerScreen(Screen[None]):
         self.update(snapshot)
 
     def leave(self) -> None:
-        """Another screen takes its place: let the snapshot go, which would keep all its rows in memory."""
+        """Another screen takes its place: let the snapshot go, which keeps all its rows in memory, and what was drawn."""
         self.snapshot = None
+        for widget in self.walk_children():
+            widget.refresh()
 
     def on_mount(self) -> None:
         """The first picture."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import BindingType
 from textual.widget import Widget
 
+from tracer.events import is_replayed
 from tracer.options import describe
 from tracer.records import Handshake
-from tracer.replay_rows import is_replayed
 from tracer.rows import StoreRows
 from tracer.snapshot import Rows
 from tui.actions import bindings_of
