@@ -22,16 +22,25 @@ def buckets(durations_us: F64) -> tuple[NDArray[np.intp], Bool]:
     return np.minimum(found, BUCKETS - 1), known
 
 
-def quantiles(counts: NDArray[np.integer], share: float) -> F64:
-    """The quantile of each row of [n, BUCKETS] counts in microseconds, NaN without samples; right within 10 %."""
+def used(counts: NDArray[np.integer], rows: NDArray[np.intp]) -> slice:
+    """The buckets in which any of some rows has something, and those between them; one at least."""
+    found = np.flatnonzero(counts[rows].any(axis=0))
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 1)
+
+
+def quantiles(counts: NDArray[np.integer], share: float, first: int = 0) -> F64:
+    """The quantile of each row of [n, BUCKETS] counts in microseconds, NaN without samples; right within 10 %.
+
+    Of fewer columns, which are the buckets from `first` on, if all others are empty.
+    """
     sums = counts.cumsum(axis=1)
     total = sums[:, -1]
     wanted = total * share
-    place = np.minimum((sums < wanted[:, None]).sum(axis=1), BUCKETS - 1)
+    place = np.minimum((sums < wanted[:, None]).sum(axis=1), counts.shape[1] - 1)
     rows = np.arange(len(counts))
     inside = counts[rows, place]
     before = sums[rows, place] - inside
     with np.errstate(divide="ignore", invalid="ignore"):
         part = np.clip((wanted - before) / inside, 0.0, 1.0)
     # an empty row has 0 / 0 in `part`, so it is NaN by itself; buckets are even in the logarithm
-    return np.where(total > 0, 10.0 ** ((place + part) / PER_DECADE), np.nan)
+    return np.where(total > 0, 10.0 ** ((first + place + part) / PER_DECADE), np.nan)

@@ -91,7 +91,7 @@ def coded(values: Iterable[Any]) -> Coded:
     """One value a row, hashable; equal ones are held once."""
     places: dict[Any, int] = {}
     codes = [places.setdefault(value, len(places)) for value in values]
-    return Coded(list(places), np.array(codes, np.intp))
+    return Coded(list(places), np.array(codes, np.min_scalar_type(len(places))))
 
 
 def _where(known: Bool, numbers: NDArray[Any]) -> F64:
@@ -116,7 +116,7 @@ def _duration(name: str) -> Callable[[Part], Column]:
 
 
 def _words(values: Sequence[str | None], codes: Callable[[Part], NDArray[Any]]) -> Callable[[Part], Column]:
-    return lambda part: Coded(values, codes(part).astype(np.intp))
+    return lambda part: Coded(values, codes(part).astype(np.uint8))
 
 
 def _from_record(of: Callable[[Handshake], Any]) -> Callable[[Part], Column]:
@@ -220,7 +220,7 @@ def _address(end: str) -> Callable[[Part], Column]:
 
 def _by_number(numbers: NDArray[Any], name: Callable[[int], Any]) -> Coded:
     values, codes = np.unique(numbers, return_inverse=True)
-    return Coded([name(value) for value in values.tolist()], codes.astype(np.intp))
+    return Coded([name(value) for value in values.tolist()], codes.astype(np.min_scalar_type(len(values))))
 
 
 def _interface(part: Part) -> Column:
@@ -251,7 +251,7 @@ def _of_payload(read: Callable[[Payload], Any]) -> Callable[[Part], Column]:
     def column(part: Part) -> Column:
         # a list that still grows: rows know no later places than those it has now
         values = [None if payload is None else read(payload) for payload in list(part.payloads)]
-        return Coded(values, part.payload.astype(np.intp))
+        return Coded(values, part.payload.copy())  # not a part of a larger array
 
     return column
 

@@ -14,7 +14,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.buckets import BUCKETS, quantiles
+from tracer.buckets import BUCKETS, quantiles, used
 from tracer.compose import ip_text
 from tracer.events import Events
 from tracer.facts import Count, Facts
@@ -69,9 +69,11 @@ class _Columns:
             getattr(self, one.name)[slots] = 0
         self.outcome[slots] = _NO_OUTCOME
 
-    def of(self, slots: Slots) -> _Columns:
-        """A copy of these."""
-        return _Columns(*(getattr(self, one.name)[slots] for one in fields(self)))
+    def of(self, slots: Slots, buckets: slice) -> _Columns:
+        """A copy of these, of `rtt` only some buckets."""
+        return _Columns(
+            self.counts[slots], self.saved_us[slots], self.rtt[slots, buckets], self.outcome[slots], self.seen_ns[slots]
+        )
 
 
 class PeerTable:
@@ -156,7 +158,9 @@ class PeerTable:
             sample = self._responses.of(slots[comparable])
         else:
             sample = None
-        return PeerRows(self.role, self._index.keys[slots], names, columns.of(slots), comparable, sample)
+        buckets = used(columns.rtt, slots)
+        held = columns.of(slots, buckets)
+        return PeerRows(self.role, self._index.keys[slots], names, held, buckets.start, comparable, sample)
 
     def comparisons(self, shown: int = COMPARISONS_SHOWN) -> tuple[Comparison, ...]:
         """Servers whose first response is known, those with most samples first; ahead of them those with both kinds."""
@@ -183,14 +187,16 @@ class PeerRows(Sequence[Peer]):
     """Peers of one moment. The arrays are copies; Peer objects are made when somebody looks."""
 
     def __init__(
-        self, role: str, keys: U64, names: list[str | None], columns: _Columns, comparable: Bool, sample: Sample | None
-    ) -> None:
+        self, role: str, keys: U64, names: list[str | None], columns: _Columns, first_bucket: int, comparable: Bool,
+        sample: Sample | None,
+    ) -> None:  # fmt: skip
         self._comparable = comparable
         self._sample = sample  # of the comparable ones
         self._role = role
         self._keys = keys
         self._names = names
         self._columns = columns
+        self._first_bucket = first_bucket
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -210,8 +216,8 @@ class PeerRows(Sequence[Peer]):
         columns = self._columns
         rows = zip(
             _addresses(self._keys, self._role), self._names, columns.counts.tolist(),
-            _nullable(quantiles(columns.rtt, 0.5)), np.round(columns.saved_us, 3).tolist(), columns.outcome.tolist(),
-            columns.seen_ns.tolist(), *self._sooner(), strict=True,
+            _nullable(quantiles(columns.rtt, 0.5, self._first_bucket)), np.round(columns.saved_us, 3).tolist(),
+            columns.outcome.tolist(), columns.seen_ns.tolist(), *self._sooner(), strict=True,
         )  # fmt: skip
         found = []
         for (ip, port), name, counts, median, saved, outcome, seen, sooner_us, sooner_rtts in rows:

@@ -26,7 +26,7 @@ from tracer.tfo import U8, Verdicts
 from tracer.timing import Durations
 
 CHUNK_ROWS = 4096
-CACHED = 4  # of a full chunk: keys of sorted columns and masks of filters, the latest asked for
+CACHED = 2  # of a full chunk: keys of sorted columns and masks of filters, the latest asked for
 KEPT_COLUMNS = 6  # of a full chunk: what filters look at, so that the next filter finds it ready
 
 
@@ -122,7 +122,7 @@ class Coded:
     """A column of often few distinct values: `values[codes[row]]`. None = not known."""
 
     values: Sequence[Any]
-    codes: NDArray[np.intp]
+    codes: NDArray[np.integer[Any]]
 
 
 def _keep(kept: dict[Any, Any], key: object, value: Any, limit: int) -> None:

@@ -60,7 +60,7 @@ class TracerScreen(Screen[None]):
         self.update(snapshot)
 
     def leave(self) -> None:
-        """Another screen takes its place: let the snapshot go, which keeps all its rows in memory, and what was drawn."""
+        """Another screen takes its place: let go the snapshot, which keeps all its rows, and what was drawn."""
         self.snapshot = None
         for widget in self.walk_children():
             widget.refresh()
