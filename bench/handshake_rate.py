@@ -3,7 +3,9 @@
 Both CPUs make handshakes all the time, so what is lost is CPU time, and it is told apart: what the contender's own
 processes took until they had nothing left to do; what each handshake cost the load more than without (the packet path:
 BPF programs, copies of packets, caches that others have used); and, in a run of its own because counting costs too,
-what the kernel says the BPF programs took. Everybody watches the server's eth0 and gets the same warm-up.
+what the kernel says the BPF programs took. From the first two follows the rate on a machine that nothing else runs on:
+where that is far from the measured one, the machine was busy. Everybody watches the server's eth0 and gets the same
+warm-up.
 """
 
 from __future__ import annotations
@@ -43,8 +45,8 @@ class Score:
     spent: bpf_stats.Spent | None = None  # for 100,000, in its BPF programs
     absent: str = ""
 
-    def rows(self, name: str) -> list[Row]:
-        """For the table."""
+    def rows(self, name: str, load_cpu: float) -> list[Row]:
+        """For the table. `load_cpu`: what the load takes without anybody; all CPUs are busy, so rate is CPU time."""
         if self.absent:
             return [Row(name, f"does not run here: {self.absent}")]
         text = f"{Spread.of(self.percent).text(1)} % of without"
@@ -52,7 +54,9 @@ class Score:
             text += f"; losses in {len(self.losses)} of {len(self.percent)} rounds"
         if self.behind:
             text += f"; behind by more than {contenders.CATCH_UP_S:.0f} s in {self.behind}"
-        cpu = f"processes {Spread.of(self.own).text()}, load {Spread.of(self.path).median:+.2f}"
+        own, path = Spread.of(self.own), Spread.of(self.path).median
+        share = 100 * load_cpu / (load_cpu + own.median + path)
+        cpu = f"processes {own.text()}, load {path:+.2f}: a rate of {share:.0f} %"
         if self.spent is not None:
             cpu += f"; BPF programs {self.spent.seconds:.3f} in {self.spent.runs / PER:.1f} runs a handshake"
         return [Row(name, text), Row(f"  CPU s for {PER:,}", cpu)]
@@ -92,7 +96,7 @@ def measure(quick: bool) -> list[Row]:
         Row(f"  CPU s for {PER:,}", f"load {cpu.text()}"),
     ]
     for one in everybody:
-        found = scores[one.name].rows(one.name)
+        found = scores[one.name].rows(one.name, cpu.median)
         if one is TFOTRACE:
             found[0] = _judged(found[0], scores)
         rows += found
