@@ -23,6 +23,7 @@ from tests.support.load import SERVER, Wire, wire
 from tracer import bpfsys, netns
 from tracer.aggregate import Aggregate
 from tracer.allocator import give_back_early
+from tracer.benefit import BenefitTable
 from tracer.cause import CauseJudge
 from tracer.collector import collect_seldom
 from tracer.compose import Composer
@@ -147,6 +148,20 @@ def sample() -> Sample:
             tap.close()
 
 
+class Sums:
+    """All that a run with --quiet does with records."""
+
+    def __init__(self, local: LocalSet) -> None:
+        self._local = local
+        self._causes, self._aggregate, self._benefit = CauseJudge(), Aggregate(), BenefitTable()
+
+    def add(self, events: Events) -> None:
+        """One batch."""
+        batch = self._causes.judge(decode(events, self._local, {}))
+        self._aggregate.add(batch)
+        self._benefit.add(batch)
+
+
 def drain_rates(
     tap: Tap, rounds: int, local: LocalSet, peer: BccCallbacks
 ) -> tuple[list[float], list[float], list[float]]:
@@ -157,27 +172,29 @@ def drain_rates(
     reading: list[float] = []
     adding: list[float] = []
     joining: list[float] = []
-    aggregate = Aggregate()
+    sums = Sums(local)
     for attempt in range(rounds + 1):
         tap.fill()
-        count = 0
-        read_s = added_s = joined_s = 0.0
-        cache = PayloadCache(256 << 20)
+        batches: list[Events] = []
+        read_s = added_s = 0.0
         while True:
             began = time.thread_time()
             events = reader.read()
             read = time.thread_time()
             if not len(events):
                 break
-            aggregate.add(decode(events, local, {}))
-            added = time.thread_time()
+            sums.add(events)
+            added_s += time.thread_time() - began
+            read_s += read - began
+            batches.append(events)
+        # by itself: a run that only adds up is not sent payloads
+        began = time.thread_time()
+        cache = PayloadCache(256 << 20)
+        for events in batches:
             cache.add(payload_reader.read())
             cache.take(events)
-            joined = time.thread_time()
-            count += len(events)
-            read_s += read - began
-            added_s += added - began
-            joined_s += joined - began
+        joined_s = added_s + time.thread_time() - began
+        count = sum(map(len, batches))
         if not attempt:  # the first one maps the ring's pages, which stay mapped
             continue
         reading.append(count / read_s)
@@ -226,11 +243,11 @@ def dashboard_rate(sample: Sample, rounds: int, batch: int) -> list[float]:
 def replay_rate(sample: Sample, rounds: int, batch: int) -> list[float]:
     """Records a second judged and added up from memory, in batches of this size."""
     rates = []
-    aggregate = Aggregate()
+    sums = Sums(sample.local)
     for _ in range(rounds):
         began = time.thread_time()
         for start in range(0, len(sample.events), batch):
-            aggregate.add(decode(sample.events[start : start + batch], sample.local, {}))
+            sums.add(sample.events[start : start + batch])
         rates.append(len(sample.events) / (time.thread_time() - began))
     return rates
 
@@ -271,7 +288,7 @@ def measure(quick: bool) -> list[Row]:
     size = taken.events.dtype.itemsize
     return [
         _row(f"ring reader alone, {size} byte records, {BATCH:,} of real handshakes in the ring", reading),
-        _row("ring to aggregates (read, judge, durations, vantage, sums)", adding, RECORDS_TARGET),
+        _row("ring to aggregates (read, judge, durations, vantage, causes, benefit, sums)", adding, RECORDS_TARGET),
         *peer.rows(reading, adding),
         _row("the same and half of them joined with their SYN payload", joining),
         _row("judged and added up from memory, batches of 4,000", replay_rate(taken, rounds, 4000)),

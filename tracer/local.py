@@ -13,6 +13,9 @@ from tracer.vocabulary import Vantage
 
 ADDRESS_LEN = 16
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_ALL_BITS = np.uint64(0xFFFFFFFFFFFFFFFF)
+# both together are LOCAL, neither is TRANSIT
+_CLIENT, _SERVER = np.uint8(Vantage.CLIENT), np.uint8(Vantage.SERVER)
 
 
 def _words(addresses: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
@@ -41,21 +44,23 @@ class LocalSet:
         first, second = _words(addresses)
         found = np.zeros(len(first), np.bool_)
         for network, mask in self._networks:
-            found |= ((first ^ network[0]) & mask[0] | (second ^ network[1]) & mask[1]) == 0
+            inside = second ^ network[1]
+            inside &= mask[1]
+            if mask[0] == _ALL_BITS:
+                found |= (inside == 0) & (first == network[0])
+            else:
+                found |= (inside | (first ^ network[0]) & mask[0]) == 0
         if len(self._keys):
-            at = np.minimum(np.searchsorted(self._keys, _keys(first, second)), len(self._keys) - 1)
+            at = np.searchsorted(self._keys, _keys(first, second))
+            at[at == len(self._keys)] = 0
             found |= (self._first[at] == first) & (self._second[at] == second)
         return found
 
     def vantage(self, events: Events) -> U8:
         """Vantage of each handshake of a batch."""
-        client = self.contains(events["client"])
-        server = self.contains(events["server"])
-        return np.where(
-            client,
-            np.where(server, Vantage.LOCAL, Vantage.CLIENT),
-            np.where(server, Vantage.SERVER, Vantage.TRANSIT),
-        ).astype(np.uint8)
+        vantage = self.contains(events["client"]) * _CLIENT
+        vantage += self.contains(events["server"]) * _SERVER
+        return vantage
 
 
 def _listed(addresses: set[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

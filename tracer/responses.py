@@ -133,7 +133,9 @@ class Responses:
         rows = rows[order]
         starts = np.flatnonzero(rows[1:] != rows[:-1]) + 1
         starts = np.concatenate((_FIRST, starts))
-        lengths = np.diff(starts, append=len(rows))
+        lengths = np.empty_like(starts)
+        np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
+        lengths[-1] = len(rows) - starts[-1]
         place = self._counts[rows]  # how many came before
         place += np.arange(len(rows))
         place -= np.repeat(starts, lengths)

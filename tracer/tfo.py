@@ -41,7 +41,7 @@ class Verdicts:
 
 def has(column: NDArray[np.uint16], flag: Has) -> Bool:
     """Rows whose segment carries what `flag` names."""
-    present: Bool = (column & np.uint16(flag)) != 0
+    present: Bool = (column & int(flag)) != 0
     return present
 
 
@@ -211,24 +211,31 @@ def _answered(events: Events) -> _Answered:
     return _Answered(after, later, known)
 
 
+# those that every handshake is asked for
+_IN_ORDER = [
+    np.uint16(fact)
+    for fact in (
+        _Fact.OPTION, _Fact.DATA, _Fact.ANSWERED, _Fact.ACKED_MORE, _Fact.ACKED_ALL, _Fact.ACKED_SOME, _Fact.LATER_SYN,
+        _Fact.ONE_WAY, _Fact.MALFORMED,
+    )
+]  # fmt: skip
+
+
 def _facts(events: Events, acked: U32, later: Bool) -> NDArray[np.intp]:
     """All facts of each handshake in one number."""
     syn, synack = events["syn"], events["synack"]
     carried, back, length = syn["has"], synack["has"], syn["payload_len"].astype(np.uint32)
     with_option, answered = has(carried, Has.TFO), has(back, Has.SEGMENT)
     facts = _REFUSED.take(events["result"])
-    for fact, column in (
-        (_Fact.OPTION, with_option),
-        (_Fact.DATA, length != 0),
-        (_Fact.ANSWERED, answered),
-        (_Fact.ACKED_MORE, acked > length),
-        (_Fact.ACKED_ALL, acked == length),
-        (_Fact.ACKED_SOME, acked != 0),
-        (_Fact.LATER_SYN, later),
-        (_Fact.ONE_WAY, events["one_way"] != 0),
-        (_Fact.MALFORMED, has(carried, Has.TFO_MALFORMED)),
-    ):
-        facts |= column * np.uint16(fact)
+    for fact, column in zip(
+        _IN_ORDER,
+        (
+            with_option, length != 0, answered, acked > length, acked == length, acked != 0, later,
+            events["one_way"] != 0, has(carried, Has.TFO_MALFORMED),
+        ),
+        strict=True,
+    ):  # fmt: skip
+        facts |= column * fact
     rows = np.flatnonzero(with_option)
     if not len(rows):
         return facts.astype(np.intp)
