@@ -1,11 +1,109 @@
-"""What a run remembers has bounds."""
+"""What a run remembers of two million handshakes, each of strangers, is no more than of the first million.
+
+All that judges, names, adds up and writes is fed as the pipeline feeds it. Objects are counted, not bytes: numpy's tables
+are of fixed size, which tests/unit/test_slot_table.py and test_keyindex.py show.
+"""
 
 from __future__ import annotations
 
+import gc
+import os
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from tests.support.rows import INTERFACES, random_events, random_payloads
+from tracer.aggregate import Aggregate
+from tracer.benefit import BenefitTable
+from tracer.cause import CauseJudge
+from tracer.compose import Composer
+from tracer.decode import decode
+from tracer.events import Events
 from tracer.gone import GONE_KEPT, forget_gone
+from tracer.local import LocalSet
+from tracer.metrics import Metrics
+from tracer.payload_cache import PayloadCache
+from tracer.process_desk import ProcessDesk
 from tracer.process_scan import OWNERS_HELD, WANTED_MAX, OwnerFinder
+from tracer.protocol import Answer, CookieQuestion, Host, Owners, SocketOwner, WhoHolds
+from tracer.sinks.jsonl import JsonLines
+from tracer.sinks.stream import Stream
+
+BATCH = 2000
+BATCHES = 1000
+WRITTEN = 8  # one batch of so many goes to the sinks too
+GROWTH_MAX = 0.02
+
+
+class Run:
+    """The user part's chain without its rings."""
+
+    def __init__(self) -> None:
+        self.questions: list[WhoHolds] = []
+        self.judge = CauseJudge(self._answer)
+        self.desk = ProcessDesk(self.questions.append)
+        self.payloads = PayloadCache()
+        self.aggregate, self.benefit, self.metrics = Aggregate(), BenefitTable(), Metrics(100)
+        composer = Composer(INTERFACES, cgroups=self.desk.cgroups)
+        self.lines = JsonLines(Stream(os.open(os.devnull, os.O_WRONLY), "nowhere"), composer)
+        self.local = LocalSet()
+
+    def _answer(self, cookies: list[CookieQuestion]) -> Answer:
+        host = Host({"TCPFastOpenListenOverflow": 0}, {"tcp_fastopen": "3"}, time.monotonic_ns(), 1)
+        return Answer(0, host, [1] * len(cookies))
+
+    def take(self, events: Events, rng: np.random.Generator, *, written: bool) -> None:
+        if written:
+            # of every second one the record is lost
+            self.payloads.add(random_payloads(rng, events).values())
+            events = events[::2]
+        batch = self.judge.judge(decode(events, self.local, self.payloads.take(events)))
+        self.desk.admit(batch, 0.0)
+        self.desk.ask(0.0)
+        for one in self.questions:
+            owners = [SocketOwner(number, 1, "x", 0, None) for number in one.sockets]
+            self.desk.answered(Owners(one.number, owners, dict.fromkeys(one.cgroups, "x")))
+        self.questions.clear()
+        for batch in self.desk.release(0.0):
+            self.aggregate.add(batch)
+            self.benefit.add(batch)
+            if written:
+                self.metrics.add(batch)
+                self.lines.write(batch)
+
+
+def strangers(events: Events, rng: np.random.Generator) -> None:
+    """Other addresses, cookies, sockets and cgroups for each."""
+    for name in ("client", "server"):
+        events[name][:, 4:] = rng.integers(0, 256, (len(events), 12), dtype=np.uint8)
+    for name in ("id", "client_socket", "server_socket"):
+        events[name] = rng.integers(1, 1 << 32, len(events))
+    events["client_process"]["cgroup"] = rng.integers(1, 1 << 32, len(events))
+    for segment in ("syn", "synack"):
+        facts = events[segment]
+        facts["options"] = np.where(
+            facts["options"] > 127, rng.integers(128, 256, facts["options"].shape), facts["options"]
+        )
+
+
+@pytest.mark.timeout(600)
+def test_two_million_strangers_are_not_remembered() -> None:
+    rng = np.random.default_rng(7413)
+    run, held = Run(), list[int]()
+    events = random_events(rng, BATCH, peers=None)
+    for number in range(BATCHES):
+        strangers(events, rng)
+        run.take(events.copy(), rng, written=number % WRITTEN == 0)
+        if number % (BATCHES // 20) == BATCHES // 20 - 1:
+            gc.collect()
+            held.append(sys.getallocatedblocks())  # not gc.get_objects(): it does not know of records
+    print(held)
+    assert run.aggregate.handshakes == BATCH * BATCHES * (2 * WRITTEN - 1) // (2 * WRITTEN)
+    before, after = max(held[: len(held) // 2]), max(held[len(held) // 2 :])
+    assert after <= before * (1 + GROWTH_MAX), f"objects: {held}"
 
 
 def test_the_root_part_remembers_few_sockets(tmp_path: Path) -> None:
