@@ -1,7 +1,7 @@
 """What a run remembers of two million handshakes, each of strangers, is no more than of the first million.
 
-All that judges, names, adds up and writes is fed as the pipeline feeds it. Objects are counted, not bytes: numpy's tables
-are of fixed size, which tests/unit/test_slot_table.py and test_keyindex.py show.
+All that judges, names, adds up and writes is fed as the pipeline feeds it. Objects are counted, not bytes: numpy's
+tables are of fixed size, which tests/unit/test_slot_table.py and test_keyindex.py show.
 """
 
 from __future__ import annotations
