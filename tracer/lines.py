@@ -1,8 +1,8 @@
 """JSON lines of a batch, straight from its columns: byte for byte what encoding each record of Composer gives.
 
-PlainLines is the definition: compose a record, encode it. Lines takes half the time: it keeps what repeats from line to
-line (line_pieces.py) and writes only what differs, as columns of texts. A row that brings a new piece is composed, and
-the piece remembered; a part in which many do (a flood of strangers) is written by the definition.
+PlainLines is the definition: compose a record, encode it. Lines takes a quarter less time: it keeps what repeats from
+line to line (line_pieces.py) and writes only what differs, as columns of texts. A row that brings a new piece is
+composed, and the piece remembered; a part in which many do (a flood of strangers) is written by the definition.
 """
 
 from __future__ import annotations
@@ -169,8 +169,9 @@ class Lines:
         """A line's texts from left to right; those of one row make its line."""
         assert self._frame is not None  # with the first row's pieces it was learned
         frame = self._frame
-        timing, timing_end = zip(*pieces.timing, strict=True)
-        syn_look, syn_look_end, p0f = zip(*pieces.syn, strict=True)
+        # zip(*...) would make an iterator a row
+        timing, timing_end = ([piece[part] for piece in pieces.timing] for part in range(2))
+        syn_look, syn_look_end, p0f = ([piece[part] for piece in pieces.syn] for part in range(3))
         events, syn = batch.events, batch.events["syn"]
         stamped = has(syn["has"], Has.TIMESTAMPS)
         client_processes, server_processes = processes(batch, self._composer.cgroups)
