@@ -13,8 +13,9 @@ from struct import Struct
 from typing import Generic, TypeVar
 
 SIZES_MAX = 256  # lengths of messages that are remembered
+SHAPES_MAX = 8  # of a length: many clients fill up to 517 bytes, and host names are of many lengths
 KNOWN_MAX = 4096  # messages
-PATIENCE = 8  # messages of another shape until it takes the place of the one that is remembered
+PATIENCE = 8  # messages of other shapes until one takes the place of the oldest that is remembered
 NEAR = 4  # bytes: places this near are looked at as one
 
 Span = tuple[int, int]  # from, to
@@ -29,34 +30,36 @@ class _Shape(Generic[T]):
 
 
 class Shapes(Generic[T]):
-    """One shape a length; what is known of it by the bytes that were read."""
+    """Some shapes a length; what is known of each by the bytes that were read."""
 
     def __init__(self) -> None:
-        self._by_size: dict[int, _Shape[T]] = {}
+        self._by_size: dict[int, list[_Shape[T]]] = {}
         self._held = 0
 
     def find(self, data: bytes) -> T | None:
         """What a message like this one said; None if none was seen."""
-        shape = self._by_size.get(len(data))
-        return shape.known.get(shape.places.unpack(data)) if shape is not None else None
+        for shape in self._by_size.get(len(data), ()):
+            found = shape.known.get(shape.places.unpack(data))
+            if found is not None:
+                return found
+        return None
 
     def add(self, data: bytes, jumped: Sequence[Span], value: T) -> None:
         """A message that was walked through; `jumped` over were these bytes, in ascending order."""
-        places = Struct(_format(len(data), jumped))
-        shape = self._by_size.get(len(data))
-        if shape is None or shape.places.format != places.format:
-            if shape is not None:
-                shape.strangers += 1
-                if shape.strangers < PATIENCE:
-                    return
-                self._held -= len(shape.known)
-            elif len(self._by_size) >= SIZES_MAX:
-                self._forget()
-            shape = self._by_size[len(data)] = _Shape(places)
-        if self._held >= KNOWN_MAX:
+        spelled = _format(len(data), jumped)
+        if self._held >= KNOWN_MAX or (len(data) not in self._by_size and len(self._by_size) >= SIZES_MAX):
             self._forget()
-            self._by_size[len(data)] = shape = _Shape(places)
-        shape.known[places.unpack(data)] = value
+        shapes = self._by_size.setdefault(len(data), [])
+        shape = next((one for one in shapes if one.places.format == spelled), None)
+        if shape is None:
+            if len(shapes) >= SHAPES_MAX:
+                shapes[0].strangers += 1
+                if shapes[0].strangers < PATIENCE:
+                    return
+                self._held -= len(shapes.pop(0).known)
+            shape = _Shape(Struct(spelled))
+            shapes.append(shape)
+        shape.known[shape.places.unpack(data)] = value
         self._held += 1
 
     def _forget(self) -> None:

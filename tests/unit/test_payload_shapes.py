@@ -76,10 +76,11 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         shapes.add(data, [(3, 12)], number)
         assert shapes.find(data[:5] + b"\x01" * 5 + data[10:]) == number
         assert len(shapes._by_size) <= 5
-        assert sum(len(one.known) for one in shapes._by_size.values()) <= 11
+        assert sum(len(one.known) for of_a_size in shapes._by_size.values() for one in of_a_size) <= 11
 
 
-def test_another_shape_takes_over_after_a_while() -> None:
+def test_another_shape_takes_over_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payload_shapes, "SHAPES_MAX", 1)
     shapes: Shapes[str] = Shapes()
     shapes.add(bytes(30), [(3, 12)], "one")
     for turn in range(payload_shapes.PATIENCE):
@@ -88,3 +89,21 @@ def test_another_shape_takes_over_after_a_while() -> None:
         shapes.add(b"\x01" * 30, [(5, 20)], "other")
     assert shapes.find(b"\x01" * 30) == "other"
     assert shapes.find(bytes(30)) is None
+
+
+def test_messages_filled_up_to_one_length_do_not_push_each_other_out() -> None:
+    payload._hellos = Shapes()
+    names = [f"{'x' * number}.example" for number in range(1, payload_shapes.SHAPES_MAX + 1)]
+    hellos = [openssl_hello(name) for name in names]
+    assert {len(data) for data in hellos} == {517}
+    first = [classify(data, len(data)) for data in hellos]
+    for data, found, name in zip(hellos, first, names, strict=True):
+        assert found.tls is not None
+        assert found.tls.sni == name
+        assert payload._hellos.find(data) is found
+    # more than are remembered: the newest takes its place after a while, and all are read right
+    stranger = openssl_hello("another-name-that-is-longer.example")
+    for _ in range(payload_shapes.PATIENCE + 1):
+        assert classify(stranger, len(stranger)) == walked(stranger, len(stranger))
+    assert payload._hellos.find(stranger) is not None
+    assert all(len(shapes) <= payload_shapes.SHAPES_MAX for shapes in payload._hellos._by_size.values())
