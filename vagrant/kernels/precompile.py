@@ -32,6 +32,8 @@ def wanted() -> dict[str, LoadOptions]:
         "plain": LoadOptions(),
         "--hook xdp": LoadOptions(xdp=True),
         "-w FILE.pcapng": LoadOptions(packets=True),
+        "--quiet": LoadOptions(details=False),
+        "--quiet --hook xdp": LoadOptions(details=False, xdp=True),
         "--hook xdp -w FILE.pcapng": LoadOptions(xdp=True, packets=True),
         "--filter": LoadOptions(filter=some),
         "--hook xdp --filter": LoadOptions(xdp=True, filter=some),
