@@ -77,8 +77,7 @@ static __always_inline __u32 flow_hash(const struct headers *h, __u32 group, __u
 		sum = mix(mix(load_u64(ip + 8), key) + load_u64(ip + 16) + load_u16(tcp), key) +
 		      mix(mix(load_u64(ip + 24), key) + load_u64(ip + 32) + load_u16(tcp + 2), key);
 	}
-	sum = mix(sum + group, key);
-	return (sum * key) >> 32;
+	return ((sum + group) * key) >> 32;
 }
 
 /*

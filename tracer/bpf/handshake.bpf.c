@@ -182,14 +182,66 @@ static __always_inline struct interface_config *find_interface(__u32 ifindex)
 	return conf ? conf : interfaces_far.lookup(&ifindex);
 }
 
-/* A TCP segment whose headers are known: into scratch with it, if it is for the second stage. Returns enum stage. */
-static __always_inline int read_segment(const struct frame *f, const struct cursor *c, const struct headers *h,
-					__u32 group)
+static __always_inline __u32 interface_of(const struct __sk_buff *skb)
 {
-	__u64 *set_tags, found;
+	__u32 ifindex = skb->ifindex;
+#ifdef REPLAY
+	__u32 mark = skb->mark; /* the capture's own interface: this host need not have it */
+
+	asm volatile("" : "+r"(ifindex), "+r"(mark)); /* or one load from either place, which the verifier refuses */
+	if (mark)
+		return mark;
+#endif
+	return ifindex;
+}
+
+/* The tag that was taken out of the packet, as in struct frame. */
+static __always_inline __u32 tag_beside(const struct __sk_buff *skb)
+{
+	return skb->vlan_present ? 0x10000 | skb->vlan_tci | service_tag(skb) : 0;
+}
+
+static __always_inline void take_skb(struct frame *f, const struct __sk_buff *skb)
+{
+	f->data = (void *)(long)skb->data;
+	f->data_end = (void *)(long)skb->data_end;
+	f->len = skb->len;
+#ifdef REPLAY
+	f->now_ns = skb->tstamp;
+#endif
+}
+
+static __always_inline void take_xdp(struct frame *f, const struct xdp_md *xdp)
+{
+	f->data = (void *)(long)xdp->data;
+	f->data_end = (void *)(long)xdp->data_end;
+	f->len = f->data_end - f->data;
+}
+
+/*
+ * An opening SYN is the first to look at its set for a while: these loads wait for memory all at once, and while the
+ * rest of the packet is read, and not one after the other under the lock. Most often it gets the first way.
+ */
+static __always_inline void touch_first_way(struct flow_set *set, const __u64 *set_tags)
+{
+	(void)*(const volatile __u64 *)set_tags;
+#pragma clang loop unroll(full)
+	for (int at = 0; at < sizeof(set->way[0]); at += 64)
+		(void)*(const volatile __u64 *)((const __u8 *)&set->way[0] + at);
+}
+
+/*
+ * A TCP segment whose headers are known: into scratch with it, if it is for the second stage. Returns enum stage.
+ * `ask_tag`: that of `skb` has not been looked at yet; few segments come as far as to need it.
+ */
+static __always_inline int read_segment(struct frame *f, const struct __sk_buff *skb, int ask_tag,
+					const struct cursor *c, struct headers *h, __u32 group)
+{
 	__u32 hash, index;
+	__u64 syn = has_syn(h->tcp);
 	struct flow_set *set;
 	struct scratch *sc;
+	__u64 *set_tags, found = 0;
 	int zero = 0;
 
 	hash = flow_hash(h, group, HASH_KEY);
@@ -197,18 +249,26 @@ static __always_inline int read_segment(const struct frame *f, const struct curs
 	set_tags = tags.lookup(&index);
 	if (!set_tags)
 		return STAGE_NONE;
-	found = ways_tagged(*set_tags, tag_of(hash));
-	if (!(tcp_flags(h->tcp) & TCP_SYN) && !found)
-		return STAGE_NONE;
+	if (!syn) {
+		found = ways_tagged(*set_tags, tag_of(hash));
+		if (!found)
+			return STAGE_NONE;
+	}
 	sc = scratches.lookup(&zero);
 	set = flows.lookup(&index);
 	if (!sc || !set)
 		return STAGE_NONE;
+	if (ask_tag) {
+		f->vlan_tci = tag_beside(skb);
+		h->vlans = f->vlan_tci & VLAN_VID_MASK;
+	}
 	read_flow(sc, h, group);
 	read_tcp(sc, f, c, h);
-	if (is_idle(&set->way[first_way(found)], &sc->segment))
+	if (found && is_idle(&set->way[first_way(found)], &sc->segment))
 		return STAGE_NONE;
 	sc->segment.now_ns = f->now_ns ? f->now_ns : bpf_ktime_get_ns();
+	if (syn && !(sc->segment.flags & TCP_ACK))
+		touch_first_way(set, set_tags);
 	sc->hash = hash;
 	sc->family = h->family;
 	read_frame(sc, f);
@@ -216,7 +276,7 @@ static __always_inline int read_segment(const struct frame *f, const struct curs
 }
 
 /* First stage, of a packet that is not of the common kind. Returns enum stage. */
-static __always_inline int read_uncommon(const struct frame *f)
+static __always_inline int read_uncommon(struct frame *f)
 {
 	struct interface_config *conf;
 	__u32 group, no_link_header;
@@ -235,7 +295,7 @@ static __always_inline int read_uncommon(const struct frame *f)
 	result = parse_frame(f, no_link_header, &c, &h, &cpu->opaque);
 	if (result == PARSED_TCP) {
 		cpu->counters.packets++;
-		return stage_by_link(read_segment(f, &c, &h, group), no_link_header);
+		return stage_by_link(read_segment(f, 0, 0, &c, &h, group), no_link_header);
 	}
 	asm volatile("" : "+r"(result)); /* one road from here on, not one for each way to fail */
 	if (f->can_pull && (result >= BAD_ETHERNET || result == PARSED_ICMP))
@@ -258,37 +318,50 @@ static __always_inline int read_uncommon(const struct frame *f)
 	return STAGE_ICMP;
 }
 
-/* First stage: reads the packet into scratch if it is for another stage. Returns enum stage. */
-static __always_inline int read_packet(const struct frame *f)
+/*
+ * First stage: reads the packet into scratch if it is for another stage. Returns enum stage. `skb` or else, with
+ * `is_xdp`, `xdp` is there. Of the packet only what is needed is asked: nearly all end here.
+ */
+static __always_inline int read_packet(struct __sk_buff *skb, struct xdp_md *xdp, int is_xdp, __u32 direction)
 {
 	struct interface_config *conf;
 	struct headers h = {};
+	struct frame f = {};
 	struct scratch *sc;
 	struct cursor c;
 	struct cpu *cpu;
+	__u32 ifindex;
 	int result = NOT_COMMON, zero = 0;
 
+	ifindex = is_xdp ? xdp->ingress_ifindex : interface_of(skb);
 	cpu = cpus.lookup(&zero);
-	conf = find_interface(f->ifindex);
-	if (!cpu || !conf || !conf->traced)
+	/* those far away are uncommon: a second look-up here would cost every packet its registers */
+	conf = interfaces_near.lookup(&ifindex);
+	if (!cpu || (conf && !conf->traced))
 		return STAGE_NONE;
-	if (!conf->no_link_header) {
-		c.pos = f->data;
-		c.end = f->data_end;
-		h.l3_len = f->len;
-		result = parse_common(&c, &h, LENGTH_RULE, f->vlan_tci);
+	if (conf && !conf->no_link_header) {
+		if (is_xdp)
+			take_xdp(&f, xdp);
+		else
+			take_skb(&f, skb);
+		f.ifindex = ifindex;
+		f.direction = direction;
+		c.pos = f.data;
+		c.end = f.data_end;
+		h.l3_len = f.len;
+		result = parse_common(&c, &h, LENGTH_RULE, 0);
 	}
 	if (result == NOT_COMMON) {
 		sc = scratches.lookup(&zero);
 		if (!sc)
 			return STAGE_NONE;
-		sc->direction = f->direction;
+		sc->direction = direction;
 		return STAGE_UNCOMMON;
 	}
 	cpu->counters.packets++;
 	if (result != PARSED_TCP)
 		return STAGE_NONE;
-	return read_segment(f, &c, &h, conf->group);
+	return read_segment(&f, skb, !is_xdp, &c, &h, conf->group);
 }
 
 /* An ICMP packet that the first stage has seen: is it an error that quotes a SYN of ours? Returns enum stage. */
@@ -456,23 +529,6 @@ static __always_inline void send_payload(void *ctx, struct payload_event *p, __u
 		c->payloads++;
 }
 
-static __always_inline void take_skb(struct frame *f, struct __sk_buff *skb, __u32 direction)
-{
-	f->data = (void *)(long)skb->data;
-	f->data_end = (void *)(long)skb->data_end;
-	f->len = skb->len;
-	f->can_pull = f->data_end - f->data < f->len && f->data_end - f->data < HEADERS_PULL;
-	f->ifindex = skb->ifindex;
-	f->direction = direction;
-	if (skb->vlan_present)
-		f->vlan_tci = 0x10000 | skb->vlan_tci | service_tag(skb);
-#ifdef REPLAY
-	f->now_ns = skb->tstamp;
-	if (skb->mark) /* the capture's own interface: this host need not have it */
-		f->ifindex = skb->mark;
-#endif
-}
-
 static __always_inline void tc_next(struct __sk_buff *skb, int stage)
 {
 	if (stage == STAGE_PAIR) {
@@ -491,23 +547,15 @@ static __always_inline void tc_next(struct __sk_buff *skb, int stage)
 #endif
 }
 
-static __always_inline void trace_skb(struct __sk_buff *skb, __u32 direction)
-{
-	struct frame f = {};
-
-	take_skb(&f, skb, direction);
-	tc_next(skb, read_packet(&f));
-}
-
 int tc_ingress(struct __sk_buff *skb)
 {
-	trace_skb(skb, DIRECTION_INGRESS);
+	tc_next(skb, read_packet(skb, 0, 0, DIRECTION_INGRESS));
 	return TC_GO_ON;
 }
 
 int tc_egress(struct __sk_buff *skb)
 {
-	trace_skb(skb, DIRECTION_EGRESS);
+	tc_next(skb, read_packet(skb, 0, 0, DIRECTION_EGRESS));
 	return TC_GO_ON;
 }
 
@@ -520,7 +568,11 @@ int tc_uncommon(struct __sk_buff *skb)
 	sc = scratches.lookup(&zero);
 	if (!sc)
 		return TC_GO_ON;
-	take_skb(&f, skb, sc->direction);
+	take_skb(&f, skb);
+	f.can_pull = f.data_end - f.data < f.len && f.data_end - f.data < HEADERS_PULL;
+	f.ifindex = interface_of(skb);
+	f.direction = sc->direction;
+	f.vlan_tci = tag_beside(skb);
 	stage = read_uncommon(&f);
 	/*
 	 * Some drivers and tunnels leave headers out of the linear part. Pull them in,
@@ -592,15 +644,6 @@ int tc_payload(struct __sk_buff *skb)
 }
 
 #ifdef WITH_XDP
-static __always_inline void take_xdp(struct frame *f, struct xdp_md *ctx)
-{
-	f->data = (void *)(long)ctx->data;
-	f->data_end = (void *)(long)ctx->data_end;
-	f->len = f->data_end - f->data;
-	f->ifindex = ctx->ingress_ifindex;
-	f->direction = DIRECTION_INGRESS;
-}
-
 static __always_inline void xdp_next(struct xdp_md *ctx, int stage)
 {
 	if (stage == STAGE_PAIR) {
@@ -621,10 +664,7 @@ static __always_inline void xdp_next(struct xdp_md *ctx, int stage)
 
 int xdp_ingress(struct xdp_md *ctx)
 {
-	struct frame f = {};
-
-	take_xdp(&f, ctx);
-	xdp_next(ctx, read_packet(&f));
+	xdp_next(ctx, read_packet(0, ctx, 1, DIRECTION_INGRESS));
 	return XDP_GO_ON;
 }
 
@@ -633,6 +673,8 @@ int xdp_uncommon(struct xdp_md *ctx)
 	struct frame f = {};
 
 	take_xdp(&f, ctx);
+	f.ifindex = ctx->ingress_ifindex;
+	f.direction = DIRECTION_INGRESS;
 	xdp_next(ctx, read_uncommon(&f));
 	return XDP_GO_ON;
 }

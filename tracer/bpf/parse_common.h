@@ -14,9 +14,13 @@
 #define ETHERNET_LEN 14
 
 /* Offsets and values as they lie in the packet; both architectures are little endian. */
-#define ETHERTYPE_IPV4_RAW __builtin_bswap16(ETHERTYPE_IPV4)
 #define ETHERTYPE_IPV6_RAW __builtin_bswap16(ETHERTYPE_IPV6)
-#define IPV4_FRAGMENT_OFFSET_RAW __builtin_bswap16(IPV4_FRAGMENT_OFFSET)
+/* Four bytes from the EtherType on: it, version and header length; not the TOS. */
+#define IPV4_BEGINNING_MASK 0x00ffffff
+#define IPV4_BEGINNING (__builtin_bswap16(ETHERTYPE_IPV4) | 0x45 << 16)
+/* Four bytes from the fragment offset on: it, the protocol; not the flags and the TTL. */
+#define IPV4_TCP_MASK (0xff000000 | __builtin_bswap16(IPV4_FRAGMENT_OFFSET))
+#define IPV4_TCP (IP_PROTOCOL_TCP << 24)
 
 #define IP_PROTOCOL_UDP 17
 
@@ -27,30 +31,29 @@ static __always_inline int common_tcp(struct cursor *c, struct headers *h, __u8 
 {
 	__u64 header_len;
 
-	if ((void *)(tcp + TCP_HEADER_LEN) > c->end || h->l4_len < TCP_HEADER_LEN)
+	if ((void *)(tcp + TCP_HEADER_LEN) > c->end)
 		return NOT_COMMON;
 	header_len = tcp_header_len(tcp);
-	if (header_len < TCP_HEADER_LEN || header_len > h->l4_len)
+	/* signed: below zero where IPv4's total length is less than its header's */
+	if (header_len < TCP_HEADER_LEN || (__s64)header_len > (__s64)h->l4_len)
 		return NOT_COMMON;
 	h->tcp = tcp;
 	c->pos = tcp + TCP_HEADER_LEN;
 	return PARSED_TCP;
 }
 
+/* The fixed header is readable and has no options. */
 static __always_inline int common_ipv4(struct cursor *c, struct headers *h, enum length_rule rule)
 {
 	__u8 *ip = c->pos;
-	__u64 total;
+	__u64 total, protocol;
 
-	if ((void *)(ip + 20) > c->end || ip[0] != 0x45)
-		return NOT_COMMON;
 	total = load_be16(ip + 2);
-	if (total < 20 || (rule == LENGTH_WITHIN_FRAME && total > h->l3_len))
+	if (rule == LENGTH_WITHIN_FRAME && total > h->l3_len)
 		return NOT_COMMON;
-	if (ip[9] == IP_PROTOCOL_UDP)
-		return PARSED_OTHER;
-	if (ip[9] != IP_PROTOCOL_TCP || load_u16(ip + 6) & IPV4_FRAGMENT_OFFSET_RAW)
-		return NOT_COMMON;
+	protocol = load_u32(ip + 6);
+	if ((protocol & IPV4_TCP_MASK) != IPV4_TCP)
+		return protocol >> 24 == IP_PROTOCOL_UDP && total >= 20 ? PARSED_OTHER : NOT_COMMON;
 	h->family = 4;
 	h->ip = ip;
 	h->l4_len = total - 20;
@@ -81,18 +84,18 @@ static __always_inline int common_ipv6(struct cursor *c, struct headers *h, enum
 static __always_inline int parse_common(struct cursor *c, struct headers *h, enum length_rule rule, __u64 tci)
 {
 	__u8 *eth = c->pos;
-	__u64 ethertype;
+	__u64 beginning;
 
-	if ((void *)(eth + ETHERNET_LEN) > c->end)
+	if ((void *)(eth + ETHERNET_LEN + 20) > c->end)
 		return NOT_COMMON;
-	ethertype = load_u16(eth + 12);
+	beginning = load_u32(eth + 12);
 	c->pos = eth + ETHERNET_LEN;
 	h->l3_len -= ETHERNET_LEN;
 	h->ip_extra = 0;
 	h->vlans = tci & VLAN_VID_MASK;
-	if (ethertype == ETHERTYPE_IPV4_RAW)
+	if ((beginning & IPV4_BEGINNING_MASK) == IPV4_BEGINNING)
 		return common_ipv4(c, h, rule);
-	if (ethertype == ETHERTYPE_IPV6_RAW)
+	if ((beginning & 0xffff) == ETHERTYPE_IPV6_RAW)
 		return common_ipv6(c, h, rule);
 	return NOT_COMMON;
 }

@@ -64,6 +64,11 @@ static __always_inline __u16 tcp_flags(const __u8 *tcp)
 	return (__u16)(load_be16(tcp + 12) & 0x0fff);
 }
 
+static __always_inline __u64 has_syn(const __u8 *tcp)
+{
+	return tcp[13] & TCP_SYN;
+}
+
 static __always_inline __u64 tcp_header_len(const __u8 *tcp)
 {
 	return (tcp[12] >> 4) * 4;

@@ -23,6 +23,7 @@ typedef uint16_t __u16;
 typedef uint32_t __u32;
 typedef uint64_t __u64;
 typedef int32_t __s32;
+typedef int64_t __s64;
 
 static inline __u16 load_u16(const void *p)
 {
