@@ -68,7 +68,11 @@ static inline void store_u64(void *p, __u64 v)
 #define NO_UNROLL
 #endif
 
-#ifndef __always_inline
+/* bcc compiles with debug information, for the maps' types: that of what is inlined would be a quarter of the time. */
+#ifdef __KERNEL__
+#undef __always_inline
+#define __always_inline inline __attribute__((always_inline, nodebug))
+#elif !defined(__always_inline)
 #define __always_inline inline __attribute__((always_inline))
 #endif
 
