@@ -18,19 +18,19 @@ KEPT_TARGET_S = 0.4
 _STEPS = """
 import json, sys, time
 times = [("begin", time.monotonic())]
-from tracer import artifact, load, program_cache
+from tracer import artifact, load, process_offsets, program_cache
 times.append(("import of the loader", time.monotonic()))
 options = load.LoadOptions()
 key = load._cache_key(options)
 if sys.argv[1] == "first":
     import bcc
     times.append(("import of bcc", time.monotonic()))
-    compiled = load._compile(options)
-    times.append(("compile and load (verifier)", time.monotonic()))
-    taken = artifact.take(compiled.code, compiled.maps, compiled.hash_key, compiled.layout)
-    program_cache.store(key, taken, program_cache.DIRECTORY)
+    made = load._compile(options, process_offsets.offset_flags())
+    times.append(("compile", time.monotonic()))
+    fds, maps = artifact.load(made, load.random_hash_key())
+    times.append(("load (verifier)", time.monotonic()))
+    program_cache.store(key, made, program_cache.DIRECTORY)
     times.append(("keep it for the next start", time.monotonic()))
-    fds = compiled.programs
 else:
     kept = program_cache.fetch(key, program_cache.DIRECTORY)
     times.append(("find what was kept", time.monotonic()))

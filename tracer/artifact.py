@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -135,18 +135,36 @@ class _Taker:
 
 
 def take(
-    programs: Mapping[str, tuple[int, bytes]], maps: Mapping[str, int], hash_key: int, described: layout.Struct
+    programs: Mapping[str, tuple[int, bytes]],
+    maps: Mapping[str, int],
+    hash_key: int,
+    described: layout.Struct,
+    keyed: bool = True,
 ) -> Artifact:
     """The artifact of what has been compiled in this process.
 
     `programs` is name -> (type, bytecode with this process's map descriptors in it), `maps` name -> descriptor of those
-    that user space wants by name. Raises NotKeepableError and OSError.
+    that user space wants by name; `keyed`: one at least hashes flows. Raises NotKeepableError and OSError.
     """
     taker = _Taker(maps)
     taken = [taker.program(name, kind, code, hash_key) for name, (kind, code) in programs.items()]
-    if not any(program.keys for program in taken):
+    if keyed and not any(program.keys for program in taken):
         raise NotKeepableError("the hash key is nowhere to be found")
     return Artifact(taken, taker.maps, taker.btf(), described)
+
+
+def joined(first: Artifact, second: Artifact, programs: Sequence[str]) -> Artifact:
+    """One artifact of two whose maps are the same; `programs` is the order. Raises NotKeepableError if they are not."""
+    index_of = {one.name: index for index, one in enumerate(first.maps)}
+    with_first_maps = list(first.programs)
+    for program in second.programs:
+        names = [(index, second.maps[number].name) for index, number in program.maps]
+        if any(name not in index_of for _, name in names):
+            raise NotKeepableError("the two parts have not the same maps")
+        maps = [(index, index_of[name]) for index, name in names]
+        with_first_maps.append(msgspec.structs.replace(program, maps=maps))
+    by_name = {program.name: program for program in with_first_maps}
+    return msgspec.structs.replace(first, programs=[by_name[name] for name in programs])
 
 
 # --- loading ---

@@ -27,7 +27,7 @@ _TAG_AT = 12
 _IN_HEAD = 16  # loads from before here are from the head
 
 SCHED_CLS, XDP = 3, 6
-TC_GO_ON, XDP_GO_ON = -1, 2  # handshake.bpf.c
+TC_GO_ON, XDP_GO_ON = -1, 2  # maps.bpf.c
 STAGE_PAIR, STAGE_FILTER, STAGE_FILTER_NO_LINK = 0, 4, 5  # enum stage (bpf/state.h)
 
 # struct __sk_buff and struct xdp_md

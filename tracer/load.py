@@ -15,20 +15,19 @@ import socket
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from tracer import artifact, bpfsys, layout, process_offsets, program_cache
+from tracer import artifact, bpfsys, compiler, layout, process_offsets, program_cache
+from tracer.artifact import Artifact
+from tracer.compiler import BPF_DIR
 from tracer.errors import CannotTraceError
 from tracer.vocabulary import Transport
 
 if TYPE_CHECKING:
     from tracer.packet_filter import PacketFilter
 
-BPF_DIR = Path(__file__).parent / "bpf"
-SOURCE = "handshake.bpf.c"
 PAGE_SIZE = 4096
 WAYS = 8  # entries of a set: table.h
 NEAR_INTERFACES = 4096  # interface indexes that the programs find without hashing
@@ -210,11 +209,10 @@ def _child(sock: socket.socket, options: LoadOptions, log_fd: int, keep: bool) -
     if kept is not None:
         _send(sock, *kept)
         return 0
-    compiled: _Compiled | None = None
+    made: Artifact | None = None
     fds: list[int] = []
     try:
-        compiled = _compile(options)
-        answer, fds = compiled.answer()
+        made, answer, fds = _compiled(options)
     except ImportError:
         answer = _Answer(error="the bcc Python module is missing: apt-get install python3-bpfcc")
     except CannotTraceError as error:
@@ -222,8 +220,8 @@ def _child(sock: socket.socket, options: LoadOptions, log_fd: int, keep: bool) -
     except Exception as error:  # bcc raises bare Exception for everything  # noqa: BLE001
         answer = _Answer(error=f"the kernel refuses the tracing programs: {error}")
     _send(sock, answer, fds)
-    if keep and compiled is not None and key is not None:
-        _keep(key, options, compiled)
+    if keep and made is not None and key is not None:
+        _keep(key, options, made)
     return 0
 
 
@@ -252,47 +250,47 @@ def _fill_filter(wanted: PacketFilter, hook: str, replay: bool, maps: Mapping[st
 # --- compiled ---
 
 
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    """What bcc made and the kernel took. `code` is name -> (program type, bytecode)."""
+def _compiled(options: LoadOptions) -> tuple[Artifact, _Answer, list[int]]:
+    """Compile and load.
 
-    code: dict[str, tuple[int, bytes]]
-    programs: dict[str, int]
-    maps: dict[str, int]
-    layout: layout.Struct
-    hash_key: int
-
-    def answer(self) -> tuple[_Answer, list[int]]:
-        names = list(self.code)
-        fds = [self.programs[name] for name in names] + list(self.maps.values())
-        return _Answer(names, list(self.maps), self.layout), fds
-
-
-def _compile(options: LoadOptions) -> _Compiled:
+    Raises:
+        ImportError: bcc is missing.
+        Exception: the compiler or the kernel refuses.
+    """
     offsets = process_offsets.offset_flags() if options.details else []
     if offsets:
         # a kernel that is locked down may refuse to have its memory read
         with contextlib.suppress(Exception):
-            return _compile_with(options, offsets)
-    return _compile_with(options, [])
+            return _compiled_with(options, offsets)
+    return _compiled_with(options, [])
 
 
-def _compile_with(options: LoadOptions, more_flags: list[str]) -> _Compiled:
-    os.environ["BCC_KERNEL_SOURCE"] = str(BPF_DIR)
-    from bcc import BPF  # type: ignore[import-untyped,unused-ignore]
-
-    hash_key = random_hash_key()
-    bpf: Any = BPF(text=(BPF_DIR / SOURCE).read_text(), cflags=options.flags(hash_key) + more_flags)
-    types = {name: BPF.XDP if name in XDP_PROGRAMS else BPF.SCHED_CLS for name in options.programs}
-    code = {name: (kind, bpf.dump_func(name)) for name, kind in types.items()}
+def _compiled_with(options: LoadOptions, more_flags: list[str]) -> tuple[Artifact, _Answer, list[int]]:
+    made = _compile(options, more_flags)
     try:
-        programs = artifact.load_programs(code)
+        return made, *_loaded(made, options)
     except OSError:
         # bcc does the same one by one, and has the verifier say why not
-        programs = {name: bpf.load_func(name, kind).fd for name, kind in types.items()}
-    maps = {name: bpf[name].map_fd for name in options.maps}
+        flags = options.flags(random_hash_key()) + more_flags
+        return made, *_handed_over(options, made, *compiler.load_by_bcc(flags, options.programs, options.maps))
+
+
+def _compile(options: LoadOptions, more_flags: list[str]) -> Artifact:
+    hash_key = random_hash_key()
+    return compiler.make(options.flags(hash_key) + more_flags, options.programs, hash_key)
+
+
+def _loaded(made: Artifact, options: LoadOptions) -> tuple[_Answer, list[int]]:
+    """Raises OSError where the kernel refuses."""
+    return _handed_over(options, made, *artifact.load(made, random_hash_key()))
+
+
+def _handed_over(
+    options: LoadOptions, made: Artifact, programs: Mapping[str, int], maps: Mapping[str, int]
+) -> tuple[_Answer, list[int]]:
     _fill_stages(options, programs, maps)
-    return _Compiled(code, programs, maps, layout.describe(bpf["layout"].Leaf), hash_key)
+    fds = [programs[name] for name in options.programs] + [maps[name] for name in options.maps]
+    return _Answer(list(options.programs), list(options.maps), made.layout), fds
 
 
 # --- kept: whatever goes wrong here, the programs are compiled as if nothing were kept ---
@@ -308,17 +306,12 @@ def _load_kept(key: str | None, options: LoadOptions) -> tuple[_Answer, list[int
     kept = program_cache.fetch(key, program_cache.DIRECTORY) if key is not None else None
     if kept is None:
         return None
-    try:
-        programs, maps = artifact.load(kept, random_hash_key())
-        _fill_stages(options, programs, maps)
-        fds = [programs[name] for name in options.programs] + [maps[name] for name in options.maps]
-    except Exception:  # noqa: BLE001
-        return None
-    return _Answer(list(options.programs), list(options.maps), kept.layout), fds
-
-
-def _keep(key: str, options: LoadOptions, compiled: _Compiled) -> None:
     with contextlib.suppress(Exception):
-        taken = artifact.take(compiled.code, compiled.maps, compiled.hash_key, compiled.layout)
+        return _loaded(kept, options)
+    return None
+
+
+def _keep(key: str, options: LoadOptions, made: Artifact) -> None:
+    with contextlib.suppress(Exception):
         if _cache_key(options) == key:  # otherwise somebody changed the sources meanwhile
-            program_cache.store(key, taken, program_cache.DIRECTORY)
+            program_cache.store(key, made, program_cache.DIRECTORY)

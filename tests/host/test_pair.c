@@ -300,7 +300,7 @@ static struct segment segment_of(const struct step *step)
 	return s;
 }
 
-/* The same choice as pair() in handshake.bpf.c, which maps and locks keep out of this test. */
+/* The same choice as pair() in follow.h, which maps and locks keep out of this test. */
 static struct pair_outcome pair(struct pending *p, const struct step *step, const struct segment *s)
 {
 	struct pair_outcome nothing = {};

@@ -70,7 +70,7 @@ def kept_folder(folder: Path, kept_by_a_start: Path) -> Path:
 def no_compiler(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Call it, and from then on nothing can be compiled."""
 
-    def refuse(_options: LoadOptions) -> None:
+    def refuse(*_: object) -> None:
         raise RuntimeError("compiled once more")
 
     return lambda: monkeypatch.setattr(load, "_compile", refuse)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tracer import filter_program
+from tracer import compiler, filter_program
 from tracer.packet_filter import PacketFilter
 
 BPF_FOLDER = Path(__file__).resolve().parents[2] / "tracer" / "bpf"
@@ -183,7 +183,7 @@ class Programs:
             names += ["xdp_ingress", "xdp_uncommon", "xdp_icmp", "xdp_pair", "xdp_payload"]
             stages += [("xdp_stages", ("xdp_pair", "xdp_icmp", "xdp_payload", "xdp_uncommon"))]
         self.sets = sets
-        self._b: Any = BPF(text=(BPF_FOLDER / "handshake.bpf.c").read_bytes(), cflags=cflags)
+        self._b: Any = BPF(text=compiler.source().encode(), cflags=cflags)
         kinds = {"xdp": BPF.XDP, "tc": BPF.SCHED_CLS}
         self._fds = {
             name: int(self._b.load_func(name.encode(), kinds["xdp" if name.startswith("xdp") else "tc"]).fd)

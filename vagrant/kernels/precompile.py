@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from tracer import artifact, load, packet_filter, process_offsets, program_cache
+from tracer import load, packet_filter, process_offsets, program_cache
 from tracer.load import LoadOptions
 from tracer.vocabulary import Transport
 
@@ -56,9 +56,8 @@ def compile_for(kept: Path) -> None:
         assert key is not None
         keys[name] = key
         if program_cache.fetch(key, kept / "programs") is None:
-            compiled = load._compile_with(options, asked["offsets"])
-            taken = artifact.take(compiled.code, compiled.maps, compiled.hash_key, compiled.layout)
-            program_cache.store(key, taken, kept / "programs")
+            made = load._compile(options, asked["offsets"])
+            program_cache.store(key, made, kept / "programs")
     (kept / "variants").write_text(json.dumps(keys))
 
 

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* First stage: from the frame to the scratch of those packets that go on (maps.bpf.c has the whole way). */
+#include "counting.h"
+#include "follow.h"
+#include "parse_common.h"
+#include "parse_icmp.h"
+#include "read.h"
+
+#define DIRECTION_INGRESS 0
+#define DIRECTION_EGRESS 1
+
+/* How far headers are looked for when they are not all in the linear part of an skb. */
+#define HEADERS_PULL 512
+
+/*
+ * Two tail calls that differ only in their slot would be made one with a variable
+ * slot, and only a call to a fixed slot is a jump: no compiler merges these.
+ */
+#define KEEP_APART(number) asm volatile("" : : "i"(number))
+
+static __always_inline __u32 interface_of(const struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+#ifdef REPLAY
+	__u32 mark = skb->mark; /* the capture's own interface: this host need not have it */
+
+	asm volatile("" : "+r"(ifindex), "+r"(mark)); /* or one load from either place, which the verifier refuses */
+	if (mark)
+		return mark;
+#endif
+	return ifindex;
+}
+
+/* The tag that was taken out of the packet, as in struct frame. */
+static __always_inline __u32 tag_beside(const struct __sk_buff *skb)
+{
+	return skb->vlan_present ? 0x10000 | skb->vlan_tci | service_tag(skb) : 0;
+}
+
+static __always_inline void take_skb(struct frame *f, const struct __sk_buff *skb)
+{
+	f->data = (void *)(long)skb->data;
+	f->data_end = (void *)(long)skb->data_end;
+	f->len = skb->len;
+#ifdef REPLAY
+	f->now_ns = skb->tstamp;
+#endif
+}
+
+static __always_inline void take_xdp(struct frame *f, const struct xdp_md *xdp)
+{
+	f->data = (void *)(long)xdp->data;
+	f->data_end = (void *)(long)xdp->data_end;
+	f->len = f->data_end - f->data;
+}
+
+/*
+ * An opening SYN is the first to look at its set for a while: these loads wait for memory all at once, and while the
+ * rest of the packet is read, and not one after the other under the lock. Most often it gets the first way.
+ */
+static __always_inline void touch_first_way(struct flow_set *set, const __u64 *set_tags)
+{
+	(void)*(const volatile __u64 *)set_tags;
+#pragma clang loop unroll(full)
+	for (int at = 0; at < sizeof(set->way[0]); at += 64)
+		(void)*(const volatile __u64 *)((const __u8 *)&set->way[0] + at);
+}
+
+/*
+ * A TCP segment whose headers are known: into scratch with it, if it is for the second stage. Returns enum stage.
+ * `ask_tag`: that of `skb` has not been looked at yet; few segments come as far as to need it.
+ */
+static __always_inline int read_segment(struct frame *f, const struct __sk_buff *skb, int ask_tag,
+					const struct cursor *c, struct headers *h, __u32 group)
+{
+	__u32 hash, index;
+	__u64 syn = has_syn(h->tcp);
+	struct flow_set *set;
+	struct scratch *sc;
+	__u64 *set_tags, found = 0;
+	int zero = 0;
+
+	hash = flow_hash(h, group, HASH_KEY);
+	index = set_of(hash, SETS);
+	set_tags = tags.lookup(&index);
+	if (!set_tags)
+		return STAGE_NONE;
+	if (!syn) {
+		found = ways_tagged(*set_tags, tag_of(hash));
+		if (!found)
+			return STAGE_NONE;
+	}
+	sc = scratches.lookup(&zero);
+	set = flows.lookup(&index);
+	if (!sc || !set)
+		return STAGE_NONE;
+	if (ask_tag) {
+		f->vlan_tci = tag_beside(skb);
+		h->vlans = f->vlan_tci & VLAN_VID_MASK;
+	}
+	read_flow(sc, h, group);
+	read_tcp(sc, f, c, h);
+	if (found && is_idle(&set->way[first_way(found)], &sc->segment))
+		return STAGE_NONE;
+	sc->segment.now_ns = f->now_ns ? f->now_ns : bpf_ktime_get_ns();
+	if (syn && !(sc->segment.flags & TCP_ACK))
+		touch_first_way(set, set_tags);
+	sc->hash = hash;
+	sc->family = h->family;
+	read_frame(sc, f);
+	return stage_of_segment(&sc->segment);
+}
+
+/* First stage, of a packet that is not of the common kind. Returns enum stage. */
+static __always_inline int read_uncommon(struct frame *f)
+{
+	struct interface_config *conf;
+	__u32 group, no_link_header;
+	struct headers h = {};
+	struct scratch *sc;
+	struct cursor c;
+	struct cpu *cpu;
+	int result, zero = 0;
+
+	cpu = cpus.lookup(&zero);
+	conf = find_interface(f->ifindex);
+	if (!cpu || !conf || !conf->traced)
+		return STAGE_NONE;
+	group = conf->group;
+	no_link_header = conf->no_link_header;
+	result = parse_frame(f, no_link_header, &c, &h, &cpu->opaque);
+	if (result == PARSED_TCP) {
+		cpu->counters.packets++;
+		return stage_by_link(read_segment(f, 0, 0, &c, &h, group), no_link_header);
+	}
+	asm volatile("" : "+r"(result)); /* one road from here on, not one for each way to fail */
+	if (f->can_pull && (result >= BAD_ETHERNET || result == PARSED_ICMP))
+		return STAGE_AGAIN;
+	cpu->counters.packets++;
+	if (result != PARSED_ICMP) {
+		count_bad(&cpu->counters, result);
+		return STAGE_NONE;
+	}
+	sc = scratches.lookup(&zero);
+	if (!sc)
+		return STAGE_NONE;
+	sc->segment.now_ns = f->now_ns ? f->now_ns : bpf_ktime_get_ns();
+	sc->group = group;
+	sc->family = h.family;
+	sc->vlans = h.vlans;
+	sc->icmp_offset = (__u8 *)c.pos - (__u8 *)f->data;
+	sc->icmp_len = h.l4_len;
+	read_frame(sc, f);
+	return STAGE_ICMP;
+}
+
+/*
+ * First stage: reads the packet into scratch if it is for another stage. Returns enum stage. `skb` or else, with
+ * `is_xdp`, `xdp` is there. Of the packet only what is needed is asked: nearly all end here.
+ */
+static __always_inline int read_packet(struct __sk_buff *skb, struct xdp_md *xdp, int is_xdp, __u32 direction)
+{
+	struct interface_config *conf;
+	struct headers h = {};
+	struct frame f = {};
+	struct scratch *sc;
+	struct cursor c;
+	struct cpu *cpu;
+	__u32 ifindex;
+	int result = NOT_COMMON, zero = 0;
+
+	ifindex = is_xdp ? xdp->ingress_ifindex : interface_of(skb);
+	cpu = cpus.lookup(&zero);
+	/* those far away are uncommon: a second look-up here would cost every packet its registers */
+	conf = interfaces_near.lookup(&ifindex);
+	if (!cpu || (conf && !conf->traced))
+		return STAGE_NONE;
+	if (conf && !conf->no_link_header) {
+		if (is_xdp)
+			take_xdp(&f, xdp);
+		else
+			take_skb(&f, skb);
+		f.ifindex = ifindex;
+		f.direction = direction;
+		c.pos = f.data;
+		c.end = f.data_end;
+		h.l3_len = f.len;
+		result = parse_common(&c, &h, LENGTH_RULE, 0);
+	}
+	if (result == NOT_COMMON) {
+		sc = scratches.lookup(&zero);
+		if (!sc)
+			return STAGE_NONE;
+		sc->direction = direction;
+		return STAGE_UNCOMMON;
+	}
+	cpu->counters.packets++;
+	if (result != PARSED_TCP)
+		return STAGE_NONE;
+	return read_segment(&f, skb, !is_xdp, &c, &h, conf->group);
+}
+
+/* An ICMP packet that the first stage has seen: is it an error that quotes a SYN of ours? Returns enum stage. */
+static __always_inline int read_icmp(void *data, void *data_end, struct cpu *cpu, struct scratch *sc, __u64 family)
+{
+	struct headers h = {};
+	struct cursor c;
+	__u64 *set_tags;
+	__u32 index;
+
+	h.family = family;
+	h.vlans = sc->vlans;
+	h.l4_len = sc->icmp_len;
+	c.pos = data + (sc->icmp_offset & 0x7fff);
+	c.end = data_end;
+	if (parse_icmp(&c, &h, &sc->icmp_type, &sc->icmp_code, &cpu->opaque) != PARSED_TCP)
+		return STAGE_NONE;
+	sc->hash = flow_hash(&h, sc->group, HASH_KEY);
+	index = set_of(sc->hash, SETS);
+	set_tags = tags.lookup(&index);
+	if (!set_tags || !ways_tagged(*set_tags, tag_of(sc->hash)))
+		return STAGE_NONE;
+	read_flow(sc, &h, sc->group);
+	sc->icmp = 1;
+	return STAGE_PAIR;
+}
+
+/* Each family on a road of its own: verifiers before 6.2 forget which one the bounds were checked for. */
+static __always_inline int read_either_icmp(void *data, void *data_end)
+{
+	struct scratch *sc;
+	struct cpu *cpu;
+	int zero = 0;
+
+	cpu = cpus.lookup(&zero);
+	sc = scratches.lookup(&zero);
+	if (!cpu || !sc)
+		return STAGE_NONE;
+	if (sc->family == 4)
+		return read_icmp(data, data_end, cpu, sc, 4);
+	return read_icmp(data, data_end, cpu, sc, 6);
+}
+
+static __always_inline void tc_next(struct __sk_buff *skb, int stage)
+{
+	if (stage == STAGE_PAIR) {
+		tc_stages.call(skb, STAGE_PAIR);
+		KEEP_APART(STAGE_PAIR);
+	} else if (stage == STAGE_UNCOMMON) {
+		tc_stages.call(skb, STAGE_UNCOMMON);
+		KEEP_APART(STAGE_UNCOMMON);
+	} else if (stage == STAGE_ICMP) {
+		tc_stages.call(skb, STAGE_ICMP);
+		KEEP_APART(STAGE_ICMP);
+	}
+#ifdef FILTER
+	else if (is_filter(stage))
+		tc_stages.call(skb, stage);
+#endif
+}
+
+int tc_ingress(struct __sk_buff *skb)
+{
+	tc_next(skb, read_packet(skb, 0, 0, DIRECTION_INGRESS));
+	return TC_GO_ON;
+}
+
+int tc_egress(struct __sk_buff *skb)
+{
+	tc_next(skb, read_packet(skb, 0, 0, DIRECTION_EGRESS));
+	return TC_GO_ON;
+}
+
+int tc_uncommon(struct __sk_buff *skb)
+{
+	struct frame f = {};
+	struct scratch *sc;
+	int stage, zero = 0;
+
+	sc = scratches.lookup(&zero);
+	if (!sc)
+		return TC_GO_ON;
+	take_skb(&f, skb);
+	f.can_pull = f.data_end - f.data < f.len && f.data_end - f.data < HEADERS_PULL;
+	f.ifindex = interface_of(skb);
+	f.direction = sc->direction;
+	f.vlan_tci = tag_beside(skb);
+	stage = read_uncommon(&f);
+	/*
+	 * Some drivers and tunnels leave headers out of the linear part. Pull them in,
+	 * as the stack itself does a moment later, and begin again.
+	 */
+	if (stage == STAGE_AGAIN && !bpf_skb_pull_data(skb, skb->len < HEADERS_PULL ? skb->len : HEADERS_PULL))
+		stage = STAGE_UNCOMMON;
+	tc_next(skb, stage);
+	return TC_GO_ON;
+}
+
+int tc_icmp(struct __sk_buff *skb)
+{
+	if (read_either_icmp((void *)(long)skb->data, (void *)(long)skb->data_end) == STAGE_PAIR)
+		tc_stages.call(skb, STAGE_PAIR);
+	return TC_GO_ON;
+}
+
+#ifdef WITH_XDP
+static __always_inline void xdp_next(struct xdp_md *ctx, int stage)
+{
+	if (stage == STAGE_PAIR) {
+		xdp_stages.call(ctx, STAGE_PAIR);
+		KEEP_APART(STAGE_PAIR);
+	} else if (stage == STAGE_UNCOMMON) {
+		xdp_stages.call(ctx, STAGE_UNCOMMON);
+		KEEP_APART(STAGE_UNCOMMON);
+	} else if (stage == STAGE_ICMP) {
+		xdp_stages.call(ctx, STAGE_ICMP);
+		KEEP_APART(STAGE_ICMP);
+	}
+#ifdef FILTER
+	else if (is_filter(stage))
+		xdp_stages.call(ctx, stage);
+#endif
+}
+
+int xdp_ingress(struct xdp_md *ctx)
+{
+	xdp_next(ctx, read_packet(0, ctx, 1, DIRECTION_INGRESS));
+	return XDP_GO_ON;
+}
+
+int xdp_uncommon(struct xdp_md *ctx)
+{
+	struct frame f = {};
+
+	take_xdp(&f, ctx);
+	f.ifindex = ctx->ingress_ifindex;
+	f.direction = DIRECTION_INGRESS;
+	xdp_next(ctx, read_uncommon(&f));
+	return XDP_GO_ON;
+}
+
+int xdp_icmp(struct xdp_md *ctx)
+{
+	if (read_either_icmp((void *)(long)ctx->data, (void *)(long)ctx->data_end) == STAGE_PAIR)
+		xdp_stages.call(ctx, STAGE_PAIR);
+	return XDP_GO_ON;
+}
+#endif

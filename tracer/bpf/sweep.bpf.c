@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/* Records that time makes final, and all of them at the end. */
+#include "follow.h"
+
+/* One set a run: user space runs it SETS times a round (BPF_PROG_TEST_RUN's repeat). */
+int sweep(struct __sk_buff *skb)
+{
+	struct sweep_state *state;
+	struct handshake_event *out;
+	struct flow_set *set;
+	__u64 *set_tags;
+	__u64 now;
+	__u32 index;
+	int zero = 0;
+
+	state = sweep_states.lookup(&zero);
+	out = sweep_scratch.lookup(&zero);
+	if (!state || !out)
+		return 0;
+	index = state->cursor++ & (SETS - 1);
+	set_tags = tags.lookup(&index);
+	if (!set_tags || !*set_tags)
+		return 0;
+	set = flows.lookup(&index);
+	if (!set)
+		return 0;
+	now = state->now_ns ? state->now_ns : bpf_ktime_get_ns();
+	NO_UNROLL
+	for (int i = 0; i < WAYS; i++) {
+		struct pending *p = &set->way[i];
+		int settled = 0, live;
+
+		if (!(*set_tags >> i * 8 & 0xff))
+			continue;
+		bpf_spin_lock(&set->lock);
+		live = pending_is_live(p);
+		if (p->state == PENDING_TOMBSTONE) {
+			if (state->flush || now >= p->deadline_ns) {
+				p->state = PENDING_FREE;
+				*set_tags = with_tag(*set_tags, i, 0);
+			}
+		} else if (live && (state->flush || now >= p->deadline_ns)) {
+			if (!settle(p, state->flush ? SETTLED_AT_END : SETTLED_BY_TIMEOUT, now) || state->flush) {
+				p->state = PENDING_FREE;
+				*set_tags = with_tag(*set_tags, i, 0);
+			}
+			*out = p->ev;
+			settled = 1;
+			live = 0;
+		}
+		bpf_spin_unlock(&set->lock);
+		state->live += live;
+		if (settled)
+			send_event(skb, out, &state->counters);
+	}
+	return 0;
+}
