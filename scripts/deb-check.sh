@@ -25,7 +25,7 @@ unmount() {
 # shellcheck disable=SC2317 # called by the trap
 leave() {
 	unmount
-	rm -rf --one-file-system -- "$system"
+	rm -rf --one-file-system -- "$system" "$system.log" "$system.boot"
 }
 trap leave EXIT
 trap 'exit 130' INT
