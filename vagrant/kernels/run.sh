@@ -94,12 +94,9 @@ while read -r name suite series; do
 	}
 	results=$folder/results kept=$folder/kept
 	rm -rf -- "$results" "$kept/warm.tar" "$kept/variants" && mkdir -p "$results" "$kept/programs" && chmod 700 "$kept/programs"
-	helper=
-	if [ "${#speed[@]}" != 0 ]; then
-		warm "$kept/warm.tar"
-		precompile "$kept" >"$results/precompile" 2>&1 &
-		helper=$!
-	fi
+	warm "$kept/warm.tar"
+	precompile "$kept" >"$results/precompile" 2>&1 &
+	helper=$!
 	printf 'export RESULTS=%q KEPT=%q CHECKOUT=%q TEST_TIMEOUT=%q TFOTRACE_PATIENCE=%q\nexec sh %q' "$results" "$kept" \
 		"$root" "$TEST_TIMEOUT" "$patience" "$here/guest.sh" >"$results/start"
 	printf ' %q' "${tests[@]}" >>"$results/start"
@@ -107,7 +104,7 @@ while read -r name suite series; do
 		--user root -- sh "$results/start")
 	# vng wants a terminal
 	timeout "${BOOT_TIMEOUT:-7200}" script -qec "$(printf '%q ' "${guest[@]}")" /dev/null </dev/null >"$results/boot" 2>&1
-	[ -z "$helper" ] || kill "$helper" 2>/dev/null
+	kill "$helper" 2>/dev/null
 	[ ! -s "$results/verified" ] || sed "s/^/$name: /" "$results/verified"
 	version=$(basename -- "$folder"/lib/modules/*)
 	if [ "$(cat "$results/status" 2>/dev/null)" = 0 ]; then
