@@ -252,6 +252,17 @@ def btf_load(data: bytes) -> int:
     return _call(_BTF_LOAD, _attr("=QQII", ctypes.addressof(buffer), 0, len(data), 0))
 
 
+def may_read_btf() -> bool:
+    """Does the kernel show the types of maps here? Loading needs CAP_BPF, this CAP_SYS_ADMIN."""
+    try:
+        btf_by_id(0)  # none has it
+    except PermissionError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def btf_by_id(btf_id: int) -> bytes:
     """Type information that the kernel holds, as it was loaded; ENOENT when there is none of that id."""
     fd = _call(_BTF_GET_FD_BY_ID, _attr("=I", btf_id))

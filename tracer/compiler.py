@@ -88,12 +88,15 @@ _loaded_by_bcc: list[Any] = []  # bcc closes what it has loaded when it goes
 
 def load_by_bcc(
     flags: Sequence[str], programs: Sequence[str], maps: Sequence[str]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Descriptors of (programs, maps), which stay bcc's. Raises Exception; the verifier speaks to standard error."""
+) -> tuple[dict[str, int], dict[str, int], layout.Struct]:
+    """Descriptors of programs and maps, which stay bcc's, and what the structs look like.
+
+    Raises Exception; the verifier speaks to standard error.
+    """
     bpf = _bcc().BPF(text=source(), cflags=list(flags))
     _loaded_by_bcc.append(bpf)
     loaded = {name: bpf.load_func(name, kind).fd for name, kind in _types(programs).items()}
-    return loaded, {name: bpf[name].map_fd for name in maps}
+    return loaded, {name: bpf[name].map_fd for name in maps}, layout.describe(bpf[_LAYOUT].Leaf)
 
 
 def _compile(text: str, flags: Sequence[str], programs: Sequence[str], hash_key: int) -> Artifact:

@@ -250,8 +250,8 @@ def _fill_filter(wanted: PacketFilter, hook: str, replay: bool, maps: Mapping[st
 # --- compiled ---
 
 
-def _compiled(options: LoadOptions) -> tuple[Artifact, _Answer, list[int]]:
-    """Compile and load.
+def _compiled(options: LoadOptions) -> tuple[Artifact | None, _Answer, list[int]]:
+    """Compile and load; no artifact where the kernel does not let one be taken.
 
     Raises:
         ImportError: bcc is missing.
@@ -265,14 +265,15 @@ def _compiled(options: LoadOptions) -> tuple[Artifact, _Answer, list[int]]:
     return _compiled_with(options, [])
 
 
-def _compiled_with(options: LoadOptions, more_flags: list[str]) -> tuple[Artifact, _Answer, list[int]]:
-    made = _compile(options, more_flags)
-    try:
-        return made, *_loaded(made, options)
-    except OSError:
-        # bcc does the same one by one, and has the verifier say why not
-        flags = options.flags(random_hash_key()) + more_flags
-        return made, *_handed_over(options, made, *compiler.load_by_bcc(flags, options.programs, options.maps))
+def _compiled_with(options: LoadOptions, more_flags: list[str]) -> tuple[Artifact | None, _Answer, list[int]]:
+    made: Artifact | None = None
+    if bpfsys.may_read_btf():
+        made = _compile(options, more_flags)
+        with contextlib.suppress(OSError):
+            return made, *_loaded(made, options)
+    # bcc does the same one by one, needs no artifact for it, and has the verifier say why not
+    flags = options.flags(random_hash_key()) + more_flags
+    return made, *_handed_over(options, *compiler.load_by_bcc(flags, options.programs, options.maps))
 
 
 def _compile(options: LoadOptions, more_flags: list[str]) -> Artifact:
@@ -282,15 +283,15 @@ def _compile(options: LoadOptions, more_flags: list[str]) -> Artifact:
 
 def _loaded(made: Artifact, options: LoadOptions) -> tuple[_Answer, list[int]]:
     """Raises OSError where the kernel refuses."""
-    return _handed_over(options, made, *artifact.load(made, random_hash_key()))
+    return _handed_over(options, *artifact.load(made, random_hash_key()), made.layout)
 
 
 def _handed_over(
-    options: LoadOptions, made: Artifact, programs: Mapping[str, int], maps: Mapping[str, int]
+    options: LoadOptions, programs: Mapping[str, int], maps: Mapping[str, int], described: layout.Struct
 ) -> tuple[_Answer, list[int]]:
     _fill_stages(options, programs, maps)
     fds = [programs[name] for name in options.programs] + [maps[name] for name in options.maps]
-    return _Answer(list(options.programs), list(options.maps), made.layout), fds
+    return _Answer(list(options.programs), list(options.maps), described), fds
 
 
 # --- kept: whatever goes wrong here, the programs are compiled as if nothing were kept ---

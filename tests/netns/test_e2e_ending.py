@@ -18,7 +18,17 @@ from tests.support.hooks import tcx_programs
 from tests.support.hosts import WIRE, Hosts, Service
 from tests.support.netbox import wait_until
 from tests.support.patience import PATIENCE_S
-from tests.support.tracing import Run, assert_balanced, decode, members, session_of, starting, tracing
+from tests.support.tracing import (
+    CHECKOUT,
+    Run,
+    assert_balanced,
+    decode,
+    members,
+    session_of,
+    starting,
+    tracing,
+    with_run_dir,
+)
 from tracer import interfaces
 from tracer.records import End, Handshake, Start
 
@@ -338,3 +348,18 @@ def test_cookies_are_shown_only_when_asked_for(hosts: Hosts, web: Service) -> No
     assert raw not in everything
     assert str(int.from_bytes(raw, "big")).encode() not in everything
     assert str(int.from_bytes(raw, "little")).encode() not in everything
+
+
+def test_the_capabilities_of_the_systemd_unit_suffice(hosts: Hosts, web: Service, tmp_path: Path) -> None:
+    """Nothing is kept yet, so it compiles with them as well."""
+    unit = (CHECKOUT / "packaging" / "tfotrace@.service").read_text()
+    (names,) = re.findall(r"^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)
+    capabilities = [f"+{name.removeprefix('CAP_').lower()}" for name in names.split()]
+    prefix = [
+        "nsenter", f"--net=/run/netns/{hosts.client.name}", *with_run_dir(tmp_path / "run"),
+        "setpriv", f"--bounding-set=-all,{','.join(capabilities)}", "--no-new-privs",
+    ]  # fmt: skip
+    with tracing(WIRE, "--json", "--user", "nobody", prefix=prefix) as run:
+        run.wait_port(web.exchange(fast_open=True))
+        assert run.stop(signal.SIGTERM) == 0
+        assert_balanced(run.end)
