@@ -18,6 +18,13 @@ from tests.support import captures
 
 MEMORY_MIB = 300  # of the whole process; Python, numpy and a store that is empty take 60
 MIB = 1 << 20
+# Between: the most memory of a child is at least that of the process which started it, and pytest may have much.
+MEASURE = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print("\\n%d" % resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, end="")
+sys.exit(code)
+"""
 # What reads a capture without root: all but the run through the programs.
 READ_CAPTURE = """
 import sys
@@ -85,14 +92,14 @@ def blocks_without_packets() -> Iterator[bytes]:
 def measured(command: list[str]) -> tuple[int, float, str]:
     """Exit status, most memory at a time in MiB, and all that was said."""
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as child:
+    measuring = [sys.executable, "-I", "-S", "-c", MEASURE, *command]
+    with subprocess.Popen(measuring, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as child:
         assert child.stdout is not None
         said = b""
         while part := child.stdout.read(MIB):
             said = (said + part)[-100_000:]
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    return child.returncode, usage.ru_maxrss / 1024, said.decode("utf-8", "replace")
+    text, _, kibibytes = said.decode("utf-8", "replace").rpartition("\n")
+    return child.returncode, int(kibibytes) / 1024, text
 
 
 def gzipped(parts: Iterator[bytes], path: Path) -> None:
