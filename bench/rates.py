@@ -28,7 +28,7 @@ from tracer.cause import CauseJudge
 from tracer.collector import collect_seldom
 from tracer.compose import Composer
 from tracer.decode import PayloadKey, decode
-from tracer.drain import RingEvents, RingPayloads
+from tracer.drain import BATCH_BYTES, RingEvents, RingPayloads
 from tracer.events import Events, SynPayload
 from tracer.interfaces import find
 from tracer.kernel import Kernel
@@ -151,6 +151,8 @@ def sample() -> Sample:
 class Sums:
     """All that a run with --quiet does with records."""
 
+    PARTS = ("judge and durations", "causes", "sums", "benefit")
+
     def __init__(self, local: LocalSet) -> None:
         self._local = local
         self._causes, self._aggregate, self._benefit = CauseJudge(), Aggregate(), BenefitTable()
@@ -160,6 +162,20 @@ class Sums:
         batch = self._causes.judge(decode(events, self._local, {}))
         self._aggregate.add(batch)
         self._benefit.add(batch)
+
+    def add_timed(self, events: Events, spent: list[float]) -> None:
+        """The same, and adds the CPU seconds of each of PARTS."""
+        times = [time.thread_time()]
+        judged = decode(events, self._local, {})
+        times.append(time.thread_time())
+        batch = self._causes.judge(judged)
+        times.append(time.thread_time())
+        self._aggregate.add(batch)
+        times.append(time.thread_time())
+        self._benefit.add(batch)
+        times.append(time.thread_time())
+        for part in range(len(self.PARTS)):
+            spent[part] += times[part + 1] - times[part]
 
 
 def drain_rates(
@@ -267,6 +283,26 @@ def cause_rate(sample: Sample, rounds: int, batch: int) -> list[float]:
     return rates
 
 
+def part_costs(sample: Sample, rounds: int, batch: int) -> Row:
+    """What each part of adding up takes of a record, in batches as the ring gives them, and in tenths of these."""
+    told = []
+    for size in (batch, batch // 10):
+        sums = Sums(sample.local)
+        spent = [0.0] * len(Sums.PARTS)
+        for attempt in range(rounds + 1):
+            if attempt == 1:  # the first one fills the tables
+                spent = [0.0] * len(Sums.PARTS)
+            for start in range(0, len(sample.events), batch):
+                sums.add_timed(sample.events[start : start + size], spent)
+        batches = rounds * len(range(0, len(sample.events), batch))
+        told.append([seconds / batches for seconds in spent])
+    parts = []
+    for name, whole, tenth in zip(Sums.PARTS, *told, strict=True):
+        each = (whole - tenth) / (batch - batch // 10)
+        parts.append(f"{name} {(whole - each * batch) * 1e6:.0f} us + {each * 1e9:.0f} ns")
+    return Row(f"parts of that, a batch of {batch:,}: for each batch + for each record", "; ".join(parts))
+
+
 def _row(what: str, rates: list[float], target: int = 0) -> Row:
     spread = Spread.of(rates)
     wanted = f"at least {target:,}" if target else ""
@@ -289,6 +325,7 @@ def measure(quick: bool) -> list[Row]:
     return [
         _row(f"ring reader alone, {size} byte records, {BATCH:,} of real handshakes in the ring", reading),
         _row("ring to aggregates (read, judge, durations, vantage, causes, benefit, sums)", adding, RECORDS_TARGET),
+        part_costs(taken, rounds, BATCH_BYTES // size),
         *peer.rows(reading, adding),
         _row("the same and half of them joined with their SYN payload", joining),
         _row("judged and added up from memory, batches of 4,000", replay_rate(taken, rounds, 4000)),
