@@ -5,6 +5,8 @@
 # Usage: unshare --mount with_tracing.sh COMMAND [ARGUMENT ...]
 set -eu
 
+unset BCC_KERNEL_SOURCE # set by our own loader where it runs in the same process as the bench
+
 [ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing
 [ -d /sys/kernel/debug/tracing/events ] || mount -t debugfs debugfs /sys/kernel/debug
 [ -d /sys/kernel/debug/tracing/events ] || mount -t tracefs tracefs /sys/kernel/debug/tracing
