@@ -127,6 +127,7 @@ class Pipeline:
     benefit: BenefitTable = field(default_factory=BenefitTable)
     _interfaces: dict[int, TracedInterface] = field(default_factory=dict)
     _local: LocalSet = field(default_factory=LocalSet)
+    _local_is_known: bool = False
     _payloads: PayloadCache = field(default_factory=PayloadCache)
     _desk: ProcessDesk = field(init=False)
     _counters: dict[str, int] = field(default_factory=dict)
@@ -216,6 +217,10 @@ class Pipeline:
     # --- the loop ---
 
     def _trace(self, began: float) -> None:
+        # the root part sends them right after it is ready: without them the first records would have a wrong vantage
+        while not self._local_is_known and self._root_is_there and self.stop.reason is None:
+            if self._poll.poll(SOON_MS):
+                self._receive()
         next_second = began + SECOND_S
         next_stats = began + STATS_S
         wait_ms = SOON_MS
@@ -366,6 +371,7 @@ class Pipeline:
                     self.observer.set_balance(self._balance(), values)
             case Addresses(addresses, networks):
                 self._local = LocalSet(addresses, networks)
+                self._local_is_known = True
             case Interfaces(interfaces):
                 self._set_interfaces(interfaces)
             case Notice(kind, text, interface):
