@@ -40,6 +40,7 @@ MAPS = (
     "interfaces_far",
     "flows",
     "tags",
+    "heads",
     "cpus",
     "sweep_states",
     "tc_stages",

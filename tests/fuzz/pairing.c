@@ -32,6 +32,7 @@ static void bpf_spin_unlock(struct bpf_spin_lock *lock)
 
 struct world {
 	struct flow_set set;
+	struct flow_head head;
 	__u64 tags;
 	struct scratch sc;
 	struct handshake_event record;
@@ -80,6 +81,7 @@ static void check_record(const struct handshake_event *ev)
 static void check_table(void)
 {
 	const struct counters *c = &w.counters;
+	unsigned int order = 0;
 	__u64 live = 0;
 
 	for (int way = 0; way < WAYS; way++) {
@@ -88,9 +90,12 @@ static void check_table(void)
 
 		require(!tag == (p->state == PENDING_FREE), "a tag without an entry, or an entry without a tag");
 		require(p->state <= PENDING_TOMBSTONE, "no such state");
+		require(state_of(&w.head, way) == (p->state & 3), "a state that is not its entry's");
+		order |= 1 << ((w.head.order ^ ORDER_AT_FIRST) >> way * 4 & 15);
 		live += pending_is_live(p);
 		if (!tag)
 			continue;
+		require(p->deadline_ns >= w.head.due_ns, "an entry that the sweep would not see in time");
 		require(p->ev.syn_count >= 1 && p->ev.retx_count <= RETX_MAX, "counts of an entry");
 		require(!pending_is_live(p) || p->ev.result == RESULT_NONE, "a live entry that has a result");
 		require(p->state != PENDING_SYN_ACKED || p->ev.synack_ns, "acked by nobody");
@@ -108,6 +113,8 @@ static void check_table(void)
 				"two entries of one connection");
 		}
 	}
+	require(order == 0xff, "a way twice in the order, and one not at all");
+	require(live == live_ways(&w.head), "live entries, counted otherwise");
 	require(c->opened ==
 			w.final + c->evicted_unanswered + c->evicted_half_open + c->evicted_awaiting_response + live,
 		"the sums do not balance");
@@ -117,13 +124,16 @@ static void check_table(void)
 /* As the sweep does it. */
 static void sweep(int flush)
 {
+	w.head.due_ns = ~0ULL;
 	for (int i = 0; i < WAYS; i++) {
 		struct pending *p = &w.set.way[i];
 		int is_due = flush || w.now_ns >= p->deadline_ns;
 
-		if (!(w.tags >> i * 8 & 0xff) || !is_due)
+		if (!(w.tags >> i * 8 & 0xff))
 			continue;
-		if (p->state == PENDING_TOMBSTONE) {
+		if (!is_due) {
+			/* goes on */
+		} else if (p->state == PENDING_TOMBSTONE) {
 			p->state = PENDING_FREE;
 			w.tags = with_tag(w.tags, i, 0);
 		} else if (pending_is_live(p)) {
@@ -134,6 +144,7 @@ static void sweep(int flush)
 			check_record(&p->ev);
 			w.final++;
 		}
+		keep_head(&w.head, i, p);
 	}
 }
 
@@ -208,7 +219,7 @@ static void take_step(const __u8 *b)
 		before[way] = w.set.way[way].ev;
 	if (kind == SEGMENT_PLAIN && ways_tagged(w.tags, tag_of(w.sc.hash)))
 		idle = is_idle(&w.set.way[first_way(ways_tagged(w.tags, tag_of(w.sc.hash)))], s);
-	done = follow(&w.set, &w.tags, &w.sc, &w.record, &w.counters, kind, unwanted);
+	done = follow(&w.set, &w.head, &w.tags, &w.sc, &w.record, &w.counters, kind, unwanted);
 	if (done & FOLLOWED_SETTLED) {
 		check_record(&w.record);
 		require(w.record.reason != SETTLED_BY_TIMEOUT && w.record.reason != SETTLED_AT_END,

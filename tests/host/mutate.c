@@ -164,7 +164,8 @@ static void read_options(struct segment *s, const struct headers *h, struct curs
 }
 
 /* As pair_packet() does it, without maps and locks. */
-static void pair_segment(struct flow_set *set, __u64 *tags, const struct segment *s, __u64 tag, int icmp, __u8 family)
+static void pair_segment(struct flow_set *set, struct flow_head *head, __u64 *tags, const struct segment *s, __u64 tag,
+			 int icmp, __u8 family)
 {
 	int direction = NOT_THIS_FLOW;
 	int syn = !icmp && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
@@ -178,7 +179,7 @@ static void pair_segment(struct flow_set *set, __u64 *tags, const struct segment
 	if (!find_way(set, *tags, tag, &s->flow, syn, &direction, &found)) {
 		if (!syn)
 			return;
-		choose_way(set, *tags, &found);
+		choose_way(head, *tags, &found);
 	}
 	way = chosen_way(&found);
 	require(way == found, "a way beyond the set");
@@ -192,6 +193,7 @@ static void pair_segment(struct flow_set *set, __u64 *tags, const struct segment
 		out = pair_crossing_syn(p, s);
 	else if (syn) {
 		pair_open(p, s, 1, family);
+		keep_order(head, way);
 		*tags = with_tag(*tags, way, tag);
 	} else if (icmp)
 		out = pair_icmp(p, s, 3, 1);
@@ -201,6 +203,7 @@ static void pair_segment(struct flow_set *set, __u64 *tags, const struct segment
 		out = direction == FROM_SERVER ? pair_synack_from_server(p, s) : pair_synack_from_client(p, s);
 	else
 		out = direction == FROM_CLIENT ? pair_from_client(p, s) : pair_from_server(p, s);
+	keep_head(head, way, p);
 	require(!was_idle || (!out.settled && !out.note && !memcmp(&before, p, sizeof(*p))),
 		"idle, yet it did something");
 	if (!out.settled)
@@ -209,6 +212,7 @@ static void pair_segment(struct flow_set *set, __u64 *tags, const struct segment
 	settled++;
 	if (!settle(p, out.settled, s->now_ns))
 		*tags = with_tag(*tags, way, 0);
+	keep_head(head, way, p);
 	require(p->ev.result != RESULT_NONE, "settled without a result");
 	require(p->ev.settled_ns >= p->ev.syn_ns, "settled before it began");
 }
@@ -237,7 +241,8 @@ static int parse(struct cursor *c, struct headers *h, enum length_rule rule, __u
 	return result;
 }
 
-static void run_frame(struct flow_set *set, __u64 *tags, __u8 *frame, unsigned int len, __u64 now_ns)
+static void run_frame(struct flow_set *set, struct flow_head *head, __u64 *tags, __u8 *frame, unsigned int len,
+		      __u64 now_ns)
 {
 	struct cursor c = {.pos = frame, .end = frame + len};
 	enum length_rule rule = below(4) ? LENGTH_WITHIN_FRAME : LENGTH_MAY_BE_CUT;
@@ -276,13 +281,14 @@ static void run_frame(struct flow_set *set, __u64 *tags, __u8 *frame, unsigned i
 		if (s.flags & TCP_SYN)
 			read_options(&s, &h, &c);
 	}
-	pair_segment(set, tags, &s, tag_of(flow_hash(&h, 1, HASH_KEY)), icmp, h.family);
+	pair_segment(set, head, tags, &s, tag_of(flow_hash(&h, 1, HASH_KEY)), icmp, h.family);
 }
 
 int main(int argc, char **argv)
 {
 	unsigned long frames = argc > 1 ? strtoul(argv[1], NULL, 10) : 300000;
 	struct flow_set *set = calloc(1, sizeof(*set));
+	struct flow_head head = {};
 	__u64 tags = 0;
 
 	if (!set)
@@ -292,7 +298,7 @@ int main(int argc, char **argv)
 		unsigned int len = damage(scratch, make_frame(scratch));
 		__u8 *frame = exact_copy(scratch, len);
 
-		run_frame(set, &tags, frame, len, 1000000000ULL + i * NS_PER_MS);
+		run_frame(set, &head, &tags, frame, len, 1000000000ULL + i * NS_PER_MS);
 		free(frame);
 	}
 	free(set);

@@ -7,7 +7,7 @@ static void check_victims(void)
 	static const struct {
 		const char *name;
 		unsigned int states[WAYS];
-		unsigned int ages[WAYS]; /* syn_ns */
+		unsigned int opened[WAYS]; /* in this order, from 1 */
 		unsigned int chosen;
 	} rows[] = {
 		{"empty", {0}, {0}, 0},
@@ -21,20 +21,28 @@ static void check_victims(void)
 	};
 
 	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct flow_set *set = calloc(1, sizeof(*set));
+		struct flow_head head = {.due_ns = 1000};
+		unsigned int live = 0, due = 1000;
 		__u64 tags = 0;
 		__u32 chosen;
 
-		if (!set)
-			abort();
+		for (unsigned int turn = 1; turn <= 9; turn++)
+			for (int way = 0; way < WAYS; way++)
+				if (rows[i].opened[way] == turn)
+					keep_order(&head, way);
 		for (int way = 0; way < WAYS; way++) {
-			set->way[way].state = rows[i].states[way];
-			set->way[way].ev.syn_ns = rows[i].ages[way];
-			tags = with_tag(tags, way, rows[i].states[way] == PENDING_FREE ? 0 : 1 + way);
+			struct pending p = {.state = rows[i].states[way], .deadline_ns = 900 - 10 * way};
+
+			keep_head(&head, way, &p);
+			live += pending_is_live(&p);
+			if (p.state != PENDING_FREE)
+				due = p.deadline_ns; /* they fall */
+			tags = with_tag(tags, way, p.state == PENDING_FREE ? 0 : 1 + way);
 		}
-		choose_way(set, tags, &chosen);
+		choose_way(&head, tags, &chosen);
 		CHECK(rows[i].name, chosen_way(&chosen), rows[i].chosen);
-		free(set);
+		CHECK("live entries", live_ways(&head), live);
+		CHECK("the next deadline", head.due_ns, due);
 	}
 }
 

@@ -80,7 +80,7 @@ static __always_inline int pair_syn(struct pending *p, const struct segment *s, 
  * copy the record out if it is final, put a new entry in if a SYN opens one and
  * is not `unwanted`. `record` is where it is copied to.
  */
-static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct scratch *sc,
+static __always_inline int follow(struct flow_set *set, struct flow_head *head, __u64 *set_tags, struct scratch *sc,
 				  struct handshake_event *record, struct counters *c, enum segment_kind kind,
 				  int unwanted)
 {
@@ -93,13 +93,13 @@ static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct 
 	struct pending *p;
 	__u32 way;
 
-	bpf_spin_lock(&set->lock);
+	bpf_spin_lock(&head->lock);
 	exists = find_way(set, *set_tags, tag_of(sc->hash), &s->flow, is_syn, &direction, &sc->way);
 	if (is_syn && !exists && unwanted) {
 		filtered = 1;
 	} else if (is_syn && !exists) {
-		choose_way(set, *set_tags, &sc->way);
-		evicted = set->way[chosen_way(&sc->way)].state;
+		choose_way(head, *set_tags, &sc->way);
+		evicted = state_of(head, chosen_way(&sc->way));
 		opens = 1;
 	}
 	if (exists || opens) {
@@ -123,12 +123,14 @@ static __always_inline int follow(struct flow_set *set, __u64 *set_tags, struct 
 			pair_open(p, s, sc->ifindex, sc->family);
 			copy_words(&p->ev.client_process, &sc->process, sizeof(sc->process));
 			sc->id = p->ev.id;
+			keep_order(head, way);
 			*set_tags = with_tag(*set_tags, way, tag_of(sc->hash));
 			done |= FOLLOWED_OPENED;
 		}
+		keep_head(head, way, p);
 		choose_packet(sc, p, &result, opens, filtered);
 	}
-	bpf_spin_unlock(&set->lock);
+	bpf_spin_unlock(&head->lock);
 	count_note(c, result.note);
 	count_evicted(c, evicted);
 	if (opens)

@@ -33,10 +33,12 @@ BPF_ARRAY(config, struct config, 1);
 /* Inserted, changed and cleared by user space as interfaces come and go (rootpart.py). */
 BPF_ARRAY(interfaces_near, struct interface_config, NEAR_INTERFACES);
 BPF_HASH(interfaces_far, u32, struct interface_config, 1024);
-/* Entries are inserted by a first SYN, freed by the segment or the sweep that settles them, all under the set's lock. */
+/* Entries are inserted by a first SYN, freed by the segment or the sweep that settles them, all under their head's lock. */
 BPF_ARRAY(flows, struct flow_set, SETS);
-/* Written under the lock of the set of the same index, read without. */
+/* Written under the lock of the same index, read without. */
 BPF_ARRAY(tags, u64, SETS);
+/* The locks, and what is written under them, by whoever changes an entry's state. */
+BPF_ARRAY(heads, struct flow_head, SETS);
 /* Added to by programs, read by user space; nobody clears them. */
 BPF_PERCPU_ARRAY(cpus, struct cpu, 1);
 /* A packet's work space; programs on one CPU do not interrupt each other (BH is off). */

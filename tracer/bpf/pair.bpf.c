@@ -25,6 +25,7 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 {
 	struct segment *s = &sc->segment;
 	struct config *conf;
+	struct flow_head *head;
 	struct flow_set *set;
 	__u64 *set_tags;
 	__u32 index;
@@ -33,9 +34,10 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 
 	index = set_of(sc->hash, SETS);
 	set_tags = tags.lookup(&index);
+	head = heads.lookup(&index);
 	set = flows.lookup(&index);
 	conf = config.lookup(&zero);
-	if (!set_tags || !set || !conf)
+	if (!set_tags || !head || !set || !conf)
 		return 0;
 	s->response_timeout_ns = conf->response_timeout_ns;
 	begin_packet(sc);
@@ -67,13 +69,13 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 		struct handshake_event *reserved = reserve_event();
 
 		if (reserved) {
-			done = follow(set, set_tags, sc, reserved, c, SEGMENT_PLAIN, 0);
+			done = follow(set, head, set_tags, sc, reserved, c, SEGMENT_PLAIN, 0);
 			send_packet(ctx, data, data_end, sc, c);
 			finish_event(reserved, done & FOLLOWED_SETTLED, c);
 			return 0;
 		}
 	}
-	done = follow(set, set_tags, sc, &sc->out, c, kind, kind == SEGMENT_FIRST_SYN && is_unwanted());
+	done = follow(set, head, set_tags, sc, &sc->out, c, kind, kind == SEGMENT_FIRST_SYN && is_unwanted());
 	send_packet(ctx, data, data_end, sc, c);
 	if (done & FOLLOWED_SETTLED)
 		send_event(ctx, &sc->out, c);

@@ -2,11 +2,15 @@
 /* Records that time makes final, and all of them at the end. */
 #include "follow.h"
 
-/* One set a run: user space runs it SETS times a round (BPF_PROG_TEST_RUN's repeat). */
+/*
+ * One set a run: user space runs it SETS times a round (BPF_PROG_TEST_RUN's repeat). Entries that nobody
+ * has to be told of yet are left in peace: they would go through the caches at every round.
+ */
 int sweep(struct __sk_buff *skb)
 {
 	struct sweep_state *state;
 	struct handshake_event *out;
+	struct flow_head *head;
 	struct flow_set *set;
 	__u64 *set_tags;
 	__u64 now;
@@ -22,9 +26,18 @@ int sweep(struct __sk_buff *skb)
 	if (!set_tags || !*set_tags)
 		return 0;
 	set = flows.lookup(&index);
-	if (!set)
+	head = heads.lookup(&index);
+	if (!set || !head)
 		return 0;
 	now = state->now_ns ? state->now_ns : bpf_ktime_get_ns();
+	if (!state->flush && now < head->due_ns) {
+		state->live += live_ways(head);
+		return 0;
+	}
+	/* Found anew below; whoever opens an entry meanwhile lowers it, too. */
+	bpf_spin_lock(&head->lock);
+	head->due_ns = ~0ULL;
+	bpf_spin_unlock(&head->lock);
 	NO_UNROLL
 	for (int i = 0; i < WAYS; i++) {
 		struct pending *p = &set->way[i];
@@ -32,7 +45,7 @@ int sweep(struct __sk_buff *skb)
 
 		if (!(*set_tags >> i * 8 & 0xff))
 			continue;
-		bpf_spin_lock(&set->lock);
+		bpf_spin_lock(&head->lock);
 		live = pending_is_live(p);
 		if (p->state == PENDING_TOMBSTONE) {
 			if (state->flush || now >= p->deadline_ns) {
@@ -48,7 +61,8 @@ int sweep(struct __sk_buff *skb)
 			settled = 1;
 			live = 0;
 		}
-		bpf_spin_unlock(&set->lock);
+		keep_head(head, i, p);
+		bpf_spin_unlock(&head->lock);
 		state->live += live;
 		if (settled)
 			send_event(skb, out, &state->counters);

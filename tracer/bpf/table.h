@@ -2,7 +2,9 @@
 /*
  * The pending table: sets of WAYS entries under one spin lock each, so that
  * eviction is exact and counted. Beside it one u64 a set holds an 8-bit tag for
- * each way (0 = free): segments of other connections stop at that word.
+ * each way (0 = free): segments of other connections stop at that word. Lock and
+ * what chooses the victim lie beside it, too: in a flood every set is full, and
+ * the entries are too many for the caches.
  */
 #ifndef TFOTRACE_TABLE_H
 #define TFOTRACE_TABLE_H
@@ -12,10 +14,19 @@
 #define WAYS 8
 
 struct flow_set {
-	struct bpf_spin_lock lock;
-	__u32 pad;
 	struct pending way[WAYS];
 };
+
+/* What eviction and the sweep have to know of a set; changed under the lock, with the entries. */
+struct flow_head {
+	struct bpf_spin_lock lock;
+	__u32 order; /* a nibble for each way, the lowest opened first; by ORDER_AT_FIRST, so zeros are an order, too */
+	__u32 states; /* two bits for each way: its enum pending_state, a tombstone counts as free */
+	__u32 pad;
+	__u64 due_ns; /* no entry's deadline is before this */
+};
+
+#define ORDER_AT_FIRST 0x76543210U
 
 static __always_inline __u64 tag_of(__u32 hash)
 {
@@ -100,40 +111,64 @@ static __always_inline int find_way(const struct flow_set *set, __u64 tags, __u6
 	return 0;
 }
 
-/* Who has to go first: nothing waits for a tombstone, most is known of an established one. */
-static __always_inline __u64 eviction_rank(const struct pending *p)
+static __always_inline __u32 state_of(const struct flow_head *head, __u32 way)
 {
-	switch (p->state) {
-	case PENDING_TOMBSTONE:
-		return 1;
-	case PENDING_SYN_SENT:
-		return 2;
-	case PENDING_SYN_ACKED:
-		return 3;
-	default:
-		return 4;
-	}
+	return head->states >> (way & (WAYS - 1)) * 2 & 3;
 }
 
-/* The way for a new entry: a free one, which its tag tells, else the victim, by rank and then the oldest. */
-static __always_inline void choose_way(const struct flow_set *set, __u64 tags, volatile __u32 *chosen)
+/* After anything that changes the entry. */
+static __always_inline void keep_head(struct flow_head *head, __u32 way, const struct pending *p)
+{
+	__u32 shift = (way & (WAYS - 1)) * 2;
+
+	head->states = (head->states & ~(3U << shift)) | (__u32)(p->state & 3) << shift;
+	if (p->state != PENDING_FREE && p->deadline_ns < head->due_ns)
+		head->due_ns = p->deadline_ns;
+}
+
+/* How many entries are not settled: bits are added to pairs, nibbles, bytes. */
+static __always_inline __u32 live_ways(const struct flow_head *head)
+{
+	__u32 n = (head->states | head->states >> 1) & 0x5555;
+
+	n = (n & 0x3333) + (n >> 2 & 0x3333);
+	n = (n + (n >> 4)) & 0x0f0f;
+	return (n + (n >> 8)) & 0xf;
+}
+
+/* An entry was opened: its way goes behind all others. The nibble is found as ways_tagged() finds a byte. */
+static __always_inline void keep_order(struct flow_head *head, __u32 way)
+{
+	__u32 order = head->order ^ ORDER_AT_FIRST;
+	__u32 x = order ^ way * 0x11111111U;
+	__u32 found = (x - 0x11111111U) & ~x & 0x88888888U;
+	__u32 before = ((found & -found) >> 3) - 1;
+
+	head->order = ((order & before) | (order >> 4 & ~before & 0x0fffffffU) | way << 28) ^ ORDER_AT_FIRST;
+}
+
+/*
+ * The way for a new entry: a free one, which its tag tells, else the victim.
+ * Nothing waits for a tombstone, most is known of an established one; among
+ * equals the one that was opened first has to go.
+ */
+static __always_inline void choose_way(const struct flow_head *head, __u64 tags, volatile __u32 *chosen)
 {
 	__u64 free = ways_tagged(tags, 0);
-	__u64 best_age = ~0ULL;
-	__u64 best_rank = ~0ULL;
+	__u32 order, least = 4;
 
 	*chosen = first_way(free);
 	if (free)
 		return;
+	order = head->order ^ ORDER_AT_FIRST;
 	NO_UNROLL
 	for (int i = 0; i < WAYS; i++) {
-		__u64 rank = eviction_rank(&set->way[i]);
-		__u64 age = set->way[i].ev.syn_ns;
+		__u32 way = order >> i * 4 & (WAYS - 1);
+		__u32 state = state_of(head, way);
 
-		if (rank < best_rank || (rank == best_rank && age < best_age)) {
-			best_rank = rank;
-			best_age = age;
-			*chosen = i;
+		if (state < least) {
+			least = state;
+			*chosen = way;
 		}
 	}
 }
