@@ -13,7 +13,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -184,14 +184,26 @@ class Instance:
 # --- what others left ---
 
 
-def _files(directory: Path) -> list[Path]:
+def _files(directory: Path, drafts: bool = False) -> list[Path]:
     try:
         status = directory.stat(follow_symlinks=False)
         if status.st_uid != os.geteuid() or status.st_mode & 0o022:
             return []  # somebody else could have written there what to remove
-        return sorted(path for path in directory.iterdir() if path.suffix == ".json" and not path.name.startswith("."))
+        found = (path for path in directory.iterdir() if path.suffix == ".json")
+        return sorted(path for path in found if path.name.startswith(".") == drafts)
     except OSError:
         return []
+
+
+def _remove_drafts(directory: Path) -> None:
+    """Those of runs that were killed before their file had its name: nothing was attached yet."""
+    for path in _files(directory, drafts=True):
+        pid = path.name[1:].partition("-")[0]
+        # a draft of a living process may be about to be locked
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            with _opened(path) as opened, suppress(OSError):
+                if opened is not None and opened[1]:
+                    path.unlink()
 
 
 @contextmanager
@@ -245,6 +257,7 @@ def remove_leftovers(ifname: str | None = None, directory: Path = RUN_DIR) -> li
     """
     ifindex = None if ifname is None else interfaces.find(ifname).index
     told: list[str] = []
+    _remove_drafts(directory)
     for path in _files(directory):
         with _opened(path) as opened:
             if opened is None or not opened[1]:

@@ -232,3 +232,14 @@ def test_a_file_is_never_seen_under_its_name_without_its_lock(tmp_path: Path, mo
     monkeypatch.setattr(os, "rename", watched)
     Instance(tmp_path).close()
     assert locked_at_rename == [True]
+
+
+def test_drafts_of_killed_runs_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
+    ended = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+    (tmp_path / f".{ended}-1.json").touch()
+    living = tmp_path / f".{os.getpid()}-1.json"
+    living.touch()
+    other = tmp_path / ".no-draft.json"
+    other.touch()
+    assert remove_leftovers(directory=tmp_path) == []
+    assert sorted(tmp_path.iterdir()) == sorted([living, other])
