@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ import pytest
 from tests.support.judged import host
 from tracer.compose import Composer
 from tracer.pipeline import ANSWER_NS, Pipeline, RunOptions, StopRequest
-from tracer.protocol import Answer, Ask, Channel, Counters, Ready, channel_pair
+from tracer.protocol import Addresses, Answer, Ask, Channel, Counters, Ready, channel_pair
 from tracer.sources import Sources
 from tracer.vocabulary import Transport
 
@@ -81,3 +82,26 @@ def test_a_root_part_that_is_gone_is_not_asked(pair: Pair) -> None:
     pair.root.close()
     assert pair.ask() is None
     assert pair.ask() is None
+
+
+def test_no_record_is_read_before_the_local_addresses_are_known(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without them its vantage would be wrong. The root part is slow here between Ready and the addresses."""
+    known: list[bool] = []
+
+    def drain(self: Pipeline) -> int:
+        known.append(self._local_is_known)
+        self.stop.reason = "seen enough"
+        return 0
+
+    def slow() -> None:
+        pair.root.send(Counters({"opened": 7}, 0))
+        while not pair.pipeline._counters:
+            time.sleep(0.001)
+        pair.root.send(Addresses([], []))
+
+    monkeypatch.setattr(Pipeline, "_drain", drain)
+    thread = threading.Thread(target=slow)
+    thread.start()
+    pair.pipeline._trace(time.monotonic())
+    thread.join()
+    assert known == [True]
