@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from tracer.btf import KERNEL, Btf, BtfError
 
@@ -56,8 +57,9 @@ def offset_flags() -> list[str]:
     try:
         btf = Btf.of_kernel()
         values = {macro: btf.offset(*where) for macro, where in _MEMBERS.items()}
-        values["REGS_SIZE"] = btf.size("pt_regs")
-        values["REGS_FIRST"] = btf.offset("pt_regs", argument)
     except (BtfError, IndexError, ValueError):
         return []
+    # where registers are kept in another way (User Mode Linux) clients are looked for by user space alone
+    with suppress(BtfError, IndexError, ValueError):
+        values |= {"REGS_FIRST": btf.offset("pt_regs", argument), "REGS_SIZE": btf.size("pt_regs")}
     return [f"-DKERNEL_{macro}={value}" for macro, value in values.items()]

@@ -72,6 +72,7 @@ static __always_inline int holds(__u64 task, __u64 fd, __u64 file)
 	return read_u64(read_u64(table + KERNEL_TABLE_FILES) + fd * 8) == file;
 }
 
+#ifdef KERNEL_REGS_FIRST
 static __always_inline int is_in_a_call_on(__u64 task, __u64 file)
 {
 	__u64 first = read_u64(task + KERNEL_TASK_STACK) + KERNEL_STACK_SIZE - KERNEL_REGS_SIZE + KERNEL_REGS_FIRST;
@@ -79,6 +80,12 @@ static __always_inline int is_in_a_call_on(__u64 task, __u64 file)
 	/* with CONFIG_X86_FRED there are two words above the registers */
 	return holds(task, read_u64(first), file) || holds(task, read_u64(first - 16), file);
 }
+#else
+static __always_inline int is_in_a_call_on(__u64 task, __u64 file)
+{
+	return 0;
+}
+#endif
 
 static __always_inline void describe_task(struct process *p, __u64 task)
 {
