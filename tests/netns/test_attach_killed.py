@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hooks import Own, foreign_filter, state
+from tests.support.hooks import TCX_HERE, Own, foreign_filter, needs_tcx, state
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S
 from tracer import attach_clsact, attach_xdp, bpfsys, interfaces
@@ -65,7 +65,11 @@ def kill(child: subprocess.Popen[str]) -> None:
     child.wait()
 
 
-@pytest.mark.parametrize("choice", ["auto", "xdp-native", "xdp-generic"])
+BY_LINK = ["auto", "xdp-native", "xdp-generic"]
+
+
+@needs_tcx
+@pytest.mark.parametrize("choice", BY_LINK)
 def test_sigkill_leaves_nothing_where_there_are_links(box: NetBox, tmp_path: Path, choice: str) -> None:
     before = state(box)
     with running(box, tmp_path, choice) as child:
@@ -74,6 +78,25 @@ def test_sigkill_leaves_nothing_where_there_are_links(box: NetBox, tmp_path: Pat
     wait_until(lambda: state(box) == before, "the links to vanish")
     assert find_leftovers(tmp_path) == []
     assert remove_leftovers(directory=tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(TCX_HERE, reason="with TCX links nothing is left")
+@pytest.mark.parametrize("choice", BY_LINK)
+def test_sigkill_leaves_filters_where_there_is_no_tcx(box: NetBox, tmp_path: Path, choice: str) -> None:
+    index = interfaces.find("left").index
+    attach_clsact.ensure_qdisc(index, egress=True)  # that stays
+    before = state(box)
+    with running(box, tmp_path, choice) as child:
+        assert bool(attach_xdp.programs(index)) == (choice != "auto")
+        kill(child)
+    wait_until(lambda: attach_xdp.programs(index) == [], "the XDP link to vanish", PATIENCE_S)
+    told = remove_leftovers(directory=tmp_path)
+    assert told == [
+        f"removed the tc {side} filter that process {child.pid} left on left"
+        for side in (("ingress", "egress") if choice == "auto" else ("egress",))
+    ]
+    assert state(box) == before
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.hooks import BY_DEFAULT, Own, assert_sees_all, state
+from tests.support.hooks import BY_DEFAULT, TCX_HERE, Own, assert_sees_all, state
 from tests.support.netbox import NetBox
 from tests.support.rawprog import XDP, XDP_PASS, Counting
-from tracer import attach_xdp, bpfsys, interfaces
+from tracer import attach_clsact, attach_xdp, bpfsys, interfaces
 from tracer.attach import Hook, HookChoice, Programs, attach
 
 pytestmark = pytest.mark.root
@@ -23,6 +23,8 @@ pytestmark = pytest.mark.root
 )
 def test_xdp_ingress_with_tc_egress(box: NetBox, own: Own, choice: HookChoice, hook: Hook, level: str) -> None:
     left = interfaces.find("left")
+    if not TCX_HERE:
+        attach_clsact.ensure_qdisc(left.index, egress=True)  # that stays
     before = state(box)
     attachment = attach(left, own.programs, choice)
     assert attachment.hook is hook
