@@ -54,6 +54,10 @@ CAUSES: dict[str, tuple[set[str | None], ...]] = {
     "same_cookie": (NO, {"child_failed likely"}),
     "same_cookie_without_data": (NO, {"child_failed likely"}),
 }
+if tuple(map(int, os.uname().release.split(".")[:2])) < (5, 11):
+    # told of the path's MTU, the client's kernel sent data again at once, but not yet a SYN with data: after its second
+    # that looks like a lost packet
+    CAUSES["path_mtu_fallback"] = ({"packet_loss possible", "path_drops_syn_data likely"},)
 CASES = [(scenario, version) for scenario in SCENARIOS for version in scenario.versions]
 
 

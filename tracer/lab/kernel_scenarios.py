@@ -153,7 +153,10 @@ def syn_data_dropped(stage: Stage) -> None:
 
 
 def path_mtu_fallback(stage: Stage) -> None:
-    """The SYN's data does not fit the path: ICMP says so, and the client's kernel sends a bare SYN at once."""
+    """The SYN's data does not fit the path: ICMP says so, and the client's kernel sends a bare SYN at once.
+
+    Before 5.11 Linux waited for its second there, too.
+    """
     topology.forget_path_mtu()
     listener = stage.listen()
     client = stage.fast_open(data=_LARGE_REQUEST, no_cookie=True)
