@@ -15,7 +15,7 @@ SH_FILES := tfotrace bench/*.sh scripts/*.sh tests/fuzz/*.sh packaging/deb/* vag
 DEV := sh scripts/setup-dev.sh
 
 .DEFAULT_GOAL := help
-.PHONY: test-kernels vagrant-check help setup test test-unit test-root test-filters lint lint-ruff lint-format lint-types lint-imports lint-c lint-sh \
+.PHONY: test-kernels test-kernels-uml vagrant-check help setup test test-unit test-root test-filters lint lint-ruff lint-format lint-types lint-imports lint-c lint-sh \
 	format demo bench bench-quick wheel sdist deb deb-check install uninstall lock clean distclean venv system root
 
 help: ## list the targets
@@ -108,6 +108,9 @@ wheel: venv ## build dist/tfotrace-*.whl
 
 test-kernels: root system ## boot Debian's kernels 5.10 to the newest in qemu, run the tests in each: KERNELS="5.10 6.1" QUICK=1 (root; hours without KVM)
 	@vagrant/kernels/run.sh $(KERNELS)
+
+test-kernels-uml: root system ## build the same kernels as User Mode Linux and run the tests in each: fast without KVM, one CPU, no JIT (root)
+	@vagrant/kernels/uml.sh $(KERNELS)
 
 vagrant-check: ## validate vagrant/Vagrantfile without starting a machine
 	@sh scripts/vagrant-check.sh

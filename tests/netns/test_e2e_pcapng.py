@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.hosts import ADDRESSES, WIRE, Hosts, Service, service
 from tests.support.netbox import NetBox, wait_until
-from tests.support.patience import LONG_S, PATIENCE_S
+from tests.support.patience import FACTOR, LONG_S, PATIENCE_S
 from tests.support.shark import comment_is_right, frames, handshake_id, shark
 from tests.support.tracing import CHECKOUT, Run, assert_balanced, tracing
 from tracer.records import Handshake
@@ -23,6 +23,8 @@ from tracer.records import Handshake
 pytestmark = pytest.mark.root
 
 INBOUND, OUTBOUND = "Inbound", "Outbound"
+# of a demo, long enough for the outcomes looked for
+DURATION = "7" if FACTOR == 1 else "60"
 REQUESTS_A_COOKIE = {"cookie_request", "cookie_request_and_data"}
 
 
@@ -157,7 +159,7 @@ def test_a_filter_of_records_is_one_of_packets_too(hosts: Hosts, web: Service) -
 @pytest.mark.slow
 def test_tshark_agrees_on_every_handshake_of_the_demo(tmp_path: Path) -> None:
     path = tmp_path / "demo.pcapng"
-    words = ("demo", "--json", "--show-cookies", "--duration", "7", "-w", str(path))
+    words = ("demo", "--json", "--show-cookies", "--duration", DURATION, "-w", str(path))
     with tracing(*words, command=[str(CHECKOUT / "tfotrace")]) as run:
         assert run.wait_end(LONG_S) == 0
         records = {one.id: one for one in run.handshakes}

@@ -3,8 +3,10 @@
 # path of its image. Nothing is installed: apt works on lists and folders of its own.
 set -eu
 suite=$1 series=$2 folder=$3
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-mkdir -p "$folder/apt/state/lists/partial" "$folder/apt/cache/archives/partial"
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
+# shellcheck source=vagrant/kernels/common.sh
+. "$here/common.sh"
+mkdir -p "$folder"
 folder=$(CDPATH='' cd -- "$folder" && pwd -P)
 
 # below /boot, or among the modules where newer releases have it
@@ -14,15 +16,7 @@ find_image() {
 
 image=$(find_image)
 if [ -z "$image" ]; then
-	echo "deb $mirror $suite main" >"$folder/apt/sources.list"
-	apt() {
-		program=$1
-		shift
-		"$program" -q -o Dir::Etc::sourcelist="$folder/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null \
-			-o Dir::State="$folder/apt/state" -o Dir::Cache="$folder/apt/cache" -o Dir::State::status=/dev/null \
-			-o APT::Sandbox::User=root "$@"
-	}
-	apt apt-get update >&2
+	use_suite "$suite" "$folder"
 	kernel=$(apt apt-cache search --names-only '^linux-image-[0-9].*-amd64$' | cut -d' ' -f1 | sed 's/^linux-image-//' |
 		grep -v -e cloud -e rt- -e unsigned | grep "^$series" | sort -V | tail -n 1)
 	[ -n "$kernel" ] || { echo "fetch.sh: $suite has no kernel $series" >&2 && exit 1; }

@@ -11,6 +11,8 @@ set -uo pipefail
 here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 root=$(CDPATH='' cd -- "$here/../.." && pwd -P)
 build=${KERNELS_FOLDER:-$root/build/kernels}
+# shellcheck source=vagrant/kernels/common.sh
+. "$here/common.sh"
 if [ -n "${QUICK:-}" ] && [ -z "${KERNEL_TESTS:-}" ]; then
 	KERNEL_TESTS=$(grep -v '^#' "$here/quick" | tr '\n' ' ')
 fi
@@ -66,17 +68,6 @@ precompile() {
 		sh "$1" "$root/.venv/bin/python" || echo '{}' >"$1/variants"
 }
 
-# summary RESULTS: passed, skipped and failed tests by the lines that pytest has written so far
-summary() {
-	local word counts=()
-	for word in PASSED SKIPPED FAILED ERROR; do
-		counts+=("$(grep -c -E "^tests/[^ ]*::.* $word( |$)" "$1/output" 2>/dev/null) ${word,,}")
-	done
-	[ -s "$1/status" ] || counts+=("then it was stopped")
-	printf '%s' "${counts[0]}"
-	printf ', %s' "${counts[@]:1}"
-}
-
 cd -- "$root" || exit 1
 wanted=" $* "
 failed=0
@@ -107,15 +98,6 @@ while read -r name suite series; do
 	kill "$helper" 2>/dev/null
 	[ ! -s "$results/verified" ] || sed "s/^/$name: /" "$results/verified"
 	version=$(basename -- "$folder"/lib/modules/*)
-	if [ "$(cat "$results/status" 2>/dev/null)" = 0 ]; then
-		echo "passed  $name ($version): $(summary "$results")"
-	elif [ -s "$results/output" ]; then
-		echo "FAILED  $name ($version): $(summary "$results")"
-		grep -E '^tests/[^ ]*::.* (FAILED|ERROR)' "$results/output"
-		failed=1
-	else
-		echo "FAILED  $name ($version): it did not boot, see $results/boot"
-		failed=1
-	fi
+	tell "$name ($version)" "$results" || failed=1
 done <"$here/kernels"
 exit "$failed"

@@ -1,0 +1,47 @@
+# shellcheck shell=sh
+# Sourced by run.sh, uml.sh and what they call.
+
+# --- apt with lists and a cache of its own: another release's packages can be fetched, nothing is installed
+
+# use_suite SUITE FOLDER: apt() works on that suite from now on
+use_suite() {
+	apt_folder=$2/apt
+	mkdir -p "$apt_folder/state/lists/partial" "$apt_folder/cache/archives/partial"
+	echo "deb ${DEBIAN_MIRROR:-http://deb.debian.org/debian} $1 main" >"$apt_folder/sources.list"
+	apt apt-get update >&2
+}
+
+# apt PROGRAM WORD...
+apt() {
+	program=$1
+	shift
+	"$program" -q -o Dir::Etc::sourcelist="$apt_folder/sources.list" -o Dir::Etc::sourceparts=/dev/null \
+		-o Dir::State="$apt_folder/state" -o Dir::Cache="$apt_folder/cache" -o Dir::State::status=/dev/null \
+		-o APT::Sandbox::User=root "$@"
+}
+
+# --- what came out
+
+# summary RESULTS: passed, skipped and failed tests by the lines that pytest has written so far
+summary() {
+	between=
+	for word in passed skipped failed error; do
+		printf '%s%s %s' "$between" "$(grep -c -i -E "^tests/[^ ]*::.* $word( |\$)" "$1/output")" "$word"
+		between=', '
+	done
+	[ -s "$1/status" ] || printf ', then it was stopped'
+}
+
+# tell KERNEL RESULTS: how the run ended; exit code 1 if it was not well
+tell() {
+	if [ "$(cat "$2/status" 2>/dev/null)" = 0 ]; then
+		echo "passed  $1: $(summary "$2")"
+	elif [ -s "$2/output" ]; then
+		echo "FAILED  $1: $(summary "$2")"
+		grep -E '^tests/[^ ]*::.* (FAILED|ERROR)' "$2/output"
+		return 1
+	else
+		echo "FAILED  $1: it did not boot, see $2/boot"
+		return 1
+	fi
+}
