@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.hooks import tcx_programs
+from tests.support.hooks import tc_programs
 from tests.support.hosts import WIRE, Hosts, Service
 from tests.support.netbox import wait_until
 from tests.support.patience import PATIENCE_S
@@ -55,10 +55,10 @@ def exchanges_going_on(web: Service) -> Iterator[None]:
         thread.join()
 
 
-def programs(hosts: Hosts) -> list[int]:
+def programs(hosts: Hosts) -> list[object]:
     with hosts.client.inside():
         index = interfaces.find(WIRE).index
-        return tcx_programs(index)
+        return tc_programs(index)
 
 
 def summary(run: Run) -> str:

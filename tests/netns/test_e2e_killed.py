@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hooks import tcx_programs
+from tests.support.hooks import needs_tcx, tcx_programs
 from tests.support.hosts import WIRE, Hosts, service, two_hosts
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S
@@ -56,6 +56,7 @@ def next_run_is_fine(hosts: Hosts, prefix: list[str]) -> Run:
         return after
 
 
+@needs_tcx  # where filters are taken instead, the tests below say what stays and who removes it
 @pytest.mark.parametrize(
     ("hook", "who"),
     [

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support.decoder import ACK, RST, SYN
+from tests.support.hooks import BY_DEFAULT, TCX_HERE
 from tests.support.longer import either
 from tests.support.netbox import ETHERTYPE, NetBox, wait_until
 from tests.support.packets import Flow, address
@@ -52,7 +53,8 @@ class Neighbours:
             for egress in SIDES:
                 side = bpfsys.TCX_EGRESS if egress else bpfsys.TCX_INGRESS
                 parent = attach_clsact.PARENT_EGRESS if egress else attach_clsact.PARENT_INGRESS
-                found[f"tcx {side}"] = [one for one in bpfsys.tcx_query(index, side) if one in ids]
+                if TCX_HERE:
+                    found[f"tcx {side}"] = [one for one in bpfsys.tcx_query(index, side) if one in ids]
                 there = attach_clsact.filters(index, parent)
                 found[f"tc {parent}"] = [one for one in there if not one.name.startswith("tfotrace-")]
         return found
@@ -170,7 +172,7 @@ def test_filters_at_any_priority_and_tcx_links(
 ) -> None:
     others, stack = there
     add_filters(others, stack)
-    if hook != "clsact":  # behind TCX links a clsact filter sees nothing that these end; it says so
+    if TCX_HERE and hook != "clsact":  # behind TCX links a clsact filter sees nothing that these end; it says so
         add_tcx(others, stack)
     with unchanged(others, hook, prefix) as traced:
         (interface,) = traced.start.interfaces
@@ -198,7 +200,7 @@ def test_xdp_is_taken_and_stays_so(
     with unchanged(others, hook, prefix) as traced:
         (interface,) = traced.start.interfaces
         words = f'XDP program "{name}" (id {program.id}) at {level} level'
-        assert interface.hook == "tcx"
+        assert interface.hook == BY_DEFAULT.value
         assert interface.others == (words,)
         if hook != "auto":
             assert f"because {words} is there already" in interface.why
@@ -211,7 +213,8 @@ def test_who_comes_and_goes_while_tracing_is_neither_held_nor_hurt(
     others, stack = there
     with tracing("left", "--json", "--netns", others.box.name, prefix=prefix) as traced:
         add_filters(others, stack)
-        add_tcx(others, stack)
+        if TCX_HERE:
+            add_tcx(others, stack)
         add_xdp(others, stack, "generic", True, "late")
         with_all = others.order()
         assert others.counts() == [FRAMES + 1] * len(others.ingress + others.egress)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support.hooks import tc_programs
 from tests.support.hosts import ADDRESSES, WIRE, Hosts, add_addresses, service, two_hosts
 from tests.support.netbox import NetBox
 from tests.support.tracing import Run, assert_balanced, tracing
-from tracer import attach_clsact, attach_xdp, bpfsys, interfaces
+from tracer import attach_xdp, interfaces
 
 pytestmark = pytest.mark.root
 
@@ -78,12 +79,7 @@ def hooks_of(box: NetBox, name: str) -> list[object]:
     """Everything on the interface's hooks."""
     with box.inside():
         index = interfaces.find(name).index
-        found: list[object] = list(attach_xdp.programs(index))
-        for side in (bpfsys.TCX_INGRESS, bpfsys.TCX_EGRESS):
-            found += bpfsys.tcx_query(index, side)
-        for parent in (attach_clsact.PARENT_INGRESS, attach_clsact.PARENT_EGRESS):
-            found += attach_clsact.filters(index, parent)
-    return found
+        return [*attach_xdp.programs(index), *tc_programs(index)]
 
 
 @pytest.mark.parametrize("hook", ["auto", "clsact", "xdp-native", "xdp-generic"])

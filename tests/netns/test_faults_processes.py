@@ -48,13 +48,12 @@ def resident(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-def programs(host: Host) -> list[int]:
+def programs(host: Host) -> int:
+    """How many tc programs are on its interface."""
     index = json.loads(host.run("ip", "-j", "link", "show", "eth0"))[0]["ifindex"]
-    program = f"""
-from tracer import bpfsys
-print([one for side in (bpfsys.TCX_INGRESS, bpfsys.TCX_EGRESS) for one in bpfsys.tcx_query({index}, side)])"""
+    program = f"from tests.support.hooks import tc_programs\nprint(len(tc_programs({index})))"
     words = ["nsenter", f"--net={host.path}", sys.executable, "-c", program]
-    return json.loads(subprocess.run(words, capture_output=True, check=True, cwd=CHECKOUT).stdout)
+    return int(subprocess.run(words, capture_output=True, check=True, cwd=CHECKOUT).stdout)
 
 
 def assert_exact(records: Records, made: int, least_lost: int) -> None:
@@ -182,7 +181,7 @@ def test_a_reader_who_stopped_does_not_keep_it_from_ending(hosts: Wire, tmp_path
         assert run.narration.count("standard output: its reader does not read, the last ") == 1
         assert "Traceback" not in run.narration
     assert json.loads(run.file.read_bytes().splitlines()[-1])["event"] == "end"
-    assert programs(hosts.client) == []
+    assert programs(hosts.client) == 0
 
 
 # --- memory ---
@@ -201,7 +200,7 @@ def test_out_of_memory_in_the_user_part_ends_the_run_and_detaches(hosts: Wire) -
         wait_until(
             lambda: not any(Path(f"/proc/{one}").exists() for one in root_parts), "the root part to end", PATIENCE_S
         )
-        assert programs(hosts.client) == []
+        assert programs(hosts.client) == 0
         assert run.process.returncode == 4, run.narration
         assert run.narration.splitlines()[-1].startswith("tfotrace: out of memory: nothing is attached any more")
         assert all(line.startswith("tfotrace: ") for line in run.narration.splitlines()), run.narration

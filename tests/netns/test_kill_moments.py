@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.hooks import needs_tcx, tc_programs
 from tests.support.hosts import WIRE, Hosts, service
 from tests.support.longer import SEED, number
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S
 from tests.support.tracing import COMMAND, assert_balanced, members, run, tracing, with_run_dir
-from tracer import attach_clsact, attach_xdp, bpfsys, interfaces
+from tracer import attach_xdp, interfaces
 
 KILLS = number("TFOTRACE_KILLS", 8, 200)
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120 + 10 * KILLS)]
@@ -40,12 +41,7 @@ def attached(box: NetBox) -> list[object]:
     """All programs on the interface, whoever's they are."""
     with box.inside():
         index = interfaces.find(WIRE).index
-        found: list[object] = list(attach_xdp.programs(index))
-        for side in (bpfsys.TCX_INGRESS, bpfsys.TCX_EGRESS):
-            found += bpfsys.tcx_query(index, side)
-        for parent in (attach_clsact.PARENT_INGRESS, attach_clsact.PARENT_EGRESS):
-            found += attach_clsact.filters(index, parent)
-    return found
+        return [*attach_xdp.programs(index), *tc_programs(index)]
 
 
 @dataclass
@@ -131,6 +127,7 @@ def one_run_is_fine(hosts: Hosts, prefix: list[str], hook: str) -> list[str]:
         return [notice.kind for notice in after.notices]
 
 
+@needs_tcx
 @pytest.mark.parametrize(("hook", "share"), [("auto", 3), ("xdp-native", 1)])
 def test_with_links_nothing_stays(hosts: Hosts, prefix: list[str], hook: str, share: int) -> None:
     met, _ = kill_often(hosts, prefix, hook, max(3, KILLS * share // 4), lambda: None)

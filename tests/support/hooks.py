@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.netbox import NetBox, wait_until
 from tests.support.rawprog import SCHED_CLS, TC_ACT_OK, TC_ACT_UNSPEC, XDP, XDP_PASS, Counting
-from tracer import attach_tcx, attach_xdp, bpfsys, interfaces
+from tracer import attach_clsact, attach_tcx, attach_xdp, bpfsys, interfaces
 from tracer.attach import Programs
 from tracer.vocabulary import Hook
 
@@ -41,6 +41,14 @@ def tcx_programs(index: int) -> list[int]:
     if not TCX_HERE:
         return []
     return [one for side in (bpfsys.TCX_INGRESS, bpfsys.TCX_EGRESS) for one in bpfsys.tcx_query(index, side)]
+
+
+def tc_programs(index: int) -> list[object]:
+    """TCX programs and clsact filters at either side, whoever's they are."""
+    found: list[object] = list(tcx_programs(index))
+    for parent in (attach_clsact.PARENT_INGRESS, attach_clsact.PARENT_EGRESS):
+        found += attach_clsact.filters(index, parent)
+    return found
 
 
 class Own:
