@@ -6,6 +6,8 @@ mount -t bpf bpf /sys/fs/bpf 2>/dev/null
 mount -t tmpfs -o mode=755 tmpfs /run 2>/dev/null
 mkdir -p /run/netns /run/lock
 ip link set lo up
+# made by udev elsewhere; opening it loads the module
+[ -e /dev/net/tun ] || { mkdir -p /dev/net && mknod /dev/net/tun c 10 200; }
 
 # What every process reads comes into the guest's memory (the upper layers of its overlays): from the host's file system
 # it would be read, and in emulation translated, anew each time.
