@@ -151,7 +151,9 @@ def test_an_overflow_is_made_good_by_reading_everything_again(box: NetBox, monke
         box.run("ip", "link", "set", "right", "down")
         for number in range(20):
             box.run("ip", "addr", "add", f"10.4.0.{number + 1}/24", "dev", "left")
+        box.run("ip", "link", "set", "left", "down")  # before 6.2 only then can it be renamed
         box.run("ip", "link", "set", "left", "name", "renamed")
+        box.run("ip", "link", "set", "renamed", "up")
         box.make_pair("new0", "new1")
         changes = follower.read()
         assert overflows
