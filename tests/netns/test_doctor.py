@@ -17,7 +17,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from tests.support.hooks import foreign_filter, foreign_tcx
+from tests.support.hooks import BY_DEFAULT, foreign_filter, foreign_tcx
 from tests.support.hosts import TCP_FASTOPEN, Hosts, service, tcp_counters, two_hosts
 from tests.support.netbox import NetBox
 from tests.support.patience import PATIENCE_S
@@ -314,7 +314,7 @@ def test_a_bare_host_can_trace(host: NetBox) -> None:
     assert report.root
     for word in ("kernel", "privilege", "lockdown", "memlock", "bcc", "programs", "hook"):
         assert find(report, "tracing", word).level is Level.OK
-    assert [(item.name, item.hook) for item in report.interfaces] == [("lo", "tcx")]
+    assert [(item.name, item.hook) for item in report.interfaces] == [("lo", BY_DEFAULT.value)]
     jsonschema.validate(json.loads(msgspec.json.encode(report)), json_schema())
 
 
@@ -341,7 +341,7 @@ def test_other_programs_are_named_and_left_alone(box: NetBox) -> None:
     assert first.level is Level.WARNING
     assert f'"foreign_xdp" (id {ids[0]}) at generic level' in first.text
     (view,) = report.interfaces
-    assert view.hook == "tcx"
+    assert view.hook == BY_DEFAULT.value
     assert len(view.others) == 5
     assert all(any(f"(id {number})" in words for words in view.others) for number in ids)
     beside = find(report, "tracing", "beside").text
