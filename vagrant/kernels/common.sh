@@ -20,6 +20,21 @@ apt() {
 		-o APT::Sandbox::User=root "$@"
 }
 
+# --- a guest
+
+# run_guest COMMAND WORD...: to its end; INT and TERM end it, `stopped` is then 1 and what it has done so far can still be told
+run_guest() {
+	# shellcheck disable=SC2034 # callers look at it
+	stopped=
+	"$@" &
+	guest=$!
+	trap 'stopped=1; kill "$guest" 2>/dev/null' INT TERM
+	while kill -0 "$guest" 2>/dev/null; do
+		wait "$guest"
+	done
+	trap - INT TERM
+}
+
 # --- what came out
 
 # summary RESULTS: passed, skipped and failed tests by the lines that pytest has written so far

@@ -94,10 +94,11 @@ while read -r name suite series; do
 	guest=(vng "${speed[@]}" -r "$image" --cpus 2 --memory 3G "--overlay-rwdir=$root" "--rwdir=$results" "--rwdir=$kept"
 		--user root -- sh "$results/start")
 	# vng wants a terminal
-	timeout "${BOOT_TIMEOUT:-7200}" script -qec "$(printf '%q ' "${guest[@]}")" /dev/null </dev/null >"$results/boot" 2>&1
+	run_guest timeout "${BOOT_TIMEOUT:-7200}" script -qec "$(printf '%q ' "${guest[@]}")" /dev/null </dev/null >"$results/boot" 2>&1
 	kill "$helper" 2>/dev/null
 	[ ! -s "$results/verified" ] || sed "s/^/$name: /" "$results/verified"
 	version=$(basename -- "$folder"/lib/modules/*)
 	tell "$name ($version)" "$results" || failed=1
+	[ -z "$stopped" ] || exit 1
 done <"$here/kernels"
 exit "$failed"

@@ -54,10 +54,11 @@ while read -r name suite series; do
 	printf 'export RESULTS=%q KEPT=%q CHECKOUT=%q TEST_TIMEOUT=%q TFOTRACE_PATIENCE=%q\nexec sh %q' "$results" "$kept" \
 		"$root" "${TEST_TIMEOUT:-300}" "${PATIENCE:-3}" "$here/guest.sh" >"$results/start"
 	printf ' %q' "${words[@]}" >>"$results/start"
-	HOME=$results timeout -k 10 "${BOOT_TIMEOUT:-7200}" "$kernel" mem=3G root=/dev/root rootfstype=hostfs rootflags=/ ro quiet \
+	HOME=$results run_guest timeout -k 10 "${BOOT_TIMEOUT:-7200}" "$kernel" mem=3G root=/dev/root rootfstype=hostfs rootflags=/ ro quiet \
 		"init=$here/uml-init.sh" "START=$results/start" "WRITABLE=$results:$kept" con0=null,fd:1 con=null \
 		</dev/null >"$results/boot" 2>&1
 	version=$(cat "$folder/debian-version")
 	tell "$name ($version)" "$results" || failed=1
+	[ -z "$stopped" ] || exit 1
 done <"$here/kernels"
 exit "$failed"
