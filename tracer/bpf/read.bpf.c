@@ -55,25 +55,22 @@ static __always_inline void take_xdp(struct frame *f, const struct xdp_md *xdp)
 }
 
 /*
- * An opening SYN is the first to look at its entry for a while: these loads wait for memory all at once, and while the
- * rest of the packet is read, and not one after the other under the lock. Most often it gets the first way, in a full
- * set the victim's, which is nearly always still the same one under the lock.
+ * An opening SYN is the first to look at its set for a while: these loads wait for memory all at once, and while the
+ * rest of the packet is read, and not one after the other under the lock. Most often it gets the first way. In a full
+ * set, as in a flood, the victim is only written to, which waits for nothing.
  */
-static __always_inline void touch_way(struct flow_set *set, __u32 index, __u64 set_tags, struct scratch *sc)
+static __always_inline void touch_first_way(struct flow_set *set, __u32 index, __u64 set_tags)
 {
 	struct flow_head *head = heads.lookup(&index);
-	const __u8 *way;
 
 	if (!head)
 		return;
-	sc->way = 0;
+	(void)*(const volatile __u32 *)&head->order;
 	if (!ways_tagged(set_tags, 0))
-		choose_way(head, set_tags, &sc->way);
-	way = (const __u8 *)&set->way[chosen_way(&sc->way)];
+		return;
 #pragma clang loop unroll(full)
 	for (int at = 0; at < sizeof(set->way[0]); at += 64)
-		(void)*(const volatile __u64 *)(way + at);
-	(void)*(const volatile __u32 *)&head->order;
+		(void)*(const volatile __u64 *)((const __u8 *)&set->way[0] + at);
 }
 
 /*
@@ -114,7 +111,7 @@ static __always_inline int read_segment(struct frame *f, const struct __sk_buff 
 		return STAGE_NONE;
 	sc->segment.now_ns = f->now_ns ? f->now_ns : bpf_ktime_get_ns();
 	if (syn && !(sc->segment.flags & TCP_ACK))
-		touch_way(set, index, *set_tags, sc);
+		touch_first_way(set, index, *set_tags);
 	sc->hash = hash;
 	sc->family = h->family;
 	read_frame(sc, f);
