@@ -77,7 +77,9 @@ def test_one_cpu_asks_the_other_answers(hosts: Wire, tfo_percent: int) -> None:
     assert records.count("handshake", "result") == {"established": COUNT}
 
     counters = records.end["counters"]
-    assert {name: sum(values) for name, values in by_cpu.items()} == {name: counters[name] for name in names}
+    sums = {name: sum(values) for name, values in by_cpu.items()}
+    assert 0 <= counters["packets"] - sums.pop("packets") < 10  # neighbour discovery goes on meanwhile
+    assert sums == {name: counters[name] for name in sums}
     syns, synacks = by_cpu["syns"], by_cpu["synacks"]
     assert syns[SYN_CPU] == sum(syns) >= COUNT
     assert synacks[ANSWER_CPU] == sum(synacks) >= COUNT
