@@ -109,7 +109,7 @@ wheel: venv ## build dist/tfotrace-*.whl
 test-kernels: root system ## boot Debian's kernels 5.10 to the newest in qemu, run the tests in each: KERNELS="5.10 6.1" QUICK=1 (root; hours without KVM)
 	@vagrant/kernels/run.sh $(KERNELS)
 
-test-kernels-uml: root system ## build the same kernels as User Mode Linux and run the tests in each: fast without KVM, one CPU, no JIT (root)
+test-kernels-uml: root system ## build the same kernels as User Mode Linux and run the tests in each: needs no KVM, one CPU, no JIT; only 5.10 was tried (root)
 	@vagrant/kernels/uml.sh $(KERNELS)
 
 vagrant-check: ## validate vagrant/Vagrantfile without starting a machine

@@ -22,6 +22,16 @@ apt() {
 
 # --- a guest
 
+# chosen_tests: pytest's words, by KERNEL_TESTS or QUICK
+chosen_tests() {
+	if [ -n "${QUICK:-}" ] && [ -z "${KERNEL_TESTS:-}" ]; then
+		# shellcheck disable=SC2154 # whoever sources this says where it lies
+		grep -v '^#' "$here/quick" | tr '\n' ' '
+	else
+		echo "${KERNEL_TESTS:-tests/prog tests/netns}"
+	fi
+}
+
 # run_guest COMMAND WORD...: to its end; INT and TERM end it, `stopped` is then 1 and what it has done so far can still be told
 run_guest() {
 	# shellcheck disable=SC2034 # callers look at it

@@ -13,10 +13,7 @@ root=$(CDPATH='' cd -- "$here/../.." && pwd -P)
 build=${KERNELS_FOLDER:-$root/build/kernels}
 # shellcheck source=vagrant/kernels/common.sh
 . "$here/common.sh"
-if [ -n "${QUICK:-}" ] && [ -z "${KERNEL_TESTS:-}" ]; then
-	KERNEL_TESTS=$(grep -v '^#' "$here/quick" | tr '\n' ' ')
-fi
-read -r -a tests <<<"${KERNEL_TESTS:-tests/prog tests/netns}"
+read -r -a tests <<<"$(chosen_tests)"
 for program in qemu-system-x86_64 depmod busybox script dpkg-deb; do
 	command -v "$program" >/dev/null || {
 		echo "run.sh: $program is missing: apt-get install qemu-system-x86 kmod busybox-static util-linux" >&2

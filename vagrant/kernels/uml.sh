@@ -1,7 +1,7 @@
 #!/bin/bash
 # uml.sh [KERNEL ...]: builds each kernel named in the file `kernels` (default: all) as User Mode Linux and runs tests in it, on
-# this host's own file system (root). Without KVM too it is nearly as fast as the host: the version's own verifier and network
-# code, but one CPU, no JIT and no drivers. What it fetches and makes lies under build/kernels.
+# this host's own file system (root). Without KVM it is several times faster than emulation: the version's own verifier and
+# network code, but one CPU, no JIT and no drivers. Only 5.10 has been tried. What it fetches and makes lies under build/kernels.
 #   KERNEL_TESTS, QUICK, TEST_TIMEOUT (default: 300), BOOT_TIMEOUT   as for run.sh
 #   PATIENCE   how many times longer than usual tests wait for what must happen (default: 3)
 # Tests that need what User Mode Linux has not got are named in `uml.deselected`.
@@ -11,10 +11,7 @@ root=$(CDPATH='' cd -- "$here/../.." && pwd -P)
 build=${KERNELS_FOLDER:-$root/build/kernels}
 # shellcheck source=vagrant/kernels/common.sh
 . "$here/common.sh"
-if [ -n "${QUICK:-}" ] && [ -z "${KERNEL_TESTS:-}" ]; then
-	KERNEL_TESTS=$(grep -v '^#' "$here/quick" | tr '\n' ' ')
-fi
-read -r -a tests <<<"${KERNEL_TESTS:-tests/prog tests/netns}"
+read -r -a tests <<<"$(chosen_tests)"
 for need in gcc make flex bison bc pahole busybox dpkg-deb /usr/include/libelf.h; do
 	[ -e "$need" ] || command -v "$need" >/dev/null || {
 		echo "uml.sh: $need is missing: apt-get install gcc make flex bison bc dwarves libelf-dev busybox-static" >&2
