@@ -126,7 +126,15 @@ class ProcessDesk:
         ready: list[Batch] = []
         while self._queue and (everything or self._is_ready(self._queue[0], now_s)):
             ready.append(self._with_owners(self._queue.popleft()))
+        self._forget()
         return ready
+
+    def _forget(self) -> None:
+        """Answers to questions before that of the oldest batch here: no batch will look at them."""
+        oldest = self._queue[0].number if self._queue else 0
+        needed = oldest or self._number + 1
+        while self._answers and self._answers[next(iter(self._answers))][0] < needed:
+            self._answers.popitem(last=False)
 
     def _is_ready(self, one: _Waiting, now_s: float) -> bool:
         if not (one.sockets or one.cgroups) or now_s >= one.deadline_s:

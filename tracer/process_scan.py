@@ -13,15 +13,18 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from tracer.cgroup import Groups, name_from_proc
 from tracer.protocol import Owners, SocketOwner
 
 PROC = "/proc"
 OWNERS_HELD = 1024
+CHECKED = 16  # of these a second: does it still hold its socket?
 WANTED_MAX = 4096  # sockets looked for at a time
 SLICE_S = 0.005
 SHARE = 4  # a scan is followed by SHARE times its length without one
+TIDY_S = 1.0
 AGAIN_S = 1.0  # a socket that nobody held is not looked for again within this
 LAST_NUMBER = 1 << 62  # an answer to every question
 _FIRST = 1
@@ -137,11 +140,13 @@ class OwnerFinder:
         self._scan: Scan | None = None
         self._scan_wanted: dict[int, int] = {}
         self._not_before = 0.0
+        self._next_tidy = 0.0
 
     def ask(self, number: int, sockets: Iterable[int], cgroups: Iterable[int]) -> Owners:
         """What can be said at once; the rest comes out of advance(). `number` is given back with each answer."""
         answers: list[SocketOwner] = []
         now = time.monotonic()
+        self._tidy(now)
         for socket in sockets:
             owner = self._check(socket)
             if owner is not None:
@@ -185,6 +190,25 @@ class OwnerFinder:
         checked = [self._check(socket) for socket in list(self._known)]
         return Owners(LAST_NUMBER, [owner for owner in checked if owner is not None], {})
 
+    def _tidy(self, now: float) -> None:
+        """Forget sockets that are no more: nobody will ask about them again."""
+        if now < self._next_tidy:
+            return
+        self._next_tidy = now + TIDY_S
+        for socket in list(islice(self._known, CHECKED)):
+            if self._holds(self._known[socket], socket):
+                self._known.move_to_end(socket)
+            else:
+                del self._known[socket]
+        while self._nobody and self._nobody[next(iter(self._nobody))] < now - AGAIN_S:
+            self._nobody.popitem(last=False)
+
+    def _holds(self, holder: Holder, socket: int) -> bool:
+        try:
+            return os.readlink(f"{self._proc}/{holder.pid}/fd/{holder.fd}") == f"socket:[{socket}]"
+        except OSError:
+            return False
+
     def _check(self, socket: int) -> SocketOwner | None:
         """The owner found before, if it holds the socket now."""
         holder = self._known.get(socket)
@@ -192,7 +216,7 @@ class OwnerFinder:
             return None
         folder = f"{self._proc}/{holder.pid}"
         try:
-            held = os.readlink(f"{folder}/fd/{holder.fd}") == f"socket:[{socket}]"
+            held = self._holds(holder, socket)
             with open(f"{folder}/comm", "rb") as file:
                 name = file.read().rstrip(b"\n").decode("utf-8", "replace")
             with open(f"{folder}/cgroup", encoding="utf-8", errors="replace") as file:

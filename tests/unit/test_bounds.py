@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -27,7 +28,7 @@ from tracer.local import LocalSet
 from tracer.metrics import Metrics
 from tracer.payload_cache import PayloadCache
 from tracer.process_desk import ProcessDesk
-from tracer.process_scan import OWNERS_HELD, WANTED_MAX, OwnerFinder
+from tracer.process_scan import AGAIN_S, CHECKED, OWNERS_HELD, TIDY_S, WANTED_MAX, OwnerFinder
 from tracer.protocol import Answer, CookieQuestion, Host, Owners, SocketOwner, WhoHolds
 from tracer.sinks.jsonl import JsonLines
 from tracer.sinks.stream import Stream
@@ -114,8 +115,28 @@ def test_the_root_part_remembers_few_sockets(tmp_path: Path) -> None:
             assert len(finder._wanted) <= WANTED_MAX
             finder._not_before = 0.0
             finder.advance()
-    assert len(finder._nobody) == OWNERS_HELD
+    assert 0 < len(finder._nobody) <= OWNERS_HELD
     assert not finder._known
+    finder._tidy(time.monotonic() + 2 * AGAIN_S)
+    assert not finder._nobody
+
+
+def test_sockets_that_have_gone_are_forgotten_and_others_stay() -> None:
+    finder = OwnerFinder()
+    with socket.create_server(("127.0.0.1", 0)) as stays:
+        gone = [socket.create_server(("127.0.0.1", 0)) for _ in range(2 * CHECKED)]
+        numbers = [os.fstat(one.fileno()).st_ino for one in (stays, *gone)]
+        finder.ask(1, numbers, ())
+        while len(finder._known) < len(numbers):
+            finder.advance()
+        for one in gone:
+            one.close()
+        later = time.monotonic()
+        for _ in range(4):  # the one that stays is looked at again on the way
+            later += 2 * TIDY_S
+            finder._tidy(later)
+        assert list(finder._known) == numbers[:1]
+    finder.close()
 
 
 def test_interfaces_that_have_gone_are_forgotten() -> None:

@@ -152,6 +152,13 @@ def test_a_batch_waits_for_an_answer_that_is_younger_than_itself() -> None:
     assert desk.release(11.0) == []  # what was so before is asked again
     (late,) = desk.release(11.0 + HOLD_S)
     assert processes(late, {}) == ([None] * 3, [None] * 3)
+    desk.answered(Owners(2, [NGINX], {}))  # too late
+    desk.admit(batch(0, 9), 12.0)
+    assert desk.release(12.0) == []
+    assert not desk._answers  # nobody waits for those of before
+    desk.answered(Owners(3, [NGINX], {}))
+    assert len(desk.release(12.01)) == 1
+    assert not desk._answers
 
 
 def test_batches_keep_their_order_and_what_waits_for_nothing_passes() -> None:
