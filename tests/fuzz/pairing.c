@@ -29,6 +29,9 @@ static void bpf_spin_unlock(struct bpf_spin_lock *lock)
 #define STEPS_MAX 400
 #define CLIENT_ISN 0xfffffff0u /* soon beyond zero */
 #define SERVER_ISN 0x7ffffffeu
+/* of some connections */
+#define SOCKET 77
+#define PROCESS 99
 
 struct world {
 	struct flow_set set;
@@ -51,10 +54,26 @@ static void require(int ok, const char *what)
 	abort();
 }
 
+static int is_zero(const void *from, const void *to)
+{
+	for (const __u8 *at = from; at < (const __u8 *)to; at++)
+		if (*at)
+			return 0;
+	return 1;
+}
+
 /* What every record is, however it came to its end. */
 static void check_record(const struct handshake_event *ev)
 {
 	int answered = ev->synack_ns != 0;
+
+	require(answered || is_zero(&ev->synack, &ev->synack + 1), "facts of a SYN-ACK that never came");
+	require(is_zero(&ev->retx[ev->retx_count], &ev->retx[RETX_MAX]), "a retransmission that is not counted");
+	require(ev->client_socket == 0 || ev->client_socket == SOCKET, "nobody's socket");
+	require(ev->server_socket == 0 || ev->server_socket == SOCKET, "nobody's listener");
+	require(ev->client_process.pid == 0 || ev->client_process.pid == PROCESS, "nobody's process");
+	require(!ev->client_process.cgroup && is_zero(&ev->client_process.uid, &ev->client_process + 1),
+		"a process of an earlier record");
 
 	require(ev->result != RESULT_NONE && ev->result <= RESULT_SYN_ON_ESTABLISHED, "a record without a result");
 	require(ev->reason != SETTLED_NOT && ev->reason <= SETTLED_AT_END, "a record without a reason");
@@ -212,6 +231,8 @@ static void take_step(const __u8 *b)
 	}
 	w.sc.hash = connection * 0x01000193u + family;
 	w.sc.family = family;
+	s->socket = connection == 3 ? SOCKET : 0;
+	w.sc.process.pid = connection == 5 ? PROCESS : 0;
 	w.sc.ifindex = place >> 1;
 	unwanted = kind == SEGMENT_FIRST_SYN && b[0] & 64;
 
@@ -238,6 +259,9 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size);
 int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 {
 	memset(&w, 0, sizeof(w));
+	memset(&w.set, 0xa5, sizeof(w.set)); /* a free entry is whatever an earlier one left */
+	for (int way = 0; way < WAYS; way++)
+		w.set.way[way].state = PENDING_FREE;
 	w.now_ns = 1000 * NS_PER_MS;
 	for (size_t step = 0; step < STEPS_MAX && (step + 1) * STEP <= size; step++) {
 		take_step(data + step * STEP);

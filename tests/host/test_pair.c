@@ -330,10 +330,11 @@ static struct pair_outcome pair(struct pending *p, const struct step *step, cons
 
 static void tell(const struct sentence *t)
 {
-	struct pending p = {};
+	struct pending p;
 	int note = NOTE_NONE;
 	int settled = 0;
 
+	memset(&p, 0xa5, sizeof(p)); /* what an earlier handshake left */
 	for (unsigned int i = 0; i < 10 && t->steps[i].who != END; i++) {
 		struct segment s = segment_of(&t->steps[i]);
 		struct pair_outcome out = {};
@@ -363,6 +364,10 @@ static void tell(const struct sentence *t)
 	CHECK(t->says, p.ev.late_syns, t->late_syns);
 	CHECK(t->says, p.ev.retx_count, t->retx_count);
 	CHECK(t->says, p.ev.one_way, t->one_way);
+	if (settled && !t->synack_count)
+		CHECK(t->says, p.ev.synack.has, 0);
+	if (settled && t->retx_count < RETX_MAX)
+		CHECK(t->says, p.ev.retx[t->retx_count].after_us, 0);
 	CHECK(t->says, note, t->note);
 	if (t->deadline)
 		CHECK(t->says, p.deadline_ns, START_NS + t->deadline * NS_PER_MS);
@@ -371,9 +376,10 @@ static void tell(const struct sentence *t)
 static void check_saturation(void)
 {
 	struct step again = SYN_AT(0);
-	struct pending p = {};
 	struct segment s = segment_of(&again);
+	struct pending p;
 
+	memset(&p, 0xa5, sizeof(p));
 	pair_open(&p, &s, 1, 4);
 	for (int i = 1; i <= 300; i++) {
 		s.now_ns += 200 * NS_PER_MS;
