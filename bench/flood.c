@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #define BATCH 64
 #define OPTIONS 20
@@ -128,6 +129,7 @@ int main(int argc, char **argv)
 		perror("flood");
 		return 1;
 	}
+	state ^= (uint64_t)getpid() << 32; /* several at once are not the same clients */
 	signal(SIGTERM, stop);
 	signal(SIGINT, stop);
 	for (int i = 0; i < BATCH; i++) {

@@ -18,24 +18,24 @@ PORT = 9  # nobody listens there
 
 @dataclass
 class Flood:
-    """A running one; `sent` and `seconds` once stop() has been called."""
+    """A running one; `sent` and `rate` (SYNs a second) once stop() has been called."""
 
-    process: subprocess.Popen[str]
+    senders: list[subprocess.Popen[str]]
     sent: int = 0
     seconds: float = 0.0
+    rate: float = 0.0
 
     def stop(self) -> None:
         if self.seconds:
             return
-        self.process.terminate()
-        words = self.process.communicate()[0].split()
-        assert self.process.returncode == 0
-        self.sent, self.seconds = int(words[0]), float(words[2])
-
-    @property
-    def rate(self) -> float:
-        """SYNs a second."""
-        return self.sent / self.seconds
+        for sender in self.senders:
+            sender.terminate()
+        for sender in self.senders:
+            words = sender.communicate()[0].split()
+            assert sender.returncode == 0
+            sent, seconds = int(words[0]), float(words[2])
+            self.sent, self.seconds = self.sent + sent, max(self.seconds, seconds)
+            self.rate += sent / seconds
 
 
 def program() -> str:
@@ -51,16 +51,22 @@ def program() -> str:
 
 
 @contextmanager
-def flooding(host: Host, rate: int, mac: str = NOBODY, port: int = PORT, most_s: int = 900) -> Iterator[Flood]:
-    """SYNs to SERVER leave by the host's eth0, `rate` a second (0: as many as it can), until the block is left."""
+def flooding(
+    host: Host, rate: int, mac: str = NOBODY, port: int = PORT, most_s: int = 900, senders: int = 1
+) -> Iterator[Flood]:
+    """SYNs to SERVER leave by the host's eth0, `rate` a second of each sender (0: as many as it can), until the block
+    is left."""
     words = [program(), "eth0", mac, SERVER[4], str(port), str(rate), str(most_s)]
-    process = subprocess.Popen(["nsenter", f"--net={host.path}", *words], stdout=subprocess.PIPE, text=True)
-    flood = Flood(process)
+    flood = Flood([])
     try:
+        for _ in range(senders):
+            command = ["nsenter", f"--net={host.path}", *words]
+            flood.senders.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         yield flood
         flood.stop()
     finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+        for sender in flood.senders:
+            sender.kill()
+            sender.wait()
+            assert sender.stdout is not None
+            sender.stdout.close()
