@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from tracer import bpfsys, layout
 from tracer.load import NEAR_INTERFACES, Loaded
+from tracer.patience import FACTOR
 from tracer.ring import Ring
 from tracer.vocabulary import Transport
 
@@ -19,7 +20,7 @@ _SWEEP_CHUNK = 1024  # sets: at most 8,192 records, a third of the ring
 _FLUSH_CHUNK = 256  # sets: at most 2,048 records
 _FLUSH_CHUNK_PERF = 64  # all of it goes into the buffer of the one CPU that sweeps
 _FLUSH_PAUSE_PERF_S = 0.03
-_FLUSH_PATIENCE_S = 3.0
+_FLUSH_PATIENCE_S = 3.0 * FACTOR
 _INTERFACE = struct.Struct("<IBBxx")
 
 

@@ -24,6 +24,7 @@ from tracer.events import Events
 from tracer.gone import forget_gone
 from tracer.local import LocalSet
 from tracer.look import POLL_GENTLY_MS, SOON_MS, Looks
+from tracer.patience import FACTOR
 from tracer.payload_cache import PayloadCache
 from tracer.process_desk import ProcessDesk
 from tracer.protocol import (
@@ -56,8 +57,8 @@ if TYPE_CHECKING:
 
 SECOND_S = 1.0
 STATS_S = 10.0
-END_PATIENCE_S = 10.0
-ANSWER_NS = 100_000_000  # of the 200 ms until a reader sees a record
+END_PATIENCE_S = 10.0 * FACTOR
+ANSWER_NS = int(100_000_000 * FACTOR)  # of the 200 ms until a reader sees a record
 ASK_AGAIN_NS = 1_000_000_000  # after a question that was not answered in time
 
 

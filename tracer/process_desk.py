@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from tracer.decode import Batch, RowOwners
 from tracer.events import Events
+from tracer.patience import FACTOR
 from tracer.protocol import Owners, SocketOwner, WhoHolds
 from tracer.records import Handshake, Process
 
-HOLD_S = 0.12  # a record is to be read within 200 ms of its settling
+HOLD_S = 0.12 * FACTOR  # a record is to be read within 200 ms of its settling
 ASK_S = 0.02
 ASKED_MAX = 256  # sockets and cgroups in one question
 GROUPS_HELD = 4096

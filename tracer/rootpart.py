@@ -33,6 +33,7 @@ from tracer.interfaces import (
 )
 from tracer.kernel import Kernel
 from tracer.load import PAGE_SIZE, Loaded, Loader
+from tracer.patience import FACTOR
 from tracer.process_scan import OwnerFinder
 from tracer.protocol import (
     Addresses,
@@ -55,7 +56,7 @@ from tracer.witness import Witness
 SWEEP_S = 0.25
 BACKLOG_MAX = 1000  # messages that wait for a stopped user part
 HOST_S = 1.0
-LAST_ANSWERS_S = 2.0
+LAST_ANSWERS_S = 2.0 * FACTOR
 ADDRESSES_AGAIN_S = 10.0  # routes of the local table may change without an event
 ANY = "any"
 # `eth0+eth1`: one group; group numbers of single interfaces are their indexes
