@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -67,8 +68,7 @@ class Neighbours:
             data = b"\xff" * 6 + b"\x02\0\0\0\0\1" + ETHERTYPE.to_bytes(2, "big") + bytes(46 + number % 9)
             self._send("right", data)
             self._send("left", data)
-        self._send("right", FLOW.frame(SYN, 1000))
-        self._send("left", FLOW.back.frame(RST | ACK, 0, 1001))
+        self.handshake()
 
         def counted() -> list[int]:
             now = [one.count for one in self.ingress + self.egress]
@@ -76,6 +76,11 @@ class Neighbours:
 
         wait_until(lambda: min(counted()) >= FRAMES + 1, "every frame at every program", PATIENCE_S)
         return counted()
+
+    def handshake(self) -> None:
+        """One that is refused."""
+        self._send("right", FLOW.frame(SYN, 1000))
+        self._send("left", FLOW.back.frame(RST | ACK, 0, 1001))
 
     def _send(self, interface: str, frame: bytes) -> None:
         with self.box.inside(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
@@ -228,3 +233,44 @@ def test_who_comes_and_goes_while_tracing_is_neither_held_nor_hurt(
         assert_balanced(traced.end)
     assert others.order() == with_all
     assert others.counts() == [FRAMES + 1] * len(others.ingress + others.egress)
+
+
+# an object of xdp-tools' own whose program lets every packet pass
+LIBXDP_OBJECT = "xdpfilt_alw_all.o"
+
+
+def load_by_libxdp(box: NetBox) -> None:
+    """What `xdp-loader load` does: libxdp's dispatcher, and the program as a part of it."""
+    objects = sorted(Path("/usr").glob(f"lib*/**/bpf/{LIBXDP_OBJECT}"))
+    if not objects:
+        pytest.skip("xdp-tools is not installed here")
+    box.run("xdp-loader", "load", "--mode", "skb", "left", str(objects[0]))
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_libxdps_dispatcher_keeps_its_programs(
+    there: tuple[Neighbours, ExitStack], prefix: list[str], hook: str
+) -> None:
+    others, stack = there
+    load_by_libxdp(others.box)
+    stack.callback(others.box.run, "xdp-loader", "unload", "left", "--all")
+
+    def status() -> str:
+        return others.box.run("xdp-loader", "status", "left")
+
+    before = status()
+    if "xdp_dispatcher" not in before:
+        pytest.skip("libxdp cannot load its dispatcher on this kernel, only the program alone")
+    with tracing("left", "--json", "--hook", hook, "--netns", others.box.name, prefix=prefix) as traced:
+        assert status() == before
+        others.handshake()
+        assert traced.wait_port(FLOW.sport).handshake.result == "rejected"
+        (interface,) = traced.start.interfaces
+        assert interface.hook == BY_DEFAULT.value
+        assert [one.split(" (id")[0] for one in interface.others] == ['XDP program "xdp_dispatcher"']
+        assert traced.stop() == 0
+        assert_balanced(traced.end)
+    assert status() == before
+    done = run("detach", prefix=prefix)
+    assert (done.code, done.out) == (0, b"nothing was left behind\n")
+    assert status() == before

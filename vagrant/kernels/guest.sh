@@ -20,6 +20,7 @@ mkdir -p /run/tfotrace/programs
 mount --bind "$KEPT/boot_id" /proc/sys/kernel/random/boot_id
 mount --bind "$KEPT/programs" /run/tfotrace/programs
 export TFOTRACE_TEST_PROGRAMS="$KEPT/programs"
+export TFOTRACE_OWN_MACHINE=1 # tests may set its clock and switch off a CPU
 [ -s "$KEPT/asked" ] || { .venv/bin/python -m vagrant.kernels.precompile --ask >/run/asked && cat /run/asked >"$KEPT/asked"; }
 
 cut -d" " -f1 /proc/uptime >"$RESULTS/uptime"
