@@ -9,9 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, IPerror6, IPv6
 from scapy.packet import Packet
 from scapy.utils import rdpcap
 
+from tests.support.netbox import wait_until
 from tests.support.patience import LONG_S
 from tracer.errors import CannotTraceError
 from tracer.lab import SCENARIOS, Expected, Lab, Scenario, director, server_address, topology
@@ -325,13 +325,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def wait_until(true: Callable[[], bool], what: str, patience_s: float = 15) -> None:
-    deadline = time.monotonic() + patience_s
-    while not true():
-        assert time.monotonic() < deadline, f"still waiting: {what}"
-        time.sleep(0.01)
 
 
 def inode(path: str) -> int:
