@@ -9,7 +9,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -79,6 +79,8 @@ def test_the_clock_is_set_and_only_times_follow(hosts: Hosts, web: Service) -> N
 
 @contextmanager
 def cpu_away() -> Iterator[None]:
+    if not CPU.exists():
+        pytest.skip("the guest has one CPU")
     CPU.write_text("0")
     try:
         yield
@@ -86,31 +88,37 @@ def cpu_away() -> Iterator[None]:
         CPU.write_text("1")
 
 
-def test_a_cpu_goes_away_and_comes_back(hosts: Hosts, web: Service) -> None:
-    if not CPU.exists():
-        pytest.skip("the guest has one CPU")
+def exchange_around_a_leave(run: Run, web: Service) -> list[int]:
+    """Connections on both CPUs, then on the one that stays, then on the one that was away; their clients' ports."""
     here, ports = os.sched_getaffinity(0), list[int]()
-
-    def exchanges(cpu: int) -> None:
-        os.sched_setaffinity(0, {cpu})
-        ports.extend(web.exchange(fast_open=True) for _ in range(5))
-
     try:
-        with tracing(WIRE, "--json", "--netns", hosts.client.name) as run:
-            exchanges(0)
-            exchanges(1)
-            with cpu_away():
-                exchanges(0)
-                run.wait_port(ports[-1])
-            exchanges(1)
-            run.wait_port(ports[-1])
-            assert run.stop() == 0
-            assert_balanced(run.end)
+        for cpu, leaves in ((0, False), (1, False), (0, True), (1, False)):
+            os.sched_setaffinity(0, {cpu})
+            with cpu_away() if leaves else nullcontext():
+                ports.extend(web.exchange(fast_open=True) for _ in range(5))
     finally:
         os.sched_setaffinity(0, here)
+    return ports
+
+
+def test_a_cpu_leaves_and_comes_back(hosts: Hosts, web: Service) -> None:
+    with tracing(WIRE, "--json", "--netns", hosts.client.name) as run:
+        ports = exchange_around_a_leave(run, web)
+        run.wait_port(ports[-1])
+        assert run.stop() == 0
+        assert_balanced(run.end)
     assert sorted(one.client.port for one in run.handshakes) == sorted(ports)
     # what the CPU had counted before it left is still in the sums
     assert run.end.counters["syns"] == run.end.counters["synacks"] == len(ports)
+
+
+def test_with_the_perf_buffer_what_that_cpu_sends_later_is_counted_as_lost(hosts: Hosts, web: Service) -> None:
+    with tracing(WIRE, "--json", "--transport", "perf", "--netns", hosts.client.name) as run:
+        ports = exchange_around_a_leave(run, web)
+        assert run.stop() == 0
+        assert_balanced(run.end)
+    assert {one.client.port for one in run.handshakes} >= set(ports[:15])
+    assert len(run.handshakes) + run.end.balance.lost == len(ports)
 
 
 @contextmanager
