@@ -1,17 +1,27 @@
 #!/bin/sh
 # Inside the booted kernel: runs verify.py, pytest with the arguments given and doctor, and writes what they say to $RESULTS while
-# they run. The root file system is the host's, read-only, with whatever is written kept in memory; $KEPT stays on the host.
+# they run. The root file system is the host's, read-only, with whatever is written kept in memory; $RESULTS and $KEPT stay on
+# the host.
+if [ -n "${AGAIN:-}" ]; then # run.sh: a root of our own on the same file system, which remembers what it was told once
+	mount -t tmpfs tmpfs /mnt && mkdir /mnt/lower /mnt/upper /mnt/work /mnt/root || exit 1
+	mount -t 9p -o ro,version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose "$AGAIN" /mnt/lower || exit 1
+	mount -t overlay -o lowerdir=/mnt/lower,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/root || exit 1
+	for folder in /dev /proc /sys "$RESULTS" "$KEPT"; do
+		mkdir -p "/mnt/root$folder" && mount --rbind "$folder" "/mnt/root$folder" || exit 1
+	done
+	modules=/lib/modules/$(uname -r)
+	mkdir -p /mnt/root/lib/modules && ln -sfn "$(readlink -f "$modules")" "/mnt/root$modules"
+	cd /mnt/root && pivot_root . mnt && cd / || exit 1
+fi
+
 cd -- "$CHECKOUT" || exit 1
 mount -t bpf bpf /sys/fs/bpf 2>/dev/null
 mount -t tmpfs -o mode=755 tmpfs /run 2>/dev/null
 mkdir -p /run/netns /run/lock
 ip link set lo up
-# made by udev elsewhere; opening it loads the module
+# made by udev elsewhere; opening the first loads its module
 [ -e /dev/net/tun ] || { mkdir -p /dev/net && mknod /dev/net/tun c 10 200; }
-
-# What every process reads comes into the guest's memory (the upper layers of its overlays): from the host's file system
-# it would be read, and in emulation translated, anew each time.
-[ ! -e "$KEPT/warm.tar" ] || tar -xf "$KEPT/warm.tar" -b 512 -C / --no-overwrite-dir
+modprobe -q loop
 
 # Compiling takes minutes in emulation: what one test compiled, or the host for this kernel, serves all tests, and, as if
 # this were the same boot, the next guest with this kernel.
@@ -25,7 +35,7 @@ export TFOTRACE_OWN_MACHINE=1 # tests may set its clock and switch off a CPU
 
 cut -d" " -f1 /proc/uptime >"$RESULTS/uptime"
 uname -r -v >"$RESULTS/kernel"
-while [ -e "$KEPT/warm.tar" ] && [ ! -s "$KEPT/variants" ]; do sleep 1; done
+while [ -n "${AGAIN:-}" ] && [ ! -s "$KEPT/variants" ]; do sleep 1; done # the host compiles
 [ ! -s "$KEPT/variants" ] || .venv/bin/python -m vagrant.kernels.verify "$KEPT" >"$RESULTS/verified" 2>&1
 .venv/bin/python -m pytest -v -p no:cacheprovider -p vagrant.kernels.live \
 	-p no:hypothesispytest -o tmp_path_retention_policy=none --timeout="$TEST_TIMEOUT" \

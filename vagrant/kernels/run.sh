@@ -41,20 +41,14 @@ if [ ! -x "$virtme/bin/vng" ]; then
 fi
 export PATH=$virtme/bin:$PATH
 
-# warm FILE: a tar file of what guest.sh wants in the guest's memory, with every module compiled
-warm() {
-	local python=$root/.venv/bin/python packages libraries
-	packages=$(echo "$root"/.venv/lib/python3.*/site-packages)
-	libraries=$(ldd "$python" "$packages"/numpy/_core/*.so | awk '$3 ~ /^\// { print $3 }' | xargs -n1 readlink -f)
-	"$python" -m pytest -q --collect-only -p no:cacheprovider tests >/dev/null
-	"$python" -m compileall -q tracer
-	# shellcheck disable=SC2086 # words
-	find $libraries "$(readlink -f "$python")" /usr/lib/python3.* "$root/tracer" "$root/tests" "$packages"/{numpy,numpy.libs,msgspec,_pytest} \
-		"$packages"/{pytest,pluggy,iniconfig,packaging,pygments,pyroute2,lark,sortedcontainers,hypothesis} \
-		\( -path '*/test/*' -o -path '*/numpy/*/tests' -o -path '*/f2py' -o -path '*/idlelib' -o -path '*/lib2to3' -o \
-		-path '*/ensurepip' -o -path '*/golden/*' -o -path '*/config-*' -o -name '*.pyi' \) -prune -o \
-		-type f -print0 >"$1.names"
-	tar --null -P --xform 's,^/,,' -b 512 -cf "$1" -T "$1.names" 2>/dev/null
+# The host's file system once more, for guest.sh to mount with a cache; vng's own mount asks the host about each name anew.
+again=("--qemu-opts=-fsdev local,id=again,path=/,security_model=none,readonly=on,multidevs=remap"
+	"--qemu-opts=-device virtio-9p-pci,fsdev=again,mount_tag=again")
+
+# What Python would compile in each guest.
+byte_compile() {
+	env -u PYTHONDONTWRITEBYTECODE "$root/.venv/bin/python" -m pytest -q --collect-only tests >/dev/null
+	"$root/.venv/bin/python" -m compileall -q tracer
 }
 
 # precompile KEPT: once the guest has told what its kernel is like
@@ -81,14 +75,14 @@ while read -r name suite series; do
 		continue
 	}
 	results=$folder/results kept=$folder/kept
-	rm -rf -- "$results" "$kept/warm.tar" "$kept/variants" && mkdir -p "$results" "$kept/programs" && chmod 700 "$kept/programs"
-	warm "$kept/warm.tar"
+	rm -rf -- "$results" "$kept/variants" && mkdir -p "$results" "$kept/programs" && chmod 700 "$kept/programs"
+	byte_compile
 	precompile "$kept" >"$results/precompile" 2>&1 &
 	helper=$!
-	printf 'export RESULTS=%q KEPT=%q CHECKOUT=%q TEST_TIMEOUT=%q TFOTRACE_PATIENCE=%q\nexec sh %q' "$results" "$kept" \
-		"$root" "$TEST_TIMEOUT" "$patience" "$here/guest.sh" >"$results/start"
+	printf 'export RESULTS=%q KEPT=%q CHECKOUT=%q TEST_TIMEOUT=%q TFOTRACE_PATIENCE=%q AGAIN=again\nexec sh %q' "$results" \
+		"$kept" "$root" "$TEST_TIMEOUT" "$patience" "$here/guest.sh" >"$results/start"
 	printf ' %q' "${tests[@]}" >>"$results/start"
-	guest=(vng "${speed[@]}" -r "$image" --cpus 2 --memory 3G "--overlay-rwdir=$root" "--rwdir=$results" "--rwdir=$kept"
+	guest=(vng "${speed[@]}" "${again[@]}" -r "$image" --cpus 2 --memory 3G "--overlay-rwdir=$root" "--rwdir=$results" "--rwdir=$kept"
 		--user root -- sh "$results/start")
 	# vng wants a terminal
 	run_guest timeout "${BOOT_TIMEOUT:-7200}" script -qec "$(printf '%q ' "${guest[@]}")" /dev/null </dev/null >"$results/boot" 2>&1
