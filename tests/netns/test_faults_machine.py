@@ -6,7 +6,9 @@ Nobody wants that of a machine that does other work, so guests of `make test-ker
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -122,13 +124,16 @@ def test_with_the_perf_buffer_what_that_cpu_sends_later_is_counted_as_lost(hosts
 
 
 @contextmanager
-def disk_with_quota(folder: Path, user: str) -> Iterator[Path]:
+def disk_with_quota(user: str) -> Iterator[Path]:
     """An ext4 of its own on which a user may have QUOTA_KB."""
+    folder = Path(tempfile.mkdtemp(prefix="tfotest-"))
+    folder.chmod(0o755)  # pytest's folders are closed to others
     image, disk = folder / "image", folder / "disk"
     disk.mkdir()
-    subprocess.run(["truncate", "-s", "16M", image], check=True)
-    subprocess.run(["mkfs.ext4", "-q", "-O", "quota", "-E", "quotatype=usrquota", image], check=True)
     with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+        subprocess.run(["truncate", "-s", "16M", image], check=True)
+        subprocess.run(["mkfs.ext4", "-q", "-O", "quota", "-E", "quotatype=usrquota", image], check=True)
         subprocess.run(["mount", "-o", "loop,usrquota", image, disk], check=True)
         stack.callback(subprocess.run, ["umount", disk], check=True)
         subprocess.run(["setquota", "-u", user, "0", str(QUOTA_KB), "0", "0", disk], check=True)
@@ -136,9 +141,8 @@ def disk_with_quota(folder: Path, user: str) -> Iterator[Path]:
         yield disk
 
 
-def test_a_users_quota_is_full(hosts: Hosts, web: Service, tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    with disk_with_quota(tmp_path, "nobody") as disk:
+def test_a_users_quota_is_full(hosts: Hosts, web: Service) -> None:
+    with disk_with_quota("nobody") as disk:
         path = disk / "f.jsonl"
         words = (WIRE, "--json", "-w", str(path), "--user", "nobody", "--netns", hosts.client.name)
         with tracing(*words) as run:
