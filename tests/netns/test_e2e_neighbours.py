@@ -241,7 +241,7 @@ LIBXDP_OBJECT = "xdpfilt_alw_all.o"
 
 def load_by_libxdp(box: NetBox) -> None:
     """What `xdp-loader load` does: libxdp's dispatcher, and the program as a part of it."""
-    objects = sorted(Path("/usr").glob(f"lib*/**/bpf/{LIBXDP_OBJECT}"))
+    objects = [one for place in ("lib*", "lib*/*") for one in Path("/usr").glob(f"{place}/bpf/{LIBXDP_OBJECT}")]
     if not objects:
         pytest.skip("xdp-tools is not installed here")
     box.run("xdp-loader", "load", "--mode", "skb", "left", str(objects[0]))
