@@ -20,8 +20,8 @@ import pytest
 from tests.support.hosts import WIRE, Hosts, Service
 from tests.support.netbox import wait_until
 from tests.support.patience import PATIENCE_S
-from tests.support.tracing import Run, assert_balanced, tracing
-from tracer.records import Handshake
+from tests.support.tracing import Run, assert_balanced, decode, tracing
+from tracer.records import Handshake, Start
 
 pytestmark = [
     pytest.mark.root,
@@ -155,4 +155,5 @@ def test_a_users_quota_is_full(hosts: Hosts, web: Service) -> None:
             assert_balanced(run.end)
             assert run.end.balance.dropped > 0
         assert 0 < path.stat().st_size <= QUOTA_KB * 1024
-        assert path.read_bytes().startswith(b'{"schema":1,"event":"start"')
+        with path.open("rb") as file:
+            assert isinstance(decode(file.readline()), Start)
