@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.hosts import service, tcp_counters
 from tests.support.netbox import wait_until
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import FACTOR, PATIENCE_S
 from tests.support.routed import SOURCES, WIRE, Routed, routed, service_address, source_address
 from tests.support.tracing import Run, tracing
 from tracer.lab.packet import MSS_1460, Flag, Segment, encode, tfo_option
@@ -23,7 +23,7 @@ from tracer.records import Handshake
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-CONNECTIONS = 1000
+CONNECTIONS = int(1000 / FACTOR)
 
 
 @pytest.fixture(scope="module")

@@ -19,13 +19,13 @@ import pytest
 
 from tests.support.hosts import ADDRESSES, WIRE, Hosts, two_hosts
 from tests.support.netbox import NetBox, wait_until
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import FACTOR, PATIENCE_S
 from tests.support.tracing import assert_balanced, tracing
 from tracer.records import Handshake, Process
 
 pytestmark = pytest.mark.root
 
-CONNECTIONS = 1000
+CONNECTIONS = int(1000 / FACTOR)
 NOBODY = 65534
 CLIENT, SERVER = ADDRESSES[4]
 
