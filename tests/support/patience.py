@@ -1,6 +1,7 @@
 """How long tests wait for what must happen: nothing here is a measurement.
 
-A busy machine is slow, one in emulation (vagrant/kernels) many times slower: there TFOTRACE_PATIENCE multiplies it, and what is done a thousand times elsewhere is done less often.
+A busy machine is slow, one in emulation (vagrant/kernels) many times slower: there TFOTRACE_PATIENCE multiplies it, and
+what is done a thousand times elsewhere is done less often.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ if kvm_works; then
 else
 	# What guards against other people's programs costs most in emulation, as does a clock that is a device: nearly half.
 	# QEMU 7.2 emulates some instruction of AVX2 wrongly: numpy's argsort of some numbers gives a wrong order there.
-	speed=(--disable-kvm "--qemu-opts=-accel tcg,thread=multi,tb-size=1024 -cpu max,avx2=off" --append nokaslr --append mitigations=off
-		--append no5lvl --append tsc=reliable --append clocksource=tsc)
+	speed=(--disable-kvm "--qemu-opts=-accel tcg,thread=multi,tb-size=1024 -cpu max,avx2=off" --append nokaslr
+		--append mitigations=off --append no5lvl --append tsc=reliable --append clocksource=tsc)
 	TEST_TIMEOUT=${TEST_TIMEOUT:-1800} BOOT_TIMEOUT=${BOOT_TIMEOUT:-21600} patience=10
 	echo "run.sh: no KVM here: kernels run in emulation, many times slower" >&2
 fi
