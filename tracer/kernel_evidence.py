@@ -45,22 +45,23 @@ class KernelEvidence:
     """The latest looks at the host."""
 
     def __init__(self) -> None:
-        self._looks: deque[tuple[int, int, int, int, int]] = deque(maxlen=LOOKS_KEPT)
+        self._looks: deque[tuple[int, int, int, int, int, int]] = deque(maxlen=LOOKS_KEPT)
         self._columns: I64 | None = None
 
     @property
     def latest_ns(self) -> int:
-        """When the host was last looked at, CLOCK_MONOTONIC; 0 = never."""
-        return self._looks[-1][0] if self._looks else 0
+        """When the last look at the host began, CLOCK_MONOTONIC: what was before that it shows; 0 = never."""
+        return self._looks[-1][1] if self._looks else 0
 
     def add(self, host: Host) -> None:
         """Take a look; one that is not younger than the last says nothing new."""
-        if host.taken_ns <= self.latest_ns or "tcp_fastopen" not in host.sysctls:
+        if (self._looks and host.taken_ns <= self._looks[-1][0]) or "tcp_fastopen" not in host.sysctls:
             return
         counters, sysctls = host.counters, host.sysctls
         self._looks.append(
             (
                 host.taken_ns,
+                host.begun_ns or host.taken_ns,
                 _number(sysctls.get("tcp_fastopen")),
                 _number(sysctls.get("tcp_syncookies")),
                 counters.get("TCPFastOpenListenOverflow", 0),
@@ -73,18 +74,19 @@ class KernelEvidence:
     def around(self, syn_ns: NDArray[np.uint64], synack_ns: NDArray[np.uint64]) -> Evidence:
         """What was seen around some handshakes that were answered."""
         if self._columns is None:
-            self._columns = np.array(self._looks, np.int64).reshape(len(self._looks), 5)
+            self._columns = np.array(self._looks, np.int64).reshape(len(self._looks), 6)
         looks = self._columns
         if not len(looks):
             nothing = np.zeros(len(syn_ns), np.int64)
             return Evidence(nothing != 0, (nothing, nothing), nothing, nothing, nothing)
-        times = looks[:, 0]
-        before = np.searchsorted(times, syn_ns.astype(np.int64), "right") - 1
-        after = np.searchsorted(times, synack_ns.astype(np.int64), "left")
-        known = (before >= 0) & (after < len(times))
-        first, last = looks[np.maximum(before, 0)], looks[np.minimum(after, len(times) - 1)]
+        # reading takes a while: one look was over before the SYN, the other began after the SYN-ACK
+        over, begun = looks[:, 0], looks[:, 1]
+        before = np.searchsorted(over, syn_ns.astype(np.int64), "right") - 1
+        after = np.searchsorted(begun, synack_ns.astype(np.int64), "left")
+        known = (before >= 0) & (after < len(begun))
+        first, last = looks[np.maximum(before, 0)], looks[np.minimum(after, len(begun) - 1)]
         rose = last - first
-        return Evidence(known, (first[:, 1], last[:, 1]), last[:, 2], rose[:, 3], rose[:, 4])
+        return Evidence(known, (first[:, 2], last[:, 2]), last[:, 3], rose[:, 4], rose[:, 5])
 
 
 def _number(text: str | None) -> int:

@@ -72,14 +72,15 @@ class Counters(msgspec.Struct, tag=True, frozen=True):
 class Host(msgspec.Struct, tag=True, frozen=True):
     """The traced namespace's own counters and sysctls (tracer/hoststate.py).
 
-    `taken_ns`: CLOCK_MONOTONIC when they were read; `key_changes`: how often other Fast Open keys than before were
-    seen.
+    `begun_ns`, `taken_ns`: CLOCK_MONOTONIC before and after they were read (`begun_ns` 0: at once); `key_changes`: how
+    often other Fast Open keys than before were seen.
     """
 
     counters: dict[str, int]
     sysctls: dict[str, str]
     taken_ns: int = 0
     key_changes: int = 0
+    begun_ns: int = 0
 
 
 class Answer(msgspec.Struct, tag=True, frozen=True):

@@ -22,7 +22,9 @@ class Witness:
     def host(self) -> Host:
         """Counters and sysctls as of now; the keys are looked at too, so that it is known when they changed."""
         self._keys.read()
-        return Host(read_counters(), read_sysctls(), time.monotonic_ns(), self._keys.changes)
+        begun_ns = time.monotonic_ns()
+        counters, sysctls = read_counters(), read_sysctls()
+        return Host(counters, sysctls, time.monotonic_ns(), self._keys.changes, begun_ns)
 
     def answer(self, ask: Ask) -> Answer:
         """The host's state, and a verdict for each cookie until there were too many of them in this second."""
