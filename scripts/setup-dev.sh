@@ -14,7 +14,7 @@ dev_stamp=$venv/.tfotrace-dev-stamp
 # Debian package and one of its programs, for distributions where the package has another name.
 programs='bpftool:bpftool curl:curl ethtool:ethtool gcc:gcc iperf3:iperf3 iproute2:ip iptables:iptables libc6-dev:gcc
 netsniff-ng:trafgen nftables:nft nginx-light:nginx openssl:openssl procps:sysctl prometheus:promtool shellcheck:shellcheck
-tcpdump:tcpdump tmux:tmux tshark:tshark xdp-tools:xdp-loader zstd:zstd'
+tcpdump:tcpdump tmux:tmux tshark:tshark zstd:zstd'
 
 dev_is_set_up() {
 	[ -r "$dev_stamp" ] && [ "$(cat "$dev_stamp")" = "1 $(cksum <"$root/requirements-dev.lock")" ]

@@ -14,9 +14,9 @@ build=${KERNELS_FOLDER:-$root/build/kernels}
 # shellcheck source=vagrant/kernels/common.sh
 . "$here/common.sh"
 read -r -a tests <<<"$(chosen_tests)"
-for program in qemu-system-x86_64 depmod busybox script dpkg-deb setquota; do
+for program in qemu-system-x86_64 depmod busybox script dpkg-deb setquota xdp-loader; do
 	command -v "$program" >/dev/null || {
-		echo "run.sh: $program is missing: apt-get install qemu-system-x86 kmod busybox-static util-linux quota" >&2
+		echo "run.sh: $program is missing: apt-get install qemu-system-x86 kmod busybox-static util-linux quota xdp-tools" >&2
 		exit 1
 	}
 done
