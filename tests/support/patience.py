@@ -6,9 +6,10 @@ what is done a thousand times elsewhere is done less often.
 
 from __future__ import annotations
 
-import os
+from tracer.patience import FACTOR
 
-FACTOR = float(os.environ.get("TFOTRACE_PATIENCE", "1"))
+__all__ = ["FACTOR", "LONG_S", "PATIENCE_S", "SHORT_S"]
+
 SHORT_S = 10.0 * FACTOR
 PATIENCE_S = 30.0 * FACTOR
 LONG_S = 90.0 * FACTOR

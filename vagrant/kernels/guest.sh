@@ -3,15 +3,15 @@
 # they run. The root file system is the host's, read-only, with whatever is written kept in memory; $RESULTS and $KEPT stay on
 # the host.
 if [ -n "${AGAIN:-}" ]; then # run.sh: a root of our own on the same file system, which remembers what it was told once
-	mount -t tmpfs tmpfs /mnt && mkdir /mnt/lower /mnt/upper /mnt/work /mnt/root || exit 1
+	mount -t tmpfs tmpfs /mnt && mkdir /mnt/lower /mnt/upper /mnt/work /mnt/new || exit 1
 	mount -t 9p -o ro,version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose "$AGAIN" /mnt/lower || exit 1
-	mount -t overlay -o lowerdir=/mnt/lower,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/root || exit 1
+	mount -t overlay -o lowerdir=/mnt/lower,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/new || exit 1
 	for folder in /dev /proc /sys "$RESULTS" "$KEPT"; do
-		mkdir -p "/mnt/root$folder" && mount --rbind "$folder" "/mnt/root$folder" || exit 1
+		mkdir -p "/mnt/new$folder" && mount --rbind "$folder" "/mnt/new$folder" || exit 1
 	done
 	modules=/lib/modules/$(uname -r)
-	mkdir -p /mnt/root/lib/modules && ln -sfn "$(readlink -f "$modules")" "/mnt/root$modules"
-	cd /mnt/root && pivot_root . mnt && cd / || exit 1
+	mkdir -p /mnt/new/lib/modules && ln -sfn "$(readlink -f "$modules")" "/mnt/new$modules"
+	cd /mnt/new && pivot_root . mnt && cd / || exit 1
 fi
 
 cd -- "$CHECKOUT" || exit 1
