@@ -150,6 +150,9 @@ class _Builder:
         self._pieces: list[_Piece] = []
         self._announced: list[FilterKey | XdpKey] = []
         self._name = instance.filter_name if instance is not None else survey.OWN_NAME + "unregistered"
+        fds = (programs.tc_ingress, programs.tc_egress, programs.xdp_ingress)
+        found = [bpfsys.program_info(fd) for fd in fds if fd is not None]
+        self._loaded_ns = {info.id: info.loaded_ns for info in found}
 
     def build(self, choice: HookChoice) -> tuple[Hook, str]:
         if choice in (HookChoice.XDP, HookChoice.XDP_NATIVE, HookChoice.XDP_GENERIC):
@@ -162,9 +165,6 @@ class _Builder:
         return hook, self._sentence(f"{reason}; {what}")
 
     def finish(self, hook: Hook, why: str) -> Attachment:
-        used = [self._programs.tc_ingress, self._programs.tc_egress]
-        if self._programs.xdp_ingress is not None:
-            used.append(self._programs.xdp_ingress)
         kept = [p.key for p in self._pieces if isinstance(p, (ClsactFilter, XdpAttachment)) and p.key is not None]
         if self._instance is not None:
             self._instance.forget([key for key in self._announced if key not in kept])
@@ -173,7 +173,7 @@ class _Builder:
             name=self._interface.name,
             hook=hook,
             why=why,
-            own_ids=frozenset(bpfsys.program_info(fd).id for fd in used),
+            own_ids=frozenset(self._loaded_ns),
             _pieces=self._pieces,
             _instance=self._instance,
             _keys=list(kept),
@@ -223,7 +223,7 @@ class _Builder:
     def _announce(self, key: FilterKey | XdpKey) -> None:
         self._announced.append(key)
         if self._instance is not None:
-            self._instance.record(key, self._interface.name)
+            self._instance.record(key, self._interface.name, self._loaded_ns[key.program_id])
 
     # --- XDP ---
 

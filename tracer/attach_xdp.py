@@ -69,11 +69,13 @@ class XdpAttachment:
     def __init__(
         self, ifindex: int, prog_fd: int, flags: int, announce: Callable[[XdpKey], None], use_link: bool = True
     ) -> None:
-        """Attach at the level of `flags`. Raises XdpTakenError; OSError with the driver's reason where it refuses.
+        """Attach at the level of `flags`; `prog_fd` must stay open until detach.
 
+        Raises XdpTakenError; OSError with the driver's reason where it refuses.
         `use_link=False` goes by netlink as on kernels before 5.9.
         """
         self._fd = -1
+        self._prog_fd = prog_fd
         self.key: XdpKey | None = None
         if use_link:
             try:
@@ -108,7 +110,7 @@ class XdpAttachment:
         if fd >= 0:
             os.close(fd)
         if key is not None:
-            remove(key)
+            _remove(key, self._prog_fd)
 
 
 def _set(ifindex: int, prog_fd: int, flags: int, expected_fd: int | None = None) -> None:
@@ -127,7 +129,7 @@ def _is_there(key: XdpKey) -> bool:
 
 
 def remove(key: XdpKey) -> bool:
-    """Take exactly this program off; False when it is not there (any more). Raises NetlinkError."""
+    """Take exactly this program off; False when it is not there (any more). Raises NetlinkError, PermissionError."""
     if not _is_there(key):
         return False
     try:
@@ -135,13 +137,20 @@ def remove(key: XdpKey) -> bool:
     except FileNotFoundError:
         return False
     try:
-        _set(key.ifindex, -1, key.flags | bpfsys.XDP_FLAGS_REPLACE, expected)
+        return _remove(key, expected)
+    finally:
+        os.close(expected)
+
+
+def _remove(key: XdpKey, prog_fd: int) -> bool:
+    if not _is_there(key):
+        return False
+    try:
+        _set(key.ifindex, -1, key.flags | bpfsys.XDP_FLAGS_REPLACE, prog_fd)
     except netlink.NetlinkError as error:
         if error.errno in _GONE or error.errno == errno.EEXIST:  # gone, or another program since we looked
             return False
         if error.errno != errno.EINVAL or not _is_there(key):
             raise
         _set(key.ifindex, -1, key.flags)  # before 5.7 the kernel cannot compare; the id was ours a moment ago
-    finally:
-        os.close(expected)
     return True

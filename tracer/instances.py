@@ -152,10 +152,12 @@ class Instance:
     def is_registered(self) -> bool:
         return self._fd >= 0
 
-    def record(self, key: Key, interface: str) -> None:
-        """List an attachment that is about to be made in the calling thread's network namespace."""
-        info = bpfsys.program_info_by_id(key.program_id)
-        self._entries.append(Entry(key, interface, netns.current(), info.loaded_ns if info is not None else 0))
+    def record(self, key: Key, interface: str, loaded_ns: int) -> None:
+        """List an attachment that is about to be made in the calling thread's network namespace.
+
+        `loaded_ns` is ProgramInfo.loaded_ns of its program.
+        """
+        self._entries.append(Entry(key, interface, netns.current(), loaded_ns))
         self._save()
 
     def forget(self, keys: Iterable[Key]) -> None:
@@ -282,10 +284,16 @@ def remove_leftovers(ifname: str | None = None, directory: Path = RUN_DIR) -> li
 
 def _remove(entry: Entry, pid: int) -> tuple[str | None, bool]:
     """(what to tell, whether the entry is settled)."""
-    info = bpfsys.program_info_by_id(entry.key.program_id)
-    if info is None or info.loaded_ns != entry.loaded_ns:
-        return None, True  # the program has gone, so it is attached nowhere, in no namespace
     what = f"the {_what(entry.key)} that process {pid} left on {entry.interface}"
+    try:
+        info = bpfsys.program_info_by_id(entry.key.program_id)
+        if info is None or info.loaded_ns != entry.loaded_ns:
+            return None, True  # the program has gone, so it is attached nowhere, in no namespace
+    except PermissionError:
+        # Looking at a program by its id takes CAP_SYS_ADMIN, which a service does without. A filter is ours by its name
+        # too, which has its process's pid and start; an XDP program has no such name.
+        if isinstance(entry.key, XdpKey):
+            return f"{what} may still be there; `sudo tfotrace detach` may look, and removes it", False
     try:
         if entry.netns == netns.current():
             removed = _remove_here(entry.key)

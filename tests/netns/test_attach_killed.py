@@ -33,7 +33,7 @@ instance = Instance(Path(sys.argv[1]))
 own = Own()
 left = interfaces.find("left")
 if sys.argv[2] == "xdp-netlink":
-    record = lambda key: instance.record(key, "left")
+    record = lambda key: instance.record(key, "left", bpfsys.program_info(own.xdp.fd).loaded_ns)
     attach_xdp.XdpAttachment(left.index, own.xdp.fd, bpfsys.XDP_FLAGS_DRV_MODE, record, use_link=False)
 else:
     attachment = attach(left, own.programs, HookChoice(sys.argv[2]), instance)

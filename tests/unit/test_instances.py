@@ -50,7 +50,7 @@ def abandon(instance: Instance) -> None:
 
 def test_a_running_instance_is_listed_and_never_a_leftover(tmp_path: Path, removed: list[object]) -> None:
     instance = Instance(tmp_path)
-    instance.record(FILTER, "eth0")
+    instance.record(FILTER, "eth0", 1077)
     (found,) = instances(tmp_path)
     assert (found.pid, found.running) == (os.getpid(), True)
     assert found.path.name == f"{os.getpid()}-{process_start_time()}.json"
@@ -65,8 +65,8 @@ def test_a_running_instance_is_listed_and_never_a_leftover(tmp_path: Path, remov
 
 def test_a_killed_instance_is_a_leftover_and_is_removed(tmp_path: Path, removed: list[object]) -> None:
     instance = Instance(tmp_path)
-    instance.record(FILTER, "eth0")
-    instance.record(XDP, "eth1")
+    instance.record(FILTER, "eth0", 1077)
+    instance.record(XDP, "eth1", 1078)
     abandon(instance)
     (leftover,) = find_leftovers(tmp_path)
     assert [entry.key for entry in leftover.entries] == [FILTER, XDP]
@@ -81,7 +81,7 @@ def test_a_killed_instance_is_a_leftover_and_is_removed(tmp_path: Path, removed:
 def test_what_was_struck_is_not_listed(tmp_path: Path) -> None:
     instance = Instance(tmp_path)
     for number in range(50):
-        instance.record(XdpKey(number, 4, 78), "a-long-interface-name")
+        instance.record(XdpKey(number, 4, 78), "a-long-interface-name", 1078)
     instance.forget([XdpKey(number, 4, 78) for number in range(49)])
     (found,) = instances(tmp_path)
     assert [entry.key for entry in found.entries] == [XdpKey(49, 4, 78)]
@@ -93,7 +93,7 @@ def test_what_was_struck_is_not_listed(tmp_path: Path) -> None:
 
 def test_closing_with_something_still_listed_keeps_the_file(tmp_path: Path) -> None:
     instance = Instance(tmp_path)
-    instance.record(FILTER, "eth0")
+    instance.record(FILTER, "eth0", 1077)
     instance.close()
     assert [entry.key for item in find_leftovers(tmp_path) for entry in item.entries] == [FILTER]
 
@@ -103,7 +103,7 @@ def test_a_program_that_is_not_the_same_any_more_is_left_alone(
     tmp_path: Path, removed: list[object], loaded_programs: dict[int, bpfsys.ProgramInfo], change: str
 ) -> None:
     instance = Instance(tmp_path)
-    instance.record(FILTER, "eth0")
+    instance.record(FILTER, "eth0", 1077)
     abandon(instance)
     if change == "gone":
         del loaded_programs[77]
@@ -120,16 +120,39 @@ def test_a_failed_removal_is_told_and_kept(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(module, "_remove_here", refuse)
     instance = Instance(tmp_path)
-    instance.record(FILTER, "eth0")
+    instance.record(FILTER, "eth0", 1077)
     abandon(instance)
     (told,) = remove_leftovers(directory=tmp_path)
     assert told.endswith("left on eth0 could not be removed: Operation not permitted")
     assert len(find_leftovers(tmp_path)) == 1
 
 
+def test_without_leave_to_look_at_programs_a_filter_goes_by_its_name_and_xdp_stays(
+    tmp_path: Path, removed: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for the systemd unit, which has no CAP_SYS_ADMIN."""
+
+    def refuse(number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(bpfsys, "program_info_by_id", refuse)
+    instance = Instance(tmp_path)
+    instance.record(FILTER, "eth0", 1077)
+    instance.record(XDP, "eth1", 1078)
+    abandon(instance)
+    process = f"that process {os.getpid()} left on"
+    assert remove_leftovers(directory=tmp_path) == [
+        f"removed the tc ingress filter {process} eth0",
+        f"the XDP program {process} eth1 may still be there; `sudo tfotrace detach` may look, and removes it",
+    ]
+    assert removed == [FILTER]
+    (leftover,) = find_leftovers(tmp_path)
+    assert [entry.key for entry in leftover.entries] == [XDP]
+
+
 def test_an_earlier_boot_left_nothing(tmp_path: Path, removed: list[object]) -> None:
     instance = Instance(tmp_path)
-    instance.record(FILTER, "eth0")
+    instance.record(FILTER, "eth0", 1077)
     abandon(instance)
     (path,) = tmp_path.iterdir()
     document = json.loads(path.read_text())
@@ -142,7 +165,7 @@ def test_an_earlier_boot_left_nothing(tmp_path: Path, removed: list[object]) -> 
 
 def test_killed_between_writing_and_cutting_the_file_reads_well(tmp_path: Path) -> None:
     instance = Instance(tmp_path)
-    instance.record(FILTER, "eth0")
+    instance.record(FILTER, "eth0", 1077)
     abandon(instance)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes() + b'tail of a longer version"}]}\n')
@@ -171,7 +194,7 @@ def test_a_damaged_file_removes_nothing_and_is_cleared(tmp_path: Path, removed: 
 
 def test_a_directory_open_to_others_is_not_believed(tmp_path: Path, removed: list[object]) -> None:
     instance = Instance(tmp_path)
-    instance.record(FILTER, "eth0")
+    instance.record(FILTER, "eth0", 1077)
     abandon(instance)
     tmp_path.chmod(0o777)
     assert find_leftovers(tmp_path) == []
@@ -186,7 +209,7 @@ def test_without_a_directory_it_goes_on_and_says_so(tmp_path: Path) -> None:
     instance = Instance(tmp_path / "missing" / "run")
     assert instance.warning is not None
     assert "`tfotrace detach` will not find" in instance.warning
-    instance.record(FILTER, "eth0")
+    instance.record(FILTER, "eth0", 1077)
     instance.forget([FILTER])
     instance.close()
     assert remove_leftovers(directory=tmp_path / "missing" / "run") == []
