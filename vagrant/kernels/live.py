@@ -1,4 +1,6 @@
-"""A pytest plugin for guests: why a test failed or was skipped is written at once, for runs that are stopped."""
+"""A pytest plugin for guests: what a test took, and why it failed or was skipped, is written at once, for runs that are
+stopped.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ WHERE = Path(os.environ["RESULTS"])
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Append to RESULTS/failures or RESULTS/skipped."""
+    """Append to RESULTS/durations (seconds), and to RESULTS/failures or RESULTS/skipped."""
+    _append("durations", f"{report.duration:.1f} {report.when} {report.nodeid}\n")
     if report.failed:
         _append("failures", f"=== {report.nodeid} ({report.when}, {report.duration:.1f} s)\n{report.longreprtext}\n")
         for title, text in report.sections:
