@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cpus import SECOND, two_cpus
 from tests.support.hosts import WIRE, Hosts, Service
 from tests.support.netbox import wait_until
 from tests.support.patience import PATIENCE_S
@@ -33,7 +34,6 @@ pytestmark = [
 
 HOUR_S = 3600
 NEAR_S = 60  # how far a handshake's time may be from when it was made; the steps are longer by far
-CPU = Path("/sys/devices/system/cpu/cpu1/online")
 QUOTA_KB = 64
 
 
@@ -81,13 +81,11 @@ def test_the_clock_is_set_and_only_times_follow(hosts: Hosts, web: Service) -> N
 
 @contextmanager
 def cpu_away() -> Iterator[None]:
-    if not CPU.exists():
-        pytest.skip("the guest has one CPU")
-    CPU.write_text("0")
+    SECOND.write_text("0")
     try:
         yield
     finally:
-        CPU.write_text("1")
+        SECOND.write_text("1")
 
 
 def exchange_around_a_leave(run: Run, web: Service) -> list[int]:
@@ -104,7 +102,7 @@ def exchange_around_a_leave(run: Run, web: Service) -> list[int]:
 
 
 def test_a_cpu_leaves_and_comes_back(hosts: Hosts, web: Service) -> None:
-    with tracing(WIRE, "--json", "--netns", hosts.client.name) as run:
+    with two_cpus(), tracing(WIRE, "--json", "--netns", hosts.client.name) as run:
         ports = exchange_around_a_leave(run, web)
         run.wait_port(ports[-1])
         assert run.stop() == 0
@@ -115,7 +113,7 @@ def test_a_cpu_leaves_and_comes_back(hosts: Hosts, web: Service) -> None:
 
 
 def test_with_the_perf_buffer_what_that_cpu_sends_later_is_counted_as_lost(hosts: Hosts, web: Service) -> None:
-    with tracing(WIRE, "--json", "--transport", "perf", "--netns", hosts.client.name) as run:
+    with two_cpus(), tracing(WIRE, "--json", "--transport", "perf", "--netns", hosts.client.name) as run:
         ports = exchange_around_a_leave(run, web)
         assert run.stop() == 0
         assert_balanced(run.end)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.cpus import two_cpus
 from tests.support.load import Traced, Wire, assert_nothing_lost, traced, wire
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -22,9 +22,7 @@ SYN_CPU, ANSWER_CPU = 0, 1
 
 @pytest.fixture
 def hosts() -> Iterator[Wire]:
-    if len(os.sched_getaffinity(0)) < 2:
-        pytest.fail("this test needs two CPUs", pytrace=False)
-    with wire() as made:
+    with two_cpus(), wire() as made:
         # the client sends its SYN from its own CPU; the server's answer, and so the client's ACK, come from the other
         made.server.receive_on_cpu(ANSWER_CPU)
         yield made

@@ -19,6 +19,7 @@ mount -t bpf bpf /sys/fs/bpf 2>/dev/null
 mount -t tmpfs -o mode=755 tmpfs /run 2>/dev/null
 mkdir -p /run/netns /run/lock
 ip link set lo up
+[ -z "${ONE_CPU:-}" ] || echo 0 >/sys/devices/system/cpu/cpu1/online # tests/support/cpus.py switches it on
 # made by udev elsewhere; opening the first loads its module
 [ -e /dev/net/tun ] || { mkdir -p /dev/net && mknod /dev/net/tun c 10 200; }
 modprobe -q loop

@@ -5,7 +5,6 @@
 #   QUICK=1        instead, what differs most from kernel to kernel: the list `quick`
 #   TEST_TIMEOUT   seconds a test may take (default: 120, and 1800 where there is no KVM)
 #   BOOT_TIMEOUT   seconds for a kernel in all (default: 7200, and 6 hours where there is no KVM)
-#   GUEST_CPUS     CPUs of a guest (default: 2, and 1 where there is no KVM)
 # While a kernel runs, build/kernels/NAME/results/output says how far it is; of one that is stopped (INT, TERM or its
 # time is up) the tests so far are counted.
 set -uo pipefail
@@ -28,17 +27,17 @@ kvm_works() {
 	[ $? = 124 ]
 }
 if kvm_works; then
-	speed=() TEST_TIMEOUT=${TEST_TIMEOUT:-120} GUEST_CPUS=${GUEST_CPUS:-2} patience=1
+	speed=() TEST_TIMEOUT=${TEST_TIMEOUT:-120} patience=1 one_cpu=
 else
 	# What guards against other people's programs costs most in emulation, as does a clock that is a device: nearly half.
-	# Emulated CPUs wait for each other with whatever they map and unmap, so one is faster than two. Without erms and fsrm
-	# the kernel clears and copies pages by words, not by bytes. The serial ports' event descriptors, some 400, cost a poll
-	# each at every turn of QEMU's loop.
+	# Emulated CPUs wait for each other with whatever they map and unmap: the second is on only for tests that need it.
+	# Without erms and fsrm the kernel clears and copies pages by words, not by bytes. The serial ports' event descriptors,
+	# some 400, cost a poll each at every turn of QEMU's loop.
 	# QEMU 7.2 emulates some instruction of AVX2 wrongly: numpy's argsort of some numbers gives a wrong order there.
 	speed=(--disable-kvm "--qemu-opts=-accel tcg,thread=multi,tb-size=1024 -cpu max,avx2=off,erms=off,fsrm=off"
 		"--qemu-opts=-global virtio-serial-pci.ioeventfd=off" --append nokaslr --append mitigations=off --append no5lvl
 		--append tsc=reliable --append clocksource=tsc)
-	TEST_TIMEOUT=${TEST_TIMEOUT:-1800} BOOT_TIMEOUT=${BOOT_TIMEOUT:-21600} GUEST_CPUS=${GUEST_CPUS:-1} patience=10
+	TEST_TIMEOUT=${TEST_TIMEOUT:-1800} BOOT_TIMEOUT=${BOOT_TIMEOUT:-21600} patience=10 one_cpu=1
 	echo "run.sh: no KVM here: kernels run in emulation, many times slower" >&2
 fi
 virtme=$build/virtme
@@ -85,10 +84,10 @@ while read -r name suite series; do
 	byte_compile
 	precompile "$kept" >"$results/precompile" 2>&1 &
 	helper=$!
-	printf 'export RESULTS=%q KEPT=%q CHECKOUT=%q TEST_TIMEOUT=%q TFOTRACE_PATIENCE=%q AGAIN=again\nexec sh %q' "$results" \
-		"$kept" "$root" "$TEST_TIMEOUT" "$patience" "$here/guest.sh" >"$results/start"
+	printf 'export RESULTS=%q KEPT=%q CHECKOUT=%q TEST_TIMEOUT=%q TFOTRACE_PATIENCE=%q ONE_CPU=%q AGAIN=again\nexec sh %q' "$results" \
+		"$kept" "$root" "$TEST_TIMEOUT" "$patience" "$one_cpu" "$here/guest.sh" >"$results/start"
 	printf ' %q' "${tests[@]}" >>"$results/start"
-	guest=(vng "${speed[@]}" "${again[@]}" -r "$image" --cpus "$GUEST_CPUS" --memory 3G "--overlay-rwdir=$root" "--rwdir=$results" "--rwdir=$kept"
+	guest=(vng "${speed[@]}" "${again[@]}" -r "$image" --cpus 2 --memory 3G "--overlay-rwdir=$root" "--rwdir=$results" "--rwdir=$kept"
 		--user root -- sh "$results/start")
 	# vng wants a terminal
 	run_guest timeout "${BOOT_TIMEOUT:-7200}" script -qec "$(printf '%q ' "${guest[@]}")" /dev/null </dev/null >"$results/boot" 2>&1
