@@ -11,6 +11,7 @@ import time
 import pytest
 
 from bench.common import cpu_seconds, memory_of, process_tree
+from tests.support.cpus import two_cpus
 from tests.support.flood import NOBODY, flooding
 from tests.support.load import SERVER, Wire, traced, wire
 from tests.support.longer import either, number
@@ -34,7 +35,7 @@ def mac_of_server(hosts: Wire) -> str:
 @pytest.mark.parametrize("answered", [False, True], ids=["nobody's", "answered"])
 def test_real_handshakes_are_seen_in_a_flood(answered: bool) -> None:
     """ "answered": the flood is for a port of the server's, which refuses each SYN as fast as it can."""
-    with wire() as hosts, traced(hosts.server) as run:
+    with two_cpus(), wire() as hosts, traced(hosts.server) as run:
         hosts.handshakes(1000)
         pids = process_tree(run.process.pid)
         made, failed, after_a_third = 1000, 0, 0
