@@ -193,15 +193,18 @@ def test_a_thousand_short_connections_are_named_and_none_wrongly(hosts: Hosts, t
         for run in runs:
             assert run.stop() == 0
             assert_balanced(run.end)
-    for run in runs:
+    for run, at in zip(runs, ("client", "server"), strict=True):
         found = {one.client.port: (named(one.client.process), named(one.server.process)) for one in run.handshakes}
         assert len(found) == CONNECTIONS
         wrong = {key: both for key, both in found.items()
                  if both[0] not in (None, expected[key][0]) or both[1] not in (None, expected[key][1])}  # fmt: skip
         assert not wrong
-        assert sum(both[0] is None for both in found.values()) == 0
+        unnamed = [sum(both[side] is None for both in found.values()) for side in (0, 1)]
+        # The SYN leaves in the client's system call. At the other end it may arrive later where a machine is slow, in
+        # ksoftirqd, and the root part has to find the client before it ends.
+        assert unnamed[0] <= (0 if at == "client" or FACTOR == 1 else CONNECTIONS // 5), at
         # the root part may be kept from answering in time, but not for long
-        assert sum(both[1] is None for both in found.values()) <= CONNECTIONS // 5
+        assert unnamed[1] <= CONNECTIONS // 5, at
 
 
 def patient_client(hosts: Hosts, stack: ExitStack, port: int) -> subprocess.Popen[str]:
