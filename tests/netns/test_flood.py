@@ -15,6 +15,7 @@ from tests.support.cpus import two_cpus
 from tests.support.flood import NOBODY, flooding
 from tests.support.load import SERVER, Wire, traced, wire
 from tests.support.longer import either, number
+from tests.support.patience import FACTOR
 
 SECONDS = number("TFOTRACE_FLOOD_S", 5, 60)
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300 + 10 * SECONDS)]
@@ -24,6 +25,9 @@ BATCH = 20
 SHOWN = 0.99
 SENDERS = either(1, 2)  # one for each CPU of a small machine: what is left over is the real clients'
 GROWTH = 1.02 if SECONDS >= 60 else 1.25  # a short run is still filling its caches
+# As fast as it can. But 10,000 records a second, the limit of unanswered ones, are too many for Python in an
+# emulated machine: it would lose some, and count them.
+RATE = 0 if FACTOR == 1 else 2000
 PORTS = range(7000, 7064)  # of bench/handshakes.c
 
 
@@ -41,7 +45,7 @@ def test_real_handshakes_are_seen_in_a_flood(answered: bool) -> None:
         made, failed, after_a_third = 1000, 0, 0
         cpu, began = cpu_seconds(pids), time.monotonic()
         mac = mac_of_server(hosts) if answered else NOBODY
-        with flooding(hosts.client, 0, mac, senders=SENDERS) as flood:
+        with flooding(hosts.client, RATE, mac, senders=SENDERS) as flood:
             for turn in range(REAL // BATCH):
                 time.sleep(max(0.0, began + (1 + turn) * SECONDS / (REAL // BATCH) - time.monotonic()))
                 done = hosts.handshakes(BATCH)

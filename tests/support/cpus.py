@@ -16,12 +16,15 @@ SECOND = Path("/sys/devices/system/cpu/cpu1/online")
 def two_cpus() -> Iterator[None]:
     """The test fails where there is one. Switches the second on where the machine is the tests' own, and off again."""
     asleep = bool(os.environ.get("TFOTRACE_OWN_MACHINE")) and SECOND.exists() and SECOND.read_text().strip() == "0"
+    before = os.sched_getaffinity(0)
     if asleep:
         SECOND.write_text("1")
+        os.sched_setaffinity(0, {0, 1})  # a test may have held us to what there was
     try:
         if len(os.sched_getaffinity(0)) < 2:
             pytest.fail("this test needs two CPUs", pytrace=False)
         yield
     finally:
         if asleep:
+            os.sched_setaffinity(0, before)
             SECOND.write_text("0")
