@@ -50,8 +50,9 @@ run_guest() {
 # summary RESULTS: passed, skipped and failed tests by the lines that pytest has written so far
 summary() {
 	between=
-	for word in passed skipped failed error; do
-		printf '%s%s %s' "$between" "$(grep -c -i -E "^tests/[^ ]*::.* $word( |\$)" "$1/output")" "$word"
+	for word in PASSED SKIPPED FAILED ERROR; do
+		printf '%s%s %s' "$between" "$(grep -c -E "^tests/[^ ]*::.* $word( |\$)" "$1/output")" \
+			"$(echo "$word" | tr '[:upper:]' '[:lower:]')"
 		between=', '
 	done
 	[ -s "$1/status" ] || printf ', then it was stopped'
