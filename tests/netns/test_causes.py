@@ -146,14 +146,21 @@ def test_syn_cookies_of_a_full_queue(world: World) -> None:
     address, port = listener.getsockname()
     world.hosts.exchange(listener)
     before = tcp_counters(world.hosts.first)
-    waiting = []
-    # these never acknowledge the SYN-ACK, so they stay in the queue
-    with world.hosts.rule(world.hosts.client, "input", f"ip saddr {address} tcp sport {port} drop"):
-        waiting = [world.opened.enter_context(world.hosts.connect(listener, wait=False)) for _ in range(3)]
-        wait_until(lambda: tcp_counters(world.hosts.first)["SyncookiesSent"] > before["SyncookiesSent"], "SYN cookies")
-        for one in waiting:
-            one.close()
-    seen = world.causes(listener, world.hosts.exchange(listener))
+    synacks = f"ip saddr {address} tcp sport {port}"
+    with ExitStack() as rules:
+        # these never acknowledge the SYN-ACK, so they stay in the queue
+        with world.hosts.rule(world.hosts.client, "input", f"{synacks} drop"):
+            waiting = [world.opened.enter_context(world.hosts.connect(listener, wait=False)) for _ in range(3)]
+            wait_until(
+                lambda: tcp_counters(world.hosts.first)["SyncookiesSent"] > before["SyncookiesSent"], "SYN cookies"
+            )
+            # nor, with a reset, one that is sent again a second later
+            ports = ", ".join(str(one.getsockname()[1]) for one in waiting)
+            again = f"{synacks} tcp dport {{ {ports} }}"
+            rules.enter_context(world.hosts.rule(world.hosts.client, "input", f"{again} drop"))
+            for one in waiting:
+                one.close()
+        seen = world.causes(listener, world.hosts.exchange(listener))
     after = tcp_counters(world.hosts.first)
     assert after["TCPReqQFullDoCookies"] > before["TCPReqQFullDoCookies"]
     assert after["TCPFastOpenListenOverflow"] == before["TCPFastOpenListenOverflow"]

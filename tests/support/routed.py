@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 
 from tests.support.hosts import ANSWER, MSG_FASTOPEN, REQUEST, TCP_FASTOPEN
 from tests.support.netbox import NetBox
@@ -18,6 +19,7 @@ from tests.support.patience import SHORT_S
 WIRE, TO_CLIENT, TO_FIRST, TO_SECOND = "wire", "to-client", "to-first", "to-second"
 SOURCES = 50  # client addresses 10.98.3.1 and fd00:98:3::1 onwards
 TCP_FASTOPEN_NO_COOKIE = 34
+_tables = count()
 _TEN_SECONDS = struct.pack("@ll", 10, 0)  # struct timeval
 
 
@@ -85,7 +87,7 @@ class Routed:
     @contextmanager
     def rule(self, box: NetBox, hook: str, rule: str) -> Iterator[None]:
         """An nft rule in a table of its own at a hook (input, output, forward), and its removal."""
-        table = f"test-{hook}"
+        table = f"test-{hook}-{next(_tables)}"
         box.run("nft", f"table inet {table} {{ chain c {{ type filter hook {hook} priority 0; {rule}; }}; }}")
         try:
             yield
