@@ -130,8 +130,6 @@ def _is_there(key: XdpKey) -> bool:
 
 def remove(key: XdpKey) -> bool:
     """Take exactly this program off; False when it is not there (any more). Raises NetlinkError, PermissionError."""
-    if not _is_there(key):
-        return False
     try:
         expected = bpfsys.program_by_id(key.program_id)
     except FileNotFoundError:

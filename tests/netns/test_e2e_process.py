@@ -200,8 +200,8 @@ def test_a_thousand_short_connections_are_named_and_none_wrongly(hosts: Hosts, t
                  if both[0] not in (None, expected[key][0]) or both[1] not in (None, expected[key][1])}  # fmt: skip
         assert not wrong
         unnamed = [sum(both[side] is None for both in found.values()) for side in (0, 1)]
-        # The SYN leaves in the client's system call. At the other end it may arrive later where a machine is slow, in
-        # ksoftirqd, and the root part has to find the client before it ends.
+        # The SYN leaves in the client's system call. At the other end it may arrive later where a machine is slow
+        # (likely in ksoftirqd), and the root part has to find the client before it ends.
         assert unnamed[0] <= (0 if at == "client" or FACTOR == 1 else CONNECTIONS // 5), at
         # the root part may be kept from answering in time, but not for long
         assert unnamed[1] <= CONNECTIONS // 5, at
