@@ -35,7 +35,7 @@ test-root: root system ## run the tests that need root
 
 test-filters: root system ## compare 1,000 expressions with tcpdump, 10,000 record filters with a plain evaluation (root)
 	@status=0; TFOTRACE_EXPRESSIONS=1000 TFOTRACE_RECORD_FILTERS=10000 $(PYTEST) tests/prog/test_filter.py \
-		tests/unit/test_filter_plain.py || status=$$?; $(DEV) --give-back; exit $$status
+		tests/unit/filters/test_filter_plain.py || status=$$?; $(DEV) --give-back; exit $$status
 
 .PHONY: fuzz fuzz-python fuzz-kernel
 fuzz: ## fuzz what parses and pairs packets: RUNS=10000000 executions of each target (needs clang)

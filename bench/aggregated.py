@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import sys
 
-from tracer import bpfsys
-from tracer.cli import main
+from tracer.cli.main import main
+from tracer.linux import bpfsys
 
 
 def _no_tcx(*_words: object, **_more: object) -> int:

@@ -21,7 +21,7 @@ from bench import bpf_stats
 from bench.common import Spread, end_cleanly, machine, process_tree, program_ids
 from tests.support.flood import flooding
 from tests.support.load import SERVER, Wire, traced, wire
-from tracer import netns
+from tracer.linux import netns
 
 RATE = 200_000
 STREAM_S = 3.0

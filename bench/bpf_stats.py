@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tracer import bpfsys
+from tracer.linux import bpfsys
 
 _ENABLE_STATS = 32
 _RUN_TIME = 0

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.rawprog import _instruction
-from tracer import bpfsys
-from tracer.kernel import Kernel
-from tracer.load import Loader, LoadOptions
+from tracer.linux import bpfsys
+from tracer.loader.load import Loader, LoadOptions
+from tracer.root.kernel import Kernel
 
 ROOT = Path(__file__).parents[1]
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.common import ROOT, cpu_seconds, process_tree, program_ids
 from tests.support.load import Host, Traced
-from tracer import bpfsys
+from tracer.linux import bpfsys
 
 PATIENCE_S = 30.0
 CATCH_UP_S = 4.0

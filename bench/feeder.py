@@ -14,7 +14,7 @@ import sys
 import time
 
 from bench.walk import Walk, handshake
-from tracer import bpfsys
+from tracer.linux import bpfsys
 
 TICK_S = 0.01
 AT_ONCE_S = 0.05

@@ -19,9 +19,9 @@ from bench.packet_cost import UNRELATED, cheapest, data
 from bench.walk import RingReset, Walk, handshake
 from tests.support.load import Host
 from tests.support.rawprog import SCHED_CLS, TC_ACT_UNSPEC
-from tracer import bpfsys
-from tracer.bpfsys import prog_test_run
-from tracer.load import LoadOptions
+from tracer.linux import bpfsys
+from tracer.linux.bpfsys import prog_test_run
+from tracer.loader.load import LoadOptions
 
 LOOPBACK = 1
 TARGET_PERCENT = 20.0

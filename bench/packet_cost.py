@@ -12,9 +12,9 @@ from bench.floors import Floors
 from bench.walk import ISN, SERVER_ISN, SYN_OPTIONS, TIMESTAMPS, RingReset, Segment, Walk, handshake
 from tests.support.packets import Flow, address, ethernet, ipv4
 from tests.support.rawprog import SCHED_CLS, TC_ACT_UNSPEC, XDP, XDP_PASS
-from tracer.bpfsys import prog_test_run
-from tracer.kernel import Kernel
-from tracer.load import LoadOptions
+from tracer.linux.bpfsys import prog_test_run
+from tracer.loader.load import LoadOptions
+from tracer.root.kernel import Kernel
 
 LOOPBACK = 1
 SYN, ACK = 2, 16

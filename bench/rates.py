@@ -20,27 +20,27 @@ from msgspec.structs import replace
 from bench.bcc_callback import BccCallbacks
 from bench.common import Row, Spread, loaded_programs
 from tests.support.load import SERVER, Wire, wire
-from tracer import bpfsys, netns
-from tracer.aggregate import Aggregate
-from tracer.allocator import give_back_early
-from tracer.benefit import BenefitTable
-from tracer.cause import CauseJudge
-from tracer.collector import collect_seldom
-from tracer.compose import Composer
-from tracer.decode import PayloadKey, decode
-from tracer.drain import BATCH_BYTES, RingEvents, RingPayloads
-from tracer.events import Events, SynPayload
-from tracer.interfaces import find
-from tracer.kernel import Kernel
-from tracer.layout import to_dtype
-from tracer.load import LoadOptions
-from tracer.local import LocalSet
-from tracer.payload_cache import PayloadCache
-from tracer.protocol import TracedInterface
-from tracer.ring import Ring
+from tracer.aggregate.aggregate import Aggregate
+from tracer.aggregate.benefit import BenefitTable
+from tracer.causes.judge import CauseJudge
+from tracer.encode.composer import Composer
+from tracer.handshake.batch import PayloadKey, decode
+from tracer.handshake.events import Events, SynPayload
+from tracer.handshake.vantage import LocalSet
+from tracer.ipc.layout import to_dtype
+from tracer.ipc.messages import TracedInterface
+from tracer.linux import bpfsys, netns
+from tracer.linux.allocator import give_back_early
+from tracer.linux.collector import collect_seldom
+from tracer.linux.interfaces import find
+from tracer.loader.load import LoadOptions
+from tracer.ring.drain import BATCH_BYTES, RingEvents, RingPayloads
+from tracer.ring.payloads import PayloadCache
+from tracer.ring.ringbuf import Ring
+from tracer.root.kernel import Kernel
 from tracer.sinks.jsonl import JsonLines
 from tracer.sinks.stream import Stream
-from tracer.store import Store
+from tracer.store.store import Store
 
 RECORDS_TARGET = 5_000_000
 LINES_TARGET = 150_000

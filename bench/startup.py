@@ -9,7 +9,7 @@ import time
 
 from bench.common import ROOT, Row, Spread
 from tests.support.load import Traced, Wire, wire
-from tracer import program_cache
+from tracer.loader import cache
 
 FIRST_TARGET_S = 1.0
 KEPT_TARGET_S = 0.4
@@ -18,7 +18,7 @@ KEPT_TARGET_S = 0.4
 _STEPS = """
 import json, sys, time
 times = [("begin", time.monotonic())]
-from tracer import artifact, load, process_offsets, program_cache
+from tracer.loader import artifact, cache, load, process_offsets
 times.append(("import of the loader", time.monotonic()))
 options = load.LoadOptions()
 key = load._cache_key(options)
@@ -29,16 +29,16 @@ if sys.argv[1] == "first":
     times.append(("compile", time.monotonic()))
     fds, maps = artifact.load(made, load.random_hash_key())
     times.append(("load (verifier)", time.monotonic()))
-    program_cache.store(key, made, program_cache.DIRECTORY)
+    cache.store(key, made, cache.DIRECTORY)
     times.append(("keep it for the next start", time.monotonic()))
 else:
-    kept = program_cache.fetch(key, program_cache.DIRECTORY)
+    kept = cache.fetch(key, cache.DIRECTORY)
     times.append(("find what was kept", time.monotonic()))
     fds, maps = artifact.load(kept, load.random_hash_key())
     times.append(("load (verifier)", time.monotonic()))
-from tracer import interfaces
-from tracer.attach import Programs, attach
-from tracer.vocabulary import HookChoice
+from tracer.linux import interfaces
+from tracer.attach.attach import Programs, attach
+from tracer.vocabulary.vocabulary import HookChoice
 times.append(("import of the rest", time.monotonic()))
 attachment = attach(interfaces.find("eth0"), Programs(fds["tc_ingress"], fds["tc_egress"], None), HookChoice.AUTO, None)
 times.append(("attach", time.monotonic()))
@@ -91,5 +91,5 @@ def _start(hosts: Wire) -> float:
 
 
 def _forget_kept() -> None:
-    for path in program_cache.DIRECTORY.glob("*"):
+    for path in cache.DIRECTORY.glob("*"):
         path.unlink(missing_ok=True)

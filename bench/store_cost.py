@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from tests.support.rows import new_store, random_batch
-from tracer import columns
-from tracer.decode import Batch
-from tracer.filter import parse
+from tracer.filters.filter import parse
+from tracer.handshake.batch import Batch
+from tracer.store import list_columns
 
 RATE = 20_000
 BATCHES = 64
@@ -109,7 +109,8 @@ def questions(batches: list[Batch]) -> None:
     began = time.process_time()
     for row in range(200):
         rows.record(row)
-    print(f"  one record composed: {1e6 * (time.process_time() - began) / 200:.0f} us; {len(columns.COLUMNS)} columns")
+    cost_us = 1e6 * (time.process_time() - began) / 200
+    print(f"  one record composed: {cost_us:.0f} us; {len(list_columns.COLUMNS)} columns")
 
 
 def main() -> int:

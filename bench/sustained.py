@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from bench.common import ROOT, Row, program_ids
 from bench.contenders import TFOTRACE, TFOTRACE_JSON, Contender
 from tests.support.load import Host, Wire, wire
-from tracer import bpfsys
+from tracer.linux import bpfsys
 
 RATE = 100_000
 

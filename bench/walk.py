@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.packets import Flow, address, option, padded
-from tracer import bpfsys
-from tracer.kernel import Kernel
-from tracer.load import BPF_DIR
+from tracer.linux import bpfsys
+from tracer.loader.load import BPF_DIR
+from tracer.root.kernel import Kernel
 
 SOURCE = Path(__file__).with_name("walk.bpf.c")
 HEADERS_LEN = 96

@@ -15,8 +15,8 @@ import shtab
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tracer import arguments  # noqa: E402 - the checkout's own
-from tracer.vocabulary import HookChoice, Transport  # noqa: E402
+from tracer.cli import arguments  # noqa: E402 - the checkout's own
+from tracer.vocabulary.vocabulary import HookChoice, Transport  # noqa: E402
 
 FILE_NAMES = {"bash": "tfotrace", "zsh": "_tfotrace", "fish": "tfotrace.fish"}
 INTERFACES = "command ls /sys/class/net 2>/dev/null; echo any"

@@ -46,7 +46,7 @@ import sys
 sys.path.insert(0, "/usr/lib/tfotrace")
 sys.dont_write_bytecode = True
 
-from tracer.cli import main
+from tracer.cli.main import main
 
 sys.exit(main())
 PROGRAM

@@ -14,7 +14,7 @@ from argparse_manpage.manpage import Manpage
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tracer import arguments  # noqa: E402 - the checkout's own
+from tracer.cli import arguments  # noqa: E402 - the checkout's own
 from tracer.version import __version__  # noqa: E402
 
 SECTION = 8  # system administration commands: most of it needs root

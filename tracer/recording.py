@@ -13,15 +13,15 @@ from zipfile import BadZipFile
 import msgspec
 import numpy as np
 
-from tracer.cause_columns import Causes
-from tracer.compose import Composer
-from tracer.decode import Batch
-from tracer.events import Events, SynPayload
-from tracer.protocol import TracedInterface
-from tracer.records import Balance, End, Start
-from tracer.store import Store
-from tracer.tfo import U8, judge
-from tracer.timing import measure
+from tracer.encode.composer import Composer
+from tracer.handshake.batch import Batch
+from tracer.handshake.causes import Causes
+from tracer.handshake.durations import measure
+from tracer.handshake.events import Events, SynPayload
+from tracer.handshake.outcome import U8, judge
+from tracer.ipc.messages import TracedInterface
+from tracer.records.record import Balance, End, Start
+from tracer.store.store import Store
 
 _FORMAT = 1
 _NS_PER_S = 1_000_000_000

@@ -15,7 +15,7 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.theme import Theme
 
-from tracer.snapshot import Peer, Snapshot
+from tracer.store.snapshot import Peer, Snapshot
 from tui.actions import MAIN, actions_of
 from tui.engine import Engine
 from tui.paint import StyleBook

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tracer.snapshot import Snapshot
+from tracer.store.snapshot import Snapshot
 
 
 class Engine(Protocol):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tracer import options as tcp_options
-from tracer.cause_words import CAUSES
-from tracer.options import OptionDetail
-from tracer.records import Handshake, Segment
-from tracer.words import EXPLANATIONS, REQUESTS, RESULTS, SETTLED, VERDICTS
+from tracer.dissect import options as tcp_options
+from tracer.dissect.options import OptionDetail
+from tracer.records.record import Handshake, Segment
+from tracer.vocabulary.causes import CAUSES
+from tracer.vocabulary.meanings import EXPLANATIONS, REQUESTS, RESULTS, SETTLED, VERDICTS
 from tui.format import duration, signed_duration
 from tui.lines import Line, cell, group_sign, group_style, safe, wrap
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from tracer.records import Handshake
+from tracer.records.record import Handshake
 
 _FLUSH = 1000
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tracer.filter import Filter
-from tracer.filter import parse as parse_filter
+from tracer.filters.filter import Filter
+from tracer.filters.filter import parse as parse_filter
 
 __all__ = ["Filter", "parse"]
 

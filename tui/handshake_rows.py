@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tracer.columns import COLUMNS
-from tracer.records import Handshake
+from tracer.records.record import Handshake
+from tracer.store.list_columns import COLUMNS
 from tui.lines import Part, group_sign, group_style, safe
 from tui.order import Order
 from tui.widgets.row_list import ListColumn
@@ -34,7 +34,7 @@ def default_columns(cells: int) -> tuple[str, ...]:
 
 
 def list_column(name: str) -> ListColumn:
-    """A column of tracer/columns.py as the list shows it."""
+    """A column of tracer/store/list_columns.py as the list shows it."""
     column = COLUMNS[name]
     return ListColumn(name, column.title, _WIDTHS.get(name, column.width), column.right)
 

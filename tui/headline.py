@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tracer.records import Totals
-from tracer.snapshot import Snapshot
-from tracer.vocabulary import GROUP_OF, Group, Outcome, word
+from tracer.records.record import Totals
+from tracer.store.snapshot import Snapshot
+from tracer.vocabulary.vocabulary import GROUP_OF, Group, Outcome, word
 from tui.format import count, duration, rate, share
 from tui.lines import Line, Part, wrap
 from tui.widgets.shares import outcome_words

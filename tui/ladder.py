@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tracer.records import Endpoint, Handshake, Segment, SynAck
+from tracer.records.record import Endpoint, Handshake, Segment, SynAck
 from tui.format import duration
 from tui.lines import Line, cell, cut, safe
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
-from tracer.printable import printable
+from tracer.vocabulary.printable import printable
 
 Part = tuple[str, str]
 Line = tuple[Part, ...]

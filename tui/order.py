@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.records import Handshake
-from tracer.snapshot import Rows
+from tracer.records.record import Handshake
+from tracer.store.snapshot import Rows
 from tui.filtering import Filter
 
 GATHERED = 1000  # records that exist at a time

@@ -29,9 +29,9 @@ sys.exit(code)
 READ_CAPTURE = """
 import sys
 from pathlib import Path
-from tracer.replay_feed import Feed
-from tracer.replay_input import open_input
-from tracer.replay_root import make_slots
+from tracer.replay.feed import Feed
+from tracer.replay.input import open_input
+from tracer.replay.root_part import make_slots
 feed = Feed(open_input(Path(sys.argv[1])), make_slots())
 while feed.can_read:
     frames = feed.read()

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 
 from tests.fuzz.spoil import SEEDS_MAX, fuzzed, spoiled
 from tests.support.rows import new_store, random_batch
-from tracer import options, signature
+from tracer.dissect import options, signature
+from tracer.dissect.payload import Payload, Protocol, classify
 from tracer.errors import TfotraceError
-from tracer.fields import FIELDS
-from tracer.filter import ALIASES, Filter, parse
-from tracer.filter_grammar import FilterError
-from tracer.payload import Payload, Protocol, classify
-from tracer.printable import printable
-from tracer.protocol import Ask, Channel, CookieQuestion, Counters, Ended, Frames, Host, Notice, Stop
-from tracer.records import Handshake
-from tracer.rows import StoreRows
+from tracer.filters.fields import FIELDS
+from tracer.filters.filter import ALIASES, Filter, parse
+from tracer.filters.grammar import FilterError
+from tracer.ipc.messages import Ask, Channel, CookieQuestion, Counters, Ended, Frames, Host, Notice, Stop
+from tracer.records.record import Handshake
+from tracer.store.chunks import StoreRows
+from tracer.vocabulary.printable import printable
 
 HTTP = b"POST /a HTTP/1.1\r\nHost: example.org:80\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc"
 DNS = bytes.fromhex("001d123401000001000000000000076578616d706c65036f72670000010001")

@@ -23,14 +23,14 @@ from hypothesis import strategies as st
 from tests.fuzz.spoil import SEEDS_MAX, fuzzed, spoiled
 from tests.support import captures
 from tests.support.rows import golden
-from tracer import cli
-from tracer.compose import Composer
+from tracer.cli import main as cli
+from tracer.encode.composer import Composer
 from tracer.errors import UsageError
-from tracer.libpcap import DUMP_HEADER
-from tracer.records import SCHEMA, Balance, End, NoticeRecord, Stats, Totals
-from tracer.replay_feed import Feed
-from tracer.replay_input import open_input
-from tracer.replay_root import SLOT_SIZE, make_slots
+from tracer.linux.libpcap import DUMP_HEADER
+from tracer.records.record import SCHEMA, Balance, End, NoticeRecord, Stats, Totals
+from tracer.replay.feed import Feed
+from tracer.replay.input import open_input
+from tracer.replay.root_part import SLOT_SIZE, make_slots
 
 _encode = msgspec.json.Encoder().encode
 

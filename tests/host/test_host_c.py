@@ -55,7 +55,7 @@ def test_mutated_frames_trip_no_sanitizer(tmp_path: Path) -> None:
 
 
 def test_python_names_have_the_values_of_the_c_ones(tmp_path: Path) -> None:
-    from tracer.vocabulary import HandshakeResult, Has, SettleReason
+    from tracer.vocabulary.vocabulary import HandshakeResult, Has, SettleReason
 
     header = (BPF_FOLDER / "event.h").read_text()
     # Both spell "nothing yet" in their own way.

@@ -10,7 +10,7 @@ import pytest
 from tests.support.hooks import Own
 from tests.support.hosts import Hosts, Service, service, two_hosts
 from tests.support.netbox import NetBox
-from tracer.instances import Instance
+from tracer.attach.instances import Instance
 
 
 @pytest.fixture

@@ -20,10 +20,11 @@ from tests.support.hooks import (
 )
 from tests.support.netbox import NetBox, wait_until
 from tests.support.rawprog import SCHED_CLS, TC_ACT_OK, Counting
-from tracer import attach_clsact, attach_tcx, bpfsys, interfaces
-from tracer.attach import Hook, HookChoice, Programs, attach
+from tracer.attach import clsact, tcx
+from tracer.attach.attach import Hook, HookChoice, Programs, attach
+from tracer.attach.instances import Instance
 from tracer.errors import CannotTraceError
-from tracer.instances import Instance
+from tracer.linux import bpfsys, interfaces
 
 pytestmark = pytest.mark.root
 
@@ -35,7 +36,7 @@ def test_tc_sees_each_frame_once_and_leaves_no_trace(
     box: NetBox, own: Own, instance: Instance, choice: HookChoice
 ) -> None:
     left = interfaces.find("left")
-    attach_clsact.ensure_qdisc(left.index, egress=True)  # so that before and after can be the same for clsact
+    clsact.ensure_qdisc(left.index, egress=True)  # so that before and after can be the same for clsact
     before = state(box)
     attachment = attach(left, own.programs, choice, instance)
     assert attachment.hook is (Hook.CLSACT if choice is HookChoice.CLSACT else BY_DEFAULT)
@@ -181,13 +182,13 @@ def test_somebody_deleting_the_qdisc_is_noticed_and_survived(box: NetBox, own: O
 def test_detach_does_not_delete_a_filter_that_took_our_place(box: NetBox, own: Own, instance: Instance) -> None:
     left = interfaces.find("left")
     attachment = attach(left, own.programs, HookChoice.CLSACT, instance)
-    (ours,) = attach_clsact.filters(left.index, attach_clsact.PARENT_INGRESS)
+    (ours,) = clsact.filters(left.index, clsact.PARENT_INGRESS)
     box.run("tc", "filter", "del", "dev", "left", "ingress")
     foreign = Counting.make(SCHED_CLS, TC_ACT_OK, "foreign")
-    key = attach_clsact.FilterKey(left.index, ours.parent, ours.priority, ours.handle, foreign.id, "foreign")
-    attach_clsact._add(key, foreign.fd)
+    key = clsact.FilterKey(left.index, ours.parent, ours.priority, ours.handle, foreign.id, "foreign")
+    clsact._add(key, foreign.fd)
     attachment.detach()
-    assert attach_clsact.exists(key)
+    assert clsact.exists(key)
     foreign.close()
 
 
@@ -215,7 +216,7 @@ def test_without_tcx_auto_takes_clsact_on_both_sides(
     assert with_xdp.hook is Hook.XDP_GENERIC
     assert_sees_all(box, own.xdp, own.egress)
     with_xdp.detach()
-    assert attach_clsact.filters(left.index, attach_clsact.PARENT_EGRESS) == []
+    assert clsact.filters(left.index, clsact.PARENT_EGRESS) == []
 
 
 @needs_tcx
@@ -224,7 +225,7 @@ def test_a_failure_at_egress_undoes_ingress(
 ) -> None:
     before = state(box)
     programs = Programs(own.ingress.fd, own.xdp.fd, None)  # of the wrong type for egress
-    monkeypatch.setattr(attach_tcx, "NOT_HERE", frozenset())
+    monkeypatch.setattr(tcx, "NOT_HERE", frozenset())
     with pytest.raises(CannotTraceError, match="could not attach to left"):
         attach(interfaces.find("left"), programs, HookChoice.AUTO, instance)
     assert state(box) == before

@@ -14,10 +14,10 @@ import pytest
 from tests.support.hooks import BY_DEFAULT, FRAMES, Own
 from tests.support.netbox import NetBox
 from tests.support.patience import SHORT_S
-from tracer import interfaces
-from tracer.attach import Hook, HookChoice, InterfaceGoneError, attach
+from tracer.attach.attach import Hook, HookChoice, InterfaceGoneError, attach
+from tracer.attach.instances import Instance
 from tracer.errors import CannotTraceError
-from tracer.instances import Instance
+from tracer.linux import interfaces
 
 pytestmark = pytest.mark.root
 

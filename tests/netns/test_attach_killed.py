@@ -16,9 +16,10 @@ import pytest
 from tests.support.hooks import TCX_HERE, Own, foreign_filter, needs_tcx, state
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S
-from tracer import attach_clsact, attach_xdp, bpfsys, interfaces
-from tracer.attach import HookChoice, attach
-from tracer.instances import Instance, find_leftovers, instances, remove_leftovers
+from tracer.attach import clsact, xdp
+from tracer.attach.attach import HookChoice, attach
+from tracer.attach.instances import Instance, find_leftovers, instances, remove_leftovers
+from tracer.linux import bpfsys, interfaces
 
 pytestmark = pytest.mark.root
 
@@ -26,15 +27,16 @@ _CHILD = """
 import sys
 from pathlib import Path
 from tests.support.hooks import Own
-from tracer import attach_xdp, bpfsys, interfaces
-from tracer.attach import HookChoice, attach
-from tracer.instances import Instance
+from tracer.attach import xdp
+from tracer.linux import bpfsys, interfaces
+from tracer.attach.attach import HookChoice, attach
+from tracer.attach.instances import Instance
 instance = Instance(Path(sys.argv[1]))
 own = Own()
 left = interfaces.find("left")
 if sys.argv[2] == "xdp-netlink":
     record = lambda key: instance.record(key, "left", bpfsys.program_info(own.xdp.fd).loaded_ns)
-    attach_xdp.XdpAttachment(left.index, own.xdp.fd, bpfsys.XDP_FLAGS_DRV_MODE, record, use_link=False)
+    xdp.XdpAttachment(left.index, own.xdp.fd, bpfsys.XDP_FLAGS_DRV_MODE, record, use_link=False)
 else:
     attachment = attach(left, own.programs, HookChoice(sys.argv[2]), instance)
 print("ready", flush=True)
@@ -85,12 +87,12 @@ def test_sigkill_leaves_nothing_where_there_are_links(box: NetBox, tmp_path: Pat
 @pytest.mark.parametrize("choice", BY_LINK)
 def test_sigkill_leaves_filters_where_there_is_no_tcx(box: NetBox, tmp_path: Path, choice: str) -> None:
     index = interfaces.find("left").index
-    attach_clsact.ensure_qdisc(index, egress=True)  # that stays
+    clsact.ensure_qdisc(index, egress=True)  # that stays
     before = state(box)
     with running(box, tmp_path, choice) as child:
-        assert bool(attach_xdp.programs(index)) == (choice != "auto")
+        assert bool(xdp.programs(index)) == (choice != "auto")
         kill(child)
-    wait_until(lambda: attach_xdp.programs(index) == [], "the XDP link to vanish", PATIENCE_S)
+    wait_until(lambda: xdp.programs(index) == [], "the XDP link to vanish", PATIENCE_S)
     told = remove_leftovers(directory=tmp_path)
     assert told == [
         f"removed the tc {side} filter that process {child.pid} left on left"
@@ -122,7 +124,7 @@ def test_filters_of_a_killed_run_are_removed_and_those_of_a_running_one_stay(
         assert told == [
             f"removed the tc {side} filter that process {child.pid} left on left" for side in ("ingress", "egress")
         ]
-        names = {f.name for f in attach_clsact.filters(interfaces.find("left").index, attach_clsact.PARENT_INGRESS)}
+        names = {f.name for f in clsact.filters(interfaces.find("left").index, clsact.PARENT_INGRESS)}
         assert len(names) == 2
         assert "foreign" in names
         assert any(name.startswith(f"tfotrace-{second.pid}-") for name in names)
@@ -137,9 +139,9 @@ def test_netlink_xdp_of_a_killed_run_is_removed(box: NetBox, tmp_path: Path) -> 
     with running(box, tmp_path, "xdp-netlink") as child:
         kill(child)
     index = interfaces.find("left").index
-    assert len(attach_xdp.programs(index)) == 1
+    assert len(xdp.programs(index)) == 1
     assert remove_leftovers(directory=tmp_path) == [f"removed the XDP program that process {child.pid} left on left"]
-    assert attach_xdp.programs(index) == []
+    assert xdp.programs(index) == []
 
 
 def test_a_leftover_in_another_namespace_is_reached_by_its_name(tmp_path: Path) -> None:
@@ -156,7 +158,7 @@ def test_a_leftover_in_another_namespace_is_reached_by_its_name(tmp_path: Path) 
         assert len(told) == 2
         assert all(sentence.startswith("removed the tc ") for sentence in told)
         with box.inside():
-            assert attach_clsact.filters(index, attach_clsact.PARENT_INGRESS) == []
+            assert clsact.filters(index, clsact.PARENT_INGRESS) == []
     finally:
         box.close()
 

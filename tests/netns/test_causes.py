@@ -17,9 +17,9 @@ from tests.support.hosts import tcp_counters
 from tests.support.netbox import wait_until
 from tests.support.routed import TO_CLIENT, TO_FIRST, WIRE, Routed, routed, service_address
 from tests.support.tracing import Run, tracing
-from tracer.cause_words import CAUSES
 from tracer.lab.sockets import DROP_UNLESS_SYN, attach, detach
-from tracer.records import Handshake
+from tracer.records.record import Handshake
+from tracer.vocabulary.causes import CAUSES
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

@@ -19,7 +19,7 @@ from tests.support.routed import SOURCES, WIRE, Routed, routed, service_address,
 from tests.support.tracing import Run, tracing
 from tracer.lab.packet import MSS_1460, Flag, Segment, encode, tfo_option
 from tracer.lab.sockets import set_key
-from tracer.records import Handshake
+from tracer.records.record import Handshake
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

@@ -23,10 +23,10 @@ from tests.support.netbox import NetBox
 from tests.support.patience import PATIENCE_S
 from tests.support.rawprog import XDP, XDP_PASS, Counting
 from tests.support.tracing import COMMAND, KEPT_PROGRAMS, members, run, with_run_dir
-from tracer import bpfsys, interfaces
+from tracer.cli.schema import json_schema
 from tracer.doctor import hooks
 from tracer.doctor.model import Finding, Level, Listener, Report
-from tracer.schema import json_schema
+from tracer.linux import bpfsys, interfaces
 
 pytestmark = pytest.mark.root
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.root
 _AS_NOBODY = """
 import ctypes, os, sys
 import tracer.doctor.examine, tracer.doctor.text
-from tracer import cli
+from tracer.cli import main as cli
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)
 os.setresuid(65534, 65534, 65534)
@@ -45,7 +45,7 @@ NOBODY = (sys.executable, "-I", "-c", _AS_NOBODY)
 TCP_FASTOPEN_KEY, TCP_FASTOPEN_NO_COOKIE = 33, 34
 
 
-_LOAD = "from tracer.load import Loader, LoadOptions; Loader(LoadOptions()).result().close()"
+_LOAD = "from tracer.loader.load import Loader, LoadOptions; Loader(LoadOptions()).result().close()"
 
 
 class _Kept:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.netbox import NetBox
 from tests.support.tracing import CHECKOUT, COMMAND, Finished, decode, run
-from tracer.records import End, Start
+from tracer.records.record import End, Start
 
 pytestmark = pytest.mark.root
 
@@ -113,7 +113,7 @@ def test_a_user_who_may_not_read_the_program_is_named(box: NetBox, tmp_path: Pat
     folder = tmp_path / "home"
     shutil.copytree(CHECKOUT / "tracer", folder / "tracer", ignore=shutil.ignore_patterns("__pycache__"))
     folder.chmod(0o700)
-    start = f"import sys; sys.path.insert(0, {str(folder)!r}); from tracer.cli import main; sys.exit(main())"
+    start = f"import sys; sys.path.insert(0, {str(folder)!r}); from tracer.cli.main import main; sys.exit(main())"
     command = (sys.executable, "-I", "-c", start)
     done = run("left", "--json", "--user", "nobody", prefix=box.command(), command=command)
     one_sentence(done, 2, "user nobody may not read", str(folder / "tracer"), "make install")

@@ -28,8 +28,8 @@ from tests.support.tracing import (
 )
 from tests.support.vocabulary import OUTCOMES, RESULTS
 from tracer.lab import SCENARIOS, Expected, Scenario, server_address
-from tracer.records import End, Handshake, NoticeRecord, Start
-from tracer.vocabulary import HandshakeResult, Outcome, word
+from tracer.records.record import End, Handshake, NoticeRecord, Start
+from tracer.vocabulary.vocabulary import HandshakeResult, Outcome, word
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

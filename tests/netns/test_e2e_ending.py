@@ -27,8 +27,8 @@ from tests.support.tracing import (
     starting,
     tracing,
 )
-from tracer import interfaces
-from tracer.records import End, Handshake, Start
+from tracer.linux import interfaces
+from tracer.records.record import End, Handshake, Start
 
 pytestmark = pytest.mark.root
 

@@ -18,7 +18,7 @@ from tests.support.netbox import wait_until
 from tests.support.patience import PATIENCE_S
 from tests.support.tracing import Record, assert_balanced, decode, tracing
 from tests.support.tracing import run as run_to_end
-from tracer.records import End, Handshake, NoticeRecord, Start
+from tracer.records.record import End, Handshake, NoticeRecord, Start
 
 pytestmark = pytest.mark.root
 

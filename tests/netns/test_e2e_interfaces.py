@@ -30,7 +30,7 @@ from tests.support.netbox import NetBox, wait_until
 from tests.support.shark import comment_is_right, shark
 from tests.support.switch import TRUNK, switched
 from tests.support.tracing import Run, assert_balanced, tracing
-from tracer.records import Handshake
+from tracer.records.record import Handshake
 
 pytestmark = pytest.mark.root
 

@@ -14,7 +14,8 @@ from tests.support.hosts import WIRE, Hosts, service, two_hosts
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S
 from tests.support.tracing import KEPT_PROGRAMS, Run, assert_balanced, members, run, tracing, with_run_dir
-from tracer import attach_clsact, interfaces
+from tracer.attach import clsact
+from tracer.linux import interfaces
 
 pytestmark = pytest.mark.root
 
@@ -37,8 +38,8 @@ def filters(box: NetBox, name: str = WIRE) -> set[str]:
     """Names of the clsact filters of both sides."""
     with box.inside():
         index = interfaces.find(name).index
-        parents = (attach_clsact.PARENT_INGRESS, attach_clsact.PARENT_EGRESS)
-        return {each.name for parent in parents for each in attach_clsact.filters(index, parent)}
+        parents = (clsact.PARENT_INGRESS, clsact.PARENT_EGRESS)
+        return {each.name for parent in parents for each in clsact.filters(index, parent)}
 
 
 def kill(run: Run, who: str) -> None:

@@ -7,8 +7,8 @@ import os
 import pytest
 
 from tests.support.events import structs
-from tracer.layout import to_dtype
-from tracer.load import Loader, LoadOptions
+from tracer.ipc.layout import to_dtype
+from tracer.loader.load import Loader, LoadOptions
 
 pytestmark = pytest.mark.root
 

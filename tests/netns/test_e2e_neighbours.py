@@ -21,7 +21,8 @@ from tests.support.packets import Flow, address
 from tests.support.patience import PATIENCE_S
 from tests.support.rawprog import SCHED_CLS, TC_ACT_OK, TC_ACT_UNSPEC, XDP, XDP_PASS, Counting
 from tests.support.tracing import Run, assert_balanced, run, tracing, with_run_dir
-from tracer import attach_clsact, attach_xdp, bpfsys, interfaces
+from tracer.attach import clsact, xdp
+from tracer.linux import bpfsys, interfaces
 
 pytestmark = pytest.mark.root
 
@@ -51,13 +52,13 @@ class Neighbours:
         found: dict[str, list[object]] = {}
         with self.box.inside():
             index = interfaces.find("left").index
-            found["xdp"] = [one for one in attach_xdp.programs(index) if one.program_id in ids]
+            found["xdp"] = [one for one in xdp.programs(index) if one.program_id in ids]
             for egress in SIDES:
                 side = bpfsys.TCX_EGRESS if egress else bpfsys.TCX_INGRESS
-                parent = attach_clsact.PARENT_EGRESS if egress else attach_clsact.PARENT_INGRESS
+                parent = clsact.PARENT_EGRESS if egress else clsact.PARENT_INGRESS
                 if TCX_HERE:
                     found[f"tcx {side}"] = [one for one in bpfsys.tcx_query(index, side) if one in ids]
-                there = attach_clsact.filters(index, parent)
+                there = clsact.filters(index, parent)
                 found[f"tc {parent}"] = [one for one in there if not one.name.startswith("tfotrace-")]
         return found
 
@@ -143,15 +144,13 @@ def add_xdp(there: Neighbours, stack: ExitStack, level: str, by_link: bool, name
     program = Counting.make(XDP, XDP_PASS, name)
     stack.callback(program.close)
     with there.box.inside():
-        piece = attach_xdp.XdpAttachment(
-            interfaces.find("left").index, program.fd, flags, lambda key: None, use_link=by_link
-        )
+        piece = xdp.XdpAttachment(interfaces.find("left").index, program.fd, flags, lambda key: None, use_link=by_link)
     stack.callback(_inside, there.box, piece)
     there.ingress.append(program)
     return program
 
 
-def _inside(box: NetBox, piece: attach_xdp.XdpAttachment) -> None:
+def _inside(box: NetBox, piece: xdp.XdpAttachment) -> None:
     with box.inside():
         piece.detach()
 

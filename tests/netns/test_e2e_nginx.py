@@ -16,7 +16,7 @@ from tests.support.netbox import NetBox
 from tests.support.nginx import NAME, nginx
 from tests.support.patience import PATIENCE_S
 from tests.support.tracing import Run, assert_balanced, tracing
-from tracer.records import Handshake
+from tracer.records.record import Handshake
 
 pytestmark = pytest.mark.root
 

@@ -18,7 +18,7 @@ from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import FACTOR, LONG_S, PATIENCE_S
 from tests.support.shark import comment_is_right, frames, handshake_id, shark
 from tests.support.tracing import CHECKOUT, Run, assert_balanced, tracing
-from tracer.records import Handshake
+from tracer.records.record import Handshake
 
 pytestmark = pytest.mark.root
 

@@ -21,7 +21,7 @@ from tests.support.hosts import ADDRESSES, WIRE, Hosts, two_hosts
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import FACTOR, PATIENCE_S
 from tests.support.tracing import assert_balanced, tracing
-from tracer.records import Handshake, Process
+from tracer.records.record import Handshake, Process
 
 pytestmark = pytest.mark.root
 

@@ -10,7 +10,8 @@ from tests.support.hooks import tc_programs
 from tests.support.hosts import ADDRESSES, WIRE, Hosts, add_addresses, service, two_hosts
 from tests.support.netbox import NetBox
 from tests.support.tracing import Run, assert_balanced, tracing
-from tracer import attach_xdp, interfaces
+from tracer.attach import xdp
+from tracer.linux import interfaces
 
 pytestmark = pytest.mark.root
 
@@ -79,7 +80,7 @@ def hooks_of(box: NetBox, name: str) -> list[object]:
     """Everything on the interface's hooks."""
     with box.inside():
         index = interfaces.find(name).index
-        return [*attach_xdp.programs(index), *tc_programs(index)]
+        return [*xdp.programs(index), *tc_programs(index)]
 
 
 @pytest.mark.parametrize("hook", ["auto", "clsact", "xdp-native", "xdp-generic"])

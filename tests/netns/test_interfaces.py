@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.netbox import NetBox
-from tracer import interfaces
 from tracer.errors import UsageError
-from tracer.interfaces import AddressesChanged, Change, Follower, LinkDown, LinkGone, LinkRenamed, LinkUp
+from tracer.linux import interfaces
+from tracer.linux.interfaces import AddressesChanged, Change, Follower, LinkDown, LinkGone, LinkRenamed, LinkUp
 
 pytestmark = pytest.mark.root
 

@@ -23,7 +23,8 @@ from tests.support.longer import SEED, number
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S
 from tests.support.tracing import COMMAND, assert_balanced, members, run, tracing, with_run_dir
-from tracer import attach_xdp, interfaces
+from tracer.attach import xdp
+from tracer.linux import interfaces
 
 KILLS = number("TFOTRACE_KILLS", 8, 200)
 pytestmark = [pytest.mark.root, pytest.mark.timeout(120 + 10 * KILLS)]
@@ -41,7 +42,7 @@ def attached(box: NetBox) -> list[object]:
     """All programs on the interface, whoever's they are."""
     with box.inside():
         index = interfaces.find(WIRE).index
-        return [*attach_xdp.programs(index), *tc_programs(index)]
+        return [*xdp.programs(index), *tc_programs(index)]
 
 
 @dataclass

@@ -31,7 +31,7 @@ from tests.support.captures import (
     pcapng,
 )  # fmt: skip
 from tests.support.tracing import Finished, Record, assert_balanced, decode, run
-from tracer.records import End, Handshake, NoticeRecord, Start
+from tracer.records.record import End, Handshake, NoticeRecord, Start
 
 pytestmark = pytest.mark.root
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.rawprog import SCHED_CLS, TC_ACT_UNSPEC, XDP, XDP_PASS, Counting, create_map
-from tracer import bpfsys
+from tracer.linux import bpfsys
 
 pytestmark = pytest.mark.root
 

@@ -15,7 +15,7 @@ import pytest
 from tests.support.decoder import ACK, RST, SYN, Segment, decode, handshake_id
 from tests.support.packets import Flow, Maker
 from tests.support.testrun import Programs, Road
-from tracer.vocabulary import HandshakeResult, Has
+from tracer.vocabulary.vocabulary import HandshakeResult, Has
 
 FRAMES = int(os.environ.get("TFOTRACE_FRAMES", "50000"))
 BATCH = 4_000

@@ -24,8 +24,8 @@ from tests.support.syns import (
 )
 from tests.support.testrun import LOOPBACK, NS_PER_S, Programs, Road
 from tracer.errors import UsageError
-from tracer.packet_filter import PacketFilter, parse
-from tracer.vocabulary import SettleReason
+from tracer.loader.packet_filter import PacketFilter, parse
+from tracer.vocabulary.vocabulary import SettleReason
 
 SEED = int(os.environ.get("TFOTRACE_SEED", "7413"))
 EXPRESSIONS = int(os.environ.get("TFOTRACE_EXPRESSIONS", "200"))

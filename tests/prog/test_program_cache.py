@@ -17,14 +17,15 @@ from tests.prog.conftest import need_root
 from tests.support.packets import Maker
 from tests.support.sentences import START_NS
 from tests.support.testrun import LOOPBACK
-from tracer import artifact as artifact_module
-from tracer import bpfsys, load, program_cache
-from tracer.artifact import Artifact
 from tracer.errors import CannotTraceError
-from tracer.kernel import Kernel
-from tracer.load import Loader, LoadOptions
-from tracer.ring import HEADER, LENGTH, Ring, header_at, padded
-from tracer.vocabulary import Transport
+from tracer.linux import bpfsys
+from tracer.loader import artifact as artifact_module
+from tracer.loader import cache, load
+from tracer.loader.artifact import Artifact
+from tracer.loader.load import Loader, LoadOptions
+from tracer.ring.ringbuf import HEADER, LENGTH, Ring, header_at, padded
+from tracer.root.kernel import Kernel
+from tracer.vocabulary.vocabulary import Transport
 
 SMALL = LoadOptions(table_size=512)
 ROOMY = 8192  # entries: so many that no set of the table, picked by a secret, evicts one of a few hundred
@@ -42,7 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where artifacts are kept, for this test alone."""
     need_root()
     path = tmp_path / "run" / "programs"
-    monkeypatch.setattr(program_cache, "DIRECTORY", path)
+    monkeypatch.setattr(cache, "DIRECTORY", path)
     return path
 
 
@@ -52,7 +53,7 @@ def kept_by_a_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     need_root()
     with pytest.MonkeyPatch.context() as patch:
         path = tmp_path_factory.mktemp("kept") / "run" / "programs"
-        patch.setattr(program_cache, "DIRECTORY", path)
+        patch.setattr(cache, "DIRECTORY", path)
         start_and_stop(SMALL)
     return the_file(path)
 
@@ -89,7 +90,7 @@ def the_file(folder: Path) -> Path:
 def the_artifact(folder: Path, options: LoadOptions) -> Artifact:
     key = load._cache_key(options)
     assert key is not None
-    found = program_cache.fetch(key, folder)
+    found = cache.fetch(key, folder)
     assert found is not None
     return found
 
@@ -297,7 +298,7 @@ def test_what_the_kernel_refuses_is_compiled_and_replaced(
     good = the_artifact(kept_folder, SMALL)
     key = load._cache_key(SMALL)
     assert key is not None
-    program_cache.store(key, spoil(good), kept_folder)
+    cache.store(key, spoil(good), kept_folder)
     start_and_stop(SMALL)  # quietly as if nothing had been kept
     assert the_artifact(kept_folder, SMALL).programs == good.programs
     no_compiler()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.layout import Field, Struct, to_dtype
+from tracer.ipc.layout import Field, Struct, to_dtype
 
 EVENT_H = Path(__file__).resolve().parents[2] / "tracer" / "bpf" / "event.h"
 

@@ -11,9 +11,10 @@ import pytest
 
 from tests.support.netbox import NetBox, wait_until
 from tests.support.rawprog import SCHED_CLS, TC_ACT_OK, TC_ACT_UNSPEC, XDP, XDP_PASS, Counting
-from tracer import attach_clsact, attach_tcx, attach_xdp, bpfsys, interfaces
-from tracer.attach import Programs
-from tracer.vocabulary import Hook
+from tracer.attach import clsact, tcx, xdp
+from tracer.attach.attach import Programs
+from tracer.linux import bpfsys, interfaces
+from tracer.vocabulary.vocabulary import Hook
 
 FRAMES = 20
 LOOPBACK = 1
@@ -25,7 +26,7 @@ def _kernel_has_tcx() -> bool:
     except PermissionError:
         return True  # an ordinary user, who runs none of these tests
     except OSError as error:
-        if error.errno in attach_tcx.NOT_HERE:
+        if error.errno in tcx.NOT_HERE:
             return False
         raise
     return True
@@ -46,8 +47,8 @@ def tcx_programs(index: int) -> list[int]:
 def tc_programs(index: int) -> list[object]:
     """TCX programs and clsact filters at either side, whoever's they are."""
     found: list[object] = list(tcx_programs(index))
-    for parent in (attach_clsact.PARENT_INGRESS, attach_clsact.PARENT_EGRESS):
-        found += attach_clsact.filters(index, parent)
+    for parent in (clsact.PARENT_INGRESS, clsact.PARENT_EGRESS):
+        found += clsact.filters(index, parent)
     return found
 
 
@@ -115,7 +116,7 @@ def state(box: NetBox) -> dict[str, Any]:
             for side in ("ingress", "egress"):
                 found[f"{link.name} {side}"] = box.json("tc", "-j", "filter", "show", "dev", link.name, side)
             found[f"{link.name} tcx"] = tcx_programs(link.index)
-            found[f"{link.name} xdp"] = attach_xdp.programs(link.index)
+            found[f"{link.name} xdp"] = xdp.programs(link.index)
     return found
 
 

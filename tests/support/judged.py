@@ -1,4 +1,4 @@
-"""Handshakes told in a few words and judged with their causes: for tests of tracer/cause.py and what it is made of."""
+"""Handshakes told in a few words and judged with their causes: for tests of tracer/causes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from tests.support.events import blank
 from tests.support.rows import batch_of
-from tracer.cause import CauseJudge
-from tracer.decode import Batch
-from tracer.protocol import Host
-from tracer.vocabulary import Cause, Confidence, HandshakeResult, Has, Outcome, SettleReason, Vantage, word
+from tracer.causes.judge import CauseJudge
+from tracer.handshake.batch import Batch
+from tracer.ipc.messages import Host
+from tracer.vocabulary.vocabulary import Cause, Confidence, HandshakeResult, Has, Outcome, SettleReason, Vantage, word
 
 MS = 1_000_000
 _ids = count(1)

@@ -8,11 +8,11 @@ from itertools import chain
 import msgspec
 
 from tests.support.rows import golden
-from tracer.aggregate import Aggregate
-from tracer.benefit import BenefitTable
-from tracer.cause import CauseJudge
-from tracer.compose import Composer
-from tracer.records import SCHEMA, End, Handshake, NoticeRecord, Record, Stats
+from tracer.aggregate.aggregate import Aggregate
+from tracer.aggregate.benefit import BenefitTable
+from tracer.causes.judge import CauseJudge
+from tracer.encode.composer import Composer
+from tracer.records.record import SCHEMA, End, Handshake, NoticeRecord, Record, Stats
 
 _encode = msgspec.json.Encoder().encode
 

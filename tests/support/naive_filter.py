@@ -1,6 +1,6 @@
 """Filters on records a second time: made up at random as trees, written out, and evaluated as plainly as can be.
 
-Nothing here knows tracer.filter: the rules are those of its help text, the values those of the JSON.
+Nothing here knows tracer.filters.filter: the rules are those of its help text, the values those of the JSON.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.support.patience import SHORT_S
-from tracer import netns
+from tracer.linux import netns
 
 ETHERTYPE = 0x88B5  # for local experiments (IEEE 802): no stack answers to it
 

@@ -6,7 +6,7 @@ what is done a thousand times elsewhere is done less often.
 
 from __future__ import annotations
 
-from tracer.patience import FACTOR
+from tracer.linux.patience import FACTOR
 
 __all__ = ["FACTOR", "LONG_S", "PATIENCE_S", "SHORT_S"]
 

@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tracer import bpfsys
+from tracer.linux import bpfsys
 
 SCHED_CLS, XDP = 3, 6
 TC_ACT_UNSPEC, TC_ACT_OK = -1, 0

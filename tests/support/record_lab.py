@@ -10,11 +10,12 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from tracer import recording, run
-from tracer.arguments import demo_parser
-from tracer.decode import Batch
-from tracer.demo import Demo
-from tracer.records import End, NoticeRecord, Start, Stats
+from tracer import recording
+from tracer.cli.arguments import demo_parser
+from tracer.handshake.batch import Batch
+from tracer.records.record import End, NoticeRecord, Start, Stats
+from tracer.run import live as run
+from tracer.run.demo import Demo
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "lab_events.npz"
 SYSCTLS = ("tcp_fastopen", "tcp_fastopen_blackhole_timeout_sec", "tcp_syncookies", "tcp_timestamps", "tcp_ecn")

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tracer.cause_columns import Causes
-from tracer.compose import Composer
-from tracer.decode import Batch
-from tracer.events import Events, SynPayload
-from tracer.protocol import TracedInterface
+from tracer.encode.composer import Composer
+from tracer.handshake.batch import Batch
+from tracer.handshake.causes import Causes
+from tracer.handshake.durations import measure
+from tracer.handshake.events import Events, SynPayload
+from tracer.handshake.outcome import U8, judge
+from tracer.ipc.messages import TracedInterface
 from tracer.recording import Recording, load
-from tracer.store import Store
-from tracer.tfo import U8, judge
-from tracer.timing import measure
-from tracer.vocabulary import Cause, Confidence, CookieCheck, HandshakeResult, SettleReason
+from tracer.store.store import Store
+from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, HandshakeResult, SettleReason
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "lab_events.npz"
 INTERFACES = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 
-from tracer.schema import json_schema
+from tracer.cli.schema import json_schema
 
 TAGS = {"start": "Start", "handshake": "Handshake", "stats": "Stats", "notice": "NoticeRecord", "end": "End"}
 

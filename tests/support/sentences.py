@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-from tracer.vocabulary import HandshakeResult, SettleReason
+from tracer.vocabulary.vocabulary import HandshakeResult, SettleReason
 
 from .decoder import ACK, FIN, RST, SYN
 from .packets import Flow, address, ethernet, ipv4, ipv6, option, padded

@@ -8,8 +8,8 @@ from pathlib import Path
 import dpkt
 
 from tests.support.tracing import PATIENCE_S
-from tracer.records import Handshake
-from tracer.words import VERDICTS
+from tracer.records.record import Handshake
+from tracer.vocabulary.meanings import VERDICTS
 
 
 def shark(path: Path, *fields: str, only: str = "frame") -> list[dict[str, str]]:

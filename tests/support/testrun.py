@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from tracer import compiler, filter_program
-from tracer.packet_filter import PacketFilter
+from tracer.loader import compiler, filter_program
+from tracer.loader.packet_filter import PacketFilter
 
 BPF_FOLDER = Path(__file__).resolve().parents[2] / "tracer" / "bpf"
 SETS = 8192

@@ -19,11 +19,11 @@ import msgspec
 
 from tests.support.netbox import wait_until
 from tests.support.patience import PATIENCE_S
-from tracer.records import End, Handshake, NoticeRecord, Start, Stats
+from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-I", "-m", "tracer")
-# what a run leaves in its run directory on purpose (tracer/program_cache.py)
+# what a run leaves in its run directory on purpose (tracer/loader/cache.py)
 KEPT_PROGRAMS = "programs"
 
 Record: TypeAlias = Start | Handshake | Stats | NoticeRecord | End

@@ -6,11 +6,11 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from tracer.compose import Composer
-from tracer.decode import Batch
+from tracer.encode.composer import Composer
+from tracer.handshake.batch import Batch
 from tracer.recording import Recording, load
-from tracer.snapshot import Snapshot
-from tracer.store import Store
+from tracer.store.snapshot import Snapshot
+from tracer.store.store import Store
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 EVENTS = GOLDEN / "lab_events.npz"

@@ -10,9 +10,9 @@ from textual.pilot import Pilot
 
 from tests.tui.driving import LARGE, drive, press, screen_text, segments, settle
 from tests.tui.recorded import Recorded, batches
-from tracer.decode import Batch
-from tracer.events import SynPayload
-from tracer.printable import printable
+from tracer.handshake.batch import Batch
+from tracer.handshake.events import SynPayload
+from tracer.vocabulary.printable import printable
 from tui.app import Dashboard
 from tui.lines import safe
 

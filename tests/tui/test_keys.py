@@ -12,7 +12,7 @@ from textual.widgets import Button
 
 from tests.tui.driving import LARGE, SIZES, SMALL, drive, press, screen_text, settle, until
 from tests.tui.recorded import Recorded
-from tracer.records import Handshake
+from tracer.records.record import Handshake
 from tui.actions import ACTIONS, MAIN, TITLES, actions_of, footer_of
 from tui.app import Dashboard
 from tui.format import duration

@@ -8,7 +8,7 @@ from textual.pilot import Pilot
 
 from tests.tui.driving import LARGE, SIZES, drive, press, screen_text, settle, until
 from tests.tui.recorded import RECORDED, Recorded
-from tracer.columns import COLUMNS
+from tracer.store.list_columns import COLUMNS
 from tui.app import Dashboard
 from tui.filtering import parse
 from tui.order import ARRIVAL, arrange

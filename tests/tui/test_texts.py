@@ -10,10 +10,10 @@ import pytest
 from rich.cells import cell_len
 
 from tests.tui.recorded import Recorded
-from tracer import words
-from tracer.records import Handshake
-from tracer.snapshot import Comparison, Histogram, Rows
-from tracer.vocabulary import HandshakeResult, Outcome, Request, SettleReason, word
+from tracer.records.record import Handshake
+from tracer.store.snapshot import Comparison, Histogram, Rows
+from tracer.vocabulary import meanings as words
+from tracer.vocabulary.vocabulary import HandshakeResult, Outcome, Request, SettleReason, word
 from tui import format as numbers
 from tui.explain import fact_lines, negotiated_lines, option_lines, options_of, verdict_lines
 from tui.headline import headline_lines, sentence, with_data

@@ -1,7 +1,7 @@
 """What a run remembers of two million handshakes, each of strangers, is no more than of the first million.
 
 All that judges, names, adds up and writes is fed as the pipeline feeds it. Objects are counted, not bytes: numpy's
-tables are of fixed size, which tests/unit/test_slot_table.py and test_keyindex.py show.
+tables are of fixed size, which tests/unit/causes/test_slot_table.py and test_keyindex.py show.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import numpy as np
 import pytest
 
 from tests.support.rows import INTERFACES, random_events, random_payloads
-from tracer.aggregate import Aggregate
-from tracer.benefit import BenefitTable
-from tracer.cause import CauseJudge
-from tracer.compose import Composer
-from tracer.decode import decode
-from tracer.events import Events
-from tracer.gone import GONE_KEPT, forget_gone
-from tracer.local import LocalSet
-from tracer.metrics import Metrics
-from tracer.payload_cache import PayloadCache
-from tracer.process_desk import ProcessDesk
-from tracer.process_scan import AGAIN_S, CHECKED, OWNERS_HELD, TIDY_S, WANTED_MAX, OwnerFinder
-from tracer.protocol import Answer, CookieQuestion, Host, Owners, SocketOwner, WhoHolds
+from tracer.aggregate.aggregate import Aggregate
+from tracer.aggregate.benefit import BenefitTable
+from tracer.aggregate.metrics import Metrics
+from tracer.causes.judge import CauseJudge
+from tracer.encode.composer import Composer
+from tracer.handshake.batch import decode
+from tracer.handshake.events import Events
+from tracer.handshake.vantage import LocalSet
+from tracer.ipc.messages import Answer, CookieQuestion, Host, Owners, SocketOwner, WhoHolds
+from tracer.ipc.traced import GONE_KEPT, forget_gone
+from tracer.ring.payloads import PayloadCache
+from tracer.root.socket_owners import AGAIN_S, CHECKED, OWNERS_HELD, TIDY_S, WANTED_MAX, OwnerFinder
+from tracer.run.socket_owners import ProcessDesk
 from tracer.sinks.jsonl import JsonLines
 from tracer.sinks.stream import Stream
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from tests.support.schema import schema_lines
-from tracer.schema import json_schema
+from tracer.cli.schema import json_schema
 
 SQL = Path(__file__).parents[2] / "docs" / "clickhouse"
 TABLES = (SQL / "handshakes.sql").read_text()

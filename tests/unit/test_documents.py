@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tracer import arguments
+from tracer.cli import arguments
 from tracer.errors import ExitCode
-from tracer.filter import parse
-from tracer.vocabulary import GROUP_OF, Cause, Outcome, word
+from tracer.filters.filter import parse
+from tracer.vocabulary.vocabulary import GROUP_OF, Cause, Outcome, word
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -16,9 +16,9 @@ import pytest
 from tests.support.lines import as_lines, handshakes, run_records
 from tests.support.markdown import DOCS, ask, database, sql_blocks
 from tests.support.schema import schema_lines
-from tracer.records import Handshake, Process
-from tracer.schema import json_schema
-from tracer.vocabulary import HandshakeResult, word
+from tracer.cli.schema import json_schema
+from tracer.records.record import Handshake, Process
+from tracer.vocabulary.vocabulary import HandshakeResult, word
 
 BLOCKS = sql_blocks("MAPPING.md", "mapping")
 TEXT = (DOCS / "MAPPING.md").read_text()

@@ -57,7 +57,7 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
     assert {f"{info}/licenses/{name}" for name in ("LICENSE", "LICENSES/GPL-2.0-only.txt", "LICENSES/MIT.txt")} <= set(
         wheel.namelist()
     )
-    assert b"tfotrace = tracer.cli:main" in wheel.read(f"{info}/entry_points.txt")
+    assert b"tfotrace = tracer.cli.main:main" in wheel.read(f"{info}/entry_points.txt")
 
 
 def pins(name: str) -> dict[str, set[str]]:

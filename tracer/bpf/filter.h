@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
  * --filter: which first SYNs open a handshake. Between the stages every SYN
- * passes a program that tracer/filter_program.py makes from tcpdump's expression;
+ * passes a program that tracer/loader/filter_program.py makes from tcpdump's expression;
  * it says in struct filter_state whether the SYN is wanted and goes on to the
  * second stage, where all but the opening takes its course. Compiled with FILTER
  * defined; without it nothing here costs a packet anything.
@@ -11,7 +11,7 @@
 
 #include "state.h"
 
-/* Written by the filter program, read by the second stage on the same CPU. filter_program.py knows the offsets. */
+/* Written by the filter program, read by the second stage on the same CPU. loader/filter_program.py knows the offsets. */
 struct filter_state {
 	__u32 unwanted;
 	__u32 offset;  /* the filter program's own, as is the rest */

@@ -12,7 +12,7 @@
  * run, whose second stage is gone, does nothing at all.
  *
  * bcc knows maps in its one source text only, so these files are not units of
- * translation: tracer/compiler.py strings them together, this one first, with SETS,
+ * translation: tracer/loader/compiler.py strings them together, this one first, with SETS,
  * HASH_KEY, EVENT_RING_PAGES and PAYLOAD_RING_PAGES defined; TRANSPORT_PERF,
  * REPLAY, FILTER, PACKETS, NO_DETAILS and WITH_XDP are choices.
  */
@@ -28,9 +28,9 @@
 #define NEAR_INTERFACES 4096
 #endif
 
-/* Filled by user space before programs are attached (load.py), one element. */
+/* Filled by user space before programs are attached (loader/load.py), one element. */
 BPF_ARRAY(config, struct config, 1);
-/* Inserted, changed and cleared by user space as interfaces come and go (rootpart.py). */
+/* Inserted, changed and cleared by user space as interfaces come and go (root/part.py). */
 BPF_ARRAY(interfaces_near, struct interface_config, NEAR_INTERFACES);
 BPF_HASH(interfaces_far, u32, struct interface_config, 1024);
 /* Entries are inserted by a first SYN, freed by the segment or the sweep that settles them, all under their head's lock. */
@@ -53,10 +53,10 @@ BPF_ARRAY(sweep_scratch, struct handshake_event, 1);
 BPF_PROG_ARRAY(tc_stages, STAGES);
 BPF_PROG_ARRAY(xdp_stages, STAGES);
 #ifdef FILTER
-/* Written by the filter programs, which user space puts into the stage maps (load.py). */
+/* Written by the filter programs, which user space puts into the stage maps (loader/load.py). */
 BPF_PERCPU_ARRAY(filter_states, struct filter_state, 1);
 #endif
-/* Records: submitted by programs, consumed by user space (drain.py). */
+/* Records: submitted by programs, consumed by user space (ring/drain.py). */
 #ifdef TRANSPORT_PERF
 BPF_PERF_OUTPUT(events);
 BPF_PERF_OUTPUT(payloads);
@@ -73,7 +73,7 @@ BPF_RINGBUF_OUTPUT(packets, PACKET_RING_PAGES);
 #endif
 #endif
 
-/* For load.py only: it learns the structs' layout from the map's value type, nothing is stored here. */
+/* For loader/load.py only: it learns the structs' layout from the map's value type, nothing is stored here. */
 struct layout {
 	struct handshake_event event;
 	struct payload_event payload;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
  * Whose socket sends a SYN, and which listener answers one. The kernel's own
- * structures are read at offsets that load.py took from its BTF (KERNEL_*);
+ * structures are read at offsets that loader/load.py took from its BTF (KERNEL_*);
  * without them, nothing here is compiled and nobody is named.
  *
  * A SYN may pass here on top of any process: sent by a timer, by a neighbour's
@@ -10,7 +10,7 @@
  * first argument of the system call it is in is a descriptor of the socket's
  * file. That is so in connect, sendto, sendmsg, write; whatever else a register
  * or a stale pointer holds, it is not that file. All else is left to user space
- * (process_scan.py), which gets the number of the socket's inode.
+ * (root/socket_owners.py), which gets the number of the socket's inode.
  */
 #ifndef TFOTRACE_PROCESS_H
 #define TFOTRACE_PROCESS_H

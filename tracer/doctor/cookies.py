@@ -11,10 +11,10 @@ import struct
 import sys
 from collections.abc import Iterator
 
-from tracer import netlink
 from tracer.doctor.model import CachedServer, Finding, Level, Topic, explained, some
 from tracer.doctor.settings import CLIENT
-from tracer.printable import plural
+from tracer.linux import netlink
+from tracer.vocabulary.printable import plural
 
 _CTRL_ID, _CTRL_GETFAMILY, _CTRL_FAMILY_ID, _CTRL_FAMILY_NAME = 16, 3, 1, 2
 _GET, _VERSION = 1, 1

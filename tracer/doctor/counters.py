@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from tracer.doctor.model import Finding, Level, Topic, explained
 from tracer.doctor.settings import SERVER
-from tracer.printable import plural, times
+from tracer.vocabulary.printable import plural, times
 
 # Where fewer attempts failed than this share, loss explains it.
 WORTH_A_WARNING = 0.1

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from tracer.clock import wall_now
 from tracer.doctor import cookies, counters, hooks, host, listeners, settings
 from tracer.doctor.model import CachedServer, Report, exit_code
-from tracer.hoststate import read_counters, read_sysctls
-from tracer.records import SCHEMA
+from tracer.linux.clock import wall_now
+from tracer.linux.hoststate import read_counters, read_sysctls
+from tracer.records.record import SCHEMA
 from tracer.version import __version__
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Iterator
 
-from tracer import attach_clsact, attach_tcx, bpfsys, interfaces, survey
+from tracer.attach import clsact
+from tracer.attach import others as survey
+from tracer.attach import tcx as attach_tcx
 from tracer.doctor.model import Finding, HookReport, Level, Topic, some
 from tracer.errors import UsageError
-from tracer.interfaces import Interface
-from tracer.vocabulary import Hook
+from tracer.linux import bpfsys, interfaces
+from tracer.linux.interfaces import Interface
+from tracer.vocabulary.vocabulary import Hook
 
 TCX_SINCE = (6, 6)
 _LOOPBACK = "; on loopback at egress only, so that each packet is seen once"
@@ -76,7 +79,7 @@ def look(link: Interface, kernel: tuple[int, int]) -> tuple[HookReport, list[Fin
         else "clsact filters at priority 1: this kernel has no TCX (6.6 has)"
     )
     why += _LOOPBACK if link.is_loopback else ""
-    if not tcx and attach_clsact.ingress_qdisc(link.index) == "ingress":
+    if not tcx and clsact.ingress_qdisc(link.index) == "ingress":
         hook = None
         why = f'{link.name} has an "ingress" qdisc where clsact would go, and this kernel has no TCX links'
         command = f"tc qdisc del dev {link.name} ingress  # if nothing needs it"

@@ -12,11 +12,11 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
+from tracer.attach.instances import RUN_DIR, instances
 from tracer.doctor.model import Finding, Level, Topic, some
 from tracer.errors import CannotTraceError
-from tracer.instances import RUN_DIR, instances
-from tracer.load import Loader, LoadOptions
-from tracer.run import default_transport
+from tracer.loader.load import Loader, LoadOptions
+from tracer.run.live import default_transport
 
 STATUS = Path("/proc/self/status")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")

@@ -10,10 +10,10 @@ from enum import Enum
 
 import msgspec
 
-from tracer.cause_words import CAUSES
 from tracer.errors import ExitCode
-from tracer.record_types import Ip, MaybeIp, MaybeMicroseconds, Port, Timestamp, Version
-from tracer.records import Process
+from tracer.records.record import Process
+from tracer.records.types import Ip, MaybeIp, MaybeMicroseconds, Port, Timestamp, Version
+from tracer.vocabulary.causes import CAUSES
 
 
 class Level(str, Enum):

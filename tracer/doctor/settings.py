@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tracer.doctor.model import Finding, Level, Topic, explained
-from tracer.hoststate import SYSCTL
+from tracer.linux.hoststate import SYSCTL
 
 # bits of net.ipv4.tcp_fastopen (Documentation/networking/ip-sysctl.rst)
 CLIENT, SERVER, CLIENT_NO_COOKIE, SERVER_NO_COOKIE, EVERY_LISTENER = 0x1, 0x2, 0x4, 0x200, 0x400

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from tracer.doctor.model import Level, Listener, Report, Topic
-from tracer.printable import printable
+from tracer.vocabulary.printable import printable
 
 _QUESTIONS = {
     Topic.TRACING: "Can I trace here?",

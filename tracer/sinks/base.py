@@ -8,9 +8,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.decode import Batch
-from tracer.protocol import TracedInterface
-from tracer.records import Balance, End, NoticeRecord, Start, Stats
+from tracer.handshake.batch import Batch
+from tracer.ipc.messages import TracedInterface
+from tracer.records.record import Balance, End, NoticeRecord, Start, Stats
 
 
 class SinkClosedError(Exception):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from tracer.clock import wall_now
-from tracer.compose import PART_MAX, Composer
-from tracer.decode import Batch
-from tracer.lines import line_maker
-from tracer.records import SCHEMA, End, NoticeRecord, Start, Stats
+from tracer.encode.composer import PART_MAX, Composer
+from tracer.encode.lines import line_maker
+from tracer.handshake.batch import Batch
+from tracer.linux.clock import wall_now
+from tracer.records.record import SCHEMA, End, NoticeRecord, Start, Stats
 from tracer.sinks.base import Outlet, SinkFullError
 
 _encoder = msgspec.json.Encoder()

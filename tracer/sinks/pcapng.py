@@ -12,17 +12,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tracer.cause_words import CAUSES
-from tracer.compose import Composer
-from tracer.decode import Batch, PayloadKey
-from tracer.events import SynPayload
-from tracer.packet_cache import PacketCache, Packets
-from tracer.printable import plural
-from tracer.records import End, Handshake, NoticeRecord, Start, Stats
+from tracer.encode.composer import Composer
+from tracer.handshake.batch import Batch, PayloadKey
+from tracer.handshake.events import SynPayload
+from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
 from tracer.sinks import pcapng_format as blocks
 from tracer.sinks.base import Outlet
+from tracer.sinks.packet_cache import PacketCache, Packets
 from tracer.sinks.text import judged
-from tracer.words import EXPLANATIONS
+from tracer.vocabulary.causes import CAUSES
+from tracer.vocabulary.meanings import EXPLANATIONS
+from tracer.vocabulary.printable import plural
 
 WAITING_MAX = 4096  # handshakes that are written together
 

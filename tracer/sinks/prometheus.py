@@ -1,4 +1,4 @@
-"""--prometheus: the aggregates of tracer/metrics.py as metric families, made when somebody scrapes them.
+"""--prometheus: the aggregates of tracer/aggregate/metrics.py as metric families, made when somebody scrapes them.
 
 Base units (seconds, bytes), counters end in _total; names and labels are described in docs/FLEET.md.
 """
@@ -14,12 +14,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from tracer.decode import Batch
-from tracer.metrics import BOUNDS_US, FAST_OPEN, OTHER, Counts, Durations, Metrics, Slots
-from tracer.protocol import TracedInterface
-from tracer.records import Balance, End, NoticeRecord, Start, Stats
+from tracer.aggregate.metrics import BOUNDS_US, FAST_OPEN, OTHER, Counts, Durations, Metrics, Slots
+from tracer.handshake.batch import Batch
+from tracer.ipc.messages import TracedInterface
+from tracer.records.record import Balance, End, NoticeRecord, Start, Stats
 from tracer.sinks.prometheus_server import Listener
-from tracer.vocabulary import (
+from tracer.vocabulary.vocabulary import (
     GROUP_OF,
     Cause,
     Confidence,

@@ -10,7 +10,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from tracer.errors import UsageError
-from tracer.listen_address import Address
+from tracer.sinks.address import Address
 
 _TIMEOUT_S = 10.0  # a client that says nothing
 _REQUESTS_MAX = 16  # at a time; more are sent away

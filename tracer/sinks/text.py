@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from tracer.cause_words import short_cause
-from tracer.compose import Composer
-from tracer.decode import Batch
-from tracer.printable import printable
-from tracer.records import End, Endpoint, Handshake, NoticeRecord, Start, Stats
+from tracer.encode.composer import Composer
+from tracer.handshake.batch import Batch
+from tracer.records.record import End, Endpoint, Handshake, NoticeRecord, Start, Stats
 from tracer.sinks.base import SinkFullError
 from tracer.sinks.stream import Stream
-from tracer.words import VERDICTS
+from tracer.vocabulary.causes import short_cause
+from tracer.vocabulary.meanings import VERDICTS
+from tracer.vocabulary.printable import printable
 
 # SGR codes; colour never carries a meaning alone, the words are there too
 _COLOURS = {"ok": "32", "degraded": "33", "failed": "31"}

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
 
-from tracer.snapshot import Snapshot
+from tracer.store.snapshot import Snapshot
 from tui.widgets.banner import Banner
 from tui.widgets.footer_bar import FooterBar
 from tui.widgets.tab_bar import TabBar

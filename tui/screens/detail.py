@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import BindingType
 from textual.widget import Widget
 
-from tracer.events import is_replayed
-from tracer.options import describe
-from tracer.records import Handshake
-from tracer.rows import StoreRows
-from tracer.snapshot import Rows
+from tracer.dissect.options import describe
+from tracer.handshake.events import is_replayed
+from tracer.records.record import Handshake
+from tracer.store.chunks import StoreRows
+from tracer.store.snapshot import Rows
 from tui.actions import bindings_of
 from tui.explain import Options, fact_lines, negotiated_lines, option_lines, options_of, verdict_lines
 from tui.export import json_text

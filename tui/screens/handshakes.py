@@ -13,10 +13,10 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from tracer.columns import COLUMNS
-from tracer.printable import plural
-from tracer.records import Handshake
-from tracer.snapshot import Peer, Snapshot
+from tracer.records.record import Handshake
+from tracer.store.list_columns import COLUMNS
+from tracer.store.snapshot import Peer, Snapshot
+from tracer.vocabulary.printable import plural
 from tui.actions import bindings_of
 from tui.export import export_path, json_text, write_export
 from tui.filtering import Filter

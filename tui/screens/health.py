@@ -9,8 +9,8 @@ from textual.binding import BindingType
 from textual.containers import ScrollableContainer
 from textual.widget import Widget
 
-from tracer.snapshot import Snapshot
-from tracer.words import COUNTERS, sysctl_meaning
+from tracer.store.snapshot import Snapshot
+from tracer.vocabulary.meanings import COUNTERS, sysctl_meaning
 from tui.actions import bindings_of
 from tui.format import count, duration, share
 from tui.lines import Line, Part, cell, cut, safe, wrap

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 
-from tracer.filter import ALIASES
+from tracer.filters.filter import ALIASES
 from tui.actions import MOVES, TITLES, actions_of
 from tui.lines import EMPTY, Line, cell, wrap
 from tui.widgets.panel import Panel

@@ -9,8 +9,8 @@ from textual.binding import BindingType
 from textual.containers import Grid
 from textual.widget import Widget
 
-from tracer.aggregate import losses
-from tracer.snapshot import Snapshot
+from tracer.aggregate.aggregate import losses
+from tracer.store.snapshot import Snapshot
 from tui.actions import bindings_of
 from tui.format import count, duration, share
 from tui.headline import headline_lines

@@ -11,9 +11,9 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from tracer.printable import plural
-from tracer.snapshot import Peer, Snapshot
-from tracer.vocabulary import GROUP_OF, word
+from tracer.store.snapshot import Peer, Snapshot
+from tracer.vocabulary.printable import plural
+from tracer.vocabulary.vocabulary import GROUP_OF, word
 from tui.actions import bindings_of
 from tui.export import json_text
 from tui.format import clock, count, duration, share, signed_duration

@@ -9,7 +9,7 @@ from textual.binding import BindingType
 from textual.containers import ScrollableContainer
 from textual.widget import Widget
 
-from tracer.snapshot import Snapshot
+from tracer.store.snapshot import Snapshot
 from tui.actions import bindings_of
 from tui.format import count, share, size
 from tui.lines import Line, cell, safe

@@ -5,9 +5,9 @@ from __future__ import annotations
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tracer.aggregate import losses
-from tracer.printable import plural
-from tracer.snapshot import Snapshot
+from tracer.aggregate.aggregate import losses
+from tracer.store.snapshot import Snapshot
+from tracer.vocabulary.printable import plural
 from tui.format import count
 from tui.lines import cut, safe
 from tui.paint import strip, styles_of

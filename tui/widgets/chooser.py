@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from tracer.columns import COLUMNS
+from tracer.store.list_columns import COLUMNS
 
 _NAMES = tuple(COLUMNS)
 

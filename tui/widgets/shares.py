@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tracer.records import Totals
-from tracer.vocabulary import GROUP_OF, Group, word
-from tracer.words import VERDICTS
+from tracer.records.record import Totals
+from tracer.vocabulary.meanings import VERDICTS
+from tracer.vocabulary.vocabulary import GROUP_OF, Group, word
 from tui.format import count, share
 from tui.lines import Line, cell, group_sign, group_style
 from tui.widgets.bar import bar

@@ -7,7 +7,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tracer.snapshot import Snapshot
+from tracer.store.snapshot import Snapshot
 from tui.actions import MAIN, TITLES
 from tui.format import clock, count
 from tui.lines import Line, Part, cell, safe, width

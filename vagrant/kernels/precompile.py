@@ -1,7 +1,7 @@
 """precompile.py KEPT: compiles the programs for the kernel of an emulated guest on its host, where it takes seconds.
 
 KEPT/asked (guest.sh has it written by `precompile.py --ask`) tells what compiling depends on in the guest; the results
-go to KEPT/programs, where tracer/program_cache.py finds them in the guest under the same keys, and KEPT/variants says
+go to KEPT/programs, where tracer/loader/cache.py finds them in the guest under the same keys, and KEPT/variants says
 which is which. What is not there the guest compiles itself. To run as root with KEPT/boot_id bound over
 /proc/sys/kernel/random/boot_id.
 """
@@ -13,9 +13,9 @@ import os
 import sys
 from pathlib import Path
 
-from tracer import load, packet_filter, process_offsets, program_cache
-from tracer.load import LoadOptions
-from tracer.vocabulary import Transport
+from tracer.loader import cache, load, packet_filter, process_offsets
+from tracer.loader.load import LoadOptions
+from tracer.vocabulary.vocabulary import Transport
 
 
 def ask() -> None:
@@ -27,7 +27,11 @@ def ask() -> None:
 def wanted() -> dict[str, LoadOptions]:
     """What most of the tests load."""
     some = packet_filter.parse("tcp")
-    perf = {"event_ring_bytes": 1 << 20, "payload_ring_bytes": 1 << 20, "packet_ring_bytes": 1 << 20}  # tracer/run.py
+    perf = {
+        "event_ring_bytes": 1 << 20,
+        "payload_ring_bytes": 1 << 20,
+        "packet_ring_bytes": 1 << 20,
+    }  # run/live.py
     return {
         "plain": LoadOptions(),
         "--hook xdp": LoadOptions(xdp=True),
@@ -49,15 +53,15 @@ def compile_for(kept: Path) -> None:
     guest = os.uname_result(asked["uname"])
     os.uname = lambda: guest
     process_offsets.variant_flags = lambda: asked["variant"]
-    program_cache.KEPT = 16  # here; a guest lets old ones go when it has compiled something itself
+    cache.KEPT = 16  # here; a guest lets old ones go when it has compiled something itself
     keys = {}
     for name, options in wanted().items():
         key = load._cache_key(options)
         assert key is not None
         keys[name] = key
-        if program_cache.fetch(key, kept / "programs") is None:
+        if cache.fetch(key, kept / "programs") is None:
             made = load._compile(options, asked["offsets"])
-            program_cache.store(key, made, kept / "programs")
+            cache.store(key, made, kept / "programs")
     (kept / "variants").write_text(json.dumps(keys))
 
 

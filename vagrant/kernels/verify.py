@@ -14,7 +14,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tracer import artifact, bpfsys, load, program_cache
+from tracer.linux import bpfsys
+from tracer.loader import artifact, cache, load
 
 LOG_BYTES = 16 << 20
 LOG_LEVEL, LOG_STATS = 1, 4  # include/linux/bpf_verifier.h
@@ -65,7 +66,7 @@ def main(kept: Path) -> int:
     with suppress(ValueError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     for name, key in json.loads((kept / "variants").read_text()).items():
-        found = program_cache.fetch(key, kept / "programs")
+        found = cache.fetch(key, kept / "programs")
         line, taken = ("not kept", False) if found is None else verify(found)
         print(f"{name}: {line}", flush=True)
         good &= taken

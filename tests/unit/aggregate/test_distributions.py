@@ -1,0 +1,114 @@
+"""Distributions against counts made one record at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.rows import new_store, random_batch
+from tracer.aggregate.buckets import BUCKETS, EDGES, buckets, quantiles
+from tracer.aggregate.distributions import LAYOUTS_HELD, NEW_LAYOUTS, Recent, _Layouts
+from tracer.records.record import Handshake
+from tracer.store.snapshot import Distributions, Histogram
+
+
+def snapshot_of(seed: int, count: int = 3000) -> tuple[list[Handshake], Distributions]:
+    store = new_store()
+    store.write(random_batch(seed, count))
+    shown = store.snapshot()
+    return [shown.rows.record(row) for row in range(len(shown.rows))], shown.distributions
+
+
+def counted(histogram: Histogram, values: list[float]) -> list[int]:
+    inner = np.clip(np.array(values, np.float64), histogram.edges[0], np.nextafter(histogram.edges[-1], 0))
+    found: list[int] = np.histogram(inner, histogram.edges)[0].tolist()
+    return found
+
+
+def test_histograms() -> None:
+    records, shown = snapshot_of(1)
+    rtts = [(r.handshake.rtt_us, r) for r in records if r.handshake.rtt_us is not None]
+    attempted = [rtt for rtt, r in rtts if r.tfo.kind is not None or r.syn.payload_len]
+    responses = [r.handshake.first_response_us for r in records if r.handshake.first_response_us is not None]
+    for histogram, values in (
+        (shown.rtt, [rtt for rtt, _ in rtts]),
+        (shown.rtt_tfo, attempted),
+        (shown.first_response, responses),
+        (shown.window, [r.syn.window for r in records]),
+    ):
+        assert len(histogram.edges) == len(histogram.counts) + 1
+        assert histogram.counts.tolist() == counted(histogram, values)
+        assert histogram.counts.sum() == len(values) > 0
+
+
+def test_counters() -> None:
+    records, shown = snapshot_of(2)
+    for found, values in (
+        (shown.mss, [r.syn.mss for r in records]),
+        (shown.wscale, [r.syn.wscale for r in records]),
+        (shown.options, [name for r in records for name in set(r.syn.options) - {"nop", "eol"}]),
+        (shown.names, [n for r in records if (n := (r.tls and r.tls.sni) or (r.http and r.http.host))]),
+    ):
+        expected = Counter(values)
+        assert dict(found) == {value: expected[value] for value, _ in found}
+        counts = [count for _, count in found]
+        assert counts == sorted(counts, reverse=True)
+        assert counts == sorted(expected.values(), reverse=True)[: len(counts)]
+        assert len(counts) == min(50, len(expected))
+
+
+@given(st.lists(st.floats(0.001, 1e10), min_size=1, max_size=50), st.floats(0.01, 0.99))
+def test_quantiles_are_right_within_a_bucket(values: list[float], share: float) -> None:
+    array = np.array(values)
+    place, known = buckets(array)
+    assert known.all()
+    counts = np.bincount(place, minlength=BUCKETS)[None, :]
+    found = quantiles(counts, share)[0]
+    exact = np.clip(np.quantile(array, share, method="inverted_cdf"), 1.0, EDGES[-1])
+    assert exact / 1.102 <= found <= exact * 1.102
+
+
+def test_no_samples_have_no_quantile() -> None:
+    counts = np.zeros((2, BUCKETS), np.int64)
+    counts[1, 5] = 1
+    found = quantiles(counts, 0.5)
+    assert np.isnan(found[0])
+    assert EDGES[5] <= found[1] <= EDGES[6]
+    assert len(quantiles(np.zeros((0, BUCKETS), np.int64), 0.5)) == 0
+
+
+def test_unknown_durations_are_in_no_bucket() -> None:
+    place, known = buckets(np.array([np.nan, 0.0, 1.0, 1e99]))
+    assert known.tolist() == [False, True, True, True]
+    assert place[1:].tolist() == [0, 0, BUCKETS - 1]
+
+
+def test_of_too_many_names_the_oldest_are_forgotten() -> None:
+    recent = Recent(100)
+    for number in range(1000):
+        recent.add([(f"stranger {number}", 1), ("regular", 1)])
+        assert len(recent) <= 100
+    assert recent.top(1) == (("regular", 1000),)
+    assert recent.forgotten == 1001 - len(recent)
+
+
+def test_options_are_counted_on_when_layouts_are_too_many() -> None:
+    events = random_batch(1, LAYOUTS_HELD + 500, odd=False, payloads=False).events
+    syn = events["syn"]
+    # kind 200, six bytes of anything: every layout is another one
+    syn["options"][:, 0], syn["options"][:, 1] = 200, 8
+    syn["options"][:, 2:8] = np.random.default_rng(1).integers(0, 256, (len(events), 6))
+    syn["options_len"], syn["ts_offset"], syn["tfo_offset"], syn["cookie_len"] = 8, 255, 255, 0
+    layouts = _Layouts(LAYOUTS_HELD)
+    for _ in range(2):
+        for at in range(0, len(syn), NEW_LAYOUTS):
+            layouts.add(syn[at : at + NEW_LAYOUTS])
+    assert layouts.top() == (("kind_200", 2 * len(events)),)
+    assert layouts.left_out == 0
+    fresh = _Layouts(LAYOUTS_HELD)
+    fresh.add(syn)
+    assert fresh.top() == (("kind_200", NEW_LAYOUTS),)
+    assert fresh.left_out == len(events) - NEW_LAYOUTS

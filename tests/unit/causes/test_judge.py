@@ -1,0 +1,297 @@
+"""Each row of TFO.md section 4 as tracer/causes/judge.py infers it, and what must not be inferred."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.support.judged import Shake, batch, causes, host, judge_one_by_one, outcomes
+from tests.support.rows import random_batch
+from tracer.causes.judge import CauseJudge
+from tracer.ipc.messages import Answer, CookieQuestion, Host
+from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, Outcome, SettleReason, Vantage, word
+
+A, B, C, D = (bytes([number]) * 8 for number in (0xA0, 0xB0, 0xC0, 0xD0))
+SERVER, TRANSIT, LOCAL = Vantage.SERVER, Vantage.TRANSIT, Vantage.LOCAL
+
+ASKED = Shake(cookie=b"", back=A)
+TAKEN = Shake(cookie=A, data=100, acked=100)
+PLAIN = Shake()
+NOT_GRANTED = Shake(cookie=b"")
+IGNORED = Shake(cookie=A, data=100)
+DATA_ONLY = Shake(data=100)
+FALLBACK = Shake(cookie=A, data=100, again_ms=1000)
+
+
+def refused(sent: bytes, given: bytes, at_ms: float = 1000) -> Shake:
+    return Shake(at_ms, cookie=sent, data=100, back=given)
+
+
+class Asked(list[list[CookieQuestion]]):
+    """What the root part was asked, and the looks at the host that it gives in turn."""
+
+    def __init__(self, *looks: Host, checks: tuple[CookieCheck, ...] = ()) -> None:
+        super().__init__()
+        self.looks, self.checks = list(looks), checks
+
+    def __call__(self, questions: list[CookieQuestion]) -> Answer | None:
+        self.append(questions)
+        return Answer(len(self), self.looks.pop(0), [int(one) for one in self.checks]) if self.looks else None
+
+
+@pytest.mark.parametrize("vantage", Vantage)
+def test_ordinary_traffic_has_no_cause_and_asks_for_none(vantage: Vantage) -> None:
+    asked = Asked()
+    judge = CauseJudge(asked)
+    shakes = [replace(one, vantage=vantage) for one in (PLAIN, ASKED, PLAIN, replace(PLAIN, again_ms=5))]
+    assert causes(judge.judge(batch(*shakes * 3))) == [""] * 12
+    assert not asked
+
+
+def test_each_refusal_brings_another_cookie() -> None:
+    shakes = [refused(A, B, 1000), refused(B, C, 2000), refused(C, D, 3000)]
+    assert judge_one_by_one(CauseJudge(), *shakes) == [
+        "cookie_stale possible", "key_not_shared likely", "key_not_shared likely"
+    ]  # fmt: skip
+    assert causes(CauseJudge().judge(batch(*shakes)))[1:] == ["key_not_shared likely"] * 2
+
+
+def test_a_server_that_returns_to_an_older_cookie_is_several() -> None:
+    between = Shake(1500, cookie=B, data=100, acked=100)
+    assert judge_one_by_one(CauseJudge(), refused(A, B, 1000), between, refused(B, A, 2000)) == [
+        "cookie_stale possible", "", "key_not_shared likely"
+    ]  # fmt: skip
+
+
+def test_a_pool_once_found_out_is_known_to_other_clients() -> None:
+    judge = CauseJudge()
+    judge_one_by_one(judge, refused(A, B, 1000), refused(B, A, 2000))
+    other = [replace(refused(C, D, 3000), client=7, port=port) for port in (443, 444)]
+    assert judge_one_by_one(judge, *other) == ["key_not_shared likely", "cookie_stale possible"]
+
+
+def test_rotations_a_while_apart_are_no_pool() -> None:
+    learned = [Shake(at, cookie=cookie, data=100, acked=100) for at, cookie in ((500, A), (1500, B), (2500, C))]
+    shakes = [learned[0], refused(A, B, 1000), learned[1], refused(B, C, 2000), learned[2]]
+    assert judge_one_by_one(CauseJudge(), *shakes) == ["", "cookie_stale likely", "", "cookie_stale likely", ""]
+
+
+def test_syns_under_way_while_the_client_learns_are_no_pool() -> None:
+    shakes = [refused(A, B, 1000 + number / 10) for number in range(6)]
+    assert causes(CauseJudge().judge(batch(*shakes))) == ["cookie_stale possible"] * 6
+
+
+def test_key_rotation_is_certain_where_the_backup_key_was_seen_to_match() -> None:
+    rotated = Shake(cookie=A, data=100, acked=100, back=B)
+    assert judge_one_by_one(CauseJudge(), rotated) == ["key_rotation likely"]
+    asked = Asked(host(1100), checks=(CookieCheck.VALID_BACKUP,))
+    here = replace(rotated, vantage=SERVER)
+    judged = CauseJudge(asked).judge(batch(here))
+    assert causes(judged) == ["key_rotation certain"]
+    assert judged.causes.cookie_check.tolist() == [CookieCheck.VALID_BACKUP]
+    assert [(one.cookie, one.given, one.accepted) for one in asked[0]] == [(A, B, True)]
+    # data that came with a request, or the same cookie back: no backup key was at work
+    assert judge_one_by_one(CauseJudge(), replace(rotated, cookie=b""), replace(rotated, back=A)) == ["", ""]
+
+
+def test_cookies_that_nobody_is_told_of_are_not_checked() -> None:
+    asked = Asked(host(1100), checks=(CookieCheck.VALID_BACKUP,))
+    rotated = Shake(cookie=A, data=100, acked=100, back=B, vantage=SERVER)
+    judged = CauseJudge(asked, check_cookies=False).judge(batch(rotated))
+    assert causes(judged) == ["key_rotation likely"]
+    assert judged.causes.cookie_check.tolist() == [CookieCheck.NONE]
+    assert not asked
+
+
+def test_the_same_cookie_back() -> None:
+    shakes = [Shake(cookie=A, data=100, back=A), Shake(cookie=A, back=A)]
+    assert judge_one_by_one(CauseJudge(), *shakes) == ["child_failed likely"] * 2
+
+
+def test_away_from_the_server_nothing_is_said_of_its_host() -> None:
+    for vantage in (Vantage.CLIENT, TRANSIT):
+        judge = CauseJudge(Asked(host(2000, 0)))
+        judge.add_host(host(900, 0, TCPFastOpenListenOverflow=1))
+        judge.add_host(host(1100, 0, TCPFastOpenListenOverflow=9))
+        seen = [replace(one, vantage=vantage) for one in (NOT_GRANTED, IGNORED)]
+        assert causes(judge.judge(batch(*seen))) == ["not_supported possible"] * 2
+
+
+def test_where_it_has_worked_the_server_does_not_do_without() -> None:
+    assert judge_one_by_one(CauseJudge(), ASKED, IGNORED, replace(IGNORED, port=80)) == [
+        "", "", "not_supported possible"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("vantage", [SERVER, LOCAL])
+@pytest.mark.parametrize(
+    ("after", "cause"),
+    [
+        (host(1100, fast_open=1), "server_disabled certain"),
+        (host(1100), "listener_disabled likely"),
+        (host(1100, TCPFastOpenListenOverflow=1), "queue_overflow likely"),
+        (host(1100, TCPReqQFullDoCookies=1), "syn_cookies likely"),
+        (host(1100, SyncookiesSent=1), "syn_cookies likely"),
+        (host(1100, SyncookiesSent=1, TCPFastOpenListenOverflow=4), "queue_overflow possible"),
+        (host(1100, SyncookiesSent=9, TCPFastOpenListenOverflow=4), "syn_cookies possible"),
+        (host(1100, syn_cookies=2), "syn_cookies certain"),
+    ],
+)
+def test_at_the_server_its_host_explains(vantage: Vantage, after: Host, cause: str) -> None:
+    asked = Asked(after)
+    judge = CauseJudge(asked)
+    judge.add_host(host(990))
+    seen = [replace(one, vantage=vantage) for one in (NOT_GRANTED, replace(IGNORED, cookie=b""))]
+    assert causes(judge.judge(batch(*seen))) == [cause] * 2
+    assert len(asked) == 1
+    # a look that is young enough is not taken again
+    assert judge_one_by_one(judge, seen[0]) == [cause]
+    assert len(asked) == 1
+
+
+def test_a_forwarded_port_is_not_explained_by_this_host() -> None:
+    judge = CauseJudge(Asked(host(1100, fast_open=1)))
+    judge.add_host(host(990))
+    assert judge_one_by_one(judge, replace(NOT_GRANTED, vantage=SERVER, ttl=63)) == ["not_supported possible"]
+
+
+def test_without_an_answer_of_the_root_part_little_is_said() -> None:
+    judge = CauseJudge(Asked())
+    judge.add_host(host(990))
+    assert judge_one_by_one(judge, replace(NOT_GRANTED, vantage=SERVER)) == ["not_supported possible"]
+
+
+def test_counters_that_moved_before_the_syn_say_nothing() -> None:
+    judge = CauseJudge(Asked(host(1100, TCPFastOpenListenOverflow=5)))
+    judge.add_host(host(900))
+    judge.add_host(host(990, TCPFastOpenListenOverflow=5))
+    assert judge_one_by_one(judge, replace(NOT_GRANTED, vantage=SERVER)) == ["listener_disabled likely"]
+
+
+def test_cookies_that_are_required() -> None:
+    assert judge_one_by_one(CauseJudge(), DATA_ONLY, ASKED, DATA_ONLY) == [
+        "cookie_required possible", "", "cookie_required likely"
+    ]  # fmt: skip
+    assert judge_one_by_one(CauseJudge(), Shake(cookie=b"", data=100, back=A)) == ["cookie_required likely"]
+    judge = CauseJudge(Asked(host(1100), host(1200)))
+    judge.add_host(host(990))
+    here = [replace(one, vantage=SERVER) for one in (DATA_ONLY, ASKED, DATA_ONLY)]
+    assert judge_one_by_one(judge, *here) == ["cookie_required likely", "", "cookie_required certain"]
+
+
+def test_cookies_that_are_not_required() -> None:
+    taken = replace(DATA_ONLY, acked=100)
+    assert judge_one_by_one(CauseJudge(), NOT_GRANTED, taken, NOT_GRANTED) == [
+        "not_supported possible", "", "cookie_not_required likely"
+    ]  # fmt: skip
+    judge = CauseJudge(Asked(host(1100, 0x203), host(1200, 0x203)))
+    judge.add_host(host(990, 0x203))
+    here = [replace(one, vantage=SERVER) for one in (NOT_GRANTED, taken, NOT_GRANTED)]
+    assert judge_one_by_one(judge, *here) == ["cookie_not_required likely", "", "cookie_not_required certain"]
+
+
+def test_syns_with_data_that_time_out() -> None:
+    again = [replace(FALLBACK, at_ms=at) for at in (1000, 5000, 9000)]
+    assert judge_one_by_one(CauseJudge(), *again) == [
+        "packet_loss possible", "path_drops_syn_data likely", "path_drops_syn_data likely"
+    ]  # fmt: skip
+    passed = replace(TAKEN, at_ms=3000)
+    assert judge_one_by_one(CauseJudge(), again[0], passed, again[1]) == [
+        "packet_loss possible", "", "packet_loss possible"
+    ]  # fmt: skip
+    other = replace(again[1], server=2)
+    assert judge_one_by_one(CauseJudge(), again[0], other) == ["packet_loss possible"] * 2
+    # without data there is nothing that a path could object to but the option
+    requests = [Shake(at, cookie=b"", again_ms=1000) for at in (1000, 5000)]
+    assert judge_one_by_one(CauseJudge(), *requests) == ["packet_loss possible"] * 2
+
+
+def test_a_syn_that_was_sent_again_at_once_was_not_lost() -> None:
+    shake = replace(DATA_ONLY, again_ms=0.2)
+    judged = CauseJudge().judge(batch(shake))
+    assert (outcomes(judged), causes(judged)) == (["syn_timeout_fallback"], [""])
+
+
+@pytest.mark.parametrize("vantage", [SERVER, LOCAL])
+@pytest.mark.parametrize(
+    "shake",
+    [
+        Shake(answered_ms=None),
+        Shake(answered_ms=None, cookie=A, data=100),
+        Shake(again_ms=1000),
+        Shake(again_ms=1000, cookie=A, data=100),
+    ],
+)
+def test_a_host_that_does_not_answer(vantage: Vantage, shake: Shake) -> None:
+    here = replace(shake, vantage=vantage)
+    assert judge_one_by_one(CauseJudge(), here) == ["host_dropped certain"]
+    for change in ({"vantage": Vantage.CLIENT}, {"vantage": TRANSIT}, {"challenge_acks": 1}):
+        assert judge_one_by_one(CauseJudge(), replace(here, **change)) != ["host_dropped certain"]
+    if shake.answered_ms is None:
+        # tracing ended, or the client gave up and tried anew: it might have been answered
+        for reason in (SettleReason.AT_END, SettleReason.BY_NEW_SYN):
+            assert judge_one_by_one(CauseJudge(), replace(here, reason=reason)) == [""]
+    leaving = replace(here, egress=True)
+    assert judge_one_by_one(CauseJudge(), leaving) == (["host_dropped certain"] if vantage is LOCAL else [""])
+
+
+def test_a_cookie_without_data_from_who_always_sent_some() -> None:
+    empty = Shake(cookie=A)
+    for vantage, said in ((SERVER, "payload_stripped possible"), (TRANSIT, "payload_stripped possible"), (LOCAL, "")):
+        judge = CauseJudge()
+        shakes = [replace(one, vantage=vantage) for one in (TAKEN, TAKEN, TAKEN, empty, empty)]
+        assert judge_one_by_one(judge, *shakes) == ["", "", "", said, ""]
+    few = [replace(one, vantage=SERVER) for one in (TAKEN, TAKEN, empty)]
+    assert judge_one_by_one(CauseJudge(), *few) == ["", "", ""]
+
+
+NEAR, FAR = replace(NOT_GRANTED, id=77, vantage=TRANSIT), Shake(1000.1, id=77, vantage=TRANSIT, ifindex=3)
+
+
+@pytest.mark.parametrize("order", [(NEAR, FAR), (FAR, NEAR)])
+def test_an_option_that_is_gone_at_the_other_interface(order: tuple[Shake, Shake]) -> None:
+    assert causes(CauseJudge().judge(batch(*order))) == ["option_stripped certain"] * 2
+    judge = CauseJudge()
+    judge.set_interfaces(2)
+    assert judge_one_by_one(judge, *order)[1] == "option_stripped certain"
+
+
+def test_what_is_not_stripped() -> None:
+    judge = CauseJudge()
+    same = [NEAR, replace(NEAR, ifindex=3)]
+    assert causes(judge.judge(batch(*same))) == ["not_supported possible"] * 2
+    # the first SYN was lost in between: what is seen behind is the bare one that followed
+    late = [replace(NEAR, again_ms=1000), replace(FAR, at_ms=2000.1)]
+    assert "option_stripped certain" not in causes(CauseJudge().judge(batch(*late)))
+    # two places on one interface are not two ends
+    assert "option_stripped certain" not in causes(CauseJudge().judge(batch(NEAR, replace(FAR, ifindex=2))))
+
+
+def test_a_cookie_or_data_that_is_gone_on_the_way() -> None:
+    granted = [NEAR, replace(NEAR, at_ms=1000.1, ifindex=3, back=A)]
+    assert causes(CauseJudge().judge(batch(*granted))) == ["option_stripped certain"] * 2
+    emptied = [replace(IGNORED, id=9, vantage=TRANSIT), Shake(1000.1, cookie=A, id=9, vantage=TRANSIT, ifindex=3)]
+    assert causes(CauseJudge().judge(batch(*emptied))) == ["payload_stripped certain"] * 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_comes_a_cause_fits_its_outcome_and_its_vantage(seed: int) -> None:
+    made = random_batch(seed, 3000)
+    judge = CauseJudge(Asked(*(host(10_000_000 + number) for number in range(9))))
+    judge.add_host(host(0.5))
+    judged = judge.judge(made)
+    cause, confidence = judged.causes.cause, judged.causes.confidence
+    assert ((cause == Cause.NONE) == (confidence == Confidence.NONE)).all()
+    outcome, vantage = judged.verdicts.outcome, judged.vantage
+    plain = (outcome == Outcome.NOT_ATTEMPTED) & (cause != Cause.NONE)
+    assert set(cause[plain].tolist()) <= {Cause.HOST_DROPPED, Cause.OPTION_STRIPPED}
+    of_the_host = [Cause.SERVER_DISABLED, Cause.LISTENER_DISABLED, Cause.QUEUE_OVERFLOW, Cause.SYN_COOKIES,
+                   Cause.HOST_DROPPED]  # fmt: skip
+    assert ((vantage[np.isin(cause, of_the_host)] & 2) != 0).all()
+    accepted = np.isin(outcome, [Outcome.DATA_ACKED, Outcome.COOKIE_GRANTED])
+    assert set(cause[accepted].tolist()) <= {Cause.NONE, Cause.HOST_DROPPED, Cause.OPTION_STRIPPED}
+    assert not judged.causes.cookie_check[(vantage & 2) == 0].any()
+    named = {word(Cause(number)) for number in cause.tolist()}
+    assert len(named) > 4, "the made-up traffic gives reason for some"

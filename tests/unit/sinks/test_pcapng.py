@@ -1,0 +1,169 @@
+"""Captures are what other programs read, block by block; packets find their handshake, and wait in bounded room."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import dpkt
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.rows import INTERFACES, golden
+from tracer.encode.composer import Composer
+from tracer.handshake.batch import decode
+from tracer.handshake.vantage import LocalSet
+from tracer.sinks import pcapng_format as blocks
+from tracer.sinks.files import OutputFile
+from tracer.sinks.packet_cache import PacketCache
+from tracer.sinks.pcapng import Pcapng
+from tracer.sinks.targets import target
+
+# the fields of struct packet_event that are used here; the real layout comes from the C header
+PACKET = np.dtype(
+    [("id", "<u8"), ("syn_ns", "<u8"), ("now_ns", "<u8"), ("ifindex", "<u4"), ("frame_len", "<u4"), ("vlan_tci", "<u4"),
+     ("captured", "<u2"), ("headers_len", "<u2"), ("egress", "u1"), ("no_link_header", "u1"), ("data", "u1", (192,))]
+)  # fmt: skip
+EVENT = np.dtype([("id", "<u8"), ("syn_ns", "<u8")])
+SECTION = blocks.section("tfotrace", "Linux") + blocks.interface("eth0", "traced", blocks.LINKTYPE_ETHERNET)
+
+
+def packets_of(data: bytes) -> list[dpkt.pcapng.EnhancedPacketBlockLE]:
+    """Every packet block of one section, as dpkt reads it; fails on anything that is no chain of blocks."""
+    found, at = [], 0
+    while at < len(data):
+        kind, length = struct.unpack_from("<II", data, at)
+        assert length % 4 == 0
+        assert struct.unpack_from("<I", data, at + length - 4) == (length,)
+        if kind == dpkt.pcapng.PCAPNG_BT_EPB:
+            found.append(dpkt.pcapng.EnhancedPacketBlockLE(data[at : at + length]))
+        at += length
+    assert at == len(data)
+    return found
+
+
+@given(
+    st.lists(
+        st.tuples(st.binary(max_size=300), st.integers(0, (1 << 63) - 1), st.booleans(), st.text(max_size=50)),
+        max_size=20,
+    )
+)
+def test_dpkt_reads_what_was_written(written: list[tuple[bytes, int, bool, str]]) -> None:
+    data = SECTION
+    for body, at_ns, out, comment in written:
+        direction = blocks.OUTBOUND if out else blocks.INBOUND
+        data += blocks.packet(0, at_ns, len(body) + 7, body, direction, comment)
+    assert [body for _, body in dpkt.pcapng.Reader(io.BytesIO(data))] == [body for body, _, _, _ in written]
+    for found, (body, at_ns, out, comment) in zip(packets_of(data), written, strict=True):
+        assert (found.pkt_data, found.pkt_len) == (body, len(body) + 7)
+        assert found.ts_high << 32 | found.ts_low == at_ns
+        options = {one.code: one for one in found.opts}
+        assert options[blocks._EPB_FLAGS].data == struct.pack("<I", 2 if out else 1)
+        assert (options[blocks._COMMENT].text if blocks._COMMENT in options else "") == comment
+
+
+def test_a_comment_that_is_too_long_is_cut_between_characters() -> None:
+    (found,) = packets_of(blocks.packet(0, 0, 0, b"", 1, "x" + "€" * 30_000))
+    (comment,) = [one.text for one in found.opts if one.code == 1]
+    assert comment == "x" + "€" * 21_844
+
+
+@given(st.lists(st.binary(max_size=40), max_size=8), st.integers(0, 2000))
+def test_whole_blocks_are_found_wherever_the_disk_was_full(bodies: list[bytes], limit: int) -> None:
+    parts = [blocks.packet(0, 1, len(body), body, 1) for body in bodies]
+    data = b"".join(parts)
+    limit = min(limit, len(data))
+    ends = [sum(map(len, parts[:count])) for count in range(len(parts) + 1)]
+    assert blocks.whole(data, limit) == max(end for end in ends if end <= limit)
+
+
+# --- the cache ---
+
+
+def packets(*rows: tuple[int, int, int]) -> np.ndarray:
+    made = np.zeros(len(rows), PACKET)
+    for row, (id_, syn_ns, now_ns) in zip(made, rows, strict=True):
+        row["id"], row["syn_ns"], row["now_ns"] = id_, syn_ns, now_ns
+    return made
+
+
+def events(*rows: tuple[int, int]) -> np.ndarray:
+    return np.array(list(rows), EVENT)
+
+
+def test_packets_find_their_record_however_they_come() -> None:
+    cache = PacketCache()
+    cache.add(packets((1, 10, 10), (2, 11, 11)))
+    cache.add(packets((1, 10, 12), (1, 99, 99), (2, 11, 13)))  # the same id again: another interface, another time
+    found, records = cache.take(events((2, 11), (1, 10), (7, 7)))
+    assert list(zip(found["now_ns"].tolist(), records.tolist(), strict=True)) == [(10, 1), (11, 0), (12, 1), (13, 0)]
+    assert len(cache) == 1
+    found, _ = cache.take(events((1, 99)))
+    assert found["now_ns"].tolist() == [99]
+    assert len(cache) == 0
+    assert len(cache.take(events((1, 99)))[0]) == 0
+
+
+def test_room_is_bounded_and_the_oldest_go() -> None:
+    cache = PacketCache(rows_max=5)
+    for number in range(4):
+        cache.add(packets((number, 0, 2 * number), (number, 0, 2 * number + 1)))
+        assert len(cache) <= 5
+    found, _ = cache.take(events(*((number, 0) for number in range(4))))
+    assert found["now_ns"].tolist() == [3, 4, 5, 6, 7]
+
+
+# --- the sink ---
+
+
+def test_the_recorded_lab_as_a_capture(tmp_path: Path) -> None:
+    path = tmp_path / "f.pcapng"
+    composer = Composer(INTERFACES)
+    sink = Pcapng(OutputFile(target(path)), composer)
+    sink.start(golden().start)
+    handshakes = 0
+    for recorded, _ in golden().batches:
+        made = np.zeros(len(recorded), PACKET)
+        for name in ("id", "syn_ns", "ifindex"):
+            made[name] = recorded[name]
+        made["now_ns"], made["captured"], made["headers_len"], made["frame_len"] = made["syn_ns"], 60, 60, 60
+        sink.take_packets(made[1:])  # one is lost in each
+        sink.write(decode(recorded, LocalSet(), {}))
+        handshakes += len(recorded)
+    sink.tick()
+    sink.close(None)
+    found = packets_of(path.read_bytes())
+    assert len(found) == handshakes - len(golden().batches)
+    assert sink.incomplete == len(golden().batches)
+    assert all(any(one.code == 1 and "tfotrace: " in one.text for one in packet.opts) for packet in found)
+
+
+def test_payloads_are_only_joined_where_the_headers_are_whole(tmp_path: Path) -> None:
+    recorded = golden_with_data()
+    payloads = {(one.id, one.syn_ns): one for one in golden().payloads}
+    key = (int(recorded["id"][0]), int(recorded["syn_ns"][0]))
+    for captured, joined in ((60, True), (59, False)):
+        path = tmp_path / f"{captured}.pcapng"
+        sink = Pcapng(OutputFile(target(path)), Composer(INTERFACES))
+        sink.start(golden().start)
+        made = packets((*key, key[1]))
+        made["captured"], made["headers_len"], made["frame_len"] = captured, 60, 2000
+        sink.take_packets(made)
+        sink.write(decode(recorded, LocalSet(), {key: payloads[key]}))
+        sink.close(None)
+        (found,) = packets_of(path.read_bytes())
+        assert found.pkt_data == bytes(captured) + (payloads[key].data if joined else b"")
+        assert found.pkt_len == 2000
+
+
+def golden_with_data() -> np.ndarray:
+    """One recorded handshake whose SYN's payload is recorded too."""
+    keys = {(one.id, one.syn_ns) for one in golden().payloads}
+    for recorded, _ in golden().batches:
+        for row in range(len(recorded)):
+            if (int(recorded["id"][row]), int(recorded["syn_ns"][row])) in keys:
+                return recorded[row : row + 1]
+    pytest.fail("no payload was recorded")

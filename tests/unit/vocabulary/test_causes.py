@@ -1,0 +1,42 @@
+"""Every cause has its sentence, and it says what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from tracer.vocabulary import vocabulary
+from tracer.vocabulary.causes import CAUSES, CONFIDENCES, COOKIE_CHECKS, short_cause
+from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, word, words_or_null
+
+# TFO.md section 4, spelled once more
+DOCUMENTED = {
+    "key_not_shared", "cookie_stale", "key_rotation", "child_failed", "not_supported", "server_disabled",
+    "listener_disabled", "option_stripped", "queue_overflow", "syn_cookies", "cookie_not_required", "cookie_required",
+    "packet_loss", "path_drops_syn_data", "host_dropped", "payload_stripped",
+}  # fmt: skip
+
+
+def test_the_causes_are_those_of_the_document() -> None:
+    assert {word(cause) for cause in Cause if cause} == DOCUMENTED
+
+
+@pytest.mark.parametrize(
+    ("words", "members"), [(CAUSES, Cause), (CONFIDENCES, Confidence), (COOKIE_CHECKS, CookieCheck)]
+)
+def test_each_word_is_explained(words: dict[str, str], members: type[vocabulary.IntEnum]) -> None:
+    assert words_or_null(members)[0] is None
+    assert set(words) == {text for text in words_or_null(members) if text is not None}
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_a_sentence_is_one_and_says_what_to_do(cause: str) -> None:
+    sentence = CAUSES[cause]
+    assert sentence.endswith(".")
+    assert sentence.isprintable()
+    assert ": " in sentence, "what it is, a colon, what to do"
+    assert sentence.count(". ") == 0
+
+
+def test_a_cause_in_a_line() -> None:
+    assert short_cause("key_not_shared", "likely") == "cause key not shared (likely)"
+    assert short_cause("host_dropped", None) == "cause host dropped"

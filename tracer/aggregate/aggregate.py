@@ -1,0 +1,87 @@
+"""Sums over the run, added to a batch at a time; nothing here grows with the number of handshakes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.handshake.batch import Batch
+from tracer.records.record import Balance, Totals
+from tracer.vocabulary.vocabulary import Cause, Group, HandshakeResult, Outcome, Request, word
+
+ACCEPTED = (Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE)
+
+
+def _named(counts: NDArray[np.int64], members: type[IntEnum]) -> dict[str, int]:
+    """Counts that are not 0 by the member's word."""
+    return {word(member): int(counts[member]) for member in members if counts[member]}
+
+
+class Aggregate:
+    """Totals of a run."""
+
+    def __init__(self) -> None:
+        self.handshakes = 0
+        self.attempts = 0
+        self.with_data = 0
+        self._results = np.zeros(len(HandshakeResult), np.int64)
+        self._requests = np.zeros(len(Request), np.int64)
+        self._outcomes = np.zeros(len(Outcome), np.int64)
+        self._groups = np.zeros(len(Group), np.int64)
+        self._causes = np.zeros(len(Cause), np.int64)
+        self._saved_us = 0.0
+        self._delay_us = 0.0
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch."""
+        verdicts, durations = batch.verdicts, batch.durations
+        self.handshakes += len(batch)
+        self.attempts += int(np.count_nonzero(verdicts.attempted))
+        self.with_data += int(np.count_nonzero(batch.events["syn"]["payload_len"]))
+        self._results += np.bincount(batch.events["result"], minlength=len(HandshakeResult))
+        self._requests += np.bincount(verdicts.request, minlength=len(Request))
+        self._outcomes += np.bincount(verdicts.outcome, minlength=len(Outcome))
+        self._groups += np.bincount(verdicts.group, minlength=len(Group))
+        self._causes += np.bincount(batch.causes.cause, minlength=len(Cause))
+        self._saved_us += float(np.nansum(durations.rtt_saved_us))
+        # what an attempt's lost SYN cost; a plain handshake's is not TFO's
+        self._delay_us += float(np.nansum(durations.delay_us[verdicts.attempted]))
+
+    def totals(self) -> Totals:
+        """The sums so far."""
+        return Totals(
+            handshakes=self.handshakes,
+            results=_named(self._results, HandshakeResult),
+            tfo_attempts=self.attempts,
+            tfo_with_data=self.with_data,
+            tfo_accepted=sum(int(self._outcomes[outcome]) for outcome in ACCEPTED),
+            requests=_named(self._requests, Request),
+            outcomes=_named(self._outcomes, Outcome),
+            groups={group.word: int(self._groups[group]) for group in Group if self._groups[group]},
+            causes={word(cause): int(self._causes[cause]) for cause in Cause if cause and self._causes[cause]},
+            rtt_saved_us=round(self._saved_us, 3),
+            delay_us=round(self._delay_us, 3),
+            net_saved_us=round(self._saved_us - self._delay_us, 3),
+        )
+
+
+def balance(counters: Mapping[str, int], still_open: int, received: int, dropped: int) -> Balance:
+    """The balance sheet from the kernel programs' counters; no term is computed from the others."""
+    return Balance(
+        opened=counters.get("opened", 0),
+        emitted=counters.get("emitted", 0),
+        lost=counters.get("lost", 0),
+        evicted=sum(value for name, value in counters.items() if name.startswith("evicted_")),
+        suppressed=counters.get("suppressed", 0),
+        still_open=still_open,
+        received=received,
+        dropped=dropped,
+    )
+
+
+def losses(sheet: Balance) -> int:
+    """Handshakes that were opened and will never be shown."""
+    return sheet.lost + sheet.evicted + sheet.suppressed + sheet.dropped

@@ -1,0 +1,107 @@
+"""What the sums over peers and distributions need of some rows, found once for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.aggregate.aggregate import ACCEPTED
+from tracer.aggregate.buckets import buckets
+from tracer.dissect.payload import Payload
+from tracer.handshake.outcome import F64, Bool
+from tracer.store.chunks import Part
+from tracer.vocabulary.vocabulary import Group, Outcome
+
+FALLBACKS = (
+    Outcome.DATA_NOT_ACKED,
+    Outcome.DATA_NOT_ACKED_NEW_COOKIE,
+    Outcome.DATA_NOT_ACKED_SAME_COOKIE,
+    Outcome.SYN_TIMEOUT_FALLBACK,
+)
+COOKIE_CHANGES = (
+    Outcome.DATA_ACKED_NEW_COOKIE,
+    Outcome.DATA_NOT_ACKED_NEW_COOKIE,
+    Outcome.COOKIE_ONLY_NEW_COOKIE,
+)
+
+
+def _table(outcomes: tuple[Outcome, ...]) -> Bool:
+    found = np.zeros(len(Outcome), np.bool_)
+    found[list(outcomes)] = True
+    return found
+
+
+_IS_ACCEPTED, _IS_FALLBACK, _IS_CHANGE = _table(ACCEPTED), _table(FALLBACKS), _table(COOKIE_CHANGES)
+
+
+class Count(IntEnum):
+    """What is counted of a peer, in the order of tracer.store.snapshot.Peer."""
+
+    HANDSHAKES = 0
+    ATTEMPTS = 1
+    ACCEPTED = 2
+    WITH_DATA = 3
+    FALLBACKS = 4
+    FAILED = 5
+    COOKIE_CHANGES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the sums need of some rows."""
+
+    rtt_bucket: NDArray[np.intp]
+    rtt_known: Bool
+    response_bucket: NDArray[np.intp]
+    response_known: Bool
+    name: NDArray[np.uint16]  # a key of `names`, 0 where the SYN names nobody
+    names: dict[int, str]  # SNI or HTTP host
+    named: NDArray[np.intp]  # how many rows have the name with this key
+    counted: Bool  # [Count, n]: what each row counts in
+    net_saved_us: F64  # round trips saved less what lost SYNs of attempts cost, as in the totals
+
+
+def facts(part: Part) -> Facts:
+    """Facts of some rows."""
+    # few payloads are many rows': a name is read once for all of them
+    counts = np.bincount(part.payload)
+    names = {place: name for place in np.flatnonzero(counts).tolist() if (name := _name(part.payloads[place]))}
+    named = np.zeros(len(counts), np.bool_)
+    named[list(names)] = True
+    return Facts(
+        *buckets(part.durations.rtt_us),
+        *buckets(part.durations.first_response_us),
+        np.where(named[part.payload], part.payload, np.uint16(0)),
+        names,
+        counts,
+        _counted(part),
+        _known(part.durations.rtt_saved_us) - _known(part.durations.delay_us) * part.verdicts.attempted,
+    )
+
+
+def _known(durations: F64) -> F64:
+    return np.where(np.isnan(durations), 0.0, durations)
+
+
+def _counted(part: Part) -> Bool:
+    outcome, attempted = part.verdicts.outcome, part.verdicts.attempted
+    found = np.empty((len(Count), len(part)), np.bool_)
+    found[Count.HANDSHAKES] = True
+    found[Count.ATTEMPTS] = attempted
+    found[Count.ACCEPTED] = _IS_ACCEPTED[outcome]
+    found[Count.WITH_DATA] = part.events["syn"]["payload_len"] != 0
+    found[Count.FALLBACKS] = _IS_FALLBACK[outcome]
+    found[Count.FAILED] = part.verdicts.group == Group.FAILED
+    found[Count.COOKIE_CHANGES] = _IS_CHANGE[outcome]
+    return found
+
+
+def _name(payload: Payload | None) -> str | None:
+    if payload is None:
+        return None
+    if payload.tls is not None:
+        return payload.tls.sni
+    return payload.http.host if payload.http is not None else None

@@ -1,0 +1,187 @@
+"""How durations, sizes and names are distributed: counts in buckets, added a batch at a time, of bounded size."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.aggregate.buckets import BUCKETS, EDGES, PER_DECADE
+from tracer.aggregate.counted import Facts
+from tracer.aggregate.keyindex import ABSENT, KeyIndex, Slots
+from tracer.dissect import signature
+from tracer.handshake.events import Events
+from tracer.handshake.option_bytes import WIDTH, layout_keys, masked
+from tracer.handshake.outcome import F64, has
+from tracer.store.chunks import Part
+from tracer.store.snapshot import Distributions, Histogram
+from tracer.vocabulary.vocabulary import Has
+
+SHOWN_PER_DECADE = 6
+
+WINDOW_EDGES: F64 = np.concatenate(([0.0], 2.0 ** np.arange(17)))  # bytes: 0, 1, 2, 4 ... 65536
+
+NAMES_HELD = 4096
+LAYOUTS_HELD = 4096
+NEW_LAYOUTS = 64  # walked at once
+SHOWN = 50
+
+_FILLERS = frozenset({"nop", "eol"})
+_LAYOUT_WORDS = WIDTH // 8 + 1  # the option bytes, and how many of them are used
+
+
+class Recent:
+    """How often each text was seen; of too many the quarter that was not seen for longest is forgotten and counted."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._counts: dict[str, list[int]] = {}  # how often, when last
+        self._clock = 0
+        self.forgotten = 0
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def add(self, texts: Iterable[tuple[str, int]]) -> None:
+        """Count each so many times."""
+        counts = self._counts
+        self._clock += 1
+        for text, times in texts:
+            entry = counts.get(text)
+            if entry is None:
+                if len(counts) >= self._limit:
+                    self._forget()
+                counts[text] = [times, self._clock]
+            else:
+                entry[0] += times
+                entry[1] = self._clock
+
+    def _forget(self) -> None:
+        oldest = sorted(self._counts, key=lambda text: self._counts[text][1])[: max(1, self._limit // 4)]
+        for text in oldest:
+            del self._counts[text]
+        self.forgotten += len(oldest)
+
+    def top(self, shown: int = SHOWN) -> tuple[tuple[str, int], ...]:
+        """The most frequent, the most frequent first."""
+        best = heapq.nsmallest(shown, self._counts.items(), key=lambda item: (-item[1][0], item[0]))
+        return tuple((text, count) for text, (count, _) in best)
+
+
+class _Layouts:
+    """Option layouts by their bytes, so that each is walked once; counts the options that SYNs carry by name.
+
+    Walking costs 10 to 50 us, so a flood of layouts that never come again is counted in part: `left_out` SYNs are not.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._index = KeyIndex(_LAYOUT_WORDS, limit)
+        self._options: dict[int, tuple[str, ...]] = {}  # by slot
+        self._counts = np.zeros(limit, np.int64)
+        self._older: dict[str, int] = {}
+        self.left_out = 0
+
+    def add(self, segment: Events) -> None:
+        """Count the options of each segment; of new layouts the first NEW_LAYOUTS."""
+        bytes_ = masked(segment)
+        keys = np.column_stack((bytes_, segment["options_len"].astype(np.uint64)))
+        slots = self._index.find(keys)
+        new = np.flatnonzero(slots == ABSENT)
+        # counted before new ones may need their room
+        self._count(slots[slots != ABSENT])
+        if len(new):
+            slots = self._index.place(keys[new], self._make_room, NEW_LAYOUTS)
+            _, first = np.unique(slots, return_index=True)
+            keys_used = layout_keys(bytes_[new[first]], segment["options_len"][new[first]])
+            for slot, key in zip(slots[first].tolist(), keys_used, strict=True):
+                if slot != ABSENT:
+                    self._options[slot] = tuple(dict.fromkeys(signature.option_layout(key).names))
+            self._count(slots[slots != ABSENT])
+            self.left_out += int(np.count_nonzero(slots == ABSENT))
+
+    def _count(self, slots: Slots) -> None:
+        self._counts += np.bincount(slots, minlength=self._limit)
+
+    def _make_room(self, _wanted: int, _found: Slots) -> None:
+        self._older = self._by_name()
+        self._counts[:] = 0
+        self._options.clear()
+        self._index.remove(self._index.live())
+
+    def _by_name(self) -> dict[str, int]:
+        sums = dict(self._older)
+        for slot, names in self._options.items():
+            count = int(self._counts[slot])
+            for name in names:
+                if name not in _FILLERS:
+                    sums[name] = sums.get(name, 0) + count
+        return sums
+
+    def top(self) -> tuple[tuple[str, int], ...]:
+        """Options by how many SYNs carry them (padding left out)."""
+        return tuple(sorted(self._by_name().items(), key=lambda item: (-item[1], item[0]))[:SHOWN])
+
+
+class DistributionCounts:
+    """Everything tracer.store.snapshot.Distributions shows."""
+
+    def __init__(self) -> None:
+        self._rtt = np.zeros(BUCKETS, np.int64)
+        self._rtt_tfo = np.zeros(BUCKETS, np.int64)
+        self._first_response = np.zeros(BUCKETS, np.int64)
+        self._mss = np.zeros(1 << 16, np.int64)
+        self._no_mss = 0
+        self._wscale = np.zeros(1 << 8, np.int64)
+        self._no_wscale = 0
+        self._window = np.zeros(len(WINDOW_EDGES) - 1, np.int64)
+        self._layouts = _Layouts(LAYOUTS_HELD)
+        self.names = Recent(NAMES_HELD)
+
+    def add(self, part: Part, known: Facts) -> None:
+        """Count some rows."""
+        self._rtt += np.bincount(known.rtt_bucket[known.rtt_known], minlength=BUCKETS)
+        tfo = known.rtt_known & part.verdicts.attempted
+        self._rtt_tfo += np.bincount(known.rtt_bucket[tfo], minlength=BUCKETS)
+        self._first_response += np.bincount(known.response_bucket[known.response_known], minlength=BUCKETS)
+        syn = part.events["syn"]
+        carried = syn["has"]
+        with_mss = has(carried, Has.MSS)
+        np.add.at(self._mss, syn["mss"][with_mss], np.int64(1))
+        self._no_mss += len(part) - int(np.count_nonzero(with_mss))
+        with_wscale = has(carried, Has.WSCALE)
+        self._wscale += np.bincount(syn["wscale"][with_wscale], minlength=1 << 8)
+        self._no_wscale += len(part) - int(np.count_nonzero(with_wscale))
+        # the exponent of a float is the place among powers of two: 0 -> 0, 1 -> 1, 2 and 3 -> 2 ...
+        self._window += np.bincount(np.frexp(syn["window"].astype(np.float32))[1], minlength=len(self._window))
+        self._layouts.add(syn)
+        self.names.add((name, int(known.named[key])) for key, name in known.names.items())
+
+    def snapshot(self) -> Distributions:
+        """As it stands now."""
+        return Distributions(
+            rtt=_shown(self._rtt),
+            rtt_tfo=_shown(self._rtt_tfo),
+            first_response=_shown(self._first_response),
+            mss=_top(self._mss, self._no_mss),
+            wscale=_top(self._wscale, self._no_wscale),
+            window=Histogram(WINDOW_EDGES, self._window.copy()),
+            options=self._layouts.top(),
+            names=self.names.top(),
+        )
+
+
+def _shown(counts: NDArray[np.int64]) -> Histogram:
+    step = PER_DECADE // SHOWN_PER_DECADE
+    return Histogram(EDGES[::step], counts.reshape(-1, step).sum(axis=1))
+
+
+def _top(counts: NDArray[np.int64], absent: int) -> tuple[tuple[int | None, int], ...]:
+    values = np.flatnonzero(counts)
+    pairs: list[tuple[int | None, int]] = list(zip(values.tolist(), counts[values].tolist(), strict=True))
+    if absent:
+        pairs.append((None, absent))
+    pairs.sort(key=lambda pair: (-pair[1], -1 if pair[0] is None else pair[0]))
+    return tuple(pairs[:SHOWN])

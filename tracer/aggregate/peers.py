@@ -1,0 +1,295 @@
+"""One row per server, and per client where this host is the server: sums and small histograms in arrays.
+
+At most `limit` peers are held; of too many the quarter that was not seen for longest is forgotten and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import chain
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.aggregate.buckets import BUCKETS, quantiles, used
+from tracer.aggregate.counted import Count, Facts
+from tracer.aggregate.keyindex import U64, KeyIndex, Slots
+from tracer.aggregate.responses import Responses, Sample
+from tracer.encode.composer import ip_text
+from tracer.handshake.events import Events
+from tracer.handshake.outcome import F64, U8, Bool
+from tracer.store.chunks import Part
+from tracer.store.snapshot import Comparison, Peer
+from tracer.vocabulary.vocabulary import Outcome, Vantage, word
+
+PEERS_HELD = 4096
+PEERS_SHOWN = 1000
+COMPARISONS_SHOWN = 20
+
+_KEY_WORDS = 3  # the address as it is in memory, and the port
+
+# of a Comparison, in its order
+_DURATIONS = ("tfo_median_us", "normal_median_us", "tfo_p90_us", "normal_p90_us", "rtt_median_us", "sooner_us",
+              "sooner_rtts")  # fmt: skip
+_NO_OUTCOME = int(Outcome.UNKNOWN)
+
+
+def endpoint_text(ip: str, port: int) -> str:
+    """Address and port as people write them."""
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
+@dataclass(slots=True)
+class _Columns:
+    """What is added up of each peer; row = its slot. A table holds some thousand rows, a snapshot the busiest."""
+
+    counts: NDArray[np.int64]  # [n, Count]
+    saved_us: F64
+    rtt: NDArray[np.int32]  # [n, BUCKETS]
+    outcome: U8  # of the last handshake
+    seen_ns: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, rows: int) -> _Columns:
+        """Nothing seen yet."""
+        return cls(
+            np.zeros((rows, len(Count)), np.int64),
+            np.zeros(rows),
+            np.zeros((rows, BUCKETS), np.int32),
+            np.full(rows, _NO_OUTCOME, np.uint8),
+            np.zeros(rows, np.int64),
+        )
+
+    def clear(self, slots: Slots) -> None:
+        """Begin these anew."""
+        for one in fields(self):
+            getattr(self, one.name)[slots] = 0
+        self.outcome[slots] = _NO_OUTCOME
+
+    def of(self, slots: Slots, buckets: slice) -> _Columns:
+        """A copy of these, of `rtt` only some buckets."""
+        return _Columns(
+            self.counts[slots], self.saved_us[slots], self.rtt[slots, buckets], self.outcome[slots], self.seen_ns[slots]
+        )
+
+
+class PeerTable:
+    """Peers by key: the address, and for servers the port behind it."""
+
+    def __init__(self, role: str, limit: int = PEERS_HELD) -> None:
+        self.role = role
+        self.limit = limit
+        self.forgotten = 0
+        self._clock = 0
+        self._index = KeyIndex(_KEY_WORDS, limit)
+        self._used = np.zeros(limit, np.int64)  # by _clock
+        self._names: dict[int, str] = {}
+        self._columns = _Columns.empty(limit)
+        # responses are compared server by server only
+        self._responses = Responses(limit) if role == "server" else None
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def add(self, part: Part, known: Facts, rows: Bool | None = None) -> None:
+        """Count some rows; of them those that `rows` says. At most half as many rows at once as peers are held."""
+        chosen = np.arange(len(part)) if rows is None else np.flatnonzero(rows)
+        if not len(chosen):
+            return
+        slots = self._find(_keys(part.events, self.role, chosen))
+        columns = self._columns
+        for count, counted in enumerate(known.counted):
+            _add(columns.counts, slots[counted[chosen]], count)
+        np.add.at(columns.saved_us, slots, known.net_saved_us[chosen])
+        columns.outcome[slots] = part.verdicts.outcome[chosen]  # of several the last
+        np.maximum.at(columns.seen_ns, slots, part.events["settled_ns"][chosen].astype(np.int64))
+        measured = known.rtt_known[chosen]
+        _add(columns.rtt, slots[measured], known.rtt_bucket[chosen][measured])
+        if self._responses is None:
+            return
+        accepted, plain = known.counted[Count.ACCEPTED][chosen], ~known.counted[Count.WITH_DATA][chosen]
+        durations = part.durations
+        self._responses.add_handshakes(
+            slots, accepted, plain, durations.first_response_us[chosen], durations.rtt_us[chosen]
+        )
+        self._remember_names(slots, known.name[chosen], known.names)
+
+    def _remember_names(self, slots: Slots, name: NDArray[np.uint16], names: dict[int, str]) -> None:
+        latest = np.zeros(self.limit, np.uint16)
+        named = name != 0
+        latest[slots[named]] = name[named]  # of several the last
+        for slot in np.flatnonzero(latest).tolist():
+            self._names[slot] = names[latest[slot]]
+
+    def _find(self, keys: U64) -> Slots:
+        self._clock += 1
+        slots = self._index.place(keys, self._forget)
+        self._used[slots] = self._clock
+        return slots
+
+    def _forget(self, wanted: int, asked: Slots) -> None:
+        """The quarter that was not seen for longest, or more if more places are wanted."""
+        self._used[asked] = self._clock
+        live = self._index.live()
+        count = max(self.limit // 4, wanted - (self.limit - len(live)))
+        oldest = live[np.argpartition(self._used[live], count - 1)[:count]]
+        self._index.remove(oldest)
+        self.forgotten += len(oldest)
+        self._columns.clear(oldest)
+        if self._responses is not None:
+            self._responses.clear(oldest)
+        for slot in oldest.tolist():
+            self._names.pop(slot, None)
+
+    def peers(self, shown: int = PEERS_SHOWN) -> PeerRows:
+        """Those with most handshakes, the busiest first; of equals the one seen last."""
+        live = self._index.live()
+        columns = self._columns
+        order = np.lexsort((-columns.seen_ns[live], -columns.counts[live, Count.HANDSHAKES]))[:shown]
+        slots = live[order]
+        names = [self._names.get(slot) for slot in slots.tolist()]
+        # only what can be compared is copied: that is one server in many
+        comparable = np.zeros(len(slots), np.bool_)
+        if self._responses is not None:
+            comparable = self._responses.enough(slots)
+            sample = self._responses.of(slots[comparable])
+        else:
+            sample = None
+        buckets = used(columns.rtt, slots)
+        held = columns.of(slots, buckets)
+        return PeerRows(self.role, self._index.keys[slots], names, held, buckets.start, comparable, sample)
+
+    def comparisons(self, shown: int = COMPARISONS_SHOWN) -> tuple[Comparison, ...]:
+        """Servers whose first response is known, those with most samples first; ahead of them those with both kinds."""
+        responses = self._responses
+        if responses is None:
+            return ()
+        slots = responses.ranked(self._index.live(), shown)
+        compared = responses.of(slots).compared()
+        numbers = zip(
+            slots.tolist(), _addresses(self._index.keys[slots], self.role),
+            compared.tfo_samples.tolist(), compared.normal_samples.tolist(),
+            *(_nullable(getattr(compared, name)) for name in _DURATIONS), strict=True,
+        )  # fmt: skip
+        return tuple(
+            Comparison(endpoint_text(ip, port or 0), self._names.get(slot), *rest)
+            for slot, (ip, port), *rest in numbers
+        )
+
+
+_OUTCOME_WORDS = [word(outcome) for outcome in Outcome]
+
+
+class PeerRows(Sequence[Peer]):
+    """Peers of one moment. The arrays are copies; Peer objects are made when somebody looks."""
+
+    def __init__(
+        self, role: str, keys: U64, names: list[str | None], columns: _Columns, first_bucket: int, comparable: Bool,
+        sample: Sample | None,
+    ) -> None:  # fmt: skip
+        self._comparable = comparable
+        self._sample = sample  # of the comparable ones
+        self._role = role
+        self._keys = keys
+        self._names = names
+        self._columns = columns
+        self._first_bucket = first_bucket
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @overload
+    def __getitem__(self, index: int) -> Peer: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Peer, ...]: ...
+    def __getitem__(self, index: int | slice) -> Peer | tuple[Peer, ...]:
+        return self._peers[index]
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(self._peers)
+
+    @cached_property
+    def _peers(self) -> tuple[Peer, ...]:
+        columns = self._columns
+        rows = zip(
+            _addresses(self._keys, self._role), self._names, columns.counts.tolist(),
+            _nullable(quantiles(columns.rtt, 0.5, self._first_bucket)), np.round(columns.saved_us, 3).tolist(),
+            columns.outcome.tolist(), columns.seen_ns.tolist(), *self._sooner(), strict=True,
+        )  # fmt: skip
+        found = []
+        for (ip, port), name, counts, median, saved, outcome, seen, sooner_us, sooner_rtts in rows:
+            handshakes, attempts, accepted, with_data, fallbacks, failed, changes = counts
+            last = None if outcome == _NO_OUTCOME else _OUTCOME_WORDS[outcome]
+            found.append(
+                Peer(
+                    self._role, ip, port, name, handshakes, attempts, accepted, with_data, fallbacks, failed, changes,
+                    median, saved, last, seen, sooner_us, sooner_rtts,
+                )
+            )  # fmt: skip
+        return tuple(found)
+
+    def _sooner(self) -> tuple[list[float | None], list[float | None]]:
+        """What Fast Open is worth: microseconds and round trips; None where there is not enough of both."""
+        found = np.full((2, len(self)), np.nan)
+        if self._sample is not None:
+            compared = self._sample.compared()
+            found[:, self._comparable] = compared.sooner_us, compared.sooner_rtts
+        return _nullable(found[0]), _nullable(found[1])
+
+
+class AllPeers(Sequence[Peer]):
+    """Peers of several tables, one after the other."""
+
+    def __init__(self, *tables: Sequence[Peer]) -> None:
+        self._tables = tables
+
+    def __len__(self) -> int:
+        return sum(map(len, self._tables))
+
+    @overload
+    def __getitem__(self, index: int) -> Peer: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Peer, ...]: ...
+    def __getitem__(self, index: int | slice) -> Peer | tuple[Peer, ...]:
+        return self._peers[index]
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(self._peers)
+
+    @cached_property
+    def _peers(self) -> tuple[Peer, ...]:
+        return tuple(chain.from_iterable(self._tables))
+
+
+def server_side(part: Part) -> Bool:
+    """Rows whose server is this host, and whose client is another."""
+    found: Bool = part.vantage == Vantage.SERVER
+    return found
+
+
+def _keys(events: Events, role: str, rows: NDArray[np.intp]) -> U64:
+    # column by column: numpy copies a row of a structure field by field
+    keys = np.zeros((len(rows), _KEY_WORDS), np.uint64)
+    keys[:, :2] = events[role][rows].view(np.uint64)
+    if role == "server":
+        keys[:, 2] = events["server_port"][rows]
+    return keys
+
+
+def _addresses(keys: U64, role: str) -> list[tuple[str, int | None]]:
+    """Address and, of a server, port of each key."""
+    ports = keys[:, 2].tolist() if role == "server" else [None] * len(keys)
+    return [(ip_text(key[:2].tobytes()), port) for key, port in zip(keys, ports, strict=True)]
+
+
+def _add(counts: NDArray[Any], row: Slots | int, column: NDArray[np.intp] | int) -> None:
+    """One more at each of these places."""
+    # of the very type: with any other number, also one of Python, numpy takes seventy times as long
+    np.add.at(counts.reshape(-1), row * counts.shape[1] + column, counts.dtype.type(1))
+
+
+def _nullable(values: F64) -> list[float | None]:
+    return [None if value != value else value for value in np.round(values, 3).tolist()]

@@ -1,0 +1,183 @@
+"""How soon servers answer with Fast Open and without: a bounded sample of exact durations for each server.
+
+Histograms as coarse as those of the other distributions would blur what is asked here, the difference of two medians.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.aggregate.keyindex import Slots
+from tracer.handshake.outcome import F64, Bool
+
+TFO, NORMAL, RTT = 0, 1, 2
+KINDS = 3
+_FIRST = np.zeros(1, np.intp)
+KEPT = 256  # durations of a kind and server: a median of so many is near that of all
+# What both sides need before they are compared: with fewer a 90th percentile is the greatest of all, and the median's
+# error may be as large as the benefit.
+ENOUGH = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """Some servers in columns, microseconds; NaN without samples. `sooner_*` are NaN unless `enough`.
+
+    `sooner_us` is the median of normal handshakes less that with TFO, `sooner_rtts` that in median round trips.
+    """
+
+    tfo_samples: NDArray[np.int64]
+    normal_samples: NDArray[np.int64]
+    tfo_median_us: F64
+    tfo_p90_us: F64
+    normal_median_us: F64
+    normal_p90_us: F64
+    rtt_median_us: F64
+    enough: Bool
+    sooner_us: F64
+    sooner_rtts: F64
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The durations kept of some servers: `values` [KINDS, n, KEPT] and of how many each is a sample [KINDS, n]."""
+
+    values: NDArray[np.float32]
+    counts: NDArray[np.int64]
+
+    def quantile(self, kind: int, share: float) -> F64:
+        """Of each server, between the two durations that are nearest; NaN without any."""
+        kept = np.minimum(self.counts[kind], KEPT)
+        # places never written hold anything: behind the last as NaN, which sorts to the end
+        there = np.arange(KEPT) < kept[:, None]
+        ordered = np.sort(np.where(there, self.values[kind], np.nan), axis=1).astype(np.float64)
+        at = np.maximum(kept - 1, 0) * share
+        low = np.floor(at).astype(np.intp)
+        rows = np.arange(len(kept))
+        below, above = ordered[rows, low], ordered[rows, np.minimum(low + 1, np.maximum(kept - 1, 0))]
+        found: F64 = below + (above - below) * (at - low)
+        return found
+
+    def compared(self) -> Comparisons:
+        """Medians, tails and the benefit."""
+        tfo, normal, rtt = (self.quantile(kind, 0.5) for kind in (TFO, NORMAL, RTT))
+        enough = (self.counts[TFO] >= ENOUGH) & (self.counts[NORMAL] >= ENOUGH)
+        sooner = np.where(enough, normal - tfo, np.nan)
+        return Comparisons(
+            self.counts[TFO],
+            self.counts[NORMAL],
+            tfo,
+            self.quantile(TFO, 0.9),
+            normal,
+            self.quantile(NORMAL, 0.9),
+            rtt,
+            enough,
+            sooner,
+            sooner / np.where(rtt > 0, rtt, np.nan),
+        )
+
+
+class _Random:
+    """SplitMix64 (Steele, Lea and Flood 2014), many numbers at a time: numpy's generators are 2 MB of libraries."""
+
+    _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+    _MIX = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
+
+    def __init__(self, seed: int) -> None:
+        self._state = np.uint64(seed)
+
+    def numbers(self, count: int) -> F64:
+        """So many, even between 0 and 1, the latter not reached."""
+        steps = np.arange(1, count + 1, dtype=np.uint64)
+        steps *= self._GOLDEN
+        steps += self._state
+        if count:
+            self._state = steps[-1]
+        for shift, factor in self._MIX:
+            steps ^= steps >> shift
+            steps *= factor
+        steps ^= steps >> np.uint64(31)
+        found: F64 = (steps >> np.uint64(11)).astype(np.float64)
+        found *= 2.0**-53
+        return found
+
+
+class Responses:
+    """Time to the server's first data byte with SYN data acked whole (TFO) and without data in the SYN (NORMAL), and
+    the round trips of these handshakes; row = slot of a server.
+
+    Up to KEPT durations all of them, beyond that a uniform sample of the whole run (reservoir sampling, algorithm R).
+    """
+
+    def __init__(self, rows: int) -> None:
+        # a row for each kind of each slot; empty and not zeros: pages that no server uses are never touched
+        self._rows = rows
+        self._values = np.empty((KINDS * rows, KEPT), np.float32)
+        self._counts = np.zeros(KINDS * rows, np.int64)
+        # numbers of 16 bits are sorted without comparing them
+        self._order_by = np.min_scalar_type(KINDS * rows)
+        # the same numbers each time: a replay says what the run said
+        self._random = _Random(7413)
+
+    def add(self, kind: int, slots: Slots, durations_us: F64) -> None:
+        """Add a duration each; there are no NaN among them."""
+        self._add(slots + kind * self._rows, durations_us)
+
+    def _add(self, rows: Slots, durations_us: F64) -> None:
+        if not len(rows):
+            return
+        order = rows.astype(self._order_by).argsort(kind="stable")
+        rows = rows[order]
+        starts = np.flatnonzero(rows[1:] != rows[:-1]) + 1
+        starts = np.concatenate((_FIRST, starts))
+        lengths = np.empty_like(starts)
+        np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
+        lengths[-1] = len(rows) - starts[-1]
+        place = self._counts[rows]  # how many came before
+        place += np.arange(len(rows))
+        place -= np.repeat(starts, lengths)
+        late = np.flatnonzero(place >= KEPT)
+        if len(late):
+            place[late] = self._random.numbers(len(late)) * (place[late] + 1)
+        kept = np.flatnonzero(place < KEPT)
+        self._values[rows[kept], place[kept]] = durations_us[order[kept]]  # of two at one place the later
+        self._counts[rows[starts]] += lengths
+
+    def clear(self, slots: Slots) -> None:
+        """Begin these anew."""
+        self._by_kind(self._counts)[:, slots] = 0
+
+    def add_handshakes(self, slots: Slots, tfo: Bool, normal: Bool, response_us: F64, rtt_us: F64) -> None:
+        """Add handshakes by their durations (NaN where not known): accepted TFO, and those without data in the SYN."""
+        answered = ~np.isnan(response_us)
+        by_tfo, by_normal = np.flatnonzero(tfo & answered), np.flatnonzero(normal & answered)
+        measured = np.flatnonzero((tfo | normal) & answered & ~np.isnan(rtt_us))
+        # all at once: with few rows the number of calls is what counts
+        rows = (slots[by_tfo], slots[by_normal] + NORMAL * self._rows, slots[measured] + RTT * self._rows)
+        self._add(np.concatenate(rows), np.concatenate((response_us[by_tfo], response_us[by_normal], rtt_us[measured])))
+
+    def _by_kind(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        return counts.reshape(KINDS, self._rows)
+
+    def of(self, slots: Slots) -> Sample:
+        """A copy of what is kept of these."""
+        values = self._values.reshape(KINDS, self._rows, KEPT)
+        return Sample(values[:, slots], self._by_kind(self._counts)[:, slots])
+
+    def enough(self, slots: Slots) -> Bool:
+        """Which of these have enough samples of both kinds to be compared."""
+        tfo, normal = self._by_kind(self._counts)[: NORMAL + 1, slots]
+        found: Bool = (tfo >= ENOUGH) & (normal >= ENOUGH)
+        return found
+
+    def ranked(self, live: Slots, shown: int, only_enough: bool = False) -> Slots:
+        """Of these the servers with most samples, before all others those with enough of both; none without any."""
+        tfo, normal = self._by_kind(self._counts)[: NORMAL + 1, live]
+        enough = self.enough(live)
+        counted = enough if only_enough else tfo + normal > 0
+        order = np.lexsort((-(tfo + normal), ~((tfo > 0) & (normal > 0)), ~enough))
+        ranked: Slots = live[order[counted[order]]][:shown]
+        return ranked

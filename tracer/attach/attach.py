@@ -1,0 +1,290 @@
+"""Put the programs on an interface, in front of everybody else's, and take exactly them off again.
+
+Which hook: DESIGN.md section 6. tc is what `auto` means, because native XDP costs other traffic its offloads and resets
+the link on many drivers. Call attach and detach in the interface's network namespace.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tracer.attach import others as survey
+from tracer.attach import tcx
+from tracer.attach.clsact import ClsactFilter, FilterKey, NoEgressSideError
+from tracer.attach.instances import Instance
+from tracer.attach.tcx import TcxLink
+from tracer.attach.xdp import XdpAttachment, XdpKey, XdpTakenError
+from tracer.errors import CannotTraceError
+from tracer.linux import bpfsys, netlink
+from tracer.linux.interfaces import Interface
+from tracer.vocabulary.vocabulary import Hook, HookChoice
+
+__all__ = ["Attachment", "Hook", "HookChoice", "InterfaceGoneError", "Programs", "attach"]
+
+
+class InterfaceGoneError(CannotTraceError):
+    """The interface vanished while it was being attached to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """Descriptors of the loaded programs: two of type SCHED_CLS and, where it can be had, one of type XDP."""
+
+    tc_ingress: int
+    tc_egress: int
+    xdp_ingress: int | None = None
+
+
+class _Piece(Protocol):
+    def is_intact(self) -> bool: ...
+    def detach(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Attachment:
+    """Our programs on one interface.
+
+    `why` is one sentence for the `start` record; `others` are the other programs on the interface and `warnings`
+    sentences on those that may end the chain before us, both as they were after attaching.
+    """
+
+    ifindex: int
+    name: str
+    hook: Hook
+    why: str
+    others: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    own_ids: frozenset[int] = frozenset()
+    _pieces: list[_Piece] = field(default_factory=list)
+    _instance: Instance | None = None
+    _keys: list[FilterKey | XdpKey] = field(default_factory=list)
+
+    def look_again(self) -> None:
+        """Bring `others` and `warnings` up to date: programs come later too."""
+        found = survey.occupants(self.ifindex)
+        self.others = survey.others(found, self.own_ids)
+        self.warnings = tuple(
+            f"{words} runs before tfotrace on {self.name}; what it drops, redirects or accepts is not traced"
+            for words in survey.before_us(found, self.own_ids)
+        )
+
+    def is_intact(self) -> bool:
+        """False once any of our programs was taken off (the interface has gone, somebody deleted the qdisc)."""
+        return bool(self._pieces) and all(piece.is_intact() for piece in self._pieces)
+
+    def detach(self) -> None:
+        """Take our programs off and nothing else. Harmless the second time and when the interface has gone."""
+        pieces, self._pieces = self._pieces, []
+        failure = _detach_all(pieces)
+        if failure is not None:
+            # the entries stay in the instance's file, so that `tfotrace detach` finds them
+            raise CannotTraceError(
+                f"could not remove every program from {self.name} ({failure.strerror}); "
+                "run `tfotrace detach` when this run has ended"
+            ) from failure
+        keys, self._keys = self._keys, []
+        if self._instance is not None:
+            self._instance.forget(keys)
+
+
+def _detach_all(pieces: Iterable[_Piece]) -> OSError | None:
+    """Detach every one; the last failure, if any."""
+    failure = None
+    for piece in pieces:
+        try:
+            piece.detach()
+        except OSError as error:  # noqa: PERF203 - one that fails must not keep the others
+            failure = error
+    return failure
+
+
+def attach(
+    interface: Interface, programs: Programs, choice: HookChoice, instance: Instance | None = None
+) -> Attachment:
+    """Attach to `interface` as `choice` says, or as near to it as is possible without touching another's programs.
+
+    On loopback only one side, since each packet passes both hooks there: by tc egress, where it still belongs to its
+    socket, by XDP ingress. Raises InterfaceGoneError and CannotTraceError.
+    """
+    if interface.untraceable is not None:
+        raise CannotTraceError(interface.untraceable)
+    builder = _Builder(interface, programs, instance)
+    try:
+        hook, why = builder.build(choice)
+        attachment = builder.finish(hook, why)
+        attachment.look_again()
+    except BaseException as error:
+        builder.undo()
+        if isinstance(error, OSError):
+            raise _explain(interface, error) from error
+        raise
+    return attachment
+
+
+def _explain(interface: Interface, error: OSError) -> CannotTraceError:
+    if error.errno == errno.ENODEV:
+        return InterfaceGoneError(f"{interface.name} went away while tfotrace was attaching to it")
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return CannotTraceError(f"not permitted to attach to {interface.name}; run tfotrace as root (with sudo)")
+    reason = error.reason if isinstance(error, netlink.NetlinkError) else error.strerror
+    name = interface.name
+    return CannotTraceError(f"could not attach to {name}: {reason}")
+
+
+class _XdpRefusedError(Exception):
+    """XDP cannot be had here: why, as a clause; `taken` when another program has the place."""
+
+    def __init__(self, reason: str, taken: bool = False) -> None:
+        super().__init__(reason)
+        self.taken = taken
+
+
+class _Builder:
+    """Collects what one attach() makes, so that a failure half-way undoes it."""
+
+    def __init__(self, interface: Interface, programs: Programs, instance: Instance | None) -> None:
+        self._interface = interface
+        self._programs = programs
+        self._instance = instance
+        self._pieces: list[_Piece] = []
+        self._announced: list[FilterKey | XdpKey] = []
+        self._name = instance.filter_name if instance is not None else survey.OWN_NAME + "unregistered"
+        fds = (programs.tc_ingress, programs.tc_egress, programs.xdp_ingress)
+        found = [bpfsys.program_info(fd) for fd in fds if fd is not None]
+        self._loaded_ns = {info.id: info.loaded_ns for info in found}
+
+    def build(self, choice: HookChoice) -> tuple[Hook, str]:
+        if choice in (HookChoice.XDP, HookChoice.XDP_NATIVE, HookChoice.XDP_GENERIC):
+            return self._xdp_or_tc(choice)
+        if choice is HookChoice.CLSACT:
+            self._both_sides(self._clsact)
+            return Hook.CLSACT, self._sentence("tc by clsact filters, as asked for")
+        hook, what = self._tc()
+        reason = "tc by choice" if choice is HookChoice.TC else "tc, the default, since it costs other traffic nothing"
+        return hook, self._sentence(f"{reason}; {what}")
+
+    def finish(self, hook: Hook, why: str) -> Attachment:
+        kept = [p.key for p in self._pieces if isinstance(p, (ClsactFilter, XdpAttachment)) and p.key is not None]
+        if self._instance is not None:
+            self._instance.forget([key for key in self._announced if key not in kept])
+        return Attachment(
+            ifindex=self._interface.index,
+            name=self._interface.name,
+            hook=hook,
+            why=why,
+            own_ids=frozenset(self._loaded_ns),
+            _pieces=self._pieces,
+            _instance=self._instance,
+            _keys=list(kept),
+        )
+
+    def undo(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        if _detach_all(pieces) is not None:
+            return  # the entries stay in the instance's file
+        if self._instance is not None:
+            self._instance.forget(self._announced)
+
+    # --- tc ---
+
+    def _tc(self) -> tuple[Hook, str]:
+        before = len(self._pieces)
+        try:
+            self._both_sides(self._tcx)
+        except OSError as error:
+            if error.errno not in tcx.NOT_HERE:
+                raise
+            while len(self._pieces) > before:  # one side by link and the other by filter would be two hooks
+                self._pieces.pop().detach()
+            self._both_sides(self._clsact)
+            return Hook.CLSACT, "clsact filters at priority 1, because this kernel has no TCX links (Linux 6.6 has)"
+        return Hook.TCX, "TCX links, ahead of other programs"
+
+    def _both_sides(self, one_side: Callable[[bool, int], None]) -> None:
+        if not self._interface.is_loopback:
+            one_side(False, self._programs.tc_ingress)
+        one_side(True, self._programs.tc_egress)
+
+    def _tcx(self, egress: bool, prog_fd: int) -> None:
+        self._pieces.append(TcxLink(self._interface.index, egress, prog_fd))
+
+    def _clsact(self, egress: bool, prog_fd: int) -> None:
+        try:
+            piece = ClsactFilter(self._interface.index, egress, prog_fd, self._name, self._announce)
+        except NoEgressSideError:
+            name = self._interface.name
+            raise CannotTraceError(
+                f'{name} has an "ingress" qdisc where clsact would go, and this kernel has no TCX links; '
+                f"if nothing needs it, remove it: tc qdisc del dev {name} ingress"
+            ) from None
+        self._pieces.append(piece)
+
+    def _announce(self, key: FilterKey | XdpKey) -> None:
+        self._announced.append(key)
+        if self._instance is not None:
+            self._instance.record(key, self._interface.name, self._loaded_ns[key.program_id])
+
+    # --- XDP ---
+
+    def _xdp_or_tc(self, choice: HookChoice) -> tuple[Hook, str]:
+        try:
+            hook, why = self._xdp(choice)
+        except _XdpRefusedError as refusal:
+            hook, what = self._tc()
+            return hook, self._sentence(f"tc instead of {choice.value}, because {refusal}; {what}")
+        if self._interface.is_loopback:
+            return hook, self._sentence(why)
+        self._egress_beside_xdp()
+        return hook, f"{why}; egress by tc"
+
+    def _egress_beside_xdp(self) -> None:
+        try:
+            self._tcx(True, self._programs.tc_egress)
+        except OSError as error:
+            if error.errno not in tcx.NOT_HERE:
+                raise
+            self._clsact(True, self._programs.tc_egress)
+
+    def _xdp(self, choice: HookChoice) -> tuple[Hook, str]:
+        """Attach at ingress; what was taken and why. Raises _XdpRefusedError."""
+        prog_fd = self._programs.xdp_ingress
+        if prog_fd is None:
+            raise _XdpRefusedError("no XDP program could be loaded")
+        if choice is HookChoice.XDP_GENERIC:
+            self._xdp_at(prog_fd, bpfsys.XDP_FLAGS_SKB_MODE)
+            return Hook.XDP_GENERIC, "generic XDP, as asked for"
+        try:
+            self._xdp_at(prog_fd, bpfsys.XDP_FLAGS_DRV_MODE)
+            return Hook.XDP_NATIVE, "XDP in the driver, as asked for"
+        except _XdpRefusedError as refusal:
+            if choice is HookChoice.XDP_NATIVE or refusal.taken:
+                raise
+            self._xdp_at(prog_fd, bpfsys.XDP_FLAGS_SKB_MODE)
+            return Hook.XDP_GENERIC, f"generic XDP, because {refusal}"
+
+    def _xdp_at(self, prog_fd: int, flags: int) -> None:
+        try:
+            piece = XdpAttachment(self._interface.index, prog_fd, flags, self._announce)
+        except XdpTakenError:
+            raise _XdpRefusedError(f"{self._xdp_owner()} is there already", taken=True) from None
+        except OSError as error:
+            if error.errno in (errno.ENODEV, errno.EPERM, errno.EACCES):
+                raise
+            reason = error.reason if isinstance(error, netlink.NetlinkError) else str(error.strerror)
+            where = "the driver" if flags == bpfsys.XDP_FLAGS_DRV_MODE else "generic XDP"
+            raise _XdpRefusedError(f"{where} does not take it ({reason})") from error
+        self._pieces.append(piece)
+
+    def _xdp_owner(self) -> str:
+        for item in survey.occupants(self._interface.index):
+            if item.words.startswith("XDP"):
+                return item.words
+        return "another XDP program"
+
+    def _sentence(self, text: str) -> str:
+        if self._interface.is_loopback:
+            text += "; on loopback at one side only, so that each packet is seen once"
+        return text

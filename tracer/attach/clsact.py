@@ -1,0 +1,226 @@
+"""tc programs as clsact filters, where the kernel has no TCX: priority 1, an own handle, direct action.
+
+Nothing of others is replaced (NLM_F_EXCL) or removed, and a clsact qdisc stays when it is empty, since nobody can tell
+who else counts on it. A filter outlives its process, so its key is handed to `announce` before it is made.
+Sources: tc-bpf(8), net/sched/cls_bpf.c (a new filter goes to the head of its priority), include/uapi/linux/pkt_cls.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tracer.linux import bpfsys, netlink
+
+PARENT_INGRESS, PARENT_EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
+_PARENT_CLSACT, _HANDLE_CLSACT = 0xFFFFFFF1, 0xFFFF0000
+_ETH_P_ALL = 0x0003
+_TCMSG = struct.Struct("=BxxxiIII")  # family, ifindex, handle, parent, info
+_TCA_KIND, _TCA_OPTIONS, _TCA_CHAIN = 1, 2, 11
+_BPF_FD, _BPF_NAME, _BPF_FLAGS, _BPF_FLAGS_GEN, _BPF_ID = 6, 7, 8, 9, 11
+_FLAG_DIRECT_ACTION, _SKIP_HARDWARE = 1, 1
+_FIRST_HANDLE = 0x54464F00  # "TFO" and a count: several runs on one interface
+_HANDLES = 256
+_LAST_PRIORITY = 64
+
+# the interface, its qdisc or the filter has gone
+_GONE = frozenset((errno.ENODEV, errno.ENOENT, errno.EINVAL))
+
+
+class NoEgressSideError(Exception):
+    """The interface has an `ingress` qdisc, which takes clsact's place and has no egress side."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterKey:
+    """What names one filter exactly."""
+
+    ifindex: int
+    parent: int
+    priority: int
+    handle: int
+    program_id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A filter that is there. `protocol` is the Ethernet type in host order; `program_id` is None if it is not bpf."""
+
+    parent: int
+    priority: int
+    protocol: int
+    handle: int
+    kind: str
+    name: str
+    program_id: int | None
+    direct_action: bool
+
+
+def _number(raw: bytes | None) -> int | None:
+    return struct.unpack("=I", raw)[0] if raw is not None and len(raw) == 4 else None
+
+
+def filters(ifindex: int, parent: int) -> list[Filter]:
+    """Filters of chain 0 on one side of the interface in the order in which they run; empty without a clsact qdisc."""
+    try:
+        payloads = netlink.dump(netlink.GETTFILTER, _TCMSG.pack(0, ifindex, 0, parent, 0))
+    except netlink.NetlinkError as error:
+        if error.errno in _GONE:
+            return []
+        raise
+    found = []
+    for payload in payloads:
+        _, _, handle, at, info = _TCMSG.unpack_from(payload, 0)
+        fields = netlink.attributes(payload, _TCMSG.size)
+        if handle == 0 or at != parent or _number(fields.get(_TCA_CHAIN)):
+            continue  # handle 0 is the head of a priority, not a filter
+        kind = netlink.text(fields.get(_TCA_KIND, b""))
+        options = netlink.attributes(fields.get(_TCA_OPTIONS, b"")) if kind == "bpf" else {}
+        found.append(
+            Filter(
+                parent=parent,
+                priority=info >> 16,
+                protocol=socket.ntohs(info & 0xFFFF),
+                handle=handle,
+                kind=kind,
+                name=netlink.text(options.get(_BPF_NAME, b"")),
+                program_id=_number(options.get(_BPF_ID)),
+                direct_action=bool((_number(options.get(_BPF_FLAGS)) or 0) & _FLAG_DIRECT_ACTION),
+            )
+        )
+    return found
+
+
+def ingress_qdisc(ifindex: int) -> str | None:
+    """Kind of the qdisc in clsact's place, None where there is none."""
+    for payload in netlink.dump(netlink.GETQDISC, _TCMSG.pack(0, ifindex, 0, 0, 0)):
+        _, index, handle, parent, _ = _TCMSG.unpack_from(payload, 0)
+        if index == ifindex and handle == _HANDLE_CLSACT and parent == _PARENT_CLSACT:
+            return netlink.text(netlink.attributes(payload, _TCMSG.size).get(_TCA_KIND, b""))
+    return None
+
+
+def ensure_qdisc(ifindex: int, egress: bool) -> None:
+    """Add a clsact qdisc where there is none. Raises NoEgressSideError, NetlinkError."""
+    kind = ingress_qdisc(ifindex)
+    if kind is None:
+        header = _TCMSG.pack(0, ifindex, _HANDLE_CLSACT, _PARENT_CLSACT, 0)
+        try:
+            netlink.request(
+                netlink.NEWQDISC,
+                header + netlink.attribute(_TCA_KIND, b"clsact\0"),
+                netlink.F_CREATE | netlink.F_EXCL,
+            )
+        except netlink.NetlinkError as error:
+            if error.errno != errno.EEXIST:
+                raise
+        kind = ingress_qdisc(ifindex)  # somebody may have been quicker, with the other kind
+    if egress and kind == "ingress":
+        raise NoEgressSideError
+
+
+class ClsactFilter:
+    """One program on one side of an interface. Attach and detach in the same network namespace."""
+
+    def __init__(
+        self, ifindex: int, egress: bool, prog_fd: int, name: str, announce: Callable[[FilterKey], None]
+    ) -> None:
+        """Attach at the first priority that takes a filter of ours, which is 1 unless a filter of another kind has it.
+
+        Raises NoEgressSideError, NetlinkError.
+        """
+        ensure_qdisc(ifindex, egress)
+        parent = PARENT_EGRESS if egress else PARENT_INGRESS
+        program_id = bpfsys.program_info(prog_fd).id
+        taken = {(f.priority, f.handle) for f in filters(ifindex, parent)}
+        self.key: FilterKey | None = None
+        for priority in range(1, _LAST_PRIORITY):
+            if self._try_priority(FilterKey(ifindex, parent, priority, 0, program_id, name), prog_fd, taken, announce):
+                return
+        raise netlink.NetlinkError(errno.EBUSY, f"the first {_LAST_PRIORITY - 1} tc priorities are taken")
+
+    def _try_priority(
+        self,
+        base: FilterKey,
+        prog_fd: int,
+        taken: set[tuple[int, int]],
+        announce: Callable[[FilterKey], None],
+    ) -> bool:
+        for handle in range(_FIRST_HANDLE, _FIRST_HANDLE + _HANDLES):
+            if (base.priority, handle) in taken:
+                continue
+            key = FilterKey(base.ifindex, base.parent, base.priority, handle, base.program_id, base.name)
+            announce(key)
+            try:
+                _add(key, prog_fd)
+            except netlink.NetlinkError as error:
+                if error.errno == errno.EEXIST:
+                    continue  # another run took the handle since we looked
+                # another kind or protocol has this priority; with none there the fault is elsewhere
+                if error.errno == errno.EINVAL and _has_others(key):
+                    return False
+                raise
+            self.key = key
+            return True
+        return False
+
+    def is_intact(self) -> bool:
+        """Whether the filter is still there; somebody may have deleted it or its qdisc."""
+        return self.key is not None and exists(self.key)
+
+    def detach(self) -> None:
+        """Delete the filter if it is still ours. Harmless when it or its interface has gone, and the second time."""
+        key, self.key = self.key, None
+        if key is not None:
+            remove(key)
+
+
+def _has_others(key: FilterKey) -> bool:
+    return any(f.priority == key.priority for f in filters(key.ifindex, key.parent))
+
+
+def _info(priority: int) -> int:
+    return priority << 16 | socket.htons(_ETH_P_ALL)
+
+
+def _add(key: FilterKey, prog_fd: int) -> None:
+    options = netlink.nested(
+        _TCA_OPTIONS,
+        netlink.attribute(_BPF_FD, struct.pack("=I", prog_fd)),
+        netlink.attribute(_BPF_NAME, key.name.encode() + b"\0"),
+        netlink.attribute(_BPF_FLAGS, struct.pack("=I", _FLAG_DIRECT_ACTION)),
+        netlink.attribute(_BPF_FLAGS_GEN, struct.pack("=I", _SKIP_HARDWARE)),
+    )
+    header = _TCMSG.pack(0, key.ifindex, key.handle, key.parent, _info(key.priority))
+    netlink.request(
+        netlink.NEWTFILTER,
+        header + netlink.attribute(_TCA_KIND, b"bpf\0") + options,
+        netlink.F_CREATE | netlink.F_EXCL,
+    )
+
+
+def exists(key: FilterKey) -> bool:
+    """Whether exactly this filter, with this name and this program, is on the interface of that index."""
+    return any(
+        (f.priority, f.handle, f.kind, f.name, f.program_id)
+        == (key.priority, key.handle, "bpf", key.name, key.program_id)
+        for f in filters(key.ifindex, key.parent)
+    )
+
+
+def remove(key: FilterKey) -> bool:
+    """Delete exactly this filter; False when it is not there (any more) or not ours. Raises NetlinkError."""
+    if key.handle == 0 or not exists(key):  # to the kernel handle 0 means every filter of the priority
+        return False
+    header = _TCMSG.pack(0, key.ifindex, key.handle, key.parent, _info(key.priority))
+    try:
+        netlink.request(netlink.DELTFILTER, header + netlink.attribute(_TCA_KIND, b"bpf\0"))
+    except netlink.NetlinkError as error:
+        if error.errno in _GONE:
+            return False
+        raise
+    return True

@@ -1,0 +1,339 @@
+"""Running instances and what killed ones left: a locked file for each process under /run/tfotrace.
+
+A root part holds its file's flock for as long as it lives, so a file whose lock is free belongs to a run that was
+killed. Links vanish with their process and are not listed; clsact filters and netlink XDP attachments are, before they
+are made. A leftover is removed only if its name and program still match: the program's id with its load time, so that
+an id given out again is not taken for ours.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tracer.attach import clsact, xdp
+from tracer.attach.clsact import FilterKey
+from tracer.attach.xdp import XdpKey
+from tracer.linux import bpfsys, interfaces, netns
+
+RUN_DIR = Path("/run/tfotrace")
+_LIMIT = 1 << 20  # bytes read of one file
+
+Key = FilterKey | XdpKey
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One attachment that outlives its process: where, what, and the program's load time (ns since boot)."""
+
+    key: Key
+    interface: str
+    netns: int
+    loaded_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFile:
+    """What one file says. `running` is True while its lock is held."""
+
+    path: Path
+    pid: int
+    running: bool
+    entries: tuple[Entry, ...]
+
+
+def process_start_time(pid: int | None = None) -> int:
+    """Start of a process in clock ticks since boot (proc(5), stat field 22): with the pid it names a process."""
+    with open(f"/proc/{pid if pid is not None else 'self'}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[19])
+
+
+# --- the file ---
+
+
+def _encode(pid: int, entries: Iterable[Entry]) -> bytes:
+    listed = []
+    for entry in entries:
+        kind = "clsact" if isinstance(entry.key, FilterKey) else "xdp"
+        listed.append({"kind": kind, "key": asdict(entry.key), **{k: getattr(entry, k) for k in _ENTRY_FIELDS}})
+    return json.dumps({"pid": pid, "boot": _boot_id(), "attachments": listed}).encode() + b"\n"
+
+
+_ENTRY_FIELDS = {"interface": str, "netns": int, "loaded_ns": int}
+_FILTER_FIELDS = {"ifindex": int, "parent": int, "priority": int, "handle": int, "program_id": int, "name": str}
+_XDP_FIELDS = {"ifindex": int, "flags": int, "program_id": int}
+
+
+def _checked(raw: object, fields: dict[str, type]) -> dict[str, int | str]:
+    if not isinstance(raw, dict) or any(type(raw.get(name)) is not kind for name, kind in fields.items()):
+        raise ValueError("not an attachment")
+    return {name: raw[name] for name in fields}
+
+
+def _decode(data: bytes) -> tuple[int, tuple[Entry, ...]]:
+    """Raises ValueError for anything that this program did not write. Entries of an earlier boot are dropped."""
+    document = json.loads(data.partition(b"\n")[0])  # behind the first line there may be the tail of a longer version
+    if not isinstance(document, dict) or type(document.get("pid")) is not int:
+        raise ValueError("not an instance file")
+    listed = document.get("attachments")
+    if not isinstance(listed, list):
+        raise ValueError("not an instance file")
+    if document.get("boot") != _boot_id():
+        return document["pid"], ()
+    entries = []
+    for raw in listed:
+        place = _checked(raw, _ENTRY_FIELDS)
+        key: Key
+        if raw.get("kind") == "clsact":
+            key = FilterKey(**_checked(raw.get("key"), _FILTER_FIELDS))  # type: ignore[arg-type]
+        else:
+            key = XdpKey(**_checked(raw.get("key"), _XDP_FIELDS))  # type: ignore[arg-type]
+        entries.append(Entry(key, **place))  # type: ignore[arg-type]
+    return document["pid"], tuple(entries)
+
+
+def _boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def _write(fd: int, data: bytes) -> None:
+    # new text first, then the cut: killed in between, the first line is whole
+    os.pwrite(fd, data, 0)
+    os.ftruncate(fd, len(data))
+
+
+class Instance:
+    """This process's entry among the running instances. Without /run it goes on and says so in `warning`.
+
+    The lock belongs to the open file: a child that is forked without exec must close() it, or it keeps the lock.
+    """
+
+    def __init__(self, directory: Path = RUN_DIR) -> None:
+        pid, started = os.getpid(), process_start_time()
+        self.filter_name = f"tfotrace-{pid}-{started}"
+        self.warning: str | None = None
+        self._pid = pid
+        self._entries: list[Entry] = []
+        self._fd = -1
+        self._path = directory / f"{pid}-{started}.json"
+        try:
+            self._create(directory)
+        except OSError as error:
+            self.warning = (
+                f"cannot write to {directory} ({error.strerror}): should this run be killed, "
+                "`tfotrace detach` will not find what it left"
+            )
+
+    def _create(self, directory: Path) -> None:
+        directory.mkdir(mode=0o755, exist_ok=True)
+        status = directory.stat(follow_symlinks=False)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise PermissionError(13, "it belongs to another user or is open to others")
+        # locked under another name first: under its own name the file is never seen without its lock
+        draft = directory / f".{self._path.name}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(draft, flags, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _write(fd, _encode(self._pid, ()))
+            os.rename(draft, self._path)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+
+    @property
+    def is_registered(self) -> bool:
+        return self._fd >= 0
+
+    def record(self, key: Key, interface: str, loaded_ns: int) -> None:
+        """List an attachment that is about to be made in the calling thread's network namespace.
+
+        `loaded_ns` is ProgramInfo.loaded_ns of its program.
+        """
+        self._entries.append(Entry(key, interface, netns.current(), loaded_ns))
+        self._save()
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Strike attachments that are no more, in the calling thread's network namespace."""
+        gone = set(keys)
+        if not gone:
+            return
+        here = netns.current()
+        self._entries = [entry for entry in self._entries if entry.netns != here or entry.key not in gone]
+        self._save()
+
+    def _save(self) -> None:
+        if self._fd >= 0:
+            _write(self._fd, _encode(self._pid, self._entries))
+
+    def close(self) -> None:
+        """Give the lock back; the file goes too if nothing is listed any more. Harmless the second time."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        if not self._entries and os.getpid() == self._pid:
+            self._path.unlink(missing_ok=True)
+        os.close(fd)
+
+
+# --- what others left ---
+
+
+def _files(directory: Path, drafts: bool = False) -> list[Path]:
+    try:
+        status = directory.stat(follow_symlinks=False)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            return []  # somebody else could have written there what to remove
+        found = (path for path in directory.iterdir() if path.suffix == ".json")
+        return sorted(path for path in found if path.name.startswith(".") == drafts)
+    except OSError:
+        return []
+
+
+def _remove_drafts(directory: Path) -> None:
+    """Those of runs that were killed before their file had its name: nothing was attached yet."""
+    for path in _files(directory, drafts=True):
+        pid = path.name[1:].partition("-")[0]
+        # a draft of a living process may be about to be locked
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            with _opened(path) as opened, suppress(OSError):
+                if opened is not None and opened[1]:
+                    path.unlink()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[int, bool] | None]:
+    """(descriptor, whether the lock was free and is now ours), or None if the file has gone or is no plain file."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        yield None
+        return
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield fd, False
+            return
+        # somebody may have cleaned up between open and flock
+        yield (fd, True) if os.fstat(fd).st_nlink else None
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int, path: Path) -> tuple[int, tuple[Entry, ...]]:
+    try:
+        return _decode(os.pread(fd, _LIMIT, 0))
+    except ValueError:
+        pid = path.name.partition("-")[0]
+        return int(pid) if pid.isdigit() else 0, ()
+
+
+def instances(directory: Path = RUN_DIR) -> list[InstanceFile]:
+    """Every instance that is known, running or killed."""
+    found = []
+    for path in _files(directory):
+        with _opened(path) as opened:
+            if opened is not None:
+                pid, entries = _read(opened[0], path)
+                found.append(InstanceFile(path, pid, not opened[1], entries))
+    return found
+
+
+def find_leftovers(directory: Path = RUN_DIR) -> list[InstanceFile]:
+    """Killed runs that may have left something: their lock is free and they listed attachments."""
+    return [item for item in instances(directory) if not item.running and item.entries]
+
+
+def remove_leftovers(ifname: str | None = None, directory: Path = RUN_DIR) -> list[str]:
+    """Remove what killed runs left, on one interface of this namespace or everywhere, and tell it in sentences.
+
+    Nothing of running instances or of other programs is touched. Raises UsageError for an unknown interface.
+    """
+    ifindex = None if ifname is None else interfaces.find(ifname).index
+    told: list[str] = []
+    _remove_drafts(directory)
+    for path in _files(directory):
+        with _opened(path) as opened:
+            if opened is None or not opened[1]:
+                continue
+            pid, entries = _read(opened[0], path)
+            remaining = []
+            for entry in entries:
+                if ifindex is not None and (entry.netns != netns.current() or entry.key.ifindex != ifindex):
+                    remaining.append(entry)
+                    continue
+                sentence, done = _remove(entry, pid)
+                if sentence:
+                    told.append(sentence)
+                if not done:
+                    remaining.append(entry)
+            if remaining:
+                _write(opened[0], _encode(pid, remaining))
+            else:
+                path.unlink(missing_ok=True)
+    return told
+
+
+def _remove(entry: Entry, pid: int) -> tuple[str | None, bool]:
+    """(what to tell, whether the entry is settled)."""
+    what = f"the {_what(entry.key)} that process {pid} left on {entry.interface}"
+    try:
+        info = bpfsys.program_info_by_id(entry.key.program_id)
+        if info is None or info.loaded_ns != entry.loaded_ns:
+            return None, True  # the program has gone, so it is attached nowhere, in no namespace
+    except PermissionError:
+        # Looking at a program by its id takes CAP_SYS_ADMIN, which a service does without. A filter is ours by its name
+        # too, which has its process's pid and start; an XDP program has no such name.
+        if isinstance(entry.key, XdpKey):
+            return f"{what} may still be there; `sudo tfotrace detach` may look, and removes it", False
+    try:
+        if entry.netns == netns.current():
+            removed = _remove_here(entry.key)
+        else:
+            path = netns.path_of(entry.netns)
+            if path is None:
+                where = f"its network namespace ({entry.netns}) cannot be reached from here"
+                return f"{what} is still there, because {where}; it goes when that namespace does", False
+            removed = _in_namespace(path, lambda: _remove_here(entry.key))
+    except OSError as error:
+        return f"{what} could not be removed: {error.strerror}", False
+    return (f"removed {what}" if removed else None), True
+
+
+def _what(key: Key) -> str:
+    if isinstance(key, XdpKey):
+        return "XDP program"
+    return "tc ingress filter" if key.parent == clsact.PARENT_INGRESS else "tc egress filter"
+
+
+def _remove_here(key: Key) -> bool:
+    return xdp.remove(key) if isinstance(key, XdpKey) else clsact.remove(key)
+
+
+def _in_namespace(path: str, work: Callable[[], bool]) -> bool:
+    """Do `work` in another network namespace, in a thread of its own: setns(2) moves a thread and nothing else."""
+    result: list[bool] = []
+    failure: list[OSError] = []
+
+    def run() -> None:
+        try:
+            netns.enter(path)
+            result.append(work())
+        except OSError as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="leftovers")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return result[0]

@@ -1,0 +1,154 @@
+"""XDP programs by link (Linux 5.9), else by netlink; never in the place of another program.
+
+Sources: net/core/dev.c (dev_xdp_attach), include/uapi/linux/if_link.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tracer.linux import bpfsys, netlink
+
+_IFLA_XDP = 43
+_XDP_FD, _XDP_ATTACHED, _XDP_FLAGS, _XDP_PROG_ID = 1, 2, 3, 4
+_XDP_DRV_ID, _XDP_SKB_ID, _XDP_HW_ID, _XDP_EXPECTED_FD = 5, 6, 7, 8
+_LEVELS = {1: "driver", 2: "generic", 3: "hardware"}
+_TAKEN = frozenset((errno.EBUSY, errno.EEXIST))
+_NO_LINK = frozenset((errno.EINVAL, errno.EOPNOTSUPP, bpfsys.ENOTSUPP))
+_GONE = frozenset((errno.ENODEV, errno.ENOENT))
+
+
+class XdpTakenError(Exception):
+    """Another program has the interface's XDP hook."""
+
+
+@dataclass(frozen=True, slots=True)
+class XdpKey:
+    """What names one netlink attachment exactly. `flags` is XDP_FLAGS_DRV_MODE or _SKB_MODE."""
+
+    ifindex: int
+    flags: int
+    program_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class XdpProgram:
+    """A program on an interface; `level` is driver, generic or hardware."""
+
+    program_id: int
+    level: str
+
+
+def programs(ifindex: int) -> list[XdpProgram]:
+    """XDP programs of the interface; empty when it has gone."""
+    try:
+        payload = netlink.get(netlink.GETLINK, netlink.LINK_HEADER.pack(0, 0, ifindex, 0, 0))
+    except netlink.NetlinkError as error:
+        if error.errno in _GONE:
+            return []
+        raise
+    fields = netlink.attributes(netlink.attributes(payload, netlink.LINK_HEADER.size).get(_IFLA_XDP, b""))
+    attached = fields.get(_XDP_ATTACHED, b"\0")[0]
+    found = []
+    for kind, level in ((_XDP_HW_ID, "hardware"), (_XDP_DRV_ID, "driver"), (_XDP_SKB_ID, "generic")):
+        if kind in fields:
+            found.append(XdpProgram(struct.unpack("=I", fields[kind])[0], level))
+    if not found and attached in _LEVELS and _XDP_PROG_ID in fields:  # before 4.19 there is only this one
+        found.append(XdpProgram(struct.unpack("=I", fields[_XDP_PROG_ID])[0], _LEVELS[attached]))
+    return found
+
+
+class XdpAttachment:
+    """One program on one interface. Attach and detach in the same network namespace."""
+
+    def __init__(
+        self, ifindex: int, prog_fd: int, flags: int, announce: Callable[[XdpKey], None], use_link: bool = True
+    ) -> None:
+        """Attach at the level of `flags`; `prog_fd` must stay open until detach.
+
+        Raises XdpTakenError; OSError with the driver's reason where it refuses.
+        `use_link=False` goes by netlink as on kernels before 5.9.
+        """
+        self._fd = -1
+        self._prog_fd = prog_fd
+        self.key: XdpKey | None = None
+        if use_link:
+            try:
+                self._fd = bpfsys.link_create_xdp(prog_fd, ifindex, flags)
+                return
+            except OSError as error:
+                if error.errno in _TAKEN:
+                    raise XdpTakenError from error
+                if error.errno not in _NO_LINK:
+                    raise
+        # no links here, or the driver refuses: netlink tells which, and the driver's own sentence
+        key = XdpKey(ifindex, flags, bpfsys.program_info(prog_fd).id)
+        announce(key)
+        try:
+            _set(ifindex, prog_fd, flags | bpfsys.XDP_FLAGS_UPDATE_IF_NOEXIST)
+        except netlink.NetlinkError as error:
+            if error.errno in _TAKEN:
+                raise XdpTakenError from error
+            raise
+        self.key = key
+
+    def is_intact(self) -> bool:
+        """False once the interface has gone, another program took the place, or after detach."""
+        if self._fd >= 0:
+            return bpfsys.link_info(self._fd).ifindex != 0
+        return self.key is not None and _is_there(self.key)
+
+    def detach(self) -> None:
+        """Take the program off if it is still ours. Harmless when the interface has gone, and the second time."""
+        fd, self._fd = self._fd, -1
+        key, self.key = self.key, None
+        if fd >= 0:
+            os.close(fd)
+        if key is not None:
+            _remove(key, self._prog_fd)
+
+
+def _set(ifindex: int, prog_fd: int, flags: int, expected_fd: int | None = None) -> None:
+    parts = [
+        netlink.attribute(_XDP_FD, struct.pack("=i", prog_fd)),
+        netlink.attribute(_XDP_FLAGS, struct.pack("=I", flags)),
+    ]
+    if expected_fd is not None:
+        parts.append(netlink.attribute(_XDP_EXPECTED_FD, struct.pack("=i", expected_fd)))
+    header = netlink.LINK_HEADER.pack(socket.AF_UNSPEC, 0, ifindex, 0, 0)
+    netlink.request(netlink.SETLINK, header + netlink.nested(_IFLA_XDP, *parts))
+
+
+def _is_there(key: XdpKey) -> bool:
+    return any(program.program_id == key.program_id for program in programs(key.ifindex))
+
+
+def remove(key: XdpKey) -> bool:
+    """Take exactly this program off; False when it is not there (any more). Raises NetlinkError, PermissionError."""
+    try:
+        expected = bpfsys.program_by_id(key.program_id)
+    except FileNotFoundError:
+        return False
+    try:
+        return _remove(key, expected)
+    finally:
+        os.close(expected)
+
+
+def _remove(key: XdpKey, prog_fd: int) -> bool:
+    if not _is_there(key):
+        return False
+    try:
+        _set(key.ifindex, -1, key.flags | bpfsys.XDP_FLAGS_REPLACE, prog_fd)
+    except netlink.NetlinkError as error:
+        if error.errno in _GONE or error.errno == errno.EEXIST:  # gone, or another program since we looked
+            return False
+        if error.errno != errno.EINVAL or not _is_there(key):
+            raise
+        _set(key.ifindex, -1, key.flags)  # before 5.7 the kernel cannot compare; the id was ours a moment ago
+    return True

@@ -1,0 +1,122 @@
+"""The same handshake seen at two places of a run: was the Fast Open option, or the data, gone at the second?
+
+A router with two traced interfaces sees each handshake twice, under one id. Costs nothing as long as all records are of
+one interface. A group (eth0+eth1) gives one record only, so nothing can be compared there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.causes.slot_table import SlotTable
+from tracer.handshake.events import Events
+from tracer.handshake.outcome import Bool, has
+from tracer.vocabulary.vocabulary import Has
+
+REMEMBERED = 1 << 14
+_FACTS = ("syn_ns", "ifindex", "again_ns", "flags")
+_OPTION, _DATA, _OPTION_BACK, _ANSWERED = 1, 2, 4, 8
+_SCRAMBLE = np.uint64(0x9E3779B97F4A7C15)
+
+U64 = NDArray[np.uint64]
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is compared, one row a record. `again_ns`: when the SYN was sent again, far away if it was not."""
+
+    syn_ns: U64
+    ifindex: U64
+    again_ns: U64
+    flags: U64
+
+    def rows(self, rows: Rows) -> _Seen:
+        return _Seen(*(getattr(self, name)[rows] for name in _FACTS))
+
+
+class BothEnds:
+    """Memory of the latest records by id."""
+
+    def __init__(self) -> None:
+        self._ids = SlotTable(REMEMBERED, *_FACTS)
+        self._interface: int | None = None
+        self.several = False  # more than one interface is traced; found out too, but for the first handshakes
+
+    def compare(self, events: Events) -> tuple[Bool, Bool]:
+        """Rows of handshakes that lost the option, and rows of those that lost their data, between two places."""
+        nothing = np.zeros(len(events), np.bool_)
+        if not len(events) or not self._is_several(events):
+            return nothing, nothing
+        seen = _seen(events)
+        # odd multiples: ids are spread over the slots whatever made them
+        keys = events["id"] * _SCRAMBLE
+        option, data = nothing.copy(), nothing.copy()
+        slots, known = self._ids.find(keys)
+        there = np.flatnonzero(known)
+        if len(there):
+            partner = _Seen(*(self._ids[name][slots[there]] for name in _FACTS))
+            option[there], data[there] = _lost(seen.rows(there), partner)
+        order = np.argsort(keys, kind="stable")
+        same = np.flatnonzero(keys[order][1:] == keys[order][:-1])
+        if len(same):
+            one, other = order[same], order[same + 1]
+            lost_option, lost_data = _lost(seen.rows(one), seen.rows(other))
+            for rows in (one, other):
+                option[rows] |= lost_option
+                data[rows] |= lost_data
+        slots, own = self._ids.claim(keys)
+        for name in _FACTS:
+            self._ids[name][slots[own]] = getattr(seen, name)[own]
+        return option, data & ~option
+
+    def _is_several(self, events: Events) -> bool:
+        if not self.several:
+            lowest, highest = int(events["ifindex"].min()), int(events["ifindex"].max())
+            self.several = lowest != highest or self._interface not in (None, lowest)
+            self._interface = lowest
+        return self.several
+
+
+def _seen(events: Events) -> _Seen:
+    syn, synack = events["syn"], events["synack"]
+    option = has(syn["has"], Has.TFO)
+    flags = (
+        option * _OPTION
+        + (syn["payload_len"] > 0) * _DATA
+        + (option & has(synack["has"], Has.TFO)) * _OPTION_BACK
+        + has(synack["has"], Has.SEGMENT) * _ANSWERED
+    )
+    again = events["syn_ns"] + events["retx"]["after_us"][:, 0].astype(np.uint64) * np.uint64(1000)
+    never = np.uint64(np.iinfo(np.uint64).max)
+    return _Seen(
+        events["syn_ns"],
+        events["ifindex"].astype(np.uint64),
+        np.where(events["retx_count"] > 0, again, never),
+        flags.astype(np.uint64),
+    )
+
+
+def _lost(one: _Seen, other: _Seen) -> tuple[Bool, Bool]:
+    """Did the option, did the data get lost between the nearer and the farther place of each pair?"""
+    first_is_near = one.syn_ns <= other.syn_ns
+
+    def near(name: str) -> U64:
+        found: U64 = np.where(first_is_near, getattr(one, name), getattr(other, name))
+        return found
+
+    def far(name: str) -> U64:
+        found: U64 = np.where(first_is_near, getattr(other, name), getattr(one, name))
+        return found
+
+    # a bare SYN behind may be the one that was sent again
+    same_syn = (far("syn_ns") < near("again_ns")) & (one.ifindex != other.ifindex)
+    before, behind = near("flags").astype(np.int64), far("flags").astype(np.int64)
+    gone = before & ~behind
+    # towards the client the SYN-ACK comes from the farther place
+    came = (before & _OPTION != 0) & (behind & _OPTION != 0) & (before & _ANSWERED != 0)
+    gone_back = came & (behind & ~before & _OPTION_BACK != 0)
+    return same_syn & ((gone & _OPTION != 0) | gone_back), same_syn & (gone & _DATA != 0)

@@ -1,0 +1,103 @@
+"""Cookies that arrive at this host, and what the root part says of them; the keys themselves never come here.
+
+A cookie depends on the two addresses and the key alone, so clients that come back are answered from memory. What the
+wire says of a cookie (was it accepted, which one was given back) is part of what is remembered: a cookie that fares
+otherwise than the last time is asked about again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.causes.attempts import Attempts
+from tracer.causes.slot_table import SlotTable
+from tracer.handshake.events import Events, pick
+from tracer.handshake.outcome import U8, cookies, has
+from tracer.ipc.messages import CookieQuestion
+from tracer.vocabulary.vocabulary import CookieCheck, Has
+
+REMEMBERED = 1 << 16
+QUESTIONS_MAX = 256  # at once: the root part has other work to do
+ASK_AGAIN_NS = 10_000_000_000
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Rows of a batch whose cookies the root part is asked about, and their place in memory."""
+
+    rows: Rows
+    keys: NDArray[np.uint64]
+    syn_ns: NDArray[np.uint64]
+    questions: list[CookieQuestion]
+
+
+class CookieChecks:
+    """Memory of the root part's verdicts."""
+
+    def __init__(self) -> None:
+        self._known = SlotTable(REMEMBERED, "verdict", "seen_ns")
+        self._key_changes: int | None = None
+
+    def begin(self, sent: Attempts, checks: U8) -> Asked | None:
+        """Fill in what is remembered of cookies that were sent, by row of the batch; what is to be asked of the rest,
+        None if there is none.
+        """
+        rows, events = sent.rows, sent.events
+        keys = sent.fates()
+        slots, known = self._known.find(keys)
+        verdicts, seen_ns = self._known["verdict"][slots], self._known["seen_ns"][slots]
+        # what could not be told may be told after a while
+        known &= (verdicts != CookieCheck.NONE) | (events["syn_ns"] < seen_ns + np.uint64(ASK_AGAIN_NS))
+        checks[rows[known]] = verdicts[known]
+        missing = np.flatnonzero(~known)
+        if not len(missing):
+            return None
+        # one question for all that ask the same
+        _, firsts = np.unique(keys[missing], return_index=True)
+        asked = missing[np.sort(firsts)][:QUESTIONS_MAX]
+        events = pick(events, asked)
+        questions = [
+            CookieQuestion(*one)
+            for one in zip(
+                _texts(events["client"]), _texts(events["server"]), _cookies(events["syn"]), _cookies(events["synack"]),
+                sent.accepted[asked].tolist(), events["syn_ns"].tolist(), strict=True,
+            )
+        ]  # fmt: skip
+        return Asked(rows[missing], keys[missing], sent.events["syn_ns"][missing], questions)
+
+    def end(self, asked: Asked, verdicts: list[int], checks: U8) -> None:
+        """Fill in the answers, in the order of the questions; what was not answered stays unknown."""
+        _, firsts, places = np.unique(asked.keys, return_index=True, return_inverse=True)
+        # questions are in the order in which their keys come first
+        order = np.argsort(np.argsort(firsts))
+        number = order[places]
+        answered = number < len(verdicts)
+        if not answered.any():
+            return
+        found = np.array(verdicts, np.uint8)[number[answered]]
+        checks[asked.rows[answered]] = found
+        slots, own = self._known.claim(asked.keys[answered])
+        self._known["verdict"][slots[own]] = found[own]
+        self._known["seen_ns"][slots[own]] = asked.syn_ns[answered][own]
+
+    def keys_changed(self, changes: int) -> None:
+        """Forget all if the host's keys are others than before."""
+        if self._key_changes is not None and changes != self._key_changes:
+            self._known.clear()
+        self._key_changes = changes
+
+
+def _cookies(segment: Events) -> list[bytes]:
+    lengths = np.where(has(segment["has"], Has.TFO), segment["cookie_len"], 0)
+    return [row[:length] for row, length in zip(_texts(cookies(segment)), lengths.tolist(), strict=True)]
+
+
+def _texts(array: U8) -> list[bytes]:
+    width = array.shape[1]
+    data = np.ascontiguousarray(array).tobytes()
+    return [data[at : at + width] for at in range(0, len(data), width)]

@@ -1,0 +1,289 @@
+"""Why a handshake went as it did: TFO.md section 4, inferred from the record, from its peer's history and from the
+traced host's own counters and sysctls.
+
+An inference, kept apart from the outcome, and bound to the vantage: what only the server's host can know is never said
+of a server elsewhere. Whole batches, and of these only the rows that give reason to ask; ordinary traffic costs a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.causes.attempts import Attempts, PeerHash
+from tracer.causes.both_ends import BothEnds
+from tracer.causes.cookie_check import CookieChecks
+from tracer.causes.kernel_evidence import COOKIE_NOT_REQUIRED, SERVER_ENABLE, SYN_COOKIES_ALWAYS, KernelEvidence
+from tracer.causes.peer_history import PeerHistory
+from tracer.dissect import signature
+from tracer.handshake.batch import Batch
+from tracer.handshake.causes import Causes
+from tracer.handshake.events import pick
+from tracer.handshake.outcome import Bool, cookies, has
+from tracer.ipc.messages import Answer, CookieQuestion, Host
+from tracer.vocabulary.vocabulary import (
+    Cause,
+    Confidence,
+    CookieCheck,
+    HandshakeResult,
+    Has,
+    Outcome,
+    Request,
+    SettleReason,
+    Vantage,
+)
+
+# A SYN that is sent again sooner was not given up: Linux waits a second (RFC 6298), and after an ICMP error not at all.
+LOST_AFTER_NS = 200_000_000
+
+Ask = Callable[[list[CookieQuestion]], Answer | None]
+Rows = NDArray[np.intp]
+
+_AT_SERVER = 2  # the bit that SERVER and LOCAL share
+_HOPS = np.array([signature.hops(ttl) for ttl in range(256)], np.uint8)
+_COOKIE_SENT = (Request.COOKIE, Request.COOKIE_AND_DATA)
+_REFUSED = (Outcome.DATA_NOT_ACKED_NEW_COOKIE, Outcome.COOKIE_ONLY_NEW_COOKIE)
+_SAME_BACK = (Outcome.DATA_NOT_ACKED_SAME_COOKIE, Outcome.COOKIE_ONLY_SAME_COOKIE)
+_NO_OPTION_BACK = (Outcome.COOKIE_NOT_GRANTED, Outcome.DATA_NOT_ACKED)
+_WITHOUT_DATA = (Outcome.COOKIE_ONLY, Outcome.COOKIE_ONLY_NEW_COOKIE, Outcome.COOKIE_ONLY_SAME_COOKIE)
+_UNEXPLAINED = np.zeros(len(Outcome), np.bool_)
+_UNEXPLAINED[list(_NO_OPTION_BACK)] = True
+_TO_EXPLAIN = np.zeros(len(Outcome), np.bool_)
+for _outcome in (
+    Outcome.DATA_ACKED_NEW_COOKIE, *_REFUSED, *_SAME_BACK, *_NO_OPTION_BACK, Outcome.SYN_TIMEOUT_FALLBACK,
+    *_WITHOUT_DATA,
+):  # fmt: skip
+    _TO_EXPLAIN[_outcome] = True
+
+
+@dataclass(slots=True)
+class _Case:
+    """A batch under way: its rows get their causes once, the first that is found stays."""
+
+    batch: Batch
+    causes: Causes
+
+    def outcome_is(self, *outcomes: Outcome) -> Rows:
+        """Rows with one of these outcomes and no cause yet."""
+        return np.flatnonzero(np.isin(self.batch.verdicts.outcome, outcomes) & (self.causes.cause == Cause.NONE))
+
+    def say(self, rows: Rows, cause: Cause, confidence: Confidence) -> None:
+        """Settle rows that have no cause yet."""
+        rows = rows[self.causes.cause[rows] == Cause.NONE]
+        self.causes.cause[rows] = cause
+        self.causes.confidence[rows] = confidence
+
+
+class CauseJudge:
+    """Gives each batch its causes and cookie checks, in the order in which handshakes were settled.
+
+    `ask` asks the root part how the host stands now and what it says of cookies, and may give None; without it (a
+    replay) the host's own state is not known. Cookies need not be checked where nobody is told: of a cause they only
+    say how sure it is.
+    """
+
+    def __init__(self, ask: Ask | None = None, *, check_cookies: bool = True) -> None:
+        self._ask = ask
+        self._check_cookies = check_cookies
+        self._hash = PeerHash()
+        self._history = PeerHistory()
+        self._evidence = KernelEvidence()
+        self._cookies = CookieChecks()
+        self._both_ends = BothEnds()
+
+    def add_host(self, host: Host) -> None:
+        """The host's counters and sysctls, as they come."""
+        self._evidence.add(host)
+        self._cookies.keys_changed(host.key_changes)
+
+    def set_interfaces(self, number: int) -> None:
+        """How many interfaces are traced: with several of them a handshake may be seen twice."""
+        self._both_ends.several |= number > 1
+
+    def judge(self, batch: Batch) -> Batch:
+        """The same batch with its causes."""
+        case = _Case(batch, Causes.none(len(batch)))
+        attempts = np.flatnonzero(batch.verdicts.attempted)
+        dropped = _not_answered_here(batch)
+        stripped, emptied = self._both_ends.compare(batch.events)
+        if not len(attempts) and not dropped.any() and not stripped.any() and not emptied.any():
+            return batch
+        if len(attempts):
+            tried = self._hash.of(batch, attempts)
+            self._ask_root(case, tried)
+            self._history.note(tried)
+        case.say(np.flatnonzero(stripped), Cause.OPTION_STRIPPED, Confidence.CERTAIN)
+        case.say(np.flatnonzero(emptied), Cause.PAYLOAD_STRIPPED, Confidence.CERTAIN)
+        case.say(np.flatnonzero(dropped), Cause.HOST_DROPPED, Confidence.CERTAIN)
+        if _TO_EXPLAIN[batch.verdicts.outcome[attempts]].any():
+            self._key_rotation(case)
+            self._refused(case)
+            case.say(case.outcome_is(*_SAME_BACK), Cause.CHILD_FAILED, Confidence.LIKELY)
+            self._no_option_back(case)
+            self._timed_out(case)
+            self._no_data(case)
+        return replace(batch, causes=case.causes)
+
+    # --- asking the root part ---
+
+    def _ask_root(self, case: _Case, tried: Attempts) -> None:
+        if self._ask is None:
+            return
+        checks = case.causes.cookie_check
+        here = (tried.vantage & _AT_SERVER) != 0
+        if not here.any():
+            return
+        asked = None
+        if self._check_cookies:
+            sent = tried.some(here & tried.with_cookie)
+            asked = self._cookies.begin(sent, checks) if len(sent.rows) else None
+        # counters must have been read after the SYN-ACKs that they are to explain
+        synack_ns = tried.events["synack_ns"][here & _UNEXPLAINED.take(tried.outcome)]
+        too_old = len(synack_ns) and int(synack_ns.max()) > self._evidence.latest_ns
+        if asked is None and not too_old:
+            return
+        answer = self._ask(asked.questions if asked is not None else [])
+        if answer is None:
+            return
+        self.add_host(answer.host)
+        if asked is not None:
+            self._cookies.end(asked, answer.checks, checks)
+
+    # --- one kind of row each ---
+
+    def _key_rotation(self, case: _Case) -> None:
+        rows = case.outcome_is(Outcome.DATA_ACKED_NEW_COOKIE)
+        if not len(rows):
+            return
+        rows = rows[np.isin(case.batch.verdicts.request[rows], _COOKIE_SENT)]
+        events = pick(case.batch.events, rows)
+        other = (cookies(events["syn"]) != cookies(events["synack"])).any(axis=1)
+        other |= events["syn"]["cookie_len"] != events["synack"]["cookie_len"]
+        rows = rows[other]
+        backup = case.causes.cookie_check[rows] == CookieCheck.VALID_BACKUP
+        case.say(rows[backup], Cause.KEY_ROTATION, Confidence.CERTAIN)
+        case.say(rows[~backup], Cause.KEY_ROTATION, Confidence.LIKELY)
+
+    def _refused(self, case: _Case) -> None:
+        rows = case.outcome_is(*_REFUSED)
+        if not len(rows):
+            return
+        with_cookie = np.isin(case.batch.verdicts.request[rows], _COOKIE_SENT)
+        # asked for a cookie, and sent data along that only a cookie gets accepted
+        case.say(rows[~with_cookie], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
+        rows = rows[with_cookie]
+        tried = self._hash.of(case.batch, rows)
+        several = self._history.refused(tried)
+        case.say(rows[several], Cause.KEY_NOT_SHARED, Confidence.LIKELY)
+        rows = rows[~several]
+        invalid = case.causes.cookie_check[rows] == CookieCheck.INVALID
+        sure = invalid | self._history.accepted_before(self._hash.of(case.batch, rows))
+        case.say(rows[sure], Cause.COOKIE_STALE, Confidence.LIKELY)
+        # the first refusal of all: a pool without a shared key begins like this too
+        case.say(rows[~sure], Cause.COOKIE_STALE, Confidence.POSSIBLE)
+
+    def _no_option_back(self, case: _Case) -> None:
+        rows = case.outcome_is(*_NO_OPTION_BACK)
+        if not len(rows):
+            return
+        batch = case.batch
+        # a SYN-ACK that has passed a router is not this host's stack's own: the port is forwarded, to a container say
+        own = _HOPS[batch.events["synack"]["ttl"][rows]] == 0
+        here = ((batch.vantage[rows] & _AT_SERVER) != 0) & own
+        self._at_server(case, rows[here])
+        rows = rows[case.causes.cause[rows] == Cause.NONE]
+        request = batch.verdicts.request[rows]
+        tried = self._hash.of(batch, rows)
+        works = self._history.works(tried)
+        data_only = request == Request.DATA_ONLY
+        case.say(rows[data_only & works], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
+        case.say(rows[data_only], Cause.COOKIE_REQUIRED, Confidence.POSSIBLE)
+        needless = ~np.isin(request, _COOKIE_SENT) & self._history.takes_data_without_cookie(tried)
+        case.say(rows[needless], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
+        # where it has worked, the queue may be full or SYN cookies in force: from here that cannot be told
+        case.say(rows[~works], Cause.NOT_SUPPORTED, Confidence.POSSIBLE)
+
+    def _at_server(self, case: _Case, rows: Rows) -> None:
+        """As tcp_conn_request and tcp_try_fastopen of the kernel decide (net/ipv4/tcp_input.c, tcp_fastopen.c)."""
+        events = pick(case.batch.events, rows)
+        seen = self._evidence.around(events["syn_ns"], events["synack_ns"])
+        rows, events = rows[seen.known], events[seen.known]
+        if not len(rows):
+            return
+        seen = self._evidence.around(events["syn_ns"], events["synack_ns"])
+        request = case.batch.verdicts.request[rows]
+        before, after = seen.fast_open_bit(SERVER_ENABLE)
+        case.say(rows[~after], Cause.SERVER_DISABLED, Confidence.CERTAIN)
+
+        _, free = seen.fast_open_bit(COOKIE_NOT_REQUIRED)
+        tried = self._hash.of(case.batch, rows)
+        works = self._history.works(tried)
+        without_cookie = request == Request.DATA_ONLY
+        case.say(rows[without_cookie & ~free & works], Cause.COOKIE_REQUIRED, Confidence.CERTAIN)
+
+        case.say(rows[seen.syn_cookies == SYN_COOKIES_ALWAYS], Cause.SYN_COOKIES, Confidence.CERTAIN)
+        full, sent = seen.overflows > 0, seen.cookies_sent > 0
+        case.say(rows[sent & ~full], Cause.SYN_COOKIES, Confidence.LIKELY)
+        case.say(rows[full & ~sent], Cause.QUEUE_OVERFLOW, Confidence.LIKELY)
+        # both moved: which of the two it was for this one is open
+        more = seen.cookies_sent > seen.overflows
+        case.say(rows[full & sent & more], Cause.SYN_COOKIES, Confidence.POSSIBLE)
+        case.say(rows[full & sent & ~more], Cause.QUEUE_OVERFLOW, Confidence.POSSIBLE)
+
+        case.say(rows[without_cookie & ~free], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
+        takes = self._history.takes_data_without_cookie(tried)
+        asks = ~np.isin(request, _COOKIE_SENT) & ~without_cookie
+        case.say(rows[asks & free & takes], Cause.COOKIE_NOT_REQUIRED, Confidence.CERTAIN)
+        case.say(rows[asks & (free | takes)], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
+        # the look before can be a second old: it may have been switched on in between
+        case.say(rows[~before], Cause.SERVER_DISABLED, Confidence.LIKELY)
+        # Fast Open is on, nothing was full: the listener's own queue length is 0
+        case.say(rows, Cause.LISTENER_DISABLED, Confidence.LIKELY)
+
+    def _timed_out(self, case: _Case) -> None:
+        rows = case.outcome_is(Outcome.SYN_TIMEOUT_FALLBACK)
+        if not len(rows):
+            return
+        waited = case.batch.verdicts.answered_after_us[rows] * 1000 >= LOST_AFTER_NS
+        away = (case.batch.vantage[rows] & _AT_SERVER) == 0
+        rows = rows[waited & away]
+        data = case.batch.events["syn"]["payload_len"][rows] > 0
+        with_data = rows[data]
+        again = self._history.timed_out(self._hash.of(case.batch, with_data))
+        case.say(with_data[again], Cause.PATH_DROPS_SYN_DATA, Confidence.LIKELY)
+        case.say(rows, Cause.PACKET_LOSS, Confidence.POSSIBLE)
+
+    def _no_data(self, case: _Case) -> None:
+        rows = case.outcome_is(*_WITHOUT_DATA)
+        # the client's own host has seen that there was none
+        rows = rows[np.isin(case.batch.vantage[rows], (Vantage.SERVER, Vantage.TRANSIT))]
+        if len(rows):
+            always = self._history.always_sent_data(self._hash.of(case.batch, rows))
+            case.say(rows[always], Cause.PAYLOAD_STRIPPED, Confidence.POSSIBLE)
+
+
+def _not_answered_here(batch: Batch) -> Bool:
+    """The first SYN arrived at its own host, which sent nothing: never, or only after a later SYN."""
+    events = batch.events
+    found: Bool = (events["result"] == HandshakeResult.NO_REPLY) & (events["reason"] == SettleReason.BY_TIMEOUT)
+    answered_late = np.flatnonzero(events["retx_count"])
+    if len(answered_late):
+        found[answered_late] |= _answered_late(batch, answered_late)
+    rows = np.flatnonzero(found)
+    if len(rows):
+        vantage, local = batch.vantage[rows], batch.vantage[rows] == Vantage.LOCAL
+        arrived = ((vantage & _AT_SERVER) != 0) & (local | (events["egress"][rows] == 0))
+        found[rows] = arrived & (events["challenge_acks"][rows] == 0)
+    return found
+
+
+def _answered_late(batch: Batch, rows: Rows) -> Bool:
+    events, verdicts = batch.events, batch.verdicts
+    late: Bool = events["synack_ns"][rows] >= events["syn_ns"][rows] + np.uint64(LOST_AFTER_NS)
+    late &= has(events["synack"]["has"][rows], Has.SEGMENT)
+    # TSecr says that it was the first SYN after all which was answered, by something slow
+    late &= ~(verdicts.answer_known[rows] & (verdicts.answered_after_us[rows] == 0))
+    return late

@@ -1,0 +1,93 @@
+"""What the traced host's own counters and sysctls say about handshakes that it answered: which moved around that time.
+
+The root part tells them each second and when it is asked; a handshake is judged by the last look before its SYN and
+the first one after its SYN-ACK.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.handshake.outcome import Bool
+from tracer.ipc.messages import Host
+
+LOOKS_KEPT = 512  # ten seconds when it is asked fifty times a second
+SERVER_ENABLE, COOKIE_NOT_REQUIRED = 0x2, 0x200  # net.ipv4.tcp_fastopen
+SYN_COOKIES_ALWAYS = 2  # net.ipv4.tcp_syncookies
+
+I64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One row a handshake. Sysctls are those before and after it; counters by how much they rose in between.
+
+    The look after it is as fresh as a question to the root part makes it, the one before up to a second older.
+    """
+
+    known: Bool  # there was a look before the SYN and one after the SYN-ACK
+    fast_open: tuple[I64, I64]  # tcp_fastopen before and after it
+    syn_cookies: I64  # tcp_syncookies after it
+    overflows: I64  # TCPFastOpenListenOverflow
+    cookies_sent: I64  # SYN cookies
+
+    def fast_open_bit(self, bit: int) -> tuple[Bool, Bool]:
+        """Was a bit of tcp_fastopen set before and after?"""
+        before, after = ((value & bit) != 0 for value in self.fast_open)
+        return before, after
+
+
+class KernelEvidence:
+    """The latest looks at the host."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[int, int, int, int, int, int]] = deque(maxlen=LOOKS_KEPT)
+        self._columns: I64 | None = None
+
+    @property
+    def latest_ns(self) -> int:
+        """When the last look at the host began, CLOCK_MONOTONIC: what was before that it shows; 0 = never."""
+        return self._looks[-1][1] if self._looks else 0
+
+    def add(self, host: Host) -> None:
+        """Take a look; one that is not younger than the last says nothing new."""
+        if (self._looks and host.taken_ns <= self._looks[-1][0]) or "tcp_fastopen" not in host.sysctls:
+            return
+        counters, sysctls = host.counters, host.sysctls
+        self._looks.append(
+            (
+                host.taken_ns,
+                host.begun_ns or host.taken_ns,
+                _number(sysctls.get("tcp_fastopen")),
+                _number(sysctls.get("tcp_syncookies")),
+                counters.get("TCPFastOpenListenOverflow", 0),
+                # those sent since the queue was full are in both: it is asked only whether anything moved
+                counters.get("TCPReqQFullDoCookies", 0) + counters.get("SyncookiesSent", 0),
+            )
+        )
+        self._columns = None
+
+    def around(self, syn_ns: NDArray[np.uint64], synack_ns: NDArray[np.uint64]) -> Evidence:
+        """What was seen around some handshakes that were answered."""
+        if self._columns is None:
+            self._columns = np.array(self._looks, np.int64).reshape(len(self._looks), 6)
+        looks = self._columns
+        if not len(looks):
+            nothing = np.zeros(len(syn_ns), np.int64)
+            return Evidence(nothing != 0, (nothing, nothing), nothing, nothing, nothing)
+        # reading takes a while: one look was over before the SYN, the other began after the SYN-ACK
+        over, begun = looks[:, 0], looks[:, 1]
+        before = np.searchsorted(over, syn_ns.astype(np.int64), "right") - 1
+        after = np.searchsorted(begun, synack_ns.astype(np.int64), "left")
+        known = (before >= 0) & (after < len(begun))
+        first, last = looks[np.maximum(before, 0)], looks[np.minimum(after, len(begun) - 1)]
+        rose = last - first
+        return Evidence(known, (first[:, 2], last[:, 2]), last[:, 3], rose[:, 4], rose[:, 5])
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isdigit() else 0

@@ -1,0 +1,197 @@
+"""What is remembered of servers, and of pairs of a client and a server, to tell causes by. All of it is bounded.
+
+Successes are noted for whole batches at a time. Only refused cookies and SYNs that timed out, which are rare, are
+followed one by one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.causes.attempts import U64, Attempts
+from tracer.causes.slot_table import SlotTable
+from tracer.handshake.outcome import U8, Bool, cookies, has
+from tracer.vocabulary.vocabulary import Has, Outcome, Request, Vantage
+
+SERVERS = PAIRS = 1 << 14
+COOKIES = 1 << 16
+TROUBLED = 1 << 14  # pairs that are followed one by one
+REMEMBER_NS = 3_600_000_000_000
+REFUSALS_OF_A_POOL = 3  # within REMEMBER_NS: nobody rotates keys that often
+ALWAYS_SENT_DATA = 3
+
+_NEEDS_COOKIE = (Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE)
+# by outcome and whether a cookie was sent: data that was taken without one says nothing of whether cookies are granted
+_WORKS = np.zeros((len(Outcome), 2), np.bool_)
+for _outcome in (
+    Outcome.COOKIE_GRANTED, Outcome.DATA_NOT_ACKED_NEW_COOKIE, Outcome.DATA_NOT_ACKED_SAME_COOKIE,
+    Outcome.COOKIE_ONLY_NEW_COOKIE, Outcome.COOKIE_ONLY_SAME_COOKIE,
+):  # fmt: skip
+    _WORKS[_outcome] = True
+_WORKS[list(_NEEDS_COOKIE), 1] = True
+_TAKEN_WITHOUT = np.zeros((len(Outcome), 2), np.bool_)
+_TAKEN_WITHOUT[list(_NEEDS_COOKIE), 0] = True
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """A pair's refused cookies and lost SYNs. Times are of CLOCK_MONOTONIC, nanoseconds."""
+
+    given: bytes = b""  # the cookie that came with the last refusal
+    given_ns: int = 0
+    refused_ns: list[int] = field(default_factory=list)  # at most REFUSALS_OF_A_POOL
+    seen: list[bytes] = field(default_factory=list)  # cookies before `given`, sent or given; at most 4
+    fallbacks_ns: list[int] = field(default_factory=list)  # at most 2
+
+
+class PeerHistory:
+    """Asked and told in the order in which handshakes were settled."""
+
+    def __init__(self) -> None:
+        self._servers = SlotTable(SERVERS, "works_ns", "cookieless_ns", "unshared_ns")
+        self._pairs = SlotTable(PAIRS, "data_ns", "with_data", "without_data")
+        self._accepted = SlotTable(COOKIES)
+        self._troubled: OrderedDict[int, _Trouble] = OrderedDict()
+
+    # --- whole batches ---
+
+    def note(self, tried: Attempts) -> None:
+        """Remember what worked."""
+        events, outcome = tried.events, tried.outcome
+        syn_ns = np.ascontiguousarray(events["syn_ns"])
+        kind = outcome * np.uint8(2) + tried.with_cookie
+        self._note_server(tried.servers, "works_ns", syn_ns, _WORKS.take(kind))
+        cookieless = _TAKEN_WITHOUT.take(kind)
+        if cookieless.any():
+            cookieless &= ~has(events["synack"]["has"], Has.TFO)
+            self._note_server(tried.servers, "cookieless_ns", syn_ns, cookieless)
+
+        passed = (events["syn"]["payload_len"] != 0) & (outcome != Outcome.SYN_TIMEOUT_FALLBACK)
+        passed &= has(events["synack"]["has"], Has.SEGMENT)
+        bare = tried.request == Request.COOKIE
+        told = np.flatnonzero(passed | bare)
+        if len(told):
+            slots, own = self._pairs.claim(tried.pairs[told])
+            slots, told = slots[own], told[own]
+            passed, bare = passed[told], bare[told]
+            np.maximum.at(self._pairs["data_ns"], slots, syn_ns[told] * passed)
+            np.add.at(self._pairs["with_data"], slots, passed.astype(np.uint64))
+            if bare.any():
+                np.add.at(self._pairs["without_data"], slots, bare.astype(np.uint64))
+        accepted = (outcome == Outcome.DATA_ACKED) & tried.with_cookie
+        if accepted.any():
+            self._accepted.claim(tried.cookies()[accepted])
+
+    def _note_server(self, keys: U64, column: str, when: U64, rows: Bool) -> None:
+        if rows.any():
+            slots, own = self._servers.claim(keys[rows])
+            np.maximum.at(self._servers[column], slots[own], when[rows][own])
+
+    def _server_noted(self, tried: Attempts, column: str) -> Bool:
+        slots, known = self._servers.find(tried.servers)
+        when = self._servers[column][slots]
+        noted: Bool = known & (when != 0) & (tried.events["syn_ns"] < when + np.uint64(REMEMBER_NS))
+        return noted
+
+    def works(self, tried: Attempts) -> Bool:
+        """Has this server, at this port, granted or recognised a cookie in the last hour?"""
+        return self._server_noted(tried, "works_ns")
+
+    def takes_data_without_cookie(self, tried: Attempts) -> Bool:
+        """Has this server, at this port, taken data that came without a cookie?"""
+        return self._server_noted(tried, "cookieless_ns")
+
+    def always_sent_data(self, tried: Attempts) -> Bool:
+        """Did this pair's cookies come with data before, some times, and never without but for this once?"""
+        slots, known = self._pairs.find(tried.pairs)
+        with_data, without = self._pairs["with_data"][slots], self._pairs["without_data"][slots]
+        always: Bool = known & (with_data >= ALWAYS_SENT_DATA) & (without <= 1)
+        return always
+
+    def accepted_before(self, tried: Attempts) -> Bool:
+        """Was this very cookie good for this pair before?"""
+        _, known = self._accepted.find(tried.cookies())
+        return known
+
+    # --- one by one ---
+
+    def refused(self, tried: Attempts) -> Bool:
+        """Follow cookies that were refused and replaced; which of these refusals show that keys are not shared?
+
+        A server that does not know the cookie which it gave itself the last time, or gives again one that it had
+        replaced meanwhile, is more than one server. At one of several, which knows its own cookies, this is never seen.
+        """
+        events = tried.events
+        before = self.accepted_before(tried)
+        known_pool = self._server_noted(tried, "unshared_ns") & (tried.vantage != Vantage.SERVER)
+        shown = np.zeros(len(events), np.bool_)
+        sent, given = cookies(events["syn"]), cookies(events["synack"])
+        for at, (pair, old, new, syn_ns, synack_ns) in enumerate(
+            zip(
+                tried.pairs.tolist(),
+                _texts(sent, events["syn"]["cookie_len"]), _texts(given, events["synack"]["cookie_len"]),
+                events["syn_ns"].tolist(), events["synack_ns"].tolist(), strict=True,
+            )
+        ):  # fmt: skip
+            shown[at] = _refusal(self._trouble(pair), old, new, syn_ns, synack_ns, bool(before[at]))
+        self._note_server(tried.servers, "unshared_ns", events["syn_ns"], shown)
+        found: Bool = shown | known_pool
+        return found
+
+    def timed_out(self, tried: Attempts) -> Bool:
+        """Follow SYNs with data that only a bare SYN was answered after; which of these are not the first in a row?"""
+        syn_ns_list = tried.events["syn_ns"].tolist()
+        slots, known = self._pairs.find(tried.pairs)
+        passed_ns = np.where(known, self._pairs["data_ns"][slots], 0)
+        again = np.zeros(len(syn_ns_list), np.bool_)
+        for at, (pair, syn_ns, data_ns) in enumerate(
+            zip(tried.pairs.tolist(), syn_ns_list, passed_ns.tolist(), strict=True)
+        ):
+            trouble = self._trouble(pair)
+            first_ns = max(data_ns, syn_ns - REMEMBER_NS)
+            trouble.fallbacks_ns = [when for when in trouble.fallbacks_ns if when > first_ns][-1:]
+            again[at] = bool(trouble.fallbacks_ns)
+            trouble.fallbacks_ns.append(syn_ns)
+        return again
+
+    def _trouble(self, pair: int) -> _Trouble:
+        found = self._troubled.get(pair)
+        if found is None:
+            found = self._troubled[pair] = _Trouble()
+            if len(self._troubled) > TROUBLED:
+                self._troubled.popitem(last=False)
+        else:
+            self._troubled.move_to_end(pair)
+        return found
+
+
+def _refusal(trouble: _Trouble, old: bytes, new: bytes, syn_ns: int, synack_ns: int, good_before: bool) -> bool:
+    """Note that cookie `old` was refused and `new` given; does that show more than one key?"""
+    trouble.refused_ns = [when for when in trouble.refused_ns if syn_ns - when < REMEMBER_NS]
+    # SYNs that were under way when the client learned the new cookie carry the old one still
+    learned = trouble.given_ns != 0 and trouble.given_ns < syn_ns and syn_ns - trouble.given_ns < REMEMBER_NS
+    own = learned and old == trouble.given and new != old
+    shown = False
+    if own:
+        trouble.refused_ns.append(syn_ns)
+        many = len(trouble.refused_ns) >= REFUSALS_OF_A_POOL
+        trouble.refused_ns = trouble.refused_ns[-REFUSALS_OF_A_POOL:]
+        shown = not good_before or new in trouble.seen or many
+    for cookie in (old, trouble.given):
+        if cookie and cookie not in trouble.seen and cookie != new:
+            trouble.seen = [*trouble.seen, cookie][-4:]
+    if synack_ns >= trouble.given_ns:
+        trouble.given, trouble.given_ns = new, synack_ns
+    return shown
+
+
+def _texts(array: U8, lengths: NDArray[np.uint8]) -> list[bytes]:
+    """[n, m] bytes as n bytes objects, cut to their lengths."""
+    width = array.shape[1]
+    data = np.ascontiguousarray(array).tobytes()
+    whole = [data[at : at + width] for at in range(0, len(data), width)]
+    return [row[:length] for row, length in zip(whole, lengths.tolist(), strict=True)]

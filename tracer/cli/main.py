@@ -1,0 +1,205 @@
+"""`tfotrace`: from the command line to a running pipeline, and every foreseeable failure as one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from tracer.cli import arguments
+from tracer.errors import ExitCode, TfotraceError, UsageError
+from tracer.vocabulary.printable import printable
+
+_NO_MEMORY = b"tfotrace: out of memory: nothing is attached any more; free some or raise the limit, and start again\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (DESIGN.md section 2)."""
+    _open_closed_streams()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)  # until the pipeline takes over: an end as asked
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _run(words)
+        finally:  # also of help, which ends by SystemExit: while a failure can still be told
+            _say()
+    except TfotraceError as error:
+        narrate(str(error), *error.shown)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return int(ExitCode.OK)
+    except MemoryError:
+        # the root part has detached and gone; Python's own end would need memory
+        os.write(2, _NO_MEMORY)
+        os._exit(int(ExitCode.ENDED_EARLY))
+    except _OutputError as error:
+        _write_nothing_more()
+        if error.cause.errno in (errno.EPIPE, errno.EBADF):
+            return int(ExitCode.OK)  # the reader has gone: an end as asked
+        narrate(f"cannot write to standard output: {error.cause.strerror}")
+        return int(ExitCode.ENDED_EARLY)
+    except OSError as error:  # no processes, descriptors ... left
+        narrate(f"the system refuses: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        return int(ExitCode.CANNOT_TRACE)
+
+
+def _open_closed_streams() -> None:
+    """Numbers 0 to 2 are never given to anything else; writing to a closed standard output goes on to fail."""
+    for number, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDWR)):
+        try:
+            os.fstat(number)
+        except OSError:  # noqa: PERF203 - three times
+            os.open(os.devnull, mode)  # the lowest free number, which is this one
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+class _OutputError(Exception):
+    """Standard output takes no more of what help, schema, doctor and detach say; a run tells of its outputs itself."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def _say(*lines: str) -> None:
+    """Print, and have it all written."""
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except OSError as error:
+        raise _OutputError(error) from None
+
+
+def _write_nothing_more() -> None:
+    """What is still buffered for standard output goes nowhere, so that Python's own end does not fail on it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+def _shown(*words: str) -> tuple[str, ...]:
+    """A command line fit for a record: bytes that are no UTF-8 as escapes."""
+    return tuple(word.encode("utf-8", "backslashreplace").decode() for word in words)
+
+
+def narrate(text: str, *below: str) -> None:
+    """One sentence for people, on standard error. What came from a command line or a name is made harmless.
+
+    Lines `below` it are indented.
+    """
+    try:
+        lines = (f"tfotrace: {printable(text)}", *(f"  {printable(line)}" for line in below))
+        print("\n".join(lines), file=sys.stderr, flush=True)
+    except (BrokenPipeError, ValueError, OSError):
+        return  # nobody listens; that is no reason to end
+
+
+def _run(words: list[str]) -> int:
+    command = words[0] if words else ""
+    if command in arguments.COMMANDS:
+        return _COMMANDS[command](words[1:])
+    return _trace(words)
+
+
+def _trace(words: list[str]) -> int:
+    options = arguments.fitting(arguments.trace_parser().parse_args(words))
+    interfaces = [*options.interfaces, *options.more_interfaces]
+    if not interfaces:
+        raise UsageError("name an interface to trace, or `any`, or try `tfotrace demo` (see tfotrace --help)")
+    _each_once(interfaces)
+    from tracer.run import live as run
+
+    return run.trace(options, tuple(interfaces), _shown("tfotrace", *words), narrate)
+
+
+def _each_once(interfaces: list[str]) -> None:
+    if len(set(interfaces)) < len(interfaces):
+        twice = next(name for name in interfaces if interfaces.count(name) > 1)
+        raise UsageError(f"{twice} is named twice: name each interface once")
+    if "any" in interfaces and len(interfaces) > 1:
+        raise UsageError("`any` stands for every interface: name it alone")
+
+
+def _demo(words: list[str]) -> int:
+    options = arguments.fitting(arguments.demo_parser().parse_args(words))
+    from tracer.linux import privileges
+    from tracer.run import live as run
+
+    privileges.require_root()
+    from tracer.run.demo import Demo
+
+    with ExitStack() as stack:
+        demo = stack.enter_context(Demo())
+        in_lab = Namespace(**{**vars(options), "netns": demo.netns})
+        argv = _shown("tfotrace", "demo", *words)
+        return run.trace(in_lab, (demo.interface,), argv, narrate, on_ready=demo.begin)
+
+
+def _replay(words: list[str]) -> int:
+    options = arguments.fitting(arguments.replay_parser().parse_args(words))
+    from tracer.replay.replay import replay
+
+    return replay(options, _shown("tfotrace", "replay", *words), narrate)
+
+
+def _detach(words: list[str]) -> int:
+    options = arguments.detach_parser().parse_args(words)
+    from tracer.linux import privileges
+
+    privileges.require_root()
+    from tracer.attach.instances import remove_leftovers
+
+    _say(*(remove_leftovers(options.interface) or ["nothing was left behind"]))
+    return int(ExitCode.OK)
+
+
+def _schema(words: list[str]) -> int:
+    arguments.schema_parser().parse_args(words)
+    import msgspec
+
+    from tracer.cli.schema import json_schema
+
+    _say(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
+    return int(ExitCode.OK)
+
+
+def _doctor(words: list[str]) -> int:
+    options = arguments.doctor_parser().parse_args(words)
+    _each_once(options.interfaces)
+    from tracer.doctor.examine import examine
+    from tracer.linux import netns
+
+    path = None
+    if options.netns is not None:
+        path = netns.path_from(options.netns)
+        netns.enter_named(options.netns)
+    report = examine(options.interfaces, path)
+    if options.json:
+        import msgspec
+
+        _say(msgspec.json.encode(report).decode())
+    else:
+        from tracer.doctor.text import lines
+        from tracer.sinks.text import wants_colour
+
+        _say(*lines(report, wants_colour(sys.stdout.isatty())))
+    return report.exit_code
+
+
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "demo": _demo,
+    "detach": _detach,
+    "doctor": _doctor,
+    "replay": _replay,
+    "schema": _schema,
+}

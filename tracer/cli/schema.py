@@ -1,0 +1,25 @@
+"""The JSON Schema of all that is printed as JSON: records and doctor's report."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import msgspec
+
+from tracer.doctor.model import Report
+from tracer.records.record import SCHEMA, Record
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of every record, and of what `tfotrace doctor --json` prints.
+
+    Unknown fields are allowed everywhere: within one version of the schema fields are only added.
+    """
+    schema = msgspec.json.schema(Record | Report)
+    del schema["discriminator"]  # OpenAPI's: JSON Schema has no such keyword
+    for definition in schema["$defs"].values():
+        if "description" in definition:
+            definition["description"] = inspect.cleandoc(definition["description"])
+    title = f"tfotrace record, schema {SCHEMA}"
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema}

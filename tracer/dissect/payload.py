@@ -1,0 +1,88 @@
+"""What the data of a SYN is: a TLS ClientHello, an HTTP request, a DNS query or something else.
+
+Everything here comes from strangers: no input makes classify() raise, follow pointers or work more than a small
+constant per byte. No payload byte leaves this module but the names that the result shows.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import lru_cache
+
+import msgspec
+
+from tracer.dissect.dns import Dns, parse_dns
+from tracer.dissect.http import Http, parse_http
+from tracer.dissect.shapes import Shapes
+from tracer.dissect.tls import RECORD_TYPE_HANDSHAKE, Tls, may_have_ech, parse_tls, tls_of
+
+__all__ = ["Dns", "Http", "Payload", "Protocol", "Tls", "classify"]
+
+KNOWN = 4096
+
+
+class Protocol(Enum):
+    """`payload.protocol` of a handshake record."""
+
+    TLS = "tls"
+    HTTP = "http"
+    DNS = "dns"
+    OTHER = "other"
+
+
+class Payload(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
+    """What the data of a SYN is.
+
+    `truncated`: the message that began is not whole in the bytes we have, be it that it goes on after the SYN or
+    that the capture is cut. For `other` only the latter is known. Of tls, http and dns at most the one that
+    `protocol` names is not None; `dns` is None too if the query is cut before the end of its question.
+    """
+
+    protocol: Protocol
+    truncated: bool
+    tls: Tls | None = None
+    http: Http | None = None
+    dns: Dns | None = None
+
+
+def classify(data: bytes, wire_len: int, server_port: int | None = None) -> Payload:
+    """Say what `data` is, the first bytes of a SYN's payload of `wire_len` bytes.
+
+    `server_port` only lowers the threshold for DNS; the other protocols are recognised on any port. Bytes beyond
+    `wire_len` are padding of the link and not looked at. Never raises. What says the same is mostly one object.
+    """
+    if len(data) > wire_len:
+        data = data[: max(wire_len, 0)]
+    if data and data[0] == RECORD_TYPE_HANDSHAKE:
+        known = _hellos.find(data)
+        if known is not None and not may_have_ech(data):
+            return known
+        hello = parse_tls(data)
+        if hello is not None:
+            said, jumped = hello
+            found = _tls(*said)
+            if jumped:
+                _hellos.add(data, jumped, found)
+            return found
+    request = parse_http(data)
+    if request is not None:
+        return _one(Payload(Protocol.HTTP, request[1], http=request[0]))
+    query = parse_dns(data, server_port)
+    if query is not None:
+        return _one(Payload(Protocol.DNS, query[1], dns=query[0]))
+    return _one(Payload(Protocol.OTHER, len(data) < wire_len))
+
+
+# What was asked for is asked for again: one object for all that are equal, of those seen lately.
+
+_hellos: Shapes[Payload] = Shapes()
+
+
+@lru_cache(maxsize=KNOWN)
+def _tls(sni: bytes | None, alpn: tuple[str, ...] | None, ech: bool, cut: bool) -> Payload:
+    return Payload(Protocol.TLS, cut, tls=tls_of(sni, alpn, ech))
+
+
+@lru_cache(maxsize=KNOWN)
+def _one(payload: Payload) -> Payload:
+    return payload

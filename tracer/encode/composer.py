@@ -1,0 +1,432 @@
+"""Records of a batch, one object a handshake: made only where somebody reads them one by one (JSON lines, text)."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import secrets
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.dissect import signature
+from tracer.dissect.payload import Payload
+from tracer.handshake.batch import Batch
+from tracer.handshake.community_id import community_ids
+from tracer.handshake.events import Events
+from tracer.handshake.option_bytes import masked
+from tracer.handshake.outcome import cookies
+from tracer.handshake.payloads import classified
+from tracer.ipc.messages import TracedInterface
+from tracer.records.record import (
+    SCHEMA,
+    DnsInfo,
+    Endpoint,
+    Handshake,
+    HttpInfo,
+    Icmp,
+    Negotiated,
+    PayloadInfo,
+    Segment,
+    Signature,
+    SynAck,
+    Tfo,
+    Timing,
+    TlsInfo,
+)
+from tracer.run.socket_owners import processes
+from tracer.vocabulary.vocabulary import (
+    CAUSE_WORDS,
+    CONFIDENCE_WORDS,
+    COOKIE_CHECK_WORDS,
+    GROUP_WORDS,
+    OUTCOME_WORDS,
+    REASON_WORDS,
+    REQUEST_WORDS,
+    RESULT_WORDS,
+    VANTAGE_WORDS,
+    HandshakeResult,
+    Has,
+    Outcome,
+)
+
+# records that exist at a time: each is some kilobytes of Python objects
+PART_MAX = 1000
+COOKIE_IDS_KEPT = 8192
+
+_IPV4_PREFIX = bytes(10) + b"\xff\xff"
+
+_UNKNOWN = int(Outcome.UNKNOWN)
+_UNREACHABLE = int(HandshakeResult.UNREACHABLE)
+_NO_OPTION = (None, None, None, None)
+
+_SEGMENT, _MSS, _WSCALE, _SACK, _STAMPS, _TFO, _MPTCP, _MD5, _AO = (
+    int(flag)
+    for flag in (
+        Has.SEGMENT, Has.MSS, Has.WSCALE, Has.SACK, Has.TIMESTAMPS, Has.TFO, Has.MPTCP, Has.MD5, Has.AO,
+    )
+)  # fmt: skip
+
+_AE, _CWR, _ECE, _ACK = 0x100, 0x80, 0x40, 0x10
+_ECN_FLAGS = _AE | _CWR | _ECE
+# AccECN: what a SYN-ACK says of the ECN bits that its SYN arrived with (RFC 9768, table 2)
+_ACCECN_ANSWERS = frozenset({_CWR, _CWR | _ECE, _AE, _AE | _CWR})
+_ECN_ANSWERS = frozenset({_ECE, _AE | _ECE})
+
+
+def syn_ecn(tcp_flags: int) -> str:
+    """What a SYN asks for: none, ecn (RFC 3168) or accecn (RFC 9768)."""
+    asked = tcp_flags & _ECN_FLAGS
+    if asked == _ECN_FLAGS:
+        return "accecn"
+    return "ecn" if asked == _CWR | _ECE else "none"
+
+
+def synack_ecn(tcp_flags: int) -> str:
+    """What a SYN-ACK grants, taken alone."""
+    granted = tcp_flags & _ECN_FLAGS
+    if granted in _ACCECN_ANSWERS:
+        return "accecn"
+    return "ecn" if granted in _ECN_ANSWERS else "none"
+
+
+def negotiated_ecn(asked: str, granted: str) -> str:
+    """What both ends will use: AccECN only if both speak it, classic ECN if the client offered either."""
+    if asked == "none" or granted == "none":
+        return "none"
+    if granted == "accecn":
+        return "accecn" if asked == "accecn" else "none"
+    return "ecn"
+
+
+@lru_cache(maxsize=8192)
+def ip_text(address: bytes) -> str:
+    """An address of 16 bytes as people write it, IPv4 where it is mapped."""
+    if address.startswith(_IPV4_PREFIX):
+        return socket.inet_ntop(socket.AF_INET, address[12:])
+    return str(ipaddress.IPv6Address(address))
+
+
+@dataclass(slots=True)
+class Composer:
+    """Makes records. `offset_ns` (CLOCK_REALTIME - CLOCK_MONOTONIC) and `interfaces` are kept current by the owner."""
+
+    columns_tell_all: ClassVar[bool] = True  # nothing but a batch and what is known here goes into its records
+
+    interfaces: Mapping[int, TracedInterface]
+    show_cookies: bool = False
+    offset_ns: int = 0
+    hook: str | None = None  # instead of the interface's own: replay
+    cgroups: Mapping[int, str | None] = field(default_factory=dict)  # names by number, kept current by the owner
+    _key: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+    _cookie_ids: dict[bytes, str] = field(default_factory=dict)
+
+    def cookie_id(self, cookie: bytes) -> str:
+        """8 hex digits under a key of this run: equal cookies look equal, and nothing leads back to them."""
+        known = self._cookie_ids.get(cookie)
+        if known is None:
+            if len(self._cookie_ids) >= COOKIE_IDS_KEPT:
+                self._cookie_ids.clear()
+            known = hashlib.blake2b(cookie, digest_size=4, key=self._key).hexdigest()
+            self._cookie_ids[cookie] = known
+        return known
+
+    def compose(self, batch: Batch) -> Iterator[Handshake]:
+        """One record a handshake, in the batch's order; only some of them exist at a time."""
+        return chain.from_iterable(
+            self._part(batch.rows(start, start + PART_MAX)) for start in range(0, len(batch), PART_MAX)
+        )
+
+    def _part(self, batch: Batch) -> Iterator[Handshake]:
+        """Column by column as Python lists: one conversion a column is what makes records cheap."""
+        events = batch.events
+        family = events["family"]
+        syn_rows, synack_rows = look_rows(events["syn"], family), look_rows(events["synack"], family)
+        syn_looks, synack_looks = [_look(row) for row in syn_rows], [_look(row) for row in synack_rows]
+        clients, servers = _rows(events["client"]), _rows(events["server"])
+        client_ports, server_ports = events["client_port"].tolist(), events["server_port"].tolist()
+        interfaces = events["ifindex"].tolist()
+        names = {index: self.interface(index) for index in set(interfaces)}
+        client_processes, server_processes = processes(batch, self.cgroups)
+        return map(
+            _record,
+            self.times(events),
+            events["id"].tolist(),
+            [names[index] for index in interfaces],
+            _vlans(events),
+            [VANTAGE_WORDS[vantage] for vantage in batch.vantage.tolist()],
+            community_ids(events["client"], events["server"], events["client_port"], events["server_port"]),
+            map(Endpoint, map(ip_text, clients), client_ports, client_processes),
+            map(Endpoint, map(ip_text, servers), server_ports, server_processes),
+            _timings(batch),
+            _segments(events["syn"], syn_looks),
+            _synacks(events["synack"], synack_looks, batch.verdicts.acked_payload_len.tolist()),
+            map(_negotiated, syn_looks, synack_looks),
+            self._tfos(batch, syn_looks, synack_looks),
+            _payload_infos(batch),
+            map(_p0f, syn_rows),
+        )
+
+    def interface(self, index: int) -> tuple[str, str]:
+        """Name and hook."""
+        interface = self.interfaces.get(index)
+        if interface is None:
+            return f"if{index}", self.hook or "unknown"
+        return interface.name, self.hook or interface.hook
+
+    def times(self, events: Events) -> list[str]:
+        """`ts` of each record."""
+        stamps = (events["syn_ns"].astype(np.int64) + self.offset_ns).astype("datetime64[ns]")
+        texts: list[str] = np.datetime_as_string(stamps, timezone="UTC").tolist()
+        return texts
+
+    def _tfos(self, batch: Batch, syn_looks: list[_Look], synack_looks: list[_Look]) -> Iterator[Tfo]:
+        events, verdicts, durations, causes = batch.events, batch.verdicts, batch.durations, batch.causes
+        for (
+            syn, synack, cookie, synack_cookie, request, outcome, group, saved_us, delay_us, cause, confidence, check
+        ) in zip(
+            syn_looks, synack_looks, cookie_rows(events["syn"]), cookie_rows(events["synack"]),
+            verdicts.request.tolist(), verdicts.outcome.tolist(), verdicts.group.tolist(),
+            _nullable(durations.rtt_saved_us), _nullable(durations.delay_us),
+            causes.cause.tolist(), causes.confidence.tolist(), causes.cookie_check.tolist(), strict=True,
+        ):  # fmt: skip
+            kind, length, id_, text = self._option(syn, cookie)
+            back_kind, back_length, back_id, back_text = self._option(synack, synack_cookie)
+            yield Tfo(
+                REQUEST_WORDS[request], OUTCOME_WORDS[outcome],
+                None if outcome == _UNKNOWN else GROUP_WORDS[group],
+                kind, length, id_, text, back_kind, back_length, back_id, back_text,
+                COOKIE_CHECK_WORDS[check], CAUSE_WORDS[cause], CONFIDENCE_WORDS[confidence], saved_us, delay_us,
+            )  # fmt: skip
+
+    def _option(self, look: _Look, cookie: bytes) -> tuple[int | None, int | None, str | None, str | None]:
+        if look.tfo_kind is None:
+            return _NO_OPTION
+        if not cookie:
+            return look.tfo_kind, 0, None, None
+        return look.tfo_kind, len(cookie), self.cookie_id(cookie), cookie.hex() if self.show_cookies else None
+
+
+def _record(
+    ts: str, id_: int, interface: tuple[str, str], vlan: tuple[int, ...], vantage: str, community_id: str,
+    client: Endpoint, server: Endpoint, timing: Timing, syn: Segment, synack: SynAck | None,
+    negotiated: Negotiated | None, tfo: Tfo, payload: _Payload, p0f: Signature,
+) -> Handshake:  # fmt: skip
+    name, hook = interface
+    info, tls, http, dns = payload
+    return Handshake(
+        SCHEMA, ts, f"{id_:016x}", name, hook, vlan, vantage, community_id, client, server, timing, syn, synack,
+        negotiated, tfo, info, tls, http, dns, p0f,
+    )  # fmt: skip
+
+
+# --- segments ---
+
+# What few hosts vary, in one row of bytes: the key by which everything that follows from it is cached. Of numbers that
+# differ from handshake to handshake only what p0f asks: whether they are 0.
+_COPIED = ("options_len", "has", "mss", "wscale", "window", "ttl", "tcp_flags", "tos", "ip_header_extra", "quirks",
+           "tfo_kind")  # fmt: skip
+_TOLD_FROM_0 = ("seq", "ack", "payload_len", "ts_val", "ts_ecr")
+_LOOK_ROW = np.dtype(
+    [("options", "u1", (40,)), ("family", "u1")]
+    + [(name, "<u2" if name in ("has", "mss", "window", "tcp_flags") else "u1") for name in _COPIED]
+    + [(name, "u1") for name in _TOLD_FROM_0]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The part of a segment's record that follows from its look."""
+
+    has: int
+    answered: int
+    mss: int | None
+    wscale: int | None
+    window: int
+    sack_permitted: bool
+    stamped: int
+    ttl: int
+    hops: int
+    ecn: str
+    mptcp: str | None
+    md5: bool
+    ao: bool
+    options: tuple[str, ...]
+    tfo_kind: int | None
+
+
+def look_rows(segment: Events, family: NDArray[np.uint8]) -> list[bytes]:
+    """What a segment's look follows from, as one bytes object a row."""
+    rows = np.zeros(len(segment), _LOOK_ROW)
+    rows["options"] = masked(segment).view(np.uint8)
+    rows["family"] = family
+    for name in _COPIED:
+        rows[name] = segment[name]
+    for name in _TOLD_FROM_0:
+        rows[name] = segment[name] != 0
+    return _rows(rows.view(np.uint8).reshape(len(segment), _LOOK_ROW.itemsize))
+
+
+@lru_cache(maxsize=2048)
+def _look(row: bytes) -> _Look:
+    values = _look_values(row)
+    has, flags, ttl = values["has"], values["tcp_flags"], values["ttl"]
+    layout = signature.option_layout(values["options"])
+    return _Look(
+        has=has,
+        answered=has & _SEGMENT,
+        mss=values["mss"] if has & _MSS else None,
+        wscale=values["wscale"] if has & _WSCALE else None,
+        window=values["window"],
+        sack_permitted=has & _SACK != 0,
+        stamped=has & _STAMPS,
+        ttl=ttl,
+        hops=signature.hops(ttl),
+        ecn=synack_ecn(flags) if flags & _ACK else syn_ecn(flags),
+        mptcp=layout.mptcp,
+        md5=has & _MD5 != 0,
+        ao=has & _AO != 0,
+        options=layout.names,
+        tfo_kind=values["tfo_kind"] if has & _TFO else None,
+    )
+
+
+def _look_values(row: bytes) -> dict[str, Any]:
+    names = _LOOK_ROW.names
+    assert names is not None
+    values = dict(zip(names, np.frombuffer(row, _LOOK_ROW)[0].tolist(), strict=True))
+    values["options"] = bytes(values["options"][: values["options_len"]])
+    return values
+
+
+@lru_cache(maxsize=2048)
+def _p0f(row: bytes) -> Signature:
+    values = _look_values(row)
+    stamped = values["has"] & _STAMPS
+    text = signature.p0f(
+        signature.option_layout(values["options"]), version=values["family"], ttl=values["ttl"],
+        ip_header_extra=values["ip_header_extra"], window=values["window"], quirks=values["quirks"],
+        tcp_flags=values["tcp_flags"], seq=values["seq"], ack=values["ack"], payload_len=values["payload_len"],
+        tos=values["tos"], ts_val=values["ts_val"] if stamped else None, ts_ecr=values["ts_ecr"] if stamped else None,
+    )  # fmt: skip
+    return Signature(text)
+
+
+def _numbers(segment: Events) -> Iterator[tuple[int, int, int, int]]:
+    return zip(*(segment[name].tolist() for name in ("seq", "payload_len", "ts_val", "ts_ecr")), strict=True)
+
+
+def _segments(segment: Events, looks: list[_Look]) -> Iterator[Segment]:
+    for (seq, length, ts_val, ts_ecr), look in zip(_numbers(segment), looks, strict=True):
+        stamped = look.stamped
+        yield Segment(
+            seq, length, look.mss, look.wscale, look.window, look.sack_permitted, ts_val if stamped else None,
+            ts_ecr if stamped else None, look.ttl, look.hops, look.ecn, look.mptcp, look.md5, look.ao, look.options,
+        )  # fmt: skip
+
+
+def _synacks(segment: Events, looks: list[_Look], acked: list[int]) -> Iterator[SynAck | None]:
+    for (seq, length, ts_val, ts_ecr), look, acked_len in zip(_numbers(segment), looks, acked, strict=True):
+        if not look.answered:
+            yield None
+            continue
+        stamped = look.stamped
+        yield SynAck(
+            seq, length, look.mss, look.wscale, look.window, look.sack_permitted, ts_val if stamped else None,
+            ts_ecr if stamped else None, look.ttl, look.hops, look.ecn, look.mptcp, look.md5, look.ao, look.options,
+            acked_len,
+        )  # fmt: skip
+
+
+def _negotiated(syn: _Look, synack: _Look) -> Negotiated | None:
+    return _both(syn.has & synack.has, syn.ecn, synack.ecn) if synack.answered else None
+
+
+@lru_cache(maxsize=1024)
+def _both(has: int, asked: str, granted: str) -> Negotiated:
+    return Negotiated(
+        has & _WSCALE != 0, has & _SACK != 0, has & _STAMPS != 0, negotiated_ecn(asked, granted), has & _MPTCP != 0
+    )
+
+
+# --- the rest ---
+
+
+def _vlans(events: Events) -> list[tuple[int, ...]]:
+    vlans = events["vlan"]
+    if not vlans.any():
+        return [()] * len(events)
+    return [tuple(vid for vid in pair if vid) for pair in vlans.tolist()]
+
+
+def _timings(batch: Batch) -> Iterator[Timing]:
+    events, durations = batch.events, batch.durations
+    names = ("result", "reason", "syn_count", "synack_count", "late_syns", "challenge_acks", "icmp_type", "icmp_code")
+    for (
+        result, reason, syns, synacks, late, challenges, icmp_type, icmp_code, synack_us, ack_us, rtt_us, response_us
+    ) in zip(
+        *(events[name].tolist() for name in names),
+        _nullable(durations.synack_delay_us),
+        _nullable(durations.ack_delay_us),
+        _nullable(durations.rtt_us),
+        _nullable(durations.first_response_us),
+        strict=True,
+    ):  # fmt: skip
+        yield Timing(
+            RESULT_WORDS[result], REASON_WORDS[reason], syns, synacks, late, synack_us, ack_us, rtt_us, response_us,
+            Icmp(icmp_type, icmp_code) if result == _UNREACHABLE else None, challenges,
+        )  # fmt: skip
+
+
+def _rows(array: NDArray[np.uint8]) -> list[bytes]:
+    """[n, m] bytes as n bytes objects."""
+    found: list[bytes] = np.ascontiguousarray(array).view(f"V{array.shape[1]}").reshape(-1).tolist()
+    return found
+
+
+def _nullable(column: NDArray[np.float64]) -> list[float | None]:
+    """NaN as None; a tenth of a nanosecond is more than any clock here tells."""
+    rounded = np.round(column, 3)
+    values: list[float | None] = rounded.tolist()
+    missing = np.flatnonzero(np.isnan(column))
+    for row in missing.tolist():
+        values[row] = None
+    return values
+
+
+def cookie_rows(segment: Events) -> list[bytes]:
+    """The cookie of each segment, empty where there is none."""
+    lengths = segment["cookie_len"].tolist()
+    if not any(lengths):
+        return [b""] * len(lengths)
+    return [row[:length] for row, length in zip(_rows(cookies(segment)), lengths, strict=True)]
+
+
+_Payload = tuple[PayloadInfo | None, TlsInfo | None, HttpInfo | None, DnsInfo | None]
+_NO_PAYLOAD: _Payload = (None, None, None, None)
+_NOT_CAPTURED: _Payload = (PayloadInfo(None, False, None), None, None, None)
+
+
+def _payload_infos(batch: Batch) -> list[_Payload]:
+    infos = [_NO_PAYLOAD] * len(batch)
+    for row in np.flatnonzero(batch.events["syn"]["payload_len"]).tolist():
+        infos[row] = _NOT_CAPTURED
+    for row, payload in classified(batch).items():
+        infos[row] = _payload_info(payload)
+    return infos
+
+
+def _payload_info(payload: Payload) -> _Payload:
+    tls, http, dns = payload.tls, payload.http, payload.dns
+    return (
+        PayloadInfo(payload.protocol.value, True, payload.truncated),
+        TlsInfo(tls.sni, tls.alpn, tls.ech) if tls is not None else None,
+        HttpInfo(http.method, http.host) if http is not None else None,
+        DnsInfo(dns.name, dns.type) if dns is not None else None,
+    )

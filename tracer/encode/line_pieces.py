@@ -1,0 +1,198 @@
+"""What lies between the numbers of a JSON line: encoded once, and remembered by what it depends on.
+
+Handshakes differ in times, ports, sequence numbers, addresses. What is between these in their lines (names of fields,
+words, options, what few hosts vary) repeats from line to line. So a record is encoded with holes in those places and
+cut there; each piece is kept under a key of all that it depends on. tracer/encode/lines.py fills the holes.
+
+No piece is written here: each comes from a record that Composer made, so names, order and values are those of
+tracer/records/record.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from tracer.records.record import Endpoint, Handshake, SynAck
+
+KEPT = 4096  # keys of one kind; a piece is some 300 bytes
+
+# No JSON text has this byte: in strings it is escaped. What stands for a string keeps its quotes.
+_NUL = "\0"
+HOLE: Any = msgspec.Raw(b"\0")
+TEXT_HOLE: Any = msgspec.Raw(b'"\0"')
+
+_encoder = msgspec.json.Encoder()
+
+K = TypeVar("K", bound=Hashable)
+P = TypeVar("P")
+
+
+def json_text(value: object) -> str:
+    """A value as it stands in a line."""
+    return _encoder.encode(value).decode()
+
+
+def _cut(record: object) -> list[str]:
+    return json_text(record).split(_NUL)
+
+
+class TimingPieces(NamedTuple):
+    """Around the four durations."""
+
+    before: str
+    after: str
+
+
+class SynPieces(NamedTuple):
+    """Around the SYN's timestamps, and what stands alone at the line's end."""
+
+    before: str
+    after: str
+    p0f: str
+
+
+class SynAckPieces(NamedTuple):
+    """Around the SYN-ACK's numbers, from its brace to the one behind it; `begin` is all of it where there is none."""
+
+    begin: str
+    payload_len: str = ""
+    look: str = ""
+    ts_ecr: str = ""
+    look_end: str = ""
+    end: str = ""
+
+
+class TfoPieces(NamedTuple):
+    """The negotiated options and what is around the SYN's cookie and the SYN-ACK's (id, next field's name, cookie).
+
+    `plain` is all of it without cookies, `after_sent` what follows the SYN's where there is no other.
+    """
+
+    plain: str
+    after_sent: str
+    before: str
+    cookie: str
+    between: str
+    synack_cookie: str
+    after: str
+
+
+class Frame(NamedTuple):
+    """Names between two numbers, the same in every line: each without end."""
+
+    begin: Iterable[str]
+    id: Iterable[str]
+    client_ip: Iterable[str]
+    client_port: Iterable[str]
+    client_process: Iterable[str]
+    server_ip: Iterable[str]
+    server_port: Iterable[str]
+    server_process: Iterable[str]
+    ack_delay_us: Iterable[str]
+    rtt_us: Iterable[str]
+    first_response_us: Iterable[str]
+    payload_len: Iterable[str]
+    ts_ecr: Iterable[str]
+    delay_us: Iterable[str]
+    end: Iterable[str]
+
+
+@dataclass(frozen=True, slots=True)
+class LinePieces:
+    """One line without its numbers."""
+
+    frame: Frame
+    place: str
+    timing: TimingPieces
+    syn: SynPieces
+    synack: SynAckPieces
+    tfo: TfoPieces
+    payload: str
+
+
+_ENDPOINT = Endpoint(TEXT_HOLE, HOLE, HOLE)
+
+
+def cut(record: Handshake) -> LinePieces:
+    """The pieces of a record's line."""
+    holed = replace(
+        record,
+        ts=TEXT_HOLE,
+        id=TEXT_HOLE,
+        community_id=TEXT_HOLE,
+        client=_ENDPOINT,
+        server=_ENDPOINT,
+        handshake=replace(
+            record.handshake, synack_delay_us=HOLE, ack_delay_us=HOLE, rtt_us=HOLE, first_response_us=HOLE
+        ),
+        syn=replace(record.syn, seq=HOLE, payload_len=HOLE, ts_val=HOLE, ts_ecr=HOLE),
+        synack=HOLE,
+        tfo=replace(
+            record.tfo,
+            cookie_id=HOLE,
+            cookie=HOLE,
+            synack_cookie_id=HOLE,
+            synack_cookie=HOLE,
+            rtt_saved_us=HOLE,
+            delay_us=HOLE,
+        ),
+        signature=replace(record.signature, p0f=HOLE),
+    )
+    (
+        begin, id_, place, client_ip, client_port, client_process, server_ip, server_port, server_process,
+        timing, ack_delay_us, rtt_us, first_response_us, timing_end,
+        payload_len, syn, ts_ecr, syn_end, *tfo, delay_us, payload, end,
+    ) = _cut(holed)  # fmt: skip
+    return LinePieces(
+        Frame(*map(repeat, (
+            begin, id_, client_ip, client_port, client_process, server_ip, server_port, server_process, ack_delay_us,
+            rtt_us, first_response_us, payload_len, ts_ecr, delay_us, end + "\n",
+        ))),
+        place,
+        TimingPieces(timing, timing_end),
+        SynPieces(syn, syn_end, json_text(record.signature.p0f)),
+        _synack_pieces(record.synack),
+        TfoPieces("null".join(tfo), "null".join(tfo[2:]), *tfo),
+        payload,
+    )  # fmt: skip
+
+
+def _synack_pieces(synack: SynAck | None) -> SynAckPieces:
+    if synack is None:
+        return SynAckPieces("null")
+    holed = replace(synack, seq=HOLE, payload_len=HOLE, ts_val=HOLE, ts_ecr=HOLE, acked_payload_len=HOLE)
+    return SynAckPieces(*_cut(holed))
+
+
+@dataclass(slots=True)
+class Known(Generic[K, P]):
+    """Pieces of one kind by their keys; `part` picks them from a line's. Full, it forgets them all."""
+
+    part: Callable[[LinePieces], P]
+    _known: dict[K, P] = field(default_factory=dict)
+
+    def of(self, keys: Sequence[K]) -> list[P]:
+        """The pieces of each key. KeyError if one is not known."""
+        known = self._known
+        return [known[key] for key in keys]
+
+    def unknown(self, keys: Sequence[K]) -> Iterable[int]:
+        """A row for each key that is not known."""
+        if len(self._known) > KEPT:
+            self._known.clear()
+        known = self._known
+        return {key: row for row, key in enumerate(keys) if key not in known}.values()
+
+    def learn(self, key: K, pieces: LinePieces) -> None:
+        """Remember."""
+        self._known[key] = self.part(pieces)
+
+    def forget(self) -> None:
+        """What they depended on has changed."""
+        self._known.clear()

@@ -1,0 +1,354 @@
+"""JSON lines of a batch, straight from its columns: byte for byte what encoding each record of Composer gives.
+
+PlainLines is the definition: compose a record, encode it. Lines takes a quarter less time: it keeps what repeats from
+line to line (line_pieces.py) and writes only what differs, as columns of texts. A row that brings a new piece is
+composed, and the piece remembered; a part in which many do (a flood of strangers) is written by the definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.dissect.payload import Payload
+from tracer.encode.composer import PART_MAX, Composer, cookie_rows, ip_text, look_rows
+from tracer.encode.line_pieces import Frame, Known, SynAckPieces, SynPieces, TfoPieces, TimingPieces, cut
+from tracer.encode.line_pieces import json_text as encoded
+from tracer.handshake.batch import Batch
+from tracer.handshake.community_id import community_ids
+from tracer.handshake.durations import Durations
+from tracer.handshake.events import Events
+from tracer.handshake.outcome import has
+from tracer.handshake.payloads import classified
+from tracer.records.record import Process
+from tracer.run.socket_owners import processes
+from tracer.vocabulary.vocabulary import Has
+
+LEARNED_MAX = 64  # rows of a batch that are composed to learn from
+BLOCK_LINES = 256  # joined at a time: half a megabyte stays in the processor's cache, and below allocator.MMAP_FROM
+NULL = "null"
+COOKIES_KEPT = 4096
+REPR_BELOW = 1e16
+_DURATIONS = ("synack_delay_us", "ack_delay_us", "rtt_us", "first_response_us", "rtt_saved_us", "delay_us")
+
+_encoder = msgspec.json.Encoder()
+
+
+class LineMaker(Protocol):
+    """Makes the lines of a batch."""
+
+    def lines(self, batch: Batch) -> Iterator[bytes]: ...
+
+
+class PlainLines:
+    """Each record composed and encoded."""
+
+    def __init__(self, composer: Composer) -> None:
+        self._composer = composer
+
+    def lines(self, batch: Batch) -> Iterator[bytes]:
+        """One line a handshake, in the batch's order, some at a time."""
+        # not Encoder.encode_lines(): in msgspec 0.22 it never lets go of an iterator, and so of the columns behind it
+        records = self._composer.compose(batch)
+        while block := b"".join([_encoder.encode(record) + b"\n" for record in islice(records, BLOCK_LINES)]):
+            yield block
+
+
+def line_maker(composer: Composer) -> LineMaker:
+    """The quick way where it leads to the same."""
+    return Lines(composer) if composer.columns_tell_all else PlainLines(composer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """By row, what the pieces of a line depend on."""
+
+    place: list[bytes]
+    timing: list[bytes]
+    syn: list[bytes]
+    synack: list[bytes]
+    tfo: list[bytes]
+    payload: list[Payload | bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """The same of the pieces."""
+
+    place: list[str]
+    timing: list[TimingPieces]
+    syn: list[SynPieces]
+    synack: list[SynAckPieces]
+    tfo: list[TfoPieces]
+    payload: list[str]
+
+
+class Lines:
+    """The lines of what is known, put together; what is not is composed."""
+
+    def __init__(self, composer: Composer) -> None:
+        self._composer = composer
+        self._plain = PlainLines(composer)
+        self._frame: Frame | None = None
+        self._interfaces: dict[int, tuple[str, str]] = {}
+        self._sent: dict[bytes, str] = {}
+        self._returned: dict[bytes, str] = {}
+        self._place: Known[bytes, str] = Known(lambda pieces: pieces.place)
+        self._timing: Known[bytes, TimingPieces] = Known(lambda pieces: pieces.timing)
+        self._syn: Known[bytes, SynPieces] = Known(lambda pieces: pieces.syn)
+        self._synack: Known[bytes, SynAckPieces] = Known(lambda pieces: pieces.synack)
+        self._tfo: Known[bytes, TfoPieces] = Known(lambda pieces: pieces.tfo)
+        self._payload: Known[Payload | bool | None, str] = Known(lambda pieces: pieces.payload)
+
+    def lines(self, batch: Batch) -> Iterator[bytes]:
+        """One line a handshake, in the batch's order, some at a time."""
+        for start in range(0, len(batch), PART_MAX):
+            yield from self._part(batch.rows(start, start + PART_MAX))
+
+    def _part(self, batch: Batch) -> Iterator[bytes]:
+        self._forget_renamed(batch.events)
+        keys = _keys(batch)
+        try:
+            pieces = self._find(keys)
+        except KeyError:
+            if not self._learn(batch, keys):
+                yield from self._plain.lines(batch)
+                return
+            pieces = self._find(keys)
+        lines = map("".join, zip(*self._columns(batch, pieces), strict=False))  # names go on for ever
+        while block := "".join(islice(lines, BLOCK_LINES)):
+            yield block.encode()
+
+    # --- pieces ---
+
+    def _forget_renamed(self, events: Events) -> None:
+        """Names of interfaces are the one thing that a piece depends on beside its key."""
+        known = self._interfaces
+        for index in np.unique(events["ifindex"]).tolist():
+            name = self._composer.interface(index)
+            if known.setdefault(index, name) != name:
+                self._place.forget()
+                self._interfaces = {index: name}
+                return
+
+    def _find(self, keys: _Keys) -> _Pieces:
+        return _Pieces(
+            self._place.of(keys.place), self._timing.of(keys.timing), self._syn.of(keys.syn),
+            self._synack.of(keys.synack), self._tfo.of(keys.tfo), self._payload.of(keys.payload),
+        )  # fmt: skip
+
+    def _learn(self, batch: Batch, keys: _Keys) -> bool:
+        """Compose rows that have something new. False if there are more of them than are worth it."""
+        new: set[int] = set()
+        for known, column in self._pairs(keys):
+            new.update(known.unknown(column))
+        rows = sorted(new)[:LEARNED_MAX]
+        records = self._composer.compose(batch.select(np.array(rows, np.intp)))
+        for row, record in zip(rows, records, strict=True):
+            pieces = cut(record)
+            self._frame = pieces.frame
+            for known, column in self._pairs(keys):
+                known.learn(column[row], pieces)
+        return len(new) <= LEARNED_MAX
+
+    def _pairs(self, keys: _Keys) -> list[tuple[Known[Any, Any], Sequence[Any]]]:
+        return [
+            (self._place, keys.place), (self._timing, keys.timing), (self._syn, keys.syn),
+            (self._synack, keys.synack), (self._tfo, keys.tfo), (self._payload, keys.payload),
+        ]  # fmt: skip
+
+    # --- what is between them ---
+
+    def _columns(self, batch: Batch, pieces: _Pieces) -> list[Iterable[str]]:
+        """A line's texts from left to right; those of one row make its line."""
+        assert self._frame is not None  # with the first row's pieces it was learned
+        frame = self._frame
+        # zip(*...) would make an iterator a row
+        timing, timing_end = ([piece[part] for piece in pieces.timing] for part in range(2))
+        syn_look, syn_look_end, p0f = ([piece[part] for piece in pieces.syn] for part in range(3))
+        events, syn = batch.events, batch.events["syn"]
+        stamped = has(syn["has"], Has.TIMESTAMPS)
+        client_processes, server_processes = processes(batch, self._composer.cgroups)
+        us = _durations(batch.durations)
+        return [
+            frame.begin, self._composer.times(events),
+            frame.id, _ids(events),
+            pieces.place,
+            community_ids(events["client"], events["server"], events["client_port"], events["server_port"]),
+            frame.client_ip, _addresses(events["client"]),
+            frame.client_port, _numbers(events["client_port"]),
+            frame.client_process, _process_texts(client_processes),
+            frame.server_ip, _addresses(events["server"]),
+            frame.server_port, _numbers(events["server_port"]),
+            frame.server_process, _process_texts(server_processes),
+            timing, us["synack_delay_us"],
+            frame.ack_delay_us, us["ack_delay_us"],
+            frame.rtt_us, us["rtt_us"],
+            frame.first_response_us, us["first_response_us"],
+            timing_end, _numbers(syn["seq"]),
+            frame.payload_len, _numbers(syn["payload_len"]),
+            syn_look, _numbers_or_null(syn["ts_val"], stamped),
+            frame.ts_ecr, _numbers_or_null(syn["ts_ecr"], stamped),
+            syn_look_end, _synacks(batch, pieces.synack),
+            self._tfos(events, pieces.tfo), us["rtt_saved_us"],
+            frame.delay_us, us["delay_us"],
+            pieces.payload, p0f,
+            frame.end,
+        ]  # fmt: skip
+
+    def _tfos(self, events: Events, pieces: list[TfoPieces]) -> list[str]:
+        """From the negotiated options to what stands before rtt_saved_us."""
+        texts = [piece.plain for piece in pieces]
+        sent = self._cookies(events["syn"], self._sent, pieces[0].cookie)
+        returned = self._cookies(events["synack"], self._returned, pieces[0].synack_cookie)
+        for row, text in sent.items():
+            texts[row] = f"{pieces[row].before}{text}{pieces[row].after_sent}"
+        for row, text in returned.items():
+            piece = pieces[row]
+            none = f"{NULL}{piece.cookie}{NULL}"
+            texts[row] = f"{piece.before}{sent.get(row, none)}{piece.between}{text}{piece.after}"
+        return texts
+
+    def _cookies(self, segment: Events, known: dict[bytes, str], name: str) -> dict[int, str]:
+        """By row that brings a cookie, its id and, behind `name`, what is shown of it."""
+        rows = np.flatnonzero(has(segment["has"], Has.TFO) & (segment["cookie_len"] > 0)).tolist()
+        if not rows:
+            return {}
+        cookies = cookie_rows(segment)
+        try:
+            return {row: known[cookies[row]] for row in rows}
+        except KeyError:
+            if len(known) > COOKIES_KEPT:
+                known.clear()
+            composer = self._composer
+            for cookie in {cookies[row] for row in rows} - known.keys():
+                shown = f'"{cookie.hex()}"' if composer.show_cookies else NULL
+                known[cookie] = f'"{composer.cookie_id(cookie)}"{name}{shown}'
+            return {row: known[cookies[row]] for row in rows}
+
+
+# --- keys: all that the pieces between two numbers depend on ---
+
+
+_PLACE = np.dtype([("ifindex", "<u4"), ("outer", "<u2"), ("inner", "<u2"), ("vantage", "u1")])
+_TIMING = np.dtype([
+    (name, "u1")
+    for name in (
+        "result", "reason", "syn_count", "synack_count", "late_syns", "challenge_acks", "icmp_type", "icmp_code",
+    )
+])  # fmt: skip
+_VERDICTS, _CAUSES = ("request", "outcome", "group"), ("cause", "confidence", "cookie_check")
+_OPTIONS = {"has": "<u2", "tcp_flags": "<u2", "tfo_kind": "u1", "cookie_len": "u1"}
+_TFO = np.dtype(
+    [(name, "u1") for name in (*_VERDICTS, *_CAUSES)]
+    + [(f"{end}_{name}", kind) for end in ("syn", "synack") for name, kind in _OPTIONS.items()]
+)
+
+
+def _packed(dtype: np.dtype[Any], columns: Iterable[NDArray[Any]], count: int) -> list[bytes]:
+    """One bytes object a row, equal where all columns are equal."""
+    rows = np.empty(count, dtype)
+    for name, column in zip(dtype.names or (), columns, strict=True):
+        rows[name] = column
+    found: list[bytes] = rows.view(f"V{dtype.itemsize}").tolist()
+    return found
+
+
+def _keys(batch: Batch) -> _Keys:
+    count, events = len(batch), batch.events
+    syn, synack, vlan, family = events["syn"], events["synack"], events["vlan"], events["family"]
+    judged = [getattr(batch.verdicts, name) for name in _VERDICTS] + [getattr(batch.causes, name) for name in _CAUSES]
+    options = [segment[name] for segment in (syn, synack) for name in _OPTIONS]
+    return _Keys(
+        _packed(_PLACE, (events["ifindex"], vlan[:, 0], vlan[:, 1], batch.vantage), count),
+        _packed(_TIMING, (events[name] for name in _TIMING.names or ()), count),
+        look_rows(syn, family),
+        look_rows(synack, family),
+        _packed(_TFO, [*judged, *options], count),
+        _payload_keys(batch),
+    )
+
+
+def _payload_keys(batch: Batch) -> list[Payload | bool | None]:
+    """What the SYN's data is; None without data, False where it was not captured."""
+    found: list[Payload | bool | None] = [None] * len(batch)
+    for row in np.flatnonzero(batch.events["syn"]["payload_len"]).tolist():
+        found[row] = False
+    for row, payload in classified(batch).items():
+        found[row] = payload
+    return found
+
+
+# --- columns of texts ---
+
+
+def _ids(events: Events) -> list[str]:
+    digits = events["id"].astype(">u8").tobytes().hex()
+    return [digits[at : at + 16] for at in range(0, len(digits), 16)]
+
+
+def _addresses(column: NDArray[np.uint8]) -> list[str]:
+    rows: list[bytes] = np.ascontiguousarray(column).view("V16").reshape(-1).tolist()
+    return [ip_text(row) for row in rows]
+
+
+def _process_texts(found: list[Process | None]) -> list[str]:
+    texts = {id(process): encoded(process) for process in {id(one): one for one in found}.values()}
+    return [texts[id(process)] for process in found]
+
+
+def _durations(durations: Durations) -> dict[str, list[str]]:
+    """Microseconds as Composer rounds them, null where they are not known, by the column's name."""
+    rounded = np.round([getattr(durations, name) for name in _DURATIONS], 3)
+    known = ~np.isnan(rounded)
+    # as Python and msgspec both write them, but for what lasts centuries
+    text: Callable[[float], str] = repr if not (np.abs(rounded) >= REPR_BELOW).any() else encoded
+    found: dict[str, list[str]] = {}
+    for name, column, there in zip(_DURATIONS, rounded, known, strict=True):
+        rtt_is = _same_as_rtt(durations) if name == "rtt_us" else None
+        if rtt_is is not None:
+            found[name] = found[rtt_is]
+        elif there.all():
+            found[name] = [*map(text, column.tolist())]
+        else:
+            texts = found[name] = [NULL] * len(column)
+            for row, value in zip(np.flatnonzero(there).tolist(), column[there].tolist(), strict=True):
+                texts[row] = text(value)
+    return found
+
+
+def _same_as_rtt(durations: Durations) -> str | None:
+    """Where all that is traced is at one end, the round trip is one of the two delays."""
+    for name in ("ack_delay_us", "synack_delay_us"):
+        if np.array_equal(durations.rtt_us, getattr(durations, name), equal_nan=True):
+            return name
+    return None
+
+
+def _numbers(column: NDArray[Any]) -> Iterable[str]:
+    return map(str, column.tolist())
+
+
+def _numbers_or_null(column: NDArray[Any], known: NDArray[np.bool_]) -> list[str]:
+    texts = list(_numbers(column))
+    for row in np.flatnonzero(~known).tolist():
+        texts[row] = NULL
+    return texts
+
+
+def _synacks(batch: Batch, pieces: list[SynAckPieces]) -> list[str]:
+    synack = batch.events["synack"]
+    stamped = has(synack["has"], Has.TIMESTAMPS)
+    return [
+        f"{begin}{seq}{len_name}{length}{look}{ts_val}{ts_ecr_name}{ts_ecr}{look_end}{acked}{end}" if end else begin
+        for (begin, len_name, look, ts_ecr_name, look_end, end), seq, length, ts_val, ts_ecr, acked in zip(
+            pieces, synack["seq"].tolist(), synack["payload_len"].tolist(), _numbers_or_null(synack["ts_val"], stamped),
+            _numbers_or_null(synack["ts_ecr"], stamped), batch.verdicts.acked_payload_len.tolist(), strict=True,
+        )
+    ]  # fmt: skip

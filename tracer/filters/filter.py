@@ -1,0 +1,309 @@
+"""A small language to pick handshakes: `tfo.outcome == data_not_acked and server.port == 443 and rtt > 50ms`.
+
+    comparison  FIELD == != < <= > >= VALUE, FIELD in (VALUE, ...)
+                FIELD ~ TEXT, FIELD !~ TEXT (contains, case does not matter), FIELD =~ REGEX
+    joined by   and && or || not ! ( )
+    VALUE       number; duration with us, ms or s; true, false; a word; text, in quotation marks where it holds
+                blanks or operators; for addresses an address or a network (10.0.0.0/8); null
+    bare word   text contained in an address or a name; an address or network
+
+Fields are those of the records by their dotted names (fields.py), and ALIASES. A comparison says something
+about a value that is known: with an unknown one (null) it is false, `!=` and `!~` too; only `== null` and `!= null`
+ask whether it is known. `not` turns true and false around, so `not sni ~ x` holds for handshakes without SNI and
+`sni !~ x` does not. Of a list (vlan, alpn, options) one element has to fit, for `!=` and `!~` none must. `ip`, `name`
+and `process` look at several fields: one has to fit, for `!=` and `!~` none must.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from tracer.filters.fields import FIELDS, Field, Kind
+from tracer.filters.values import Matcher, Unfit, contains, matcher
+from tracer.handshake.outcome import Bool
+from tracer.records.record import Handshake
+from tracer.store.chunks import Part
+
+if TYPE_CHECKING:
+    from tracer.filters.grammar import Bare, Comparison, FilterError, Syntax, Word
+
+NAMES = ("tls.sni", "http.host", "dns.name")
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "ip": ("client.ip", "server.ip"),
+    "client": ("client.ip",),
+    "server": ("server.ip",),
+    "port": ("server.port",),
+    "name": NAMES,
+    "sni": ("tls.sni",),
+    "alpn": ("tls.alpn",),
+    "ech": ("tls.ech",),
+    "method": ("http.method",),
+    "http_host": ("http.host",),
+    "dns_name": ("dns.name",),
+    "protocol": ("payload.protocol",),
+    "process": ("client.process.name", "server.process.name"),
+    "result": ("handshake.result",),
+    "settled_by": ("handshake.settled_by",),
+    "syn_count": ("handshake.syn_count",),
+    "rtt": ("handshake.rtt_us",),
+    "synack_delay": ("handshake.synack_delay_us",),
+    "ack_delay": ("handshake.ack_delay_us",),
+    "first_response": ("handshake.first_response_us",),
+    "saved": ("tfo.rtt_saved_us",),
+    "delay": ("tfo.delay_us",),
+    "request": ("tfo.request",),
+    "outcome": ("tfo.outcome",),
+    "group": ("tfo.group",),
+    "cause": ("tfo.cause",),
+    "cookie_id": ("tfo.cookie_id",),
+    "synack_cookie_id": ("tfo.synack_cookie_id",),
+    "payload_len": ("syn.payload_len",),
+    "acked": ("synack.acked_payload_len",),
+    "mss": ("syn.mss",),
+    "wscale": ("syn.wscale",),
+    "window": ("syn.window",),
+    "ttl": ("syn.ttl",),
+    "hops": ("syn.hops",),
+    "options": ("syn.options",),
+    "mptcp": ("syn.mptcp",),
+    "ecn": ("negotiated.ecn",),
+    "p0f": ("signature.p0f",),
+}
+
+
+class Node(Protocol):
+    """A part of a filter: asked about one record or about many rows, it says the same."""
+
+    def matches(self, record: Handshake) -> bool: ...
+    def mask(self, part: Part) -> Bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Every:
+    parts: tuple[Node, ...]
+
+    def matches(self, record: Handshake) -> bool:
+        return all(part.matches(record) for part in self.parts)
+
+    def mask(self, part: Part) -> Bool:
+        found = np.ones(len(part), np.bool_)
+        for one in self.parts:
+            if not found.any():
+                break
+            found &= one.mask(part)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Some:
+    parts: tuple[Node, ...]
+
+    def matches(self, record: Handshake) -> bool:
+        return any(part.matches(record) for part in self.parts)
+
+    def mask(self, part: Part) -> Bool:
+        found = np.zeros(len(part), np.bool_)
+        for one in self.parts:
+            if found.all():
+                break
+            found |= one.mask(part)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Not:
+    inner: Node
+
+    def matches(self, record: Handshake) -> bool:
+        return not self.inner.matches(record)
+
+    def mask(self, part: Part) -> Bool:
+        return ~self.inner.mask(part)
+
+
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """One of several fields fits; `inverted`: at least one is known and none fits. `null`: is none / any known?"""
+
+    fields: tuple[Field, ...]
+    matchers: tuple[Matcher, ...]
+    inverted: bool
+
+    def matches(self, record: Handshake) -> bool:
+        if not self.inverted:
+            return any(one.fits(value) for one, value in self._values(record))
+        known = [(one, value) for one, value in self._values(record) if value is not None]
+        return bool(known) and not any(one.fits(value) for one, value in known)
+
+    def _values(self, record: Handshake) -> list[tuple[Matcher, object]]:
+        return [(one, found.of(record)) for found, one in zip(self.fields, self.matchers, strict=True)]
+
+    def mask(self, part: Part) -> Bool:
+        fits = np.zeros(len(part), np.bool_)
+        known = np.zeros(len(part), np.bool_)
+        for found, one in zip(self.fields, self.matchers, strict=True):
+            fitting, there = one.column(found, part)
+            fits |= fitting
+            known |= there
+        return known & ~fits if self.inverted else fits
+
+
+@dataclass(frozen=True, slots=True)
+class _Null:
+    """Is no value of these fields known?"""
+
+    fields: tuple[Field, ...]
+
+    def matches(self, record: Handshake) -> bool:
+        return all(found.of(record) is None for found in self.fields)
+
+    def mask(self, part: Part) -> Bool:
+        known = np.zeros(len(part), np.bool_)
+        anything = contains("")
+        for found in self.fields:
+            known |= anything.column(found, part)[1]
+        return ~known
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A filter that was understood; two of the same text are equal. `parse` makes it."""
+
+    text: str
+    node: Node = field(compare=False, repr=False)
+    fields: frozenset[str] = field(default=frozenset(), compare=False, repr=False)  # names of what it looks at
+
+    def matches(self, record: Handshake) -> bool:
+        """Does this record pass?"""
+        return self.node.matches(record)
+
+    def mask(self, part: Part) -> Bool:
+        """Which of these rows pass?"""
+        return self.node.mask(part)
+
+
+def parse(text: str) -> Filter:
+    """Understand a filter; a blank one lets everything through.
+
+    Raises:
+        FilterError (tracer.filters.grammar), a UsageError: it says what is wrong and where.
+    """
+    if not text.strip():
+        return Filter("", _Every(()))
+    from tracer.filters import grammar
+
+    reader = _Reader(text)
+    node = reader.node(grammar.parse(text))
+    return Filter(text.strip(), node, frozenset(reader.seen))
+
+
+class _Reader:
+    """From syntax to meaning; knows the text for messages."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.seen: set[str] = set()
+
+    def _error(self, says: str, word: Word) -> FilterError:
+        from tracer.filters.grammar import FilterError
+
+        return FilterError(says, self._text, word.at, word.length)
+
+    def _look_at(self, fields: tuple[Field, ...]) -> None:
+        self.seen.update(one.name for one in fields)
+
+    def node(self, syntax: Syntax) -> Node:
+        from tracer.filters.grammar import Bare, Comparison, Negation
+
+        if isinstance(syntax, Bare):
+            return self._bare(syntax)
+        if isinstance(syntax, Comparison):
+            return self._comparison(syntax)
+        if isinstance(syntax, Negation):
+            return _Not(self.node(syntax.inner))
+        parts = tuple(self.node(part) for part in syntax.parts)
+        return _Every(parts) if syntax.every else _Some(parts)
+
+    def _bare(self, bare: Bare) -> Node:
+        word = bare.word
+        if not word.quoted:
+            if known(word.text):
+                says = f"{word.text} is a field: compare it with something, or put it in quotation marks"
+                raise self._error(says, word)
+            if is_network(word.text):
+                self._look_at(fields_of("ip"))
+                return self._test(fields_of("ip"), "==", word)
+        fields = tuple(FIELDS[name] for name in ("client.ip", "server.ip", *NAMES))
+        self._look_at(fields)
+        return _Test(fields, (contains(word.text),) * len(fields), False)
+
+    def _comparison(self, syntax: Comparison) -> Node:
+        name, operator = syntax.name, syntax.operator
+        fields = fields_of(name.text) if not name.quoted else ()
+        if not fields:
+            raise self._error(_no_field(name.text), name)
+        self._look_at(fields)
+        first = syntax.values[0]
+        if operator in ("==", "!=") and not first.quoted and first.text.lower() == "null":
+            return _Null(fields) if operator == "==" else _Not(_Null(fields))
+        if operator == "in":
+            return _Some(tuple(self._test(fields, "==", value, name) for value in syntax.values))
+        return self._test(fields, operator, first, name)
+
+    def _test(self, fields: tuple[Field, ...], operator: str, value: Word, name: Word | None = None) -> Node:
+        inverted = operator in ("!=", "!~")
+        positive = {"!=": "==", "!~": "~"}.get(operator, operator)
+        called = fields[0].name if name is None else name.text
+        if not value.quoted and value.text.lower() == "null":
+            raise self._error("null can only be asked for by == and !=", value)
+        try:
+            found = tuple(matcher(one, positive, value.text, called) for one in fields)
+        except Unfit as error:
+            raise self._error(str(error), name if error.is_operator and name is not None else value) from None
+        return _Test(fields, found, inverted)
+
+
+def known(name: str) -> bool:
+    """Is there a field of that name?"""
+    return bool(fields_of(name))
+
+
+def fields_of(name: str) -> tuple[Field, ...]:
+    """The fields that a name in a filter stands for; none if it is not known."""
+    wanted = name.lower()
+    if wanted in ALIASES:
+        return tuple(FIELDS[one] for one in ALIASES[wanted])
+    found = FIELDS.get(wanted) or FIELDS.get(f"{wanted}_us")
+    return (found,) if found is not None else ()
+
+
+def names() -> tuple[str, ...]:
+    """Every name a filter may use, for help and completion."""
+    return (*ALIASES, *FIELDS)
+
+
+def kind_of(name: str) -> Kind | None:
+    """What the values of a field are; None if it is not known."""
+    fields = fields_of(name)
+    return fields[0].kind if fields else None
+
+
+def is_network(text: str) -> bool:
+    """An address or network written out whole?"""
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    # ip_network takes "1" for 0.0.0.1
+    return "." in text or ":" in text
+
+
+def _no_field(name: str) -> str:
+    near = difflib.get_close_matches(name.lower(), names(), 1)
+    return f"there is no field {name!r}" + (f"; did you mean {near[0]}?" if near else "")

@@ -1,0 +1,194 @@
+"""The grammar of filters, and its parser (lark): text to a tree of syntax, without a word about what fields mean.
+
+Imported when a filter is first parsed: lark takes some 40 ms to load.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedEOF, UnexpectedToken, v_args
+from lark.exceptions import UnexpectedInput
+
+from tracer.errors import UsageError
+from tracer.vocabulary.printable import cells, printable
+
+LENGTH_MAX = 1000  # characters; also bounds how deep a filter can nest
+_AROUND = 36  # characters on either side of a wrong place that are shown with it
+
+GRAMMAR = r"""
+?start: or_expr
+?or_expr: and_expr (_OR and_expr)*
+?and_expr: not_expr (_AND not_expr)*
+?not_expr: _NOT not_expr -> negation
+         | atom
+?atom: _OPEN or_expr _CLOSE
+     | value OPERATOR value -> comparison
+     | value _IN _OPEN value (_COMMA value)* _CLOSE -> membership
+     | value -> bare
+value: WORD | QUOTED
+
+_OR.2: /or(?=[\s()]|$)/i | "||"
+_AND.2: /and(?=[\s()]|$)/i | "&&"
+_NOT.2: /not(?=[\s()]|$)/i | /!(?![=~])/
+_IN.2: /in(?=[\s(]|$)/i
+OPERATOR.2: "==" | "=~" | "!=" | "!~" | "<=" | ">=" | "<" | ">" | "=" | "~"
+_OPEN: "("
+_CLOSE: ")"
+_COMMA: ","
+QUOTED: /"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'/
+WORD: /[^\s()!=<>~,&|"']+/
+%ignore /\s+/
+"""
+
+
+class FilterError(UsageError):
+    """A filter that cannot be: `says` what is wrong, `at` is its place in `text` (from 0), `length` characters long."""
+
+    def __init__(self, says: str, text: str, at: int, length: int = 1) -> None:
+        super().__init__(f"filter, column {at + 1}: {says}")
+        self.says = says
+        self.text = text
+        self.at = at
+        self.length = max(1, length)
+        self.shown = self._excerpt()
+
+    def _excerpt(self) -> tuple[str, str]:
+        """The text around the wrong place, fit for a terminal, and a line that marks it."""
+        begin, end = max(0, self.at - _AROUND), self.at + min(self.length, _AROUND) + _AROUND
+        before = ("... " if begin else "") + printable(self.text[begin : self.at])
+        wrong = printable(self.text[self.at : min(self.at + self.length, end)])
+        after = printable(self.text[self.at + self.length : end]) + (" ..." if end < len(self.text) else "")
+        return before + wrong + after, " " * cells(before) + "^" * max(1, cells(wrong))
+
+    def marked(self) -> str:
+        """The filter with its wrong place marked below, in two lines, and the sentence in a third."""
+        line = "".join(" " if character.isspace() else character for character in self.text)
+        return f"{line}\n{' ' * self.at}{'^' * self.length}\n{self.says}"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word or quoted text, and where it stands."""
+
+    text: str
+    at: int
+    length: int
+    quoted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A word alone."""
+
+    word: Word
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Field, operator, values: one but for `in`."""
+
+    name: Word
+    operator: str
+    values: tuple[Word, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """not."""
+
+    inner: Syntax
+
+
+@dataclass(frozen=True, slots=True)
+class Junction:
+    """and, or."""
+
+    every: bool
+    parts: tuple[Syntax, ...]
+
+
+Syntax: TypeAlias = Bare | Comparison | Negation | Junction
+
+
+def _unquoted(text: str) -> str:
+    """Without the quotes; a backslash takes the next character as it is."""
+    return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)
+
+
+@v_args(inline=True)
+class _Build(Transformer[Token, Syntax]):
+    """Called bottom-up while parsing, so depth costs no stack."""
+
+    def value(self, token: Token) -> Word:
+        at, length = token.start_pos or 0, len(token)
+        if token.type == "QUOTED":
+            return Word(_unquoted(str(token)), at, length, True)
+        return Word(str(token), at, length, False)
+
+    def comparison(self, name: Word, operator: Token, value: Word) -> Comparison:
+        return Comparison(name, "==" if operator == "=" else str(operator), (value,))
+
+    def membership(self, name: Word, *values: Word) -> Comparison:
+        return Comparison(name, "in", values)
+
+    def bare(self, word: Word) -> Bare:
+        return Bare(word)
+
+    def negation(self, inner: Syntax) -> Syntax:
+        return inner.inner if isinstance(inner, Negation) else Negation(inner)
+
+    def and_expr(self, *parts: Syntax) -> Junction:
+        return Junction(True, parts)
+
+    def or_expr(self, *parts: Syntax) -> Junction:
+        return Junction(False, parts)
+
+
+# the basic lexer: `and` is never a word, whatever stands before it
+_parser: Any = Lark(GRAMMAR, parser="lalr", lexer="basic", transformer=_Build(), maybe_placeholders=False)
+
+_BEGINS_SOMETHING = {"WORD", "QUOTED"}
+
+
+def parse(text: str) -> Syntax:
+    """The tree of a filter that is not blank. Raises FilterError."""
+    if len(text) > LENGTH_MAX:
+        raise FilterError(f"a filter has at most {LENGTH_MAX} characters", text, LENGTH_MAX)
+    try:
+        tree: Syntax = _parser.parse(text)
+    except UnexpectedCharacters as error:
+        at = cast("int", error.pos_in_stream)  # lark's types say it were None
+        raise FilterError(_strange(text, at), text, at) from None
+    except UnexpectedToken as error:
+        at = len(text) if error.token.type == "$END" else error.token.start_pos or 0
+        says = _expected(set(error.accepts or error.expected), error.token)
+        raise FilterError(says, text, at, len(error.token)) from None
+    except (UnexpectedEOF, UnexpectedInput):
+        raise FilterError("something is missing here", text, len(text)) from None
+    return tree
+
+
+def _strange(text: str, at: int) -> str:
+    if text[at] in "\"'":
+        return "this quotation mark has no partner"
+    return f"{text[at]!r} is not understood here; put text with such characters in quotation marks"
+
+
+def _expected(accepted: set[str], token: Token) -> str:
+    ended = token.type == "$END"
+    if accepted >= _BEGINS_SOMETHING and "_OPEN" in accepted:
+        return "a comparison is missing here, such as rtt > 50ms" if ended else "a comparison was expected here"
+    if accepted >= _BEGINS_SOMETHING:
+        return "a value is missing here" if ended else "a value was expected here"
+    if accepted == {"_OPEN"}:
+        return "`in` wants values in parentheses: port in (80, 443)"
+    if "_COMMA" in accepted:
+        return "a comma or a closing parenthesis was expected here"
+    if ended:
+        return "a closing parenthesis is missing"
+    if token.type == "_CLOSE":
+        return "this parenthesis was never opened"
+    return f"{str(token)!r} does not continue what stands before it: say and, or, or compare"

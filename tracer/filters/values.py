@@ -1,0 +1,179 @@
+"""What a value in a filter means for a field, and whether a field's value fits it: one record's or a whole column's."""
+
+from __future__ import annotations
+
+import difflib
+import operator as operators
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+
+import numpy as np
+
+from tracer.filters.fields import Field, Kind
+from tracer.handshake.outcome import U8, Bool
+from tracer.store.chunks import Coded, Part
+
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operators.eq, "<": operators.lt, "<=": operators.le, ">": operators.gt, ">=": operators.ge,
+}  # fmt: skip
+_UNITS = {"us": 1.0, "µs": 1.0, "μs": 1.0, "ms": 1e3, "s": 1e6}
+_NUMBER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d*)?|\.\d+)")
+_FLAGS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+_MAPPED: U8 = np.frombuffer(bytes(10) + b"\xff\xff", np.uint8)
+
+
+class Unfit(Exception):
+    """A value or operator that a field cannot be compared by; the reader of the filter adds the place."""
+
+    def __init__(self, says: str, *, is_operator: bool = False) -> None:
+        super().__init__(says)
+        self.is_operator = is_operator
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """`fits` is asked about known values and says False of None; `rows`, if set, answers for a column at once."""
+
+    test: Callable[[Any], bool]
+    numbers: Callable[[Any], Any] | None = None
+    rows: Callable[[Part], Bool] | None = None
+
+    def fits(self, value: Any) -> bool:
+        """Does a record's value fit?"""
+        if value is None:
+            return False
+        if isinstance(value, tuple):
+            return any(self.test(one) for one in value)
+        return self.test(value)
+
+    def column(self, field: Field, part: Part) -> tuple[Bool, Bool]:
+        """Which rows fit, and in which the value is known."""
+        if self.rows is not None:
+            return self.rows(part), np.ones(len(part), np.bool_)
+        found = part.column(field.name, field.column)
+        if isinstance(found, Coded):
+            fitting = np.array([self.fits(value) for value in found.values], np.bool_)
+            there = np.array([value is not None for value in found.values], np.bool_)
+            return fitting[found.codes], there[found.codes]
+        known = ~np.isnan(found.astype(np.float64))
+        if self.numbers is None:
+            return np.zeros(len(part), np.bool_), known
+        return known & self.numbers(found), known
+
+
+def contains(text: str) -> Matcher:
+    """Is `text` in it, whatever the case?"""
+    wanted = text.casefold()
+    return Matcher(lambda value: wanted in str(value).casefold())
+
+
+def matcher(field: Field, operator: str, text: str, called: str) -> Matcher:
+    """What `field operator text` asks, `operator` none of the inverted ones. Raises Unfit."""
+    if field.kind in (Kind.NUMBER, Kind.DURATION, Kind.FLAG):
+        return _number(field, operator, text, called)
+    if operator in ("<", "<=", ">", ">="):
+        raise Unfit(f"{called} is {field.kind.value}: {operator} compares numbers and durations", is_operator=True)
+    if operator == "~":
+        return contains(text)
+    if operator == "=~":
+        return _regex(text)
+    if field.kind is Kind.ADDRESS:
+        return _network(field, text)
+    if field.kind is Kind.WORD:
+        return _equal(_word(field, text))
+    if field.kind is Kind.LIST:
+        return Matcher(lambda value: str(value) == text)
+    return _equal(text)
+
+
+def _equal(wanted: str) -> Matcher:
+    return Matcher(lambda value: bool(value == wanted))
+
+
+def _number(field: Field, operator: str, text: str, called: str) -> Matcher:
+    compare = _COMPARE.get(operator)
+    if compare is None:
+        raise Unfit(f"{called} is {field.kind.value}: {operator} looks into text", is_operator=True)
+    if field.kind is Kind.FLAG:
+        if operator != "==":
+            raise Unfit(f"{called} is true or false: compare it by == or !=", is_operator=True)
+        if text.lower() not in _FLAGS:
+            raise Unfit(f"{called} is true or false")
+        wanted = _FLAGS[text.lower()]
+    elif field.kind is Kind.DURATION:
+        wanted = _duration(text, called)
+    else:
+        wanted = _plain_number(text, called)
+    return Matcher(lambda value: bool(compare(float(value), wanted)), numbers=lambda column: compare(column, wanted))
+
+
+def _plain_number(text: str, called: str) -> float:
+    if not _NUMBER.fullmatch(text):
+        raise Unfit(f"{called} is a number, {text!r} is none")
+    try:
+        return float(int(text, 16)) if "x" in text.lower() else float(text)
+    except OverflowError:
+        raise Unfit(f"{called} is never as large as this") from None
+
+
+def _duration(text: str, called: str) -> float:
+    found = re.fullmatch(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+))(us|µs|μs|ms|s)?", text)
+    if found is None:
+        raise Unfit(f"{called} is a duration: write it as 50us, 50ms or 0.5s")
+    number, unit = float(found[1]), found[2]
+    if unit is None:
+        if number and not called.endswith("_us"):
+            raise Unfit(f"{called} is a duration: say {text}us, {text}ms or {text}s")
+        return number
+    return number * _UNITS[unit]
+
+
+def _word(field: Field, text: str) -> str:
+    word = text.lower()
+    if word not in field.words:
+        near = difflib.get_close_matches(word, field.words, 1)
+        hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(field.words)}"
+        raise Unfit(f"{field.name} is never {text!r}; {hint}")
+    return word
+
+
+def _regex(text: str) -> Matcher:
+    try:
+        expression = re.compile(text, re.IGNORECASE)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise Unfit(f"this is no regular expression: {error}") from None
+    return Matcher(lambda value: expression.search(str(value)) is not None)
+
+
+@lru_cache(maxsize=65536)
+def _parsed(text: str) -> IPv4Address | IPv6Address:
+    return ip_address(text)
+
+
+def _network(field: Field, text: str) -> Matcher:
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise Unfit(f"{text!r} is no address or network; {field.name} ~ {text} looks for a part of one") from None
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped is not None:
+        network = IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
+    mapped = isinstance(network, IPv4Network)
+    raw = bytes(_MAPPED) + network.network_address.packed if mapped else network.network_address.packed
+    bits = network.netmask.packed
+    mask = np.frombuffer(b"\xff" * 12 + bits if mapped else bits, np.uint8)
+    wanted = np.frombuffer(raw, np.uint8)
+    end = field.name.partition(".")[0]
+
+    def rows(part: Part) -> Bool:
+        addresses = part.events[end]
+        found: Bool = ((addresses & mask) == wanted).all(axis=1)
+        if not mapped:
+            # an IPv4 address is in no IPv6 network, though its 16 bytes may be
+            found &= ~(addresses[:, : len(_MAPPED)] == _MAPPED).all(axis=1)
+        return found
+
+    return Matcher(lambda value: _parsed(value) in network, rows=rows)

@@ -1,0 +1,87 @@
+"""A batch with its verdicts: what sinks and aggregates share, computed once and column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.dissect.payload import Payload
+from tracer.handshake.causes import Causes
+from tracer.handshake.durations import Durations, measure
+from tracer.handshake.events import Events, SynPayload
+from tracer.handshake.outcome import U8, Verdicts, judge
+from tracer.handshake.vantage import LocalSet
+from tracer.records.record import Process
+
+PayloadKey = tuple[int, int]  # handshake id, first SYN's time in ns
+
+
+@dataclass(frozen=True, slots=True)
+class RowOwners:
+    """Processes that the root part has named, as places in `table`; 0 there is None: not known."""
+
+    client: NDArray[np.uint32]
+    server: NDArray[np.uint32]
+    table: Sequence[Process | None]
+
+    def rows(self, chosen: slice | NDArray[np.intp]) -> RowOwners:
+        """Some rows."""
+        return RowOwners(self.client[chosen], self.server[chosen], self.table)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Settled handshakes in the order they came out of the kernel, and the SYN payloads that belong to them.
+
+    `kinds`, by row, says what the payloads are where these themselves are not there: in a replay of records.
+    """
+
+    events: Events
+    verdicts: Verdicts
+    durations: Durations
+    vantage: U8
+    payloads: Mapping[PayloadKey, SynPayload]
+    causes: Causes
+    kinds: Mapping[int, Payload] | None = None
+    owners: RowOwners | None = None
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def rows(self, start: int, stop: int) -> Batch:
+        """A part of the batch, without copies."""
+        if start == 0 and stop >= len(self):
+            return self
+        return self.select(slice(start, stop))
+
+    def select(self, chosen: slice | NDArray[np.intp]) -> Batch:
+        """Some rows of the batch: by a slice without copies, or by their numbers."""
+        return Batch(
+            self.events[chosen],
+            Verdicts(*(getattr(self.verdicts, one.name)[chosen] for one in fields(Verdicts))),
+            Durations(*(getattr(self.durations, one.name)[chosen] for one in fields(Durations))),
+            self.vantage[chosen],
+            self.payloads,
+            self.causes.rows(chosen),
+            _moved(self.kinds, chosen, len(self)),
+            self.owners.rows(chosen) if self.owners is not None else None,
+        )
+
+
+def _moved(
+    kinds: Mapping[int, Payload] | None, chosen: slice | NDArray[np.intp], length: int
+) -> Mapping[int, Payload] | None:
+    if kinds is None:
+        return None
+    rows = range(*chosen.indices(length)) if isinstance(chosen, slice) else chosen.tolist()
+    return {place: kinds[row] for place, row in enumerate(rows) if row in kinds}
+
+
+def decode(events: Events, local: LocalSet, payloads: Mapping[PayloadKey, SynPayload]) -> Batch:
+    """Judge a batch of records; causes are left to tracer/causes/judge.py."""
+    verdicts = judge(events)
+    vantage = local.vantage(events)
+    return Batch(events, verdicts, measure(events, verdicts, vantage), vantage, payloads, Causes.none(len(events)))

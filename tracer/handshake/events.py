@@ -1,0 +1,34 @@
+"""What comes out of the kernel, as types: shared by all that work on records and know nothing of rings."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+# structured arrays of struct handshake_event (bpf/event.h); the dtype comes from tracer/ipc/layout.py
+Events: TypeAlias = NDArray[np.void]
+
+
+def pick(events: Events, rows: NDArray[np.intp]) -> Events:
+    """Some of the records, copied as bytes: numpy's own way goes field by field and takes many times as long."""
+    if not events.flags.c_contiguous:
+        return events[rows]
+    found: Events = events.view(f"V{events.dtype.itemsize}")[rows].view(events.dtype)
+    return found
+
+
+def is_replayed(events: Events) -> bool:
+    """Were these rows made of records? Then their option bytes are no more than their names."""
+    return "row" in (events.dtype.names or ())
+
+
+class SynPayload(msgspec.Struct, frozen=True, gc=False):
+    """The first SYN's data as captured: `wire_len` bytes were sent, `data` holds the first of them."""
+
+    id: int
+    syn_ns: int
+    wire_len: int
+    data: bytes

@@ -1,0 +1,27 @@
+"""What the SYNs of a batch carry, row by row."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracer.dissect.payload import Payload, classify
+from tracer.handshake.batch import Batch
+
+
+def classified(batch: Batch) -> dict[int, Payload]:
+    """What the payload of each row is, by row, of those that were captured."""
+    if batch.kinds is not None:
+        return dict(batch.kinds)
+    payloads = batch.payloads
+    if not payloads:
+        return {}
+    events = batch.events
+    rows = np.flatnonzero(events["syn"]["payload_len"])
+    keys = zip(events["id"][rows].tolist(), events["syn_ns"][rows].tolist(), strict=True)
+    return {
+        row: classify(payload.data, payload.wire_len, port)
+        for row, port, payload in zip(
+            rows.tolist(), events["server_port"][rows].tolist(), map(payloads.get, keys), strict=True
+        )
+        if payload is not None
+    }

@@ -1,0 +1,329 @@
+"""Network interfaces and local addresses of the calling thread's network namespace, and what changes in them.
+
+Sources: rtnetlink(7), include/uapi/linux/{if_link,if_addr,rtnetlink}.h. Addresses are 16 bytes in network byte order,
+IPv4 as ::ffff:a.b.c.d.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tracer.errors import UsageError
+from tracer.linux import netlink
+
+_IFF_UP = 1
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_PROP_LIST = 1, 3, 4, 18, 52
+_IFLA_INFO_KIND, _IFLA_ALT_IFNAME = 1, 53
+
+_ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
+# Devices whose packets begin with the IP header: PPP, raw IP (modems), IP tunnels of every kind, and "none" (tun,
+# WireGuard, XFRM). Their link header, where there is one, is put on below the hooks that are used here.
+_ARPHRD_RAW_IP = frozenset((512, 519, 768, 769, 776, 778, 823, 0xFFFE))
+_ARPHRD_NAMES = {32: "InfiniBand", 280: "CAN bus", 801: "802.11", 803: "802.11 monitor", 824: "netlink"}
+
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_RTA_DST, _RTA_TABLE = 1, 15
+_RT_TABLE_LOCAL = 255
+_RTN_LOCAL, _RTN_ANYCAST = 2, 4
+_MAPPED = bytes(10) + b"\xff\xff"
+
+_GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One interface as it was read. `arp_type` is ARPHRD_*, `kind` what `ip -d link` says (veth, tun) or None."""
+
+    index: int
+    name: str
+    arp_type: int
+    kind: str | None
+    mtu: int
+    up: bool
+    mac: bytes | None
+    alt_names: tuple[str, ...] = ()
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.arp_type == _ARPHRD_LOOPBACK
+
+    @property
+    def has_ethernet_header(self) -> bool:
+        """False where packets begin with the IP header (tun, WireGuard)."""
+        return self.arp_type in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK)
+
+    @property
+    def untraceable(self) -> str | None:
+        """Why no TCP handshake can be read here, as a sentence; None where it can."""
+        if self.has_ethernet_header or self.arp_type in _ARPHRD_RAW_IP:
+            return None
+        what = _ARPHRD_NAMES.get(self.arp_type, f"link type {self.arp_type}")
+        return f"{self.name} carries {what} frames, neither Ethernet nor plain IP; trace another interface"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """An interface appeared up, or came up."""
+
+    interface: Interface
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """An interface went down and is still there."""
+
+    interface: Interface
+
+
+@dataclass(frozen=True, slots=True)
+class LinkGone:
+    """An interface was removed, or moved to another namespace; its links and filters went with it."""
+
+    interface: Interface
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRenamed:
+    """An interface has a new name and the same index."""
+
+    interface: Interface
+    old_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddressesChanged:
+    """Read local_addresses() again."""
+
+
+Change = LinkUp | LinkDown | LinkGone | LinkRenamed | AddressesChanged
+
+
+def _parse_link(payload: bytes) -> Interface | None:
+    if len(payload) < netlink.LINK_HEADER.size:
+        return None
+    family, arp_type, index, flags, _ = netlink.LINK_HEADER.unpack_from(payload, 0)
+    if family != socket.AF_UNSPEC:
+        return None  # a bridge port's message: a port that leaves its bridge looks like a deletion
+    fields = netlink.attributes(payload, netlink.LINK_HEADER.size)
+    kind = netlink.attributes(fields.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND)
+    names = [
+        netlink.text(v) for k, v in netlink.each_attribute(fields.get(_IFLA_PROP_LIST, b"")) if k == _IFLA_ALT_IFNAME
+    ]
+    mtu = fields.get(_IFLA_MTU, b"")
+    return Interface(
+        index=index,
+        name=netlink.text(fields.get(_IFLA_IFNAME, b"")),
+        arp_type=arp_type,
+        kind=netlink.text(kind) if kind else None,
+        mtu=struct.unpack("=I", mtu)[0] if len(mtu) == 4 else 0,
+        up=bool(flags & _IFF_UP),
+        mac=fields.get(_IFLA_ADDRESS),
+        alt_names=tuple(names),
+    )
+
+
+def all_interfaces() -> tuple[Interface, ...]:
+    """Every interface of this namespace, by index."""
+    found = (_parse_link(payload) for payload in netlink.dump(netlink.GETLINK, netlink.LINK_HEADER.pack(0, 0, 0, 0, 0)))
+    return tuple(sorted((link for link in found if link is not None), key=lambda link: link.index))
+
+
+def all_up() -> tuple[Interface, ...]:
+    """What `any` means now: every interface that is up and carries Ethernet or plain IP."""
+    return tuple(link for link in all_interfaces() if link.up and link.untraceable is None)
+
+
+def find(name: str) -> Interface:
+    """The interface of that name or alternative name. Raises UsageError, naming those that there are."""
+    links = all_interfaces()
+    for link in links:
+        if name == link.name:
+            return link
+    for link in links:
+        if name in link.alt_names:
+            return link
+    known = ", ".join(link.name for link in links) or "none"
+    raise UsageError(f'no interface named "{name}" here; there are: {known}')
+
+
+def by_index(index: int) -> Interface | None:
+    """The interface with that index, None when it has gone."""
+    try:
+        return _parse_link(netlink.get(netlink.GETLINK, netlink.LINK_HEADER.pack(0, 0, index, 0, 0)))
+    except netlink.NetlinkError as error:
+        if error.errno in (errno.ENODEV, errno.EINVAL):
+            return None
+        raise
+
+
+# --- local addresses ---
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAddresses:
+    """What this namespace takes as its own: single addresses, and networks as (first address, prefix length of 128)."""
+
+    addresses: frozenset[bytes]
+    networks: tuple[tuple[bytes, int], ...]
+
+    def is_local(self, address: bytes) -> bool:
+        """Whether a 16-byte address belongs to this namespace (loopback networks and AnyIP routes too)."""
+        if address in self.addresses:
+            return True
+        number = int.from_bytes(address, "big")
+        return any((number ^ int.from_bytes(net, "big")) >> (128 - length) == 0 for net, length in self.networks)
+
+
+def _sixteen(address: bytes) -> bytes | None:
+    if len(address) == 4:
+        return _MAPPED + address
+    return address if len(address) == 16 else None
+
+
+def _interface_addresses() -> Iterable[bytes]:
+    for payload in netlink.dump(netlink.GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0)):
+        fields = netlink.attributes(payload, 8)
+        # on a point-to-point interface IFA_ADDRESS is the peer's
+        address = _sixteen(fields.get(_IFA_LOCAL, fields.get(_IFA_ADDRESS, b"")))
+        if address is not None:
+            yield address
+
+
+def _local_routes(family: int) -> Iterable[tuple[bytes, int]]:
+    header = struct.pack("=BBBBBBBBI", family, 0, 0, 0, _RT_TABLE_LOCAL, 0, 0, 0, 0)
+    # strict: without the kernel's own filter a router would copy its whole table here
+    request = header + netlink.attribute(_RTA_TABLE, struct.pack("=I", _RT_TABLE_LOCAL))
+    try:
+        routes = netlink.dump(netlink.GETROUTE, request, strict=True)
+    except OSError:
+        return  # no local table (IPv6 off), or no route dump here
+    for payload in routes:
+        _, length, _, _, table, _, _, kind, _ = struct.unpack_from("=BBBBBBBBI", payload, 0)
+        if table != _RT_TABLE_LOCAL or kind not in (_RTN_LOCAL, _RTN_ANYCAST):
+            continue
+        size = 4 if family == socket.AF_INET else 16
+        destination = _sixteen(netlink.attributes(payload, 12).get(_RTA_DST, bytes(size)))
+        if destination is not None:
+            yield destination, length + 128 - 8 * size
+
+
+def local_addresses() -> LocalAddresses:
+    """What is local here: the local routing table, and every interface address (VRFs keep theirs in other tables).
+
+    127.0.0.0/8 is always among them.
+    """
+    addresses = set(_interface_addresses())
+    networks = {(_MAPPED + bytes((127, 0, 0, 0)), 104)}
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for destination, length in _local_routes(family):
+            if length == 128:
+                addresses.add(destination)
+            else:
+                networks.add((destination, length))
+    return LocalAddresses(frozenset(addresses), tuple(sorted(networks)))
+
+
+# --- following ---
+
+
+class Follower:
+    """Follows interfaces and addresses of the namespace in which it was made. `fileno()` is for select and poll.
+
+    `interfaces` (by index) is what was known after the last read().
+    """
+
+    def __init__(self, receive_buffer: int = 1 << 20) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+        )
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            self._socket.bind((0, _GROUPS))
+            # subscribed first, read then: nothing falls between, and what comes twice changes nothing
+            self.interfaces = {link.index: link for link in all_interfaces()}
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Stop following. May be called twice."""
+        self._socket.close()
+
+    def __enter__(self) -> Follower:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self) -> list[Change]:
+        """What changed since the last call, in order; empty when nothing did. Never blocks.
+
+        When the kernel had to drop messages everything is read again and compared. Call it in __init__'s namespace.
+        """
+        changes: list[Change] = []
+        addresses = False
+        while True:
+            try:
+                data = self._socket.recv(1 << 16)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                # what is still queued is older than what is read now, and its sequel was dropped
+                self._discard_queued()
+                changes += self._read_all_again()
+                addresses = True
+                continue
+            for message in netlink.messages(data):
+                if message.type in (netlink.NEWADDR, netlink.DELADDR):
+                    addresses = True
+                elif message.type in (netlink.NEWLINK, netlink.DELLINK):
+                    link = _parse_link(message.payload)
+                    if link is not None:
+                        changes += self._gone(link.index) if message.type == netlink.DELLINK else self._seen(link)
+        if addresses:
+            changes.append(AddressesChanged())
+        return changes
+
+    def _discard_queued(self) -> None:
+        while True:
+            try:
+                self._socket.recv(1 << 16)
+            except BlockingIOError:  # noqa: PERF203 - the way out of the loop
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+
+    def _read_all_again(self) -> list[Change]:
+        now = {link.index: link for link in all_interfaces()}
+        changes: list[Change] = []
+        for index in sorted(self.interfaces.keys() - now.keys()):
+            changes += self._gone(index)
+        for link in now.values():
+            changes += self._seen(link)
+        return changes
+
+    def _gone(self, index: int) -> list[Change]:
+        known = self.interfaces.pop(index, None)
+        return [LinkGone(known)] if known is not None else []
+
+    def _seen(self, link: Interface) -> list[Change]:
+        known = self.interfaces.get(link.index)
+        self.interfaces[link.index] = link
+        changes: list[Change] = []
+        if known is not None and known.name != link.name:
+            changes.append(LinkRenamed(link, known.name))
+        if link.up and (known is None or not known.up):
+            changes.append(LinkUp(link))
+        elif known is not None and known.up and not link.up:
+            changes.append(LinkDown(link))
+        return changes

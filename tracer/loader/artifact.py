@@ -1,0 +1,254 @@
+"""The compiled programs without the compiler: taken from bcc after it has compiled, loaded again by bpf(2) alone.
+
+An Artifact holds bytecode in which two things are left open: the descriptors of the maps, and the random key of the
+flow hash. Both are put in when it is loaded, the key afresh each time, so that a kept artifact holds no secret.
+Instructions are struct bpf_insn (include/uapi/linux/bpf.h): opcode, registers, offset, 32-bit immediate, 8 bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from tracer.ipc import layout
+from tracer.linux import bpfsys
+
+_SIZE = 8
+_LOAD_IMM64 = 0x18  # BPF_LD | BPF_IMM | BPF_DW: two instructions, the immediate's low half first
+_CALL = 0x85
+_PSEUDO_MAP_FD = 1
+_PLAIN = 0  # source register of a 64-bit constant that is just that, and of a call of a kernel helper
+_LOADERS = 2  # verifying runs without any lock: two at once
+
+
+class Program(msgspec.Struct, frozen=True):
+    """One program. `maps` is (instruction, index into Artifact.maps), `keys` instructions that load the hash key."""
+
+    name: str
+    type: int
+    code: bytes
+    maps: list[tuple[int, int]]
+    keys: list[int]
+
+
+class Map(msgspec.Struct, frozen=True):
+    """One map, as it is made (tracer.linux.bpfsys.MapInfo)."""
+
+    name: str
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+    btf_key_type: int
+    btf_value_type: int
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """All that a run loads into the kernel. `btf` is the types of the maps' keys and values, empty if there is none."""
+
+    programs: list[Program]
+    maps: list[Map]
+    btf: bytes
+    layout: layout.Struct
+
+
+class NotKeepableError(Exception):
+    """The compiler made something that cannot be loaded again this way."""
+
+
+# --- taking ---
+
+
+def _instructions(code: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """(index, opcode, source register, immediate); of a 64-bit constant once, with all its bits, unsigned."""
+    index, count = 0, len(code) // _SIZE
+    while index < count:
+        opcode, registers, _, low = struct.unpack_from("<BBhI", code, index * _SIZE)
+        wide = opcode == _LOAD_IMM64
+        if wide and index + 1 >= count:
+            raise NotKeepableError("the code ends within an instruction")
+        high = struct.unpack_from("<I", code, (index + 1) * _SIZE + 4)[0] if wide else 0
+        yield index, opcode, registers >> 4, high << 32 | low
+        index += 2 if wide else 1
+
+
+def _put(code: bytearray, index: int, value: int) -> None:
+    """Set the immediate of a 64-bit constant."""
+    struct.pack_into("<I", code, index * _SIZE + 4, value & 0xFFFFFFFF)
+    struct.pack_into("<I", code, (index + 1) * _SIZE + 4, value >> 32)
+
+
+class _Taker:
+    """Collects the maps that programs refer to by descriptor."""
+
+    def __init__(self, names: Mapping[str, int]) -> None:
+        self._name_of = {fd: name for name, fd in names.items()}
+        self._index_of: dict[int, int] = {}
+        self._btf_id = 0
+        self.maps: list[Map] = []
+        for fd in names.values():
+            self.map_index(fd)
+
+    def map_index(self, fd: int) -> int:
+        found = self._index_of.get(fd)
+        if found is not None:
+            return found
+        info = bpfsys.map_get_info(fd)
+        if info.btf_id and self._btf_id not in (0, info.btf_id):
+            raise NotKeepableError("the maps' types come from more than one place")
+        self._btf_id = info.btf_id or self._btf_id
+        name = self._name_of.get(fd, info.name)
+        self.maps.append(
+            Map(
+                name, info.type, info.key_size, info.value_size, info.max_entries, info.flags,
+                info.btf_key_type, info.btf_value_type,
+            )
+        )  # fmt: skip
+        self._index_of[fd] = len(self.maps) - 1
+        return self._index_of[fd]
+
+    def program(self, name: str, kind: int, code: bytes, hash_key: int) -> Program:
+        left_open = bytearray(code)
+        maps: list[tuple[int, int]] = []
+        keys: list[int] = []
+        halves = (hash_key & 0xFFFFFFFF, hash_key >> 32)
+        for index, opcode, source, value in _instructions(code):
+            if opcode == _LOAD_IMM64 and source == _PSEUDO_MAP_FD:
+                maps.append((index, self.map_index(value)))
+                _put(left_open, index, 0)
+            elif opcode in (_LOAD_IMM64, _CALL) and source != _PLAIN:
+                raise NotKeepableError(f"{name} refers to something other than a map")
+            elif opcode == _LOAD_IMM64 and value == hash_key:
+                keys.append(index)
+                _put(left_open, index, 0)
+            elif value in halves:
+                raise NotKeepableError(f"{name} has the hash key in pieces")
+        return Program(name, kind, bytes(left_open), maps, keys)
+
+    def btf(self) -> bytes:
+        return bpfsys.btf_by_id(self._btf_id) if self._btf_id else b""
+
+
+def take(
+    programs: Mapping[str, tuple[int, bytes]],
+    maps: Mapping[str, int],
+    hash_key: int,
+    described: layout.Struct,
+    keyed: bool = True,
+) -> Artifact:
+    """The artifact of what has been compiled in this process.
+
+    `programs` is name -> (type, bytecode with this process's map descriptors in it), `maps` name -> descriptor of those
+    that user space wants by name; `keyed`: one at least hashes flows. Raises NotKeepableError and OSError.
+    """
+    taker = _Taker(maps)
+    taken = [taker.program(name, kind, code, hash_key) for name, (kind, code) in programs.items()]
+    if keyed and not any(program.keys for program in taken):
+        raise NotKeepableError("the hash key is nowhere to be found")
+    return Artifact(taken, taker.maps, taker.btf(), described)
+
+
+def joined(first: Artifact, second: Artifact, programs: Sequence[str]) -> Artifact:
+    """One artifact of two whose maps are the same; `programs` is the order. Raises NotKeepableError if they are not."""
+    index_of = {one.name: index for index, one in enumerate(first.maps)}
+    with_first_maps = list(first.programs)
+    for program in second.programs:
+        names = [(index, second.maps[number].name) for index, number in program.maps]
+        if any(name not in index_of for _, name in names):
+            raise NotKeepableError("the two parts have not the same maps")
+        maps = [(index, index_of[name]) for index, name in names]
+        with_first_maps.append(msgspec.structs.replace(program, maps=maps))
+    by_name = {program.name: program for program in with_first_maps}
+    return msgspec.structs.replace(first, programs=[by_name[name] for name in programs])
+
+
+# --- loading ---
+
+
+def load(artifact: Artifact, hash_key: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Make the maps and load the programs: descriptors by name, of (programs, maps). Nothing is left if it fails.
+
+    Raises:
+        OSError: the kernel refuses.
+        ValueError, IndexError: the artifact contradicts itself.
+    """
+    maps: dict[str, int] = {}
+    try:
+        _make_maps(artifact, maps)
+        fds = [maps[one.name] for one in artifact.maps]
+        codes = {one.name: (one.type, _completed(one, fds, hash_key)) for one in artifact.programs}
+        return load_programs(codes), maps
+    except BaseException:
+        for fd in maps.values():
+            os.close(fd)
+        raise
+
+
+def load_programs(programs: Mapping[str, tuple[int, bytes]]) -> dict[str, int]:
+    """Load name -> (type, bytecode), several at once; the descriptors. Nothing is left if it fails. Raises OSError."""
+    loaded: dict[str, int] = {}
+
+    def load_one(name: str) -> None:
+        kind, code = programs[name]
+        loaded[name] = bpfsys.prog_load(kind, name, code)
+
+    try:
+        _in_parallel(load_one, sorted(programs, key=lambda name: len(programs[name][1])))
+    except BaseException:
+        for fd in loaded.values():
+            os.close(fd)
+        raise
+    return loaded
+
+
+def _make_maps(artifact: Artifact, made: dict[str, int]) -> None:
+    btf_fd = bpfsys.btf_load(artifact.btf) if artifact.btf else 0
+    try:
+        for one in artifact.maps:
+            if one.name in made:
+                raise ValueError(f"{one.name} is there twice")
+            info = bpfsys.MapInfo(id=0, btf_id=0, **msgspec.structs.asdict(one))
+            made[one.name] = bpfsys.map_create(info, btf_fd if one.btf_value_type else 0)
+    finally:
+        if btf_fd:
+            os.close(btf_fd)  # the maps keep it
+
+
+def _completed(program: Program, map_fds: list[int], hash_key: int) -> bytes:
+    """The bytecode with everything put in that was left open."""
+    code = bytearray(program.code)
+    places = [(index, map_fds[number]) for index, number in program.maps] + [(i, hash_key) for i in program.keys]
+    for index, value in places:
+        if not 0 <= index < len(code) // _SIZE - 1 or code[index * _SIZE] != _LOAD_IMM64:
+            raise ValueError(f"{program.name} has no constant at {index}")
+        _put(code, index, value)
+    return bytes(code)
+
+
+def _in_parallel(work: Callable[[str], None], names: list[str]) -> None:
+    """Do it for every name, the last ones first, in a few threads; bpf(2) runs without the interpreter's lock."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        with suppress(IndexError):  # nothing is left to do
+            while not failures:
+                name = names.pop()
+                try:
+                    work(name)
+                except BaseException as error:  # raised again below, in the caller's thread  # noqa: BLE001
+                    failures.append(error)
+
+    threads = [threading.Thread(target=run, name="load") for _ in range(_LOADERS - 1)]
+    for thread in threads:
+        thread.start()
+    run()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]

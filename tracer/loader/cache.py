@@ -1,0 +1,158 @@
+"""Compiled programs kept from one run to the next, so that only the first start after a boot needs the compiler.
+
+A file for each way to compile under /run/tfotrace/programs, by a key over all that goes into compiling. What is loaded
+from there runs in the kernel, so it is believed only if nobody but root could have written it. Nothing here ever fails
+visibly: whatever is odd means that there is no kept artifact, and the programs are compiled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from tracer.loader.artifact import Artifact
+
+# The parent is instances.RUN_DIR, which this module does not import: that would double what the loading child needs.
+DIRECTORY = Path("/run/tfotrace/programs")
+FORMAT = 1  # of the file; to be raised when the same sources mean another artifact
+KEPT = 8  # one is about 100 kB
+_LIMIT = 4 << 20  # bytes read of one file
+_SUFFIX = ".programs"
+_DIGEST = 32
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Artifact)
+
+
+# --- the key ---
+
+
+def key(sources: Path, flags: Sequence[str], names: Sequence[str], compiler: str = "bcc") -> str | None:
+    """The name under which the result of compiling `sources` (a folder) with `flags` is kept; None: do not keep it.
+
+    `names` are the programs and maps wanted of it. The compiler counts by the file of its Python module (nothing is
+    imported), the kernel by release, machine and boot: a new kernel compiles anew.
+    """
+    spec = importlib.util.find_spec(compiler)
+    if spec is None or spec.origin is None:
+        return None  # it is for the compiling itself to say so
+    try:
+        module = os.stat(spec.origin)
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+        host = os.uname()
+        digest = hashlib.sha256()
+        parts = [str(FORMAT), host.release, host.version, host.machine, boot]
+        parts += [spec.origin, str(module.st_size), str(module.st_mtime_ns)]
+        for part in (*parts, *flags, "", *names, ""):
+            _add(digest, part.encode("utf-8", "surrogateescape"))
+        for path in sorted(path for path in sources.rglob("*") if path.is_file()):
+            _add(digest, os.fsencode(path.relative_to(sources)))
+            _add(digest, path.read_bytes())
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, part: bytes) -> None:
+    digest.update(len(part).to_bytes(8, "little"))
+    digest.update(part)
+
+
+# --- the files ---
+
+
+def _is_roots_alone(status: os.stat_result, forbidden: int) -> bool:
+    return status.st_uid == os.geteuid() and not status.st_mode & forbidden
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    """Descriptor of the directory, if it and its parent are nobody else's. Raises OSError."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    parent = os.open(directory.parent, flags)
+    try:
+        if not _is_roots_alone(os.fstat(parent), 0o022):
+            raise PermissionError(13, "it belongs to another user or is open to others")
+        fd = os.open(directory.name, flags, dir_fd=parent)
+    finally:
+        os.close(parent)
+    try:
+        if not _is_roots_alone(os.fstat(fd), 0o077):
+            raise PermissionError(13, "it belongs to another user or is open to others")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def fetch(name: str, directory: Path) -> Artifact | None:
+    """The artifact kept under this key; None if there is none that can be believed."""
+    try:
+        with _opened(directory) as folder:
+            fd = os.open(name + _SUFFIX, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+            try:
+                status = os.fstat(fd)
+                if not stat.S_ISREG(status.st_mode) or not _is_roots_alone(status, 0o077) or status.st_size > _LIMIT:
+                    return None
+                with open(fd, "rb", closefd=False) as file:
+                    data = file.read(_LIMIT)
+            finally:
+                os.close(fd)
+        return _decode(name, data)
+    except (OSError, ValueError):  # msgspec's errors are ValueErrors
+        return None
+
+
+def store(name: str, artifact: Artifact, directory: Path) -> None:
+    """Keep it under this key, in place of what was there, and let the oldest of many go. Raises OSError."""
+    for path, mode in ((directory.parent, 0o755), (directory, 0o700)):
+        with suppress(FileExistsError):
+            path.mkdir(mode=mode)
+    with _opened(directory) as folder:
+        draft = f".{os.getpid()}-{os.urandom(4).hex()}"
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        try:
+            with open(fd, "wb") as file:
+                file.write(_encode(name, artifact))
+            os.rename(draft, name + _SUFFIX, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(draft, dir_fd=folder)
+            raise
+        _remove_oldest(folder)
+
+
+def _remove_oldest(folder: int) -> None:
+    """Drafts that a killed run left count too; one that is being written is among the newest."""
+    written: dict[str, int] = {}
+    for one in os.listdir(folder):
+        with suppress(OSError):
+            written[one] = os.stat(one, dir_fd=folder, follow_symlinks=False).st_mtime_ns
+    for one in sorted(written, key=lambda name: written[name], reverse=True)[KEPT:]:
+        with suppress(OSError):
+            os.unlink(one, dir_fd=folder)
+
+
+def _digest(name: str, body: bytes) -> bytes:
+    """Over the key as well: a file under another name is not taken for what it is called."""
+    return hashlib.sha256(name.encode() + b"\0" + body).digest()
+
+
+def _encode(name: str, artifact: Artifact) -> bytes:
+    body = _encoder.encode(artifact)
+    return _digest(name, body) + body
+
+
+def _decode(name: str, data: bytes) -> Artifact:
+    """Raises ValueError for anything but a whole file of that name."""
+    body = data[_DIGEST:]
+    if data[:_DIGEST] != _digest(name, body):
+        raise ValueError("not what was written")
+    return _decoder.decode(body)

@@ -1,0 +1,131 @@
+"""From the C programs to an artifact that can be loaded (artifact.py). For the loading child only: bcc brings LLVM.
+
+bcc compiles one text and knows maps in that text only, so the C files are strung together. The two stages of the
+programs share maps and nothing else: where there are two CPUs, each is compiled in a process of its own, and the
+artifacts are made one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tracer.ipc import layout
+from tracer.loader import artifact
+from tracer.loader.artifact import Artifact
+
+BPF_DIR = Path(__file__).parents[1] / "bpf"
+_MAPS, _READ, _FOLLOW = ("maps",), ("read",), ("record", "pair", "sweep")
+_OF_FOLLOW = ("_pair", "_payload", "sweep")  # how the names of the programs in _FOLLOW end
+_LAYOUT = "layout"  # the map that only says what the structs look like
+
+
+class PartFailedError(Exception):
+    """The other process did not compile its part."""
+
+
+def source(parts: Sequence[str] = (*_MAPS, *_READ, *_FOLLOW)) -> str:
+    """The text for bcc: all of it, or these of tracer/bpf/*.bpf.c."""
+    return "\n".join((BPF_DIR / f"{part}.bpf.c").read_text(encoding="utf-8") for part in parts)
+
+
+def make(flags: Sequence[str], programs: Sequence[str], hash_key: int) -> Artifact:
+    """Compile these programs; `flags` have the hash key in them.
+
+    Raises:
+        ImportError: bcc is missing.
+        artifact.NotKeepableError, PartFailedError: it came out otherwise than expected.
+        Exception: the compiler refuses (bcc has no class for it).
+    """
+    _bcc()  # before the other process begins, which then has it as well
+    following = [name for name in programs if name.endswith(_OF_FOLLOW)]
+    reading = [name for name in programs if name not in following]
+    if len(os.sched_getaffinity(0)) < 2:
+        return _compile(source(), flags, programs, hash_key)
+    out, into = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.closerange(3, into)  # what would tell our parent of our end; LLVM has no file open
+        _in_the_other_process(into, source((*_MAPS, *_FOLLOW)), flags, following, hash_key)
+    os.close(into)
+    try:
+        first = _compile(source((*_MAPS, *_READ)), flags, reading, hash_key)
+        with open(out, "rb", closefd=False) as file:
+            answer = file.read()
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        raise
+    finally:
+        os.close(out)
+        os.waitpid(pid, 0)
+    try:
+        second = msgspec.msgpack.decode(answer, type=Artifact)
+    except msgspec.DecodeError as error:
+        raise PartFailedError("the process that compiles the second stage died") from error
+    return artifact.joined(first, second, programs)
+
+
+def _in_the_other_process(into: int, text: str, flags: Sequence[str], programs: Sequence[str], hash_key: int) -> None:
+    """Never returns. What the compiler says goes to standard error, which is the child's log."""
+    try:
+        made = msgspec.msgpack.encode(_compile(text, flags, programs, hash_key))
+        with open(into, "wb") as file:
+            file.write(made)
+    except Exception as error:  # the answer is missing, and here is why  # noqa: BLE001
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(0)
+
+
+_loaded_by_bcc: list[Any] = []  # bcc closes what it has loaded when it goes
+
+
+def load_by_bcc(
+    flags: Sequence[str], programs: Sequence[str], maps: Sequence[str]
+) -> tuple[dict[str, int], dict[str, int], layout.Struct]:
+    """Descriptors of programs and maps, which stay bcc's, and what the structs look like.
+
+    Raises Exception; the verifier speaks to standard error.
+    """
+    bpf = _bcc().BPF(text=source(), cflags=list(flags))
+    _loaded_by_bcc.append(bpf)
+    loaded = {name: bpf.load_func(name, kind).fd for name, kind in _types(programs).items()}
+    return loaded, {name: bpf[name].map_fd for name in maps}, layout.describe(bpf[_LAYOUT].Leaf)
+
+
+def _compile(text: str, flags: Sequence[str], programs: Sequence[str], hash_key: int) -> Artifact:
+    bcc = _bcc()
+    bpf: Any = bcc.BPF(text=text, cflags=list(flags))
+    code = {name: (kind, bpf.dump_func(name)) for name, kind in _types(programs).items()}
+    maps = {name: bpf[name].map_fd for name in _map_names(bpf) if name != _LAYOUT}
+    hashes = any(not name.endswith(_OF_FOLLOW) for name in programs)
+    made = artifact.take(code, maps, hash_key, layout.describe(bpf[_LAYOUT].Leaf), keyed=hashes)
+    bpf.cleanup()
+    return made
+
+
+def _map_names(bpf: Any) -> list[str]:
+    """By bcc's C interface, of which the Python module leaves this out."""
+    count, name_of = _bcc().lib.bpf_num_tables, _bcc().lib.bpf_table_name
+    count.argtypes, count.restype = [ctypes.c_void_p], ctypes.c_size_t
+    name_of.argtypes, name_of.restype = [ctypes.c_void_p, ctypes.c_size_t], ctypes.c_char_p
+    return [name_of(bpf.module, number).decode() for number in range(count(bpf.module))]
+
+
+def _types(programs: Sequence[str]) -> dict[str, int]:
+    bpf = _bcc().BPF
+    return {name: bpf.XDP if name.startswith("xdp_") else bpf.SCHED_CLS for name in programs}
+
+
+def _bcc() -> Any:
+    os.environ["BCC_KERNEL_SOURCE"] = str(BPF_DIR)
+    import bcc  # type: ignore[import-untyped,unused-ignore]
+
+    return bcc

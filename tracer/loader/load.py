@@ -1,0 +1,321 @@
+"""Load the kernel programs in a short-lived child that hands its descriptors over; compile them if need be.
+
+bcc brings LLVM, about 120 MB: the child that needs it ends as soon as the programs are in the kernel, and no process
+that stays ever maps it. No kernel headers are needed: bpf/include stands in for them. What was compiled is kept
+(cache.py), and the next start does without bcc.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tracer.errors import CannotTraceError
+from tracer.ipc import layout
+from tracer.linux import bpfsys
+from tracer.loader import artifact, cache, compiler, process_offsets
+from tracer.loader.artifact import Artifact
+from tracer.loader.compiler import BPF_DIR
+from tracer.vocabulary.vocabulary import Transport
+
+if TYPE_CHECKING:
+    from tracer.loader.packet_filter import PacketFilter
+
+PAGE_SIZE = 4096
+WAYS = 8  # entries of a set: table.h
+NEAR_INTERFACES = 4096  # interface indexes that the programs find without hashing
+
+TC_PROGRAMS = ("tc_ingress", "tc_egress", "tc_uncommon", "tc_icmp", "tc_pair", "tc_payload", "sweep")
+XDP_PROGRAMS = ("xdp_ingress", "xdp_uncommon", "xdp_icmp", "xdp_pair", "xdp_payload")
+MAPS = (
+    "config",
+    "interfaces_near",
+    "interfaces_far",
+    "flows",
+    "tags",
+    "heads",
+    "cpus",
+    "sweep_states",
+    "tc_stages",
+    "xdp_stages",
+    "events",
+    "payloads",
+)
+# slots of the stage maps: enum stage in state.h
+TC_STAGES = ("pair", "icmp", "payload", "uncommon")
+XDP_STAGES = ("pair", "icmp", "payload", "uncommon")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What is fixed when the programs are compiled. Sizes are entries and bytes."""
+
+    table_size: int = 65536
+    event_ring_bytes: int = 8 << 20
+    payload_ring_bytes: int = 4 << 20
+    transport: Transport = Transport.RING
+    xdp: bool = False
+    replay: bool = False
+    filter: PacketFilter | None = None
+    packets: bool = False  # the handshakes' own packets as well, in a ring of their own
+    packet_ring_bytes: int = 8 << 20
+    details: bool = True  # somebody looks at handshakes one by one: processes and SYN payloads are wanted
+
+    @property
+    def sets(self) -> int:
+        """Sets of the pending table: a power of two that holds at least table_size entries."""
+        return 1 << max(0, (self.table_size - 1) // WAYS).bit_length()
+
+    def flags(self, hash_key: int | None = None) -> list[str]:
+        """Compiler flags for clang inside bcc; without `hash_key` those that are the same from run to run."""
+        flags = [
+            "-fno-strict-aliasing",  # as the kernel itself: bytes are read as words of any size
+            f"-I{BPF_DIR}",
+            f"-DSETS={self.sets}",
+            f"-DNEAR_INTERFACES={NEAR_INTERFACES}",
+            f"-DEVENT_RING_PAGES={self.event_ring_bytes // PAGE_SIZE}",
+            f"-DPAYLOAD_RING_PAGES={self.payload_ring_bytes // PAGE_SIZE}",
+        ]
+        if self.transport is Transport.PERF:
+            flags.append("-DTRANSPORT_PERF")
+        if self.xdp:
+            flags.append("-DWITH_XDP")
+        if self.replay:
+            flags.append("-DREPLAY")
+        if self.filter is not None:
+            flags.append("-DFILTER")
+        flags += process_offsets.variant_flags()
+        if not self.details:
+            flags.append("-DNO_DETAILS")
+        if self.packets:
+            flags += ["-DPACKETS", f"-DPACKET_RING_PAGES={self.packet_ring_bytes // PAGE_SIZE}"]
+        if hash_key is not None:
+            flags.append(f"-DHASH_KEY={hash_key:#x}ULL")
+        return flags
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Names of the programs that these options load."""
+        return TC_PROGRAMS + (XDP_PROGRAMS if self.xdp else ())
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """Names of the maps that user space wants of them."""
+        of_filter = ("filter_states",) if self.filter is not None else ()
+        return MAPS + of_filter + (("packets",) if self.packets else ())
+
+
+class _Answer(msgspec.Struct):
+    """What the child says: names in the order of the descriptors that come with it, or what went wrong."""
+
+    programs: list[str] = []
+    maps: list[str] = []
+    layout: layout.Struct | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Descriptors of programs and maps by name, owned by the caller, and the layout of the shared structs."""
+
+    programs: dict[str, int]
+    maps: dict[str, int]
+    layout: layout.Struct
+    options: LoadOptions
+
+    def close(self) -> None:
+        """Close every descriptor; attached links keep their programs."""
+        for fd in (*self.programs.values(), *self.maps.values()):
+            os.close(fd)
+
+
+class Loader:
+    """The child at work: start it, do something else meanwhile, then take `result()`."""
+
+    def __init__(self, options: LoadOptions, keep: bool = True) -> None:
+        """`keep`: what had to be compiled is there for the next start."""
+        self.options = options
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._log = os.memfd_create("tfotrace-compile-log")
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._socket.close()
+            os._exit(_child(theirs, options, self._log, keep))
+        theirs.close()
+
+    def fileno(self) -> int:
+        """Readable when the child has answered or died."""
+        return self._socket.fileno()
+
+    def result(self) -> Loaded:
+        """Wait for the child.
+
+        Raises:
+            CannotTraceError: bcc is missing, or the kernel refuses the programs.
+        """
+        try:
+            data, fds, _, _ = socket.recv_fds(self._socket, 1 << 18, 64)
+        finally:
+            os.waitpid(self.pid, 0)
+            self._socket.close()
+            words = self._last_words()
+            os.close(self._log)
+        if not data:
+            raise CannotTraceError(f"the process that compiles the kernel programs died ({words})")
+        answer = msgspec.json.decode(data, type=_Answer)
+        if answer.error or answer.layout is None:
+            for fd in fds:
+                os.close(fd)
+            raise CannotTraceError(answer.error + (f" ({words})" if words else ""))
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        programs = dict(zip(answer.programs, fds, strict=False))
+        maps = dict(zip(answer.maps, fds[len(answer.programs) :], strict=True))
+        return Loaded(programs, maps, answer.layout, self.options)
+
+    def kill(self) -> None:
+        """Nobody wants the result any more."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self._socket.close()
+        os.close(self._log)
+
+    def _last_words(self) -> str:
+        lines = [line.strip() for line in os.pread(self._log, 1 << 20, 0).decode("utf-8", "replace").splitlines()]
+        telling = [line for line in lines if "error" in line.lower() or "invalid" in line.lower()]
+        return (telling or [line for line in lines if line] or [""])[-1][:300]
+
+
+def random_hash_key() -> int:
+    """A key for the flow hash: odd, and random, so that nobody can aim at one set of the table."""
+    return int.from_bytes(os.urandom(8), "little") | 1
+
+
+def _child(sock: socket.socket, options: LoadOptions, log_fd: int, keep: bool) -> int:
+    """Body of the child; clang and the verifier write to standard error, so that becomes the log."""
+    os.dup2(log_fd, 2)
+    # before 5.11 maps count against this limit; without CAP_SYS_RESOURCE the load itself will say so
+    with contextlib.suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    key = _cache_key(options)
+    kept = _load_kept(key, options)
+    if kept is not None:
+        _send(sock, *kept)
+        return 0
+    made: Artifact | None = None
+    fds: list[int] = []
+    try:
+        made, answer, fds = _compiled(options)
+    except ImportError:
+        answer = _Answer(error="the bcc Python module is missing: apt-get install python3-bpfcc")
+    except CannotTraceError as error:
+        answer = _Answer(error=str(error))
+    except Exception as error:  # bcc raises bare Exception for everything  # noqa: BLE001
+        answer = _Answer(error=f"the kernel refuses the tracing programs: {error}")
+    _send(sock, answer, fds)
+    if keep and made is not None and key is not None:
+        _keep(key, options, made)
+    return 0
+
+
+def _send(sock: socket.socket, answer: _Answer, fds: list[int]) -> None:
+    socket.send_fds(sock, [msgspec.json.encode(answer)], fds)
+
+
+def _fill_stages(options: LoadOptions, programs: Mapping[str, int], maps: Mapping[str, int]) -> None:
+    for hook, stages in (("tc", TC_STAGES), ("xdp", XDP_STAGES if options.xdp else ())):
+        for slot, stage in enumerate(stages):
+            value = struct.pack("=I", programs[f"{hook}_{stage}"])
+            bpfsys.map_update_elem(maps[f"{hook}_stages"], struct.pack("=I", slot), value)
+        if options.filter is not None and stages:
+            _fill_filter(options.filter, hook, options.replay, maps)
+
+
+def _fill_filter(wanted: PacketFilter, hook: str, replay: bool, maps: Mapping[str, int]) -> None:
+    """They are made from the expression each time and never kept: no compiler has a part in it."""
+    from tracer.loader import filter_program  # 1 MB that few runs need
+
+    for slot, fd in filter_program.load(wanted, hook, replay=replay, maps=maps).items():
+        bpfsys.map_update_elem(maps[f"{hook}_stages"], struct.pack("=I", slot), struct.pack("=I", fd))
+        os.close(fd)  # the stage map keeps it
+
+
+# --- compiled ---
+
+
+def _compiled(options: LoadOptions) -> tuple[Artifact | None, _Answer, list[int]]:
+    """Compile and load; no artifact where the kernel does not let one be taken.
+
+    Raises:
+        ImportError: bcc is missing.
+        Exception: the compiler or the kernel refuses.
+    """
+    offsets = process_offsets.offset_flags() if options.details else []
+    if offsets:
+        # a kernel that is locked down may refuse to have its memory read
+        with contextlib.suppress(Exception):
+            return _compiled_with(options, offsets)
+    return _compiled_with(options, [])
+
+
+def _compiled_with(options: LoadOptions, more_flags: list[str]) -> tuple[Artifact | None, _Answer, list[int]]:
+    made: Artifact | None = None
+    if bpfsys.may_read_btf():
+        made = _compile(options, more_flags)
+        with contextlib.suppress(OSError):
+            return made, *_loaded(made, options)
+    # bcc does the same one by one, needs no artifact for it, and has the verifier say why not
+    flags = options.flags(random_hash_key()) + more_flags
+    return made, *_handed_over(options, *compiler.load_by_bcc(flags, options.programs, options.maps))
+
+
+def _compile(options: LoadOptions, more_flags: list[str]) -> Artifact:
+    hash_key = random_hash_key()
+    return compiler.make(options.flags(hash_key) + more_flags, options.programs, hash_key)
+
+
+def _loaded(made: Artifact, options: LoadOptions) -> tuple[_Answer, list[int]]:
+    """Raises OSError where the kernel refuses."""
+    return _handed_over(options, *artifact.load(made, random_hash_key()), made.layout)
+
+
+def _handed_over(
+    options: LoadOptions, programs: Mapping[str, int], maps: Mapping[str, int], described: layout.Struct
+) -> tuple[_Answer, list[int]]:
+    _fill_stages(options, programs, maps)
+    fds = [programs[name] for name in options.programs] + [maps[name] for name in options.maps]
+    return _Answer(list(options.programs), list(options.maps), described), fds
+
+
+# --- kept: whatever goes wrong here, the programs are compiled as if nothing were kept ---
+
+
+def _cache_key(options: LoadOptions) -> str | None:
+    with contextlib.suppress(Exception):
+        return cache.key(BPF_DIR, options.flags(), (*options.programs, *options.maps))
+    return None
+
+
+def _load_kept(key: str | None, options: LoadOptions) -> tuple[_Answer, list[int]] | None:
+    kept = cache.fetch(key, cache.DIRECTORY) if key is not None else None
+    if kept is None:
+        return None
+    with contextlib.suppress(Exception):
+        return _loaded(kept, options)
+    return None
+
+
+def _keep(key: str, options: LoadOptions, made: Artifact) -> None:
+    with contextlib.suppress(Exception):
+        if _cache_key(options) == key:  # otherwise somebody changed the sources meanwhile
+            cache.store(key, made, cache.DIRECTORY)

@@ -1,0 +1,260 @@
+"""Replay of a capture as two processes: this one reads the file as the user, the root part runs its packets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+
+import msgspec
+
+from tracer.causes.judge import CauseJudge
+from tracer.encode.composer import Composer
+from tracer.errors import CannotTraceError, ExitCode, UsageError
+from tracer.handshake.events import Events
+from tracer.handshake.vantage import LocalSet
+from tracer.ipc.messages import Channel, FramesDone, Ready, ToUser, TracedInterface, channel_pair
+from tracer.linux import privileges
+from tracer.loader.load import Loader, LoadOptions
+from tracer.records.record import Start
+from tracer.replay import root_part
+from tracer.replay.feed import Feed
+from tracer.replay.input import Input
+from tracer.replay.progress import Progress, wanted
+from tracer.replay.root_part import ReplayRequest
+from tracer.ring.open import Sources
+from tracer.ring.pace import SOON_MS
+from tracer.run import dashboard
+from tracer.run.pipeline import SECOND_S, STATS_S, Pipeline, RunOptions, StopRequest
+from tracer.sinks.base import Sink
+from tracer.sinks.filtered import Filtered, RecordFilter
+from tracer.vocabulary.printable import plural
+from tracer.vocabulary.vocabulary import Transport
+
+Narrate = Callable[[str], None]
+
+SWITCH_S = 0.0005
+HEADERS_MAX = 128  # bytes: Ethernet, a tag, IPv6, TCP with all its options
+HOOK = "replay"
+WHY = "packets of a capture, run through the kernel programs"
+
+
+class CapturePipeline(Pipeline):
+    """The user part's loop when packets come from a file. Its clock is the capture's: nanoseconds since the epoch."""
+
+    def __init__(
+        self, channel: Channel, ready: Ready, sources: Sources, composer: Composer, sinks: list[Sink],
+        options: RunOptions, stop: StopRequest, narrate: Narrate, feed: Feed, local: LocalSet, progress: Progress,
+    ) -> None:  # fmt: skip
+        super().__init__(channel, ready, sources, composer, sinks, options, stop, narrate)
+        self._local = local
+        self.feed = feed
+        self.progress = progress
+        self.clock_ns = 0  # of the capture, as far as records came
+        self._refused = 0
+        self._named = len(feed.interfaces)
+
+    def _offset_ns(self) -> int:
+        return 0
+
+    def _start_record(self) -> Start:
+        # the first packets tell when the capture began and what some of its interfaces are
+        self._read_some()
+        self.clock_ns = self.feed.begin_ns
+        return msgspec.structs.replace(super()._start_record(), boot_clock_offset_ns=0)
+
+    def _trace(self, began: float) -> None:
+        next_second = began + SECOND_S
+        next_stats = began + STATS_S
+        while self._reason is None:
+            if self.feed.can_read:
+                self._read_some()
+            # with nothing to read the root part is at work: records come before its word that a slot is done
+            if self._poll.poll(0 if self.feed.can_read else SOON_MS):
+                self._receive()
+            self._drain()
+            now = time.monotonic()
+            if now >= next_second:
+                next_second = now + SECOND_S
+                self._each(lambda sink: sink.tick())
+            if now >= next_stats:
+                next_stats = now + STATS_S
+                self._write_stats()
+            self.progress.show(self.feed.position, self.feed.packets)
+            if self.stop.reason is not None:
+                self._end(self.stop.reason, 0)
+            elif self.feed.is_over:
+                self._end_of_file()
+        self.progress.clear()
+
+    def _read_some(self) -> None:
+        frames = self.feed.read()
+        if len(self.feed.interfaces) > self._named:  # before the first record that names it
+            self._named = len(self.feed.interfaces)
+            self.ready = msgspec.structs.replace(self.ready, interfaces=traced(self.feed))
+            self._set_interfaces(self.ready.interfaces)
+        if frames is not None:
+            self.channel.send(frames)
+
+    def _cause_judge(self) -> CauseJudge:
+        return CauseJudge()  # this host's counters and keys have nothing to do with the capture
+
+    def _on_message(self, message: ToUser) -> None:
+        if isinstance(message, FramesDone):
+            self.feed.done(message.slot, message.packets)
+            self._refused += message.refused
+        else:
+            super()._on_message(message)
+
+    def _note(self, events: Events) -> None:
+        self.clock_ns = max(self.clock_ns, int(events["settled_ns"].max()))
+
+    def _end_of_file(self) -> None:
+        name = self.feed.source.name
+        damage = self.feed.damage
+        if damage is None:
+            self._end(f"all of {os.path.basename(name)} was read", 0)
+        elif "truncated" in damage:
+            self._notice("capture_cut", f"{name} is cut: {damage}; what comes before that is judged")
+            self._end(f"all of {os.path.basename(name)} was read", 0)
+        else:
+            self._end(f"{name} cannot be read any further: {damage}", int(ExitCode.ENDED_EARLY))
+
+    def _finish(self) -> None:
+        super()._finish()
+        self._tell_what_was_not_judged()
+
+    def _tell_what_was_not_judged(self) -> None:
+        cut = self._counters.get("malformed_tcp_header", 0)
+        segments = f"{cut} {plural(cut, 'TCP segment')}"
+        if cut and self.feed.snaplen < HEADERS_MAX:
+            self._notice(
+                "headers_cut",
+                f"{segments} came without the whole header (the capture kept {self.feed.snaplen} bytes of a "
+                f"packet): SYNs and SYN-ACKs among them are not judged; capture at least {HEADERS_MAX} bytes",
+            )
+        elif cut:
+            self._notice("headers_cut", f"{segments} came without the whole header: not judged")
+        if self._refused:
+            packets = f"{self._refused} {plural(self._refused, 'packet')}"
+            self._notice("packets_too_short", f"{packets} too short to hold TCP: left out")
+
+
+def traced(feed: Feed) -> list[TracedInterface]:
+    """The capture's interfaces as far as they are known."""
+    return [TracedInterface(number, name, HOOK, WHY) for number, name in feed.interfaces.items()]
+
+
+def replay_capture(
+    source: Input, options: Namespace, argv: tuple[str, ...], user: privileges.User | None, narrate: Narrate
+) -> int:
+    """Replay an open capture, all but the root part as `user`; returns the exit status.
+
+    Raises:
+        TfotraceError: it cannot begin.
+    """
+    from tracer.run.live import default_transport
+
+    if os.geteuid() != 0:
+        raise CannotTraceError(
+            "replaying a capture needs root, for its packets go through the kernel programs: run it with sudo"
+        )
+    if default_transport() is not Transport.RING:
+        raise CannotTraceError("replaying a capture needs the ring buffer of Linux 5.8 or newer")
+    load = LoadOptions(table_size=options.table_size, replay=True, filter=options.filter)
+    request = ReplayRequest(load, options.response_timeout, root_part.make_slots())
+    channel, child = _fork_root_part(request)
+    try:
+        return _as_user(channel, request, source, options, argv, user, narrate)
+    finally:
+        channel.close()
+        os.waitpid(child, 0)
+
+
+def _fork_root_part(request: ReplayRequest) -> tuple[Channel, int]:
+    root_end, user_end = channel_pair()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        user_end.close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        status = 3
+        try:
+            status = root_part.run(request, root_end, Loader(request.load))
+        finally:
+            sys.stderr.flush()
+            os._exit(status)  # whatever happened, nothing of the parent's runs in this process
+    root_end.close()
+    return user_end, child
+
+
+def _as_user(
+    channel: Channel,
+    request: ReplayRequest,
+    source: Input,
+    options: Namespace,
+    argv: tuple[str, ...],
+    user: privileges.User | None,
+    narrate: Narrate,
+) -> int:
+    from tracer.ring.open import open_sources
+    from tracer.run.live import await_ready, open_sinks
+    from tracer.sinks.stream import Stream
+
+    stop = StopRequest()
+    stop.install()
+    source.end_when(lambda: stop.reason is not None)
+    app = dashboard.load() if dashboard.is_wanted(options) else None
+    first = await_ready(channel, stop)
+    if first is None:
+        return 0
+    ready, fds = first
+    sources = open_sources(ready, fds)
+    privileges.drop(user)
+    # a thread decompresses: the two take turns often, or each waits 5 ms for the other at every turn
+    sys.setswitchinterval(SWITCH_S)
+    feed = Feed(source, request.slots)
+    try:
+        if options.filter is not None and options.filter.without_link is None and not feed.is_ethernet:
+            raise UsageError(
+                f"--filter cannot be asked of {source.name}, whose packets begin with the IP header: "
+                f"{options.filter.why_not}"
+            )
+        ready = msgspec.structs.replace(ready, interfaces=traced(feed))
+        tell: Narrate = dashboard.Narration() if app is not None else narrate
+        composer = Composer({}, show_cookies=options.show_cookies, hook=HOOK)
+        sinks = open_sinks(options, composer, Stream.stdout() if app is None else None)
+        chooser = None
+        if options.filter_record is not None:
+            chooser = RecordFilter(options.filter_record, composer)
+            sinks = [Filtered(sink, chooser) for sink in sinks]
+        if user is None:
+            tell("running as root throughout: there is no user behind sudo and no --user")
+        pipeline = CapturePipeline(
+            channel, ready, sources, composer, sinks, RunOptions(argv, None, options.count, chooser), stop, tell, feed,
+            LocalSet(*options.local),
+            Progress(source.size, "packets", sys.stderr if app is None and wanted() else None),
+        )  # fmt: skip
+        if app is None:
+            return pipeline.run()
+        return _with_dashboard(app, pipeline, composer, options, stop)
+    finally:
+        feed.close()
+        for line in getattr(locals().get("tell"), "lines", []):
+            narrate(line)
+
+
+def _with_dashboard(
+    app: object, pipeline: CapturePipeline, composer: Composer, options: Namespace, stop: StopRequest
+) -> int:
+    from tracer.store.store import Store
+
+    store = Store(options.keep, composer=composer, clock=lambda: pipeline.clock_ns)
+    pipeline.observer = store
+    pipeline.sinks.append(store)
+    text = options.filter_record.text if options.filter_record is not None else ""
+    return dashboard.run(app, pipeline, store, stop, leave_when_ended=False, filter_text=text)

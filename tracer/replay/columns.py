@@ -1,0 +1,431 @@
+"""Recorded handshakes as the columns that sinks and the dashboard's store work on, and back from a row to its record.
+
+A record says less than struct handshake_event (no option bytes, no cookies) and more (what only the traced host
+knew), so verdicts and durations are the recorded ones, and a row leads back to its record by a number.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
+from threading import Lock
+from typing import Any, ClassVar
+
+import msgspec
+import numpy as np
+import zstandard
+
+from tracer.dissect import options as opt
+from tracer.dissect.payload import Dns, Http, Payload, Protocol, Tls
+from tracer.encode.composer import Composer
+from tracer.handshake.batch import Batch
+from tracer.handshake.causes import Causes
+from tracer.handshake.durations import Durations
+from tracer.handshake.outcome import Verdicts
+from tracer.ipc.messages import TracedInterface
+from tracer.records.record import Handshake, Segment, SynAck
+from tracer.run.socket_owners import owners_of
+from tracer.vocabulary.vocabulary import (
+    CAUSE_WORDS,
+    CONFIDENCE_WORDS,
+    COOKIE_CHECK_WORDS,
+    GROUP_WORDS,
+    OUTCOME_WORDS,
+    REASON_WORDS,
+    REQUEST_WORDS,
+    RESULT_WORDS,
+    VANTAGE_WORDS,
+    Group,
+    Has,
+    numbers,
+)
+
+BLOCK_ROWS = 256  # lines that are compressed together
+NO_OFFSET = 0xFF  # event.h
+INTERFACES_MAX = 1 << 14  # of a recording: a file that names ever new ones would fill the memory
+
+_SEGMENT = np.dtype(
+    [(name, "<u4") for name in ("seq", "ack", "ts_val", "ts_ecr")]
+    + [(name, "<u2") for name in ("payload_len", "window", "mss", "has", "tcp_flags")]
+    + [(name, "u1") for name in ("wscale", "ttl", "tos", "ip_header_extra", "quirks", "options_len", "ts_offset",
+                                 "tfo_offset", "tfo_kind", "cookie_len")]
+    + [("options", "u1", (40,))]
+)  # fmt: skip
+# by the names of struct handshake_event; `row` is the number that leads back to the record
+ROW = np.dtype(
+    [("row", "<u8"), ("id", "<u8")]
+    + [(name, "<u8") for name in ("syn_ns", "synack_ns", "ack_ns", "response_ns", "settled_ns")]
+    + [("client", "u1", (16,)), ("server", "u1", (16,)), ("client_port", "<u2"), ("server_port", "<u2")]
+    + [("ifindex", "<u4"), ("vlan", "<u2", (2,))]
+    + [(name, "u1") for name in ("egress", "family", "result", "reason", "syn_count", "synack_count", "late_syns",
+                                 "retx_count", "icmp_type", "icmp_code", "one_way", "challenge_acks")]
+    + [("ack_ts_ecr", "<u4"), ("syn", _SEGMENT), ("synack", _SEGMENT)]
+    + [("retx", [("after_us", "<u4"), ("ts_val", "<u4")], (6,)), ("client_socket", "<u4"), ("server_socket", "<u4")]
+    + [("client_process", [("cgroup", "<u8"), ("pid", "<u4"), ("uid", "<u4"), ("name", "u1", (16,))])]
+)  # fmt: skip
+
+_RESULTS, _REASONS = numbers(RESULT_WORDS[1:], 1), numbers(REASON_WORDS[1:], 1)
+_VANTAGES, _REQUESTS, _OUTCOMES = numbers(VANTAGE_WORDS), numbers(REQUEST_WORDS), numbers(OUTCOME_WORDS)
+_CAUSES, _CONFIDENCES, _COOKIE_CHECKS = (numbers(w) for w in (CAUSE_WORDS, CONFIDENCE_WORDS, COOKIE_CHECK_WORDS))
+_GROUPS: dict[str | None, int] = {**numbers(GROUP_WORDS), None: int(Group.NOT_APPLICABLE)}
+_PROTOCOLS = {value.value: value for value in Protocol}
+
+_TS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", re.ASCII)
+_ID = re.compile(r"[0-9a-f]{16}")
+_PLAIN = re.compile(r"[\x20-\x7e]*")  # what is never a stranger's text
+
+_ACK_FLAG, _SYN_FLAG = 0x10, 0x02
+_AE, _CWR, _ECE = 0x100, 0x80, 0x40
+_SYN_ECN = {"none": 0, "ecn": _CWR | _ECE, "accecn": _AE | _CWR | _ECE}
+_SYNACK_ECN = {"none": 0, "ecn": _ECE, "accecn": _CWR}
+
+_KINDS = {name: kind for kind, name in opt.NAMES.items()}
+_KIND = re.compile(r"kind_(\d{1,3})")
+_NS_PER_US = 1000
+
+
+def is_time(ts: str) -> bool:
+    """Is this a time as records have it? What is not may be one to numpy all the same, or none at all."""
+    if not _TS.fullmatch(ts):
+        return False
+    try:
+        np.datetime64(ts[:-1], "ns")
+    except ValueError:
+        return False
+    return True
+
+
+class DamagedError(ValueError):
+    """A record whose values do not fit together or have no place in the vocabulary."""
+
+
+@dataclass(slots=True)
+class Interfaces:
+    """Numbers for the interfaces of a recording, by name and hook: its own where they are free."""
+
+    by_index: dict[int, TracedInterface] = field(default_factory=dict)
+    _indexes: dict[tuple[str, str], int] = field(default_factory=dict)
+    _next: int = 1  # every number below it is taken
+
+    def add(self, one: TracedInterface) -> None:
+        """What `start` says of an interface."""
+        index = self._indexes.get((one.name, one.hook))
+        if index is None:
+            if len(self.by_index) >= INTERFACES_MAX:
+                return
+            index = one.index if one.index not in self.by_index and 0 < one.index < 1 << 32 else self._free()
+            self._indexes[one.name, one.hook] = index
+        self.by_index[index] = msgspec.structs.replace(one, index=index)
+
+    def index(self, name: str, hook: str) -> int:
+        """The number of an interface, be it that nobody told of it before."""
+        found = self._indexes.get((name, hook))
+        if found is None:
+            if len(self.by_index) >= INTERFACES_MAX:
+                raise DamagedError("more interfaces than a host has")
+            found = self._indexes[name, hook] = self._free()
+            self.by_index[found] = TracedInterface(found, name, hook, "named in recorded handshakes")
+        return found
+
+    def _free(self) -> int:
+        while self._next in self.by_index:
+            self._next += 1
+        return self._next
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One record taken apart."""
+
+    event: tuple[Any, ...]
+    verdict: tuple[Any, ...]
+    durations: tuple[float | None, ...]
+    vantage: int
+    causes: tuple[int, int, int]
+    payload: Payload | None
+
+
+class Rows:
+    """Makes batches of recorded handshakes. The times of a batch never go back: it was settled in that order."""
+
+    def __init__(self) -> None:
+        self.interfaces = Interfaces()
+        self.settled_ns = 0  # when the last one was settled, as far as its record tells
+        self._next = 0
+
+    def begin(self, ts: str) -> None:
+        """The clock of the recording begins to go, unless handshakes set it before."""
+        if not self.settled_ns and is_time(ts):
+            self.settled_ns = max(0, int(np.datetime64(ts[:-1], "ns").astype(np.int64)))
+
+    def batch(self, records: Sequence[Handshake]) -> tuple[Batch, list[int]]:
+        """Those that are sound as a batch, and the places of those that are not."""
+        rows: list[_Row] = []
+        bad: list[int] = []
+        for place, record in enumerate(records):
+            try:
+                rows.append(self._row(record, self._next + len(rows)))
+            except (ValueError, KeyError, OverflowError):  # noqa: PERF203 - one that is damaged must not cost the others
+                bad.append(place)
+        self._next += len(rows)
+        bad_places = set(bad)
+        events = np.array([row.event for row in rows], ROW)
+        if rows:
+            events["settled_ns"] = np.maximum(np.maximum.accumulate(events["settled_ns"]), np.uint64(self.settled_ns))
+            self.settled_ns = int(events["settled_ns"][-1])
+        return (
+            Batch(
+                events,
+                _verdicts(rows),
+                _durations(rows),
+                np.array([row.vantage for row in rows], np.uint8),
+                {},
+                _causes(rows),
+                {place: row.payload for place, row in enumerate(rows) if row.payload is not None},
+                owners_of([record for place, record in enumerate(records) if place not in bad_places]),
+            ),
+            bad,
+        )
+
+    def _row(self, record: Handshake, number: int) -> _Row:
+        timing, tfo = record.handshake, record.tfo
+        if not _TS.fullmatch(record.ts) or not _ID.fullmatch(record.id):
+            raise DamagedError("ts or id")
+        if not _PLAIN.fullmatch(record.community_id) or not _PLAIN.fullmatch(record.signature.p0f):
+            raise DamagedError("community_id or signature")
+        client, server = _address(record.client.ip), _address(record.server.ip)
+        syn_ns = int(np.datetime64(record.ts[:-1], "ns").astype(np.int64))
+        durations = (
+            timing.synack_delay_us, timing.ack_delay_us, timing.rtt_us, timing.first_response_us, tfo.rtt_saved_us,
+            tfo.delay_us,
+        )  # fmt: skip
+        synack_ns = syn_ns + _ns(tfo.delay_us) + _ns(timing.synack_delay_us) if record.synack is not None else 0
+        ack_ns = synack_ns + _ns(timing.ack_delay_us) if timing.ack_delay_us is not None else 0
+        response_ns = syn_ns + _ns(timing.first_response_us) if timing.first_response_us is not None else 0
+        icmp = timing.icmp
+        vlan = (*record.vlan, 0, 0)[:2]
+        if not 0 <= syn_ns < 1 << 62 or len(record.vlan) > 2:
+            raise DamagedError("ts or vlan")
+        event = (
+            number, int(record.id, 16), syn_ns, synack_ns, ack_ns, response_ns,
+            max(syn_ns, synack_ns, ack_ns, response_ns), client, server,
+            _within(record.client.port, 16), _within(record.server.port, 16),
+            self.interfaces.index(record.interface, record.hook), tuple(_within(vid, 16) for vid in vlan), 0,
+            6 if ":" in record.client.ip else 4, _RESULTS[timing.result], _REASONS[timing.settled_by],
+            _within(timing.syn_count, 8), _within(timing.synack_count, 8), _within(timing.late_syns, 8), 0,
+            _within(icmp.type, 8) if icmp is not None else 0, _within(icmp.code, 8) if icmp is not None else 0,
+            tfo.outcome is None, _within(timing.challenge_acks, 8), 0,
+            _segment(record.syn, _SYN_FLAG | _SYN_ECN[record.syn.ecn], tfo.kind, tfo.cookie_len),
+            _synack(record.synack, tfo.synack_kind, tfo.synack_cookie_len), [(0, 0)] * 6,
+            0, 0, (0, 0, 0, (0,) * 16),  # processes come beside the rows
+        )  # fmt: skip
+        acked = record.synack.acked_payload_len if record.synack is not None else 0
+        attempted = tfo.kind is not None or record.syn.payload_len > 0
+        delay_us = np.nan if tfo.delay_us is None else tfo.delay_us
+        verdict = (
+            _REQUESTS[tfo.request], _OUTCOMES[tfo.outcome], _GROUPS[tfo.group], attempted, _within(acked, 32), delay_us,
+            record.synack is not None and tfo.delay_us is not None,
+        )  # fmt: skip
+        causes = (_CAUSES[tfo.cause], _CONFIDENCES[tfo.cause_confidence], _COOKIE_CHECKS[tfo.cookie_check])
+        return _Row(event, verdict, durations, _VANTAGES[record.vantage], causes, _payload(record))
+
+
+def _within(value: int, bits: int) -> int:
+    if not 0 <= value < 1 << bits:
+        raise DamagedError("a number beyond its range")
+    return value
+
+
+def _ns(duration_us: float | None) -> int:
+    if duration_us is None:
+        return 0
+    if not 0 <= duration_us < 1e12:
+        raise DamagedError("a duration beyond its range")
+    return round(duration_us * _NS_PER_US)
+
+
+@lru_cache(maxsize=65536)
+def _address(text: str) -> tuple[int, ...]:
+    if not _PLAIN.fullmatch(text) or "%" in text:
+        raise DamagedError("address")
+    packed = ip_address(text).packed
+    return tuple(packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed)
+
+
+def _synack(synack: SynAck | None, kind: int | None, cookie_len: int | None) -> tuple[Any, ...]:
+    if synack is None:
+        return _NO_SEGMENT
+    return _segment(synack, _SYN_FLAG | _ACK_FLAG | _SYNACK_ECN[synack.ecn], kind, cookie_len)
+
+
+def _segment(one: Segment, flags: int, kind: int | None, cookie_len: int | None) -> tuple[Any, ...]:
+    has = Has.SEGMENT.value
+    for flag, present in (
+        (Has.MSS, one.mss is not None), (Has.WSCALE, one.wscale is not None), (Has.SACK, one.sack_permitted),
+        (Has.TIMESTAMPS, one.ts_val is not None), (Has.TFO, kind is not None), (Has.MPTCP, "mptcp" in one.options),
+        (Has.MD5, one.md5), (Has.AO, one.ao),
+    ):  # fmt: skip
+        has |= flag.value if present else 0
+    if one.mptcp is not None:
+        _subtype(one.mptcp)  # before it is kept with the options
+    options = _option_bytes(one.options, one.mptcp, kind)
+    return (
+        _within(one.seq, 32), 0, _within(one.ts_val or 0, 32), _within(one.ts_ecr or 0, 32),
+        _within(one.payload_len, 16), _within(one.window, 16), _within(one.mss or 0, 16), has, flags,
+        _within(one.wscale or 0, 8), _within(one.ttl, 8), 0, 0, 0, len(options), NO_OFFSET, NO_OFFSET,
+        _within(kind or 0, 8), _within(cookie_len or 0, 8), (*options, *bytes(40 - len(options))),
+    )  # fmt: skip
+
+
+_NO_SEGMENT = (*(0,) * 15, NO_OFFSET, NO_OFFSET, 0, 0, (0,) * 40)
+
+
+@lru_cache(maxsize=16384)
+def _option_bytes(names: tuple[str, ...], mptcp: str | None, tfo_kind: int | None) -> bytes:
+    """The shortest options with these names in this order: for whoever asks the columns for names."""
+    found = bytearray()
+    for name in names:
+        if name in ("eol", "nop"):
+            found.append(_KINDS[name])
+        elif name == opt.TFO_EXPERIMENTAL:
+            kind = tfo_kind if tfo_kind in opt.EXPERIMENTS else opt.EXPERIMENTS[1]
+            found += bytes((kind, 4)) + opt.TFO_MAGIC.to_bytes(2, "big")
+        elif name == "mptcp" and mptcp is not None:
+            found += bytes((opt.MPTCP, 3, _subtype(mptcp) << 4))
+            mptcp = None  # of the first one
+        else:
+            found += bytes((_kind(name), 2))
+    if len(found) > 40:
+        raise DamagedError("more options than fit a header")
+    return bytes(found)
+
+
+def _kind(name: str) -> int:
+    kind = _KINDS.get(name)
+    if kind is None:
+        match = _KIND.fullmatch(name)
+        if match is None or int(match[1]) > 255:
+            raise DamagedError("an option that there is not")
+        kind = int(match[1])
+    return kind
+
+
+def _subtype(name: str) -> int:
+    for number in range(16):
+        if opt.mptcp_subtype(number) == name:
+            return number
+    raise DamagedError("an MPTCP subtype that there is not")
+
+
+def _payload(record: Handshake) -> Payload | None:
+    info = record.payload
+    if info is None or not info.captured:
+        return None
+    tls, http, dns = record.tls, record.http, record.dns
+    return Payload(
+        _PROTOCOLS[info.protocol or "other"],
+        bool(info.truncated),
+        Tls(tls.sni, tls.alpn, tls.ech) if tls is not None else None,
+        Http(http.method, http.host) if http is not None else None,
+        Dns(dns.name, dns.type) if dns is not None else None,
+    )
+
+
+def _verdicts(rows: list[_Row]) -> Verdicts:
+    request, outcome, group, attempted, acked, after, known = (
+        zip(*(row.verdict for row in rows), strict=True) if rows else ((),) * 7
+    )
+    return Verdicts(
+        np.array(request, np.uint8),
+        np.array(outcome, np.uint8),
+        np.array(group, np.uint8),
+        np.array(attempted, np.bool_),
+        np.array(acked, np.uint32),
+        np.array(after, np.float64),
+        np.array(known, np.bool_),
+    )
+
+
+def _causes(rows: list[_Row]) -> Causes:
+    table = np.array([row.causes for row in rows], np.uint8).reshape(len(rows), 3)
+    return Causes(*(np.ascontiguousarray(table[:, at]) for at in range(3)))
+
+
+def _durations(rows: list[_Row]) -> Durations:
+    table = np.array([row.durations for row in rows], np.float64).reshape(len(rows), 6)  # None becomes NaN
+    return Durations(*(np.ascontiguousarray(table[:, at]) for at in range(6)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    first: int
+    data: bytes
+
+
+class RecordedComposer(Composer):
+    """Gives the recorded records back. The newest `keep` stay, compressed; of older ones what the columns tell is left.
+
+    One thread adds, any thread composes.
+    """
+
+    columns_tell_all: ClassVar[bool] = False
+
+    def __init__(self, interfaces: Interfaces, keep: int) -> None:
+        super().__init__(interfaces.by_index)
+        self._keep = keep
+        self._lock = Lock()
+        self._blocks: deque[_Block] = deque()
+        self._open: list[bytes] = []
+        self._open_first = 0
+        self._latest: dict[int, Handshake] = {}
+        self._compressor = zstandard.ZstdCompressor(level=1)
+        self._decoder = msgspec.json.Decoder(Handshake)
+
+    def add(self, batch: Batch, records: Iterable[Handshake], lines: Iterable[bytes]) -> None:
+        """The records of a batch and the lines they came from, in its order."""
+        numbers = batch.events["row"].tolist()
+        with self._lock:
+            self._latest = dict(zip(numbers, records, strict=True))
+            if not self._keep:
+                return
+            self._open.extend(lines)
+            while len(self._open) >= BLOCK_ROWS:
+                data = self._compressor.compress(b"\n".join(self._open[:BLOCK_ROWS]))
+                self._blocks.append(_Block(self._open_first, data))
+                del self._open[:BLOCK_ROWS]
+                self._open_first += BLOCK_ROWS
+            while len(self._blocks) * BLOCK_ROWS > self._keep + 2 * BLOCK_ROWS:
+                self._blocks.popleft()
+
+    def _part(self, batch: Batch) -> Iterator[Handshake]:
+        numbers = batch.events["row"].tolist()
+        latest = self._latest
+        if all(number in latest for number in numbers):
+            return iter([latest[number] for number in numbers])
+        return self._stored(batch, numbers)
+
+    def _stored(self, batch: Batch, numbers: list[int]) -> Iterator[Handshake]:
+        lines: dict[int, bytes] = {}
+        with self._lock:
+            blocks, opened, open_first = list(self._blocks), list(self._open), self._open_first
+        starts = [block.first for block in blocks]
+        for number in numbers:
+            if number in lines:
+                continue
+            if number >= open_first:
+                lines[number] = opened[number - open_first]
+            elif blocks and number >= starts[0]:
+                block = blocks[bisect_right(starts, number) - 1]
+                found = zstandard.ZstdDecompressor().decompress(block.data).split(b"\n")
+                lines.update(enumerate(found, block.first))
+        for place, number in enumerate(numbers):
+            line = lines.get(number)
+            if line is not None:
+                yield self._decoder.decode(line)
+            else:
+                yield next(super()._part(batch.rows(place, place + 1)))

@@ -1,0 +1,275 @@
+"""From a capture file to packets that the root part can run: read by libpcap, with their link header made plain.
+
+The programs know Ethernet and bare IP. Linux' cooked headers end as an Ethernet header does, with the protocol, so a
+packet just begins later (v1) or gets its protocol copied there (v2); what they say of interface and direction goes into
+the packet's word (root_part.py).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+import threading
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from tracer.errors import UsageError
+from tracer.handshake.outcome import U8
+from tracer.ipc.messages import Frames
+from tracer.linux.libpcap import DUMP_HEADER, Capture, Dump, PcapError, link_name
+from tracer.replay.input import PCAPNG, Input
+from tracer.replay.pcapng import Places
+from tracer.replay.root_part import COPY_PACKETS, INTERFACES_MAX, SLOT_FULL, SLOT_SIZE, WORD_EGRESS, WORD_SKIP_SHIFT
+
+FILE_INTERFACE = 1  # the number of the one interface where the capture names none
+_CHUNK = 1 << 18  # bytes in a pipe
+_OUTGOING = 4  # packet type of cooked headers
+_HEAD = struct.Struct("=III")
+
+
+class Link(Enum):
+    """How a packet of a link type begins."""
+
+    ETHERNET = "Ethernet"
+    IP = "an IP header"
+    FAMILY = "an address family and an IP header"
+    COOKED = "Linux' cooked header"
+    COOKED2 = "Linux' cooked header, version 2"
+
+
+# DLT_ numbers (pcap-linktype(7)); 12 is DLT_RAW. That of OpenBSD, 14, libpcap reads here but does not hand on.
+LINKS = {
+    0: Link.FAMILY, 1: Link.ETHERNET, 12: Link.IP, 101: Link.IP, 108: Link.FAMILY, 113: Link.COOKED,
+    228: Link.IP, 229: Link.IP, 276: Link.COOKED2,
+}  # fmt: skip
+_SKIPS = {Link.ETHERNET: 0, Link.IP: 0, Link.FAMILY: 4, Link.COOKED: 2, Link.COOKED2: 6}
+
+
+@dataclass(slots=True)
+class _Slot:
+    number: int
+    memory: mmap.mmap
+    fd: int
+    dump: Dump | None = None
+
+
+@dataclass(slots=True)
+class Feed:
+    """Reads `source` into the slots, one after the other. `close` it in the end."""
+
+    source: Input
+    slots: tuple[int, ...]
+    packets: int = 0  # handed over so far
+    begin_ns: int = 0  # time of the first packet, since the epoch; 0 before it was read
+    at_end: bool = False
+    damage: str | None = None  # why it ended before the file did
+    interfaces: dict[int, str] = field(default_factory=dict)
+    _capture: Capture = field(init=False)
+    _link: Link = field(init=False)
+    _free: deque[_Slot] = field(default_factory=deque)
+    _busy: dict[int, _Slot] = field(default_factory=dict)
+    _numbers: dict[int, int] = field(default_factory=dict)
+    _fd: int = -1
+    _places: Places | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what is no capture or of a link type that is not read."""
+        try:
+            self._capture = Capture(self._open())
+        except PcapError as error:
+            raise UsageError(f"{self.source.name} cannot be read as a capture: {error}") from None
+        link = LINKS.get(self._capture.link)
+        if link is None:
+            name = link_name(self._capture.link)
+            self._capture.close()
+            raise UsageError(
+                f"{self.source.name} is a capture of link type {name}: Ethernet, raw IP, Linux cooked and null are read"
+            )
+        self._link = link
+        if link is not Link.COOKED2 and self._places is None:
+            self.interfaces[FILE_INTERFACE] = os.path.basename(self.source.name)
+        for number, fd in enumerate(self.slots):
+            memory = mmap.mmap(fd, SLOT_SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+            self._free.append(_Slot(number, memory, fd))
+
+    def _open(self) -> int:
+        """A descriptor for libpcap: of the file itself, or of a pipe that a thread writes to."""
+        if self.source.head.startswith(PCAPNG):
+            self._places = Places(INTERFACES_MAX, WORD_EGRESS, os.path.basename(self.source.name))
+        elif (fd := self.source.descriptor()) is not None:
+            self._fd = fd
+            return os.dup(fd)
+        reads, writes = os.pipe2(os.O_CLOEXEC)
+        with suppress(OSError):
+            fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, _CHUNK)
+        threading.Thread(target=_pump, args=(self.source, writes, self._places), name="pump", daemon=True).start()
+        return reads
+
+    @property
+    def is_ethernet(self) -> bool:
+        """Does something like an Ethernet header come before the IP header, as the root part gets packets?"""
+        return self._link not in (Link.IP, Link.FAMILY)
+
+    @property
+    def snaplen(self) -> int:
+        """Bytes of a packet that the capture kept at most."""
+        return self._capture.snaplen
+
+    @property
+    def position(self) -> int:
+        """Bytes of the file, as stored, that were read so far."""
+        if self._fd >= 0:
+            return os.lseek(self._fd, 0, os.SEEK_CUR)
+        return self.source.position
+
+    @property
+    def can_read(self) -> bool:
+        """Is there a free slot, and anything left to put in?"""
+        return bool(self._free) and not self.at_end
+
+    @property
+    def is_over(self) -> bool:
+        """Was everything read and done?"""
+        return self.at_end and not self._busy
+
+    def read(self) -> Frames | None:
+        """Fill a slot. None if nothing was left."""
+        slot = self._free.popleft()
+        if slot.dump is None:
+            slot.dump = Dump(self._capture, os.dup(slot.fd))
+        slot.dump.begin()
+        try:
+            while slot.dump.tell() < SLOT_FULL and self._capture.copy(COPY_PACKETS, slot.dump):
+                pass
+            self.at_end = slot.dump.tell() < SLOT_FULL
+        except PcapError as error:
+            self.at_end, self.damage = True, str(error)
+        if self.at_end:
+            refused = self._places.refused if self._places is not None else None
+            self.damage = refused or self.damage or self.source.broken
+        end = slot.dump.end()
+        if end <= DUMP_HEADER:
+            self._free.append(slot)
+            return None
+        self._busy[slot.number] = slot
+        return Frames(slot.number, end, self.is_ethernet, self._word(slot, end))
+
+    def done(self, slot: int, packets: int) -> None:
+        """The root part has run a slot."""
+        self.packets += packets
+        self._free.append(self._busy.pop(slot))
+
+    def _word(self, slot: _Slot, end: int) -> int:
+        """What holds for every packet; 0 where each has its own, which is then written into it."""
+        skip = _SKIPS[self._link] << WORD_SKIP_SHIFT
+        told: set[int] | None = None
+        starts, lengths, times = _packets(slot.memory, end)
+        if self._places is not None:
+            places = self._places.take(len(starts))
+            told = set(places)
+            self._name(told)
+        self.begin_ns = self.begin_ns or int(times.min())
+        backwards = bool((np.diff(times) < 0).any())
+        if self._link not in (Link.COOKED, Link.COOKED2) and (told is None or len(told) == 1):
+            if backwards:
+                _sort(slot.memory, end, starts, lengths, times)
+            return skip | ((told.pop() if told else 0) or FILE_INTERFACE)
+        data = np.frombuffer(slot.memory, np.uint8)
+        outgoing = np.zeros(len(starts), np.bool_)
+        numbers = np.full(len(starts), FILE_INTERFACE, np.uint32)
+        if self._link is Link.COOKED:
+            outgoing = (lengths >= 2) & (data[starts + 1] == _OUTGOING)
+        elif self._link is Link.COOKED2:
+            whole = lengths >= 20
+            data[starts[whole] + 18] = data[starts[whole]]
+            data[starts[whole] + 19] = data[starts[whole] + 1]
+            outgoing = whole & (data[starts + 10] == _OUTGOING)
+            numbers = self._interface_numbers(data, starts)
+        if told is not None and self._link is not Link.COOKED2:
+            listed = np.array(places, np.uint32)
+            known = listed & np.uint32(INTERFACES_MAX) != 0
+            numbers = np.where(known, listed & np.uint32(INTERFACES_MAX), numbers)
+            outgoing |= listed & np.uint32(WORD_EGRESS) != 0
+        words = numbers | np.uint32(skip) | np.where(outgoing, np.uint32(WORD_EGRESS), np.uint32(0))
+        raw = words.astype("=u4").view(np.uint8).reshape(-1, 4)
+        for at in range(4):
+            data[starts - 4 + at] = raw[:, at]
+        if backwards:
+            _sort(slot.memory, end, starts, lengths, times)
+        return 0
+
+    def _name(self, told: set[int]) -> None:
+        """The names of the interfaces that packets come from, as far as the file has them."""
+        assert self._places is not None
+        if self._link is Link.COOKED2:
+            return
+        for word in told:
+            number = word & INTERFACES_MAX or FILE_INTERFACE
+            if number not in self.interfaces:
+                self.interfaces[number] = self._places.names.get(number, os.path.basename(self.source.name))
+
+    def _interface_numbers(self, data: U8, starts: np.ndarray) -> np.ndarray:
+        raw = np.stack([data[starts + at] for at in range(4, 8)], axis=1)
+        indexes = np.ascontiguousarray(raw).view(">u4").reshape(-1)
+        distinct, places = np.unique(indexes, return_inverse=True)
+        numbers = np.array([self._number(index) for index in distinct.tolist()], np.uint32)
+        return numbers[places]
+
+    def _number(self, index: int) -> int:
+        number = self._numbers.get(index)
+        if number is None:
+            number = self._numbers[index] = min(len(self._numbers) + 1, INTERFACES_MAX)
+            self.interfaces[number] = f"if{index}" if number < INTERFACES_MAX else "other"
+        return number
+
+    def close(self) -> None:
+        """Close the file; a thread that still decompresses ends by itself."""
+        for slot in (*self._free, *self._busy.values()):
+            if slot.dump is not None:
+                slot.dump.close()
+        self._capture.close()
+
+
+def _packets(memory: mmap.mmap, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the bytes of each packet begin, how many were captured, and when (nanoseconds)."""
+    starts: list[int] = []
+    heads: list[tuple[int, int, int]] = []
+    position, unpack = DUMP_HEADER, _HEAD.unpack_from
+    while position + 16 <= end:
+        head = unpack(memory, position)
+        position += 16
+        starts.append(position)
+        heads.append(head)
+        position += head[2]
+    table = np.array(heads, np.int64).reshape(len(heads), 3)
+    return np.array(starts, np.intp), table[:, 2], table[:, 0] * 1_000_000_000 + table[:, 1]
+
+
+def _sort(memory: mmap.mmap, end: int, starts: np.ndarray, lengths: np.ndarray, times: np.ndarray) -> None:
+    """Bring the packets of a slot in the order of their times: several CPUs may have written the capture."""
+    view = memoryview(memory)
+    order = np.argsort(times, kind="stable").tolist()
+    begins, stops = (starts - 16).tolist(), (starts + lengths).tolist()
+    memory[DUMP_HEADER:end] = b"".join([view[begins[one] : stops[one]] for one in order])
+
+
+def _pump(source: Input, fd: int, places: Places | None) -> None:
+    try:
+        while chunk := source.read():
+            if places is not None:
+                places.look(chunk)  # before libpcap can see it
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(fd, view) :]
+    except (OSError, ValueError):
+        pass  # nobody reads any more, or the source was closed meanwhile
+    except UsageError as error:
+        source.broken = str(error)
+    finally:
+        os.close(fd)

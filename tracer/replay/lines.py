@@ -1,0 +1,148 @@
+"""Recorded JSON lines as records again: what is whole and known as it is, everything else told by its line's number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeAlias
+
+import msgspec
+
+from tracer.records.record import SCHEMA, End, Handshake, NoticeRecord, Start, Stats
+from tracer.replay.input import Input
+
+LINE_MAX = 1 << 20  # bytes: a record has some thousand, `start` with hundreds of interfaces some ten thousand
+HANDSHAKE_MAX = 1 << 15  # bytes of a handshake: 16 protocols and a host name, each byte of them escaped, are 22,000
+_TOLD = 3  # lines of each kind that are told one by one
+
+AnyRecord: TypeAlias = Start | Handshake | Stats | NoticeRecord | End
+
+
+class Bad(Enum):
+    """Why a line is no record; the value is how people are told, after the line's number."""
+
+    CUT = "is cut off"
+    FOREIGN = "is no record of tfotrace"
+    NEWER = f"has a newer schema than this version reads ({SCHEMA}): a newer tfotrace wrote it, and reads it"
+    INVALID = "is a damaged record"
+
+
+class _Head(msgspec.Struct):
+    """What every record of every schema begins with."""
+
+    schema: int
+    event: str
+
+
+_decoder: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
+_head: msgspec.json.Decoder[_Head] = msgspec.json.Decoder(_Head)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One record and the bytes it was made of."""
+
+    number: int
+    raw: bytes
+    record: AnyRecord
+
+
+@dataclass(slots=True)
+class Problems:
+    """Lines that were skipped: how many of each kind, and the first few by number."""
+
+    counts: dict[Bad, int] = field(default_factory=dict)
+    first: dict[Bad, list[int]] = field(default_factory=dict)
+
+    def add(self, bad: Bad, number: int) -> None:
+        """Count one."""
+        self.counts[bad] = self.counts.get(bad, 0) + 1
+        told = self.first.setdefault(bad, [])
+        if len(told) < _TOLD:
+            told.append(number)
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    def sentences(self, name: str) -> Iterator[str]:
+        """One for each kind of trouble."""
+        for bad, count in self.counts.items():
+            numbers = self.first[bad]
+            listed = ", ".join(map(str, numbers))
+            if count == 1:
+                yield f"{name}: line {listed} {bad.value}; skipped"
+            elif count == len(numbers):
+                yield f"{name}: lines {listed}: each {bad.value}; skipped"
+            else:
+                yield f"{name}: lines {listed} and {count - len(numbers)} more: each {bad.value}; skipped"
+
+
+def parse(raw: bytes) -> AnyRecord | Bad:
+    """One line without its newline."""
+    try:
+        record = _decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _why_not(raw)
+    if isinstance(record, Handshake) and len(raw) > HANDSHAKE_MAX:
+        return Bad.INVALID  # many are held at a time
+    return record if record.schema == SCHEMA else _schema_of(record.schema)
+
+
+def _schema_of(schema: int) -> Bad:
+    return Bad.NEWER if schema > SCHEMA else Bad.FOREIGN
+
+
+def _why_not(raw: bytes) -> Bad:
+    try:
+        head = _head.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Bad.FOREIGN
+    if head.schema != SCHEMA:
+        return _schema_of(head.schema)
+    known = {kind.__struct_config__.tag for kind in (Start, Handshake, Stats, NoticeRecord, End)}
+    return Bad.INVALID if head.event in known else Bad.FOREIGN
+
+
+def read_lines(source: Input, problems: Problems) -> Iterator[list[Line]]:
+    """Every record in the order of the file, some thousand at a time; what is skipped is counted in `problems`."""
+    number = 1
+    rest = b""
+    too_long = False
+    while chunk := source.read():
+        pieces = (rest + chunk).split(b"\n")
+        rest = pieces.pop()
+        found: list[Line] = []
+        for piece in pieces:
+            if too_long or len(piece) > LINE_MAX:
+                problems.add(Bad.FOREIGN, number)
+                too_long = False
+            else:
+                _take(piece, number, found, problems)
+            number += 1
+        if len(rest) > LINE_MAX:  # nobody's record; its end is not worth keeping in memory
+            rest, too_long = b"", True
+        yield found
+    if too_long:
+        problems.add(Bad.FOREIGN, number)
+    elif rest.strip():
+        last: list[Line] = []
+        record = parse(rest)
+        if isinstance(record, Bad):
+            # a line without an end that begins like one of ours
+            cut = record is Bad.FOREIGN and rest.lstrip().startswith(b"{")
+            problems.add(Bad.CUT if cut else record, number)
+        else:
+            last.append(Line(number, rest, record))
+        yield last
+
+
+def _take(raw: bytes, number: int, found: list[Line], problems: Problems) -> None:
+    if not raw.strip():
+        return
+    record = parse(raw)
+    if isinstance(record, Bad):
+        problems.add(record, number)
+    else:
+        found.append(Line(number, raw, record))

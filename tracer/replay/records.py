@@ -1,0 +1,302 @@
+"""Replay of recorded JSON lines: the records back through the sinks, as if they happened now. Needs no root.
+
+A file can hold several runs (appended, concatenated). What comes out is one: the first run's `start`, everything
+between, one `end`; where a later run begins a notice says so. A single whole recording comes out as it went in.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from tracer.aggregate.aggregate import Aggregate
+from tracer.aggregate.benefit import BenefitTable
+from tracer.aggregate.summary import summarize
+from tracer.errors import EndedEarlyError, UsageError
+from tracer.ipc.messages import TracedInterface
+from tracer.records.record import SCHEMA, Balance, End, Handshake, NoticeRecord, Start, Stats
+from tracer.replay.columns import RecordedComposer, Rows, is_time
+from tracer.replay.input import Input
+from tracer.replay.lines import Bad, Line, Problems, read_lines
+from tracer.replay.progress import Progress
+from tracer.run.pipeline import StopRequest
+from tracer.sinks.base import Observer, Sink, SinkClosedError
+from tracer.sinks.filtered import RecordFilter
+from tracer.version import __version__
+
+BATCH_ROWS = 1000
+CONTINUED = "continued"  # the notice at the end of a file that was rotated (sinks/jsonl.py)
+COUNTERS_MAX = 1000  # names that are summed up; there are some 40
+_NO_BALANCE = Balance(0, 0, 0, 0, 0, 0, 0, 0)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One recorded run as far as it was read."""
+
+    first_ts: str
+    last_ts: str
+    balance: Balance = _NO_BALANCE
+    counters: dict[str, int] = field(default_factory=dict)
+    end: End | None = None
+    continued: bool = False  # the file says that the run goes on in another one
+
+    @property
+    def duration_s(self) -> float:
+        """As its end says, else from the first record's time to the last one's."""
+        if self.end is not None:
+            return self.end.duration_s
+        if not is_time(self.first_ts) or not is_time(self.last_ts):
+            return 0.0
+        span = np.datetime64(self.last_ts[:-1], "ns") - np.datetime64(self.first_ts[:-1], "ns")
+        return max(0.0, float(span.astype(np.int64)) / 1e9)
+
+
+@dataclass(slots=True)
+class _Runs:
+    """All recorded runs: the last one, and of those before it only the sums, for a file can hold any number."""
+
+    count: int = 0
+    last: _Run | None = None
+    _balanced: bool = True
+    _unfinished: int = 0
+    _duration_s: float = 0.0
+    _balance: Balance = _NO_BALANCE
+    _counters: dict[str, int] = field(default_factory=dict)
+
+    def begin(self, run: _Run) -> None:
+        """Another one."""
+        balance, counters = self.balance(), self.counters()
+        self._balanced = self.balance_is_known
+        unfinished, duration_s = self.unfinished, self.duration_s
+        self._balance, self._counters, self._unfinished, self._duration_s = balance, counters, unfinished, duration_s
+        self.last = run
+        self.count += 1
+
+    @property
+    def balance_is_known(self) -> bool:
+        """Has each its end, and so its balance?"""
+        last = self.last
+        return self._balanced and (last is None or (last.end is not None and last.end.balance is not None))
+
+    @property
+    def unfinished(self) -> int:
+        """How many have no end and are not said to go on elsewhere."""
+        return self._unfinished + (self.last is not None and self.last.end is None and not self.last.continued)
+
+    @property
+    def duration_s(self) -> float:
+        return self._duration_s + (self.last.duration_s if self.last is not None else 0.0)
+
+    def balance(self) -> Balance:
+        """The sum of all sheets."""
+        if self.last is None:
+            return self._balance
+        sheets = (msgspec.structs.astuple(self._balance), msgspec.structs.astuple(self.last.balance))
+        return Balance(*(sum(column) for column in zip(*sheets, strict=True)))
+
+    def counters(self) -> dict[str, int]:
+        """The sums by name."""
+        sums = dict(self._counters)
+        for name, value in (self.last.counters if self.last is not None else {}).items():
+            if name in sums or len(sums) < COUNTERS_MAX:
+                sums[name] = sums.get(name, 0) + value
+        return sums
+
+
+@dataclass(slots=True)
+class RecordReplay:
+    """Reads `source` to its end and hands everything to the sinks. `narrate` gets sentences for people."""
+
+    source: Input
+    composer: RecordedComposer
+    rows: Rows
+    sinks: list[Sink]
+    argv: tuple[str, ...]
+    count: int | None
+    stop: StopRequest
+    narrate: Callable[[str], None]
+    progress: Progress
+    record_filter: RecordFilter | None = None  # what the sinks that write were told to let through
+    observer: Observer | None = None  # one of the sinks, or None
+    aggregate: Aggregate = field(default_factory=Aggregate)
+    benefit: BenefitTable = field(default_factory=BenefitTable)
+    _problems: Problems = field(default_factory=Problems)
+    _runs: _Runs = field(default_factory=_Runs)
+    _waiting: list[Line] = field(default_factory=list)
+    _known_interfaces: int = 0
+    _passed: int = 0  # what passed the filter, of what is counted
+    _reason: str | None = None
+    _exit_code: int = 0
+
+    def run(self) -> int:
+        """Replay; returns the exit code. Sinks are closed.
+
+        Raises:
+            UsageError: there is no record in it.
+        """
+        for lines in read_lines(self.source, self._problems):
+            for line in lines:
+                self._take(line)
+                if self._reason is not None:
+                    break
+            self._flush()
+            self._each(lambda sink: sink.tick())
+            self.progress.show(self.source.position, self.aggregate.handshakes)
+            if self.stop.reason is not None:
+                self._finish(self.stop.reason, 0)
+            if self._reason is not None:
+                break
+        if self.stop.reason is not None:  # while nothing came
+            self._finish(self.stop.reason, 0)
+        self.progress.clear()
+        self._tell_problems()
+        self._close()
+        return self._exit_code
+
+    # --- records ---
+
+    def _take(self, line: Line) -> None:
+        record = line.record
+        if isinstance(record, Handshake):
+            self._begin(record.ts)
+            self._waiting.append(line)
+            if len(self._waiting) >= BATCH_ROWS or self._is_enough(len(self._waiting)):
+                self._flush()
+            return
+        self._flush()
+        match record:
+            case Start():
+                self._start(record)
+            case Stats():
+                run = self._begin(record.ts)
+                run.balance, run.counters = record.balance, record.counters
+                if self.observer is not None:
+                    self.observer.set_balance(self._runs.balance(), self._runs.counters())
+                self._each(lambda sink: sink.stats(record))
+            case NoticeRecord():
+                self._begin(record.ts).continued = record.kind == CONTINUED
+                self._each(lambda sink: sink.notice(record))
+            case End():
+                run = self._begin(record.ts)
+                run.counters, run.end = record.counters, record
+                if record.balance is not None:
+                    run.balance = record.balance
+
+    def _start(self, record: Start) -> None:
+        for one in record.interfaces:
+            self.rows.interfaces.add(
+                TracedInterface(one.index, one.name, one.hook, one.why, list(one.others), list(one.warnings), one.group)
+            )
+        if record.part > 1 and self._runs.last is not None and self._runs.last.continued:
+            return  # files of one run, one behind the other
+        self._runs.begin(_Run(record.ts, record.ts))
+        if self._runs.count == 1:
+            self.rows.begin(record.ts)
+            self._each(lambda sink: sink.start(record))
+        else:
+            text = f"here begins another recorded run: {' '.join(record.argv)}"
+            notice = NoticeRecord(SCHEMA, record.ts, "another_run", text, None)
+            self._each(lambda sink: sink.notice(notice))
+
+    def _begin(self, ts: str) -> _Run:
+        """The run that a record belongs to: one whose `start` is not in the file begins here."""
+        if self._runs.last is None:
+            self._start(Start(SCHEMA, ts, __version__, self.argv, platform.release(), (), "ring", 0, 0))
+        assert self._runs.last is not None
+        self._runs.last.last_ts = ts
+        return self._runs.last
+
+    def _is_enough(self, more: int) -> bool:
+        if self.record_filter is not None:
+            return self.count is not None and self._passed >= self.count
+        return self.count is not None and self.aggregate.handshakes + more >= self.count
+
+    def _flush(self) -> None:
+        lines, self._waiting = self._waiting, []
+        if not lines or self._reason is not None:
+            return
+        batch, bad = self.rows.batch([_handshake(line) for line in lines])
+        for place in bad:
+            self._problems.add(Bad.INVALID, lines[place].number)
+        kept = [line for place, line in enumerate(lines) if place not in set(bad)] if bad else lines
+        if not kept:
+            return
+        self.composer.add(batch, [_handshake(line) for line in kept], [line.raw for line in kept])
+        if self.observer is not None and len(self.composer.interfaces) != self._known_interfaces:
+            self._known_interfaces = len(self.composer.interfaces)
+            self.observer.set_interfaces(self.composer.interfaces.values())
+        if self.record_filter is not None and self.count is not None:
+            batch = self.record_filter.until(batch, self.count - self._passed)
+            self._passed += self.record_filter.passing(batch)
+        self.aggregate.add(batch)
+        self.benefit.add(batch)
+        self._each(lambda sink: sink.write(batch))
+        if self._is_enough(0):
+            self._finish("count", 0)
+
+    def _each(self, act: Callable[[Sink], None]) -> None:
+        """Do something with every sink; one that breaks is left out from then on and ends the replay."""
+        broken = []
+        for sink in self.sinks:
+            try:
+                act(sink)
+            except SinkClosedError:  # noqa: PERF203 - one that fails must not keep the others
+                broken.append(sink)
+                self._finish("the reader has gone", 0)
+            except EndedEarlyError as error:
+                broken.append(sink)
+                self._finish(str(error), int(error.exit_code))
+        self.sinks = [sink for sink in self.sinks if sink not in broken]
+
+    def _finish(self, reason: str, exit_code: int) -> None:
+        if self._reason is None or (exit_code and not self._exit_code):
+            self._reason, self._exit_code = reason, exit_code
+
+    # --- the end ---
+
+    def _tell_problems(self) -> None:
+        for text in self._problems.sentences(self.source.name):
+            self.narrate(text)
+        if self.source.broken is not None and self._reason is None:
+            self.narrate(f"{self.source.name}: the compressed file is cut or damaged: {self.source.broken}")
+        if self._runs.last is None:
+            if self._reason is None:
+                raise UsageError(f"{self.source.name} holds no record of tfotrace")
+            return
+        unfinished = self._runs.unfinished
+        if unfinished and self._reason is None:
+            what = "the recording has" if self._runs.count == 1 else f"{unfinished} of {self._runs.count} runs have"
+            self.narrate(f"{self.source.name}: {what} no end record: cut, killed, or still being written")
+
+    def _close(self) -> None:
+        last = self._runs.last
+        if last is None:
+            for sink in self.sinks:
+                sink.close(None)
+            return
+        whole = self._runs.count == 1 and last.end is not None and self._reason is None
+        if whole and last.end is not None and not self._problems.total:
+            record = last.end
+        else:
+            record = End(
+                SCHEMA, last.last_ts, self._reason or f"all of {os.path.basename(self.source.name)} was read",
+                self._exit_code, round(self._runs.duration_s, 3), self.aggregate.totals(),
+                self._runs.balance() if self._runs.balance_is_known else None,
+                self._runs.counters(), self.benefit.benefits(),
+            )  # fmt: skip
+        self._each(lambda sink: sink.close(record))
+        if self._exit_code:
+            self.narrate(self._reason or "the replay ended")
+        sums = {"totals": self.aggregate.totals(), "benefits": self.benefit.benefits()}
+        summarize(msgspec.structs.replace(record, **sums), self.narrate)
+
+
+def _handshake(line: Line) -> Handshake:
+    assert isinstance(line.record, Handshake)
+    return line.record

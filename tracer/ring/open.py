@@ -1,0 +1,44 @@
+"""Map the buffers that the root part hands over: before privileges are dropped, and all of them read-only but for
+the one word that gives room back."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from tracer.ipc.layout import to_dtype
+from tracer.ipc.messages import Ready
+from tracer.ring.drain import EventSource, PayloadSource, PerfEvents, PerfPayloads, RingEvents, RingPayloads
+from tracer.ring.perfbuf import PAGE, PerfRing
+from tracer.ring.ringbuf import Ring
+from tracer.vocabulary.vocabulary import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where records, payloads and packets (if asked for) come from. `ring` is None with the perf buffer."""
+
+    events: EventSource
+    payloads: PayloadSource
+    ring: Ring | None
+    packets: EventSource | None = None
+
+
+def open_sources(ready: Ready, fds: list[int]) -> Sources:
+    """Map what `ready` describes; the descriptors are closed, the mappings stay."""
+    dtype = to_dtype(ready.layout.nested("event"))
+    of_packets = to_dtype(ready.layout.nested("packet")) if ready.packet_ring_bytes else None
+    if ready.transport is Transport.RING:
+        ring = Ring(fds[0], ready.event_ring_bytes)
+        packets = RingEvents(Ring(fds[2], ready.packet_ring_bytes), of_packets) if of_packets is not None else None
+        sources = Sources(RingEvents(ring, dtype), RingPayloads(Ring(fds[1], ready.payload_ring_bytes)), ring, packets)
+        for fd in fds:
+            os.close(fd)
+        return sources
+    cpus = len(fds) // (2 if of_packets is None else 3)
+    sizes = (ready.event_ring_bytes, ready.payload_ring_bytes, ready.packet_ring_bytes)
+    rings = [[PerfRing(fd, size // PAGE) for fd in fds[i * cpus : (i + 1) * cpus]] for i, size in enumerate(sizes)]
+    return Sources(
+        PerfEvents(rings[0], dtype), PerfPayloads(rings[1]), None,
+        PerfEvents(rings[2], of_packets) if of_packets is not None else None,
+    )  # fmt: skip

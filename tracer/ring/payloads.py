@@ -1,0 +1,68 @@
+"""SYN payloads that wait for their handshake's record, bounded in bytes and time: the oldest go first, and are counted.
+
+Those of records that were lost would stay for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+import numpy as np
+
+from tracer.handshake.batch import PayloadKey
+from tracer.handshake.events import Events, SynPayload
+
+_OVERHEAD = 200  # bytes of Python objects around one payload
+_AT_ONCE = 1000
+# A record comes later than its first SYN, by as much as Linux sends that again (127 s) and then waits.
+WAIT_NS = 300_000_000_000
+
+
+class PayloadCache:
+    """Payloads by handshake id and first SYN's time."""
+
+    def __init__(self, limit_bytes: int = 8 << 20) -> None:
+        self._limit = limit_bytes
+        self._held = 0
+        self._payloads: dict[PayloadKey, SynPayload] = {}
+        self.dropped = 0
+
+    def add(self, payloads: Iterable[SynPayload]) -> None:
+        """Keep payloads until their record comes."""
+        waiting, held, latest_ns = self._payloads, self._held, 0
+        for payload in payloads:
+            key = (payload.id, payload.syn_ns)
+            latest_ns = payload.syn_ns
+            if key in waiting:
+                held -= len(waiting.pop(key).data) + _OVERHEAD
+            waiting[key] = payload
+            held += len(payload.data) + _OVERHEAD
+            if held > self._limit:
+                # room for more at once: to find a dict's first key takes a walk over all that was popped before it
+                held = self._forget(held, self._limit - self._limit // 8, 0)
+        if waiting and next(iter(waiting.values())).syn_ns < latest_ns - WAIT_NS:
+            held = self._forget(held, self._limit, latest_ns - WAIT_NS)
+        self._held = held
+
+    def _forget(self, held: int, room: int, before_ns: int) -> int:
+        """The oldest, until no more than `room` is held and none is from before that; how much is held then, bytes."""
+        waiting = self._payloads
+        while waiting:
+            for key in list(islice(waiting, _AT_ONCE)):
+                if held <= room and key[1] >= before_ns:
+                    return held
+                held -= len(waiting.pop(key).data) + _OVERHEAD
+                self.dropped += 1
+        return held
+
+    def take(self, events: Events) -> dict[PayloadKey, SynPayload]:
+        """The payloads of a batch of records, no longer held here."""
+        if not self._payloads:
+            return {}
+        rows = np.flatnonzero(events["syn"]["payload_len"])
+        keys = list(zip(events["id"][rows].tolist(), events["syn_ns"][rows].tolist(), strict=True))
+        taken = [self._payloads.pop(key, None) for key in keys]
+        found = {key: payload for key, payload in zip(keys, taken, strict=True) if payload is not None}
+        self._held -= sum(len(payload.data) + _OVERHEAD for payload in found.values())
+        return found

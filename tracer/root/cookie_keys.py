@@ -1,0 +1,137 @@
+"""Are cookies those that the traced namespace's keys make? Part of the root part, the only one that may read the keys.
+
+The keys never leave this file: not in messages, not in records, not in texts. A cookie of a Linux server is
+SipHash-2-4 under its key over the client's and the server's address (net/ipv4/tcp_fastopen.c,
+__tcp_fastopen_cookie_gen_cipher), eight bytes, the lowest first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tracer.ipc.messages import CookieQuestion
+from tracer.linux.siphash import siphash24
+from tracer.vocabulary.vocabulary import CookieCheck
+
+SYSCTL = Path("/proc/sys/net/ipv4/tcp_fastopen_key")
+READ_AGAIN_NS = 10_000_000
+GENERATIONS = 8  # sets of keys that are remembered: those of handshakes that are settled later
+_IPV4_PREFIX = bytes(10) + b"\xff\xff"
+_KEY_LEN = 16
+
+
+def parse_keys(text: str) -> tuple[bytes, ...]:
+    """The key and, after a comma, the backup key of sysctl tcp_fastopen_key: four words each, the lowest byte first.
+
+    None at all where the text is not understood or no key has been made yet (all zero).
+    """
+    keys = []
+    for one in text.strip().split(","):
+        words = one.split("-")
+        try:
+            key = b"".join(int(word, 16).to_bytes(4, "little") for word in words)
+        except (ValueError, OverflowError):
+            return ()
+        if len(key) != _KEY_LEN or not any(key):
+            return ()
+        keys.append(key)
+    return tuple(keys[:2])
+
+
+def cookie(key: bytes, client: bytes, server: bytes) -> bytes:
+    """The cookie that a key makes for two addresses of 16 bytes, IPv4 as ::ffff:a.b.c.d."""
+    if client.startswith(_IPV4_PREFIX):
+        client, server = client[12:], server[12:]
+    return siphash24(key, client + server).to_bytes(8, "little")
+
+
+@dataclass(slots=True)
+class _Generation:
+    """Keys and when they were read: first and last, nanoseconds of CLOCK_MONOTONIC."""
+
+    keys: tuple[bytes, ...] = field(repr=False)
+    first_ns: int
+    last_ns: int
+
+
+class CookieKeys:
+    """The keys of the namespace that this process is in, and those that it had a while ago."""
+
+    def __init__(self, path: Path = SYSCTL, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._path = path
+        self._clock = clock
+        self._generations: deque[_Generation] = deque(maxlen=GENERATIONS)
+        self.changes = 0  # how often other keys than before were found
+
+    def read(self) -> None:
+        """Follow a rotation of keys; reads at most every READ_AGAIN_NS."""
+        now = self._clock()
+        latest = self._generations[-1] if self._generations else None
+        if latest is not None and now - latest.last_ns < READ_AGAIN_NS:
+            return
+        try:
+            keys = parse_keys(self._path.read_text())
+        except (OSError, UnicodeDecodeError):
+            keys = ()
+        if latest is not None and keys == latest.keys:
+            latest.last_ns = now
+        else:
+            self._generations.append(_Generation(keys, now, now))
+            self.changes += 1
+
+    def check(self, question: CookieQuestion) -> CookieCheck:
+        """What the cookie that arrived is under the keys of that time; call read() before.
+
+        A listener may have keys of its own (TCP_FASTOPEN_KEY). So a cookie is called invalid only where the one that
+        was given back is of the namespace's key, which shows that the listener uses it.
+        """
+        verdicts = [_under(one.keys, question) for one in self._of(question.syn_ns)]
+        if not verdicts:
+            return CookieCheck.NONE
+        # which keys were in force is open if they were changed around that time; the cookie that was given back tells
+        proven = [verdict for verdict, proof in verdicts if proof]
+        if proven:
+            return proven[-1]
+        found = {verdict for verdict, _ in verdicts}
+        if len(found) == 1:
+            return found.pop()
+        if question.accepted and not question.given and CookieCheck.VALID in found:
+            return CookieCheck.VALID
+        return CookieCheck.NONE
+
+    def _of(self, syn_ns: int) -> list[_Generation]:
+        """The keys that may have been in force at a time."""
+        found = []
+        for at, one in enumerate(self._generations):
+            after = self._generations[at + 1] if at + 1 < len(self._generations) else None
+            # in force from somewhere behind the last look at the ones before, until somewhere before the next ones
+            begins = self._generations[at - 1].last_ns if at else 0
+            if begins <= syn_ns and (after is None or syn_ns < after.first_ns):
+                found.append(one)
+        return found
+
+
+def _under(keys: tuple[bytes, ...], question: CookieQuestion) -> tuple[CookieCheck, bool]:
+    """The verdict under some keys, and whether the cookie that was given back proves that these were in force."""
+    if not keys:
+        return CookieCheck.NONE, False
+    made = cookie(keys[0], question.client, question.server)
+    if question.given:
+        if question.given != made:
+            return CookieCheck.NONE, False
+        if question.cookie == made:
+            return CookieCheck.VALID, True
+        backup = len(keys) > 1 and question.cookie == cookie(keys[1], question.client, question.server)
+        if backup:
+            return CookieCheck.VALID_BACKUP, True
+        # taken all the same: no cookie is asked for there (0x200), or somebody else's rules
+        return (CookieCheck.NONE if question.accepted else CookieCheck.INVALID), True
+    if question.cookie == made:
+        return CookieCheck.VALID, False
+    if len(keys) > 1 and question.cookie == cookie(keys[1], question.client, question.server):
+        return CookieCheck.VALID_BACKUP, False
+    return CookieCheck.NONE, False

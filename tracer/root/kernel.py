@@ -1,0 +1,143 @@
+"""The loaded programs at work: fill their maps, sweep the pending table, read the counters. Root part only."""
+
+from __future__ import annotations
+
+import errno
+import struct
+import time
+from collections.abc import Callable
+
+from tracer.ipc import layout
+from tracer.linux import bpfsys
+from tracer.linux.patience import FACTOR
+from tracer.loader.load import NEAR_INTERFACES, Loaded
+from tracer.ring.ringbuf import Ring
+from tracer.vocabulary.vocabulary import Transport
+
+_KEY = bytes(4)  # key of one-element arrays
+# BPF_PROG_TEST_RUN wants at least an Ethernet header; the sweep looks at none of it
+_DUMMY_FRAME = bytes(64)
+_SWEEP_CHUNK = 1024  # sets: at most 8,192 records, a third of the ring
+_FLUSH_CHUNK = 256  # sets: at most 2,048 records
+_FLUSH_CHUNK_PERF = 64  # all of it goes into the buffer of the one CPU that sweeps
+_FLUSH_PAUSE_PERF_S = 0.03
+_FLUSH_PATIENCE_S = 3.0 * FACTOR
+_INTERFACE = struct.Struct("<IBBxx")
+
+
+def _u32(value: int) -> bytes:
+    return struct.pack("<I", value)
+
+
+class Kernel:
+    """Maps and the sweep of one loaded set of programs. Times are seconds where a name ends in _s."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self.loaded = loaded
+        self._cpu = loaded.layout.nested("cpu")
+        self._counters = self._cpu.nested("counters")
+        self._sweep = loaded.layout.nested("sweep")
+        self.still_open = 0
+        self.now_ns = 0  # of the next sweep; 0: by the clock. A replay sets the capture's
+
+    def configure(self, response_timeout_s: float) -> None:
+        """Set what the programs read at run time."""
+        config = self.loaded.layout.nested("config")
+        value = bytearray(config.size)
+        struct.pack_into("<Q", value, config.field("response_timeout_ns").offset, int(response_timeout_s * 1e9))
+        bpfsys.map_update_elem(self.loaded.maps["config"], _KEY, bytes(value))
+
+    def trace_interface(self, index: int, group: int, has_ethernet_header: bool) -> None:
+        """Packets of this interface are traced from now on, in this group."""
+        self._set_interface(index, _INTERFACE.pack(group, 1, not has_ethernet_header))
+
+    def ignore_interface(self, index: int) -> None:
+        """Packets of this interface are no longer looked at."""
+        if index < NEAR_INTERFACES:
+            self._set_interface(index, bytes(_INTERFACE.size))
+        else:
+            try:
+                bpfsys.map_delete_elem(self.loaded.maps["interfaces_far"], _u32(index))
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+
+    def _set_interface(self, index: int, value: bytes) -> None:
+        near = index < NEAR_INTERFACES
+        bpfsys.map_update_elem(self.loaded.maps["interfaces_near" if near else "interfaces_far"], _u32(index), value)
+
+    def counters(self) -> dict[str, int]:
+        """Every counter by its name in struct counters, summed over CPUs and the sweep."""
+        cpus = bpfsys.map_lookup_per_cpu(self.loaded.maps["cpus"], _KEY, self._cpu.size)
+        parts = [layout.read_u64s(self._counters, cpu) for cpu in cpus]
+        start = self._sweep.field("counters").offset
+        parts.append(layout.read_u64s(self._counters, self._read_sweep()[start:]))
+        return {name: sum(part[name] for part in parts) for name in parts[0]}
+
+    def _read_sweep(self) -> bytes:
+        return bpfsys.map_lookup_elem(self.loaded.maps["sweep_states"], _KEY, self._sweep.size)
+
+    def _run_sweep(self, cursor: int, sets: int, flush: bool, live: int) -> tuple[int, int]:
+        """Sweep `sets` sets from `cursor` on; returns the new cursor and the live entries seen so far."""
+        value = bytearray(self._read_sweep())
+        struct.pack_into("<Q", value, self._sweep.field("now_ns").offset, self.now_ns)
+        struct.pack_into("<I", value, self._sweep.field("cursor").offset, cursor)
+        struct.pack_into("<I", value, self._sweep.field("flush").offset, flush)
+        struct.pack_into("<Q", value, self._sweep.field("live").offset, live)
+        bpfsys.map_update_elem(self.loaded.maps["sweep_states"], _KEY, bytes(value))
+        try:
+            bpfsys.prog_test_run(self.loaded.programs["sweep"], _DUMMY_FRAME, repeat=sets)
+        except OSError as error:
+            if error.errno not in (errno.EINTR, errno.EAGAIN):  # a signal came: the cursor tells how far it got
+                raise
+        after = self._read_sweep()
+        (cursor,) = struct.unpack_from("<I", after, self._sweep.field("cursor").offset)
+        (live,) = struct.unpack_from("<Q", after, self._sweep.field("live").offset)
+        return cursor, live
+
+    def sweep(self) -> int:
+        """Settle what is overdue; returns (and keeps) the number of entries that are still open."""
+        sets = self.loaded.options.sets
+        cursor = live = 0
+        while cursor < sets:
+            cursor, live = self._run_sweep(cursor, sets - cursor, False, live)
+        self.still_open = live
+        return live
+
+    def sweep_gently(self, wait: Callable[[], None]) -> int:
+        """The same a part at a time, with a `wait` for room before each: all of them may be due at once."""
+        sets = self.loaded.options.sets
+        cursor = live = 0
+        while cursor < sets:
+            wait()
+            cursor, live = self._run_sweep(cursor, min(_SWEEP_CHUNK, sets - cursor), False, live)
+        self.still_open = live
+        return live
+
+    def flush(self, reader_alive: Callable[[], bool]) -> None:
+        """Settle every open entry as it stands, no faster than the reader takes records out of the ring."""
+        sets = self.loaded.options.sets
+        cursor = 0
+        ring = self._event_ring()
+        while cursor < sets:
+            if ring is not None:
+                self._wait_for_room(ring, reader_alive)
+            chunk = _FLUSH_CHUNK if ring is not None else _FLUSH_CHUNK_PERF
+            emitted = self.counters()["emitted"] if ring is None else 0
+            cursor, _ = self._run_sweep(cursor, min(chunk, sets - cursor), True, 0)
+            if ring is None and self.counters()["emitted"] > emitted:
+                time.sleep(_FLUSH_PAUSE_PERF_S)  # how full a perf buffer is cannot be seen from here
+        if ring is not None:
+            ring.close()
+        self.sweep()
+
+    def _event_ring(self) -> Ring | None:
+        options = self.loaded.options
+        if options.transport is not Transport.RING:
+            return None
+        return Ring(self.loaded.maps["events"], options.event_ring_bytes, writable=False)
+
+    def _wait_for_room(self, ring: Ring, reader_alive: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _FLUSH_PATIENCE_S
+        while ring.fill > ring.size // 2 and time.monotonic() < deadline and reader_alive():
+            time.sleep(0.002)

@@ -1,0 +1,244 @@
+"""Who holds a socket: its inode's number looked for among the descriptors of all processes (/proc/PID/fd). Root only.
+
+Reading all of /proc takes long on a host with many descriptors, so it goes on in slices and may be interrupted at any
+time. What is found is asked again, one look, each time it is wanted: an owner may end, close or hand on its socket.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+
+from tracer.ipc.messages import Owners, SocketOwner
+from tracer.linux.cgroup import Groups, name_from_proc
+
+PROC = "/proc"
+OWNERS_HELD = 1024
+CHECKED = 16  # of these a second: does it still hold its socket?
+WANTED_MAX = 4096  # sockets looked for at a time
+SLICE_S = 0.005
+SHARE = 4  # a scan is followed by SHARE times its length without one
+TIDY_S = 1.0
+AGAIN_S = 1.0  # a socket that nobody held is not looked for again within this
+LAST_NUMBER = 1 << 62  # an answer to every question
+_FIRST = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process with a descriptor of a socket. `started` (clock ticks since boot) tells it from a later one."""
+
+    pid: int
+    parent: int
+    started: int
+    fd: int
+
+
+def read_stat(pid: int, proc: str = PROC) -> tuple[int, int]:
+    """Parent and start time of a process (proc(5), stat fields 4 and 22). Raises OSError and ValueError."""
+    with open(f"{proc}/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    if len(fields) < 20:
+        raise ValueError("cut short")
+    return int(fields[1]), int(fields[19])
+
+
+def effective_uid(status: bytes) -> int:
+    """Of /proc/PID/status: the folder's owner is root for what may not be dumped. Raises ValueError."""
+    for line in status.split(b"\n"):
+        if line.startswith(b"Uid:"):
+            return int(line.split()[2])
+    raise ValueError("no uid")
+
+
+def choose(holders: Iterable[Holder], parent_of: dict[int, int]) -> Holder | None:
+    """The one whose socket it is: the only holder, or that from which all others descend; None if it cannot be told.
+
+    The service manager that hands a listening socket to a service (socket activation) goes for the service. `parent_of`
+    has the parents of all processes, so that a descent by way of processes that closed the socket counts too.
+    """
+    by_pid = {holder.pid: holder for holder in holders}
+    if len(by_pid) > 1:
+        by_pid.pop(_FIRST, None)
+    eldest = [holder for holder in by_pid.values() if not _descends(holder.pid, by_pid, parent_of)]
+    return eldest[0] if len(eldest) == 1 else None
+
+
+def _descends(pid: int, among: dict[int, Holder], parent_of: dict[int, int]) -> bool:
+    seen = {pid}
+    while (pid := parent_of.get(pid, 0)) and pid not in seen:
+        if pid in among:
+            return True
+        seen.add(pid)
+    return False
+
+
+class Scan:
+    """One walk through all descriptors for some sockets."""
+
+    def __init__(self, sockets: Iterable[int], proc: str = PROC) -> None:
+        self._proc = proc
+        self._wanted = {f"socket:[{number}]": number for number in sockets}
+        self._steps = self._walk()
+        self._parents: dict[int, int] = {}
+        self.found: dict[int, list[Holder]] = {number: [] for number in self._wanted.values()}
+        self.spent_s = 0.0
+
+    def advance(self, seconds: float) -> bool:
+        """Go on for some time; True when done."""
+        began = time.monotonic()
+        done = True
+        for _ in self._steps:
+            if time.monotonic() - began >= seconds:
+                done = False
+                break
+        self.spent_s += time.monotonic() - began
+        return done
+
+    def owner(self, number: int) -> Holder | None:
+        """Of a finished scan."""
+        return choose(self.found[number], self._parents)
+
+    def _walk(self) -> Iterator[None]:
+        pids = [int(name) for name in os.listdir(self._proc) if name.isdigit()]
+        for pid in pids:
+            # it may end at any moment, which no longer makes it anybody's owner
+            with suppress(OSError, ValueError):
+                parent, started = read_stat(pid, self._proc)
+                self._parents[pid] = parent
+                yield from self._look(pid, parent, started)
+            yield
+
+    def _look(self, pid: int, parent: int, started: int) -> Iterator[None]:
+        folder = f"{self._proc}/{pid}/fd"
+        for count, name in enumerate(os.listdir(folder)):
+            if count % 256 == 255:
+                yield
+            try:
+                number = self._wanted.get(os.readlink(f"{folder}/{name}"))
+            except OSError:
+                continue
+            if number is not None:
+                self.found[number].append(Holder(pid, parent, started, int(name)))
+
+
+class OwnerFinder:
+    """Answers who holds which sockets, and what cgroups are called; the root part's half of run/socket_owners.py."""
+
+    def __init__(self, proc: str = PROC, groups: Groups | None = None) -> None:
+        self._proc = proc
+        self._groups = groups if groups is not None else Groups()
+        self._known: OrderedDict[int, Holder] = OrderedDict()
+        self._nobody: OrderedDict[int, float] = OrderedDict()  # when it was looked for
+        self._wanted: dict[int, int] = {}  # socket: number of the question
+        self._scan: Scan | None = None
+        self._scan_wanted: dict[int, int] = {}
+        self._not_before = 0.0
+        self._next_tidy = 0.0
+
+    def ask(self, number: int, sockets: Iterable[int], cgroups: Iterable[int]) -> Owners:
+        """What can be said at once; the rest comes out of advance(). `number` is given back with each answer."""
+        answers: list[SocketOwner] = []
+        now = time.monotonic()
+        self._tidy(now)
+        for socket in sockets:
+            owner = self._check(socket)
+            if owner is not None:
+                answers.append(owner)
+            elif now - self._nobody.get(socket, -AGAIN_S) < AGAIN_S or len(self._wanted) >= WANTED_MAX:
+                answers.append(SocketOwner(socket))
+            else:
+                self._wanted[socket] = number
+        return Owners(number, answers, {group: self._groups.name(group) for group in cgroups})
+
+    def advance(self) -> list[Owners]:
+        """Do a slice of what is left to do; answers that are ready."""
+        now = time.monotonic()
+        if self._scan is None:
+            if not self._wanted or now < self._not_before:
+                return []
+            self._scan, self._scan_wanted, self._wanted = Scan(self._wanted, self._proc), self._wanted, {}
+        if not self._scan.advance(SLICE_S):
+            return []
+        scan, self._scan = self._scan, None
+        self._not_before = time.monotonic() + SHARE * scan.spent_s
+        answers: dict[int, list[SocketOwner]] = {}
+        for socket, number in self._scan_wanted.items():
+            holder = scan.owner(socket)
+            if holder is not None:
+                _put(self._known, socket, holder)
+            else:
+                _put(self._nobody, socket, time.monotonic())
+            # looked at once more: what the scan saw may be some time ago
+            answers.setdefault(number, []).append(self._check(socket) or SocketOwner(socket))
+        return [Owners(number, found, {}) for number, found in answers.items()]
+
+    def wait_s(self) -> float:
+        """In how many seconds advance() has something to do."""
+        if self._scan is not None:
+            return 0.0
+        return max(0.0, self._not_before - time.monotonic()) if self._wanted else math.inf
+
+    def last_word(self) -> Owners:
+        """All owners found so far that still are: for handshakes that end when nothing can be asked any more."""
+        checked = [self._check(socket) for socket in list(self._known)]
+        return Owners(LAST_NUMBER, [owner for owner in checked if owner is not None], {})
+
+    def _tidy(self, now: float) -> None:
+        """Forget sockets that are no more: nobody will ask about them again."""
+        if now < self._next_tidy:
+            return
+        self._next_tidy = now + TIDY_S
+        for socket in list(islice(self._known, CHECKED)):
+            if self._holds(self._known[socket], socket):
+                self._known.move_to_end(socket)
+            else:
+                del self._known[socket]
+        while self._nobody and self._nobody[next(iter(self._nobody))] < now - AGAIN_S:
+            self._nobody.popitem(last=False)
+
+    def _holds(self, holder: Holder, socket: int) -> bool:
+        try:
+            return os.readlink(f"{self._proc}/{holder.pid}/fd/{holder.fd}") == f"socket:[{socket}]"
+        except OSError:
+            return False
+
+    def _check(self, socket: int) -> SocketOwner | None:
+        """The owner found before, if it holds the socket now."""
+        holder = self._known.get(socket)
+        if holder is None:
+            return None
+        folder = f"{self._proc}/{holder.pid}"
+        try:
+            held = self._holds(holder, socket)
+            with open(f"{folder}/comm", "rb") as file:
+                name = file.read().rstrip(b"\n").decode("utf-8", "replace")
+            with open(f"{folder}/cgroup", encoding="utf-8", errors="replace") as file:
+                cgroup = name_from_proc(file.read())
+            with open(f"{folder}/status", "rb") as file:
+                uid = effective_uid(file.read())
+            same = read_stat(holder.pid, self._proc)[1] == holder.started
+        except (OSError, ValueError):
+            held = same = False
+        if not (held and same):
+            del self._known[socket]
+            return None
+        self._known.move_to_end(socket)
+        return SocketOwner(socket, holder.pid, name, uid, cgroup)
+
+    def close(self) -> None:
+        """Give descriptors back."""
+        self._groups.close()
+
+
+def _put(held: OrderedDict[int, Holder] | OrderedDict[int, float], key: int, value: Holder | float) -> None:
+    held[key] = value  # type: ignore[assignment]
+    held.move_to_end(key)
+    while len(held) > OWNERS_HELD:
+        held.popitem(last=False)

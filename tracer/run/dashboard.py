@@ -1,0 +1,103 @@
+"""A run with the dashboard: the pipeline in a thread, the dashboard in front, one store between them.
+
+The dashboard is found by name when it is wanted: tracer stands without it, and without textual.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from argparse import Namespace
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tracer.linux.allocator import give_back_at_once
+from tracer.run.pipeline import StopRequest
+from tracer.store.snapshot import Snapshot
+from tracer.store.store import Store
+
+APP = "tui.app"
+TURN_S = 0.001  # how long one thread may go on in Python while the other waits
+
+
+def is_wanted(options: Namespace) -> bool:
+    """On a terminal, unless another form was asked for."""
+    return not (options.json or options.text or options.quiet) and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def load() -> Any:
+    """The dashboard's module: a third of a second, spent while the kernel programs compile."""
+    return importlib.import_module(APP)
+
+
+@dataclass(slots=True)
+class Narration:
+    """Sentences for people, kept until the terminal is theirs again."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def __call__(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    """What the dashboard asks for (tui/engine.py)."""
+
+    store: Store
+    request: StopRequest
+
+    def snapshot(self) -> Snapshot:
+        return self.store.snapshot()
+
+    def clear(self) -> None:
+        self.store.clear()
+
+    def stop(self) -> None:
+        self.request.reason = self.request.reason or "quit"
+
+
+class Runs(Protocol):
+    """What goes on behind the dashboard: a pipeline, or a replay."""
+
+    def run(self) -> int: ...
+
+
+def run(
+    app: Any,
+    pipeline: Runs,
+    store: Store,
+    request: StopRequest,
+    *,
+    leave_when_ended: bool,
+    filter_text: str = "",
+) -> int:
+    """Trace behind the dashboard until it is left; returns the exit status. `filter_text`: what `/` begins with.
+
+    Raises:
+        Exception: whatever went wrong in either, when the terminal is in order and the programs are detached.
+    """
+    codes: list[int] = []
+    failures: list[BaseException] = []
+
+    def trace() -> None:
+        try:
+            codes.append(pipeline.run())
+        except BaseException as error:  # noqa: BLE001 - told by the main thread
+            failures.append(error)
+            store.end(f"tracing broke off: {error}")
+
+    # a key is answered by this thread: it shall not wait 5 ms for each turn while the pipeline computes
+    sys.setswitchinterval(TURN_S)
+    give_back_at_once()
+    thread = threading.Thread(target=trace, name="pipeline")
+    thread.start()
+    try:
+        app.run(_Engine(store, request), leave_when_ended=leave_when_ended, filter_text=filter_text)
+    finally:
+        request.reason = request.reason or "quit"
+        thread.join()
+    if failures:
+        raise failures[0]
+    return codes[0]

@@ -1,0 +1,215 @@
+"""Who is behind the local ends of handshakes: the user part's half, which asks the root part and waits a moment.
+
+The kernel programs name the client's process themselves where they saw it in the system call that sent the SYN. The
+listener that answered, and clients that they could not name, come as numbers of sockets' inodes, and the root part says
+who holds those (root/socket_owners.py). An answer counts for a handshake only if it was given after the handshake's
+end: so a batch waits here until it is answered or HOLD_S is over, and what is not known by then stays null.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.handshake.batch import Batch, RowOwners
+from tracer.handshake.events import Events
+from tracer.ipc.messages import Owners, SocketOwner, WhoHolds
+from tracer.linux.patience import FACTOR
+from tracer.records.record import Handshake, Process
+
+HOLD_S = 0.12 * FACTOR  # a record is to be read within 200 ms of its settling
+ASK_S = 0.02
+ASKED_MAX = 256  # sockets and cgroups in one question
+GROUPS_HELD = 4096
+ANSWERS_HELD = 8192
+
+
+def process_rows(events: Events) -> NDArray[np.bool_]:
+    """Rows whose client the kernel programs have named."""
+    named: NDArray[np.bool_] = events["client_process"]["pid"] != 0
+    return named
+
+
+def processes(batch: Batch, cgroups: Mapping[int, str | None]) -> tuple[list[Process | None], list[Process | None]]:
+    """The client's and the server's process of each row of a batch; one object for rows that the kernel named alike."""
+    count = len(batch)
+    clients: list[Process | None] = [None] * count
+    servers = clients
+    owners = batch.owners
+    if owners is not None:
+        clients = [owners.table[place] for place in owners.client.tolist()]
+        servers = [owners.table[place] for place in owners.server.tolist()]
+    if process_rows(batch.events).any():
+        said = batch.events["client_process"]
+        keys: list[bytes] = said.view(f"V{said.dtype.itemsize}").tolist()
+        found = {key: _named(said[row], cgroups) for key, row in dict(zip(keys, range(count), strict=True)).items()}
+        clients = [found[key] or process for key, process in zip(keys, clients, strict=True)]
+    return clients, servers
+
+
+def _named(said: np.void, cgroups: Mapping[int, str | None]) -> Process | None:
+    """What struct process says; None if nothing."""
+    pid, uid, cgroup = (int(said[name]) for name in ("pid", "uid", "cgroup"))
+    if not pid:
+        return None
+    return Process(pid, bytes(said["name"]).split(b"\0", 1)[0].decode("utf-8", "replace"), uid, cgroups.get(cgroup))
+
+
+@dataclass(slots=True)
+class _Waiting:
+    batch: Batch
+    deadline_s: float
+    sockets: list[int]
+    cgroups: list[int]
+    number: int = 0  # of the question, 0 = not asked yet
+
+
+@dataclass(slots=True)
+class ProcessDesk:
+    """Batches on their way to the sinks, in order. `send` passes a question on; times are seconds of one clock."""
+
+    send: Callable[[WhoHolds], object]
+    cgroups: OrderedDict[int, str | None] = field(default_factory=OrderedDict)
+    _queue: deque[_Waiting] = field(default_factory=deque)
+    # socket: number of the latest question that was answered, and the answer
+    _answers: OrderedDict[int, tuple[int, Process | None]] = field(default_factory=OrderedDict)
+    _number: int = 0
+    _asked_s: float = 0.0
+    _closed: bool = False
+
+    def admit(self, batch: Batch, now_s: float) -> None:
+        """A batch that release() will give back."""
+        sockets, cgroups = _unknown(batch.events, self.cgroups)
+        self._queue.append(_Waiting(batch, now_s + HOLD_S, sockets, cgroups))
+
+    def answered(self, answer: Owners) -> None:
+        """The root part has said something."""
+        for owner in answer.sockets:
+            self._answers[owner.socket] = (answer.number, _process(owner))
+            self._answers.move_to_end(owner.socket)
+        for number, name in answer.cgroups.items():
+            self.cgroups[number] = name
+        for held, limit in ((self._answers, ANSWERS_HELD), (self.cgroups, GROUPS_HELD)):
+            while len(held) > limit:
+                held.popitem(last=False)
+
+    def ask(self, now_s: float) -> None:
+        """Ask for what batches wait for and nobody was asked yet."""
+        if self._closed:
+            return
+        waiting = [one for one in self._queue if not one.number and (one.sockets or one.cgroups)]
+        if not waiting:
+            return
+        self._number += 1
+        self._asked_s = now_s
+        sockets = list(dict.fromkeys(socket for one in waiting for socket in one.sockets))[:ASKED_MAX]
+        cgroups = list(dict.fromkeys(number for one in waiting for number in one.cgroups))[:ASKED_MAX]
+        for one in waiting:
+            one.number = self._number
+            # what is beyond the limit will not be answered
+            one.sockets = [socket for socket in one.sockets if socket in sockets]
+            one.cgroups = [number for number in one.cgroups if number in cgroups]
+        self.send(WhoHolds(self._number, sockets, cgroups))
+
+    def close(self, now_s: float) -> None:
+        """The last moment to ask: what comes later is answered by the root part's last word, or not at all."""
+        self.ask(now_s)
+        self._closed = True
+
+    def release(self, now_s: float, *, everything: bool = False) -> list[Batch]:
+        """Batches that have waited long enough, in the order of their coming."""
+        if now_s - self._asked_s >= ASK_S:
+            self.ask(now_s)
+        ready: list[Batch] = []
+        while self._queue and (everything or self._is_ready(self._queue[0], now_s)):
+            ready.append(self._with_owners(self._queue.popleft()))
+        self._forget()
+        return ready
+
+    def _forget(self) -> None:
+        """Answers to questions before that of the oldest batch here: no batch will look at them."""
+        oldest = self._queue[0].number if self._queue else 0
+        needed = oldest or self._number + 1
+        while self._answers and self._answers[next(iter(self._answers))][0] < needed:
+            self._answers.popitem(last=False)
+
+    def _is_ready(self, one: _Waiting, now_s: float) -> bool:
+        if not (one.sockets or one.cgroups) or now_s >= one.deadline_s:
+            return True
+        return (
+            one.number > 0
+            and all(self._answers.get(socket, (0, None))[0] >= one.number for socket in one.sockets)
+            and all(number in self.cgroups for number in one.cgroups)
+        )
+
+    def _with_owners(self, one: _Waiting) -> Batch:
+        """Only answers to questions asked after the batch had come count."""
+        places: dict[int, int] = {}
+        table: list[Process | None] = [None]
+        for socket in one.sockets:
+            number, process = self._answers.get(socket, (0, None))
+            if process is not None and number >= (one.number or self._number + 1):
+                places[socket] = len(table)
+                table.append(process)
+        if not places:
+            return one.batch
+        events = one.batch.events
+        client = np.where(process_rows(events), 0, events["client_socket"])
+        return replace(
+            one.batch, owners=RowOwners(_looked_up(client, places), _looked_up(events["server_socket"], places), table)
+        )
+
+
+def _unknown(events: Events, cgroups: Mapping[int, str | None]) -> tuple[list[int], list[int]]:
+    """Sockets to ask about, listeners first, and cgroups without a name."""
+    named = process_rows(events)
+    listeners = np.unique(events["server_socket"])
+    clients = np.unique(events["client_socket"][~named])[:ASKED_MAX]
+    sockets = list(dict.fromkeys(number for number in (*listeners.tolist(), *clients.tolist()) if number))
+    groups = np.unique(events["client_process"]["cgroup"][named]).tolist() if named.any() else []
+    return sockets[:ASKED_MAX], [number for number in groups if number not in cgroups]
+
+
+def _process(owner: SocketOwner) -> Process | None:
+    return Process(owner.pid, owner.name, owner.uid, owner.cgroup) if owner.pid else None
+
+
+def _looked_up(sockets: NDArray[np.uint32], places: Mapping[int, int]) -> NDArray[np.uint32]:
+    numbers, codes = np.unique(sockets, return_inverse=True)
+    return np.array([places.get(number, 0) for number in numbers.tolist()], np.uint32)[codes.reshape(-1)]
+
+
+def owners_of(records: Sequence[Handshake]) -> RowOwners:
+    """The processes that records name."""
+    places: dict[Process | None, int] = {None: 0}
+    table: list[Process | None] = [None]
+    columns: list[NDArray[np.uint32]] = []
+    for end in ("client", "server"):
+        column = np.zeros(len(records), np.uint32)
+        for row, record in enumerate(records):
+            process = getattr(record, end).process
+            place = places.setdefault(process, len(table))
+            if place == len(table):
+                table.append(process)
+            column[row] = place
+        columns.append(column)
+    return RowOwners(columns[0], columns[1], table)
+
+
+def merge_owners(owners: RowOwners, places: dict[Process, int], table: list[Process | None]) -> Sequence[int]:
+    """Where the processes of one table are in another; those that are not there are added."""
+    found = []
+    for process in owners.table:
+        if process is None:
+            found.append(0)
+            continue
+        place = places.get(process)
+        if place is None:
+            place = places[process] = len(table)
+            table.append(process)
+        found.append(place)
+    return found

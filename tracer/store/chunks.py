@@ -1,0 +1,333 @@
+"""The newest handshakes as the dashboard holds them: append-only chunks of columns, which snapshots share by reference.
+
+A row never changes once it was published, so views of it stay valid as long as somebody holds them; a full chunk is
+packed (packed.py), and the oldest one simply let go. Cached sort keys and filter masks belong to whole chunks and
+go with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import compress
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.dissect.payload import Payload
+from tracer.handshake.batch import Batch, RowOwners
+from tracer.handshake.causes import Causes
+from tracer.handshake.durations import Durations
+from tracer.handshake.events import Events
+from tracer.handshake.outcome import U8, Verdicts
+from tracer.records.record import Handshake, Process
+from tracer.run.socket_owners import merge_owners
+from tracer.store.packed import Arrays, Columns, Packed, joined
+
+CHUNK_ROWS = 4096
+CACHED = 2  # of a full chunk: keys of sorted columns and masks of filters, the latest asked for
+KEPT_COLUMNS = 6  # of a full chunk: what filters look at, so that the next filter finds it ready
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some rows of one chunk, as columns. `payload` is an index into `payloads`; 0 there is None: not captured.
+
+    Of packed rows `events` has fields by name but is no array; `batch` has arrays.
+    """
+
+    columns: Columns
+    payloads: Sequence[Payload | None]
+    names: RowNames
+    owner_table: Sequence[Process | None] | None = None
+    kept: dict[str, Any] | None = None  # columns of a full chunk; elsewhere they are made anew
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    @property
+    def events(self) -> Events:
+        """The records."""
+        return self.columns.events
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """What they say of Fast Open."""
+        return self.columns.verdicts
+
+    @property
+    def durations(self) -> Durations:
+        """Microseconds."""
+        return self.columns.durations
+
+    @property
+    def causes(self) -> Causes:
+        """Why."""
+        return self.columns.causes
+
+    @property
+    def vantage(self) -> U8:
+        """Vantage of each row."""
+        return self.columns.vantage
+
+    @property
+    def offset_ns(self) -> NDArray[np.int64]:
+        """CLOCK_REALTIME - CLOCK_MONOTONIC when the row was written."""
+        return self.columns.offset_ns
+
+    @property
+    def payload(self) -> NDArray[np.uint16]:
+        """Places in `payloads`."""
+        return self.columns.payload
+
+    def column(self, name: str, make: Callable[[Part], Any]) -> Any:
+        """A column that `make` makes, kept where that helps."""
+        if self.kept is None:
+            return make(self)
+        found = self.kept.get(name)
+        if found is None:
+            found = make(self)
+            _keep(self.kept, name, found, KEPT_COLUMNS)
+        return found
+
+    @property
+    def batch(self) -> Batch:
+        """The same rows as sinks get them, without payloads."""
+        found = self.columns.arrays()
+        table = self.owner_table
+        owners = RowOwners(found.client_owner, found.server_owner, table) if table is not None else None
+        return Batch(found.events, found.verdicts, found.durations, found.vantage, {}, found.causes, owners=owners)
+
+
+class RowNames(Protocol):
+    """What rows mean by their numbers: names of interfaces, and all that only a composer knows."""
+
+    def interface(self, index: int) -> tuple[str, str]:
+        """Name and hook of an interface."""
+        ...
+
+    @property
+    def cgroups(self) -> Mapping[int, str | None]:
+        """Names of cgroups by number."""
+        ...
+
+    def records(self, part: Part) -> Iterable[Handshake]:
+        """The records of some rows, without what was in their payloads: slow, for what is seldom asked."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A column of often few distinct values: `values[codes[row]]`. None = not known."""
+
+    values: Sequence[Any]
+    codes: NDArray[np.integer[Any]]
+
+
+def _keep(kept: dict[Any, Any], key: object, value: Any, limit: int) -> None:
+    # two threads may ask at once: list() is one step, an iterator would not be
+    for oldest in list(kept)[: len(kept) + 1 - limit]:
+        kept.pop(oldest, None)
+    kept[key] = value
+
+
+class Chunk:
+    """Room for CHUNK_ROWS rows. Rows up to the number that snapshots were told are final."""
+
+    __slots__ = (
+        "_cache", "_columns", "_kept", "_names", "_owner_places", "_owner_table", "_places", "payloads",
+    )  # fmt: skip
+
+    def __init__(self, dtype: np.dtype[Any], names: RowNames) -> None:
+        self._columns: Arrays | Packed = Arrays.empty(CHUNK_ROWS, dtype)
+        self.payloads: list[Payload | None] = [None]
+        self._places: dict[int, int] = {}
+        self._owner_table: list[Process | None] = [None]
+        self._owner_places: dict[Process, int] = {}
+        self._names = names
+        self._cache: dict[object, Any] = {}
+        self._kept: dict[str, Any] = {}
+
+    def fill(self, at: int, batch: Batch, begin: int, end: int, offset_ns: int, found: Mapping[int, Payload]) -> None:
+        """Copy rows begin..end of a batch to `at`; `found` holds what the payload of some of its rows is."""
+        assert isinstance(self._columns, Arrays)
+        rows, source = self._columns.rows(slice(at, at + end - begin)), slice(begin, end)
+        # copying a structured array goes field by field, its bytes go at once
+        raw = f"V{rows.events.dtype.itemsize}"
+        rows.events.view(raw)[:] = batch.events[source].view(raw)
+        for name, column in rows.judged():
+            kind, _, one = name.partition(".")
+            column[:] = getattr(getattr(batch, kind), one)[source]
+        rows.vantage[:] = batch.vantage[source]
+        rows.offset_ns[:] = offset_ns
+        rows.client_owner[:] = rows.server_owner[:] = 0
+        if batch.owners is not None:
+            moved = np.array(merge_owners(batch.owners, self._owner_places, self._owner_table), np.uint32)
+            rows.client_owner[:] = moved[batch.owners.client[source]]
+            rows.server_owner[:] = moved[batch.owners.server[source]]
+        rows.payload[:] = 0
+        if found:
+            numbers = np.fromiter(found, np.intp, len(found))
+            inside = (numbers >= begin) & (numbers < end)
+            rows.payload[numbers[inside] - begin] = [
+                self._place(payload) for payload in compress(found.values(), inside.tolist())
+            ]
+
+    def _place(self, payload: Payload) -> int:
+        # by identity, which `payloads` keeps from being reused: classify() gives one object for equal ones mostly
+        key = id(payload)
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = len(self.payloads)
+            self.payloads.append(payload)
+        return place
+
+    def seal(self) -> None:
+        """No row will be added: give back what only writing needs."""
+        self._places = {}
+        self._owner_places = {}
+
+    def pack(self) -> None:
+        """Take less room from now on; only of a full chunk. What was asked for before stays as it is."""
+        if isinstance(self._columns, Arrays):
+            self._columns = Packed(self._columns)
+
+    @property
+    def is_packed(self) -> bool:
+        """Was it?"""
+        return isinstance(self._columns, Packed)
+
+    def part(self, begin: int, end: int) -> Part:
+        """Rows begin..end as columns."""
+        return self._part(self._columns.rows(slice(begin, end)))
+
+    def pick(self, rows: NDArray[np.intp]) -> Part:
+        """Some rows, copied."""
+        return self._part(self._columns.rows(rows))
+
+    def _part(self, columns: Columns, kept: dict[str, Any] | None = None) -> Part:
+        return Part(columns, self.payloads, self._names, self._owner_table, kept)
+
+    def cached(self, key: object, make: Callable[[Part], Any]) -> Any:
+        """What `make` says of all rows of a full chunk; asked for again it costs nothing."""
+        found = self._cache.get(key)
+        if found is None:
+            columns = self._columns
+            found = make(self._part(columns.view() if isinstance(columns, Packed) else columns, self._kept))
+            _keep(self._cache, key, found, CACHED)
+        return found
+
+
+def _together(parts: list[Part]) -> Part:
+    """Rows of several chunks as one part."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = joined([part.columns.arrays() for part in parts])
+    payloads: list[Payload | None] = [None]
+    owners: list[Process | None] = [None]
+    for part in parts:
+        payloads += [part.payloads[place] for place in part.payload.tolist()]
+    for end in ("client_owner", "server_owner"):
+        for part in parts:
+            table = part.owner_table or (None,)
+            owners += [table[place] for place in getattr(part.columns, end).tolist()]
+    count = len(columns)
+    places = np.arange(1, count + 1, dtype=np.uint32)
+    columns = replace(
+        columns, payload=places.astype(np.uint16), client_owner=places, server_owner=places + np.uint32(count)
+    )
+    return Part(columns, payloads, parts[0].names, owners)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRows:
+    """snapshot.Rows over chunks: all but the last are full; `skip` rows of the first are no longer shown."""
+
+    chunks: tuple[Chunk, ...]
+    skip: int
+    length: int
+    first: int
+    compose: Callable[[Sequence[int], Part], list[Handshake]] = field(repr=False)  # numbers since the start, and rows
+
+    def __len__(self) -> int:
+        return self.length
+
+    def part(self, row: int) -> Part:
+        """One row as columns of length 1. IndexError if there is no such row."""
+        if not 0 <= row < self.length:
+            raise IndexError(f"row {row} of {self.length}")
+        which, at = divmod(self.skip + row, CHUNK_ROWS)
+        return self.chunks[which].part(at, at + 1)
+
+    def record(self, row: int) -> Handshake:
+        """The full record of one row; made when asked for. IndexError if there is no such row."""
+        return self.compose((self.first + row,), self.part(row))[0]
+
+    def records(self, begin: int, end: int) -> list[Handshake]:
+        """The records of rows begin..end, made together, which is much cheaper than one by one."""
+        found: list[Handshake] = []
+        for row in range(begin, end):
+            which, at = divmod(self.skip + row, CHUNK_ROWS)
+            if row == begin or at == 0:
+                part = self.chunks[which].part(at, min(CHUNK_ROWS, at + end - row))
+                found += self.compose(range(self.first + row, self.first + row + len(part)), part)
+        return found
+
+    def gather(self, rows: NDArray[np.intp]) -> list[Handshake]:
+        """The records of any rows, in their order: each chunk is looked into once. Of some thousand at most."""
+        if not len(rows):
+            return []
+        which, at = np.divmod(self.skip + rows, CHUNK_ROWS)
+        order = np.argsort(which, kind="stable")
+        starts = np.flatnonzero(np.diff(which[order], prepend=-1))
+        pieces = np.split(order, starts[1:])
+        part = _together([self.chunks[int(which[piece[0]])].pick(at[piece]) for piece in pieces])
+        made = self.compose((self.first + rows[order]).tolist(), part)
+        found = dict(zip(order.tolist(), made, strict=True))
+        return [found[place] for place in range(len(rows))]
+
+    def parts(self) -> Iterator[Part]:
+        """All rows, the oldest first, some thousand at a time."""
+        for chunk, begin, end in self._pieces():
+            yield chunk.part(begin, end)
+
+    def _pieces(self) -> Iterator[tuple[Chunk, int, int]]:
+        end = self.skip + self.length
+        for which, chunk in enumerate(self.chunks):
+            start = which * CHUNK_ROWS
+            last = min(CHUNK_ROWS, end - start)
+            begin = self.skip if which == 0 else 0
+            if begin < last:
+                yield chunk, begin, last
+
+    def collect(self, key: object, make: Callable[[Part], Any]) -> list[tuple[Any, int, int]]:
+        """`make` of every chunk with the rows of it that count: kept for full chunks, made anew for the open one."""
+        found = []
+        for chunk, begin, end in self._pieces():
+            if end == CHUNK_ROWS:
+                found.append((chunk.cached(key, make), begin, end))
+            else:
+                found.append((make(chunk.part(0, end)), begin, end))
+        return found
+
+    def column(self, name: str) -> NDArray[np.generic]:
+        """Sort keys of a column, as list_columns.sort_keys gives them. KeyError if there is no such column."""
+        from tracer.store.list_columns import sort_keys
+
+        return sort_keys(self, name)
+
+    def mask(self, expression: MaskMaker) -> NDArray[np.bool_]:
+        """Which rows a filter (filters.filter.Filter) lets through; only new rows cost anything the next time."""
+        pieces = [made[begin:end] for made, begin, end in self.collect(expression, expression.mask)]
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.bool_)
+
+    def select(self, expression: MaskMaker) -> NDArray[np.intp]:
+        """The numbers of the rows a filter lets through, ascending."""
+        return np.flatnonzero(self.mask(expression))
+
+
+class MaskMaker(Protocol):
+    """A filter (tracer.filters.filter.Filter): hashable, equal ones say the same of every row."""
+
+    def mask(self, part: Part, /) -> NDArray[np.bool_]: ...

@@ -1,0 +1,251 @@
+"""The columns a list of handshakes can have, as data: title, width, how a record is written there, how rows sort by it.
+
+Texts are fit for a terminal (vocabulary/printable.py): no control or direction characters; markup is for whoever
+shows them to mind. `-` stands for what is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.aggregate.peers import endpoint_text
+from tracer.filters.fields import FIELDS, Column, coded, process_rows
+from tracer.records.record import Handshake, Process
+from tracer.store.chunks import Coded, Part, StoreRows
+from tracer.vocabulary.printable import printable
+
+UNKNOWN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class ListColumn:
+    """`width` is in terminal cells; what is longer is for the screen to cut. `field`: its name in filters, if any."""
+
+    name: str
+    title: str
+    width: int
+    right: bool  # numbers stand right
+    text: Callable[[Handshake], str]
+    keys: Callable[[Part], Column]
+    field: str | None
+    says: str  # one sentence for help and the chooser
+
+
+def milliseconds(duration_us: float | None) -> str:
+    """A duration in ms with three decimals, fewer where they mean nothing."""
+    if duration_us is None:
+        return UNKNOWN
+    value = duration_us / 1000
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}" if abs(value) < 10_000 else f"{value:.0f}"
+
+
+def value_text(value: Any) -> str:
+    """Any value of a record as people read it."""
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ",".join(value_text(one) for one in value) if value else UNKNOWN
+    return printable(value) if isinstance(value, str) else str(value)
+
+
+def words(value: str | None) -> str:
+    """A word of the vocabulary without its underscores."""
+    return UNKNOWN if value is None else printable(value).replace("_", " ")
+
+
+def process_text(process: Process | None) -> str:
+    """Name and pid."""
+    return UNKNOWN if process is None else f"{printable(process.name)}[{process.pid}]"
+
+
+def name_of(record: Handshake) -> str | None:
+    """What the SYN's data asks for: SNI, HTTP host or DNS name."""
+    if record.tls is not None and record.tls.sni:
+        return record.tls.sni
+    if record.http is not None and record.http.host:
+        return record.http.host
+    return record.dns.name if record.dns is not None else None
+
+
+def _plain(name: str, title: str, width: int, field: str, says: str, *, right: bool = False) -> ListColumn:
+    found = FIELDS[field]
+    return ListColumn(name, title, width, right, lambda record: value_text(found.of(record)), found.column, field, says)
+
+
+def _number(name: str, title: str, width: int, field: str, says: str) -> ListColumn:
+    return _plain(name, title, width, field, says, right=True)
+
+
+def _word(name: str, title: str, width: int, field: str, says: str) -> ListColumn:
+    found = FIELDS[field]
+    return ListColumn(name, title, width, False, lambda record: words(found.of(record)), found.column, field, says)
+
+
+def _span(name: str, title: str, width: int, field: str, says: str) -> ListColumn:
+    found = FIELDS[field]
+    return ListColumn(
+        name, title, width, True, lambda record: milliseconds(found.of(record)), found.column, field, says
+    )
+
+
+def _end(end: str, title: str, says: str) -> ListColumn:
+    def text(record: Handshake) -> str:
+        found = record.client if end == "client" else record.server
+        return endpoint_text(found.ip, found.port)
+
+    def keys(part: Part) -> Column:
+        # address and port in one string of bytes: it sorts as the numbers do
+        ports = part.events[f"{end}_port"].astype(">u2").view(np.uint8).reshape(-1, 2)
+        both = np.ascontiguousarray(np.concatenate((part.events[end], ports), axis=1))
+        return both.view("S18").reshape(-1)
+
+    return ListColumn(end, title, 21, False, text, keys, f"{end}.ip", says)
+
+
+def _time_keys(part: Part) -> Column:
+    return part.events["syn_ns"].astype(np.int64)
+
+
+def _id_keys(part: Part) -> Column:
+    return part.events["id"].astype(np.uint64)
+
+
+def _name_keys(part: Part) -> Column:
+    sni, host, dns = (FIELDS[field].column(part) for field in ("tls.sni", "http.host", "dns.name"))
+    assert isinstance(sni, Coded)
+    assert isinstance(host, Coded)
+    assert isinstance(dns, Coded)
+    values = [a or b or c for a, b, c in zip(sni.values, host.values, dns.values, strict=True)]
+    return Coded(values, sni.codes)
+
+
+def _process(end: str, title: str, says: str) -> ListColumn:
+    def text(record: Handshake) -> str:
+        return process_text(record.client.process if end == "client" else record.server.process)
+
+    def keys(part: Part) -> Column:
+        return coded(None if one is None else process_text(one) for one in process_rows(part, end))
+
+    return ListColumn(f"{end}.process", title, 20, False, text, keys, f"{end}.process.name", says)
+
+
+def _process_of(record: Handshake) -> str:
+    return process_text(record.client.process or record.server.process)
+
+
+def _process_keys(part: Part) -> Column:
+    rows = zip(process_rows(part, "client"), process_rows(part, "server"), strict=True)
+    return coded(None if (one := client or server) is None else process_text(one) for client, server in rows)
+
+
+_ALL = [
+    ListColumn("time", "Time", 12, False, lambda record: record.ts[11:23], _time_keys, "ts", "first SYN, UTC"),
+    _plain("interface", "Interface", 10, "interface", "where the first SYN was seen"),
+    _word("vantage", "Seen at", 7, "vantage", "whose address is local to the traced namespace"),
+    _end("client", "Client", "who sent the SYN"),
+    _end("server", "Server", "who was asked"),
+    _word("result", "Result", 18, "handshake.result", "what came of the handshake"),
+    _word("request", "TFO asked", 23, "tfo.request", "what the first SYN asked for"),
+    _word("outcome", "TFO outcome", 26, "tfo.outcome", "what Fast Open did, read off the wire"),
+    _word("group", "TFO", 8, "tfo.group", "the outcome in one word: ok, degraded, failed"),
+    _word("cause", "Cause", 20, "tfo.cause", "why, as far as it can be told"),
+    _span("rtt", "RTT ms", 8, "handshake.rtt_us", "round trip of the handshake"),
+    _span("synack_delay", "SYN-ACK ms", 10, "handshake.synack_delay_us", "answered SYN to SYN-ACK"),
+    _span("ack_delay", "ACK ms", 9, "handshake.ack_delay_us", "SYN-ACK to ACK"),
+    _span("first_response", "Answer ms", 9, "handshake.first_response_us", "first SYN to the server's first data byte"),
+    _span("saved", "Saved ms", 8, "tfo.rtt_saved_us", "round trip that Fast Open saved"),
+    _span("delay", "Delay ms", 9, "tfo.delay_us", "first SYN to the SYN that was answered"),
+    _number("syn_count", "SYNs", 4, "handshake.syn_count", "SYNs sent, the first included"),
+    _number("payload_len", "Data", 5, "syn.payload_len", "bytes of data in the first SYN"),
+    _number("acked", "Acked", 5, "synack.acked_payload_len", "bytes of it that the SYN-ACK acked"),
+    _number("mss", "MSS", 5, "syn.mss", "largest segment the client takes, bytes"),
+    _number("synack_mss", "S-MSS", 5, "synack.mss", "largest segment the server takes, bytes"),
+    _number("wscale", "WS", 3, "syn.wscale", "the client's window scale"),
+    _number("window", "Window", 6, "syn.window", "the SYN's window, bytes, unscaled"),
+    _plain("options", "SYN options", 44, "syn.options", "the SYN's options in their order"),
+    _plain("synack_options", "SYN-ACK options", 44, "synack.options", "the SYN-ACK's options in their order"),
+    _number("ttl", "TTL", 3, "syn.ttl", "the SYN's TTL or hop limit as seen here"),
+    _number("hops", "Hops", 4, "syn.hops", "routers the SYN most likely passed"),
+    _plain("ecn", "ECN", 6, "negotiated.ecn", "ECN that both ends speak"),
+    _plain("mptcp", "MPTCP", 10, "syn.mptcp", "Multipath TCP asked for"),
+    ListColumn(
+        "name", "Name", 28, False, lambda record: value_text(name_of(record)), _name_keys, None,
+        "SNI, HTTP host or DNS name in the SYN's data",
+    ),
+    _plain("protocol", "Data is", 7, "payload.protocol", "what the SYN's data is"),
+    _plain("sni", "SNI", 28, "tls.sni", "server name in the ClientHello"),
+    _plain("alpn", "ALPN", 12, "tls.alpn", "protocols offered in the ClientHello"),
+    _plain("http_host", "HTTP host", 28, "http.host", "host asked for in the SYN"),
+    _plain("dns_name", "DNS name", 28, "dns.name", "name asked for in the SYN"),
+    _plain("cookie_id", "Cookie", 8, "tfo.cookie_id", "stands for the cookie sent; equal ones look equal"),
+    _plain("synack_cookie_id", "Got", 8, "tfo.synack_cookie_id", "stands for the cookie that came back"),
+    _plain("vlan", "VLAN", 9, "vlan", "VLAN tags, the outer one first"),
+    ListColumn(
+        "id", "Id", 16, False, lambda record: record.id, _id_keys, "id",
+        "the same on every interface and host that sees this handshake",
+    ),
+    _plain("community_id", "Community id", 30, "community_id", "as Zeek and Suricata have it"),
+    _plain("p0f", "p0f", 40, "signature.p0f", "the SYN's fingerprint"),
+    ListColumn(
+        "process", "Process", 20, False, _process_of, _process_keys, None,
+        "who is behind the local end, where known; the client's where both are",
+    ),
+    _process("client", "Client is", "the client's process, where known"),
+    _process("server", "Server is", "the process that listens, where known"),
+]  # fmt: skip
+
+COLUMNS: dict[str, ListColumn] = {column.name: column for column in _ALL}
+
+# by the width of the screen; one cell between columns
+_DEFAULTS: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (200, ("time", "interface", "client", "server", "result", "request", "outcome", "rtt", "first_response", "saved",
+           "name")),
+    (120, ("time", "client", "server", "result", "outcome", "rtt", "saved")),
+    (100, ("time", "client", "server", "outcome", "rtt")),
+    (80, ("time", "server", "outcome", "rtt", "saved")),
+    (0, ("time", "server", "group")),
+)  # fmt: skip
+
+
+def default_columns(width: int) -> tuple[str, ...]:
+    """The columns to begin with on a screen of `width` cells."""
+    return next(names for least, names in _DEFAULTS if width >= least)
+
+
+def sort_keys(rows: StoreRows, name: str) -> NDArray[np.generic]:
+    """What rows are ordered by in a column: numbers (NaN = not known), or strings of bytes for client and server.
+
+    Texts and lists give their rank among the rows' values, without regard to case. KeyError if there is no such column.
+    """
+    column = COLUMNS[name]
+    pieces = rows.collect(("column", name), column.keys)
+    if not pieces:
+        return np.zeros(0)
+    if not any(isinstance(piece, Coded) for piece, _, _ in pieces):
+        return np.concatenate([piece[begin:end] for piece, begin, end in pieces])
+    values: set[Any] = set()
+    for piece, _, _ in pieces:
+        values.update(piece.values)
+    values.discard(None)
+    rank: dict[Any, float] = {value: float(at) for at, value in enumerate(sorted(values, key=_order))}
+    rank[None] = np.nan
+    return np.concatenate(
+        [np.array([rank[value] for value in piece.values])[piece.codes[begin:end]] for piece, begin, end in pieces]
+    )
+
+
+def _order(value: Any) -> Any:
+    return (value.casefold(), value) if isinstance(value, str) else value
+
+
+def header(names: Sequence[str]) -> str:
+    """The titles of some columns in one line, as wide as the rows below it."""
+    chosen = [COLUMNS[name] for name in names]
+    return " ".join(f"{one.title:>{one.width}}" if one.right else f"{one.title:{one.width}}" for one in chosen)

@@ -1,0 +1,465 @@
+"""The newest handshakes and sums over the run, kept for the dashboard: one more sink of the pipeline.
+
+The pipeline's thread writes, the dashboard's thread asks for snapshots. Rows are copied into chunks at once and added
+up some hundred at a time, so a snapshot has little left to add and its cost does not depend on the event rate. Nothing
+here grows with the number of handshakes: rows, peers, names and layouts have limits, and what they forget is counted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.aggregate.aggregate import Aggregate
+from tracer.aggregate.counted import facts
+from tracer.aggregate.distributions import DistributionCounts
+from tracer.aggregate.peers import AllPeers, PeerTable, server_side
+from tracer.dissect.payload import Payload
+from tracer.encode.batch_rows import ComposerNames
+from tracer.encode.composer import Composer
+from tracer.handshake.batch import Batch
+from tracer.handshake.payloads import classified
+from tracer.ipc.messages import TracedInterface
+from tracer.ipc.traced import forget_gone
+from tracer.records.record import (
+    Balance,
+    DnsInfo,
+    End,
+    Handshake,
+    HttpInfo,
+    InterfaceInfo,
+    NoticeRecord,
+    PayloadInfo,
+    Start,
+    Stats,
+    TlsInfo,
+)
+from tracer.store.chunks import CHUNK_ROWS, Chunk, Part, StoreRows
+from tracer.store.snapshot import Comparison, Distributions, HostState, InterfaceState, Peer, Series, Snapshot
+from tracer.vocabulary.vocabulary import Group
+
+ROWS_HELD = 100_000
+FOLD_ROWS = 2048  # added up at once: enough that numpy's cost per call does not matter
+NOTICES_HELD = 100
+RECORDS_HELD = 256  # composed records: what some screens show
+SERIES_S = 3600
+RATE_S = 3  # whole seconds that a rate is the mean of
+REFRESH_NS = 1_000_000_000  # peers, comparisons and distributions are made anew this often
+NS_PER_S = 1_000_000_000
+
+_NO_BALANCE = Balance(0, 0, 0, 0, 0, 0, 0, 0)
+
+
+@dataclass(slots=True)
+class _Seconds:
+    """Counts per second of CLOCK_MONOTONIC, the last SERIES_S seconds; row: handshakes, attempts, failed."""
+
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, SERIES_S), np.int64))
+    newest: int = -1  # the second that was last cleared for counting
+    oldest: int = 0
+
+    def begin(self, second: int) -> None:
+        """Nothing before `second` is shown."""
+        self.oldest, self.newest = second, second - 1
+
+    def reach(self, second: int) -> None:
+        """Make room up to `second`."""
+        gap = second - self.newest
+        if gap <= 0:
+            return
+        if gap >= SERIES_S:
+            self.counts[:] = 0
+        else:
+            self.counts[:, np.arange(self.newest + 1, second + 1) % SERIES_S] = 0
+        self.newest = second
+
+    def add(self, part: Part) -> None:
+        """Count rows in the second they were settled in; those from before the beginning in the first one."""
+        second = (part.events["settled_ns"] // np.uint64(NS_PER_S)).astype(np.int64)
+        if self.newest < 0:
+            self.begin(int(second.min()))
+        self.reach(int(second.max()))
+        second = np.maximum(second, max(self.oldest, self.newest - SERIES_S + 1))
+        first = int(second.min())
+        place = second - first
+        seconds = int(place.max()) + 1
+        which = np.arange(first, first + seconds) % SERIES_S
+        self.counts[0, which] += np.bincount(place, minlength=seconds)
+        self.counts[1, which] += np.bincount(place[part.verdicts.attempted], minlength=seconds)
+        self.counts[2, which] += np.bincount(place[part.verdicts.group == Group.FAILED], minlength=seconds)
+
+    def series(self, last: int) -> Series:
+        """Whole seconds up to and with `last`."""
+        if self.newest < 0 or last < self.oldest:
+            return Series(*(np.zeros(0, np.int64) for _ in range(3)))
+        self.reach(last)
+        # events may be settled after the second that is asked for: the ring holds up to `newest`
+        first = max(self.oldest, self.newest - SERIES_S + 1)
+        columns = self.counts[:, np.arange(first, last + 1) % SERIES_S]
+        return Series(columns[0], columns[1], columns[2])
+
+
+class _Sums:
+    """All that `clear` throws away but the rows."""
+
+    def __init__(self) -> None:
+        self.aggregate = Aggregate()
+        self.servers = PeerTable("server")
+        self.clients = PeerTable("client")
+        self.distributions = DistributionCounts()
+        self.seconds = _Seconds()
+
+    def add(self, part: Part) -> None:
+        known = facts(part)
+        self.aggregate.add(part.batch)
+        self.servers.add(part, known)
+        self.clients.add(part, known, server_side(part))
+        self.distributions.add(part, known)
+        self.seconds.add(part)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """The parts of a snapshot that cost something to make."""
+
+    made_ns: int
+    of_rows: int
+    comparisons: tuple[Comparison, ...]
+    peers: Sequence[Peer]
+    distributions: Distributions
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What limits made the store forget: rows, and peers and names by how many were dropped."""
+
+    rows: int
+    servers: int
+    clients: int
+    names: int
+
+
+class Store:
+    """A sink (tracer.sinks.base.Sink) that snapshots are taken of.
+
+    `limit` handshakes are held. `clock` gives nanoseconds of CLOCK_MONOTONIC; over recorded events it is the
+    recording's. `refresh_ns`: how old peers, comparisons and distributions of a snapshot may be. One thread calls the
+    Sink's methods and the setters, any thread the others.
+    """
+
+    def __init__(
+        self,
+        limit: int = ROWS_HELD,
+        *,
+        composer: Composer | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+        refresh_ns: int = REFRESH_NS,
+    ) -> None:
+        if limit < 1:
+            raise ValueError("a store holds at least one handshake")
+        self.limit = limit
+        self._composer = composer if composer is not None else Composer({})
+        self._names = ComposerNames(self._composer)
+        self._clock = clock
+        self._refresh_ns = refresh_ns
+        # of the rows and all that is told beside them: held for as long as a batch takes to copy
+        # of the sums: held while rows are added up or pieces of a snapshot made; taken before that of the rows
+        self._rows_lock = threading.Lock()
+        self._sums_lock = threading.Lock()
+        self._chunks: tuple[Chunk, ...] = ()
+        self._in_last = 0  # rows of the last chunk that are final
+        self._dropped = 0  # rows that went, since the last clear
+        self._cleared = 0  # rows that were there before the last clear
+        self._folded = 0  # rows since the last clear that are in the sums
+        self._sums = _Sums()
+        self._pieces: _Pieces | None = None
+        self._records: OrderedDict[int, Handshake] = OrderedDict()
+        self._records_lock = threading.Lock()
+        self._serial = 0
+        self._started_ns = clock()
+        self._start: Start | None = None
+        self._interfaces: dict[int, InterfaceState] = {}
+        self._balance = _NO_BALANCE
+        self._counters: Mapping[str, int] = {}
+        self._host: HostState | None = None
+        self._ring_fill = 0.0
+        self._drain_lag_us: float | None = None
+        self._notices: deque[NoticeRecord] = deque(maxlen=NOTICES_HELD)
+        self._ended: str | None = None
+
+    # --- Sink ---
+
+    def start(self, record: Start) -> None:
+        """The run begins; interfaces are known from here, unless set_interfaces told them before."""
+        told = {interface.index: _state(interface, True) for interface in record.interfaces}
+        with self._rows_lock:
+            self._start = record
+            self._started_ns = self._clock()
+            self._interfaces = {**told, **self._interfaces}
+            self._serial += 1
+
+    def write(self, batch: Batch) -> None:
+        """Keep a batch. Its arrays are copied."""
+        if not len(batch):
+            return
+        found = classified(batch)
+        with self._rows_lock:
+            self._append(batch, found)
+            pending = self._written() - self._folded
+            self._serial += 1
+        # if a snapshot is adding up just now, it is done with what this batch would have been added with
+        if pending >= FOLD_ROWS and self._sums_lock.acquire(blocking=False):
+            try:
+                self._fold()
+            finally:
+                self._sums_lock.release()
+        self._pack()
+
+    def _pack(self) -> None:
+        """Full chunks whose rows are in the sums take less room from now on."""
+        with self._rows_lock:
+            done = (self._folded - self._dropped) // CHUNK_ROWS
+            waiting = [chunk for chunk in self._chunks[:done] if not chunk.is_packed]
+        for chunk in waiting:
+            chunk.pack()
+
+    def notice(self, record: NoticeRecord) -> None:
+        """Keep the newest hundred."""
+        with self._rows_lock:
+            self._notices.append(record)
+            self._serial += 1
+
+    def stats(self, record: Stats) -> None:
+        """The balance sheet and counters."""
+        self.set_balance(record.balance, record.counters)
+
+    def tick(self) -> None:
+        """Nothing waits: a snapshot adds up what is left."""
+
+    def close(self, record: End | None) -> None:
+        """Tracing has ended; snapshots go on."""
+        if record is not None and record.balance is not None:  # None: the last one of a recording that was cut stays
+            self.set_balance(record.balance, record.counters)
+        self.end(record.reason if record is not None else "broken off")
+
+    def end(self, reason: str) -> None:
+        """Say why nothing will come any more."""
+        with self._rows_lock:
+            self._ended = reason
+            self._serial += 1
+
+    # --- what the pipeline knows beside handshakes ---
+
+    def set_balance(self, balance: Balance, counters: Mapping[str, int]) -> None:
+        """The balance sheet and the kernel programs' counters as of now."""
+        with self._rows_lock:
+            self._balance, self._counters = balance, dict(counters)
+            self._serial += 1
+
+    def set_interfaces(self, interfaces: Iterable[TracedInterface | InterfaceInfo]) -> None:
+        """The interfaces traced now; those told before and not now are shown as gone."""
+        states = {index: replace(state, present=False) for index, state in self._interfaces.items()}
+        there = {interface.index: _state(interface, True) for interface in interfaces}
+        states.update(there)
+        forget_gone(states, there)
+        with self._rows_lock:
+            self._interfaces = states
+            self._serial += 1
+
+    def set_host(self, counters: Mapping[str, int], sysctls: Mapping[str, str]) -> None:
+        """TcpExt counters and sysctls of the traced namespace; the first ones told are those of the start."""
+        began = self._host.counters_at_start if self._host is not None else dict(counters)
+        state = HostState(dict(counters), began, dict(sysctls))
+        with self._rows_lock:
+            self._host = state
+            self._serial += 1
+
+    def set_ring_fill(self, share: float) -> None:
+        """Share of the event ring that waits to be drained, 0..1."""
+        with self._rows_lock:
+            self._serial += share != self._ring_fill
+            self._ring_fill = share
+
+    def set_drain_lag(self, lag_us: float | None) -> None:
+        """Age of the newest record when it was drained, microseconds."""
+        with self._rows_lock:
+            self._serial += lag_us != self._drain_lag_us
+            self._drain_lag_us = lag_us
+
+    # --- rows ---
+
+    def _written(self) -> int:
+        """Rows since the last clear."""
+        return self._dropped + max(0, len(self._chunks) - 1) * CHUNK_ROWS + self._in_last
+
+    def _append(self, batch: Batch, found: Mapping[int, Payload]) -> None:
+        offset_ns = self._composer.offset_ns
+        begin = 0
+        while begin < len(batch):
+            if not self._chunks or self._in_last == CHUNK_ROWS:
+                self._new_chunk(batch)
+            end = min(len(batch), begin + CHUNK_ROWS - self._in_last)
+            self._chunks[-1].fill(self._in_last, batch, begin, end, offset_ns, found)
+            self._in_last += end - begin
+            begin = end
+
+    def _new_chunk(self, batch: Batch) -> None:
+        chunks = self._chunks
+        fresh = Chunk(batch.events.dtype, self._names)
+        if chunks:
+            chunks[-1].seal()
+        # those that snapshots show, which are not more than are in the sums
+        while self._folded - self._dropped - CHUNK_ROWS >= self.limit:
+            chunks = chunks[1:]
+            self._dropped += CHUNK_ROWS
+        self._chunks = (*chunks, fresh)
+        self._in_last = 0
+
+    def _view(self) -> StoreRows:
+        """The rows that are in the sums, so that a snapshot's numbers fit together; the caller holds the sums' lock."""
+        with self._rows_lock:
+            chunks, dropped, cleared = self._chunks, self._dropped, self._cleared
+        held = self._folded - dropped
+        shown = min(held, self.limit)
+        skip = held - shown
+        whole = skip // CHUNK_ROWS
+        first = cleared + dropped + skip
+        return StoreRows(chunks[whole:], skip - whole * CHUNK_ROWS, shown, first, self._record)
+
+    def _record(self, numbers: Sequence[int], part: Part) -> list[Handshake]:
+        """The records of rows that have these numbers."""
+        with self._records_lock:
+            known = self._records.get(numbers[0]) if len(part) == 1 else None
+            if known is not None:
+                self._records.move_to_end(numbers[0])
+                return [known]
+        made = compose_rows(self._composer, part)
+        if len(made) > RECORDS_HELD:
+            return made  # an export
+        with self._records_lock:
+            self._records.update(zip(numbers, made, strict=True))
+            while len(self._records) > RECORDS_HELD:
+                self._records.popitem(last=False)
+        return made
+
+    # --- sums ---
+
+    def _fold(self) -> None:
+        """Add up rows that are not in the sums yet; the caller holds the lock of the sums."""
+        with self._rows_lock:
+            chunks, dropped, end = self._chunks, self._dropped, self._written()
+        while self._folded < end:
+            which, at = divmod(self._folded - dropped, CHUNK_ROWS)
+            count = min(FOLD_ROWS, CHUNK_ROWS - at, end - self._folded)
+            self._sums.add(chunks[which].part(at, at + count))
+            self._folded += count
+
+    def clear(self) -> None:
+        """Forget rows and everything added up from them: totals, peers, distributions, series.
+
+        What the kernel side counts stays: balance sheet, counters, host, interfaces, notices; rows go on being
+        numbered from where they were.
+        """
+        with self._sums_lock, self._rows_lock:
+            self._cleared += self._written()
+            self._chunks, self._in_last, self._dropped, self._folded = (), 0, 0, 0
+            self._sums = _Sums()
+            self._sums.seconds.begin(self._clock() // NS_PER_S)
+            self._pieces = None
+            self._serial += 1
+
+    def forgotten(self) -> Forgotten:
+        """What was let go to keep memory bounded."""
+        with self._sums_lock:
+            sums = self._sums
+            return Forgotten(
+                self._view().first - self._cleared,
+                sums.servers.forgotten,
+                sums.clients.forgotten,
+                sums.distributions.names.forgotten,
+            )
+
+    # --- snapshot ---
+
+    def snapshot(self) -> Snapshot:
+        """The picture as of now. Costs the same at every event rate: at most some thousand rows wait to be added up."""
+        with self._sums_lock:
+            self._fold()
+            now = self._clock()
+            rows = self._view()
+            sums = self._sums
+            totals = sums.aggregate.totals()
+            if sums.seconds.newest < 0:
+                sums.seconds.begin(self._started_ns // NS_PER_S)
+            series = sums.seconds.series(now // NS_PER_S - 1)
+            pieces = self._pieces
+            if pieces is None or (pieces.of_rows != self._folded and now - pieces.made_ns >= self._refresh_ns):
+                pieces = self._pieces = _Pieces(
+                    now,
+                    self._folded,
+                    sums.servers.comparisons(),
+                    AllPeers(sums.servers.peers(), sums.clients.peers()),
+                    sums.distributions.snapshot(),
+                )
+            with self._rows_lock:
+                return Snapshot(
+                    serial=self._serial,
+                    taken_ns=now,
+                    started_ns=self._started_ns,
+                    start=self._start,
+                    interfaces=tuple(self._interfaces.values()),
+                    totals=totals,
+                    balance=self._balance,
+                    counters=self._counters,
+                    handshakes_per_s=_rate(series.handshakes),
+                    attempts_per_s=_rate(series.attempts),
+                    series=series,
+                    comparisons=pieces.comparisons,
+                    peers=pieces.peers,
+                    distributions=pieces.distributions,
+                    host=self._host,
+                    table_size=self._start.table_size if self._start is not None else 0,
+                    ring_fill=self._ring_fill,
+                    drain_lag_us=self._drain_lag_us,
+                    notices=tuple(self._notices),
+                    rows=rows,
+                    ended=self._ended,
+                )
+
+
+def compose_rows(composer: Composer, part: Part) -> list[Handshake]:
+    """The records of a part, with the times and the payloads that were kept when its rows were written."""
+    stamps = (part.events["syn_ns"].astype(np.int64) + part.offset_ns).tolist()
+    payloads = [part.payloads[place] for place in part.payload.tolist()]
+    records = composer.compose(part.batch)
+    return [_completed(*row) for row in zip(records, stamps, payloads, strict=True)]
+
+
+def _completed(record: Handshake, stamp: int, payload: Payload | None) -> Handshake:
+    ts = f"{np.datetime64(stamp, 'ns')}Z"
+    if payload is None:
+        return msgspec.structs.replace(record, ts=ts)
+    return msgspec.structs.replace(
+        record,
+        ts=ts,
+        payload=PayloadInfo(payload.protocol.value, True, payload.truncated),
+        tls=TlsInfo(payload.tls.sni, payload.tls.alpn, payload.tls.ech) if payload.tls is not None else None,
+        http=HttpInfo(payload.http.method, payload.http.host) if payload.http is not None else None,
+        dns=DnsInfo(payload.dns.name, payload.dns.type) if payload.dns is not None else None,
+    )
+
+
+def _state(one: TracedInterface | InterfaceInfo, present: bool) -> InterfaceState:
+    return InterfaceState(one.name, one.index, one.hook, one.why, tuple(one.others), tuple(one.warnings), present)
+
+
+def _rate(counts: NDArray[np.int64]) -> float:
+    last = counts[-RATE_S:]
+    return float(last.mean()) if len(last) else 0.0
