@@ -28,7 +28,7 @@ from tracer.handshake.batch import PayloadKey, decode
 from tracer.handshake.events import Events, SynPayload
 from tracer.handshake.vantage import LocalSet
 from tracer.ipc.layout import to_dtype
-from tracer.ipc.messages import TracedInterface
+from tracer.ipc.traced import TracedInterface
 from tracer.linux import bpfsys, netns
 from tracer.linux.allocator import give_back_early
 from tracer.linux.collector import collect_seldom

@@ -15,7 +15,8 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.theme import Theme
 
-from tracer.store.snapshot import Peer, Snapshot
+from tracer.aggregate.figures import Peer
+from tracer.store.snapshot import Snapshot
 from tui.actions import MAIN, actions_of
 from tui.engine import Engine
 from tui.paint import StyleBook

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.records.record import Handshake
+from tracer.store.list_columns import sort_keys
 from tracer.store.snapshot import Rows
 from tui.filtering import Filter
 
@@ -82,7 +83,7 @@ def arrange(rows: Rows, condition: Filter | None, sort: str, descending: bool) -
     chosen = rows.select(condition) if condition is not None else np.arange(len(rows))
     if sort == ARRIVAL:
         return Order(rows, chosen[::-1] if descending else chosen, descending)
-    keys = rows.column(sort)[chosen]
+    keys = sort_keys(rows, sort)[chosen]
     newest_first = chosen[::-1]
     keys = keys[::-1]
     unknown = np.isnan(keys) if keys.dtype.kind == "f" else np.zeros(len(keys), np.bool_)

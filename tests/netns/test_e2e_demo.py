@@ -27,7 +27,7 @@ from tests.support.tracing import (
     with_run_dir,
 )
 from tests.support.vocabulary import OUTCOMES, RESULTS
-from tracer.lab import SCENARIOS, Expected, Scenario, server_address
+from tracer.lab.scenarios import SCENARIOS, Expected, Scenario, server_address
 from tracer.records.record import End, Handshake, NoticeRecord, Start
 from tracer.vocabulary.vocabulary import HandshakeResult, Outcome, word
 

@@ -24,7 +24,9 @@ from scapy.utils import rdpcap
 from tests.support.netbox import wait_until
 from tests.support.patience import LONG_S
 from tracer.errors import CannotTraceError
-from tracer.lab import SCENARIOS, Expected, Lab, Scenario, director, server_address, topology
+from tracer.lab import director, topology
+from tracer.lab.lab import Lab
+from tracer.lab.scenarios import SCENARIOS, Expected, Scenario, server_address
 
 pytestmark = pytest.mark.root
 
@@ -358,7 +360,7 @@ def test_nothing_is_left_after_an_exception() -> None:
 
 VICTIM = """
 import os, sys, time
-from tracer.lab import Lab
+from tracer.lab.lab import Lab
 with Lab() as lab:
     lab.start_traffic()
     spaces = [os.stat(path).st_ino for path in (lab.client_netns, lab.server_netns)]
@@ -456,7 +458,7 @@ def test_a_parent_that_never_asks_does_not_stop_the_traffic(monkeypatch: pytest.
 
 def test_without_root_one_sentence_says_so() -> None:
     root = Path(__file__).parents[2]
-    program = "import os\nos.setresuid(65534, 65534, 65534)\nfrom tracer.lab import Lab\nwith Lab():\n    pass\n"
+    program = "import os\nos.setresuid(65534, 65534, 65534)\nfrom tracer.lab.lab import Lab\nwith Lab():\n    pass\n"
     run = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,

@@ -20,7 +20,7 @@ import pytest
 from tests.support.patience import PATIENCE_S
 from tests.support.tracing import assert_balanced, decode, run, tracing
 from tests.support.vocabulary import OUTCOMES
-from tracer.lab import Lab
+from tracer.lab.lab import Lab
 from tracer.records.record import End, Handshake
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]

@@ -10,7 +10,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from tracer import recording
+from tests.support import recording
 from tracer.cli.arguments import demo_parser
 from tracer.handshake.batch import Batch
 from tracer.records.record import End, NoticeRecord, Start, Stats

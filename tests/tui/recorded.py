@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from tests.support.recording import Recording, load
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
-from tracer.recording import Recording, load
 from tracer.store.snapshot import Snapshot
 from tracer.store.store import Store
 

@@ -10,8 +10,9 @@ import pytest
 from rich.cells import cell_len
 
 from tests.tui.recorded import Recorded
+from tracer.aggregate.figures import Comparison, Histogram
 from tracer.records.record import Handshake
-from tracer.store.snapshot import Comparison, Histogram, Rows
+from tracer.store.snapshot import Rows
 from tracer.vocabulary import meanings as words
 from tracer.vocabulary.vocabulary import HandshakeResult, Outcome, Request, SettleReason, word
 from tui import format as numbers

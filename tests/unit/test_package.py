@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -43,6 +44,21 @@ def test_wheel_holds_the_program_and_nothing_else(wheel: zipfile.ZipFile) -> Non
     assert "tracer/bpf/event.h" in expected
     packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert packed == expected
+
+
+def test_folders_of_tracer_say_what_they_are_for_and_import_nothing() -> None:
+    found = [path for path in ROOT.glob("tracer/*/__init__.py") if path.parent.name != "bpf"]
+    assert len(found) > 20
+    for path in found:
+        (docstring,) = ast.parse(path.read_text()).body  # and nothing else
+        assert isinstance(docstring, ast.Expr), path
+        assert "mport" in ast.literal_eval(docstring.value), path
+    assert {path.name for path in ROOT.glob("tracer/*.py")} == {"__init__.py", "__main__.py", "errors.py", "version.py"}
+
+
+def test_the_root_part_does_without_numpy() -> None:
+    words = "import sys, tracer.root.part; sys.exit('numpy' in sys.modules or 'bcc' in sys.modules)"
+    subprocess.run([sys.executable, "-c", words], check=True, cwd=ROOT)
 
 
 def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:

@@ -18,7 +18,7 @@ from tests.support.lines import as_lines, handshakes, run_records
 from tests.support.markdown import ask, database, sql_blocks
 from tests.support.schema import schema_lines
 from tracer.cli.schema import json_schema
-from tracer.lab import SCENARIOS, server_address
+from tracer.lab.scenarios import SCENARIOS, server_address
 from tracer.records.record import Handshake
 from tracer.sinks.compression import Zstd
 

@@ -10,9 +10,9 @@ import numpy as np
 from tracer.aggregate.aggregate import ACCEPTED
 from tracer.aggregate.keyindex import U64, KeyIndex, Slots
 from tracer.aggregate.responses import Responses
-from tracer.encode.composer import ip_text
 from tracer.handshake.batch import Batch
 from tracer.records.record import Benefit
+from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.vocabulary import Outcome
 
 SERVERS_HELD = 4096

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.outcome import F64, Bool
+from tracer.handshake.events import F64, Bool
 
 # Durations: 24 buckets a decade from 1 us to 1,000 s, so a bucket is 10 % wide.
 PER_DECADE = 24

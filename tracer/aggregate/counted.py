@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tracer.aggregate.aggregate import ACCEPTED
 from tracer.aggregate.buckets import buckets
 from tracer.dissect.payload import Payload
-from tracer.handshake.outcome import F64, Bool
-from tracer.store.chunks import Part
+from tracer.handshake.events import F64, Bool
+from tracer.handshake.part import Part
 from tracer.vocabulary.vocabulary import Group, Outcome
 
 FALLBACKS = (

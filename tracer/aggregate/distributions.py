@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from tracer.aggregate.buckets import BUCKETS, EDGES, PER_DECADE
 from tracer.aggregate.counted import Facts
+from tracer.aggregate.figures import Distributions, Histogram
 from tracer.aggregate.keyindex import ABSENT, KeyIndex, Slots
 from tracer.dissect import signature
-from tracer.handshake.events import Events
+from tracer.handshake.events import F64, Events, has
 from tracer.handshake.option_bytes import WIDTH, layout_keys, masked
-from tracer.handshake.outcome import F64, has
-from tracer.store.chunks import Part
-from tracer.store.snapshot import Distributions, Histogram
+from tracer.handshake.part import Part
 from tracer.vocabulary.vocabulary import Has
 
 SHOWN_PER_DECADE = 6

@@ -13,11 +13,10 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.encode.composer import ip_text
 from tracer.handshake.batch import Batch
-from tracer.handshake.outcome import F64
-from tracer.ipc.messages import TracedInterface
-from tracer.ipc.traced import forget_gone
+from tracer.handshake.events import F64
+from tracer.ipc.traced import TracedInterface, forget_gone
+from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.vocabulary import (
     Cause,
     Confidence,

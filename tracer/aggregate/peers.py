@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from tracer.aggregate.buckets import BUCKETS, quantiles, used
 from tracer.aggregate.counted import Count, Facts
+from tracer.aggregate.figures import Comparison, Peer
 from tracer.aggregate.keyindex import U64, KeyIndex, Slots
 from tracer.aggregate.responses import Responses, Sample
-from tracer.encode.composer import ip_text
-from tracer.handshake.events import Events
-from tracer.handshake.outcome import F64, U8, Bool
-from tracer.store.chunks import Part
-from tracer.store.snapshot import Comparison, Peer
+from tracer.handshake.events import F64, U8, Bool, Events
+from tracer.handshake.part import Part
+from tracer.vocabulary.addresses import endpoint_text, ip_text
 from tracer.vocabulary.vocabulary import Outcome, Vantage, word
 
 PEERS_HELD = 4096
@@ -35,11 +34,6 @@ _KEY_WORDS = 3  # the address as it is in memory, and the port
 _DURATIONS = ("tfo_median_us", "normal_median_us", "tfo_p90_us", "normal_p90_us", "rtt_median_us", "sooner_us",
               "sooner_rtts")  # fmt: skip
 _NO_OUTCOME = int(Outcome.UNKNOWN)
-
-
-def endpoint_text(ip: str, port: int) -> str:
-    """Address and port as people write them."""
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 @dataclass(slots=True)

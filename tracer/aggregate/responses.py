@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.aggregate.keyindex import Slots
-from tracer.handshake.outcome import F64, Bool
+from tracer.handshake.events import F64, Bool
 
 TFO, NORMAL, RTT = 0, 1, 2
 KINDS = 3

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from tracer.causes.slot_table import NumberHash, WordHash
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import Events, pick
-from tracer.handshake.outcome import U8, Bool, cookie_words, has
+from tracer.handshake.events import U8, Bool, Events, has, pick
+from tracer.handshake.outcome import cookie_words
 from tracer.vocabulary.vocabulary import Has, Request
 
 U64 = NDArray[np.uint64]

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.causes.slot_table import SlotTable
-from tracer.handshake.events import Events
-from tracer.handshake.outcome import Bool, has
+from tracer.handshake.events import Bool, Events, has
 from tracer.vocabulary.vocabulary import Has
 
 REMEMBERED = 1 << 14

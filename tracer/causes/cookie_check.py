@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tracer.causes.attempts import Attempts
 from tracer.causes.slot_table import SlotTable
-from tracer.handshake.events import Events, pick
-from tracer.handshake.outcome import U8, cookies, has
+from tracer.handshake.events import U8, Events, has, pick
+from tracer.handshake.outcome import cookies
 from tracer.ipc.messages import CookieQuestion
 from tracer.vocabulary.vocabulary import CookieCheck, Has
 

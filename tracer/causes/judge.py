@@ -21,8 +21,8 @@ from tracer.causes.peer_history import PeerHistory
 from tracer.dissect import signature
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
-from tracer.handshake.events import pick
-from tracer.handshake.outcome import Bool, cookies, has
+from tracer.handshake.events import Bool, has, pick
+from tracer.handshake.outcome import cookies
 from tracer.ipc.messages import Answer, CookieQuestion, Host
 from tracer.vocabulary.vocabulary import (
     Cause,

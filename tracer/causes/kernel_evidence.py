@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.outcome import Bool
+from tracer.handshake.events import Bool
 from tracer.ipc.messages import Host
 
 LOOKS_KEPT = 512  # ten seconds when it is asked fifty times a second

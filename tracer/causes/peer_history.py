@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from tracer.causes.attempts import U64, Attempts
 from tracer.causes.slot_table import SlotTable
-from tracer.handshake.outcome import U8, Bool, cookies, has
+from tracer.handshake.events import U8, Bool, has
+from tracer.handshake.outcome import cookies
 from tracer.vocabulary.vocabulary import Has, Outcome, Request, Vantage
 
 SERVERS = PAIRS = 1 << 14

@@ -11,7 +11,7 @@ import secrets
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.outcome import Bool
+from tracer.handshake.events import Bool
 
 U64 = NDArray[np.uint64]
 Slots = NDArray[np.intp]

@@ -145,11 +145,17 @@ def _demo(words: list[str]) -> int:
         return run.trace(in_lab, (demo.interface,), argv, narrate, on_ready=demo.begin)
 
 
+# options of a replay that only a capture can be asked: records were judged when they were made
+_JUDGING = {"local": "--local", "table_size": "--table-size", "response_timeout": "--response-timeout"}
+
+
 def _replay(words: list[str]) -> int:
     options = arguments.fitting(arguments.replay_parser().parse_args(words))
     from tracer.replay.replay import replay
 
-    return replay(options, _shown("tfotrace", "replay", *words), narrate)
+    parser = arguments.replay_parser()
+    judging = [option for name, option in _JUDGING.items() if getattr(options, name) != parser.get_default(name)]
+    return replay(options, judging, _shown("tfotrace", "replay", *words), narrate)
 
 
 def _detach(words: list[str]) -> int:

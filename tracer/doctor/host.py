@@ -15,8 +15,7 @@ from pathlib import Path
 from tracer.attach.instances import RUN_DIR, instances
 from tracer.doctor.model import Finding, Level, Topic, some
 from tracer.errors import CannotTraceError
-from tracer.loader.load import Loader, LoadOptions
-from tracer.run.live import default_transport
+from tracer.loader.load import Loader, LoadOptions, default_transport
 
 STATUS = Path("/proc/self/status")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")

@@ -11,8 +11,8 @@ from tracer.doctor import sockets
 from tracer.doctor.model import Finding, Level, Listener, Topic, explained, some
 from tracer.doctor.settings import EVERY_LISTENER, SERVER, set_command
 from tracer.doctor.sockets import Facts, Listening, Owner
+from tracer.linux.proc import effective_uid
 from tracer.records.record import Process
-from tracer.root.socket_owners import effective_uid
 from tracer.vocabulary.printable import printable
 
 # At a round trip of 50 ms a queue of 4 takes 80 Fast Open connections a second, and no attack at all.

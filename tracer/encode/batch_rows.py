@@ -9,9 +9,9 @@ import numpy as np
 from tracer.dissect.payload import Payload
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
+from tracer.handshake.columns import Arrays
+from tracer.handshake.part import Part
 from tracer.records.record import Handshake
-from tracer.store.chunks import Part
-from tracer.store.packed import Arrays
 
 
 class ComposerNames:

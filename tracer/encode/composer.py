@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import secrets
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,11 +17,13 @@ from tracer.dissect import signature
 from tracer.dissect.payload import Payload
 from tracer.handshake.batch import Batch
 from tracer.handshake.community_id import community_ids
+from tracer.handshake.ecn import negotiated_ecn, segment_ecn
 from tracer.handshake.events import Events
 from tracer.handshake.option_bytes import masked
 from tracer.handshake.outcome import cookies
+from tracer.handshake.owners import processes
 from tracer.handshake.payloads import classified
-from tracer.ipc.messages import TracedInterface
+from tracer.ipc.traced import TracedInterface
 from tracer.records.record import (
     SCHEMA,
     DnsInfo,
@@ -40,7 +40,7 @@ from tracer.records.record import (
     Timing,
     TlsInfo,
 )
-from tracer.run.socket_owners import processes
+from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.vocabulary import (
     CAUSE_WORDS,
     CONFIDENCE_WORDS,
@@ -60,7 +60,6 @@ from tracer.vocabulary.vocabulary import (
 PART_MAX = 1000
 COOKIE_IDS_KEPT = 8192
 
-_IPV4_PREFIX = bytes(10) + b"\xff\xff"
 
 _UNKNOWN = int(Outcome.UNKNOWN)
 _UNREACHABLE = int(HandshakeResult.UNREACHABLE)
@@ -72,45 +71,6 @@ _SEGMENT, _MSS, _WSCALE, _SACK, _STAMPS, _TFO, _MPTCP, _MD5, _AO = (
         Has.SEGMENT, Has.MSS, Has.WSCALE, Has.SACK, Has.TIMESTAMPS, Has.TFO, Has.MPTCP, Has.MD5, Has.AO,
     )
 )  # fmt: skip
-
-_AE, _CWR, _ECE, _ACK = 0x100, 0x80, 0x40, 0x10
-_ECN_FLAGS = _AE | _CWR | _ECE
-# AccECN: what a SYN-ACK says of the ECN bits that its SYN arrived with (RFC 9768, table 2)
-_ACCECN_ANSWERS = frozenset({_CWR, _CWR | _ECE, _AE, _AE | _CWR})
-_ECN_ANSWERS = frozenset({_ECE, _AE | _ECE})
-
-
-def syn_ecn(tcp_flags: int) -> str:
-    """What a SYN asks for: none, ecn (RFC 3168) or accecn (RFC 9768)."""
-    asked = tcp_flags & _ECN_FLAGS
-    if asked == _ECN_FLAGS:
-        return "accecn"
-    return "ecn" if asked == _CWR | _ECE else "none"
-
-
-def synack_ecn(tcp_flags: int) -> str:
-    """What a SYN-ACK grants, taken alone."""
-    granted = tcp_flags & _ECN_FLAGS
-    if granted in _ACCECN_ANSWERS:
-        return "accecn"
-    return "ecn" if granted in _ECN_ANSWERS else "none"
-
-
-def negotiated_ecn(asked: str, granted: str) -> str:
-    """What both ends will use: AccECN only if both speak it, classic ECN if the client offered either."""
-    if asked == "none" or granted == "none":
-        return "none"
-    if granted == "accecn":
-        return "accecn" if asked == "accecn" else "none"
-    return "ecn"
-
-
-@lru_cache(maxsize=8192)
-def ip_text(address: bytes) -> str:
-    """An address of 16 bytes as people write it, IPv4 where it is mapped."""
-    if address.startswith(_IPV4_PREFIX):
-        return socket.inet_ntop(socket.AF_INET, address[12:])
-    return str(ipaddress.IPv6Address(address))
 
 
 @dataclass(slots=True)
@@ -288,7 +248,7 @@ def _look(row: bytes) -> _Look:
         stamped=has & _STAMPS,
         ttl=ttl,
         hops=signature.hops(ttl),
-        ecn=synack_ecn(flags) if flags & _ACK else syn_ecn(flags),
+        ecn=segment_ecn(flags),
         mptcp=layout.mptcp,
         md5=has & _MD5 != 0,
         ao=has & _AO != 0,

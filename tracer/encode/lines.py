@@ -17,17 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.dissect.payload import Payload
-from tracer.encode.composer import PART_MAX, Composer, cookie_rows, ip_text, look_rows
+from tracer.encode.composer import PART_MAX, Composer, cookie_rows, look_rows
 from tracer.encode.line_pieces import Frame, Known, SynAckPieces, SynPieces, TfoPieces, TimingPieces, cut
 from tracer.encode.line_pieces import json_text as encoded
 from tracer.handshake.batch import Batch
 from tracer.handshake.community_id import community_ids
 from tracer.handshake.durations import Durations
-from tracer.handshake.events import Events
-from tracer.handshake.outcome import has
+from tracer.handshake.events import Events, has
+from tracer.handshake.owners import processes
 from tracer.handshake.payloads import classified
 from tracer.records.record import Process
-from tracer.run.socket_owners import processes
+from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.vocabulary import Has
 
 LEARNED_MAX = 64  # rows of a batch that are composed to learn from

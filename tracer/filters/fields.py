@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 
 from tracer.dissect import signature
 from tracer.dissect.payload import Payload, Protocol
-from tracer.encode.composer import ip_text, negotiated_ecn, syn_ecn, synack_ecn
-from tracer.handshake.events import Events
+from tracer.handshake.ecn import negotiated_ecn, syn_ecn, synack_ecn
+from tracer.handshake.events import F64, Bool, Events, has
 from tracer.handshake.option_bytes import layout_keys, masked
-from tracer.handshake.outcome import F64, Bool, has
+from tracer.handshake.owners import processes
+from tracer.handshake.part import Coded, Part
 from tracer.records.record import Handshake, Process
-from tracer.run.socket_owners import processes
-from tracer.store.chunks import Coded, Part
+from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.vocabulary import (
     CAUSE_WORDS,
     CONFIDENCE_WORDS,
     COOKIE_CHECK_WORDS,
+    ECN_WORDS,
     GROUP_WORDS,
     OUTCOME_WORDS,
     REASON_WORDS,
@@ -159,7 +160,6 @@ _BOTH_ECN: list[str | None] = [
     for asked in range(_ECN_CODES)
     for granted in range(_ECN_CODES)
 ]
-ECN_WORDS = ("none", "ecn", "accecn")
 
 
 def _ecn_code(segment: Events) -> NDArray[np.intp]:

@@ -25,9 +25,9 @@ import numpy as np
 
 from tracer.filters.fields import FIELDS, Field, Kind
 from tracer.filters.values import Matcher, Unfit, contains, matcher
-from tracer.handshake.outcome import Bool
+from tracer.handshake.events import Bool
+from tracer.handshake.part import Part
 from tracer.records.record import Handshake
-from tracer.store.chunks import Part
 
 if TYPE_CHECKING:
     from tracer.filters.grammar import Bare, Comparison, FilterError, Syntax, Word

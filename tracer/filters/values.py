@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tracer.filters.fields import Field, Kind
-from tracer.handshake.outcome import U8, Bool
-from tracer.store.chunks import Coded, Part
+from tracer.handshake.events import U8, Bool
+from tracer.handshake.part import Coded, Part
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "==": operators.eq, "<": operators.lt, "<=": operators.le, ">": operators.gt, ">=": operators.ge,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tracer.dissect.payload import Payload
 from tracer.handshake.causes import Causes
 from tracer.handshake.durations import Durations, measure
-from tracer.handshake.events import Events, SynPayload
-from tracer.handshake.outcome import U8, Verdicts, judge
+from tracer.handshake.events import U8, Events, SynPayload
+from tracer.handshake.outcome import Verdicts, judge
 from tracer.handshake.vantage import LocalSet
 from tracer.records.record import Process
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.outcome import U8
+from tracer.handshake.events import U8
 
 
 @dataclass(frozen=True, slots=True)

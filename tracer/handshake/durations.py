@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.events import Events
-from tracer.handshake.outcome import F64, NS_PER_US, U8, Bool, Verdicts, has
+from tracer.handshake.events import F64, NS_PER_US, U8, Bool, Events, has
+from tracer.handshake.outcome import Verdicts
 from tracer.vocabulary.vocabulary import Has, Vantage
 
 

@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.vocabulary.vocabulary import Has
+
 # structured arrays of struct handshake_event (bpf/event.h); the dtype comes from tracer/ipc/layout.py
 Events: TypeAlias = NDArray[np.void]
 
@@ -32,3 +34,24 @@ class SynPayload(msgspec.Struct, frozen=True, gc=False):
     syn_ns: int
     wire_len: int
     data: bytes
+
+
+U8 = NDArray[np.uint8]
+
+
+U32 = NDArray[np.uint32]
+
+
+F64 = NDArray[np.float64]
+
+
+Bool = NDArray[np.bool_]
+
+
+NS_PER_US = 1000.0
+
+
+def has(column: NDArray[np.uint16], flag: Has) -> Bool:
+    """Rows whose segment carries what `flag` names."""
+    present: Bool = (column & int(flag)) != 0
+    return present

@@ -12,16 +12,10 @@ from enum import IntFlag
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.events import Events
+from tracer.handshake.events import F64, U8, U32, Bool, Events, has
 from tracer.vocabulary.vocabulary import GROUP_OF, HandshakeResult, Has, Outcome, Request
 
-U8 = NDArray[np.uint8]
-U32 = NDArray[np.uint32]
-F64 = NDArray[np.float64]
-Bool = NDArray[np.bool_]
-
 COOKIE_MAX = 16  # bytes, RFC 7413 section 4.1.1
-NS_PER_US = 1000.0
 
 GROUP_TABLE: U8 = np.array([GROUP_OF[outcome] for outcome in Outcome], np.uint8)
 
@@ -37,12 +31,6 @@ class Verdicts:
     acked_payload_len: U32  # bytes of the first SYN's data acked by the first SYN-ACK
     answered_after_us: F64  # first SYN to the SYN that was answered, NaN where that is open
     answer_known: Bool  # which SYN was answered is certain
-
-
-def has(column: NDArray[np.uint16], flag: Has) -> Bool:
-    """Rows whose segment carries what `flag` names."""
-    present: Bool = (column & int(flag)) != 0
-    return present
 
 
 # by cookie_len

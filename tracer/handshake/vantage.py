@@ -7,8 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.events import Events
-from tracer.handshake.outcome import U8, Bool
+from tracer.handshake.events import U8, Bool, Events
 from tracer.vocabulary.vocabulary import Vantage
 
 ADDRESS_LEN = 16

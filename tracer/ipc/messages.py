@@ -17,23 +17,12 @@ import msgspec
 
 from tracer.errors import EndedEarlyError
 from tracer.ipc import layout
+from tracer.ipc.traced import TracedInterface
 from tracer.vocabulary.vocabulary import Transport
 
 MESSAGE_MAX = 1 << 20  # bytes: thousands of interfaces or addresses
 _SO_SNDBUFFORCE = 32
 DESCRIPTORS_MAX = 250  # SCM_MAX_FD is 253
-
-
-class TracedInterface(msgspec.Struct, frozen=True):
-    """An interface as attached: `hook` is DESIGN.md's name for what is in use, `why` one sentence."""
-
-    index: int
-    name: str
-    hook: str
-    why: str
-    others: list[str] = []
-    warnings: list[str] = []
-    group: int = 0
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):

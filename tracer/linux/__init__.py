@@ -1,0 +1,4 @@
+"""Doors to the kernel, knowing nothing of TCP: bpf(2), netlink, namespaces, BTF, cgroups, /proc, libpcap.
+
+Imports nothing of tracer but errors; numpy only inside functions that the root part does not call.
+"""

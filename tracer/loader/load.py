@@ -319,3 +319,16 @@ def _keep(key: str, options: LoadOptions, made: Artifact) -> None:
     with contextlib.suppress(Exception):
         if _cache_key(options) == key:  # otherwise somebody changed the sources meanwhile
             cache.store(key, made, cache.DIRECTORY)
+
+
+RING_BUFFER_SINCE = (5, 8)
+
+
+def default_transport(release: str | None = None) -> Transport:
+    """The ring buffer where the kernel has it (5.8)."""
+    release = os.uname().release if release is None else release
+    major, _, rest = release.partition(".")
+    minor = rest.split(".")[0].split("-")[0]
+    if major.isdigit() and minor.isdigit() and (int(major), int(minor)) < RING_BUFFER_SINCE:
+        return Transport.PERF
+    return Transport.RING

@@ -18,6 +18,7 @@ from tracer.vocabulary.vocabulary import (
     CAUSE_WORDS,
     CONFIDENCE_WORDS,
     COOKIE_CHECK_WORDS,
+    ECN_WORDS,
     GROUP_WORDS,
     OUTCOME_WORDS,
     REASON_WORDS,
@@ -42,7 +43,6 @@ def said(text: str, **schema: Any) -> msgspec.Meta:
 _TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9}Z$"
 _IP_FORMS: list[dict[str, str]] = [{"format": "ipv4"}, {"format": "ipv6"}]
 _RESULTS = RESULT_WORDS[1:]
-_ECN = ["none", "ecn", "accecn"]
 _MPTCP: list[str | None] = [mptcp_subtype(number) for number in range(16)]
 assert tuple(_MPTCP[: len(MPTCP_SUBTYPES)]) == MPTCP_SUBTYPES
 
@@ -108,8 +108,8 @@ TsVal = Annotated[int | None, said("TSval; null without the option")]
 TsEcr = Annotated[int | None, said("TSecr; null without the option")]
 Ttl = Annotated[int, said("TTL or hop limit as it arrived", minimum=0, maximum=255)]
 Hops = Annotated[int, said("routers passed, guessed from an initial TTL of 64, 128 or 255", minimum=0)]
-Ecn = Annotated[str, said("what this segment asks for or grants (RFC 3168, RFC 9768)", enum=_ECN)]
-NegotiatedEcn = Annotated[str, said("what both ends will use", enum=_ECN)]
+Ecn = Annotated[str, said("what this segment asks for or grants (RFC 3168, RFC 9768)", enum=ECN_WORDS)]
+NegotiatedEcn = Annotated[str, said("what both ends will use", enum=ECN_WORDS)]
 Mptcp = Annotated[str | None, said("subtype of the first MPTCP option", enum=[*_MPTCP, None])]
 Options = Annotated[
     tuple[str, ...],

@@ -16,7 +16,8 @@ from tracer.encode.composer import Composer
 from tracer.errors import CannotTraceError, ExitCode, UsageError
 from tracer.handshake.events import Events
 from tracer.handshake.vantage import LocalSet
-from tracer.ipc.messages import Channel, FramesDone, Ready, ToUser, TracedInterface, channel_pair
+from tracer.ipc.messages import Channel, FramesDone, Ready, ToUser, channel_pair
+from tracer.ipc.traced import TracedInterface
 from tracer.linux import privileges
 from tracer.loader.load import Loader, LoadOptions
 from tracer.records.record import Start
@@ -156,7 +157,7 @@ def replay_capture(
     Raises:
         TfotraceError: it cannot begin.
     """
-    from tracer.run.live import default_transport
+    from tracer.loader.load import default_transport
 
     if os.geteuid() != 0:
         raise CannotTraceError(

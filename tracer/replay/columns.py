@@ -23,13 +23,14 @@ import zstandard
 from tracer.dissect import options as opt
 from tracer.dissect.payload import Dns, Http, Payload, Protocol, Tls
 from tracer.encode.composer import Composer
+from tracer.handshake import ecn
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
 from tracer.handshake.durations import Durations
 from tracer.handshake.outcome import Verdicts
-from tracer.ipc.messages import TracedInterface
+from tracer.handshake.owners import owners_of
+from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Handshake, Segment, SynAck
-from tracer.run.socket_owners import owners_of
 from tracer.vocabulary.vocabulary import (
     CAUSE_WORDS,
     CONFIDENCE_WORDS,
@@ -79,10 +80,7 @@ _TS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", re.ASCII)
 _ID = re.compile(r"[0-9a-f]{16}")
 _PLAIN = re.compile(r"[\x20-\x7e]*")  # what is never a stranger's text
 
-_ACK_FLAG, _SYN_FLAG = 0x10, 0x02
-_AE, _CWR, _ECE = 0x100, 0x80, 0x40
-_SYN_ECN = {"none": 0, "ecn": _CWR | _ECE, "accecn": _AE | _CWR | _ECE}
-_SYNACK_ECN = {"none": 0, "ecn": _ECE, "accecn": _CWR}
+_SYN_FLAG = 0x02
 
 _KINDS = {name: kind for kind, name in opt.NAMES.items()}
 _KIND = re.compile(r"kind_(\d{1,3})")
@@ -220,7 +218,7 @@ class Rows:
             _within(timing.syn_count, 8), _within(timing.synack_count, 8), _within(timing.late_syns, 8), 0,
             _within(icmp.type, 8) if icmp is not None else 0, _within(icmp.code, 8) if icmp is not None else 0,
             tfo.outcome is None, _within(timing.challenge_acks, 8), 0,
-            _segment(record.syn, _SYN_FLAG | _SYN_ECN[record.syn.ecn], tfo.kind, tfo.cookie_len),
+            _segment(record.syn, _SYN_FLAG | ecn.SYN_FLAGS[record.syn.ecn], tfo.kind, tfo.cookie_len),
             _synack(record.synack, tfo.synack_kind, tfo.synack_cookie_len), [(0, 0)] * 6,
             0, 0, (0, 0, 0, (0,) * 16),  # processes come beside the rows
         )  # fmt: skip
@@ -260,7 +258,7 @@ def _address(text: str) -> tuple[int, ...]:
 def _synack(synack: SynAck | None, kind: int | None, cookie_len: int | None) -> tuple[Any, ...]:
     if synack is None:
         return _NO_SEGMENT
-    return _segment(synack, _SYN_FLAG | _ACK_FLAG | _SYNACK_ECN[synack.ecn], kind, cookie_len)
+    return _segment(synack, _SYN_FLAG | ecn.ACK | ecn.SYNACK_FLAGS[synack.ecn], kind, cookie_len)
 
 
 def _segment(one: Segment, flags: int, kind: int | None, cookie_len: int | None) -> tuple[Any, ...]:

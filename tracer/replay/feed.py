@@ -20,7 +20,7 @@ from enum import Enum
 import numpy as np
 
 from tracer.errors import UsageError
-from tracer.handshake.outcome import U8
+from tracer.handshake.events import U8
 from tracer.ipc.messages import Frames
 from tracer.linux.libpcap import DUMP_HEADER, Capture, Dump, PcapError, link_name
 from tracer.replay.input import PCAPNG, Input

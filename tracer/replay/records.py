@@ -18,7 +18,7 @@ from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.benefit import BenefitTable
 from tracer.aggregate.summary import summarize
 from tracer.errors import EndedEarlyError, UsageError
-from tracer.ipc.messages import TracedInterface
+from tracer.ipc.traced import TracedInterface
 from tracer.records.record import SCHEMA, Balance, End, Handshake, NoticeRecord, Start, Stats
 from tracer.replay.columns import RecordedComposer, Rows, is_time
 from tracer.replay.input import Input

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tracer.cli import arguments
 from tracer.errors import UsageError
 from tracer.linux import privileges
 from tracer.linux.allocator import give_back_early
@@ -27,8 +26,10 @@ Narrate = Callable[[str], None]
 _PCAP = tuple(bytes.fromhex(text) for text in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1"))
 
 
-def replay(options: Namespace, argv: tuple[str, ...], narrate: Narrate) -> int:
+def replay(options: Namespace, judging: Sequence[str], argv: tuple[str, ...], narrate: Narrate) -> int:
     """Replay `options.file` as the command line says; returns the exit status.
+
+    `judging`: those of the options given that only a capture can be asked, since records are judged already.
 
     Raises:
         TfotraceError: it cannot begin.
@@ -54,7 +55,7 @@ def replay(options: Namespace, argv: tuple[str, ...], narrate: Narrate) -> int:
             return replay_capture(source, options, argv, user, narrate)
         if not _may_be_lines(source.head):
             raise UsageError(f"{source.name} is neither recorded events (JSON lines) nor a capture (pcap, pcapng)")
-        _refuse_what_is_for_captures(source.name, options)
+        _refuse_what_is_for_captures(source.name, options, judging)
         return _replay_records(source, options, argv, user, narrate)
     finally:
         source.close()
@@ -75,14 +76,11 @@ def _may_be_lines(head: bytes) -> bool:
     return all(byte >= 0x20 or byte in b"\t\n\r" for byte in head)
 
 
-def _refuse_what_is_for_captures(name: str, options: Namespace) -> None:
+def _refuse_what_is_for_captures(name: str, options: Namespace, judging: Sequence[str]) -> None:
     if options.filter is not None:
         raise UsageError(f"{name} holds no packets to ask --filter of: for records there is --filter-record")
-    parser = arguments.replay_parser()
-    judging = {"local": "--local", "table_size": "--table-size", "response_timeout": "--response-timeout"}
-    for field, option in judging.items():
-        if getattr(options, field) != parser.get_default(field):
-            raise UsageError(f"{name} holds records, which were judged when they were made: leave {option} out")
+    for option in judging:
+        raise UsageError(f"{name} holds records, which were judged when they were made: leave {option} out")
 
 
 def _replay_records(

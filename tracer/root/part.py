@@ -16,19 +16,8 @@ from types import FrameType
 from tracer.attach.attach import Attachment, InterfaceGoneError, Programs, attach
 from tracer.attach.instances import Instance, remove_leftovers
 from tracer.errors import CannotTraceError, ExitCode, TfotraceError, UsageError
-from tracer.ipc.messages import (
-    Addresses,
-    Ask,
-    Channel,
-    Counters,
-    Ended,
-    Interfaces,
-    Notice,
-    Ready,
-    ToUser,
-    TracedInterface,
-    WhoHolds,
-)
+from tracer.ipc.messages import Addresses, Ask, Channel, Counters, Ended, Interfaces, Notice, Ready, ToUser, WhoHolds
+from tracer.ipc.traced import TracedInterface
 from tracer.linux import allocator, netns
 from tracer.linux.interfaces import (
     AddressesChanged,

@@ -17,8 +17,8 @@ from itertools import islice
 
 from tracer.ipc.messages import Owners, SocketOwner
 from tracer.linux.cgroup import Groups, name_from_proc
+from tracer.linux.proc import PROC, effective_uid, read_stat
 
-PROC = "/proc"
 OWNERS_HELD = 1024
 CHECKED = 16  # of these a second: does it still hold its socket?
 WANTED_MAX = 4096  # sockets looked for at a time
@@ -38,23 +38,6 @@ class Holder:
     parent: int
     started: int
     fd: int
-
-
-def read_stat(pid: int, proc: str = PROC) -> tuple[int, int]:
-    """Parent and start time of a process (proc(5), stat fields 4 and 22). Raises OSError and ValueError."""
-    with open(f"{proc}/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-    if len(fields) < 20:
-        raise ValueError("cut short")
-    return int(fields[1]), int(fields[19])
-
-
-def effective_uid(status: bytes) -> int:
-    """Of /proc/PID/status: the folder's owner is root for what may not be dumped. Raises ValueError."""
-    for line in status.split(b"\n"):
-        if line.startswith(b"Uid:"):
-            return int(line.split()[2])
-    raise ValueError("no uid")
 
 
 def choose(holders: Iterable[Holder], parent_of: dict[int, int]) -> Holder | None:

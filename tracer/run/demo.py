@@ -8,7 +8,7 @@ import sys
 from types import TracebackType
 
 from tracer.errors import CannotTraceError
-from tracer.lab import Lab
+from tracer.lab.lab import Lab
 
 BACKGROUND_PER_S = 30.0
 

@@ -17,7 +17,7 @@ from tracer.ipc.messages import Channel, Failed, Ready, channel_pair
 from tracer.linux import privileges
 from tracer.linux.allocator import give_back_early
 from tracer.linux.collector import collect_seldom
-from tracer.loader.load import Loader, LoadOptions
+from tracer.loader.load import Loader, LoadOptions, default_transport
 from tracer.root.request import RootRequest
 from tracer.sinks import targets
 from tracer.vocabulary.vocabulary import HookChoice, Transport
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from tracer.sinks.stream import Stream
 
 Narrate = Callable[[str], None]
-RING_BUFFER_SINCE = (5, 8)
 
 
 def trace(
@@ -81,16 +80,6 @@ def _root_options(options: Namespace, interfaces: tuple[str, ...]) -> RootReques
 def _shows_handshakes(options: Namespace) -> bool:
     """Does anybody look at handshakes one by one? If not, nobody asks whose they are and what was in their SYNs."""
     return not options.quiet or bool(options.write) or options.filter_record is not None
-
-
-def default_transport(release: str | None = None) -> Transport:
-    """The ring buffer where the kernel has it (5.8)."""
-    release = os.uname().release if release is None else release
-    major, _, rest = release.partition(".")
-    minor = rest.split(".")[0].split("-")[0]
-    if major.isdigit() and minor.isdigit() and (int(major), int(minor)) < RING_BUFFER_SINCE:
-        return Transport.PERF
-    return Transport.RING
 
 
 def _reopens(options: Namespace) -> bool:

@@ -38,9 +38,8 @@ from tracer.ipc.messages import (
     Ready,
     Stop,
     ToUser,
-    TracedInterface,
 )
-from tracer.ipc.traced import forget_gone
+from tracer.ipc.traced import TracedInterface, forget_gone
 from tracer.linux import allocator
 from tracer.linux.clock import wall_now, wall_offset_ns
 from tracer.linux.patience import FACTOR

@@ -9,7 +9,7 @@ end: so a batch waits here until it is answered or HOLD_S is over, and what is n
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,46 +17,16 @@ from numpy.typing import NDArray
 
 from tracer.handshake.batch import Batch, RowOwners
 from tracer.handshake.events import Events
+from tracer.handshake.owners import named_rows
 from tracer.ipc.messages import Owners, SocketOwner, WhoHolds
 from tracer.linux.patience import FACTOR
-from tracer.records.record import Handshake, Process
+from tracer.records.record import Process
 
 HOLD_S = 0.12 * FACTOR  # a record is to be read within 200 ms of its settling
 ASK_S = 0.02
 ASKED_MAX = 256  # sockets and cgroups in one question
 GROUPS_HELD = 4096
 ANSWERS_HELD = 8192
-
-
-def process_rows(events: Events) -> NDArray[np.bool_]:
-    """Rows whose client the kernel programs have named."""
-    named: NDArray[np.bool_] = events["client_process"]["pid"] != 0
-    return named
-
-
-def processes(batch: Batch, cgroups: Mapping[int, str | None]) -> tuple[list[Process | None], list[Process | None]]:
-    """The client's and the server's process of each row of a batch; one object for rows that the kernel named alike."""
-    count = len(batch)
-    clients: list[Process | None] = [None] * count
-    servers = clients
-    owners = batch.owners
-    if owners is not None:
-        clients = [owners.table[place] for place in owners.client.tolist()]
-        servers = [owners.table[place] for place in owners.server.tolist()]
-    if process_rows(batch.events).any():
-        said = batch.events["client_process"]
-        keys: list[bytes] = said.view(f"V{said.dtype.itemsize}").tolist()
-        found = {key: _named(said[row], cgroups) for key, row in dict(zip(keys, range(count), strict=True)).items()}
-        clients = [found[key] or process for key, process in zip(keys, clients, strict=True)]
-    return clients, servers
-
-
-def _named(said: np.void, cgroups: Mapping[int, str | None]) -> Process | None:
-    """What struct process says; None if nothing."""
-    pid, uid, cgroup = (int(said[name]) for name in ("pid", "uid", "cgroup"))
-    if not pid:
-        return None
-    return Process(pid, bytes(said["name"]).split(b"\0", 1)[0].decode("utf-8", "replace"), uid, cgroups.get(cgroup))
 
 
 @dataclass(slots=True)
@@ -158,7 +128,7 @@ class ProcessDesk:
         if not places:
             return one.batch
         events = one.batch.events
-        client = np.where(process_rows(events), 0, events["client_socket"])
+        client = np.where(named_rows(events), 0, events["client_socket"])
         return replace(
             one.batch, owners=RowOwners(_looked_up(client, places), _looked_up(events["server_socket"], places), table)
         )
@@ -166,7 +136,7 @@ class ProcessDesk:
 
 def _unknown(events: Events, cgroups: Mapping[int, str | None]) -> tuple[list[int], list[int]]:
     """Sockets to ask about, listeners first, and cgroups without a name."""
-    named = process_rows(events)
+    named = named_rows(events)
     listeners = np.unique(events["server_socket"])
     clients = np.unique(events["client_socket"][~named])[:ASKED_MAX]
     sockets = list(dict.fromkeys(number for number in (*listeners.tolist(), *clients.tolist()) if number))
@@ -181,35 +151,3 @@ def _process(owner: SocketOwner) -> Process | None:
 def _looked_up(sockets: NDArray[np.uint32], places: Mapping[int, int]) -> NDArray[np.uint32]:
     numbers, codes = np.unique(sockets, return_inverse=True)
     return np.array([places.get(number, 0) for number in numbers.tolist()], np.uint32)[codes.reshape(-1)]
-
-
-def owners_of(records: Sequence[Handshake]) -> RowOwners:
-    """The processes that records name."""
-    places: dict[Process | None, int] = {None: 0}
-    table: list[Process | None] = [None]
-    columns: list[NDArray[np.uint32]] = []
-    for end in ("client", "server"):
-        column = np.zeros(len(records), np.uint32)
-        for row, record in enumerate(records):
-            process = getattr(record, end).process
-            place = places.setdefault(process, len(table))
-            if place == len(table):
-                table.append(process)
-            column[row] = place
-        columns.append(column)
-    return RowOwners(columns[0], columns[1], table)
-
-
-def merge_owners(owners: RowOwners, places: dict[Process, int], table: list[Process | None]) -> Sequence[int]:
-    """Where the processes of one table are in another; those that are not there are added."""
-    found = []
-    for process in owners.table:
-        if process is None:
-            found.append(0)
-            continue
-        place = places.get(process)
-        if place is None:
-            place = places[process] = len(table)
-            table.append(process)
-        found.append(place)
-    return found

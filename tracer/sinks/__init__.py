@@ -1,1 +1,4 @@
-"""Where records go. Every sink keeps the small protocol of `tracer.sinks.base.Sink`."""
+"""Where records go: JSON lines, text, files that rotate, pcapng, Prometheus. Every sink keeps `base.Sink`.
+
+May import store/ and everything beneath it.
+"""

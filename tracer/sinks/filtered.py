@@ -8,7 +8,7 @@ from tracer.encode.batch_rows import part_of
 from tracer.encode.composer import Composer
 from tracer.filters.filter import Filter
 from tracer.handshake.batch import Batch
-from tracer.handshake.outcome import Bool
+from tracer.handshake.events import Bool
 from tracer.handshake.payloads import classified
 from tracer.records.record import End, NoticeRecord, Start, Stats
 from tracer.sinks.base import Reopens, Sink

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from tracer.aggregate.metrics import BOUNDS_US, FAST_OPEN, OTHER, Counts, Durations, Metrics, Slots
 from tracer.handshake.batch import Batch
-from tracer.ipc.messages import TracedInterface
+from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Balance, End, NoticeRecord, Start, Stats
 from tracer.sinks.prometheus_server import Listener
 from tracer.vocabulary.vocabulary import (

@@ -7,129 +7,25 @@ go with them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.dissect.payload import Payload
-from tracer.handshake.batch import Batch, RowOwners
-from tracer.handshake.causes import Causes
-from tracer.handshake.durations import Durations
-from tracer.handshake.events import Events
-from tracer.handshake.outcome import U8, Verdicts
+from tracer.handshake.batch import Batch
+from tracer.handshake.columns import Arrays, Columns, joined
+from tracer.handshake.owners import merge_owners
+from tracer.handshake.part import Part, RowNames, keep
 from tracer.records.record import Handshake, Process
-from tracer.run.socket_owners import merge_owners
-from tracer.store.packed import Arrays, Columns, Packed, joined
+from tracer.store.packed import Packed
+from tracer.store.snapshot import MaskMaker
 
 CHUNK_ROWS = 4096
 CACHED = 2  # of a full chunk: keys of sorted columns and masks of filters, the latest asked for
-KEPT_COLUMNS = 6  # of a full chunk: what filters look at, so that the next filter finds it ready
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Some rows of one chunk, as columns. `payload` is an index into `payloads`; 0 there is None: not captured.
-
-    Of packed rows `events` has fields by name but is no array; `batch` has arrays.
-    """
-
-    columns: Columns
-    payloads: Sequence[Payload | None]
-    names: RowNames
-    owner_table: Sequence[Process | None] | None = None
-    kept: dict[str, Any] | None = None  # columns of a full chunk; elsewhere they are made anew
-
-    def __len__(self) -> int:
-        return len(self.columns)
-
-    @property
-    def events(self) -> Events:
-        """The records."""
-        return self.columns.events
-
-    @property
-    def verdicts(self) -> Verdicts:
-        """What they say of Fast Open."""
-        return self.columns.verdicts
-
-    @property
-    def durations(self) -> Durations:
-        """Microseconds."""
-        return self.columns.durations
-
-    @property
-    def causes(self) -> Causes:
-        """Why."""
-        return self.columns.causes
-
-    @property
-    def vantage(self) -> U8:
-        """Vantage of each row."""
-        return self.columns.vantage
-
-    @property
-    def offset_ns(self) -> NDArray[np.int64]:
-        """CLOCK_REALTIME - CLOCK_MONOTONIC when the row was written."""
-        return self.columns.offset_ns
-
-    @property
-    def payload(self) -> NDArray[np.uint16]:
-        """Places in `payloads`."""
-        return self.columns.payload
-
-    def column(self, name: str, make: Callable[[Part], Any]) -> Any:
-        """A column that `make` makes, kept where that helps."""
-        if self.kept is None:
-            return make(self)
-        found = self.kept.get(name)
-        if found is None:
-            found = make(self)
-            _keep(self.kept, name, found, KEPT_COLUMNS)
-        return found
-
-    @property
-    def batch(self) -> Batch:
-        """The same rows as sinks get them, without payloads."""
-        found = self.columns.arrays()
-        table = self.owner_table
-        owners = RowOwners(found.client_owner, found.server_owner, table) if table is not None else None
-        return Batch(found.events, found.verdicts, found.durations, found.vantage, {}, found.causes, owners=owners)
-
-
-class RowNames(Protocol):
-    """What rows mean by their numbers: names of interfaces, and all that only a composer knows."""
-
-    def interface(self, index: int) -> tuple[str, str]:
-        """Name and hook of an interface."""
-        ...
-
-    @property
-    def cgroups(self) -> Mapping[int, str | None]:
-        """Names of cgroups by number."""
-        ...
-
-    def records(self, part: Part) -> Iterable[Handshake]:
-        """The records of some rows, without what was in their payloads: slow, for what is seldom asked."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """A column of often few distinct values: `values[codes[row]]`. None = not known."""
-
-    values: Sequence[Any]
-    codes: NDArray[np.integer[Any]]
-
-
-def _keep(kept: dict[Any, Any], key: object, value: Any, limit: int) -> None:
-    # two threads may ask at once: list() is one step, an iterator would not be
-    for oldest in list(kept)[: len(kept) + 1 - limit]:
-        kept.pop(oldest, None)
-    kept[key] = value
 
 
 class Chunk:
@@ -215,7 +111,7 @@ class Chunk:
         if found is None:
             columns = self._columns
             found = make(self._part(columns.view() if isinstance(columns, Packed) else columns, self._kept))
-            _keep(self._cache, key, found, CACHED)
+            keep(self._cache, key, found, CACHED)
         return found
 
 
@@ -311,12 +207,6 @@ class StoreRows:
                 found.append((make(chunk.part(0, end)), begin, end))
         return found
 
-    def column(self, name: str) -> NDArray[np.generic]:
-        """Sort keys of a column, as list_columns.sort_keys gives them. KeyError if there is no such column."""
-        from tracer.store.list_columns import sort_keys
-
-        return sort_keys(self, name)
-
     def mask(self, expression: MaskMaker) -> NDArray[np.bool_]:
         """Which rows a filter (filters.filter.Filter) lets through; only new rows cost anything the next time."""
         pieces = [made[begin:end] for made, begin, end in self.collect(expression, expression.mask)]
@@ -325,9 +215,3 @@ class StoreRows:
     def select(self, expression: MaskMaker) -> NDArray[np.intp]:
         """The numbers of the rows a filter lets through, ascending."""
         return np.flatnonzero(self.mask(expression))
-
-
-class MaskMaker(Protocol):
-    """A filter (tracer.filters.filter.Filter): hashable, equal ones say the same of every row."""
-
-    def mask(self, part: Part, /) -> NDArray[np.bool_]: ...

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.aggregate.peers import endpoint_text
 from tracer.filters.fields import FIELDS, Column, coded, process_rows
+from tracer.handshake.part import Coded, Part
 from tracer.records.record import Handshake, Process
-from tracer.store.chunks import Coded, Part, StoreRows
+from tracer.store.snapshot import Rows
+from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.printable import printable
 
 UNKNOWN = "-"
@@ -219,7 +220,7 @@ def default_columns(width: int) -> tuple[str, ...]:
     return next(names for least, names in _DEFAULTS if width >= least)
 
 
-def sort_keys(rows: StoreRows, name: str) -> NDArray[np.generic]:
+def sort_keys(rows: Rows, name: str) -> NDArray[np.generic]:
     """What rows are ordered by in a column: numbers (NaN = not known), or strings of bytes for client and server.
 
     Texts and lists give their rank among the rows' values, without regard to case. KeyError if there is no such column.

@@ -8,142 +8,24 @@ durations rounded to the nanosecond, as records have them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
 from tracer.handshake.causes import Causes
+from tracer.handshake.columns import BESIDE, CAUSES, DURATIONS, VERDICTS, Arrays, Beside, Selection, assembled
 from tracer.handshake.durations import Durations
-from tracer.handshake.events import Events
-from tracer.handshake.outcome import F64, NS_PER_US, U8, Verdicts
-
-Rows = slice | NDArray[np.intp]
-Beside = dict[str, NDArray[Any]]
+from tracer.handshake.events import F64, NS_PER_US, U8, Events
+from tracer.handshake.outcome import Verdicts
 
 BLOCK_ROWS = 256
 _LEVEL = -1  # of zstd: the quickest that finds nearly all of what repeats
-_VERDICTS, _DURATIONS, _CAUSES = (tuple(one.name for one in fields(kind)) for kind in (Verdicts, Durations, Causes))
-_OTHERS = ("vantage", "offset_ns", "payload", "client_owner", "server_owner")
-_BESIDE: dict[str, np.dtype[Any]] = {
-    **{f"verdicts.{name}": np.dtype(np.uint8) for name in ("request", "outcome", "group")},
-    "verdicts.attempted": np.dtype(np.bool_),
-    "verdicts.acked_payload_len": np.dtype(np.uint32),
-    "verdicts.answered_after_us": np.dtype(np.float64),
-    "verdicts.answer_known": np.dtype(np.bool_),
-    **{f"durations.{name}": np.dtype(np.float64) for name in _DURATIONS},
-    **{f"causes.{name}": np.dtype(np.uint8) for name in _CAUSES},
-    "vantage": np.dtype(np.uint8),
-    "offset_ns": np.dtype(np.int64),
-    "payload": np.dtype(np.uint16),
-    "client_owner": np.dtype(np.uint32),
-    "server_owner": np.dtype(np.uint32),
-}
 # fields of the records that are had without unpacking these
 _KEYS = ("syn_ns", "client", "server", "client_port", "server_port", "ifindex", "result", "reason", "syn.has",
          "syn.payload_len")  # fmt: skip
 _SEGMENTS = frozenset({"syn", "synack"})
-
-
-class Columns(Protocol):
-    """What is known of some rows. Of packed ones `events` has fields and a length, but is no array: see `arrays`."""
-
-    def __len__(self) -> int: ...
-    @property
-    def events(self) -> Events: ...
-    @property
-    def verdicts(self) -> Verdicts: ...
-    @property
-    def durations(self) -> Durations: ...
-    @property
-    def causes(self) -> Causes: ...
-    @property
-    def vantage(self) -> U8: ...
-    @property
-    def offset_ns(self) -> NDArray[np.int64]: ...
-    @property
-    def payload(self) -> NDArray[np.uint16]: ...
-    @property
-    def client_owner(self) -> NDArray[np.uint32]: ...
-    @property
-    def server_owner(self) -> NDArray[np.uint32]: ...
-    def arrays(self) -> Arrays:
-        """All of it at once."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Arrays:
-    """Columns side by side."""
-
-    events: Events
-    verdicts: Verdicts
-    durations: Durations
-    causes: Causes
-    vantage: U8
-    offset_ns: NDArray[np.int64]  # CLOCK_REALTIME - CLOCK_MONOTONIC when the row was written
-    payload: NDArray[np.uint16]  # places in tables of the chunk, likewise the owners
-    client_owner: NDArray[np.uint32]
-    server_owner: NDArray[np.uint32]
-
-    @classmethod
-    def empty(cls, rows: int, dtype: np.dtype[Any]) -> Arrays:
-        """Room for so many rows, in one block of memory: blocks of that size are given back when they are freed."""
-        sizes = [rows * dtype.itemsize, *(rows * kind.itemsize for kind in _BESIDE.values())]
-        ends = np.cumsum([-(-size // 64) * 64 for size in sizes]).tolist()
-        block = np.empty(ends[-1], np.uint8)
-        starts = zip(_BESIDE.items(), ends, strict=False)
-        beside = {name: block[start : start + rows * kind.itemsize].view(kind) for (name, kind), start in starts}
-        return _arrays(block[: sizes[0]].view(dtype), beside)
-
-    def __len__(self) -> int:
-        return len(self.events)
-
-    def arrays(self) -> Arrays:
-        """Itself."""
-        return self
-
-    def rows(self, rows: Rows) -> Arrays:
-        """Some of them: by a slice without copies."""
-        return _arrays(self.events[rows], {name: column[rows] for name, column in self.beside()})
-
-    def beside(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        """All columns but the events, by name."""
-        yield from self.judged()
-        for name in _OTHERS:
-            yield name, getattr(self, name)
-
-    def judged(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Those that came with the batch, by name: `verdicts.outcome`."""
-        for name in _VERDICTS:
-            yield f"verdicts.{name}", getattr(self.verdicts, name)
-        for name in _DURATIONS:
-            yield f"durations.{name}", getattr(self.durations, name)
-        for name in _CAUSES:
-            yield f"causes.{name}", getattr(self.causes, name)
-
-
-def _arrays(events: Events, beside: Beside) -> Arrays:
-    return Arrays(
-        events,
-        Verdicts(*(beside[f"verdicts.{name}"] for name in _VERDICTS)),
-        Durations(*(beside[f"durations.{name}"] for name in _DURATIONS)),
-        Causes(*(beside[f"causes.{name}"] for name in _CAUSES)),
-        *(beside[name] for name in _OTHERS),
-    )
-
-
-def joined(pieces: list[Arrays]) -> Arrays:
-    """Rows one behind the other; at least one piece."""
-    if len(pieces) == 1:
-        return pieces[0]
-    dtype = pieces[0].events.dtype
-    events = np.concatenate([one.events.view(f"V{dtype.itemsize}") for one in pieces]).view(dtype)
-    beside = [dict(one.beside()) for one in pieces]
-    return _arrays(events, {name: np.concatenate([one[name] for one in beside]) for name in beside[0]})
 
 
 def _field(events: Events, path: str) -> NDArray[Any]:
@@ -189,12 +71,12 @@ class Packed:
         """All rows; what is asked for is unpacked then."""
         return Unpacking(self)
 
-    def rows(self, rows: Rows) -> Arrays:
+    def rows(self, rows: Selection) -> Arrays:
         """Some of the rows, all columns of them."""
         beside = {name: column[rows] for name, column in self.beside().items()}
-        return _arrays(self.events(rows), beside)
+        return assembled(self.events(rows), beside)
 
-    def events(self, rows: Rows) -> Events:
+    def events(self, rows: Selection) -> Events:
         """The records of some of the rows."""
         numbers = np.arange(self._length)[rows]
         wanted = np.flatnonzero(np.bincount(numbers // BLOCK_ROWS))
@@ -208,7 +90,7 @@ class Packed:
 
     def beside(self) -> Beside:
         """All columns but the records."""
-        kinds = {name: self._ns if name.startswith("durations.") else kind for name, kind in _BESIDE.items()}
+        kinds = {name: self._ns if name.startswith("durations.") else kind for name, kind in BESIDE.items()}
         found = self._columns(0, kinds)
         for name in kinds:
             if name.startswith("durations."):
@@ -249,7 +131,7 @@ class Unpacking:
 
     def arrays(self) -> Arrays:
         """All of it at once."""
-        return _arrays(self._whole(), self._judged())
+        return assembled(self._whole(), self._judged())
 
     def _whole(self) -> Events:
         if self._events is None:
@@ -278,19 +160,19 @@ class Unpacking:
     def verdicts(self) -> Verdicts:
         """As judged when they were written."""
         beside = self._judged()
-        return Verdicts(*(beside[f"verdicts.{name}"] for name in _VERDICTS))
+        return Verdicts(*(beside[f"verdicts.{name}"] for name in VERDICTS))
 
     @property
     def durations(self) -> Durations:
         """To the nanosecond."""
         beside = self._judged()
-        return Durations(*(beside[f"durations.{name}"] for name in _DURATIONS))
+        return Durations(*(beside[f"durations.{name}"] for name in DURATIONS))
 
     @property
     def causes(self) -> Causes:
         """As judged when they were written."""
         beside = self._judged()
-        return Causes(*(beside[f"causes.{name}"] for name in _CAUSES))
+        return Causes(*(beside[f"causes.{name}"] for name in CAUSES))
 
     @property
     def vantage(self) -> U8:
@@ -344,7 +226,7 @@ _UNKNOWN_NS = {_NS_SHORT: np.iinfo(np.uint32).max, _NS_LONG: np.iinfo(np.int64).
 def _ns_kind(durations: Durations) -> np.dtype[Any]:
     """What takes the durations of all columns."""
     least, most = 0.0, 0.0
-    for name in _DURATIONS:
+    for name in DURATIONS:
         column = getattr(durations, name)
         # of NaN only there is neither
         least, most = np.fmin(least, np.fmin.reduce(column)), np.fmax(most, np.fmax.reduce(column))

@@ -6,25 +6,16 @@ Durations are microseconds, times nanoseconds of CLOCK_MONOTONIC, rates per seco
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.aggregate.figures import Comparison, Distributions, Peer
+from tracer.handshake.part import Part
 from tracer.records.record import Balance, Handshake, NoticeRecord, Start, Totals
-
-if TYPE_CHECKING:
-    from tracer.store.chunks import MaskMaker
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """Counts in buckets: bucket i holds edges[i] <= value < edges[i + 1]."""
-
-    edges: NDArray[np.float64]
-    counts: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,64 +25,6 @@ class Series:
     handshakes: NDArray[np.int64]
     attempts: NDArray[np.int64]
     failed: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """First response of one server with TFO (SYN data acked whole) and without (no data in the SYN), and its benefit.
-
-    Of up to 256 handshakes of a kind medians and 90th percentiles are exact, of more they are a sample's; None without
-    any. `sooner_us` (normal less TFO) and `sooner_rtts` (that in median round trips) are None without enough of both.
-    """
-
-    server: str  # address and port as people write them
-    name: str | None  # the latest SNI or HTTP host seen in a SYN to it
-    tfo_samples: int
-    normal_samples: int
-    tfo_median_us: float | None
-    normal_median_us: float | None
-    tfo_p90_us: float | None
-    normal_p90_us: float | None
-    rtt_median_us: float | None
-    sooner_us: float | None
-    sooner_rtts: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """One server, or one client where this host is the server."""
-
-    role: str  # "server" or "client"
-    ip: str
-    port: int | None  # of a server
-    name: str | None
-    handshakes: int
-    attempts: int
-    accepted: int  # SYN data acked whole
-    with_data: int  # attempts that carried data
-    fallbacks: int  # SYN data not acked at all, or only a later bare SYN answered
-    failed: int
-    cookie_changes: int  # another cookie came back than was sent
-    rtt_median_us: float | None  # within 10 %
-    saved_us: float  # net: less what lost SYNs of attempts cost
-    last_outcome: str | None
-    last_seen_ns: int
-    sooner_us: float | None = None  # as in Comparison
-    sooner_rtts: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Distributions:
-    """What the handshakes looked like; counters hold the most frequent values, the most frequent first."""
-
-    rtt: Histogram
-    rtt_tfo: Histogram
-    first_response: Histogram
-    mss: tuple[tuple[int | None, int], ...]
-    wscale: tuple[tuple[int | None, int], ...]
-    window: Histogram
-    options: tuple[tuple[str, int], ...]
-    names: tuple[tuple[str, int], ...]  # SNI and HTTP host
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +49,16 @@ class InterfaceState:
     present: bool
 
 
+class MaskMaker(Protocol):
+    """A filter (tracer.filters.filter.Filter): hashable, equal ones say the same of every row."""
+
+    def mask(self, part: Part, /) -> NDArray[np.bool_]: ...
+
+
 class Rows(Protocol):
     """The newest handshakes, numbered from 0 = the oldest held; `first` is the number of that one since the start.
 
-    The arrays of `column` and `mask` are as long as the rows are many; rows do not move or change.
+    The array of `mask` is as long as the rows are many; rows do not move or change.
     """
 
     @property
@@ -137,8 +76,8 @@ class Rows(Protocol):
         """Those of any rows, in the order asked for: much cheaper than one by one, some thousand at most at a time."""
         ...
 
-    def column(self, name: str) -> NDArray[np.generic]:
-        """Sort keys of a column of tracer/store/list_columns.py: numbers (NaN = not known) or strings of bytes."""
+    def collect(self, key: object, make: Callable[[Part], Any]) -> list[tuple[Any, int, int]]:
+        """`make` of all rows, piece by piece: its result, and from where to where in it rows are meant."""
         ...
 
     def mask(self, expression: MaskMaker) -> NDArray[np.bool_]:

@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.counted import facts
 from tracer.aggregate.distributions import DistributionCounts
+from tracer.aggregate.figures import Comparison, Distributions, Peer
 from tracer.aggregate.peers import AllPeers, PeerTable, server_side
 from tracer.dissect.payload import Payload
 from tracer.encode.batch_rows import ComposerNames
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
+from tracer.handshake.part import Part
 from tracer.handshake.payloads import classified
-from tracer.ipc.messages import TracedInterface
-from tracer.ipc.traced import forget_gone
+from tracer.ipc.traced import TracedInterface, forget_gone
 from tracer.records.record import (
     Balance,
     DnsInfo,
@@ -41,8 +42,8 @@ from tracer.records.record import (
     Stats,
     TlsInfo,
 )
-from tracer.store.chunks import CHUNK_ROWS, Chunk, Part, StoreRows
-from tracer.store.snapshot import Comparison, Distributions, HostState, InterfaceState, Peer, Series, Snapshot
+from tracer.store.chunks import CHUNK_ROWS, Chunk, StoreRows
+from tracer.store.snapshot import HostState, InterfaceState, Series, Snapshot
 from tracer.vocabulary.vocabulary import Group
 
 ROWS_HELD = 100_000

@@ -221,6 +221,7 @@ REASON_WORDS = [word(value).removeprefix("by_") for value in SettleReason]
 REQUEST_WORDS = [word(value) for value in Request]
 OUTCOME_WORDS = [None if value is Outcome.UNKNOWN else word(value) for value in Outcome]
 GROUP_WORDS = [value.word for value in Group]
+ECN_WORDS = ["none", "ecn", "accecn"]
 VANTAGE_WORDS = [word(value) for value in Vantage]
 CAUSE_WORDS = words_or_null(Cause)
 CONFIDENCE_WORDS = words_or_null(Confidence)

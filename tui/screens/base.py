@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
 
 from tracer.store.snapshot import Snapshot
+from tui.shell import Shell
 from tui.widgets.banner import Banner
 from tui.widgets.footer_bar import FooterBar
 from tui.widgets.tab_bar import TabBar
-
-if TYPE_CHECKING:
-    from tui.app import Dashboard
 
 
 class TracerScreen(Screen[None]):
@@ -34,9 +32,9 @@ class TracerScreen(Screen[None]):
         self.snapshot: Snapshot | None = None
 
     @property
-    def dashboard(self) -> Dashboard:
+    def shell(self) -> Shell:
         """The app."""
-        return cast("Dashboard", self.app)
+        return cast("Shell", self.app)
 
     def body(self) -> Iterable[Widget]:
         """The widgets between banner and footer."""
@@ -81,9 +79,9 @@ class TracerScreen(Screen[None]):
 
     def _again(self) -> None:
         if self.is_mounted and self.app.screen is self:
-            self.dashboard.show_on(self)
+            self.show(self.shell.shown, self.shell.frozen is not None, self.shell.new)
 
     def on_tab_bar_chosen(self, event: TabBar.Chosen) -> None:
         """A title was clicked."""
         event.stop()
-        self.dashboard.action_show(event.name)
+        self.shell.action_show(event.name)

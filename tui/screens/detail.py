@@ -133,7 +133,7 @@ class Detail(TracerScreen):
     def action_copy(self) -> None:
         """The record as JSON."""
         self.app.copy_to_clipboard(json_text(self.record))
-        self.dashboard.say(f"copied handshake {self.record.id} as JSON")
+        self.shell.say(f"copied handshake {self.record.id} as JSON")
 
     def action_back(self) -> None:
         """To the list."""

@@ -13,9 +13,10 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from tracer.aggregate.figures import Peer
 from tracer.records.record import Handshake
 from tracer.store.list_columns import COLUMNS
-from tracer.store.snapshot import Peer, Snapshot
+from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.printable import plural
 from tui.actions import bindings_of
 from tui.export import export_path, json_text, write_export
@@ -282,20 +283,20 @@ class Handshakes(TracerScreen):
     def action_detail(self) -> None:
         """Open the selected handshake."""
         if self.record_at(self.list.cursor) is not None:
-            self.dashboard.open_detail(self.list.cursor)
+            self.shell.open_detail(self.list.cursor)
 
     def action_copy(self) -> None:
         """The selected record as JSON."""
         record = self.record_at(self.list.cursor)
         if record is not None:
             self.app.copy_to_clipboard(json_text(record))
-            self.dashboard.say(f"copied handshake {record.id} as JSON")
+            self.shell.say(f"copied handshake {record.id} as JSON")
 
     def action_export(self) -> None:
         """What is shown, in the order it is shown."""
         order = self.source.order
         if order is None or not len(order):
-            self.dashboard.say("nothing to export", error=True)
+            self.shell.say("nothing to export", error=True)
             return
         self.run_worker(self._export(order), group="export", exit_on_error=True)
 
@@ -304,6 +305,6 @@ class Handshakes(TracerScreen):
         try:
             written = await asyncio.to_thread(write_export, path, order.records())
         except OSError as error:
-            self.dashboard.say(f"cannot write {path}: {error.strerror}", error=True)
+            self.shell.say(f"cannot write {path}: {error.strerror}", error=True)
             return
-        self.dashboard.say(f"{count(written)} {plural(written, 'handshake')} in {path.name}")
+        self.shell.say(f"{count(written)} {plural(written, 'handshake')} in {path.name}")

@@ -11,7 +11,8 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from tracer.store.snapshot import Peer, Snapshot
+from tracer.aggregate.figures import Peer
+from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import GROUP_OF, word
 from tui.actions import bindings_of
@@ -241,13 +242,13 @@ class Peers(TracerScreen):
     def action_drill(self) -> None:
         """The handshakes of the selected peer."""
         if self.peer is not None:
-            self.dashboard.show_handshakes_of(expression(self.peer), self.peer)
+            self.shell.show_handshakes_of(expression(self.peer), self.peer)
 
     def action_copy(self) -> None:
         """The selected row as JSON."""
         if self.peer is not None:
             self.app.copy_to_clipboard(json_text(self.peer))
-            self.dashboard.say(f"copied {address(self.peer)} as JSON")
+            self.shell.say(f"copied {address(self.peer)} as JSON")
 
 
 def _key(peer: Peer) -> tuple[str, str, int | None]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tracer.aggregate.figures import Comparison
 from tracer.aggregate.responses import ENOUGH
-from tracer.store.snapshot import Comparison
 from tui.format import count, duration
 from tui.lines import Line, cell, safe
 from tui.widgets.bar import bar

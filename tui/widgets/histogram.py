@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.store.snapshot import Histogram
+from tracer.aggregate.figures import Histogram
 from tui.format import count, duration, share
 from tui.lines import Line, cell
 from tui.widgets.bar import bar

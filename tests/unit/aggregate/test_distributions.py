@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.support.rows import new_store, random_batch
 from tracer.aggregate.buckets import BUCKETS, EDGES, buckets, quantiles
 from tracer.aggregate.distributions import LAYOUTS_HELD, NEW_LAYOUTS, Recent, _Layouts
+from tracer.aggregate.figures import Distributions, Histogram
 from tracer.records.record import Handshake
-from tracer.store.snapshot import Distributions, Histogram
 
 
 def snapshot_of(seed: int, count: int = 3000) -> tuple[list[Handshake], Distributions]:

@@ -21,7 +21,7 @@ from tracer.encode.composer import Composer
 from tracer.errors import UsageError
 from tracer.handshake.batch import Batch, decode
 from tracer.handshake.vantage import LocalSet
-from tracer.ipc.messages import TracedInterface
+from tracer.ipc.traced import TracedInterface
 from tracer.records.record import SCHEMA, Balance, Handshake, NoticeRecord
 from tracer.sinks.address import Address, parse_address
 from tracer.sinks.prometheus import Prometheus

@@ -10,12 +10,13 @@ import pytest
 
 from tests.support.rows import batch_of, new_store, random_batch, random_events
 from tracer.aggregate.counted import facts
-from tracer.aggregate.peers import COMPARISONS_SHOWN, PEERS_HELD, PEERS_SHOWN, PeerTable, endpoint_text
+from tracer.aggregate.figures import Peer
+from tracer.aggregate.peers import COMPARISONS_SHOWN, PEERS_HELD, PEERS_SHOWN, PeerTable
 from tracer.aggregate.responses import ENOUGH, KEPT
 from tracer.handshake.batch import Batch
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
-from tracer.store.snapshot import Peer
+from tracer.vocabulary.addresses import endpoint_text
 
 ACCEPTED = ("data_acked", "data_acked_new_cookie")
 

@@ -9,7 +9,7 @@ import numpy as np
 from tests.support.judged import MS, Shake, batch
 from tracer.causes.attempts import PeerHash
 from tracer.causes.cookie_check import ASK_AGAIN_NS, QUESTIONS_MAX, CookieChecks
-from tracer.handshake.outcome import U8
+from tracer.handshake.events import U8
 from tracer.vocabulary.vocabulary import CookieCheck
 
 VALID, UNKNOWN = CookieCheck.VALID, CookieCheck.NONE

@@ -17,7 +17,7 @@ from tracer.encode.composer import PART_MAX, Composer
 from tracer.encode.lines import BLOCK_LINES, LEARNED_MAX, Lines, PlainLines, line_maker
 from tracer.handshake.batch import Batch, RowOwners, decode
 from tracer.handshake.vantage import LocalSet
-from tracer.ipc.messages import TracedInterface
+from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Process
 from tracer.replay.columns import Interfaces, RecordedComposer
 

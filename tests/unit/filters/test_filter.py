@@ -13,8 +13,9 @@ from tests.support.rows import new_store, random_batch
 from tracer.filters.fields import FIELDS, Kind
 from tracer.filters.filter import ALIASES, fields_of, kind_of, names, parse
 from tracer.filters.grammar import LENGTH_MAX, FilterError
+from tracer.handshake.part import Coded
 from tracer.records.record import Handshake
-from tracer.store.chunks import Coded, StoreRows
+from tracer.store.chunks import StoreRows
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,8 @@ import ssl
 from scapy.layers.dns import DNS
 
 from tests.support.vocabulary import OUTCOMES, RESULTS
-from tracer.lab import SCENARIOS, payloads, server_address, topology
+from tracer.lab import payloads, topology
+from tracer.lab.scenarios import SCENARIOS, server_address
 
 # TFO.md section 3, word for word
 REQUESTS = {

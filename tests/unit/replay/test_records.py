@@ -24,6 +24,7 @@ from tracer.aggregate.benefit import BenefitTable
 from tracer.cli import main as cli
 from tracer.encode.composer import Composer
 from tracer.filters.fields import FIELDS
+from tracer.handshake.part import Coded, Part
 from tracer.records.record import SCHEMA, Balance, End, Handshake, NoticeRecord, Process, Start, Stats, Totals
 from tracer.replay.columns import BLOCK_ROWS, ROW, RecordedComposer, Rows
 from tracer.replay.input import open_input
@@ -31,7 +32,7 @@ from tracer.replay.lines import LINE_MAX, AnyRecord, Bad, parse
 from tracer.replay.progress import Progress
 from tracer.replay.records import RecordReplay
 from tracer.run.pipeline import StopRequest
-from tracer.store.chunks import Coded, Part, StoreRows
+from tracer.store.chunks import StoreRows
 from tracer.store.store import Store
 from tui.screens.detail import raw_options
 

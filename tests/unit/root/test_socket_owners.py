@@ -12,12 +12,14 @@ import pytest
 
 from tests.support.rows import random_batch
 from tracer.handshake.batch import Batch
+from tracer.handshake.owners import processes
 from tracer.ipc.messages import Owners, SocketOwner, WhoHolds
 from tracer.linux.btf import Btf, BtfError
 from tracer.linux.cgroup import name_from_proc, name_of_path
+from tracer.linux.proc import effective_uid
 from tracer.records.record import Process
-from tracer.root.socket_owners import LAST_NUMBER, Holder, OwnerFinder, Scan, choose, effective_uid
-from tracer.run.socket_owners import HOLD_S, ProcessDesk, processes
+from tracer.root.socket_owners import LAST_NUMBER, Holder, OwnerFinder, Scan, choose
+from tracer.run.socket_owners import HOLD_S, ProcessDesk
 
 ID = "3f" * 32
 

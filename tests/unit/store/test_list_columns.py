@@ -45,7 +45,7 @@ def records() -> tuple[Handshake, ...]:
 def test_keys_group_rows_as_texts_do(name: str) -> None:
     """Rows with equal keys show the same, and what is not known has no key."""
     column = COLUMNS[name]
-    keys = rows().column(name)
+    keys = sort_keys(rows(), name)
     assert len(keys) == len(rows())
     texts = [column.text(record) for record in records()]
     shown: dict[object, set[str]] = {}
@@ -64,7 +64,7 @@ def test_keys_sort_as_values_do(name: str) -> None:
     if name in ("client", "server"):
         return
     values = [FIELDS[field].of(record) for record in records()]
-    keys = rows().column(name)
+    keys = sort_keys(rows(), name)
     known = [row for row, value in enumerate(values) if value is not None]
     by_key = sorted(known, key=lambda row: keys[row])
 
@@ -82,7 +82,7 @@ def test_addresses_sort_as_numbers() -> None:
     events["client_port"] = [1, 500, 1, 80]
     store = new_store()
     store.write(batch_of(events))
-    assert np.argsort(store.snapshot().rows.column("client")).tolist() == [3, 1, 0, 2]
+    assert np.argsort(sort_keys(store.snapshot().rows, "client")).tolist() == [3, 1, 0, 2]
 
 
 @pytest.mark.parametrize("name", COLUMNS)

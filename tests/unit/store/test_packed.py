@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from tests.support.rows import random_batch
 from tracer.handshake.batch import Batch
-from tracer.store.packed import Arrays, Packed, joined
+from tracer.handshake.columns import Arrays, joined
+from tracer.store.packed import Packed
 
 ROWS = 1000  # some blocks, the last of which is not full
 

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from tests.support.recording import recorded_store
 from tests.support.rows import (
     GOLDEN,
     INTERFACES,
@@ -27,12 +28,12 @@ from tracer.aggregate.aggregate import Aggregate
 from tracer.dissect.payload import classify
 from tracer.encode.composer import Composer
 from tracer.handshake.events import SynPayload
-from tracer.ipc.messages import TracedInterface
+from tracer.ipc.traced import TracedInterface
 from tracer.linux import allocator
-from tracer.recording import recorded_store
 from tracer.records.record import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
 from tracer.sinks.base import Sink
 from tracer.store.chunks import CHUNK_ROWS, Chunk, StoreRows
+from tracer.store.list_columns import sort_keys
 from tracer.store.store import FOLD_ROWS, NOTICES_HELD, RATE_S, SERIES_S, Store
 
 INFO = InterfaceInfo("eth0", 2, "tcx", "a test", 0)
@@ -59,7 +60,7 @@ def test_an_empty_store_has_a_snapshot() -> None:
     assert len(shown.rows) == 0
     assert (shown.rows.first, shown.totals.handshakes, shown.start, shown.host, shown.ended) == (0, 0, None, None, None)
     assert (tuple(shown.peers), shown.comparisons, shown.handshakes_per_s) == ((), (), 0.0)
-    assert len(shown.rows.column("rtt")) == 0
+    assert len(sort_keys(shown.rows, "rtt")) == 0
     with pytest.raises(IndexError):
         shown.rows.record(0)
 
@@ -156,7 +157,7 @@ def test_the_newest_are_held_and_numbered(limit: int, size: int) -> None:
     rows = rows_of(store)
     assert len(rows) == min(limit, len(written))
     assert rows.first + len(rows) == len(written)
-    assert (rows.column("id") == written[rows.first :]).all()
+    assert (sort_keys(rows, "id") == written[rows.first :]).all()
     assert store.forgotten().rows == rows.first
     assert rows.record(len(rows) - 1).id == f"{int(written[-1]):016x}"
     with pytest.raises(IndexError):
@@ -210,7 +211,7 @@ def test_a_snapshot_never_changes() -> None:
     store.write(random_batch(1, 500))
     shown = store.snapshot()
     before = msgspec.json.encode([shown.rows.record(row) for row in range(500)])
-    keys = shown.rows.column("rtt")
+    keys = sort_keys(shown.rows, "rtt")
     peers, series, rtt = tuple(shown.peers), shown.series.handshakes.copy(), shown.distributions.rtt.counts.copy()
     for seed in range(2, 30):
         store.write(random_batch(seed, 1000))
@@ -220,7 +221,7 @@ def test_a_snapshot_never_changes() -> None:
     store._records.clear()
     assert len(shown.rows) == 500
     assert msgspec.json.encode([shown.rows.record(row) for row in range(500)]) == before
-    assert np.array_equal(shown.rows.column("rtt"), keys, equal_nan=True)
+    assert np.array_equal(sort_keys(shown.rows, "rtt"), keys, equal_nan=True)
     assert tuple(shown.peers) == peers
     assert (shown.series.handshakes == series).all()
     assert (shown.distributions.rtt.counts == rtt).all()
@@ -357,7 +358,7 @@ def test_a_writer_and_readers_do_not_disturb_each_other() -> None:
             if rows.first + len(rows) != shown.totals.handshakes:
                 failures.append(f"{rows.first} + {len(rows)} rows, but {shown.totals.handshakes} in the totals")
             if len(rows):
-                ids = rows.column("id")
+                ids = sort_keys(rows, "id")
                 for row in {0, len(rows) - 1, *rng.integers(0, len(rows), 5).tolist()}:
                     record = rows.record(row)
                     id_, seq = expected(rows.first + row)

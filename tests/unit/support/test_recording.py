@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.recording import Recording, load, recorded_store, save
 from tests.support.rows import GOLDEN, golden
-from tracer.recording import Recording, load, recorded_store, save
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
 from tracer.handshake.durations import measure
-from tracer.handshake.events import Events, SynPayload
-from tracer.handshake.outcome import U8, judge
-from tracer.ipc.messages import TracedInterface
+from tracer.handshake.events import U8, Events, SynPayload
+from tracer.handshake.outcome import judge
+from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Balance, End, Start
 from tracer.store.store import Store
 

@@ -1,0 +1,74 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts in buckets: bucket i holds edges[i] <= value < edges[i + 1]."""
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """First response of one server with TFO (SYN data acked whole) and without (no data in the SYN), and its benefit.
+
+    Of up to 256 handshakes of a kind medians and 90th percentiles are exact, of more they are a sample's; None without
+    any. `sooner_us` (normal less TFO) and `sooner_rtts` (that in median round trips) are None without enough of both.
+    """
+
+    server: str  # address and port as people write them
+    name: str | None  # the latest SNI or HTTP host seen in a SYN to it
+    tfo_samples: int
+    normal_samples: int
+    tfo_median_us: float | None
+    normal_median_us: float | None
+    tfo_p90_us: float | None
+    normal_p90_us: float | None
+    rtt_median_us: float | None
+    sooner_us: float | None
+    sooner_rtts: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One server, or one client where this host is the server."""
+
+    role: str  # "server" or "client"
+    ip: str
+    port: int | None  # of a server
+    name: str | None
+    handshakes: int
+    attempts: int
+    accepted: int  # SYN data acked whole
+    with_data: int  # attempts that carried data
+    fallbacks: int  # SYN data not acked at all, or only a later bare SYN answered
+    failed: int
+    cookie_changes: int  # another cookie came back than was sent
+    rtt_median_us: float | None  # within 10 %
+    saved_us: float  # net: less what lost SYNs of attempts cost
+    last_outcome: str | None
+    last_seen_ns: int
+    sooner_us: float | None = None  # as in Comparison
+    sooner_rtts: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Distributions:
+    """What the handshakes looked like; counters hold the most frequent values, the most frequent first."""
+
+    rtt: Histogram
+    rtt_tfo: Histogram
+    first_response: Histogram
+    mss: tuple[tuple[int | None, int], ...]
+    wscale: tuple[tuple[int | None, int], ...]
+    window: Histogram
+    options: tuple[tuple[str, int], ...]
+    names: tuple[tuple[str, int], ...]  # SNI and HTTP host

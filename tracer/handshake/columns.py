@@ -1,0 +1,133 @@
+"""The columns of some handshakes side by side: the records as they came, and what was found out about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.handshake.causes import Causes
+from tracer.handshake.durations import Durations
+from tracer.handshake.events import U8, Events
+from tracer.handshake.outcome import Verdicts
+
+# some rows: by a slice without copies, or by their numbers
+Selection = slice | NDArray[np.intp]
+Beside = dict[str, NDArray[Any]]
+VERDICTS, DURATIONS, CAUSES = (tuple(one.name for one in fields(kind)) for kind in (Verdicts, Durations, Causes))
+OTHERS = ("vantage", "offset_ns", "payload", "client_owner", "server_owner")
+BESIDE: dict[str, np.dtype[Any]] = {
+    **{f"verdicts.{name}": np.dtype(np.uint8) for name in ("request", "outcome", "group")},
+    "verdicts.attempted": np.dtype(np.bool_),
+    "verdicts.acked_payload_len": np.dtype(np.uint32),
+    "verdicts.answered_after_us": np.dtype(np.float64),
+    "verdicts.answer_known": np.dtype(np.bool_),
+    **{f"durations.{name}": np.dtype(np.float64) for name in DURATIONS},
+    **{f"causes.{name}": np.dtype(np.uint8) for name in CAUSES},
+    "vantage": np.dtype(np.uint8),
+    "offset_ns": np.dtype(np.int64),
+    "payload": np.dtype(np.uint16),
+    "client_owner": np.dtype(np.uint32),
+    "server_owner": np.dtype(np.uint32),
+}
+
+
+class Columns(Protocol):
+    """What is known of some rows. Of packed ones `events` has fields and a length, but is no array: see `arrays`."""
+
+    def __len__(self) -> int: ...
+    @property
+    def events(self) -> Events: ...
+    @property
+    def verdicts(self) -> Verdicts: ...
+    @property
+    def durations(self) -> Durations: ...
+    @property
+    def causes(self) -> Causes: ...
+    @property
+    def vantage(self) -> U8: ...
+    @property
+    def offset_ns(self) -> NDArray[np.int64]: ...
+    @property
+    def payload(self) -> NDArray[np.uint16]: ...
+    @property
+    def client_owner(self) -> NDArray[np.uint32]: ...
+    @property
+    def server_owner(self) -> NDArray[np.uint32]: ...
+    def arrays(self) -> Arrays:
+        """All of it at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """Columns side by side."""
+
+    events: Events
+    verdicts: Verdicts
+    durations: Durations
+    causes: Causes
+    vantage: U8
+    offset_ns: NDArray[np.int64]  # CLOCK_REALTIME - CLOCK_MONOTONIC when the row was written
+    payload: NDArray[np.uint16]  # places in tables of the chunk, likewise the owners
+    client_owner: NDArray[np.uint32]
+    server_owner: NDArray[np.uint32]
+
+    @classmethod
+    def empty(cls, rows: int, dtype: np.dtype[Any]) -> Arrays:
+        """Room for so many rows, in one block of memory: blocks of that size are given back when they are freed."""
+        sizes = [rows * dtype.itemsize, *(rows * kind.itemsize for kind in BESIDE.values())]
+        ends = np.cumsum([-(-size // 64) * 64 for size in sizes]).tolist()
+        block = np.empty(ends[-1], np.uint8)
+        starts = zip(BESIDE.items(), ends, strict=False)
+        beside = {name: block[start : start + rows * kind.itemsize].view(kind) for (name, kind), start in starts}
+        return assembled(block[: sizes[0]].view(dtype), beside)
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def arrays(self) -> Arrays:
+        """Itself."""
+        return self
+
+    def rows(self, rows: Selection) -> Arrays:
+        """Some of them: by a slice without copies."""
+        return assembled(self.events[rows], {name: column[rows] for name, column in self.beside()})
+
+    def beside(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """All columns but the events, by name."""
+        yield from self.judged()
+        for name in OTHERS:
+            yield name, getattr(self, name)
+
+    def judged(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Those that came with the batch, by name: `verdicts.outcome`."""
+        for name in VERDICTS:
+            yield f"verdicts.{name}", getattr(self.verdicts, name)
+        for name in DURATIONS:
+            yield f"durations.{name}", getattr(self.durations, name)
+        for name in CAUSES:
+            yield f"causes.{name}", getattr(self.causes, name)
+
+
+def assembled(events: Events, beside: Beside) -> Arrays:
+    return Arrays(
+        events,
+        Verdicts(*(beside[f"verdicts.{name}"] for name in VERDICTS)),
+        Durations(*(beside[f"durations.{name}"] for name in DURATIONS)),
+        Causes(*(beside[f"causes.{name}"] for name in CAUSES)),
+        *(beside[name] for name in OTHERS),
+    )
+
+
+def joined(pieces: list[Arrays]) -> Arrays:
+    """Selection one behind the other; at least one piece."""
+    if len(pieces) == 1:
+        return pieces[0]
+    dtype = pieces[0].events.dtype
+    events = np.concatenate([one.events.view(f"V{dtype.itemsize}") for one in pieces]).view(dtype)
+    beside = [dict(one.beside()) for one in pieces]
+    return assembled(events, {name: np.concatenate([one[name] for one in beside]) for name in beside[0]})

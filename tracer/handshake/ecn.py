@@ -1,0 +1,43 @@
+"""ECN as the TCP flags of SYN and SYN-ACK say it: RFC 3168 section 6.1.1, RFC 9768 section 3.1."""
+
+from __future__ import annotations
+
+ACK, ECE, CWR, AE = 0x10, 0x40, 0x80, 0x100
+ECN_FLAGS = AE | CWR | ECE
+# AccECN: what a SYN-ACK says of the ECN bits that its SYN arrived with (RFC 9768, table 2)
+_ACCECN_ANSWERS = frozenset({CWR, CWR | ECE, AE, AE | CWR})
+_ECN_ANSWERS = frozenset({ECE, AE | ECE})
+
+# the flags of a SYN that asks for it, and one way for a SYN-ACK to grant it
+SYN_FLAGS = {"none": 0, "ecn": CWR | ECE, "accecn": ECN_FLAGS}
+SYNACK_FLAGS = {"none": 0, "ecn": ECE, "accecn": CWR}
+
+
+def syn_ecn(tcp_flags: int) -> str:
+    """What a SYN asks for: none, ecn (RFC 3168) or accecn (RFC 9768)."""
+    asked = tcp_flags & ECN_FLAGS
+    if asked == ECN_FLAGS:
+        return "accecn"
+    return "ecn" if asked == CWR | ECE else "none"
+
+
+def synack_ecn(tcp_flags: int) -> str:
+    """What a SYN-ACK grants, taken alone."""
+    granted = tcp_flags & ECN_FLAGS
+    if granted in _ACCECN_ANSWERS:
+        return "accecn"
+    return "ecn" if granted in _ECN_ANSWERS else "none"
+
+
+def segment_ecn(tcp_flags: int) -> str:
+    """What a SYN asks for or a SYN-ACK grants."""
+    return synack_ecn(tcp_flags) if tcp_flags & ACK else syn_ecn(tcp_flags)
+
+
+def negotiated_ecn(asked: str, granted: str) -> str:
+    """What both ends will use: AccECN only if both speak it, classic ECN if the client offered either."""
+    if asked == "none" or granted == "none":
+        return "none"
+    if granted == "accecn":
+        return "accecn" if asked == "accecn" else "none"
+    return "ecn"

@@ -1,0 +1,75 @@
+"""Whose sockets the ends of handshakes are: by what the kernel programs said, or by a table beside the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.handshake.batch import Batch, RowOwners
+from tracer.handshake.events import Events
+from tracer.records.record import Handshake, Process
+
+
+def named_rows(events: Events) -> NDArray[np.bool_]:
+    """Rows whose client the kernel programs have named."""
+    named: NDArray[np.bool_] = events["client_process"]["pid"] != 0
+    return named
+
+
+def processes(batch: Batch, cgroups: Mapping[int, str | None]) -> tuple[list[Process | None], list[Process | None]]:
+    """The client's and the server's process of each row of a batch; one object for rows that the kernel named alike."""
+    count = len(batch)
+    clients: list[Process | None] = [None] * count
+    servers = clients
+    owners = batch.owners
+    if owners is not None:
+        clients = [owners.table[place] for place in owners.client.tolist()]
+        servers = [owners.table[place] for place in owners.server.tolist()]
+    if named_rows(batch.events).any():
+        said = batch.events["client_process"]
+        keys: list[bytes] = said.view(f"V{said.dtype.itemsize}").tolist()
+        found = {key: _named(said[row], cgroups) for key, row in dict(zip(keys, range(count), strict=True)).items()}
+        clients = [found[key] or process for key, process in zip(keys, clients, strict=True)]
+    return clients, servers
+
+
+def _named(said: np.void, cgroups: Mapping[int, str | None]) -> Process | None:
+    """What struct process says; None if nothing."""
+    pid, uid, cgroup = (int(said[name]) for name in ("pid", "uid", "cgroup"))
+    if not pid:
+        return None
+    return Process(pid, bytes(said["name"]).split(b"\0", 1)[0].decode("utf-8", "replace"), uid, cgroups.get(cgroup))
+
+
+def owners_of(records: Sequence[Handshake]) -> RowOwners:
+    """The processes that records name."""
+    places: dict[Process | None, int] = {None: 0}
+    table: list[Process | None] = [None]
+    columns: list[NDArray[np.uint32]] = []
+    for end in ("client", "server"):
+        column = np.zeros(len(records), np.uint32)
+        for row, record in enumerate(records):
+            process = getattr(record, end).process
+            place = places.setdefault(process, len(table))
+            if place == len(table):
+                table.append(process)
+            column[row] = place
+        columns.append(column)
+    return RowOwners(columns[0], columns[1], table)
+
+
+def merge_owners(owners: RowOwners, places: dict[Process, int], table: list[Process | None]) -> Sequence[int]:
+    """Where the processes of one table are in another; those that are not there are added."""
+    found = []
+    for process in owners.table:
+        if process is None:
+            found.append(0)
+            continue
+        place = places.get(process)
+        if place is None:
+            place = places[process] = len(table)
+            table.append(process)
+        found.append(place)
+    return found
