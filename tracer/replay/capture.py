@@ -29,7 +29,8 @@ from tracer.replay.root_part import ReplayRequest
 from tracer.ring.open import Sources
 from tracer.ring.pace import SOON_MS
 from tracer.run import dashboard
-from tracer.run.pipeline import SECOND_S, STATS_S, Pipeline, RunOptions, StopRequest
+from tracer.run.pipeline import SECOND_S, STATS_S, Pipeline, RunOptions
+from tracer.run.stop import StopRequest
 from tracer.sinks.base import Sink
 from tracer.sinks.filtered import Filtered, RecordFilter
 from tracer.vocabulary.printable import plural

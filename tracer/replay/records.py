@@ -24,7 +24,7 @@ from tracer.replay.columns import RecordedComposer, Rows, is_time
 from tracer.replay.input import Input
 from tracer.replay.lines import Bad, Line, Problems, read_lines
 from tracer.replay.progress import Progress
-from tracer.run.pipeline import StopRequest
+from tracer.run.stop import StopRequest
 from tracer.sinks.base import Observer, Sink, SinkClosedError
 from tracer.sinks.filtered import RecordFilter
 from tracer.version import __version__

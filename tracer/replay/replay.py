@@ -18,7 +18,7 @@ from tracer.replay.input import PCAPNG, Input, open_input
 from tracer.replay.progress import Progress, wanted
 from tracer.replay.records import RecordReplay
 from tracer.run import dashboard
-from tracer.run.pipeline import StopRequest
+from tracer.run.stop import StopRequest
 from tracer.sinks import targets
 
 Narrate = Callable[[str], None]

@@ -10,12 +10,14 @@ import sys
 import threading
 from argparse import Namespace
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tracer.linux.allocator import give_back_at_once
-from tracer.run.pipeline import StopRequest
-from tracer.store.snapshot import Snapshot
-from tracer.store.store import Store
+
+if TYPE_CHECKING:
+    from tracer.run.stop import StopRequest
+    from tracer.store.snapshot import Snapshot
+    from tracer.store.store import Store
 
 APP = "tui.app"
 TURN_S = 0.001  # how long one thread may go on in Python while the other waits

@@ -19,6 +19,7 @@ from tracer.linux.allocator import give_back_early
 from tracer.linux.collector import collect_seldom
 from tracer.loader.load import Loader, LoadOptions, default_transport
 from tracer.root.request import RootRequest
+from tracer.run import dashboard
 from tracer.sinks import targets
 from tracer.vocabulary.vocabulary import HookChoice, Transport
 
@@ -84,8 +85,6 @@ def _shows_handshakes(options: Namespace) -> bool:
 
 def _reopens(options: Namespace) -> bool:
     """Is SIGHUP to close and reopen files? With the dashboard it is how a terminal says that it has gone."""
-    from tracer.run import dashboard
-
     return bool(options.write) and not dashboard.is_wanted(options)
 
 
@@ -126,8 +125,8 @@ def _as_user(
     # while the root part compiles: numpy and the rest take a tenth of a second
     from tracer.encode.composer import Composer
     from tracer.ring.open import open_sources
-    from tracer.run import dashboard
-    from tracer.run.pipeline import Pipeline, RunOptions, StopRequest
+    from tracer.run.pipeline import Pipeline, RunOptions
+    from tracer.run.stop import StopRequest
     from tracer.sinks.base import TakesPackets
     from tracer.sinks.stream import Stream
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import select
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from tracer.aggregate.aggregate import Aggregate, balance, losses
@@ -48,6 +45,7 @@ from tracer.ring.open import Sources
 from tracer.ring.pace import POLL_GENTLY_MS, SOON_MS, Looks
 from tracer.ring.payloads import PayloadCache
 from tracer.run.socket_owners import ProcessDesk
+from tracer.run.stop import StopRequest
 from tracer.sinks.base import Listener, Reopens, Sink, SinkClosedError, SinkFullError, TakesPackets
 from tracer.version import __version__
 
@@ -69,42 +67,6 @@ class RunOptions:
     duration_s: float | None = None
     count: int | None = None
     record_filter: RecordFilter | None = None  # what the sinks that write were told to let through
-
-
-def _has_terminal() -> bool:
-    """Is there a controlling terminal? After it hung up there is none any more."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
-
-
-class StopRequest:
-    """SIGINT and SIGTERM as a reason to end. A second one ends the process at once.
-
-    So is SIGHUP, unless there are files to close and open again: then it is one only if the terminal has gone.
-    """
-
-    def __init__(self, *, reopens: bool = False) -> None:
-        self.reason: str | None = None
-        self.reopen = False  # asked to; set back by who does it
-        self._reopens = reopens
-        self._had_terminal = _has_terminal()
-
-    def install(self) -> None:
-        """Take over SIGINT, SIGTERM and SIGHUP; writes to closed pipes raise instead of killing."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and background jobs of scripts
-                signal.signal(number, self._on_signal)
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGHUP and self._reopens and _has_terminal() == self._had_terminal:
-            self.reopen = True
-            return
-        self.reason = signal.Signals(number).name
-        signal.signal(number, signal.SIG_DFL)
 
 
 @dataclass(slots=True)

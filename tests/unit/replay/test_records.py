@@ -31,7 +31,7 @@ from tracer.replay.input import open_input
 from tracer.replay.lines import LINE_MAX, AnyRecord, Bad, parse
 from tracer.replay.progress import Progress
 from tracer.replay.records import RecordReplay
-from tracer.run.pipeline import StopRequest
+from tracer.run.stop import StopRequest
 from tracer.store.chunks import StoreRows
 from tracer.store.store import Store
 from tui.screens.detail import raw_options

@@ -15,7 +15,8 @@ from tracer.encode.composer import Composer
 from tracer.ipc.messages import Addresses, Answer, Ask, Channel, Counters, Ready, channel_pair
 from tracer.linux.patience import FACTOR
 from tracer.ring.open import Sources
-from tracer.run.pipeline import ANSWER_NS, Pipeline, RunOptions, StopRequest
+from tracer.run.pipeline import ANSWER_NS, Pipeline, RunOptions
+from tracer.run.stop import StopRequest
 from tracer.vocabulary.vocabulary import Transport
 
 

@@ -374,7 +374,7 @@ def test_an_input_output_error_is_a_sentence() -> None:
 
 _HANGS_UP = """
 import os, signal, sys, time
-from tracer.run.pipeline import StopRequest
+from tracer.run.stop import StopRequest
 stop = StopRequest(reopens=sys.argv[1] == "files")
 stop.install()
 os.kill(os.getpid(), signal.SIGHUP)
