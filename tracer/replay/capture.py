@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from argparse import Namespace
@@ -16,10 +15,10 @@ from tracer.encode.composer import Composer
 from tracer.errors import CannotTraceError, ExitCode, UsageError
 from tracer.handshake.events import Events
 from tracer.handshake.vantage import LocalSet
-from tracer.ipc.messages import Channel, FramesDone, Ready, ToUser, channel_pair
+from tracer.ipc.messages import Channel, FramesDone, Ready, ToUser
 from tracer.ipc.traced import TracedInterface
 from tracer.linux import privileges
-from tracer.loader.load import Loader, LoadOptions
+from tracer.loader.load import Loader, LoadOptions, default_transport
 from tracer.records.record import Start
 from tracer.replay import root_part
 from tracer.replay.feed import Feed
@@ -29,6 +28,7 @@ from tracer.replay.root_part import ReplayRequest
 from tracer.ring.open import Sources
 from tracer.ring.pace import SOON_MS
 from tracer.run import dashboard
+from tracer.run.fork import await_ready, root_child
 from tracer.run.pipeline import SECOND_S, STATS_S, Pipeline, RunOptions
 from tracer.run.stop import StopRequest
 from tracer.sinks.base import Sink
@@ -158,8 +158,6 @@ def replay_capture(
     Raises:
         TfotraceError: it cannot begin.
     """
-    from tracer.loader.load import default_transport
-
     if os.geteuid() != 0:
         raise CannotTraceError(
             "replaying a capture needs root, for its packets go through the kernel programs: run it with sudo"
@@ -168,30 +166,8 @@ def replay_capture(
         raise CannotTraceError("replaying a capture needs the ring buffer of Linux 5.8 or newer")
     load = LoadOptions(table_size=options.table_size, replay=True, filter=options.filter)
     request = ReplayRequest(load, options.response_timeout, root_part.make_slots())
-    channel, child = _fork_root_part(request)
-    try:
+    with root_child(lambda channel: root_part.run(request, channel, Loader(load))) as channel:
         return _as_user(channel, request, source, options, argv, user, narrate)
-    finally:
-        channel.close()
-        os.waitpid(child, 0)
-
-
-def _fork_root_part(request: ReplayRequest) -> tuple[Channel, int]:
-    root_end, user_end = channel_pair()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        user_end.close()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        status = 3
-        try:
-            status = root_part.run(request, root_end, Loader(request.load))
-        finally:
-            sys.stderr.flush()
-            os._exit(status)  # whatever happened, nothing of the parent's runs in this process
-    root_end.close()
-    return user_end, child
 
 
 def _as_user(
@@ -203,8 +179,7 @@ def _as_user(
     user: privileges.User | None,
     narrate: Narrate,
 ) -> int:
-    from tracer.ring.open import open_sources
-    from tracer.run.live import await_ready, open_sinks
+    from tracer.run.live import open_sinks
     from tracer.sinks.stream import Stream
 
     stop = StopRequest()
@@ -214,8 +189,7 @@ def _as_user(
     first = await_ready(channel, stop)
     if first is None:
         return 0
-    ready, fds = first
-    sources = open_sources(ready, fds)
+    ready, sources = first
     privileges.drop(user)
     # a thread decompresses: the two take turns often, or each waits 5 ms for the other at every turn
     sys.setswitchinterval(SWITCH_S)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from types import TracebackType
 
 from tracer.errors import CannotTraceError
 from tracer.lab.lab import Lab
+from tracer.run.fork import fork
 
 BACKGROUND_PER_S = 30.0
 
@@ -26,16 +26,13 @@ class Demo:
     def __enter__(self) -> Demo:
         orders, self._orders = os.pipe2(os.O_CLOEXEC)
         answers, says = os.pipe2(os.O_CLOEXEC)
-        sys.stderr.flush()
-        self._child = os.fork()
-        if self._child == 0:
+
+        def keep() -> int:
             os.close(self._orders)
             os.close(answers)
-            status = 3
-            try:
-                status = _keep(orders, says)
-            finally:
-                os._exit(status)  # whatever happened, nothing of the parent's runs in this process
+            return _keep(orders, says)
+
+        self._child = fork(keep)
         os.close(orders)
         os.close(says)
         with os.fdopen(answers) as answer:

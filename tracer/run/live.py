@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import select
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracer.errors import CannotTraceError, EndedEarlyError, UsageError
-from tracer.ipc.messages import Channel, Failed, Ready, channel_pair
+from tracer.errors import UsageError
+from tracer.ipc.messages import Channel
 from tracer.linux import privileges
 from tracer.linux.allocator import give_back_early
 from tracer.linux.collector import collect_seldom
 from tracer.loader.load import Loader, LoadOptions, default_transport
 from tracer.root.request import RootRequest
 from tracer.run import dashboard
+from tracer.run.fork import await_ready, root_child
 from tracer.sinks import targets
 from tracer.vocabulary.vocabulary import HookChoice, Transport
 
@@ -52,15 +50,12 @@ def trace(
     privileges.require_root()
     give_back_early()
     user = privileges.target_user(options.user)
-    channel, child = _fork_root_part(_root_options(options, interfaces), reopens=_reopens(options))
-    try:
+    request = _request(options, interfaces)
+    with root_child(lambda channel: _as_root(request, channel), reopens=_reopens(options)) as channel:
         return _as_user(channel, options, argv, user, narrate, on_ready)
-    finally:
-        channel.close()
-        os.waitpid(child, 0)
 
 
-def _root_options(options: Namespace, interfaces: tuple[str, ...]) -> RootRequest:
+def _request(options: Namespace, interfaces: tuple[str, ...]) -> RootRequest:
     transport = options.transport or default_transport()
     hook: HookChoice = options.hook
     load = LoadOptions(
@@ -88,30 +83,11 @@ def _reopens(options: Namespace) -> bool:
     return bool(options.write) and not dashboard.is_wanted(options)
 
 
-def _fork_root_part(options: RootRequest, *, reopens: bool) -> tuple[Channel, int]:
-    root_end, user_end = channel_pair()
-    sys.stderr.flush()
-    gc.freeze()  # a collection in either process writes to every object it looks at, and its page is no longer shared
-    child = os.fork()
-    if child == 0:
-        user_end.close()
-        # ctrl+c reaches the whole group; the user part decides. LLVM has a handler of its own in the compiling child
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if reopens:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the user part decides
-        status = 3
-        try:
-            loader = Loader(options.load)
-            from tracer.root import part
+def _as_root(request: RootRequest, channel: Channel) -> int:
+    loader = Loader(request.load)  # compiles while this goes on
+    from tracer.root import part
 
-            status = part.run(options, root_end, loader)
-        finally:
-            # whatever happened, nothing of the parent's runs in this process
-            sys.stderr.flush()
-            os._exit(status)
-    root_end.close()
-    return user_end, child
+    return part.run(request, channel, loader)
 
 
 def _as_user(
@@ -124,7 +100,6 @@ def _as_user(
 ) -> int:
     # while the root part compiles: numpy and the rest take a tenth of a second
     from tracer.encode.composer import Composer
-    from tracer.ring.open import open_sources
     from tracer.run.pipeline import Pipeline, RunOptions
     from tracer.run.stop import StopRequest
     from tracer.sinks.base import TakesPackets
@@ -137,8 +112,7 @@ def _as_user(
     first = await_ready(channel, stop)
     if first is None:
         return 0
-    ready, fds = first
-    sources = open_sources(ready, fds)
+    ready, sources = first
     if on_ready is not None:
         on_ready()
     stdout = Stream.stdout(live=True)  # opens the pipe again, which may be somebody else's
@@ -207,31 +181,6 @@ def _observe(pipeline: Pipeline, observers: list[Observer]) -> None:
     pipeline.sinks.extend(observers)
     if observers:
         pipeline.observer = observers[0] if len(observers) == 1 else Observers(*observers)
-
-
-def await_ready(channel: Channel, stop: object) -> tuple[Ready, list[int]] | None:
-    """The root part's first message; None if a signal came before it."""
-    poll = select.poll()
-    poll.register(channel.fileno(), select.POLLIN)
-    while getattr(stop, "reason", None) is None:
-        if not poll.poll(100):
-            continue
-        message, fds = channel.from_root()
-        if isinstance(message, Ready):
-            return message, fds
-        if getattr(stop, "reason", None) is not None:
-            break  # the same signal has ended the root part or what it waited for
-        if isinstance(message, Failed):
-            raise _failure(message)
-        raise CannotTraceError("the root part ended before tracing began")
-    return None
-
-
-def _failure(message: Failed) -> CannotTraceError | UsageError | EndedEarlyError:
-    for kind in (UsageError, EndedEarlyError):
-        if kind.exit_code == message.exit_code:
-            return kind(message.text)
-    return CannotTraceError(message.text)
 
 
 def open_sinks(options: Namespace, composer: Composer, stdout: Stream | None) -> list[Sink]:

@@ -1,0 +1,86 @@
+"""The root part as a child of this process: fork it, wait until it is ready, see it end."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tracer.errors import CannotTraceError, EndedEarlyError, UsageError
+from tracer.ipc.messages import Channel, Failed, Ready, channel_pair
+
+if TYPE_CHECKING:
+    from tracer.ring.open import Sources
+    from tracer.run.stop import StopRequest
+
+
+def fork(body: Callable[[], int]) -> int:
+    """Run `body`, which returns an exit status, in a child; returns the child's process id."""
+    sys.stderr.flush()
+    gc.freeze()  # a collection in either process writes to every object it looks at, and its page is no longer shared
+    child = os.fork()
+    if child == 0:
+        status = 3
+        try:
+            status = body()
+        finally:
+            # whatever happened, nothing of the parent's runs in this process
+            sys.stderr.flush()
+            os._exit(status)
+    return child
+
+
+@contextmanager
+def root_child(body: Callable[[Channel], int], *, reopens: bool = False) -> Iterator[Channel]:
+    """Run `body` in a child that stays root. Within, this process has the channel to it; at the end the child has left.
+
+    `reopens`: SIGHUP asks for files to be reopened, and the child ignores it.
+    """
+    root_end, user_end = channel_pair()
+
+    def child_body() -> int:
+        user_end.close()
+        # ctrl+c reaches the whole group; the user part decides. LLVM has a handler of its own in the compiling child
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if reopens:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the user part decides
+        return body(root_end)
+
+    child = fork(child_body)
+    root_end.close()
+    try:
+        yield user_end
+    finally:
+        user_end.close()
+        os.waitpid(child, 0)
+
+
+def await_ready(channel: Channel, stop: StopRequest) -> tuple[Ready, Sources] | None:
+    """The root part's first message and the rings that come with it; None if a signal came before it."""
+    from tracer.ring.open import open_sources
+
+    poll = select.poll()
+    poll.register(channel.fileno(), select.POLLIN)
+    while stop.reason is None and not poll.poll(100):
+        pass
+    message, fds = channel.from_root() if stop.reason is None else (None, [])
+    if isinstance(message, Ready):
+        return message, open_sources(message, fds)
+    if stop.reason is not None:
+        return None  # the same signal may have ended the root part or what it waited for
+    if isinstance(message, Failed):
+        raise _failure(message)
+    raise CannotTraceError("the root part ended before tracing began")
+
+
+def _failure(message: Failed) -> CannotTraceError | UsageError | EndedEarlyError:
+    for kind in (UsageError, EndedEarlyError):
+        if kind.exit_code == message.exit_code:
+            return kind(message.text)
+    return CannotTraceError(message.text)
