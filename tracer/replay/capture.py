@@ -28,10 +28,10 @@ from tracer.replay.root_part import ReplayRequest
 from tracer.ring.open import Sources
 from tracer.ring.pace import SOON_MS
 from tracer.run import dashboard
+from tracer.run.fanout import Fanout
 from tracer.run.fork import await_ready, root_child
 from tracer.run.pipeline import SECOND_S, STATS_S, Pipeline, RunOptions
-from tracer.run.stop import StopRequest
-from tracer.sinks.base import Sink
+from tracer.run.stop import Quota, StopRequest
 from tracer.sinks.filtered import Filtered, RecordFilter
 from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import Transport
@@ -48,10 +48,10 @@ class CapturePipeline(Pipeline):
     """The user part's loop when packets come from a file. Its clock is the capture's: nanoseconds since the epoch."""
 
     def __init__(
-        self, channel: Channel, ready: Ready, sources: Sources, composer: Composer, sinks: list[Sink],
-        options: RunOptions, stop: StopRequest, narrate: Narrate, feed: Feed, local: LocalSet, progress: Progress,
+        self, channel: Channel, ready: Ready, sources: Sources, composer: Composer, fanout: Fanout,
+        options: RunOptions, stop: StopRequest, feed: Feed, local: LocalSet, progress: Progress,
     ) -> None:  # fmt: skip
-        super().__init__(channel, ready, sources, composer, sinks, options, stop, narrate)
+        super().__init__(channel, ready, sources, composer, fanout, options, stop)
         self._local = local
         self.feed = feed
         self.progress = progress
@@ -71,7 +71,7 @@ class CapturePipeline(Pipeline):
     def _trace(self, began: float) -> None:
         next_second = began + SECOND_S
         next_stats = began + STATS_S
-        while self._reason is None:
+        while self._ending.reason is None:
             if self.feed.can_read:
                 self._read_some()
             # with nothing to read the root part is at work: records come before its word that a slot is done
@@ -81,13 +81,13 @@ class CapturePipeline(Pipeline):
             now = time.monotonic()
             if now >= next_second:
                 next_second = now + SECOND_S
-                self._each(lambda sink: sink.tick())
+                self.fanout.each(lambda sink: sink.tick())
             if now >= next_stats:
                 next_stats = now + STATS_S
                 self._write_stats()
             self.progress.show(self.feed.position, self.feed.packets)
             if self.stop.reason is not None:
-                self._end(self.stop.reason, 0)
+                self._ending.set(self.stop.reason, 0)
             elif self.feed.is_over:
                 self._end_of_file()
         self.progress.clear()
@@ -118,12 +118,12 @@ class CapturePipeline(Pipeline):
         name = self.feed.source.name
         damage = self.feed.damage
         if damage is None:
-            self._end(f"all of {os.path.basename(name)} was read", 0)
+            self._ending.set(f"all of {os.path.basename(name)} was read", 0)
         elif "truncated" in damage:
             self._notice("capture_cut", f"{name} is cut: {damage}; what comes before that is judged")
-            self._end(f"all of {os.path.basename(name)} was read", 0)
+            self._ending.set(f"all of {os.path.basename(name)} was read", 0)
         else:
-            self._end(f"{name} cannot be read any further: {damage}", int(ExitCode.ENDED_EARLY))
+            self._ending.set(f"{name} cannot be read any further: {damage}", int(ExitCode.ENDED_EARLY))
 
     def _finish(self) -> None:
         super()._finish()
@@ -211,8 +211,8 @@ def _as_user(
         if user is None:
             tell("running as root throughout: there is no user behind sudo and no --user")
         pipeline = CapturePipeline(
-            channel, ready, sources, composer, sinks, RunOptions(argv, None, options.count, chooser), stop, tell, feed,
-            LocalSet(*options.local),
+            channel, ready, sources, composer, Fanout(sinks, tell, Quota(options.count, chooser)), RunOptions(argv),
+            stop, feed, LocalSet(*options.local),
             Progress(source.size, "packets", sys.stderr if app is None and wanted() else None),
         )  # fmt: skip
         if app is None:
@@ -230,7 +230,6 @@ def _with_dashboard(
     from tracer.store.store import Store
 
     store = Store(options.keep, composer=composer, clock=lambda: pipeline.clock_ns)
-    pipeline.observer = store
-    pipeline.sinks.append(store)
+    pipeline.fanout.observe(store)
     text = options.filter_record.text if options.filter_record is not None else ""
     return dashboard.run(app, pipeline, store, stop, leave_when_ended=False, filter_text=text)

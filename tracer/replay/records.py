@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -17,16 +16,15 @@ import numpy as np
 from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.benefit import BenefitTable
 from tracer.aggregate.summary import summarize
-from tracer.errors import EndedEarlyError, UsageError
+from tracer.errors import UsageError
 from tracer.ipc.traced import TracedInterface
 from tracer.records.record import SCHEMA, Balance, End, Handshake, NoticeRecord, Start, Stats
 from tracer.replay.columns import RecordedComposer, Rows, is_time
 from tracer.replay.input import Input
 from tracer.replay.lines import Bad, Line, Problems, read_lines
 from tracer.replay.progress import Progress
-from tracer.run.stop import StopRequest
-from tracer.sinks.base import Observer, Sink, SinkClosedError
-from tracer.sinks.filtered import RecordFilter
+from tracer.run.fanout import Fanout
+from tracer.run.stop import Ending, StopRequest
 from tracer.version import __version__
 
 BATCH_ROWS = 1000
@@ -111,28 +109,25 @@ class _Runs:
 
 @dataclass(slots=True)
 class RecordReplay:
-    """Reads `source` to its end and hands everything to the sinks. `narrate` gets sentences for people."""
+    """Reads `source` to its end and hands everything to the sinks."""
 
     source: Input
     composer: RecordedComposer
     rows: Rows
-    sinks: list[Sink]
+    fanout: Fanout
     argv: tuple[str, ...]
-    count: int | None
     stop: StopRequest
-    narrate: Callable[[str], None]
     progress: Progress
-    record_filter: RecordFilter | None = None  # what the sinks that write were told to let through
-    observer: Observer | None = None  # one of the sinks, or None
     aggregate: Aggregate = field(default_factory=Aggregate)
     benefit: BenefitTable = field(default_factory=BenefitTable)
     _problems: Problems = field(default_factory=Problems)
     _runs: _Runs = field(default_factory=_Runs)
     _waiting: list[Line] = field(default_factory=list)
     _known_interfaces: int = 0
-    _passed: int = 0  # what passed the filter, of what is counted
-    _reason: str | None = None
-    _exit_code: int = 0
+    _ending: Ending = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ending = self.fanout.ending
 
     def run(self) -> int:
         """Replay; returns the exit code. Sinks are closed.
@@ -143,21 +138,21 @@ class RecordReplay:
         for lines in read_lines(self.source, self._problems):
             for line in lines:
                 self._take(line)
-                if self._reason is not None:
+                if self._ending.reason is not None:
                     break
             self._flush()
-            self._each(lambda sink: sink.tick())
+            self.fanout.each(lambda sink: sink.tick())
             self.progress.show(self.source.position, self.aggregate.handshakes)
             if self.stop.reason is not None:
-                self._finish(self.stop.reason, 0)
-            if self._reason is not None:
+                self._ending.set(self.stop.reason, 0)
+            if self._ending.reason is not None:
                 break
         if self.stop.reason is not None:  # while nothing came
-            self._finish(self.stop.reason, 0)
+            self._ending.set(self.stop.reason, 0)
         self.progress.clear()
         self._tell_problems()
         self._close()
-        return self._exit_code
+        return self._ending.exit_code
 
     # --- records ---
 
@@ -166,7 +161,7 @@ class RecordReplay:
         if isinstance(record, Handshake):
             self._begin(record.ts)
             self._waiting.append(line)
-            if len(self._waiting) >= BATCH_ROWS or self._is_enough(len(self._waiting)):
+            if len(self._waiting) >= BATCH_ROWS or self.fanout.quota.is_met(len(self._waiting)):
                 self._flush()
             return
         self._flush()
@@ -176,12 +171,11 @@ class RecordReplay:
             case Stats():
                 run = self._begin(record.ts)
                 run.balance, run.counters = record.balance, record.counters
-                if self.observer is not None:
-                    self.observer.set_balance(self._runs.balance(), self._runs.counters())
-                self._each(lambda sink: sink.stats(record))
+                self.fanout.tell(lambda one: one.set_balance(self._runs.balance(), self._runs.counters()))
+                self.fanout.each(lambda sink: sink.stats(record))
             case NoticeRecord():
                 self._begin(record.ts).continued = record.kind == CONTINUED
-                self._each(lambda sink: sink.notice(record))
+                self.fanout.each(lambda sink: sink.notice(record))
             case End():
                 run = self._begin(record.ts)
                 run.counters, run.end = record.counters, record
@@ -198,11 +192,11 @@ class RecordReplay:
         self._runs.begin(_Run(record.ts, record.ts))
         if self._runs.count == 1:
             self.rows.begin(record.ts)
-            self._each(lambda sink: sink.start(record))
+            self.fanout.each(lambda sink: sink.start(record))
         else:
             text = f"here begins another recorded run: {' '.join(record.argv)}"
             notice = NoticeRecord(SCHEMA, record.ts, "another_run", text, None)
-            self._each(lambda sink: sink.notice(notice))
+            self.fanout.each(lambda sink: sink.notice(notice))
 
     def _begin(self, ts: str) -> _Run:
         """The run that a record belongs to: one whose `start` is not in the file begins here."""
@@ -212,14 +206,9 @@ class RecordReplay:
         self._runs.last.last_ts = ts
         return self._runs.last
 
-    def _is_enough(self, more: int) -> bool:
-        if self.record_filter is not None:
-            return self.count is not None and self._passed >= self.count
-        return self.count is not None and self.aggregate.handshakes + more >= self.count
-
     def _flush(self) -> None:
         lines, self._waiting = self._waiting, []
-        if not lines or self._reason is not None:
+        if not lines or self._ending.reason is not None:
             return
         batch, bad = self.rows.batch([_handshake(line) for line in lines])
         for place in bad:
@@ -228,73 +217,50 @@ class RecordReplay:
         if not kept:
             return
         self.composer.add(batch, [_handshake(line) for line in kept], [line.raw for line in kept])
-        if self.observer is not None and len(self.composer.interfaces) != self._known_interfaces:
+        if len(self.composer.interfaces) != self._known_interfaces:
             self._known_interfaces = len(self.composer.interfaces)
-            self.observer.set_interfaces(self.composer.interfaces.values())
-        if self.record_filter is not None and self.count is not None:
-            batch = self.record_filter.until(batch, self.count - self._passed)
-            self._passed += self.record_filter.passing(batch)
+            self.fanout.tell(lambda one: one.set_interfaces(self.composer.interfaces.values()))
+        batch = self.fanout.quota.take(batch)
         self.aggregate.add(batch)
         self.benefit.add(batch)
-        self._each(lambda sink: sink.write(batch))
-        if self._is_enough(0):
-            self._finish("count", 0)
-
-    def _each(self, act: Callable[[Sink], None]) -> None:
-        """Do something with every sink; one that breaks is left out from then on and ends the replay."""
-        broken = []
-        for sink in self.sinks:
-            try:
-                act(sink)
-            except SinkClosedError:  # noqa: PERF203 - one that fails must not keep the others
-                broken.append(sink)
-                self._finish("the reader has gone", 0)
-            except EndedEarlyError as error:
-                broken.append(sink)
-                self._finish(str(error), int(error.exit_code))
-        self.sinks = [sink for sink in self.sinks if sink not in broken]
-
-    def _finish(self, reason: str, exit_code: int) -> None:
-        if self._reason is None or (exit_code and not self._exit_code):
-            self._reason, self._exit_code = reason, exit_code
+        self.fanout.write(batch)
+        if self.fanout.quota.is_met():
+            self._ending.set("count", 0)
 
     # --- the end ---
 
     def _tell_problems(self) -> None:
         for text in self._problems.sentences(self.source.name):
-            self.narrate(text)
-        if self.source.broken is not None and self._reason is None:
-            self.narrate(f"{self.source.name}: the compressed file is cut or damaged: {self.source.broken}")
+            self.fanout.narrate(text)
+        if self.source.broken is not None and self._ending.reason is None:
+            self.fanout.narrate(f"{self.source.name}: the compressed file is cut or damaged: {self.source.broken}")
         if self._runs.last is None:
-            if self._reason is None:
+            if self._ending.reason is None:
                 raise UsageError(f"{self.source.name} holds no record of tfotrace")
             return
         unfinished = self._runs.unfinished
-        if unfinished and self._reason is None:
+        if unfinished and self._ending.reason is None:
             what = "the recording has" if self._runs.count == 1 else f"{unfinished} of {self._runs.count} runs have"
-            self.narrate(f"{self.source.name}: {what} no end record: cut, killed, or still being written")
+            self.fanout.narrate(f"{self.source.name}: {what} no end record: cut, killed, or still being written")
 
     def _close(self) -> None:
         last = self._runs.last
         if last is None:
-            for sink in self.sinks:
-                sink.close(None)
+            self.fanout.close(None)
             return
-        whole = self._runs.count == 1 and last.end is not None and self._reason is None
+        whole = self._runs.count == 1 and last.end is not None and self._ending.reason is None
         if whole and last.end is not None and not self._problems.total:
             record = last.end
         else:
             record = End(
-                SCHEMA, last.last_ts, self._reason or f"all of {os.path.basename(self.source.name)} was read",
-                self._exit_code, round(self._runs.duration_s, 3), self.aggregate.totals(),
+                SCHEMA, last.last_ts, self._ending.reason or f"all of {os.path.basename(self.source.name)} was read",
+                self._ending.exit_code, round(self._runs.duration_s, 3), self.aggregate.totals(),
                 self._runs.balance() if self._runs.balance_is_known else None,
                 self._runs.counters(), self.benefit.benefits(),
             )  # fmt: skip
-        self._each(lambda sink: sink.close(record))
-        if self._exit_code:
-            self.narrate(self._reason or "the replay ended")
+        self.fanout.close(record)
         sums = {"totals": self.aggregate.totals(), "benefits": self.benefit.benefits()}
-        summarize(msgspec.structs.replace(record, **sums), self.narrate)
+        summarize(msgspec.structs.replace(record, **sums), self.fanout.narrate)
 
 
 def _handshake(line: Line) -> Handshake:

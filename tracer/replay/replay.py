@@ -18,7 +18,8 @@ from tracer.replay.input import PCAPNG, Input, open_input
 from tracer.replay.progress import Progress, wanted
 from tracer.replay.records import RecordReplay
 from tracer.run import dashboard
-from tracer.run.stop import StopRequest
+from tracer.run.fanout import Fanout
+from tracer.run.stop import Quota, StopRequest
 from tracer.sinks import targets
 
 Narrate = Callable[[str], None]
@@ -107,12 +108,12 @@ def _replay_records(
         sinks = [Filtered(sink, chooser) for sink in sinks]
     progress = Progress(source.size, "handshakes", sys.stderr if app is None and wanted() else None)
     tell: Narrate = dashboard.Narration() if app is not None else narrate
-    run = RecordReplay(source, composer, rows, sinks, argv, options.count, stop, tell, progress, chooser)
+    fanout = Fanout(sinks, tell, Quota(options.count, chooser))
+    run = RecordReplay(source, composer, rows, fanout, argv, stop, progress)
     if app is None:
         return run.run()
     store = Store(options.keep, composer=composer, clock=lambda: rows.settled_ns)
-    run.observer = store
-    sinks.append(store)
+    fanout.observe(store)
     try:
         text = options.filter_record.text if options.filter_record is not None else ""
         return dashboard.run(app, run, store, stop, leave_when_ended=False, filter_text=text)

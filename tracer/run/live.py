@@ -23,8 +23,7 @@ from tracer.vocabulary.vocabulary import HookChoice, Transport
 
 if TYPE_CHECKING:
     from tracer.encode.composer import Composer
-    from tracer.run.pipeline import Pipeline
-    from tracer.sinks.base import Observer, Sink
+    from tracer.sinks.base import Sink
     from tracer.sinks.prometheus import Prometheus
     from tracer.sinks.stream import Stream
 
@@ -100,8 +99,9 @@ def _as_user(
 ) -> int:
     # while the root part compiles: numpy and the rest take a tenth of a second
     from tracer.encode.composer import Composer
+    from tracer.run.fanout import Fanout
     from tracer.run.pipeline import Pipeline, RunOptions
-    from tracer.run.stop import StopRequest
+    from tracer.run.stop import Quota, StopRequest
     from tracer.sinks.base import TakesPackets
     from tracer.sinks.stream import Stream
 
@@ -128,12 +128,13 @@ def _as_user(
 
         chooser = RecordFilter(options.filter_record, composer)
         sinks = [Filtered(sink, chooser) for sink in sinks]
-    run_options = RunOptions(argv, options.duration, options.count, chooser)
-    pipeline = Pipeline(channel, ready, sources, composer, sinks, run_options, stop, tell)
-    pipeline.packet_takers = packet_takers
-    if not _shows_handshakes(options):
-        pipeline.sum_only(check_cookies=metrics is not None)
-    observers: list[Observer] = [metrics] if metrics is not None else []
+    fanout = Fanout(sinks, tell, Quota(options.count, chooser), packet_takers)
+    if metrics is not None:
+        fanout.observe(metrics)
+    details = _shows_handshakes(options)
+    check_cookies = details or metrics is not None
+    run_options = RunOptions(argv, options.duration, details=details, check_cookies=check_cookies)
+    pipeline = Pipeline(channel, ready, sources, composer, fanout, run_options, stop)
     if options.ready_file is not None:
         _create(options.ready_file)
     # only now, when nothing on the command line can be wrong any more
@@ -146,15 +147,12 @@ def _as_user(
         for text in interface.warnings:
             tell(text)
     if app is None:
-        _observe(pipeline, observers)
         collect_seldom()
         return pipeline.run()
     from tracer.store.store import Store
 
     store = Store(options.keep, composer=composer)
-    if not sinks:
-        pipeline.look_gently()
-    _observe(pipeline, [*observers, store])
+    fanout.observe(store)
     try:
         return dashboard.run(
             app, pipeline, store, stop, leave_when_ended=bool(options.duration or options.count),
@@ -173,14 +171,6 @@ def open_metrics(options: Namespace) -> Prometheus | None:
     from tracer.sinks.prometheus_server import Listener
 
     return Prometheus(Listener(options.prometheus), options.prometheus_peers)
-
-
-def _observe(pipeline: Pipeline, observers: list[Observer]) -> None:
-    from tracer.sinks.base import Observers
-
-    pipeline.sinks.extend(observers)
-    if observers:
-        pipeline.observer = observers[0] if len(observers) == 1 else Observers(*observers)
 
 
 def open_sinks(options: Namespace, composer: Composer, stdout: Stream | None) -> list[Sink]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import platform
 import select
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from tracer.aggregate.aggregate import Aggregate, balance, losses
 from tracer.aggregate.benefit import BenefitTable
 from tracer.aggregate.summary import summarize
 from tracer.causes.judge import CauseJudge
 from tracer.encode.composer import Composer
-from tracer.errors import EndedEarlyError, ExitCode
+from tracer.errors import ExitCode
 from tracer.handshake.batch import Batch, decode
 from tracer.handshake.events import Events
 from tracer.handshake.vantage import LocalSet
@@ -44,13 +42,10 @@ from tracer.records.record import SCHEMA, Balance, End, InterfaceInfo, NoticeRec
 from tracer.ring.open import Sources
 from tracer.ring.pace import POLL_GENTLY_MS, SOON_MS, Looks
 from tracer.ring.payloads import PayloadCache
+from tracer.run.fanout import Fanout
 from tracer.run.socket_owners import ProcessDesk
-from tracer.run.stop import StopRequest
-from tracer.sinks.base import Listener, Reopens, Sink, SinkClosedError, SinkFullError, TakesPackets
+from tracer.run.stop import Ending, StopRequest
 from tracer.version import __version__
-
-if TYPE_CHECKING:
-    from tracer.sinks.filtered import RecordFilter
 
 SECOND_S = 1.0
 STATS_S = 10.0
@@ -61,30 +56,25 @@ ASK_AGAIN_NS = 1_000_000_000  # after a question that was not answered in time
 
 @dataclass(slots=True)
 class RunOptions:
-    """When to end, and what to say at the beginning. `count` is of handshakes that pass the filter, if there is one."""
+    """When to end, what to say at the beginning, and what nobody asks for."""
 
     argv: tuple[str, ...] = ()
     duration_s: float | None = None
-    count: int | None = None
-    record_filter: RecordFilter | None = None  # what the sinks that write were told to let through
+    details: bool = True  # somebody looks at handshakes one by one: payloads, processes
+    check_cookies: bool = True
 
 
 @dataclass(slots=True)
 class Pipeline:
-    """One run, from `Ready` to the summary. `narrate` gets sentences for people."""
+    """One run, from `Ready` to the summary."""
 
     channel: Channel
     ready: Ready
     sources: Sources
     composer: Composer
-    sinks: list[Sink]
+    fanout: Fanout
     options: RunOptions
     stop: StopRequest
-    narrate: Callable[[str], None]
-    observer: Listener | None = None  # those of the sinks that want to know
-    packet_takers: list[TakesPackets] = field(default_factory=list)
-    details: bool = True  # somebody looks at handshakes one by one
-    check_cookies: bool = True
     aggregate: Aggregate = field(default_factory=Aggregate)
     benefit: BenefitTable = field(default_factory=BenefitTable)
     _interfaces: dict[int, TracedInterface] = field(default_factory=dict)
@@ -96,14 +86,10 @@ class Pipeline:
     _still_open: int = 0
     _received: int = 0
     _dropped: int = 0
-    _left_out: int = 0  # of the last batch, by the sink that left out most
-    _counted: int = 0  # towards options.count
-    _sink_failed: bool = False
     _told_losses: int = 0
     _root: Ended | None = None
     _root_is_there: bool = True
-    _reason: str | None = None
-    _exit_code: int = 0
+    _ending: Ending = field(init=False)
     _poll: select.poll = field(default_factory=select.poll)
     _judge: CauseJudge = field(default_factory=CauseJudge)
     _asked: int = 0
@@ -112,7 +98,10 @@ class Pipeline:
     _looks: Looks = field(init=False)
 
     def __post_init__(self) -> None:
+        self._ending = self.fanout.ending
         self._looks = Looks(self.sources.ring)
+        if not self.fanout.writes:  # nobody waits for a record as it comes
+            self._looks.poll_ms = POLL_GENTLY_MS
         self._desk = ProcessDesk(self.channel.offer)
         self.composer.cgroups = self._desk.cgroups
 
@@ -125,21 +114,12 @@ class Pipeline:
         self._poll.register(self.channel.fileno(), select.POLLIN)
         self._receive_waiting()  # addresses follow Ready at once: no handshake is judged without them
         start = self._start_record()
-        self._each(lambda sink: sink.start(start))
+        self.fanout.each(lambda sink: sink.start(start))
         allocator.fill_numpys_cache()
         self._trace(began)
         self._finish()
         self._close_sinks(time.monotonic() - began)
-        return self._exit_code
-
-    def sum_only(self, *, check_cookies: bool) -> None:
-        """Nobody looks at handshakes one by one: no payloads, no processes, cookies are checked if it is asked for."""
-        self.details, self.check_cookies = False, check_cookies
-        self.look_gently()
-
-    def look_gently(self) -> None:
-        """Nobody waits for a record as it comes."""
-        self._looks.poll_ms = POLL_GENTLY_MS
+        return self._ending.exit_code
 
     def _offset_ns(self) -> int:
         """From the programs' clock to the wall clock, nanoseconds."""
@@ -147,34 +127,12 @@ class Pipeline:
 
     def _cause_judge(self) -> CauseJudge:
         """Who infers causes, with this host's own state to ask about."""
-        return CauseJudge(self._ask_root, check_cookies=self.check_cookies)
+        return CauseJudge(self._ask_root, check_cookies=self.options.check_cookies)
 
     def _note(self, events: Events) -> None:
         """Records have come: how long after they were settled?"""
-        if self.observer is not None:
-            self.observer.set_drain_lag((time.monotonic_ns() - int(events["settled_ns"].max())) / 1000)
-
-    def _each(self, act: Callable[[Sink], None]) -> bool:
-        """Do something with every sink; one that breaks is left out from then on and ends the run.
-
-        False if one failed; a reader that left (a closed pipe) is no failure.
-        """
-        broken = []
-        failed = False
-        for sink in self.sinks:
-            try:
-                act(sink)
-            except SinkClosedError:  # noqa: PERF203 - one that fails must not keep the others
-                broken.append(sink)
-                self._end("the reader has gone", 0)
-            except SinkFullError as error:
-                self._left_out = max(self._left_out, error.records)
-            except EndedEarlyError as error:
-                broken.append(sink)
-                failed = self._sink_failed = True
-                self._end(str(error), int(error.exit_code))
-        self.sinks = [sink for sink in self.sinks if sink not in broken]
-        return not failed
+        lag_us = (time.monotonic_ns() - int(events["settled_ns"].max())) / 1000
+        self.fanout.tell(lambda listener: listener.set_drain_lag(lag_us))
 
     # --- the loop ---
 
@@ -186,7 +144,7 @@ class Pipeline:
         next_second = began + SECOND_S
         next_stats = began + STATS_S
         wait_ms = SOON_MS
-        while self._reason is None:
+        while self._ending.reason is None:
             if self._poll.poll(wait_ms):
                 self._receive()
             now = time.monotonic()
@@ -194,21 +152,21 @@ class Pipeline:
             if now >= next_second:
                 next_second = now + SECOND_S
                 self.composer.offset_ns = self._offset_ns()
-                self._each(lambda sink: sink.tick())
+                self.fanout.each(lambda sink: sink.tick())
             if now >= next_stats:
                 next_stats = now + STATS_S
                 self._write_stats()
                 allocator.give_back()
             if self.stop.reopen:
                 self.stop.reopen = False
-                self._each(_reopen)
-                self.narrate("files are closed and opened again, as SIGHUP asks")
+                self.fanout.reopen()
+                self.fanout.narrate("files are closed and opened again, as SIGHUP asks")
             if self.stop.reason is not None:
-                self._end(self.stop.reason, 0)
+                self._ending.set(self.stop.reason, 0)
             elif self.options.duration_s is not None:
                 left_ms = (began + self.options.duration_s - now) * 1000
                 if left_ms <= 0:
-                    self._end("duration", 0)
+                    self._ending.set("duration", 0)
                 wait_ms = max(0, min(wait_ms, int(left_ms) + 1))
 
     def _drain(self) -> int:
@@ -225,13 +183,12 @@ class Pipeline:
         self._payloads.add(self.sources.payloads.read())
         if self.sources.packets is not None:
             packets = self.sources.packets.read()
-            for taker in self.packet_takers:
+            for taker in self.fanout.packet_takers:
                 taker.take_packets(packets)
         if not len(events):
             return 0
         self._received += len(events)
-        if self.observer is not None:
-            self.observer.set_ring_fill(waiting)
+        self.fanout.tell(lambda listener: listener.set_ring_fill(waiting))
         self._note(events)
         self._take(events)
         return len(events)
@@ -239,7 +196,7 @@ class Pipeline:
     def _take(self, events: Events) -> None:
         payloads = self._payloads.take(events)
         batch = self._judge.judge(decode(events, self._local, payloads))
-        if self.details:
+        if self.options.details:
             self._desk.admit(batch, time.monotonic())
         else:
             self._write(batch)
@@ -249,45 +206,22 @@ class Pipeline:
             self._write(batch)
 
     def _write(self, batch: Batch) -> None:
-        if self.options.count is not None:
-            if self._counted >= self.options.count:
-                return
-            batch = self._count(batch, self.options.count)
+        quota = self.fanout.quota
+        if quota.is_met():
+            return
+        batch = quota.take(batch)
         self.aggregate.add(batch)
         self.benefit.add(batch)
-        if not self._each(lambda sink: sink.write(batch)):
-            self._dropped += len(batch)
-        elif self._sink_failed:
-            self._dropped += len(batch)  # not written by the one that broke before
-        else:
-            self._dropped += self._left_out
-        self._left_out = 0
-        if self.options.count is not None and self._counted >= self.options.count:
-            self._end("count", 0)
-
-    def _count(self, batch: Batch, count: int) -> Batch:
-        """The batch up to the last handshake that is wanted."""
-        chosen = self.options.record_filter
-        left = count - self._counted
-        if chosen is None:
-            batch = batch.rows(0, left)
-            self._counted += len(batch)
-        else:
-            batch = chosen.until(batch, left)
-            self._counted += chosen.passing(batch)
-        return batch
-
-    def _end(self, reason: str, exit_code: int) -> None:
-        # a failure while ending as asked is a failure all the same
-        if self._reason is None or (exit_code and not self._exit_code):
-            self._reason, self._exit_code = reason, exit_code
+        self._dropped += self.fanout.write(batch)
+        if quota.is_met():
+            self._ending.set("count", 0)
 
     def _end_by_root_part(self, reason: str, exit_code: int) -> None:
         # a signal to the whole group reaches both parts, and the root part may be the quicker one
         if self.stop.reason is not None:
-            self._end(self.stop.reason, 0)
+            self._ending.set(self.stop.reason, 0)
         else:
-            self._end(reason, exit_code)
+            self._ending.set(reason, exit_code)
 
     # --- messages of the root part ---
 
@@ -318,7 +252,7 @@ class Pipeline:
         if message is None:
             self._root_is_there = False
             if self._root is None:
-                self._end("the root part ended unexpectedly", int(ExitCode.ENDED_EARLY))
+                self._ending.set("the root part ended unexpectedly", int(ExitCode.ENDED_EARLY))
             self._poll.unregister(self.channel.fileno())
             return False
         self._on_message(message)
@@ -329,8 +263,7 @@ class Pipeline:
             case Counters(values, still_open):
                 self._counters, self._still_open = values, still_open
                 self._tell_losses()
-                if self.observer is not None:
-                    self.observer.set_balance(self._balance(), values)
+                self.fanout.tell(lambda listener: listener.set_balance(self._balance(), values))
             case Addresses(addresses, networks):
                 self._local = LocalSet(addresses, networks)
                 self._local_is_known = True
@@ -339,7 +272,7 @@ class Pipeline:
             case Notice(kind, text, interface):
                 self._notice(kind, text, interface)
             case Failed(text, exit_code):
-                self._end(text, exit_code)
+                self._ending.set(text, exit_code)
             case Ended(values, still_open, reason, exit_code):
                 self._root = message
                 self._counters, self._still_open = values, still_open
@@ -347,8 +280,7 @@ class Pipeline:
                     self._end_by_root_part(reason, exit_code)
             case Host(counters, sysctls):
                 self._judge.add_host(message)
-                if self.observer is not None:
-                    self.observer.set_host(counters, sysctls)
+                self.fanout.tell(lambda listener: listener.set_host(counters, sysctls))
             case Answer():
                 self._answer = message
             case Owners():
@@ -363,13 +295,12 @@ class Pipeline:
         forget_gone(self._interfaces, there)
         self.composer.interfaces = self._interfaces
         self._judge.set_interfaces(len(interfaces))
-        if self.observer is not None:
-            self.observer.set_interfaces(interfaces)
+        self.fanout.tell(lambda listener: listener.set_interfaces(interfaces))
 
     def _notice(self, kind: str, text: str, interface: str | None = None) -> None:
-        self.narrate(text)
+        self.fanout.narrate(text)
         record = NoticeRecord(SCHEMA, wall_now(), kind, text, interface)
-        self._each(lambda sink: sink.notice(record))
+        self.fanout.each(lambda sink: sink.notice(record))
 
     def _tell_losses(self) -> None:
         sheet = self._balance()
@@ -405,7 +336,7 @@ class Pipeline:
 
     def _write_stats(self) -> None:
         record = Stats(SCHEMA, wall_now(), self._balance(), self._counters, self.aggregate.totals())
-        self._each(lambda sink: sink.stats(record))
+        self.fanout.each(lambda sink: sink.stats(record))
 
     # --- end ---
 
@@ -423,27 +354,20 @@ class Pipeline:
                 break
         self._release(everything=True)
         if self._root is None:
-            self._end("the root part did not say that it has detached", int(ExitCode.ENDED_EARLY))
+            self._ending.set("the root part did not say that it has detached", int(ExitCode.ENDED_EARLY))
         self.channel.close()
 
     def _close_sinks(self, duration_s: float) -> None:
         record = End(
             SCHEMA,
             wall_now(),
-            self._reason or "asked",
-            self._exit_code,
+            self._ending.reason or "asked",
+            self._ending.exit_code,
             round(duration_s, 3),
             self.aggregate.totals(),
             self._balance(),
             self._counters,
             self.benefit.benefits(),
         )
-        self._each(lambda sink: sink.close(record))
-        if self._exit_code:
-            self.narrate(self._reason or "tracing ended")
-        summarize(record, self.narrate, whole=self._root is not None)
-
-
-def _reopen(sink: Sink) -> None:
-    if isinstance(sink, Reopens):
-        sink.reopen()
+        self.fanout.close(record)
+        summarize(record, self.fanout.narrate, whole=self._root is not None)

@@ -1,10 +1,16 @@
-"""When a run ends: signals that ask for it."""
+"""When a run ends: a signal, --count, or a failure; and which of them is the reason."""
 
 from __future__ import annotations
 
 import os
 import signal
+from dataclasses import dataclass
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tracer.handshake.batch import Batch
+    from tracer.sinks.filtered import RecordFilter
 
 
 def _has_terminal() -> bool:
@@ -41,3 +47,44 @@ class StopRequest:
             return
         self.reason = signal.Signals(number).name
         signal.signal(number, signal.SIG_DFL)
+
+
+@dataclass(slots=True)
+class Ending:
+    """Why a run ends, once something has ended it."""
+
+    reason: str | None = None
+    exit_code: int = 0
+
+    def set(self, reason: str, exit_code: int) -> None:
+        """The first reason counts. But a failure while ending as asked is a failure all the same."""
+        if self.reason is None or (exit_code and not self.exit_code):
+            self.reason, self.exit_code = reason, exit_code
+
+
+@dataclass(slots=True)
+class Quota:
+    """--count: so many handshakes are wanted (None: all), of those that pass the filter if there is one."""
+
+    count: int | None = None
+    record_filter: RecordFilter | None = None
+    _taken: int = 0
+
+    def is_met(self, waiting: int = 0) -> bool:
+        """Was enough taken? Or will it be with `waiting` more, as far as that is known before the filter is asked?"""
+        if self.record_filter is not None:
+            waiting = 0
+        return self.count is not None and self._taken + waiting >= self.count
+
+    def take(self, batch: Batch) -> Batch:
+        """The batch up to the last handshake that is wanted."""
+        if self.count is None:
+            return batch
+        left = self.count - self._taken
+        if self.record_filter is None:
+            batch = batch.rows(0, left)
+            self._taken += len(batch)
+        else:
+            batch = self.record_filter.until(batch, left)
+            self._taken += self.record_filter.passing(batch)
+        return batch

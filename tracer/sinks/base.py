@@ -76,36 +76,3 @@ class Listener(Protocol):
 
 class Observer(Sink, Listener, Protocol):
     """A sink that is told so: the dashboard's store, metrics."""
-
-
-class Observers:
-    """Several listeners as one."""
-
-    def __init__(self, *listeners: Listener) -> None:
-        self._listeners = listeners
-
-    def set_balance(self, balance: Balance, counters: Mapping[str, int]) -> None:
-        """Tell each."""
-        for one in self._listeners:
-            one.set_balance(balance, counters)
-
-    def set_interfaces(self, interfaces: Iterable[TracedInterface]) -> None:
-        """Tell each."""
-        known = list(interfaces)
-        for one in self._listeners:
-            one.set_interfaces(known)
-
-    def set_host(self, counters: Mapping[str, int], sysctls: Mapping[str, str]) -> None:
-        """Tell each."""
-        for one in self._listeners:
-            one.set_host(counters, sysctls)
-
-    def set_ring_fill(self, share: float) -> None:
-        """Tell each."""
-        for one in self._listeners:
-            one.set_ring_fill(share)
-
-    def set_drain_lag(self, lag_us: float | None) -> None:
-        """Tell each."""
-        for one in self._listeners:
-            one.set_drain_lag(lag_us)

@@ -31,6 +31,7 @@ from tracer.replay.input import open_input
 from tracer.replay.lines import LINE_MAX, AnyRecord, Bad, parse
 from tracer.replay.progress import Progress
 from tracer.replay.records import RecordReplay
+from tracer.run.fanout import Fanout
 from tracer.run.stop import StopRequest
 from tracer.store.chunks import StoreRows
 from tracer.store.store import Store
@@ -294,9 +295,9 @@ def replayed(lines: bytes, tmp_path: Path, keep: int) -> Store:
     composer = RecordedComposer(rows.interfaces, keep)
     store = Store(keep, composer=composer, clock=lambda: rows.settled_ns, refresh_ns=0)
     source = open_input(path)
-    run = RecordReplay(
-        source, composer, rows, [store], (), None, StopRequest(), lambda _: None, Progress(None, "", None), store
-    )
+    fanout = Fanout([], lambda _: None)
+    fanout.observe(store)
+    run = RecordReplay(source, composer, rows, fanout, (), StopRequest(), Progress(None, "", None))
     assert run.run() == 0
     source.close()
     return store

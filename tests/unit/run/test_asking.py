@@ -15,6 +15,7 @@ from tracer.encode.composer import Composer
 from tracer.ipc.messages import Addresses, Answer, Ask, Channel, Counters, Ready, channel_pair
 from tracer.linux.patience import FACTOR
 from tracer.ring.open import Sources
+from tracer.run.fanout import Fanout
 from tracer.run.pipeline import ANSWER_NS, Pipeline, RunOptions
 from tracer.run.stop import StopRequest
 from tracer.vocabulary.vocabulary import Transport
@@ -37,7 +38,7 @@ def pair() -> Iterator[Pair]:
     ready = Ready([], None, Transport.RING, 0, 0, 0)  # type: ignore[arg-type]
     sources = Sources(None, None, None)  # type: ignore[arg-type]
     said: list[str] = []
-    pipeline = Pipeline(user, ready, sources, Composer({}), [], RunOptions(), StopRequest(), said.append)
+    pipeline = Pipeline(user, ready, sources, Composer({}), Fanout([], said.append), RunOptions(), StopRequest())
     pipeline._poll.register(user.fileno(), select.POLLIN)
     yield Pair(root, pipeline)
     root.close()

@@ -1,0 +1,78 @@
+"""The sinks of a run, and who else is told what goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tracer.errors import EndedEarlyError
+from tracer.handshake.batch import Batch
+from tracer.records.record import End
+from tracer.run.stop import Ending, Quota
+from tracer.sinks.base import Listener, Observer, Reopens, Sink, SinkClosedError, SinkFullError, TakesPackets
+
+Narrate = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Fanout:
+    """Hands everything to every sink. One that breaks is left out from then on and ends the run.
+
+    `sinks` are those that write; observers join them later. `narrate` gets sentences for people.
+    """
+
+    sinks: list[Sink]
+    narrate: Narrate
+    quota: Quota = field(default_factory=Quota)
+    packet_takers: list[TakesPackets] = field(default_factory=list)
+    ending: Ending = field(default_factory=Ending)
+    writes: bool = field(init=False)  # somebody may read a record as it comes
+    _listeners: list[Listener] = field(default_factory=list)
+    _has_failed: bool = False
+    _left_out: int = 0  # of the last batch, by the sink that left out most
+
+    def __post_init__(self) -> None:
+        self.writes = bool(self.sinks)
+
+    def observe(self, observer: Observer) -> None:
+        """One more sink, which is also told what goes on beside handshakes."""
+        self.sinks.append(observer)
+        self._listeners.append(observer)
+
+    def each(self, act: Callable[[Sink], None]) -> None:
+        """Do something with every sink. A reader that left (a closed pipe) ends the run, but is no failure."""
+        broken = []
+        for sink in self.sinks:
+            try:
+                act(sink)
+            except SinkClosedError:  # noqa: PERF203 - one that fails must not keep the others
+                broken.append(sink)
+                self.ending.set("the reader has gone", 0)
+            except SinkFullError as error:
+                self._left_out = max(self._left_out, error.records)
+            except EndedEarlyError as error:
+                broken.append(sink)
+                self._has_failed = True
+                self.ending.set(str(error), int(error.exit_code))
+        self.sinks = [sink for sink in self.sinks if sink not in broken]
+
+    def tell(self, act: Callable[[Listener], None]) -> None:
+        """Tell every observer something beside handshakes."""
+        for listener in self._listeners:
+            act(listener)
+
+    def write(self, batch: Batch) -> int:
+        """Write a batch; returns how many of its handshakes some sink has not written, now or since it broke."""
+        self._left_out = 0
+        self.each(lambda sink: sink.write(batch))
+        return len(batch) if self._has_failed else self._left_out
+
+    def reopen(self) -> None:
+        """Files are closed and opened again."""
+        self.each(lambda sink: sink.reopen() if isinstance(sink, Reopens) else None)
+
+    def close(self, record: End | None) -> None:
+        """The last record for every sink; a failure is told."""
+        self.each(lambda sink: sink.close(record))
+        if self.ending.exit_code:
+            self.narrate(str(self.ending.reason))
