@@ -14,6 +14,7 @@ from tests.support import recording
 from tracer.cli.arguments import demo_parser
 from tracer.handshake.batch import Batch
 from tracer.records.record import End, NoticeRecord, Start, Stats
+from tracer.run import assembly
 from tracer.run import live as run
 from tracer.run.demo import Demo
 
@@ -65,7 +66,7 @@ def main(file: str = str(GOLDEN), seconds: str = "20") -> int:
     """Trace the demo lab and write what came."""
     path = Path(file)
     recorder = Recorder()
-    run.open_sinks = lambda *_, **__: [recorder]  # type: ignore[assignment]
+    assembly.open_sinks = lambda *_, **__: [recorder]  # type: ignore[assignment]
     with Demo() as demo:
         words = ("--json", "--duration", seconds)
         options = Namespace(**{**vars(demo_parser().parse_args(words)), "netns": demo.netns})

@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable
 
 import msgspec
 
@@ -23,20 +22,17 @@ from tracer.records.record import Start
 from tracer.replay import root_part
 from tracer.replay.feed import Feed
 from tracer.replay.input import Input
-from tracer.replay.progress import Progress, wanted
+from tracer.replay.progress import Progress
 from tracer.replay.root_part import ReplayRequest
 from tracer.ring.open import Sources
 from tracer.ring.pace import SOON_MS
-from tracer.run import dashboard
-from tracer.run.fanout import Fanout
+from tracer.run.assembly import Assembly
+from tracer.run.fanout import Fanout, Narrate
 from tracer.run.fork import await_ready, root_child
 from tracer.run.pipeline import SECOND_S, STATS_S, Pipeline, RunOptions
-from tracer.run.stop import Quota, StopRequest
-from tracer.sinks.filtered import Filtered, RecordFilter
+from tracer.run.stop import StopRequest
 from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import Transport
-
-Narrate = Callable[[str], None]
 
 SWITCH_S = 0.0005
 HEADERS_MAX = 128  # bytes: Ethernet, a tag, IPv6, TCP with all its options
@@ -49,12 +45,12 @@ class CapturePipeline(Pipeline):
 
     def __init__(
         self, channel: Channel, ready: Ready, sources: Sources, composer: Composer, fanout: Fanout,
-        options: RunOptions, stop: StopRequest, feed: Feed, local: LocalSet, progress: Progress,
+        options: RunOptions, stop: StopRequest, feed: Feed, local: LocalSet,
     ) -> None:  # fmt: skip
         super().__init__(channel, ready, sources, composer, fanout, options, stop)
         self._local = local
         self.feed = feed
-        self.progress = progress
+        self.progress = Progress(feed.source.size, "packets")
         self.clock_ns = 0  # of the capture, as far as records came
         self._refused = 0
         self._named = len(feed.interfaces)
@@ -179,18 +175,13 @@ def _as_user(
     user: privileges.User | None,
     narrate: Narrate,
 ) -> int:
-    from tracer.run.live import open_sinks
-    from tracer.sinks.stream import Stream
-
-    stop = StopRequest()
-    stop.install()
-    source.end_when(lambda: stop.reason is not None)
-    app = dashboard.load() if dashboard.is_wanted(options) else None
-    first = await_ready(channel, stop)
+    assembly = Assembly(options, narrate)
+    source.end_when(lambda: assembly.stop.reason is not None)
+    first = await_ready(channel, assembly.stop)
     if first is None:
         return 0
     ready, sources = first
-    privileges.drop(user)
+    assembly.become(user)
     # a thread decompresses: the two take turns often, or each waits 5 ms for the other at every turn
     sys.setswitchinterval(SWITCH_S)
     feed = Feed(source, request.slots)
@@ -201,35 +192,13 @@ def _as_user(
                 f"{options.filter.why_not}"
             )
         ready = msgspec.structs.replace(ready, interfaces=traced(feed))
-        tell: Narrate = dashboard.Narration() if app is not None else narrate
         composer = Composer({}, show_cookies=options.show_cookies, hook=HOOK)
-        sinks = open_sinks(options, composer, Stream.stdout() if app is None else None)
-        chooser = None
-        if options.filter_record is not None:
-            chooser = RecordFilter(options.filter_record, composer)
-            sinks = [Filtered(sink, chooser) for sink in sinks]
-        if user is None:
-            tell("running as root throughout: there is no user behind sudo and no --user")
+        fanout = assembly.open(composer)
+        assembly.warn_of_root()
         pipeline = CapturePipeline(
-            channel, ready, sources, composer, Fanout(sinks, tell, Quota(options.count, chooser)), RunOptions(argv),
-            stop, feed, LocalSet(*options.local),
-            Progress(source.size, "packets", sys.stderr if app is None and wanted() else None),
+            channel, ready, sources, composer, fanout, RunOptions(argv), assembly.stop, feed,
+            LocalSet(*options.local),
         )  # fmt: skip
-        if app is None:
-            return pipeline.run()
-        return _with_dashboard(app, pipeline, composer, options, stop)
+        return assembly.run(pipeline, clock=lambda: pipeline.clock_ns)
     finally:
         feed.close()
-        for line in getattr(locals().get("tell"), "lines", []):
-            narrate(line)
-
-
-def _with_dashboard(
-    app: object, pipeline: CapturePipeline, composer: Composer, options: Namespace, stop: StopRequest
-) -> int:
-    from tracer.store.store import Store
-
-    store = Store(options.keep, composer=composer, clock=lambda: pipeline.clock_ns)
-    pipeline.fanout.observe(store)
-    text = options.filter_record.text if options.filter_record is not None else ""
-    return dashboard.run(app, pipeline, store, stop, leave_when_ended=False, filter_text=text)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TextIO
 
 EVERY_S = 0.1
 _WIDTH = 30
 
 
-def wanted() -> bool:
-    """On a terminal, unless lines of text are written to the same one."""
-    return sys.stderr.isatty() and not sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+def _terminal() -> TextIO | None:
+    """Standard error if it is a terminal, unless the dashboard or lines of text are written to the same one."""
+    wanted = sys.stderr.isatty() and not sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return sys.stderr if wanted else None
 
 
 @dataclass(slots=True)
@@ -23,7 +24,7 @@ class Progress:
 
     total: int | None
     unit: str
-    stream: TextIO | None  # None: nobody looks
+    stream: TextIO | None = field(default_factory=_terminal)  # None: nobody looks
     _next: float = 0.0
     _drawn: bool = False
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+from argparse import Namespace
 from dataclasses import dataclass, field
 
 import msgspec
@@ -18,12 +19,14 @@ from tracer.aggregate.benefit import BenefitTable
 from tracer.aggregate.summary import summarize
 from tracer.errors import UsageError
 from tracer.ipc.traced import TracedInterface
+from tracer.linux import privileges
 from tracer.records.record import SCHEMA, Balance, End, Handshake, NoticeRecord, Start, Stats
 from tracer.replay.columns import RecordedComposer, Rows, is_time
 from tracer.replay.input import Input
 from tracer.replay.lines import Bad, Line, Problems, read_lines
 from tracer.replay.progress import Progress
-from tracer.run.fanout import Fanout
+from tracer.run.assembly import Assembly
+from tracer.run.fanout import Fanout, Narrate
 from tracer.run.stop import Ending, StopRequest
 from tracer.version import __version__
 
@@ -117,16 +120,17 @@ class RecordReplay:
     fanout: Fanout
     argv: tuple[str, ...]
     stop: StopRequest
-    progress: Progress
     aggregate: Aggregate = field(default_factory=Aggregate)
     benefit: BenefitTable = field(default_factory=BenefitTable)
     _problems: Problems = field(default_factory=Problems)
     _runs: _Runs = field(default_factory=_Runs)
     _waiting: list[Line] = field(default_factory=list)
     _known_interfaces: int = 0
+    _progress: Progress = field(init=False)
     _ending: Ending = field(init=False)
 
     def __post_init__(self) -> None:
+        self._progress = Progress(self.source.size, "handshakes")
         self._ending = self.fanout.ending
 
     def run(self) -> int:
@@ -142,14 +146,14 @@ class RecordReplay:
                     break
             self._flush()
             self.fanout.each(lambda sink: sink.tick())
-            self.progress.show(self.source.position, self.aggregate.handshakes)
+            self._progress.show(self.source.position, self.aggregate.handshakes)
             if self.stop.reason is not None:
                 self._ending.set(self.stop.reason, 0)
             if self._ending.reason is not None:
                 break
         if self.stop.reason is not None:  # while nothing came
             self._ending.set(self.stop.reason, 0)
-        self.progress.clear()
+        self._progress.clear()
         self._tell_problems()
         self._close()
         return self._ending.exit_code
@@ -266,3 +270,21 @@ class RecordReplay:
 def _handshake(line: Line) -> Handshake:
     assert isinstance(line.record, Handshake)
     return line.record
+
+
+def replay_records(
+    source: Input, options: Namespace, argv: tuple[str, ...], user: privileges.User | None, narrate: Narrate
+) -> int:
+    """Replay open JSON lines as `user`; returns the exit status.
+
+    Raises:
+        TfotraceError: it cannot begin, or there is no record in it.
+    """
+    assembly = Assembly(options, narrate)
+    source.end_when(lambda: assembly.stop.reason is not None)
+    assembly.become(user)
+    rows = Rows()
+    composer = RecordedComposer(rows.interfaces, options.keep if assembly.app is not None else 0)
+    fanout = assembly.open(composer)
+    run = RecordReplay(source, composer, rows, fanout, argv, assembly.stop)
+    return assembly.run(run, clock=lambda: rows.settled_ns)

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import os
-import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tracer.errors import UsageError
 from tracer.linux import privileges
 from tracer.linux.allocator import give_back_early
-from tracer.replay.capture import replay_capture
-from tracer.replay.columns import RecordedComposer, Rows
 from tracer.replay.input import PCAPNG, Input, open_input
-from tracer.replay.progress import Progress, wanted
-from tracer.replay.records import RecordReplay
-from tracer.run import dashboard
-from tracer.run.fanout import Fanout
-from tracer.run.stop import Quota, StopRequest
 from tracer.sinks import targets
 
-Narrate = Callable[[str], None]
+if TYPE_CHECKING:
+    from tracer.run.fanout import Narrate
 
 _PCAP = tuple(bytes.fromhex(text) for text in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "a1b2cd34", "34cdb2a1"))
 
@@ -53,11 +46,15 @@ def replay(options: Namespace, judging: Sequence[str], argv: tuple[str, ...], na
         if not source.head:
             raise UsageError(f"{source.name} is empty" + (f": {source.broken}" if source.broken else ""))
         if source.head.startswith((PCAPNG, *_PCAP)):
+            from tracer.replay.capture import replay_capture
+
             return replay_capture(source, options, argv, user, narrate)
         if not _may_be_lines(source.head):
             raise UsageError(f"{source.name} is neither recorded events (JSON lines) nor a capture (pcap, pcapng)")
         _refuse_what_is_for_captures(source.name, options, judging)
-        return _replay_records(source, options, argv, user, narrate)
+        from tracer.replay.records import replay_records
+
+        return replay_records(source, options, argv, user, narrate)
     finally:
         source.close()
 
@@ -82,41 +79,3 @@ def _refuse_what_is_for_captures(name: str, options: Namespace, judging: Sequenc
         raise UsageError(f"{name} holds no packets to ask --filter of: for records there is --filter-record")
     for option in judging:
         raise UsageError(f"{name} holds records, which were judged when they were made: leave {option} out")
-
-
-def _replay_records(
-    source: Input, options: Namespace, argv: tuple[str, ...], user: privileges.User | None, narrate: Narrate
-) -> int:
-    from tracer.run.live import open_sinks
-    from tracer.sinks.stream import Stream
-    from tracer.store.store import Store
-
-    stop = StopRequest()
-    stop.install()
-    source.end_when(lambda: stop.reason is not None)
-    app: Any = dashboard.load() if dashboard.is_wanted(options) else None
-    if user is not None:
-        privileges.drop(user)
-    rows = Rows()
-    composer = RecordedComposer(rows.interfaces, options.keep if app is not None else 0)
-    sinks = open_sinks(options, composer, Stream.stdout() if app is None else None)
-    chooser = None
-    if options.filter_record is not None:
-        from tracer.sinks.filtered import Filtered, RecordFilter
-
-        chooser = RecordFilter(options.filter_record, composer)
-        sinks = [Filtered(sink, chooser) for sink in sinks]
-    progress = Progress(source.size, "handshakes", sys.stderr if app is None and wanted() else None)
-    tell: Narrate = dashboard.Narration() if app is not None else narrate
-    fanout = Fanout(sinks, tell, Quota(options.count, chooser))
-    run = RecordReplay(source, composer, rows, fanout, argv, stop, progress)
-    if app is None:
-        return run.run()
-    store = Store(options.keep, composer=composer, clock=lambda: rows.settled_ns)
-    fanout.observe(store)
-    try:
-        text = options.filter_record.text if options.filter_record is not None else ""
-        return dashboard.run(app, run, store, stop, leave_when_ended=False, filter_text=text)
-    finally:
-        for line in getattr(tell, "lines", []):
-            narrate(line)

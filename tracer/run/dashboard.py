@@ -9,8 +9,9 @@ import importlib
 import sys
 import threading
 from argparse import Namespace
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from tracer.linux.allocator import give_back_at_once
 
@@ -33,16 +34,6 @@ def load() -> Any:
     return importlib.import_module(APP)
 
 
-@dataclass(slots=True)
-class Narration:
-    """Sentences for people, kept until the terminal is theirs again."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def __call__(self, text: str) -> None:
-        self.lines.append(text)
-
-
 @dataclass(frozen=True, slots=True)
 class _Engine:
     """What the dashboard asks for (tui/engine.py)."""
@@ -60,22 +51,10 @@ class _Engine:
         self.request.reason = self.request.reason or "quit"
 
 
-class Runs(Protocol):
-    """What goes on behind the dashboard: a pipeline, or a replay."""
-
-    def run(self) -> int: ...
-
-
 def run(
-    app: Any,
-    pipeline: Runs,
-    store: Store,
-    request: StopRequest,
-    *,
-    leave_when_ended: bool,
-    filter_text: str = "",
+    app: Any, work: Callable[[], int], store: Store, request: StopRequest, *, leave_when_ended: bool, filter_text: str
 ) -> int:
-    """Trace behind the dashboard until it is left; returns the exit status. `filter_text`: what `/` begins with.
+    """Do `work` behind the dashboard until it is left; returns the exit status. `filter_text`: what `/` begins with.
 
     Raises:
         Exception: whatever went wrong in either, when the terminal is in order and the programs are detached.
@@ -85,7 +64,7 @@ def run(
 
     def trace() -> None:
         try:
-            codes.append(pipeline.run())
+            codes.append(work())
         except BaseException as error:  # noqa: BLE001 - told by the main thread
             failures.append(error)
             store.end(f"tracing broke off: {error}")

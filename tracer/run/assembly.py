@@ -1,0 +1,129 @@
+"""A run is put together here, wherever its records come from: signals, user, sinks, filter, dashboard, narration."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tracer.encode.composer import Composer
+from tracer.linux import privileges
+from tracer.linux.collector import collect_seldom
+from tracer.run import dashboard
+from tracer.run.fanout import Fanout, Narrate
+from tracer.run.stop import Quota, StopRequest
+from tracer.sinks import targets
+from tracer.sinks.base import Sink, TakesPackets
+from tracer.sinks.stream import Stream
+
+if TYPE_CHECKING:
+    from tracer.sinks.prometheus import Prometheus
+
+
+class Run(Protocol):
+    """What is assembled: a pipeline, or a replay of records."""
+
+    @property
+    def composer(self) -> Composer: ...
+    @property
+    def fanout(self) -> Fanout: ...
+    def run(self) -> int: ...
+
+
+class Assembly:
+    """What every run has. Make it, `become` the user, `open` the sinks, and `run`."""
+
+    def __init__(self, options: Namespace, narrate: Narrate, *, reopens: bool = False) -> None:
+        """`reopens`: SIGHUP asks for files to be closed and opened again."""
+        self.stop = StopRequest(reopens=reopens)
+        self.stop.install()
+        self.metrics = open_metrics(options)
+        self.app: Any = dashboard.load() if dashboard.is_wanted(options) else None
+        self._options = options
+        self._narrate_now = narrate
+        self._kept: list[str] = []  # sentences, until the terminal is the user's again
+        self.narrate: Narrate = narrate if self.app is None else self._kept.append
+        self._user: privileges.User | None = None
+        self._stdout: Stream | None = None
+
+    def become(self, user: privileges.User | None, *, live: bool = False) -> None:
+        """Go on as `user` (None: as this one). `live`: a reader who stops must not hold up the run."""
+        if self.app is None:
+            self._stdout = Stream.stdout(live=live)  # opens the pipe again, which may be somebody else's
+        self._user = user
+        privileges.drop(user)
+
+    def open(self, composer: Composer) -> Fanout:
+        """Every sink but the dashboard's store. Raises UsageError."""
+        options = self._options
+        sinks = open_sinks(options, composer, self._stdout)
+        # before a filter stands between: it knows records only
+        packet_takers: list[TakesPackets] = [sink for sink in sinks if isinstance(sink, TakesPackets)]
+        record_filter = None
+        if options.filter_record is not None:
+            from tracer.sinks.filtered import Filtered, RecordFilter
+
+            record_filter = RecordFilter(options.filter_record, composer)
+            sinks = [Filtered(sink, record_filter) for sink in sinks]
+        fanout = Fanout(sinks, self.narrate, Quota(options.count, record_filter), packet_takers)
+        if self.metrics is not None:
+            fanout.observe(self.metrics)
+        return fanout
+
+    def warn_of_root(self) -> None:
+        """Say so if every part runs as root. To be called when nothing on the command line can be wrong any more."""
+        if self._user is None:
+            self.narrate("running as root throughout: there is no user behind sudo and no --user")
+
+    def run(self, run: Run, *, clock: Callable[[], int] = time.monotonic_ns, leave_when_ended: bool = False) -> int:
+        """Run to the end, behind the dashboard if it is wanted; returns the exit status.
+
+        `clock` gives nanoseconds on the clock of the records. `leave_when_ended`: the dashboard does not stay.
+        """
+        if self.app is None:
+            collect_seldom()
+            return run.run()
+        from tracer.store.store import Store
+
+        options = self._options
+        store = Store(options.keep, composer=run.composer, clock=clock)
+        run.fanout.observe(store)
+        text = options.filter_record.text if options.filter_record is not None else ""
+        try:
+            return dashboard.run(
+                self.app, run.run, store, self.stop, leave_when_ended=leave_when_ended, filter_text=text
+            )
+        finally:
+            for line in self._kept:
+                self._narrate_now(line)
+
+
+def open_metrics(options: Namespace) -> Prometheus | None:
+    """--prometheus: bound before anything else takes its time. Raises UsageError."""
+    if getattr(options, "prometheus", None) is None:  # replays have no such option
+        return None
+    from tracer.sinks.prometheus import Prometheus
+    from tracer.sinks.prometheus_server import Listener
+
+    return Prometheus(Listener(options.prometheus), options.prometheus_peers)
+
+
+def open_sinks(options: Namespace, composer: Composer, stdout: Stream | None) -> list[Sink]:
+    """Standard output in the form asked for (None: the dashboard has it) and every -w."""
+    from tracer.sinks.files import OutputFile
+    from tracer.sinks.jsonl import JsonLines
+    from tracer.sinks.pcapng import Pcapng
+    from tracer.sinks.text import Text, wants_colour
+
+    sinks: list[Sink] = []
+    if stdout is not None and options.json:
+        sinks.append(JsonLines(stdout, composer))
+    elif stdout is not None and not options.quiet:
+        sinks.append(Text(stdout, composer, wants_colour(sys.stdout.isatty())))
+    rotation = targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
+    for one in targets.targets(options.write):
+        form = Pcapng if one.form is targets.Form.PCAPNG else JsonLines
+        sinks.append(form(OutputFile(one, rotation), composer))
+    return sinks
