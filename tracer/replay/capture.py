@@ -29,7 +29,7 @@ from tracer.ring.pace import SOON_MS
 from tracer.run.assembly import Assembly
 from tracer.run.fanout import Fanout, Narrate
 from tracer.run.fork import await_ready, root_child
-from tracer.run.pipeline import SECOND_S, STATS_S, Pipeline, RunOptions
+from tracer.run.pipeline import Pipeline, RunOptions
 from tracer.run.stop import StopRequest
 from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import Transport
@@ -64,9 +64,7 @@ class CapturePipeline(Pipeline):
         self.clock_ns = self.feed.begin_ns
         return msgspec.structs.replace(super()._start_record(), boot_clock_offset_ns=0)
 
-    def _trace(self, began: float) -> None:
-        next_second = began + SECOND_S
-        next_stats = began + STATS_S
+    def _trace(self) -> None:
         while self._ending.reason is None:
             if self.feed.can_read:
                 self._read_some()
@@ -74,13 +72,7 @@ class CapturePipeline(Pipeline):
             if self._poll.poll(0 if self.feed.can_read else SOON_MS):
                 self._receive()
             self._drain()
-            now = time.monotonic()
-            if now >= next_second:
-                next_second = now + SECOND_S
-                self.fanout.each(lambda sink: sink.tick())
-            if now >= next_stats:
-                next_stats = now + STATS_S
-                self._write_stats()
+            self._do_what_is_due(time.monotonic())
             self.progress.show(self.feed.position, self.feed.packets)
             if self.stop.reason is not None:
                 self._ending.set(self.stop.reason, 0)

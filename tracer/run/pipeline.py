@@ -95,6 +95,9 @@ class Pipeline:
     _asked: int = 0
     _answer: Answer | None = None
     _ask_again_ns: int = 0
+    _began: float = 0.0
+    _next_second: float = 0.0
+    _next_stats: float = 0.0
     _looks: Looks = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,7 +110,8 @@ class Pipeline:
 
     def run(self) -> int:
         """Trace until something ends it; returns the exit code. Sinks are closed, the root part has left."""
-        began = time.monotonic()
+        self._began = time.monotonic()
+        self._next_second, self._next_stats = self._began + SECOND_S, self._began + STATS_S
         self._judge = self._cause_judge()
         self.composer.offset_ns = self._offset_ns()
         self._set_interfaces(self.ready.interfaces)
@@ -116,9 +120,9 @@ class Pipeline:
         start = self._start_record()
         self.fanout.each(lambda sink: sink.start(start))
         allocator.fill_numpys_cache()
-        self._trace(began)
+        self._trace()
         self._finish()
-        self._close_sinks(time.monotonic() - began)
+        self._close_sinks(time.monotonic() - self._began)
         return self._ending.exit_code
 
     def _offset_ns(self) -> int:
@@ -136,27 +140,18 @@ class Pipeline:
 
     # --- the loop ---
 
-    def _trace(self, began: float) -> None:
+    def _trace(self) -> None:
         # the root part sends them right after it is ready: without them the first records would have a wrong vantage
         while not self._local_is_known and self._root_is_there and self.stop.reason is None:
             if self._poll.poll(SOON_MS):
                 self._receive()
-        next_second = began + SECOND_S
-        next_stats = began + STATS_S
         wait_ms = SOON_MS
         while self._ending.reason is None:
             if self._poll.poll(wait_ms):
                 self._receive()
             now = time.monotonic()
             wait_ms = self._looks.wait_ms(self._drain())
-            if now >= next_second:
-                next_second = now + SECOND_S
-                self.composer.offset_ns = self._offset_ns()
-                self.fanout.each(lambda sink: sink.tick())
-            if now >= next_stats:
-                next_stats = now + STATS_S
-                self._write_stats()
-                allocator.give_back()
+            self._do_what_is_due(now)
             if self.stop.reopen:
                 self.stop.reopen = False
                 self.fanout.reopen()
@@ -164,10 +159,20 @@ class Pipeline:
             if self.stop.reason is not None:
                 self._ending.set(self.stop.reason, 0)
             elif self.options.duration_s is not None:
-                left_ms = (began + self.options.duration_s - now) * 1000
+                left_ms = (self._began + self.options.duration_s - now) * 1000
                 if left_ms <= 0:
                     self._ending.set("duration", 0)
                 wait_ms = max(0, min(wait_ms, int(left_ms) + 1))
+
+    def _do_what_is_due(self, now: float) -> None:
+        if now >= self._next_second:
+            self._next_second = now + SECOND_S
+            self.composer.offset_ns = self._offset_ns()
+            self.fanout.each(lambda sink: sink.tick())
+        if now >= self._next_stats:
+            self._next_stats = now + STATS_S
+            self._write_stats()
+            allocator.give_back()
 
     def _drain(self) -> int:
         """One batch from the ring towards the sinks, and those to them that are ready; how many records came."""

@@ -105,6 +105,6 @@ def test_no_record_is_read_before_the_local_addresses_are_known(pair: Pair, monk
     monkeypatch.setattr(Pipeline, "_drain", drain)
     thread = threading.Thread(target=slow)
     thread.start()
-    pair.pipeline._trace(time.monotonic())
+    pair.pipeline._trace()
     thread.join()
     assert known == [True]
