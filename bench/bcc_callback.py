@@ -18,8 +18,8 @@ import numpy as np
 
 from bench.common import Row, Spread
 from tests.support.events import event_dtype
+from tracer.ipc.event_header import BPF_DIR
 from tracer.linux import bpfsys
-from tracer.loader.load import BPF_DIR
 
 SOURCE = Path(__file__).with_name("bcc_callback.bpf.c")
 PERF_PAGES = 2048  # of each CPU: 8 MiB, a power of two

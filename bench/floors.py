@@ -9,8 +9,8 @@ from typing import Any
 
 from bench.common import Row
 from bench.walk import RingReset
+from tracer.ipc.event_header import BPF_DIR
 from tracer.linux import bpfsys
-from tracer.loader.load import BPF_DIR
 
 SOURCE = Path(__file__).with_name("floors.bpf.c")
 RING_BYTES = 2048 * 4096

@@ -27,6 +27,7 @@ from tracer.encode.composer import Composer
 from tracer.handshake.batch import PayloadKey, decode
 from tracer.handshake.events import Events, SynPayload
 from tracer.handshake.vantage import LocalSet
+from tracer.ipc.event_header import struct
 from tracer.ipc.layout import to_dtype
 from tracer.ipc.traced import TracedInterface
 from tracer.linux import bpfsys, netns
@@ -119,7 +120,7 @@ def iter_batches(reader: RingEvents) -> Iterator[Events]:
 
 def record_sample(tap: Tap) -> Sample:
     """One batch with its payloads."""
-    dtype = to_dtype(tap.kernel.loaded.layout.nested("event"))
+    dtype = to_dtype(struct("handshake_event"))
     reader, payload_reader = RingEvents(tap.ring, dtype), RingPayloads(tap.payload_ring)
     cache = PayloadCache(256 << 20)
     tap.fill()
@@ -183,7 +184,7 @@ def drain_rates(
 ) -> tuple[list[float], list[float], list[float]]:
     """Records a second: by the ring reader alone, by reader to aggregates, and with payloads joined as well. The peer
     has a round after each."""
-    dtype = to_dtype(tap.kernel.loaded.layout.nested("event"))
+    dtype = to_dtype(struct("handshake_event"))
     reader, payload_reader = RingEvents(tap.ring, dtype), RingPayloads(tap.payload_ring)
     reading: list[float] = []
     adding: list[float] = []

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.packets import Flow, address, option, padded
+from tracer.ipc.event_header import BPF_DIR
 from tracer.linux import bpfsys
-from tracer.loader.load import BPF_DIR
 from tracer.root.kernel import Kernel
 
 SOURCE = Path(__file__).with_name("walk.bpf.c")

@@ -18,6 +18,7 @@ from tests.support.packets import Maker
 from tests.support.sentences import START_NS
 from tests.support.testrun import LOOPBACK
 from tracer.errors import CannotTraceError
+from tracer.ipc.event_header import struct as struct_of
 from tracer.linux import bpfsys
 from tracer.loader import artifact as artifact_module
 from tracer.loader import cache, load
@@ -144,7 +145,7 @@ def traced(loader: Loader, *, told_time: bool, entry: str) -> Seen:
         sizes = (("events", options.event_ring_bytes), ("payloads", options.payload_ring_bytes))
         rings = [Ring(loaded.maps[name], size) for name, size in sizes]
         events, payloads = (list(records(ring)) for ring in rings)
-        at = loaded.layout.nested("event").field("settled_ns").offset  # the end of the run settles by the clock
+        at = struct_of("handshake_event").field("settled_ns").offset  # the end of the run settles by the clock
         events = [event[:at] + bytes(8) + event[at + 8 :] for event in events]
         seen = Seen(events, payloads, kernel.counters())
         for ring in rings:
@@ -186,7 +187,6 @@ def test_kept_programs_and_maps_are_those_compiled(folder: Path, no_compiler: Ca
     no_compiler()
     kept = Loader(options).result()
     try:
-        assert kept.layout == compiled.layout
         assert list(kept.programs) == list(compiled.programs) == list(options.programs)
         assert list(kept.maps) == list(compiled.maps)
         for name in compiled.programs:

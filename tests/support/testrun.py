@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from tracer.ipc.event_header import struct
+from tracer.ipc.layout import to_dtype
 from tracer.loader import compiler, filter_program
 from tracer.loader.packet_filter import PacketFilter
 
@@ -192,18 +194,18 @@ class Programs:
         for table, programs in stages:
             for slot, name in enumerate(programs):
                 self._b[table.encode()][ctypes.c_int(slot)] = ctypes.c_int(self._fds[name])
-        layout = np.dtype(self._b[b"layout"].Leaf)
-        self.event_dtype: np.dtype[Any] = self._field(layout, "event")
-        self.payload_dtype: np.dtype[Any] = self._field(layout, "payload")
-        self._sweep_dtype = self._field(layout, "sweep")
-        self.counter_names: tuple[str, ...] = tuple(self._field(self._sweep_dtype, "counters").names or ())
+        with_packets = packet_pages > 0
+        self.event_dtype = to_dtype(struct("handshake_event"))
+        self.payload_dtype = to_dtype(struct("payload_event"))
+        self._sweep_dtype = to_dtype(struct("sweep_state", packets=with_packets))
+        self.counter_names = tuple(one.name for one in struct("counters", packets=with_packets).fields)
         self._set_dtype = np.dtype(self._b[b"flows"].Leaf)
         self._events = Ring(self._b[b"events"].map_fd, event_pages)
         self._payloads = Ring(self._b[b"payloads"].map_fd, payload_pages)
         self._packets: Ring | None = None
         if packet_pages:
             self._packets = Ring(self._b[b"packets"].map_fd, packet_pages)
-            self.packet_dtype: np.dtype[Any] = self._field(layout, "packet")
+            self.packet_dtype = to_dtype(struct("packet_event", packets=True))
         self._frame = ctypes.create_string_buffer(65536)
         self._frame_at = ctypes.addressof(self._frame)
         self._ctx = ctypes.create_string_buffer(_SKB_CTX_LEN)
@@ -224,12 +226,6 @@ class Programs:
             for slot, fd in filter_program.load(wanted, hook, replay=replay, maps=maps).items():
                 self._b[f"{hook}_stages".encode()][ctypes.c_int(slot)] = ctypes.c_int(fd)
                 os.close(fd)
-
-    @staticmethod
-    def _field(layout: np.dtype[Any], name: str) -> np.dtype[Any]:
-        fields = layout.fields
-        assert fields is not None
-        return fields[name][0]
 
     def _value_size(self, table: str) -> int:
         # Not by bcc's Leaf: of a per-CPU map that is an array of all CPUs' values.

@@ -3,7 +3,7 @@
  * The boundary between kernel and user space, and nothing else: what one
  * handshake record, one SYN payload and the counters look like.
  *
- * User space learns sizes and offsets from this file (tracer/ipc/layout.py), it
+ * User space learns sizes and offsets from this file (tracer/ipc/event_header.py), it
  * never spells them again. All numbers are in host byte order; addresses are 16
  * bytes in network order, IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2).
  */

@@ -11,7 +11,7 @@
 
 #include "state.h"
 
-/* Written by the filter program, read by the second stage on the same CPU. loader/filter_program.py knows the offsets. */
+/* Written by the filter program, read by the second stage on the same CPU. */
 struct filter_state {
 	__u32 unwanted;
 	__u32 offset;  /* the filter program's own, as is the rest */

@@ -73,19 +73,6 @@ BPF_RINGBUF_OUTPUT(packets, PACKET_RING_PAGES);
 #endif
 #endif
 
-/* For loader/load.py only: it learns the structs' layout from the map's value type, nothing is stored here. */
-struct layout {
-	struct handshake_event event;
-	struct payload_event payload;
-	struct cpu cpu;
-	struct config config;
-	struct sweep_state sweep;
-#ifdef PACKETS
-	struct packet_event packet;
-#endif
-};
-BPF_ARRAY(layout, struct layout, 1);
-
 /* One look-up after the other: a choice between two maps would keep the compiler from inlining either. */
 static __always_inline struct interface_config *find_interface(__u32 ifindex)
 {

@@ -1,12 +1,8 @@
-"""The C structs of bpf/event.h as numpy dtypes, learnt from bcc and never spelled again.
-
-`describe` runs in the short-lived process that has bcc; its result is plain JSON types and travels to the processes
-that need a dtype (`to_dtype`) or just sizes and offsets (`Struct`).
-"""
+"""What a C struct looks like in memory: sizes and offsets, a numpy dtype of them, numbers in and out of bytes."""
 
 from __future__ import annotations
 
-import ctypes
+import struct
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -44,27 +40,35 @@ class Struct(msgspec.Struct, frozen=True):
             raise KeyError(f"{name} is no struct")
         return found
 
+    def pack_into(self, data: bytearray, **values: int) -> None:
+        """Write some members, which are numbers."""
+        for name, value in values.items():
+            field = self.field(name)
+            struct.pack_into(_code(field), data, field.offset, value)
 
-def describe(ctype: Any) -> Struct:
-    """The layout of a ctypes structure as bcc makes them (`table.Leaf`)."""
-    fields = []
-    for name, member, *_ in ctype._fields_:
-        if name.startswith("__pad"):  # bcc's own alignment bytes
-            continue
-        count = 1
-        if issubclass(member, ctypes.Array):
-            count = member._length_
-            member = member._type_
-        layout: str | Struct
-        if issubclass(member, (ctypes.Structure, ctypes.Union)):
-            layout = describe(member)
-        elif member is ctypes.c_char:  # bcc takes unsigned char for a character
-            layout = "u1"
-        else:
-            signed = member(-1).value < 0
-            layout = f"<{'i' if signed else 'u'}{ctypes.sizeof(member)}"
-        fields.append(Field(name, getattr(ctype, name).offset, layout, count))
-    return Struct(ctypes.sizeof(ctype), fields)
+    def pack(self, **values: int) -> bytes:
+        """The struct with these members, which are numbers, and zeroes elsewhere."""
+        data = bytearray(self.size)
+        self.pack_into(data, **values)
+        return bytes(data)
+
+    def unpack(self, data: bytes | memoryview) -> dict[str, int]:
+        """All members that are single numbers, by name."""
+        return {
+            one.name: struct.unpack_from(_code(one), data, one.offset)[0]
+            for one in self.fields
+            if isinstance(one.format, str) and one.count == 1
+        }
+
+    def head(self, end: str) -> struct.Struct:
+        """The members in front of the one called `end`, which are numbers without padding between them."""
+        codes = [_code(one)[1:] for one in self.fields if one.offset < self.field(end).offset]
+        return struct.Struct("<" + "".join(codes))
+
+
+def _code(field: Field) -> str:
+    assert isinstance(field.format, str), field.name
+    return "<" + {"u1": "B", "<u2": "H", "<u4": "I", "<u8": "Q"}[field.format]
 
 
 def to_dtype(struct: Struct) -> np.dtype[Any]:
@@ -83,9 +87,3 @@ def to_dtype(struct: Struct) -> np.dtype[Any]:
             "itemsize": struct.size,
         }
     )
-
-
-def read_u64s(struct: Struct, data: bytes | memoryview) -> dict[str, int]:
-    """The members of a struct that consists of u64 only (the counters), by name."""
-    values = memoryview(data)[: struct.size].cast("Q")
-    return {field.name: values[field.offset // 8] for field in struct.fields}

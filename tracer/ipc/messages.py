@@ -16,7 +16,6 @@ from typing import TypeAlias
 import msgspec
 
 from tracer.errors import EndedEarlyError
-from tracer.ipc import layout
 from tracer.ipc.traced import TracedInterface
 from tracer.vocabulary.vocabulary import Transport
 
@@ -30,7 +29,6 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     of each a CPU."""
 
     interfaces: list[TracedInterface]
-    layout: layout.Struct
     transport: Transport
     event_ring_bytes: int
     payload_ring_bytes: int

@@ -15,7 +15,6 @@ from contextlib import suppress
 
 import msgspec
 
-from tracer.ipc import layout
 from tracer.linux import bpfsys
 
 _SIZE = 8
@@ -55,7 +54,6 @@ class Artifact(msgspec.Struct, frozen=True):
     programs: list[Program]
     maps: list[Map]
     btf: bytes
-    layout: layout.Struct
 
 
 class NotKeepableError(Exception):
@@ -139,7 +137,6 @@ def take(
     programs: Mapping[str, tuple[int, bytes]],
     maps: Mapping[str, int],
     hash_key: int,
-    described: layout.Struct,
     keyed: bool = True,
 ) -> Artifact:
     """The artifact of what has been compiled in this process.
@@ -151,7 +148,7 @@ def take(
     taken = [taker.program(name, kind, code, hash_key) for name, (kind, code) in programs.items()]
     if keyed and not any(program.keys for program in taken):
         raise NotKeepableError("the hash key is nowhere to be found")
-    return Artifact(taken, taker.maps, taker.btf(), described)
+    return Artifact(taken, taker.maps, taker.btf())
 
 
 def joined(first: Artifact, second: Artifact, programs: Sequence[str]) -> Artifact:

@@ -12,19 +12,16 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from tracer.ipc import layout
+from tracer.ipc.event_header import BPF_DIR
 from tracer.loader import artifact
 from tracer.loader.artifact import Artifact
 
-BPF_DIR = Path(__file__).parents[1] / "bpf"
 _MAPS, _READ, _FOLLOW = ("maps",), ("read",), ("record", "pair", "sweep")
 _OF_FOLLOW = ("_pair", "_payload", "sweep")  # how the names of the programs in _FOLLOW end
-_LAYOUT = "layout"  # the map that only says what the structs look like
 
 
 class PartFailedError(Exception):
@@ -89,24 +86,24 @@ _loaded_by_bcc: list[Any] = []  # bcc closes what it has loaded when it goes
 
 def load_by_bcc(
     flags: Sequence[str], programs: Sequence[str], maps: Sequence[str]
-) -> tuple[dict[str, int], dict[str, int], layout.Struct]:
-    """Descriptors of programs and maps, which stay bcc's, and what the structs look like.
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Descriptors of programs and maps, which stay bcc's.
 
     Raises Exception; the verifier speaks to standard error.
     """
     bpf = _bcc().BPF(text=source(), cflags=list(flags))
     _loaded_by_bcc.append(bpf)
     loaded = {name: bpf.load_func(name, kind).fd for name, kind in _types(programs).items()}
-    return loaded, {name: bpf[name].map_fd for name in maps}, layout.describe(bpf[_LAYOUT].Leaf)
+    return loaded, {name: bpf[name].map_fd for name in maps}
 
 
 def _compile(text: str, flags: Sequence[str], programs: Sequence[str], hash_key: int) -> Artifact:
     bcc = _bcc()
     bpf: Any = bcc.BPF(text=text, cflags=list(flags))
     code = {name: (kind, bpf.dump_func(name)) for name, kind in _types(programs).items()}
-    maps = {name: bpf[name].map_fd for name in _map_names(bpf) if name != _LAYOUT}
+    maps = {name: bpf[name].map_fd for name in _map_names(bpf)}
     hashes = any(not name.endswith(_OF_FOLLOW) for name in programs)
-    made = artifact.take(code, maps, hash_key, layout.describe(bpf[_LAYOUT].Leaf), keyed=hashes)
+    made = artifact.take(code, maps, hash_key, keyed=hashes)
     bpf.cleanup()
     return made
 

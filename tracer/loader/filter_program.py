@@ -17,18 +17,22 @@ import struct
 from collections.abc import Mapping, Sequence
 
 from tracer.errors import CannotTraceError
+from tracer.ipc.event_header import constant
+from tracer.ipc.event_header import struct as struct_of
 from tracer.linux import bpfsys
 from tracer.loader.packet_filter import Code, Instruction, PacketFilter
 
-# struct filter_state (bpf/filter.h): what is not wanted, a word to carry offsets through, the head of the packet
-STATE_UNWANTED, STATE_OFFSET, STATE_HEAD = 0, 4, 8
+# what is not wanted, a word to carry offsets through, the head of the packet
+STATE_UNWANTED, STATE_OFFSET, STATE_HEAD = (
+    struct_of("filter_state").field(name).offset for name in ("unwanted", "offset", "head")
+)
 HEAD = 20  # bytes: Ethernet header, tag, and as many more as a load at the tag's last byte reaches
 _TAG_AT = 12
 _IN_HEAD = 16  # loads from before here are from the head
 
 SCHED_CLS, XDP = 3, 6
 TC_GO_ON, XDP_GO_ON = -1, 2  # maps.bpf.c
-STAGE_PAIR, STAGE_FILTER, STAGE_FILTER_NO_LINK = 0, 4, 5  # enum stage (bpf/state.h)
+STAGE_PAIR, STAGE_FILTER, STAGE_FILTER_NO_LINK = map(constant, ("STAGE_PAIR", "STAGE_FILTER", "STAGE_FILTER_NO_LINK"))
 
 # struct __sk_buff and struct xdp_md
 _SKB_LEN, _SKB_VLAN_PRESENT, _SKB_VLAN_TCI, _SKB_VLAN_PROTO, _SKB_WIRE_LEN = 0, 20, 24, 28, 160

@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tracer.errors import CannotTraceError
-from tracer.ipc import layout
+from tracer.ipc.event_header import BPF_DIR, constant
 from tracer.linux import bpfsys
 from tracer.loader import artifact, cache, compiler, process_offsets
 from tracer.loader.artifact import Artifact
-from tracer.loader.compiler import BPF_DIR
 from tracer.vocabulary.vocabulary import Transport
 
 if TYPE_CHECKING:
@@ -50,9 +49,7 @@ MAPS = (
     "events",
     "payloads",
 )
-# slots of the stage maps: enum stage in state.h
-TC_STAGES = ("pair", "icmp", "payload", "uncommon")
-XDP_STAGES = ("pair", "icmp", "payload", "uncommon")
+STAGES = ("pair", "icmp", "payload", "uncommon")  # the programs of a hook that others call, enum stage in state.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +116,15 @@ class _Answer(msgspec.Struct):
 
     programs: list[str] = []
     maps: list[str] = []
-    layout: layout.Struct | None = None
     error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Descriptors of programs and maps by name, owned by the caller, and the layout of the shared structs."""
+    """Descriptors of programs and maps by name, owned by the caller."""
 
     programs: dict[str, int]
     maps: dict[str, int]
-    layout: layout.Struct
     options: LoadOptions
 
     def close(self) -> None:
@@ -172,7 +167,7 @@ class Loader:
         if not data:
             raise CannotTraceError(f"the process that compiles the kernel programs died ({words})")
         answer = msgspec.json.decode(data, type=_Answer)
-        if answer.error or answer.layout is None:
+        if answer.error:
             for fd in fds:
                 os.close(fd)
             raise CannotTraceError(answer.error + (f" ({words})" if words else ""))
@@ -180,7 +175,7 @@ class Loader:
             os.set_inheritable(fd, False)
         programs = dict(zip(answer.programs, fds, strict=False))
         maps = dict(zip(answer.maps, fds[len(answer.programs) :], strict=True))
-        return Loaded(programs, maps, answer.layout, self.options)
+        return Loaded(programs, maps, self.options)
 
     def kill(self) -> None:
         """Nobody wants the result any more."""
@@ -233,11 +228,11 @@ def _send(sock: socket.socket, answer: _Answer, fds: list[int]) -> None:
 
 
 def _fill_stages(options: LoadOptions, programs: Mapping[str, int], maps: Mapping[str, int]) -> None:
-    for hook, stages in (("tc", TC_STAGES), ("xdp", XDP_STAGES if options.xdp else ())):
-        for slot, stage in enumerate(stages):
-            value = struct.pack("=I", programs[f"{hook}_{stage}"])
-            bpfsys.map_update_elem(maps[f"{hook}_stages"], struct.pack("=I", slot), value)
-        if options.filter is not None and stages:
+    for hook in ("tc", "xdp") if options.xdp else ("tc",):
+        for stage in STAGES:
+            slot, fd = constant(f"STAGE_{stage.upper()}"), programs[f"{hook}_{stage}"]
+            bpfsys.map_update_elem(maps[f"{hook}_stages"], struct.pack("=I", slot), struct.pack("=I", fd))
+        if options.filter is not None:
             _fill_filter(options.filter, hook, options.replay, maps)
 
 
@@ -286,15 +281,15 @@ def _compile(options: LoadOptions, more_flags: list[str]) -> Artifact:
 
 def _loaded(made: Artifact, options: LoadOptions) -> tuple[_Answer, list[int]]:
     """Raises OSError where the kernel refuses."""
-    return _handed_over(options, *artifact.load(made, random_hash_key()), made.layout)
+    return _handed_over(options, *artifact.load(made, random_hash_key()))
 
 
 def _handed_over(
-    options: LoadOptions, programs: Mapping[str, int], maps: Mapping[str, int], described: layout.Struct
+    options: LoadOptions, programs: Mapping[str, int], maps: Mapping[str, int]
 ) -> tuple[_Answer, list[int]]:
     _fill_stages(options, programs, maps)
     fds = [programs[name] for name in options.programs] + [maps[name] for name in options.maps]
-    return _Answer(list(options.programs), list(options.maps), described), fds
+    return _Answer(list(options.programs), list(options.maps)), fds
 
 
 # --- kept: whatever goes wrong here, the programs are compiled as if nothing were kept ---

@@ -142,7 +142,7 @@ class ReplayPart:
         load = self.request.load
         rings = [self.loaded.maps["events"], self.loaded.maps["payloads"]]
         self.channel.send(
-            Ready([], self.loaded.layout, load.transport, load.event_ring_bytes, load.payload_ring_bytes,
+            Ready([], load.transport, load.event_ring_bytes, load.payload_ring_bytes,
                   load.table_size),
             rings,
         )  # fmt: skip

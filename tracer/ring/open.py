@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from tracer.ipc.event_header import struct
 from tracer.ipc.layout import to_dtype
 from tracer.ipc.messages import Ready
 from tracer.ring.drain import EventSource, PayloadSource, PerfEvents, PerfPayloads, RingEvents, RingPayloads
@@ -26,8 +27,8 @@ class Sources:
 
 def open_sources(ready: Ready, fds: list[int]) -> Sources:
     """Map what `ready` describes; the descriptors are closed, the mappings stay."""
-    dtype = to_dtype(ready.layout.nested("event"))
-    of_packets = to_dtype(ready.layout.nested("packet")) if ready.packet_ring_bytes else None
+    dtype = to_dtype(struct("handshake_event"))
+    of_packets = to_dtype(struct("packet_event", packets=True)) if ready.packet_ring_bytes else None
     if ready.transport is Transport.RING:
         ring = Ring(fds[0], ready.event_ring_bytes)
         packets = RingEvents(Ring(fds[2], ready.packet_ring_bytes), of_packets) if of_packets is not None else None

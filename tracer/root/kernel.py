@@ -7,7 +7,7 @@ import struct
 import time
 from collections.abc import Callable
 
-from tracer.ipc import layout
+from tracer.ipc import event_header
 from tracer.linux import bpfsys
 from tracer.linux.patience import FACTOR
 from tracer.loader.load import NEAR_INTERFACES, Loaded
@@ -22,7 +22,7 @@ _FLUSH_CHUNK = 256  # sets: at most 2,048 records
 _FLUSH_CHUNK_PERF = 64  # all of it goes into the buffer of the one CPU that sweeps
 _FLUSH_PAUSE_PERF_S = 0.03
 _FLUSH_PATIENCE_S = 3.0 * FACTOR
-_INTERFACE = struct.Struct("<IBBxx")
+_INTERFACE, _CONFIG = event_header.struct("interface_config"), event_header.struct("config")
 
 
 def _u32(value: int) -> bytes:
@@ -34,22 +34,21 @@ class Kernel:
 
     def __init__(self, loaded: Loaded) -> None:
         self.loaded = loaded
-        self._cpu = loaded.layout.nested("cpu")
-        self._counters = self._cpu.nested("counters")
-        self._sweep = loaded.layout.nested("sweep")
+        packets = loaded.options.packets
+        self._cpu, self._sweep, self._counters = (
+            event_header.struct(name, packets=packets) for name in ("cpu", "sweep_state", "counters")
+        )
         self.still_open = 0
         self.now_ns = 0  # of the next sweep; 0: by the clock. A replay sets the capture's
 
     def configure(self, response_timeout_s: float) -> None:
         """Set what the programs read at run time."""
-        config = self.loaded.layout.nested("config")
-        value = bytearray(config.size)
-        struct.pack_into("<Q", value, config.field("response_timeout_ns").offset, int(response_timeout_s * 1e9))
-        bpfsys.map_update_elem(self.loaded.maps["config"], _KEY, bytes(value))
+        value = _CONFIG.pack(response_timeout_ns=int(response_timeout_s * 1e9))
+        bpfsys.map_update_elem(self.loaded.maps["config"], _KEY, value)
 
     def trace_interface(self, index: int, group: int, has_ethernet_header: bool) -> None:
         """Packets of this interface are traced from now on, in this group."""
-        self._set_interface(index, _INTERFACE.pack(group, 1, not has_ethernet_header))
+        self._set_interface(index, _INTERFACE.pack(group=group, traced=1, no_link_header=not has_ethernet_header))
 
     def ignore_interface(self, index: int) -> None:
         """Packets of this interface are no longer looked at."""
@@ -69,9 +68,9 @@ class Kernel:
     def counters(self) -> dict[str, int]:
         """Every counter by its name in struct counters, summed over CPUs and the sweep."""
         cpus = bpfsys.map_lookup_per_cpu(self.loaded.maps["cpus"], _KEY, self._cpu.size)
-        parts = [layout.read_u64s(self._counters, cpu) for cpu in cpus]
+        parts = [self._counters.unpack(cpu) for cpu in cpus]
         start = self._sweep.field("counters").offset
-        parts.append(layout.read_u64s(self._counters, self._read_sweep()[start:]))
+        parts.append(self._counters.unpack(self._read_sweep()[start:]))
         return {name: sum(part[name] for part in parts) for name in parts[0]}
 
     def _read_sweep(self) -> bytes:
@@ -80,20 +79,15 @@ class Kernel:
     def _run_sweep(self, cursor: int, sets: int, flush: bool, live: int) -> tuple[int, int]:
         """Sweep `sets` sets from `cursor` on; returns the new cursor and the live entries seen so far."""
         value = bytearray(self._read_sweep())
-        struct.pack_into("<Q", value, self._sweep.field("now_ns").offset, self.now_ns)
-        struct.pack_into("<I", value, self._sweep.field("cursor").offset, cursor)
-        struct.pack_into("<I", value, self._sweep.field("flush").offset, flush)
-        struct.pack_into("<Q", value, self._sweep.field("live").offset, live)
+        self._sweep.pack_into(value, now_ns=self.now_ns, cursor=cursor, flush=flush, live=live)
         bpfsys.map_update_elem(self.loaded.maps["sweep_states"], _KEY, bytes(value))
         try:
             bpfsys.prog_test_run(self.loaded.programs["sweep"], _DUMMY_FRAME, repeat=sets)
         except OSError as error:
             if error.errno not in (errno.EINTR, errno.EAGAIN):  # a signal came: the cursor tells how far it got
                 raise
-        after = self._read_sweep()
-        (cursor,) = struct.unpack_from("<I", after, self._sweep.field("cursor").offset)
-        (live,) = struct.unpack_from("<Q", after, self._sweep.field("live").offset)
-        return cursor, live
+        after = self._sweep.unpack(self._read_sweep())
+        return after["cursor"], after["live"]
 
     def sweep(self) -> int:
         """Settle what is overdue; returns (and keeps) the number of entries that are still open."""

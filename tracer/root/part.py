@@ -120,7 +120,7 @@ class RootPart:
         load = self.options.load
         self.channel.send(
             Ready(
-                self._traced(), loaded.layout, load.transport, load.event_ring_bytes, load.payload_ring_bytes,
+                self._traced(), load.transport, load.event_ring_bytes, load.payload_ring_bytes,
                 load.table_size, load.packet_ring_bytes if load.packets else 0,
             ),
             rings,

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.support.events import blank, event_dtype, read_structs
+from tests.support.events import blank, event_dtype
 from tracer.handshake.durations import measure
 from tracer.handshake.outcome import judge
 from tracer.vocabulary.vocabulary import GROUP_OF, HandshakeResult, Outcome, Request, Vantage, word
@@ -473,27 +473,3 @@ def test_a_fallback_costs_its_wait_and_saves_nothing() -> None:
 
 def test_a_record_is_of_one_size_and_at_most_360_bytes() -> None:
     assert event_dtype().itemsize <= 360
-
-
-def test_the_header_is_read_by_the_rules_of_c() -> None:
-    text = """
-#define N 3
-struct a {
-	__u8 x; /* ; */
-	__u32 y;
-	__u8 z[N];
-};
-struct b {
-	struct a one[2];
-	__u64 w;
-};
-"""
-    found = read_structs(text)
-    assert [(field.name, field.offset, field.count) for field in found["a"].fields] == [
-        ("x", 0, 1),
-        ("y", 4, 1),
-        ("z", 8, 3),
-    ]
-    assert (found["a"].size, found["b"].size, found["b"].field("w").offset) == (12, 32, 24)
-    with pytest.raises(ValueError):
-        read_structs("struct a {\n\tchar *x;\n};\n")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tracer.ipc import layout
 from tracer.loader.artifact import Artifact, Map, NotKeepableError, Program, joined
-
-NOTHING = layout.Struct(8, [])
 
 
 def one_map(name: str) -> Map:
@@ -16,7 +13,7 @@ def one_map(name: str) -> Map:
 
 def made(maps: list[str], programs: dict[str, list[tuple[int, int]]]) -> Artifact:
     some = [Program(name, 3, bytes(64), refers, []) for name, refers in programs.items()]
-    return Artifact(some, [one_map(name) for name in maps], b"", NOTHING)
+    return Artifact(some, [one_map(name) for name in maps], b"")
 
 
 def named(artifact: Artifact) -> dict[str, list[tuple[int, str]]]:

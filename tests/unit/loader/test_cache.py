@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tracer.attach import instances
-from tracer.ipc.layout import Field, Struct
 from tracer.linux import bpfsys
 from tracer.loader import artifact as module
 from tracer.loader import cache, load
@@ -20,12 +19,10 @@ from tracer.loader.cache import KEPT, fetch, key, store
 
 HASH_KEY = 0x9E3779B97F4A7C15
 NAME = "0" * 64
-LAYOUT = Struct(8, [Field("event", 0, Struct(8, [Field("id", 0, "<u8")]))])
 SAMPLE = Artifact(
     [Program("tc_ingress", 3, bytes(range(64)), [(0, 0)], [2])],
     [Map("flows", 2, 4, 2888, 8192, 0, 1, 19)],
     b"\x9f\xebtypes",
-    LAYOUT,
 )
 
 
@@ -202,7 +199,7 @@ def test_the_oldest_go(folder: Path) -> None:
 
 
 def test_writers_at_once_leave_one_whole_file(folder: Path) -> None:
-    variants = [Artifact(SAMPLE.programs, SAMPLE.maps, bytes([number]) * 200_000, LAYOUT) for number in range(3)]
+    variants = [Artifact(SAMPLE.programs, SAMPLE.maps, bytes([number]) * 200_000) for number in range(3)]
     store(NAME, variants[0], folder)
     failures: list[object] = []
 
@@ -340,7 +337,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def taken(code: bytes) -> Artifact:
-    return take({"p": (3, code)}, {"named": 5}, HASH_KEY, LAYOUT)
+    return take({"p": (3, code)}, {"named": 5}, HASH_KEY)
 
 
 def test_descriptors_and_the_hash_key_are_left_open(kernel: None) -> None:
