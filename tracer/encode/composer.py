@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from tracer.dissect import signature
@@ -18,11 +19,13 @@ from tracer.dissect.payload import Payload
 from tracer.handshake.batch import Batch
 from tracer.handshake.community_id import community_ids
 from tracer.handshake.ecn import negotiated_ecn, segment_ecn
-from tracer.handshake.events import Events
+from tracer.handshake.events import Events, has
 from tracer.handshake.option_bytes import masked
 from tracer.handshake.outcome import cookies
 from tracer.handshake.owners import processes
 from tracer.handshake.payloads import classified
+from tracer.ipc.event_header import constant, struct
+from tracer.ipc.layout import to_dtype
 from tracer.ipc.traced import TracedInterface
 from tracer.records.record import (
     SCHEMA,
@@ -63,6 +66,7 @@ COOKIE_IDS_KEPT = 8192
 
 _UNKNOWN = int(Outcome.UNKNOWN)
 _UNREACHABLE = int(HandshakeResult.UNREACHABLE)
+_OPTION = ("kind", "cookie_len", "cookie_id", "cookie")  # what a record says of the option
 _NO_OPTION = (None, None, None, None)
 
 _SEGMENT, _MSS, _WSCALE, _SACK, _STAMPS, _TFO, _MPTCP, _MD5, _AO = (
@@ -108,7 +112,7 @@ class Composer:
         events = batch.events
         family = events["family"]
         syn_rows, synack_rows = look_rows(events["syn"], family), look_rows(events["synack"], family)
-        syn_looks, synack_looks = [_look(row) for row in syn_rows], [_look(row) for row in synack_rows]
+        syn_looks, synack_looks = [_look(row, Segment) for row in syn_rows], [_look(row, SynAck) for row in synack_rows]
         clients, servers = _rows(events["client"]), _rows(events["server"])
         client_ports, server_ports = events["client_port"].tolist(), events["server_port"].tolist()
         interfaces = events["ifindex"].tolist()
@@ -147,23 +151,24 @@ class Composer:
         return texts
 
     def _tfos(self, batch: Batch, syn_looks: list[_Look], synack_looks: list[_Look]) -> Iterator[Tfo]:
-        events, verdicts, durations, causes = batch.events, batch.verdicts, batch.durations, batch.causes
-        for (
-            syn, synack, cookie, synack_cookie, request, outcome, group, saved_us, delay_us, cause, confidence, check
-        ) in zip(
-            syn_looks, synack_looks, cookie_rows(events["syn"]), cookie_rows(events["synack"]),
-            verdicts.request.tolist(), verdicts.outcome.tolist(), verdicts.group.tolist(),
-            _nullable(durations.rtt_saved_us), _nullable(durations.delay_us),
-            causes.cause.tolist(), causes.confidence.tolist(), causes.cookie_check.tolist(), strict=True,
-        ):  # fmt: skip
-            kind, length, id_, text = self._option(syn, cookie)
-            back_kind, back_length, back_id, back_text = self._option(synack, synack_cookie)
-            yield Tfo(
-                REQUEST_WORDS[request], OUTCOME_WORDS[outcome],
-                None if outcome == _UNKNOWN else GROUP_WORDS[group],
-                kind, length, id_, text, back_kind, back_length, back_id, back_text,
-                COOKIE_CHECK_WORDS[check], CAUSE_WORDS[cause], CONFIDENCE_WORDS[confidence], saved_us, delay_us,
-            )  # fmt: skip
+        verdicts, durations, causes = batch.verdicts, batch.durations, batch.causes
+        outcomes = verdicts.outcome.tolist()
+        groups = zip(outcomes, verdicts.group.tolist(), strict=True)
+        sent = [*map(self._option, syn_looks, cookie_rows(batch.events["syn"]))]
+        returned = [*map(self._option, synack_looks, cookie_rows(batch.events["synack"]))]
+        made: dict[str, Iterable[Any]] = {
+            "request": [REQUEST_WORDS[request] for request in verdicts.request.tolist()],
+            "outcome": [OUTCOME_WORDS[outcome] for outcome in outcomes],
+            "group": [None if outcome == _UNKNOWN else GROUP_WORDS[group] for outcome, group in groups],
+            **{name: [one[at] for one in sent] for at, name in enumerate(_OPTION)},
+            **{f"synack_{name}": [one[at] for one in returned] for at, name in enumerate(_OPTION)},
+            "cookie_check": [COOKIE_CHECK_WORDS[check] for check in causes.cookie_check.tolist()],
+            "cause": [CAUSE_WORDS[cause] for cause in causes.cause.tolist()],
+            "cause_confidence": [CONFIDENCE_WORDS[confidence] for confidence in causes.confidence.tolist()],
+            "rtt_saved_us": _nullable(durations.rtt_saved_us),
+            "delay_us": _nullable(durations.delay_us),
+        }
+        return map(Tfo, *(made[name] for name in Tfo.__struct_fields__))
 
     def _option(self, look: _Look, cookie: bytes) -> tuple[int | None, int | None, str | None, str | None]:
         if look.tfo_kind is None:
@@ -188,37 +193,28 @@ def _record(
 
 # --- segments ---
 
-# What few hosts vary, in one row of bytes: the key by which everything that follows from it is cached. Of numbers that
-# differ from handshake to handshake only what p0f asks: whether they are 0.
-_COPIED = ("options_len", "has", "mss", "wscale", "window", "ttl", "tcp_flags", "tos", "ip_header_extra", "quirks",
-           "tfo_kind")  # fmt: skip
+# Of numbers that differ from handshake to handshake p0f asks only whether they are 0.
 _TOLD_FROM_0 = ("seq", "ack", "payload_len", "ts_val", "ts_ecr")
+# These follow from the option bytes, in which the cookie is masked.
+_OF_OPTIONS = ("options", "ts_offset", "tfo_offset", "cookie_len")
+_FACTS = to_dtype(struct("segment_facts"))
+_COPIED = [name for name in _FACTS.names or () if name not in _TOLD_FROM_0 + _OF_OPTIONS]
+# Everything else of a segment, which few hosts vary, in one row of bytes: the key by which all that follows is cached.
 _LOOK_ROW = np.dtype(
-    [("options", "u1", (40,)), ("family", "u1")]
-    + [(name, "<u2" if name in ("has", "mss", "window", "tcp_flags") else "u1") for name in _COPIED]
+    [("options", "u1", (constant("TCP_OPTIONS_MAX"),)), ("family", "u1")]
+    + [(name, _FACTS[name]) for name in _COPIED]
     + [(name, "u1") for name in _TOLD_FROM_0]
 )
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """The part of a segment's record that follows from its look."""
+    """What follows from a segment's look: its record, in which only the numbers have to be put."""
 
     has: int
-    answered: int
-    mss: int | None
-    wscale: int | None
-    window: int
-    sack_permitted: bool
-    stamped: int
-    ttl: int
-    hops: int
-    ecn: str
-    mptcp: str | None
-    md5: bool
-    ao: bool
-    options: tuple[str, ...]
+    is_there: bool
     tfo_kind: int | None
+    record: Segment
 
 
 def look_rows(segment: Events, family: NDArray[np.uint8]) -> list[bytes]:
@@ -234,27 +230,28 @@ def look_rows(segment: Events, family: NDArray[np.uint8]) -> list[bytes]:
 
 
 @lru_cache(maxsize=2048)
-def _look(row: bytes) -> _Look:
+def _look(row: bytes, kind: type[Segment]) -> _Look:
     values = _look_values(row)
-    has, flags, ttl = values["has"], values["tcp_flags"], values["ttl"]
+    has, ttl = values["has"], values["ttl"]
     layout = signature.option_layout(values["options"])
-    return _Look(
-        has=has,
-        answered=has & _SEGMENT,
-        mss=values["mss"] if has & _MSS else None,
-        wscale=values["wscale"] if has & _WSCALE else None,
-        window=values["window"],
-        sack_permitted=has & _SACK != 0,
-        stamped=has & _STAMPS,
-        ttl=ttl,
-        hops=signature.hops(ttl),
-        ecn=segment_ecn(flags),
-        mptcp=layout.mptcp,
-        md5=has & _MD5 != 0,
-        ao=has & _AO != 0,
-        options=layout.names,
-        tfo_kind=values["tfo_kind"] if has & _TFO else None,
-    )
+    fields = {
+        "mss": values["mss"] if has & _MSS else None,
+        "wscale": values["wscale"] if has & _WSCALE else None,
+        "sack_permitted": has & _SACK != 0,
+        "ts_val": None,
+        "ts_ecr": None,
+        "hops": signature.hops(ttl),
+        "ecn": segment_ecn(values["tcp_flags"]),
+        "mptcp": layout.mptcp,
+        "md5": has & _MD5 != 0,
+        "ao": has & _AO != 0,
+        "options": layout.names,
+    }
+    # the others are as the kernel programs send them
+    given = fields | {name: values[name] for name in Segment.__struct_fields__ if name not in fields}
+    if kind is SynAck:
+        given["acked_payload_len"] = 0
+    return _Look(has, has & _SEGMENT != 0, values["tfo_kind"] if has & _TFO else None, kind(**given))
 
 
 def _look_values(row: bytes) -> dict[str, Any]:
@@ -278,34 +275,30 @@ def _p0f(row: bytes) -> Signature:
     return Signature(text)
 
 
-def _numbers(segment: Events) -> Iterator[tuple[int, int, int, int]]:
-    return zip(*(segment[name].tolist() for name in ("seq", "payload_len", "ts_val", "ts_ecr")), strict=True)
-
-
 def _segments(segment: Events, looks: list[_Look]) -> Iterator[Segment]:
-    for (seq, length, ts_val, ts_ecr), look in zip(_numbers(segment), looks, strict=True):
-        stamped = look.stamped
-        yield Segment(
-            seq, length, look.mss, look.wscale, look.window, look.sack_permitted, ts_val if stamped else None,
-            ts_ecr if stamped else None, look.ttl, look.hops, look.ecn, look.mptcp, look.md5, look.ao, look.options,
-        )  # fmt: skip
+    for look, (seq, length, ts_val, ts_ecr) in zip(looks, _numbers(segment), strict=True):
+        yield replace(look.record, seq=seq, payload_len=length, ts_val=ts_val, ts_ecr=ts_ecr)
 
 
 def _synacks(segment: Events, looks: list[_Look], acked: list[int]) -> Iterator[SynAck | None]:
-    for (seq, length, ts_val, ts_ecr), look, acked_len in zip(_numbers(segment), looks, acked, strict=True):
-        if not look.answered:
+    for look, (seq, length, ts_val, ts_ecr), acked_len in zip(looks, _numbers(segment), acked, strict=True):
+        if not look.is_there:
             yield None
             continue
-        stamped = look.stamped
-        yield SynAck(
-            seq, length, look.mss, look.wscale, look.window, look.sack_permitted, ts_val if stamped else None,
-            ts_ecr if stamped else None, look.ttl, look.hops, look.ecn, look.mptcp, look.md5, look.ao, look.options,
-            acked_len,
-        )  # fmt: skip
+        record = cast(SynAck, look.record)
+        yield replace(record, seq=seq, payload_len=length, ts_val=ts_val, ts_ecr=ts_ecr, acked_payload_len=acked_len)
+
+
+def _numbers(segment: Events) -> Iterator[tuple[int, int, int | None, int | None]]:
+    """What a look leaves open."""
+    seq, length, ts_val, ts_ecr = (segment[name].tolist() for name in ("seq", "payload_len", "ts_val", "ts_ecr"))
+    for row in np.flatnonzero(~has(segment["has"], Has.TIMESTAMPS)).tolist():
+        ts_val[row] = ts_ecr[row] = None
+    return zip(seq, length, ts_val, ts_ecr, strict=True)
 
 
 def _negotiated(syn: _Look, synack: _Look) -> Negotiated | None:
-    return _both(syn.has & synack.has, syn.ecn, synack.ecn) if synack.answered else None
+    return _both(syn.has & synack.has, syn.record.ecn, synack.record.ecn) if synack.is_there else None
 
 
 @lru_cache(maxsize=1024)
@@ -326,22 +319,25 @@ def _vlans(events: Events) -> list[tuple[int, ...]]:
 
 
 def _timings(batch: Batch) -> Iterator[Timing]:
+    """Counts and durations stand in the columns under their own names; the others are made here."""
     events, durations = batch.events, batch.durations
-    names = ("result", "reason", "syn_count", "synack_count", "late_syns", "challenge_acks", "icmp_type", "icmp_code")
-    for (
-        result, reason, syns, synacks, late, challenges, icmp_type, icmp_code, synack_us, ack_us, rtt_us, response_us
-    ) in zip(
-        *(events[name].tolist() for name in names),
-        _nullable(durations.synack_delay_us),
-        _nullable(durations.ack_delay_us),
-        _nullable(durations.rtt_us),
-        _nullable(durations.first_response_us),
-        strict=True,
-    ):  # fmt: skip
-        yield Timing(
-            RESULT_WORDS[result], REASON_WORDS[reason], syns, synacks, late, synack_us, ack_us, rtt_us, response_us,
-            Icmp(icmp_type, icmp_code) if result == _UNREACHABLE else None, challenges,
-        )  # fmt: skip
+    results = events["result"].tolist()
+    made: dict[str, Iterable[Any]] = {
+        "result": [RESULT_WORDS[result] for result in results],
+        "settled_by": [REASON_WORDS[reason] for reason in events["reason"].tolist()],
+        "icmp": _icmps(events, results),
+    }
+    for name in Timing.__struct_fields__:
+        if name not in made:
+            made[name] = _nullable(getattr(durations, name)) if hasattr(durations, name) else events[name].tolist()
+    return map(Timing, *(made[name] for name in Timing.__struct_fields__))
+
+
+def _icmps(events: Events, results: list[int]) -> list[Icmp | None]:
+    if _UNREACHABLE not in results:
+        return [None] * len(results)
+    codes = zip(results, events["icmp_type"].tolist(), events["icmp_code"].tolist(), strict=True)
+    return [Icmp(type_, code) if result == _UNREACHABLE else None for result, type_, code in codes]
 
 
 def _rows(array: NDArray[np.uint8]) -> list[bytes]:

@@ -135,8 +135,11 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     options: Options
 
 
-class SynAck(Segment, frozen=True, gc=False):
-    """The SYN-ACK also says how much of the SYN's data it acks."""
+class SynAck(Segment, frozen=True, gc=False, kw_only=True):
+    """The SYN-ACK also says how much of the SYN's data it acks.
+
+    Its own fields are keywords only, so that Segment may gain fields with defaults.
+    """
 
     acked_payload_len: AckedBytes
 
