@@ -1,33 +1,37 @@
 """Every field of a handshake record by its dotted name: read off one record, or off many rows as a column.
 
-Filters and columns are made of these. The two ways to read must agree to the last digit; tests hold them together.
-A column is an array of numbers (float64 or int64, NaN = not known) or `Coded`, for everything that is no number.
+The fields are those of tracer/records. Filters and lists are made of them. A column is an array of numbers (float64 or
+int64, NaN = not known) or `Coded`, for everything that is no number. It must agree with the record to the last digit;
+tests hold the two together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
 import numpy as np
+from msgspec import inspect
 from numpy.typing import NDArray
 
 from tracer.dissect import signature
-from tracer.dissect.payload import Payload, Protocol
+from tracer.dissect.payload import Payload
+from tracer.handshake.durations import Durations
 from tracer.handshake.ecn import negotiated_ecn, syn_ecn, synack_ecn
 from tracer.handshake.events import F64, Bool, Events, has
 from tracer.handshake.option_bytes import layout_keys, masked
 from tracer.handshake.owners import processes
 from tracer.handshake.part import Coded, Part
+from tracer.ipc.event_header import struct
 from tracer.records.record import Handshake, Process
+from tracer.records.types import IP_FORMS
 from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.vocabulary import (
     CAUSE_WORDS,
     CONFIDENCE_WORDS,
     COOKIE_CHECK_WORDS,
-    ECN_WORDS,
     GROUP_WORDS,
     OUTCOME_WORDS,
     REASON_WORDS,
@@ -37,7 +41,6 @@ from tracer.vocabulary.vocabulary import (
     Group,
     HandshakeResult,
     Has,
-    Hook,
     Outcome,
     known,
 )
@@ -59,13 +62,17 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`of` reads a record, None = not known; `column` reads rows. `words`: the vocabulary, where there is one."""
+    """`of` reads a record, None = not known; `column` reads rows. `words`: the vocabulary, where there is one.
+
+    `says` is the schema's description, for people; not every field has one.
+    """
 
     name: str
     kind: Kind
     of: Callable[[Handshake], Any]
     column: Callable[[Part], Column]
     words: tuple[str, ...] = ()
+    says: str = ""
 
 
 # --- reading a record ---
@@ -188,14 +195,6 @@ def _both(flag: Has) -> Callable[[Part], Column]:
     return column
 
 
-def _acked(part: Part) -> Column:
-    return _where(_answered(part), part.verdicts.acked_payload_len)
-
-
-def _cookie_len(segment: str) -> Callable[[Part], Column]:
-    return _segment(segment, "cookie_len", Has.TFO)
-
-
 def _layout(segment: str, read: Callable[[signature.OptionLayout], Any]) -> Callable[[Part], Column]:
     def column(part: Part) -> Column:
         facts = part.events[segment]
@@ -291,103 +290,133 @@ def _process_text(end: str, name: str) -> Callable[[Part], Column]:
     return lambda part: coded(None if one is None else getattr(one, name) for one in process_rows(part, end))
 
 
-# --- the table ---
+# --- the fields ---
 
 
-def _segment_fields(segment: str, ecn: list[str | None]) -> list[tuple[str, Kind, Callable[[Part], Column]]]:
-    return [
-        ("seq", Kind.NUMBER, _segment(segment, "seq")),
-        ("payload_len", Kind.NUMBER, _segment(segment, "payload_len")),
-        ("mss", Kind.NUMBER, _segment(segment, "mss", Has.MSS)),
-        ("wscale", Kind.NUMBER, _segment(segment, "wscale", Has.WSCALE)),
-        ("window", Kind.NUMBER, _segment(segment, "window")),
-        ("sack_permitted", Kind.FLAG, _carries(segment, Has.SACK)),
-        ("ts_val", Kind.NUMBER, _segment(segment, "ts_val", Has.TIMESTAMPS)),
-        ("ts_ecr", Kind.NUMBER, _segment(segment, "ts_ecr", Has.TIMESTAMPS)),
-        ("ttl", Kind.NUMBER, _segment(segment, "ttl")),
-        ("hops", Kind.NUMBER, _hops(segment)),
-        ("ecn", Kind.WORD, _segment_ecn(segment, ecn)),
-        ("md5", Kind.FLAG, _carries(segment, Has.MD5)),
-        ("ao", Kind.FLAG, _carries(segment, Has.AO)),
-    ]
+# How columns are made of rows. What is not here and what `_default` does not find is read off composed records: slowly.
+_COLUMNS: dict[str, Callable[[Part], Column]] = {
+    "ts": _ts,
+    "id": _id,
+    "interface": _interface,
+    "hook": _hook,
+    "vlan": _vlan,
+    "vantage": _words(VANTAGE_WORDS, lambda part: part.vantage),
+    "handshake.result": _words(RESULT_WORDS, lambda part: part.events["result"]),
+    "handshake.settled_by": _words(REASON_WORDS, lambda part: part.events["reason"]),
+    "handshake.icmp.type": _icmp("icmp_type"),
+    "handshake.icmp.code": _icmp("icmp_code"),
+    "syn.ecn": _segment_ecn("syn", _SYN_ECN),
+    "synack.ecn": _segment_ecn("synack", _SYNACK_ECN),
+    "synack.acked_payload_len": lambda part: _where(_answered(part), part.verdicts.acked_payload_len),
+    "negotiated.wscale": _both(Has.WSCALE),
+    "negotiated.sack": _both(Has.SACK),
+    "negotiated.timestamps": _both(Has.TIMESTAMPS),
+    "negotiated.mptcp": _both(Has.MPTCP),
+    "negotiated.ecn": _negotiated_ecn,
+    "tfo.request": _words(REQUEST_WORDS, lambda part: part.verdicts.request),
+    "tfo.outcome": _words(OUTCOME_WORDS, lambda part: part.verdicts.outcome),
+    "tfo.group": _words([*GROUP_WORDS, None], _group),
+    "tfo.kind": _segment("syn", "tfo_kind", Has.TFO),
+    "tfo.cookie_len": _segment("syn", "cookie_len", Has.TFO),
+    "tfo.synack_kind": _segment("synack", "tfo_kind", Has.TFO),
+    "tfo.synack_cookie_len": _segment("synack", "cookie_len", Has.TFO),
+    "tfo.cookie_check": _words(COOKIE_CHECK_WORDS, lambda part: part.causes.cookie_check),
+    "tfo.cause": _words(CAUSE_WORDS, lambda part: part.causes.cause),
+    "tfo.cause_confidence": _words(CONFIDENCE_WORDS, lambda part: part.causes.confidence),
+    "payload.protocol": _of_payload(lambda payload: payload.protocol.value),
+    "payload.captured": _captured,
+    "payload.truncated": _flag_of_payload(lambda payload: payload.truncated),
+    "tls.sni": _of_payload(lambda payload: payload.tls and payload.tls.sni),
+    "tls.alpn": _of_payload(lambda payload: payload.tls and payload.tls.alpn),
+    "tls.ech": _flag_of_payload(lambda payload: payload.tls.ech if payload.tls else None),
+    "http.method": _of_payload(lambda payload: payload.http and payload.http.method),
+    "http.host": _of_payload(lambda payload: payload.http and payload.http.host),
+    "dns.name": _of_payload(lambda payload: payload.dns and payload.dns.name),
+    "dns.type": _of_payload(lambda payload: payload.dns and payload.dns.type),
+}
+for _end in ("client", "server"):
+    _COLUMNS |= {
+        f"{_end}.ip": _address(_end),
+        f"{_end}.port": _event(f"{_end}_port"),
+        f"{_end}.process.pid": _process_number(_end, "pid"),
+        f"{_end}.process.uid": _process_number(_end, "uid"),
+        f"{_end}.process.name": _process_text(_end, "name"),
+        f"{_end}.process.cgroup": _process_text(_end, "cgroup"),
+    }
+for _end in ("syn", "synack"):
+    _COLUMNS |= {
+        f"{_end}.mss": _segment(_end, "mss", Has.MSS),
+        f"{_end}.wscale": _segment(_end, "wscale", Has.WSCALE),
+        f"{_end}.sack_permitted": _carries(_end, Has.SACK),
+        f"{_end}.ts_val": _segment(_end, "ts_val", Has.TIMESTAMPS),
+        f"{_end}.ts_ecr": _segment(_end, "ts_ecr", Has.TIMESTAMPS),
+        f"{_end}.hops": _hops(_end),
+        f"{_end}.md5": _carries(_end, Has.MD5),
+        f"{_end}.ao": _carries(_end, Has.AO),
+        f"{_end}.mptcp": _layout(_end, lambda layout: layout.mptcp),
+        f"{_end}.options": _layout(_end, lambda layout: layout.names),
+    }
 
 
-def _fields() -> list[Field]:
-    found: list[Field] = []
+_OPEN = ("syn.mptcp", "synack.mptcp")  # names of numbers, of which later standards may have more
+_EVENT = struct("handshake_event")
+_DURATIONS = frozenset(one.name for one in fields(Durations))
 
-    def add(name: str, kind: Kind, column: Callable[[Part], Column], words: Iterable[str] = ()) -> None:
-        found.append(Field(name, kind, _path(name), column, tuple(words)))
 
-    def add_slow(name: str, kind: Kind) -> None:
-        read = _path(name)
-        found.append(Field(name, kind, read, _from_record(read)))
+def _default(name: str, kind: Kind) -> Callable[[Part], Column]:
+    """A number that stands in the rows under the record's own name, and in each of them; else what records say."""
+    parent, _, own = name.rpartition(".")
+    if kind is Kind.DURATION and own in _DURATIONS:
+        return _duration(own)
+    if kind is Kind.NUMBER:
+        if parent == "handshake" and own in _EVENT:
+            return _event(own)
+        if parent in ("syn", "synack") and own in _EVENT.nested(parent):
+            return _segment(parent, own)
+    return _from_record(_path(name))
 
-    add("ts", Kind.TEXT, _ts)
-    add("id", Kind.TEXT, _id)
-    add("interface", Kind.TEXT, _interface)
-    add("hook", Kind.WORD, _hook, [*(hook.value for hook in Hook), "replay", "unknown"])
-    add("vlan", Kind.LIST, _vlan)
-    add("vantage", Kind.WORD, _words(VANTAGE_WORDS, lambda part: part.vantage), VANTAGE_WORDS)
-    add_slow("community_id", Kind.TEXT)
-    for end in ("client", "server"):
-        add(f"{end}.ip", Kind.ADDRESS, _address(end))
-        add(f"{end}.port", Kind.NUMBER, _event(f"{end}_port"))
-        for name in ("pid", "uid"):
-            add(f"{end}.process.{name}", Kind.NUMBER, _process_number(end, name))
-        for name in ("name", "cgroup"):
-            add(f"{end}.process.{name}", Kind.TEXT, _process_text(end, name))
-    add("handshake.result", Kind.WORD, _words(RESULT_WORDS, lambda part: part.events["result"]), RESULT_WORDS[1:])
-    add("handshake.settled_by", Kind.WORD, _words(REASON_WORDS, lambda part: part.events["reason"]), REASON_WORDS[1:])
-    for name in ("syn_count", "synack_count", "late_syns", "challenge_acks"):
-        add(f"handshake.{name}", Kind.NUMBER, _event(name))
-    for name in ("synack_delay_us", "ack_delay_us", "rtt_us", "first_response_us"):
-        add(f"handshake.{name}", Kind.DURATION, _duration(name))
-    for name in ("type", "code"):
-        add(f"handshake.icmp.{name}", Kind.NUMBER, _icmp(f"icmp_{name}"))
-    for segment, ecn in (("syn", _SYN_ECN), ("synack", _SYNACK_ECN)):
-        for name, kind, column in _segment_fields(segment, ecn):
-            add(f"{segment}.{name}", kind, column, ECN_WORDS if name == "ecn" else ())
-        add(f"{segment}.mptcp", Kind.TEXT, _layout(segment, lambda layout: layout.mptcp))
-        add(f"{segment}.options", Kind.LIST, _layout(segment, lambda layout: layout.names))
-    add("synack.acked_payload_len", Kind.NUMBER, _acked)
-    for name, flag in (("wscale", Has.WSCALE), ("sack", Has.SACK), ("timestamps", Has.TIMESTAMPS)):
-        add(f"negotiated.{name}", Kind.FLAG, _both(flag))
-    add("negotiated.ecn", Kind.WORD, _negotiated_ecn, ECN_WORDS)
-    add("negotiated.mptcp", Kind.FLAG, _both(Has.MPTCP))
-    add("tfo.request", Kind.WORD, _words(REQUEST_WORDS, lambda part: part.verdicts.request), REQUEST_WORDS)
-    add("tfo.outcome", Kind.WORD, _words(OUTCOME_WORDS, lambda part: part.verdicts.outcome), known(OUTCOME_WORDS))
-    add("tfo.group", Kind.WORD, _words([*GROUP_WORDS, None], _group), GROUP_WORDS)
-    for prefix, segment in (("", "syn"), ("synack_", "synack")):
-        add(f"tfo.{prefix}kind", Kind.NUMBER, _segment(segment, "tfo_kind", Has.TFO))
-        add(f"tfo.{prefix}cookie_len", Kind.NUMBER, _cookie_len(segment))
-        add_slow(f"tfo.{prefix}cookie_id", Kind.TEXT)
-        add_slow(f"tfo.{prefix}cookie", Kind.TEXT)
-    add(
-        "tfo.cookie_check",
-        Kind.WORD,
-        _words(COOKIE_CHECK_WORDS, lambda part: part.causes.cookie_check),
-        known(COOKIE_CHECK_WORDS),
-    )
-    add("tfo.cause", Kind.WORD, _words(CAUSE_WORDS, lambda part: part.causes.cause), known(CAUSE_WORDS))
-    add(
-        "tfo.cause_confidence", Kind.WORD, _words(CONFIDENCE_WORDS, lambda part: part.causes.confidence),
-        known(CONFIDENCE_WORDS),
-    )  # fmt: skip
-    add("tfo.rtt_saved_us", Kind.DURATION, _duration("rtt_saved_us"))
-    add("tfo.delay_us", Kind.DURATION, _duration("delay_us"))
-    protocols = [protocol.value for protocol in Protocol]
-    add("payload.protocol", Kind.WORD, _of_payload(lambda payload: payload.protocol.value), protocols)
-    add("payload.captured", Kind.FLAG, _captured)
-    add("payload.truncated", Kind.FLAG, _flag_of_payload(lambda payload: payload.truncated))
-    add("tls.sni", Kind.TEXT, _of_payload(lambda payload: payload.tls and payload.tls.sni))
-    add("tls.alpn", Kind.LIST, _of_payload(lambda payload: payload.tls and payload.tls.alpn))
-    add("tls.ech", Kind.FLAG, _flag_of_payload(lambda payload: payload.tls.ech if payload.tls else None))
-    add("http.method", Kind.TEXT, _of_payload(lambda payload: payload.http and payload.http.method))
-    add("http.host", Kind.TEXT, _of_payload(lambda payload: payload.http and payload.http.host))
-    add("dns.name", Kind.TEXT, _of_payload(lambda payload: payload.dns and payload.dns.name))
-    add("dns.type", Kind.TEXT, _of_payload(lambda payload: payload.dns and payload.dns.type))
-    add_slow("signature.p0f", Kind.TEXT)
-    return found
+
+def _leaves(kind: inspect.StructType, prefix: str = "") -> Iterator[tuple[str, inspect.Type, dict[str, Any]]]:
+    """Name, type and schema of every field that is no struct."""
+    for one in kind.fields:
+        type_, schema = _plain(one.type)
+        if isinstance(type_, inspect.StructType):
+            yield from _leaves(type_, f"{prefix}{one.encode_name}.")
+        elif prefix or one.name != "schema":
+            yield f"{prefix}{one.encode_name}", type_, schema
+
+
+def _plain(type_: inspect.Type) -> tuple[inspect.Type, dict[str, Any]]:
+    """A type that is not null and wears no description, and what that says."""
+    if isinstance(type_, inspect.Metadata):
+        found, schema = _plain(type_.type)
+        return found, {**schema, **(type_.extra_json_schema or {})}
+    if isinstance(type_, inspect.UnionType):
+        (known_type,) = (one for one in type_.types if not isinstance(one, inspect.NoneType))
+        return _plain(known_type)
+    return type_, {}
+
+
+def _kind(name: str, type_: inspect.Type, schema: dict[str, Any]) -> Kind:
+    if isinstance(type_, inspect.BoolType):
+        return Kind.FLAG
+    if isinstance(type_, inspect.IntType | inspect.FloatType):
+        return Kind.DURATION if name.endswith("_us") else Kind.NUMBER
+    if isinstance(type_, inspect.VarTupleType):
+        return Kind.LIST
+    if schema.get("anyOf") == IP_FORMS:
+        return Kind.ADDRESS
+    return Kind.WORD if "enum" in schema and name not in _OPEN else Kind.TEXT
+
+
+def _fields() -> Iterator[Field]:
+    record = inspect.type_info(Handshake)
+    assert isinstance(record, inspect.StructType)
+    for name, type_, schema in _leaves(record):
+        kind = _kind(name, type_, schema)
+        words = tuple(known(schema["enum"])) if kind is Kind.WORD else ()
+        column = _COLUMNS.get(name) or _default(name, kind)
+        yield Field(name, kind, _path(name), column, words, schema.get("description", ""))
 
 
 FIELDS: dict[str, Field] = {field.name: field for field in _fields()}

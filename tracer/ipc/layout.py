@@ -19,6 +19,11 @@ class Field(msgspec.Struct, frozen=True):
     format: str | Struct
     count: int = 1
 
+    @property
+    def number_size(self) -> int:
+        """Its bytes if it is a single number, else 0."""
+        return int(self.format[-1]) if isinstance(self.format, str) and self.count == 1 else 0
+
 
 class Struct(msgspec.Struct, frozen=True):
     """A C struct: its size in bytes, padding included, and its members."""
@@ -32,6 +37,9 @@ class Struct(msgspec.Struct, frozen=True):
             if field.name == name:
                 return field
         raise KeyError(name)
+
+    def __contains__(self, name: str) -> bool:
+        return any(field.name == name for field in self.fields)
 
     def nested(self, name: str) -> Struct:
         """The member of that name, which must be a struct."""
@@ -54,11 +62,7 @@ class Struct(msgspec.Struct, frozen=True):
 
     def unpack(self, data: bytes | memoryview) -> dict[str, int]:
         """All members that are single numbers, by name."""
-        return {
-            one.name: struct.unpack_from(_code(one), data, one.offset)[0]
-            for one in self.fields
-            if isinstance(one.format, str) and one.count == 1
-        }
+        return {one.name: struct.unpack_from(_code(one), data, one.offset)[0] for one in self.fields if one.number_size}
 
     def head(self, end: str) -> struct.Struct:
         """The members in front of the one called `end`, which are numbers without padding between them."""
@@ -67,8 +71,7 @@ class Struct(msgspec.Struct, frozen=True):
 
 
 def _code(field: Field) -> str:
-    assert isinstance(field.format, str), field.name
-    return "<" + {"u1": "B", "<u2": "H", "<u4": "I", "<u8": "Q"}[field.format]
+    return "<" + {1: "B", 2: "H", 4: "I", 8: "Q"}[field.number_size]
 
 
 def to_dtype(struct: Struct) -> np.dtype[Any]:

@@ -41,7 +41,7 @@ def said(text: str, **schema: Any) -> msgspec.Meta:
 
 
 _TIMESTAMP = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9}Z$"
-_IP_FORMS: list[dict[str, str]] = [{"format": "ipv4"}, {"format": "ipv6"}]
+IP_FORMS: list[dict[str, str]] = [{"format": "ipv4"}, {"format": "ipv6"}]
 _RESULTS = RESULT_WORDS[1:]
 _MPTCP: list[str | None] = [mptcp_subtype(number) for number in range(16)]
 assert tuple(_MPTCP[: len(MPTCP_SUBTYPES)]) == MPTCP_SUBTYPES
@@ -62,7 +62,7 @@ Counters = Annotated[dict[str, int], said("counters of the kernel programs, by n
 
 # --- addresses ---
 
-Ip = Annotated[str, said("IPv4 or IPv6 address", anyOf=_IP_FORMS)]
+Ip = Annotated[str, said("IPv4 or IPv6 address", anyOf=IP_FORMS)]
 MaybeIp = Annotated[str | None, said("IPv4 or IPv6 address")]
 Port = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 0, "maximum": 65535})]
 HandshakeId = Annotated[

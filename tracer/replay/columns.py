@@ -10,7 +10,7 @@ import re
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from ipaddress import ip_address
 from threading import Lock
@@ -29,8 +29,10 @@ from tracer.handshake.causes import Causes
 from tracer.handshake.durations import Durations
 from tracer.handshake.outcome import Verdicts
 from tracer.handshake.owners import owners_of
+from tracer.ipc.event_header import constant, struct
+from tracer.ipc.layout import Field, Struct, to_dtype
 from tracer.ipc.traced import TracedInterface
-from tracer.records.record import Handshake, Segment, SynAck
+from tracer.records.record import Handshake, Segment, SynAck, Timing
 from tracer.vocabulary.vocabulary import (
     CAUSE_WORDS,
     CONFIDENCE_WORDS,
@@ -47,28 +49,31 @@ from tracer.vocabulary.vocabulary import (
 )
 
 BLOCK_ROWS = 256  # lines that are compressed together
-NO_OFFSET = 0xFF  # event.h
 INTERFACES_MAX = 1 << 14  # of a recording: a file that names ever new ones would fill the memory
 
-_SEGMENT = np.dtype(
-    [(name, "<u4") for name in ("seq", "ack", "ts_val", "ts_ecr")]
-    + [(name, "<u2") for name in ("payload_len", "window", "mss", "has", "tcp_flags")]
-    + [(name, "u1") for name in ("wscale", "ttl", "tos", "ip_header_extra", "quirks", "options_len", "ts_offset",
-                                 "tfo_offset", "tfo_kind", "cookie_len")]
-    + [("options", "u1", (40,))]
-)  # fmt: skip
-# by the names of struct handshake_event; `row` is the number that leads back to the record
-ROW = np.dtype(
-    [("row", "<u8"), ("id", "<u8")]
-    + [(name, "<u8") for name in ("syn_ns", "synack_ns", "ack_ns", "response_ns", "settled_ns")]
-    + [("client", "u1", (16,)), ("server", "u1", (16,)), ("client_port", "<u2"), ("server_port", "<u2")]
-    + [("ifindex", "<u4"), ("vlan", "<u2", (2,))]
-    + [(name, "u1") for name in ("egress", "family", "result", "reason", "syn_count", "synack_count", "late_syns",
-                                 "retx_count", "icmp_type", "icmp_code", "one_way", "challenge_acks")]
-    + [("ack_ts_ecr", "<u4"), ("syn", _SEGMENT), ("synack", _SEGMENT)]
-    + [("retx", [("after_us", "<u4"), ("ts_val", "<u4")], (6,)), ("client_socket", "<u4"), ("server_socket", "<u4")]
-    + [("client_process", [("cgroup", "<u8"), ("pid", "<u4"), ("uid", "<u4"), ("name", "u1", (16,))])]
-)  # fmt: skip
+_EVENT, _SEGMENT = struct("handshake_event"), struct("segment_facts")
+# struct handshake_event, and behind it the number that leads back to the record
+ROW = to_dtype(Struct(_EVENT.size + 8, [*_EVENT.fields, Field("row", _EVENT.size, "<u8")]))
+_OPTIONS_MAX = constant("TCP_OPTIONS_MAX")
+
+
+def _blank(dtype: np.dtype[Any]) -> tuple[list[Any], dict[str, int]]:
+    """A row of zeroes, and the place of each member in it."""
+    return list(np.zeros(1, dtype).tolist()[0]), {name: at for at, name in enumerate(dtype.names or ())}
+
+
+def _alike(members: Struct, record: type[msgspec.Struct]) -> list[tuple[str, int]]:
+    """Numbers that struct and record have under the same name, and of how many bits; null is 0 in a row."""
+    names = record.__struct_fields__
+    return [(one.name, 8 * one.number_size) for one in members.fields if one.name in names and one.number_size]
+
+
+_ROW, _ROW_AT = _blank(ROW)
+_BLANK_SEGMENT, _SEGMENT_AT = _blank(to_dtype(_SEGMENT))
+_BLANK_SEGMENT[_SEGMENT_AT["ts_offset"]] = _BLANK_SEGMENT[_SEGMENT_AT["tfo_offset"]] = constant("NO_OFFSET")
+_COUNTS = [one for one in _alike(_EVENT, Timing) if one[0] != "result"]  # a word in records
+_NUMBERS = _alike(_SEGMENT, Segment)
+_DURATIONS = [one.name for one in fields(Durations)]
 
 _RESULTS, _REASONS = numbers(RESULT_WORDS[1:], 1), numbers(REASON_WORDS[1:], 1)
 _VANTAGES, _REQUESTS, _OUTCOMES = numbers(VANTAGE_WORDS), numbers(REQUEST_WORDS), numbers(OUTCOME_WORDS)
@@ -196,32 +201,40 @@ class Rows:
             raise DamagedError("ts or id")
         if not _PLAIN.fullmatch(record.community_id) or not _PLAIN.fullmatch(record.signature.p0f):
             raise DamagedError("community_id or signature")
-        client, server = _address(record.client.ip), _address(record.server.ip)
         syn_ns = int(np.datetime64(record.ts[:-1], "ns").astype(np.int64))
-        durations = (
-            timing.synack_delay_us, timing.ack_delay_us, timing.rtt_us, timing.first_response_us, tfo.rtt_saved_us,
-            tfo.delay_us,
-        )  # fmt: skip
+        if not 0 <= syn_ns < 1 << 62 or len(record.vlan) > 2:
+            raise DamagedError("ts or vlan")
         synack_ns = syn_ns + _ns(tfo.delay_us) + _ns(timing.synack_delay_us) if record.synack is not None else 0
         ack_ns = synack_ns + _ns(timing.ack_delay_us) if timing.ack_delay_us is not None else 0
         response_ns = syn_ns + _ns(timing.first_response_us) if timing.first_response_us is not None else 0
-        icmp = timing.icmp
-        vlan = (*record.vlan, 0, 0)[:2]
-        if not 0 <= syn_ns < 1 << 62 or len(record.vlan) > 2:
-            raise DamagedError("ts or vlan")
-        event = (
-            number, int(record.id, 16), syn_ns, synack_ns, ack_ns, response_ns,
-            max(syn_ns, synack_ns, ack_ns, response_ns), client, server,
-            _within(record.client.port, 16), _within(record.server.port, 16),
-            self.interfaces.index(record.interface, record.hook), tuple(_within(vid, 16) for vid in vlan), 0,
-            6 if ":" in record.client.ip else 4, _RESULTS[timing.result], _REASONS[timing.settled_by],
-            _within(timing.syn_count, 8), _within(timing.synack_count, 8), _within(timing.late_syns, 8), 0,
-            _within(icmp.type, 8) if icmp is not None else 0, _within(icmp.code, 8) if icmp is not None else 0,
-            tfo.outcome is None, _within(timing.challenge_acks, 8), 0,
-            _segment(record.syn, _SYN_FLAG | ecn.SYN_FLAGS[record.syn.ecn], tfo.kind, tfo.cookie_len),
-            _synack(record.synack, tfo.synack_kind, tfo.synack_cookie_len), [(0, 0)] * 6,
-            0, 0, (0, 0, 0, (0,) * 16),  # processes come beside the rows
-        )  # fmt: skip
+        row = _ROW.copy()
+        for name, bits in _COUNTS:
+            row[_ROW_AT[name]] = _within(getattr(timing, name) or 0, bits)
+        for name, value in {
+            "row": number,
+            "id": int(record.id, 16),
+            "syn_ns": syn_ns,
+            "synack_ns": synack_ns,
+            "ack_ns": ack_ns,
+            "response_ns": response_ns,
+            "settled_ns": max(syn_ns, synack_ns, ack_ns, response_ns),
+            "client": _address(record.client.ip),
+            "server": _address(record.server.ip),
+            "client_port": _within(record.client.port, 16),
+            "server_port": _within(record.server.port, 16),
+            "ifindex": self.interfaces.index(record.interface, record.hook),
+            "vlan": tuple(_within(vid, 16) for vid in (*record.vlan, 0, 0)[:2]),
+            "family": 6 if ":" in record.client.ip else 4,
+            "result": _RESULTS[timing.result],
+            "reason": _REASONS[timing.settled_by],
+            "icmp_type": _within(timing.icmp.type, 8) if timing.icmp is not None else 0,
+            "icmp_code": _within(timing.icmp.code, 8) if timing.icmp is not None else 0,
+            "one_way": tfo.outcome is None,
+            "syn": _segment(record.syn, _SYN_FLAG | ecn.SYN_FLAGS[record.syn.ecn], tfo.kind, tfo.cookie_len),
+            "synack": _synack(record.synack, tfo.synack_kind, tfo.synack_cookie_len),
+        }.items():
+            row[_ROW_AT[name]] = value
+        durations = tuple(getattr(timing if hasattr(timing, name) else tfo, name) for name in _DURATIONS)
         acked = record.synack.acked_payload_len if record.synack is not None else 0
         attempted = tfo.kind is not None or record.syn.payload_len > 0
         delay_us = np.nan if tfo.delay_us is None else tfo.delay_us
@@ -230,7 +243,7 @@ class Rows:
             record.synack is not None and tfo.delay_us is not None,
         )  # fmt: skip
         causes = (_CAUSES[tfo.cause], _CONFIDENCES[tfo.cause_confidence], _COOKIE_CHECKS[tfo.cookie_check])
-        return _Row(event, verdict, durations, _VANTAGES[record.vantage], causes, _payload(record))
+        return _Row(tuple(row), verdict, durations, _VANTAGES[record.vantage], causes, _payload(record))
 
 
 def _within(value: int, bits: int) -> int:
@@ -257,7 +270,7 @@ def _address(text: str) -> tuple[int, ...]:
 
 def _synack(synack: SynAck | None, kind: int | None, cookie_len: int | None) -> tuple[Any, ...]:
     if synack is None:
-        return _NO_SEGMENT
+        return tuple(_BLANK_SEGMENT)
     return _segment(synack, _SYN_FLAG | ecn.ACK | ecn.SYNACK_FLAGS[synack.ecn], kind, cookie_len)
 
 
@@ -272,15 +285,19 @@ def _segment(one: Segment, flags: int, kind: int | None, cookie_len: int | None)
     if one.mptcp is not None:
         _subtype(one.mptcp)  # before it is kept with the options
     options = _option_bytes(one.options, one.mptcp, kind)
-    return (
-        _within(one.seq, 32), 0, _within(one.ts_val or 0, 32), _within(one.ts_ecr or 0, 32),
-        _within(one.payload_len, 16), _within(one.window, 16), _within(one.mss or 0, 16), has, flags,
-        _within(one.wscale or 0, 8), _within(one.ttl, 8), 0, 0, 0, len(options), NO_OFFSET, NO_OFFSET,
-        _within(kind or 0, 8), _within(cookie_len or 0, 8), (*options, *bytes(40 - len(options))),
-    )  # fmt: skip
-
-
-_NO_SEGMENT = (*(0,) * 15, NO_OFFSET, NO_OFFSET, 0, 0, (0,) * 40)
+    members = _BLANK_SEGMENT.copy()
+    for name, bits in _NUMBERS:
+        members[_SEGMENT_AT[name]] = _within(getattr(one, name) or 0, bits)
+    for name, value in {
+        "has": has,
+        "tcp_flags": flags,
+        "options_len": len(options),
+        "tfo_kind": _within(kind or 0, 8),
+        "cookie_len": _within(cookie_len or 0, 8),
+        "options": (*options, *bytes(_OPTIONS_MAX - len(options))),
+    }.items():
+        members[_SEGMENT_AT[name]] = value
+    return tuple(members)
 
 
 @lru_cache(maxsize=16384)
@@ -298,7 +315,7 @@ def _option_bytes(names: tuple[str, ...], mptcp: str | None, tfo_kind: int | Non
             mptcp = None  # of the first one
         else:
             found += bytes((_kind(name), 2))
-    if len(found) > 40:
+    if len(found) > _OPTIONS_MAX:
         raise DamagedError("more options than fit a header")
     return bytes(found)
 
@@ -351,12 +368,14 @@ def _verdicts(rows: list[_Row]) -> Verdicts:
 
 def _causes(rows: list[_Row]) -> Causes:
     table = np.array([row.causes for row in rows], np.uint8).reshape(len(rows), 3)
-    return Causes(*(np.ascontiguousarray(table[:, at]) for at in range(3)))
+    return Causes(*(np.ascontiguousarray(column) for column in table.T))
 
 
 def _durations(rows: list[_Row]) -> Durations:
-    table = np.array([row.durations for row in rows], np.float64).reshape(len(rows), 6)  # None becomes NaN
-    return Durations(*(np.ascontiguousarray(table[:, at]) for at in range(6)))
+    table = np.array([row.durations for row in rows], np.float64).reshape(
+        len(rows), len(_DURATIONS)
+    )  # None becomes NaN
+    return Durations(*(np.ascontiguousarray(column) for column in table.T))
 
 
 @dataclass(frozen=True, slots=True)

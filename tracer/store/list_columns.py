@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.filters.fields import FIELDS, Column, coded, process_rows
+from tracer.filters.fields import FIELDS, Column, Field, Kind, coded, process_rows
 from tracer.handshake.part import Coded, Part
 from tracer.records.record import Handshake, Process
 from tracer.store.snapshot import Rows
@@ -202,7 +202,21 @@ _ALL = [
     _process("server", "Server is", "the process that listens, where known"),
 ]  # fmt: skip
 
-COLUMNS: dict[str, ListColumn] = {column.name: column for column in _ALL}
+
+def _of_field(field: Field) -> ListColumn:
+    """A column for a field that has none above, under the field's own name."""
+    says = field.says or f"{field.name} of the record"
+    make = {Kind.DURATION: _span, Kind.WORD: _word, Kind.NUMBER: _number}.get(field.kind, _plain)
+    return make(field.name, field.name, max(len(field.name), _WIDTHS.get(field.kind, 8)), field.name, says)
+
+
+_WIDTHS = {Kind.WORD: 16, Kind.TEXT: 28, Kind.ADDRESS: 21, Kind.LIST: 28}
+_SHOWN = {one.field for one in _ALL} | {
+    f"{end}.{part}" for end in ("client", "server") for part in ("port", "process.pid")
+}
+COLUMNS: dict[str, ListColumn] = {
+    column.name: column for column in (*_ALL, *(_of_field(one) for one in FIELDS.values() if one.name not in _SHOWN))
+}
 
 # by the width of the screen; one cell between columns
 _DEFAULTS: tuple[tuple[int, tuple[str, ...]], ...] = (
