@@ -16,7 +16,7 @@ DEV := sh scripts/setup-dev.sh
 
 .DEFAULT_GOAL := help
 .PHONY: test-kernels test-kernels-uml vagrant-check help setup test test-unit test-root test-filters lint lint-ruff lint-format lint-types lint-imports lint-c lint-sh \
-	format demo bench bench-quick wheel sdist deb deb-check install uninstall lock clean distclean venv system root
+	format generate demo bench bench-quick wheel sdist deb deb-check install uninstall lock clean distclean venv system root
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
@@ -74,6 +74,9 @@ format: venv ## lay out Python and C
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 	$(PYTHON) $(BIN)/clang-format -i $(C_FILES)
+
+generate: venv ## write anew what follows from the record's definition: SQL in docs/, golden copy of the schema
+	@$(PYTHON) scripts/generate.py
 
 demo: ## trace a private lab with TFO traffic of every outcome (root)
 	@./tfotrace demo

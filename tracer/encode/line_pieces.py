@@ -11,14 +11,15 @@ tracer/records/record.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import repeat
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from tracer.records.record import Endpoint, Handshake, SynAck
+from tracer.handshake.durations import Durations
+from tracer.records.record import Endpoint, Handshake, SynAck, Timing
 
 KEPT = 4096  # keys of one kind; a piece is some 300 bytes
 
@@ -42,11 +43,9 @@ def _cut(record: object) -> list[str]:
     return json_text(record).split(_NUL)
 
 
-class TimingPieces(NamedTuple):
-    """Around the four durations."""
-
-    before: str
-    after: str
+# The durations of the handshake as a whole, in the record's order. Those of Fast Open stand elsewhere in the line.
+OF_TIMING = [name for name in Timing.__struct_fields__ if name in {one.name for one in fields(Durations)}]
+TimingPieces = tuple[str, ...]  # around each of them
 
 
 class SynPieces(NamedTuple):
@@ -94,9 +93,6 @@ class Frame(NamedTuple):
     server_ip: Iterable[str]
     server_port: Iterable[str]
     server_process: Iterable[str]
-    ack_delay_us: Iterable[str]
-    rtt_us: Iterable[str]
-    first_response_us: Iterable[str]
     payload_len: Iterable[str]
     ts_ecr: Iterable[str]
     delay_us: Iterable[str]
@@ -128,9 +124,7 @@ def cut(record: Handshake) -> LinePieces:
         community_id=TEXT_HOLE,
         client=_ENDPOINT,
         server=_ENDPOINT,
-        handshake=replace(
-            record.handshake, synack_delay_us=HOLE, ack_delay_us=HOLE, rtt_us=HOLE, first_response_us=HOLE
-        ),
+        handshake=replace(record.handshake, **dict.fromkeys(OF_TIMING, HOLE)),
         syn=replace(record.syn, seq=HOLE, payload_len=HOLE, ts_val=HOLE, ts_ecr=HOLE),
         synack=HOLE,
         tfo=replace(
@@ -145,17 +139,17 @@ def cut(record: Handshake) -> LinePieces:
         signature=replace(record.signature, p0f=HOLE),
     )
     (
-        begin, id_, place, client_ip, client_port, client_process, server_ip, server_port, server_process,
-        timing, ack_delay_us, rtt_us, first_response_us, timing_end,
-        payload_len, syn, ts_ecr, syn_end, *tfo, delay_us, payload, end,
+        begin, id_, place, client_ip, client_port, client_process, server_ip, server_port, server_process, *rest
     ) = _cut(holed)  # fmt: skip
+    timing = rest[: len(OF_TIMING) + 1]
+    payload_len, syn, ts_ecr, syn_end, *tfo, delay_us, payload, end = rest[len(timing) :]
     return LinePieces(
         Frame(*map(repeat, (
-            begin, id_, client_ip, client_port, client_process, server_ip, server_port, server_process, ack_delay_us,
-            rtt_us, first_response_us, payload_len, ts_ecr, delay_us, end + "\n",
+            begin, id_, client_ip, client_port, client_process, server_ip, server_port, server_process, payload_len,
+            ts_ecr, delay_us, end + "\n",
         ))),
         place,
-        TimingPieces(timing, timing_end),
+        tuple(timing),
         SynPieces(syn, syn_end, json_text(record.signature.p0f)),
         _synack_pieces(record.synack),
         TfoPieces("null".join(tfo), "null".join(tfo[2:]), *tfo),

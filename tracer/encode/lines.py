@@ -8,8 +8,8 @@ composed, and the piece remembered; a part in which many do (a flood of stranger
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, fields
+from itertools import chain, islice
 from typing import Any, Protocol
 
 import msgspec
@@ -18,14 +18,17 @@ from numpy.typing import NDArray
 
 from tracer.dissect.payload import Payload
 from tracer.encode.composer import PART_MAX, Composer, cookie_rows, look_rows
-from tracer.encode.line_pieces import Frame, Known, SynAckPieces, SynPieces, TfoPieces, TimingPieces, cut
+from tracer.encode.line_pieces import OF_TIMING, Frame, Known, SynAckPieces, SynPieces, TfoPieces, TimingPieces, cut
 from tracer.encode.line_pieces import json_text as encoded
 from tracer.handshake.batch import Batch
+from tracer.handshake.causes import Causes
 from tracer.handshake.community_id import community_ids
 from tracer.handshake.durations import Durations
 from tracer.handshake.events import Events, has
+from tracer.handshake.outcome import Verdicts
 from tracer.handshake.owners import processes
 from tracer.handshake.payloads import classified
+from tracer.ipc.event_header import struct
 from tracer.records.record import Process
 from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.vocabulary import Has
@@ -35,7 +38,6 @@ BLOCK_LINES = 256  # joined at a time: half a megabyte stays in the processor's 
 NULL = "null"
 COOKIES_KEPT = 4096
 REPR_BELOW = 1e16
-_DURATIONS = ("synack_delay_us", "ack_delay_us", "rtt_us", "first_response_us", "rtt_saved_us", "delay_us")
 
 _encoder = msgspec.json.Encoder()
 
@@ -170,7 +172,7 @@ class Lines:
         assert self._frame is not None  # with the first row's pieces it was learned
         frame = self._frame
         # zip(*...) would make an iterator a row
-        timing, timing_end = ([piece[part] for piece in pieces.timing] for part in range(2))
+        first_timing, *timings = ([piece[part] for piece in pieces.timing] for part in range(len(OF_TIMING) + 1))
         syn_look, syn_look_end, p0f = ([piece[part] for piece in pieces.syn] for part in range(3))
         events, syn = batch.events, batch.events["syn"]
         stamped = has(syn["has"], Has.TIMESTAMPS)
@@ -187,11 +189,8 @@ class Lines:
             frame.server_ip, _addresses(events["server"]),
             frame.server_port, _numbers(events["server_port"]),
             frame.server_process, _process_texts(server_processes),
-            timing, us["synack_delay_us"],
-            frame.ack_delay_us, us["ack_delay_us"],
-            frame.rtt_us, us["rtt_us"],
-            frame.first_response_us, us["first_response_us"],
-            timing_end, _numbers(syn["seq"]),
+            first_timing, *chain.from_iterable(zip((us[name] for name in OF_TIMING), timings, strict=True)),
+            _numbers(syn["seq"]),
             frame.payload_len, _numbers(syn["payload_len"]),
             syn_look, _numbers_or_null(syn["ts_val"], stamped),
             frame.ts_ecr, _numbers_or_null(syn["ts_ecr"], stamped),
@@ -236,41 +235,41 @@ class Lines:
 # --- keys: all that the pieces between two numbers depend on ---
 
 
-_PLACE = np.dtype([("ifindex", "<u4"), ("outer", "<u2"), ("inner", "<u2"), ("vantage", "u1")])
-_TIMING = np.dtype([
-    (name, "u1")
-    for name in (
-        "result", "reason", "syn_count", "synack_count", "late_syns", "challenge_acks", "icmp_type", "icmp_code",
-    )
-])  # fmt: skip
-_VERDICTS, _CAUSES = ("request", "outcome", "group"), ("cause", "confidence", "cookie_check")
-_OPTIONS = {"has": "<u2", "tcp_flags": "<u2", "tfo_kind": "u1", "cookie_len": "u1"}
-_TFO = np.dtype(
-    [(name, "u1") for name in (*_VERDICTS, *_CAUSES)]
-    + [(f"{end}_{name}", kind) for end in ("syn", "synack") for name, kind in _OPTIONS.items()]
-)
+# What is written between the pieces. All else that the programs send of a handshake as a whole, or that was judged
+# of it, belongs to a key: so a new field's value is right from the start, and repeats as often as its values do.
+_WRITTEN = frozenset({
+    "id", "syn_ns", "synack_ns", "ack_ns", "response_ns", "settled_ns", "client_port", "server_port", "ifindex",
+    "ack_ts_ecr", "client_socket", "server_socket",
+})  # fmt: skip
+_OF_EVENT = [one.name for one in struct("handshake_event").fields if one.number_size and one.name not in _WRITTEN]
+_JUDGED = [one.name for one in fields(Verdicts) if one.name not in ("acked_payload_len", "answered_after_us")]
+_CAUSES = [one.name for one in fields(Causes)]
+_OF_OPTION = ("has", "tcp_flags", "tfo_kind", "cookie_len")
 
 
-def _packed(dtype: np.dtype[Any], columns: Iterable[NDArray[Any]], count: int) -> list[bytes]:
+def _packed(*columns: NDArray[Any]) -> list[bytes]:
     """One bytes object a row, equal where all columns are equal."""
-    rows = np.empty(count, dtype)
-    for name, column in zip(dtype.names or (), columns, strict=True):
-        rows[name] = column
+    dtype = np.dtype([(f"f{at}", column.dtype) for at, column in enumerate(columns)])
+    rows = np.empty(len(columns[0]), dtype)
+    for at, column in enumerate(columns):
+        rows[f"f{at}"] = column
     found: list[bytes] = rows.view(f"V{dtype.itemsize}").tolist()
     return found
 
 
 def _keys(batch: Batch) -> _Keys:
-    count, events = len(batch), batch.events
+    events = batch.events
     syn, synack, vlan, family = events["syn"], events["synack"], events["vlan"], events["family"]
-    judged = [getattr(batch.verdicts, name) for name in _VERDICTS] + [getattr(batch.causes, name) for name in _CAUSES]
-    options = [segment[name] for segment in (syn, synack) for name in _OPTIONS]
     return _Keys(
-        _packed(_PLACE, (events["ifindex"], vlan[:, 0], vlan[:, 1], batch.vantage), count),
-        _packed(_TIMING, (events[name] for name in _TIMING.names or ()), count),
+        _packed(events["ifindex"], vlan[:, 0], vlan[:, 1], batch.vantage),
+        _packed(*(events[name] for name in _OF_EVENT)),
         look_rows(syn, family),
         look_rows(synack, family),
-        _packed(_TFO, [*judged, *options], count),
+        _packed(
+            *(getattr(batch.verdicts, name) for name in _JUDGED),
+            *(getattr(batch.causes, name) for name in _CAUSES),
+            *(segment[name] for segment in (syn, synack) for name in _OF_OPTION),
+        ),
         _payload_keys(batch),
     )
 
@@ -305,12 +304,13 @@ def _process_texts(found: list[Process | None]) -> list[str]:
 
 def _durations(durations: Durations) -> dict[str, list[str]]:
     """Microseconds as Composer rounds them, null where they are not known, by the column's name."""
-    rounded = np.round([getattr(durations, name) for name in _DURATIONS], 3)
+    names = [one.name for one in fields(Durations)]
+    rounded = np.round([getattr(durations, name) for name in names], 3)
     known = ~np.isnan(rounded)
     # as Python and msgspec both write them, but for what lasts centuries
     text: Callable[[float], str] = repr if not (np.abs(rounded) >= REPR_BELOW).any() else encoded
     found: dict[str, list[str]] = {}
-    for name, column, there in zip(_DURATIONS, rounded, known, strict=True):
+    for name, column, there in zip(names, rounded, known, strict=True):
         rtt_is = _same_as_rtt(durations) if name == "rtt_us" else None
         if rtt_is is not None:
             found[name] = found[rtt_is]

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import msgspec
 import numpy as np
 import zstandard
+from numpy.typing import NDArray
 
 from tracer.dissect import options as opt
 from tracer.dissect.payload import Dns, Http, Payload, Protocol, Tls
@@ -54,12 +55,7 @@ INTERFACES_MAX = 1 << 14  # of a recording: a file that names ever new ones woul
 _EVENT, _SEGMENT = struct("handshake_event"), struct("segment_facts")
 # struct handshake_event, and behind it the number that leads back to the record
 ROW = to_dtype(Struct(_EVENT.size + 8, [*_EVENT.fields, Field("row", _EVENT.size, "<u8")]))
-_OPTIONS_MAX = constant("TCP_OPTIONS_MAX")
-
-
-def _blank(dtype: np.dtype[Any]) -> tuple[list[Any], dict[str, int]]:
-    """A row of zeroes, and the place of each member in it."""
-    return list(np.zeros(1, dtype).tolist()[0]), {name: at for at, name in enumerate(dtype.names or ())}
+_OPTIONS_MAX, NO_OFFSET = constant("TCP_OPTIONS_MAX"), constant("NO_OFFSET")
 
 
 def _alike(members: Struct, record: type[msgspec.Struct]) -> list[tuple[str, int]]:
@@ -68,12 +64,19 @@ def _alike(members: Struct, record: type[msgspec.Struct]) -> list[tuple[str, int
     return [(one.name, 8 * one.number_size) for one in members.fields if one.name in names and one.number_size]
 
 
-_ROW, _ROW_AT = _blank(ROW)
-_BLANK_SEGMENT, _SEGMENT_AT = _blank(to_dtype(_SEGMENT))
-_BLANK_SEGMENT[_SEGMENT_AT["ts_offset"]] = _BLANK_SEGMENT[_SEGMENT_AT["tfo_offset"]] = constant("NO_OFFSET")
 _COUNTS = [one for one in _alike(_EVENT, Timing) if one[0] != "result"]  # a word in records
 _NUMBERS = _alike(_SEGMENT, Segment)
 _DURATIONS = [one.name for one in fields(Durations)]
+# what a record taken apart says of a row, in this order; everything else in a row is 0
+_EVENT_MEMBERS = (
+    "row", "id", "syn_ns", "synack_ns", "ack_ns", "response_ns", "settled_ns", "client", "server", "client_port",
+    "server_port", "ifindex", "vlan", "family", "result", "reason", "icmp_type", "icmp_code", "one_way",
+    *(name for name, _ in _COUNTS),
+)  # fmt: skip
+_SEGMENT_MEMBERS = (
+    "has", "tcp_flags", "options_len", "ts_offset", "tfo_offset", "tfo_kind", "cookie_len", "options",
+    *(name for name, _ in _NUMBERS),
+)  # fmt: skip
 
 _RESULTS, _REASONS = numbers(RESULT_WORDS[1:], 1), numbers(REASON_WORDS[1:], 1)
 _VANTAGES, _REQUESTS, _OUTCOMES = numbers(VANTAGE_WORDS), numbers(REQUEST_WORDS), numbers(OUTCOME_WORDS)
@@ -145,7 +148,9 @@ class Interfaces:
 class _Row:
     """One record taken apart."""
 
-    event: tuple[Any, ...]
+    event: tuple[Any, ...]  # _EVENT_MEMBERS
+    syn: tuple[Any, ...]  # _SEGMENT_MEMBERS
+    synack: tuple[Any, ...]
     verdict: tuple[Any, ...]
     durations: tuple[float | None, ...]
     vantage: int
@@ -177,8 +182,11 @@ class Rows:
                 bad.append(place)
         self._next += len(rows)
         bad_places = set(bad)
-        events = np.array([row.event for row in rows], ROW)
+        events = np.zeros(len(rows), ROW)
         if rows:
+            _fill(events, _EVENT_MEMBERS, [row.event for row in rows])
+            _fill(events["syn"], _SEGMENT_MEMBERS, [row.syn for row in rows])
+            _fill(events["synack"], _SEGMENT_MEMBERS, [row.synack for row in rows])
             events["settled_ns"] = np.maximum(np.maximum.accumulate(events["settled_ns"]), np.uint64(self.settled_ns))
             self.settled_ns = int(events["settled_ns"][-1])
         return (
@@ -207,33 +215,19 @@ class Rows:
         synack_ns = syn_ns + _ns(tfo.delay_us) + _ns(timing.synack_delay_us) if record.synack is not None else 0
         ack_ns = synack_ns + _ns(timing.ack_delay_us) if timing.ack_delay_us is not None else 0
         response_ns = syn_ns + _ns(timing.first_response_us) if timing.first_response_us is not None else 0
-        row = _ROW.copy()
-        for name, bits in _COUNTS:
-            row[_ROW_AT[name]] = _within(getattr(timing, name) or 0, bits)
-        for name, value in {
-            "row": number,
-            "id": int(record.id, 16),
-            "syn_ns": syn_ns,
-            "synack_ns": synack_ns,
-            "ack_ns": ack_ns,
-            "response_ns": response_ns,
-            "settled_ns": max(syn_ns, synack_ns, ack_ns, response_ns),
-            "client": _address(record.client.ip),
-            "server": _address(record.server.ip),
-            "client_port": _within(record.client.port, 16),
-            "server_port": _within(record.server.port, 16),
-            "ifindex": self.interfaces.index(record.interface, record.hook),
-            "vlan": tuple(_within(vid, 16) for vid in (*record.vlan, 0, 0)[:2]),
-            "family": 6 if ":" in record.client.ip else 4,
-            "result": _RESULTS[timing.result],
-            "reason": _REASONS[timing.settled_by],
-            "icmp_type": _within(timing.icmp.type, 8) if timing.icmp is not None else 0,
-            "icmp_code": _within(timing.icmp.code, 8) if timing.icmp is not None else 0,
-            "one_way": tfo.outcome is None,
-            "syn": _segment(record.syn, _SYN_FLAG | ecn.SYN_FLAGS[record.syn.ecn], tfo.kind, tfo.cookie_len),
-            "synack": _synack(record.synack, tfo.synack_kind, tfo.synack_cookie_len),
-        }.items():
-            row[_ROW_AT[name]] = value
+        icmp = timing.icmp
+        event = (
+            number, int(record.id, 16), syn_ns, synack_ns, ack_ns, response_ns,
+            max(syn_ns, synack_ns, ack_ns, response_ns), _address(record.client.ip), _address(record.server.ip),
+            _within(record.client.port, 16), _within(record.server.port, 16),
+            self.interfaces.index(record.interface, record.hook),
+            tuple(_within(vid, 16) for vid in (*record.vlan, 0, 0)[:2]), 6 if ":" in record.client.ip else 4,
+            _RESULTS[timing.result], _REASONS[timing.settled_by],
+            _within(icmp.type, 8) if icmp is not None else 0, _within(icmp.code, 8) if icmp is not None else 0,
+            tfo.outcome is None, *_numbers_of(timing, _COUNTS),
+        )  # fmt: skip
+        syn = _segment(record.syn, _SYN_FLAG | ecn.SYN_FLAGS[record.syn.ecn], tfo.kind, tfo.cookie_len)
+        synack = _synack(record.synack, tfo.synack_kind, tfo.synack_cookie_len)
         durations = tuple(getattr(timing if hasattr(timing, name) else tfo, name) for name in _DURATIONS)
         acked = record.synack.acked_payload_len if record.synack is not None else 0
         attempted = tfo.kind is not None or record.syn.payload_len > 0
@@ -243,7 +237,21 @@ class Rows:
             record.synack is not None and tfo.delay_us is not None,
         )  # fmt: skip
         causes = (_CAUSES[tfo.cause], _CONFIDENCES[tfo.cause_confidence], _COOKIE_CHECKS[tfo.cookie_check])
-        return _Row(tuple(row), verdict, durations, _VANTAGES[record.vantage], causes, _payload(record))
+        return _Row(event, syn, synack, verdict, durations, _VANTAGES[record.vantage], causes, _payload(record))
+
+
+def _fill(rows: NDArray[np.void], members: Sequence[str], values: Sequence[tuple[Any, ...]]) -> None:
+    """Members of rows, column by column; bytes become their numbers."""
+    for name, column in zip(members, zip(*values, strict=True), strict=True):
+        if isinstance(column[0], bytes):
+            rows[name] = np.frombuffer(b"".join(column), np.uint8).reshape(len(column), -1)
+        else:
+            rows[name] = column
+
+
+def _numbers_of(record: msgspec.Struct, names: Sequence[tuple[str, int]]) -> Iterator[int]:
+    """Numbers of a record, each within its bits; null as 0."""
+    return (_within(getattr(record, name) or 0, bits) for name, bits in names)
 
 
 def _within(value: int, bits: int) -> int:
@@ -261,16 +269,16 @@ def _ns(duration_us: float | None) -> int:
 
 
 @lru_cache(maxsize=65536)
-def _address(text: str) -> tuple[int, ...]:
+def _address(text: str) -> bytes:
     if not _PLAIN.fullmatch(text) or "%" in text:
         raise DamagedError("address")
     packed = ip_address(text).packed
-    return tuple(packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed)
+    return packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
 
 
 def _synack(synack: SynAck | None, kind: int | None, cookie_len: int | None) -> tuple[Any, ...]:
     if synack is None:
-        return tuple(_BLANK_SEGMENT)
+        return _NO_SEGMENT
     return _segment(synack, _SYN_FLAG | ecn.ACK | ecn.SYNACK_FLAGS[synack.ecn], kind, cookie_len)
 
 
@@ -285,19 +293,13 @@ def _segment(one: Segment, flags: int, kind: int | None, cookie_len: int | None)
     if one.mptcp is not None:
         _subtype(one.mptcp)  # before it is kept with the options
     options = _option_bytes(one.options, one.mptcp, kind)
-    members = _BLANK_SEGMENT.copy()
-    for name, bits in _NUMBERS:
-        members[_SEGMENT_AT[name]] = _within(getattr(one, name) or 0, bits)
-    for name, value in {
-        "has": has,
-        "tcp_flags": flags,
-        "options_len": len(options),
-        "tfo_kind": _within(kind or 0, 8),
-        "cookie_len": _within(cookie_len or 0, 8),
-        "options": (*options, *bytes(_OPTIONS_MAX - len(options))),
-    }.items():
-        members[_SEGMENT_AT[name]] = value
-    return tuple(members)
+    return (
+        has, flags, len(options), NO_OFFSET, NO_OFFSET, _within(kind or 0, 8), _within(cookie_len or 0, 8),
+        options.ljust(_OPTIONS_MAX, b"\0"), *_numbers_of(one, _NUMBERS),
+    )  # fmt: skip
+
+
+_NO_SEGMENT = (0, 0, 0, NO_OFFSET, NO_OFFSET, 0, 0, bytes(_OPTIONS_MAX), *(0 for _ in _NUMBERS))
 
 
 @lru_cache(maxsize=16384)

@@ -5,28 +5,25 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import msgspec
 import pytest
 
+from tests.support.generated import SCHEMA_LINES
 from tests.support.lines import as_lines, handshakes, run_records
 from tests.support.schema import TAGS, assert_valid, schema_lines, validator
 from tracer.cli.schema import json_schema
-from tracer.records.record import SCHEMA
 from tracer.vocabulary.vocabulary import Cause, HandshakeResult, Outcome, Request, word
 
-GOLDEN = Path(__file__).parents[2] / "golden" / f"schema-{SCHEMA}.txt"
 REMOVED = (
     "Programs rely on these fields and words. Within one schema nothing is removed or renamed, becomes null or another "
     "type, or is left out: add a field beside it, or raise SCHEMA_VERSION in tracer/records/types.py and say so in "
     "CHANGELOG.md."
 )
 ADDED = (
-    "The schema has grown, which is allowed: add these lines to tests/golden "
-    "(python -m tests.unit.records.test_schema does), "
+    "The schema has grown, which is allowed: `make generate` adds these lines to tests/golden; "
     "describe the field in tracer/records/types.py, give it a default (older files lack it), and say so in "
     "CHANGELOG.md."
 )
@@ -157,12 +154,12 @@ def compare(golden: list[str], now: list[str]) -> tuple[list[str], list[str]]:
 
 
 def test_nothing_of_the_schema_was_removed_or_changed() -> None:
-    gone, _ = compare(GOLDEN.read_text().splitlines(), schema_lines(json_schema()))
+    gone, _ = compare(SCHEMA_LINES.read_text().splitlines(), schema_lines(json_schema()))
     assert not gone, f"{REMOVED}\n" + "\n".join(gone)
 
 
 def test_what_was_added_to_the_schema_is_in_the_golden_copy() -> None:
-    _, added = compare(GOLDEN.read_text().splitlines(), schema_lines(json_schema()))
+    _, added = compare(SCHEMA_LINES.read_text().splitlines(), schema_lines(json_schema()))
     assert not added, f"{ADDED}\n" + "\n".join(added)
 
 
@@ -181,7 +178,7 @@ def edited(*path: str, **change: Any) -> list[str]:
 
 
 def test_the_comparison_sees_every_kind_of_change() -> None:
-    golden = GOLDEN.read_text().splitlines()
+    golden = SCHEMA_LINES.read_text().splitlines()
     tfo = ("Tfo", "properties")
     assert any("handshake.tfo.cookie_len" in line for line in compare(golden, edited(*tfo, cookie_len=None))[0])
     # type, nullability, words, presence
@@ -201,7 +198,3 @@ def test_the_comparison_sees_every_kind_of_change() -> None:
     more = compare(golden, edited(*tfo, moon={"type": "string"}))
     assert more == ([], ["handshake.tfo.moon: string"])
     assert compare(golden, edited(*tfo, "cause", description="other words")) == ([], [])
-
-
-if __name__ == "__main__":
-    GOLDEN.write_text("\n".join(schema_lines(json_schema())) + "\n")
