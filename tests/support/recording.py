@@ -13,6 +13,7 @@ from zipfile import BadZipFile
 import msgspec
 import numpy as np
 
+from tests.support.events import event_dtype
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
@@ -153,7 +154,7 @@ def _recording(found: dict[str, np.ndarray]) -> Recording:
     if head.format != _FORMAT:
         raise ValueError(f"format {head.format} instead of {_FORMAT}")
     ends = np.cumsum(found["lengths"])[:-1]
-    batches = list(zip(np.split(found["events"], ends), np.split(found["vantages"], ends), strict=True))
+    batches = list(zip(np.split(_current(found["events"]), ends), np.split(found["vantages"], ends), strict=True))
     data = found["payload_data"].tobytes()
     payloads = [
         SynPayload(id_, syn_ns, wire_len, data[end - length : end])
@@ -167,6 +168,21 @@ def _recording(found: dict[str, np.ndarray]) -> Recording:
         )
     ]
     return Recording(batches, payloads, head.start, head.balance, head.counters, head.host_counters, head.sysctls)
+
+
+def _current(events: Events) -> Events:
+    """Records as the programs send them now: members that came later are 0."""
+    found = np.zeros(len(events), event_dtype())
+    _copy(events, found)
+    return found
+
+
+def _copy(old: Events, new: Events) -> None:
+    for name in old.dtype.names or ():
+        if old.dtype[name].names:
+            _copy(old[name], new[name])
+        else:
+            new[name] = old[name]
 
 
 def recorded_store(path: Path, *, limit: int = 100_000, ended: bool = False) -> Store:

@@ -20,6 +20,11 @@ class ComposerNames:
     def __init__(self, composer: Composer) -> None:
         self._composer = composer
 
+    @property
+    def columns_tell_all(self) -> bool:
+        """As the composer has it."""
+        return self._composer.columns_tell_all
+
     def interface(self, index: int) -> tuple[str, str]:
         """Name and hook as records have them."""
         known = self._composer.interfaces.get(index)

@@ -363,38 +363,49 @@ _EVENT = struct("handshake_event")
 _DURATIONS = frozenset(one.name for one in fields(Durations))
 
 
-def _default(name: str, kind: Kind) -> Callable[[Part], Column]:
-    """A number that stands in the rows under the record's own name, and in each of them; else what records say."""
+def _default(name: str, kind: Kind, may_be_null: bool) -> Callable[[Part], Column]:
+    """What stands in the rows under the record's own name, or what records say."""
+    of_rows, of_records = _of_rows(name, kind), _from_record(_path(name))
+    if of_rows is None:
+        return of_records
+    if not may_be_null:
+        return of_rows
+    # a recording that is older than the field has null
+    return lambda part: of_rows(part) if part.names.columns_tell_all else of_records(part)
+
+
+def _of_rows(name: str, kind: Kind) -> Callable[[Part], Column] | None:
+    """A number that stands in all rows under the record's own name."""
     parent, _, own = name.rpartition(".")
     if kind is Kind.DURATION and own in _DURATIONS:
-        return _duration(own)
+        return _duration(own)  # null where it is not known, in rows of a replay too
     if kind is Kind.NUMBER:
         if parent == "handshake" and own in _EVENT:
             return _event(own)
         if parent in ("syn", "synack") and own in _EVENT.nested(parent):
             return _segment(parent, own)
-    return _from_record(_path(name))
+    return None
 
 
-def _leaves(kind: inspect.StructType, prefix: str = "") -> Iterator[tuple[str, inspect.Type, dict[str, Any]]]:
-    """Name, type and schema of every field that is no struct."""
+def _leaves(kind: inspect.StructType, prefix: str = "") -> Iterator[tuple[str, inspect.Type]]:
+    """Name and type of every field that is no struct."""
     for one in kind.fields:
-        type_, schema = _plain(one.type)
-        if isinstance(type_, inspect.StructType):
-            yield from _leaves(type_, f"{prefix}{one.encode_name}.")
+        inner = _plain(one.type)[0]
+        if isinstance(inner, inspect.StructType):
+            yield from _leaves(inner, f"{prefix}{one.encode_name}.")
         elif prefix or one.name != "schema":
-            yield f"{prefix}{one.encode_name}", type_, schema
+            yield f"{prefix}{one.encode_name}", one.type
 
 
-def _plain(type_: inspect.Type) -> tuple[inspect.Type, dict[str, Any]]:
-    """A type that is not null and wears no description, and what that says."""
+def _plain(type_: inspect.Type) -> tuple[inspect.Type, dict[str, Any], bool]:
+    """A type without what the schema says of it, that, and whether it may be null."""
     if isinstance(type_, inspect.Metadata):
-        found, schema = _plain(type_.type)
-        return found, {**schema, **(type_.extra_json_schema or {})}
+        found, schema, may_be_null = _plain(type_.type)
+        return found, {**schema, **(type_.extra_json_schema or {})}, may_be_null
     if isinstance(type_, inspect.UnionType):
         (known_type,) = (one for one in type_.types if not isinstance(one, inspect.NoneType))
-        return _plain(known_type)
-    return type_, {}
+        return *_plain(known_type)[:2], True
+    return type_, {}, False
 
 
 def _kind(name: str, type_: inspect.Type, schema: dict[str, Any]) -> Kind:
@@ -412,10 +423,11 @@ def _kind(name: str, type_: inspect.Type, schema: dict[str, Any]) -> Kind:
 def _fields() -> Iterator[Field]:
     record = inspect.type_info(Handshake)
     assert isinstance(record, inspect.StructType)
-    for name, type_, schema in _leaves(record):
+    for name, of_record in _leaves(record):
+        type_, schema, may_be_null = _plain(of_record)
         kind = _kind(name, type_, schema)
         words = tuple(known(schema["enum"])) if kind is Kind.WORD else ()
-        column = _COLUMNS.get(name) or _default(name, kind)
+        column = _COLUMNS.get(name) or _default(name, kind, may_be_null)
         yield Field(name, kind, _path(name), column, words, schema.get("description", ""))
 
 

@@ -94,6 +94,11 @@ class Part:
 class RowNames(Protocol):
     """What rows mean by their numbers: names of interfaces, and all that only a composer knows."""
 
+    @property
+    def columns_tell_all(self) -> bool:
+        """Is all that records say made of the rows? Rows of a replay are made of records, and say less."""
+        ...
+
     def interface(self, index: int) -> tuple[str, str]:
         """Name and hook of an interface."""
         ...

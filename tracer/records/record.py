@@ -8,6 +8,8 @@ collector need not look at them (`gc=False`): a hundred thousand a second of the
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from tracer.records.types import (
@@ -69,6 +71,7 @@ from tracer.records.types import (
     Vlans,
     Window,
     Wscale,
+    said,
 )
 
 SCHEMA = SCHEMA_VERSION
@@ -79,8 +82,8 @@ class Process(msgspec.Struct, frozen=True, gc=False):
 
     pid: int
     name: str
-    uid: int
-    cgroup: str | None = None
+    uid: Annotated[int, said("effective user id")]
+    cgroup: Annotated[str | None, said("path of its cgroup in the v2 hierarchy")] = None
 
 
 class Endpoint(msgspec.Struct, frozen=True, gc=False):
@@ -94,8 +97,8 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False):
 class Icmp(msgspec.Struct, frozen=True, gc=False):
     """The ICMP or ICMPv6 error that refused the SYN."""
 
-    type: int
-    code: int
+    type: Annotated[int, said("type of the ICMP error")]
+    code: Annotated[int, said("code of the ICMP error")]
 
 
 class Timing(msgspec.Struct, frozen=True, gc=False):
@@ -112,7 +115,7 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     rtt_us: Rtt
     first_response_us: FirstResponse
     icmp: Icmp | None = None
-    challenge_acks: Count = 0
+    challenge_acks: Annotated[Count, said("bare ACKs that answered the SYN")] = 0
 
 
 class Segment(msgspec.Struct, frozen=True, gc=False):
@@ -123,15 +126,15 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     mss: Mss
     wscale: Wscale
     window: Window
-    sack_permitted: bool
+    sack_permitted: Annotated[bool, said("the option is there")]
     ts_val: TsVal
     ts_ecr: TsEcr
     ttl: Ttl
     hops: Hops
     ecn: Ecn
     mptcp: Mptcp
-    md5: bool
-    ao: bool
+    md5: Annotated[bool, said("the TCP MD5 option is there (RFC 2385)")]
+    ao: Annotated[bool, said("TCP-AO is there (RFC 5925)")]
     options: Options
 
 
@@ -147,11 +150,11 @@ class SynAck(Segment, frozen=True, gc=False, kw_only=True):
 class Negotiated(msgspec.Struct, frozen=True, gc=False):
     """What counts because both ends offered it."""
 
-    wscale: bool
-    sack: bool
-    timestamps: bool
+    wscale: Annotated[bool, said("both ends offered window scaling")]
+    sack: Annotated[bool, said("both ends permitted SACK")]
+    timestamps: Annotated[bool, said("both ends offered timestamps")]
     ecn: NegotiatedEcn
-    mptcp: bool
+    mptcp: Annotated[bool, said("both ends offered Multipath TCP")]
 
 
 class Tfo(msgspec.Struct, frozen=True, gc=False):
@@ -179,8 +182,8 @@ class PayloadInfo(msgspec.Struct, frozen=True, gc=False):
     """What the SYN's data is. `captured`: it was seen; `truncated`: the message goes on beyond the SYN."""
 
     protocol: ProtocolWord
-    captured: bool
-    truncated: bool | None
+    captured: Annotated[bool, said("the data was seen")]
+    truncated: Annotated[bool | None, said("the message goes on beyond the SYN")]
 
 
 class TlsInfo(msgspec.Struct, frozen=True, gc=False):
@@ -188,21 +191,21 @@ class TlsInfo(msgspec.Struct, frozen=True, gc=False):
 
     sni: Sni
     alpn: tuple[str, ...] | None
-    ech: bool
+    ech: Annotated[bool, said("Encrypted ClientHello was offered")]
 
 
 class HttpInfo(msgspec.Struct, frozen=True, gc=False):
     """From the HTTP request in the SYN."""
 
-    method: str
+    method: Annotated[str, said("method of the request")]
     host: str | None
 
 
 class DnsInfo(msgspec.Struct, frozen=True, gc=False):
     """From the DNS query in the SYN."""
 
-    name: str
-    type: str
+    name: Annotated[str, said("name asked for")]
+    type: Annotated[str, said("type of the record asked for")]
 
 
 class Signature(msgspec.Struct, frozen=True, gc=False):

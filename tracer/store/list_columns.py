@@ -205,9 +205,8 @@ _ALL = [
 
 def _of_field(field: Field) -> ListColumn:
     """A column for a field that has none above, under the field's own name."""
-    says = field.says or f"{field.name} of the record"
     make = {Kind.DURATION: _span, Kind.WORD: _word, Kind.NUMBER: _number}.get(field.kind, _plain)
-    return make(field.name, field.name, max(len(field.name), _WIDTHS.get(field.kind, 8)), field.name, says)
+    return make(field.name, field.name, max(len(field.name), _WIDTHS.get(field.kind, 8)), field.name, field.says)
 
 
 _WIDTHS = {Kind.WORD: 16, Kind.TEXT: 28, Kind.ADDRESS: 21, Kind.LIST: 28}
