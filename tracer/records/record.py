@@ -1,80 +1,74 @@
 """The records of DESIGN.md section 3: the one definition that JSON lines, text and `tfotrace schema` are made from.
 
 Durations are microseconds (`*_us`), sizes bytes, `ts` is RFC 3339 UTC with nanoseconds. What is not known is null.
-The fields' types are in types.py, with what the schema says of each.
+What the schema says of a field beyond its Python type stands beside it (types.py has what many share).
 A handshake's structs hold no containers but tuples of plain values, so no cycle goes through them, and the garbage
 collector need not look at them (`gc=False`): a hundred thousand a second of them would keep it busy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
 
+from tracer.dissect.options import MPTCP_SUBTYPES, NAMES, TFO_EXPERIMENTAL, mptcp_subtype
+from tracer.dissect.payload import Protocol
 from tracer.records.types import (
     SCHEMA_VERSION,
-    AckDelay,
-    AckedBytes,
-    CauseCounts,
-    CauseWord,
-    CommunityId,
-    ConfidenceWord,
-    Cookie,
-    CookieCheckWord,
-    CookieId,
-    CookieLength,
     Count,
     Counters,
-    Delay,
-    Ecn,
-    FirstResponse,
-    GroupCounts,
-    GroupWord,
-    HandshakeId,
-    HookWord,
-    Hops,
     Ip,
-    LateSyns,
     MaybeMicroseconds,
     Microseconds,
-    Mptcp,
-    Mss,
-    NegotiatedEcn,
-    OptionKind,
-    Options,
-    OutcomeCounts,
-    OutcomeWord,
-    P0f,
-    PayloadBytes,
     Port,
-    ProtocolWord,
-    RequestCounts,
-    RequestWord,
-    ResultCounts,
-    ResultWord,
-    Rtt,
-    RttSaved,
-    Sequence,
-    SettledBy,
-    Sni,
-    SynackCount,
-    SynackDelay,
-    SynCount,
     Timestamp,
-    TransportWord,
-    TsEcr,
-    TsVal,
-    Ttl,
-    VantageWord,
     Version,
-    Vlans,
-    Window,
-    Wscale,
     said,
+)
+from tracer.vocabulary.vocabulary import (
+    CAUSE_WORDS,
+    CONFIDENCE_WORDS,
+    COOKIE_CHECK_WORDS,
+    ECN_WORDS,
+    GROUP_WORDS,
+    OUTCOME_WORDS,
+    REASON_WORDS,
+    REQUEST_WORDS,
+    RESULT_WORDS,
+    VANTAGE_WORDS,
+    Hook,
+    Outcome,
+    Transport,
+    known,
+    word,
 )
 
 SCHEMA = SCHEMA_VERSION
+_RESULTS, _OUTCOMES = RESULT_WORDS[1:], [word(outcome) for outcome in Outcome]
+_MPTCP: list[str | None] = [mptcp_subtype(number) for number in range(16)]
+assert tuple(_MPTCP[: len(MPTCP_SUBTYPES)]) == MPTCP_SUBTYPES
+
+Options = Annotated[
+    tuple[str, ...],
+    said(
+        f"options in their order: {', '.join([*NAMES.values(), TFO_EXPERIMENTAL])}, kind_N for others, "
+        "malformed for a rest that cannot be read"
+    ),
+]
+HookWord = Annotated[str, said("where packets were read", enum=[*(hook.value for hook in Hook), "replay", "unknown"])]
+OptionKind = Annotated[int | None, said("34, or 253 or 254 for the experimental form; null without the option")]
+CookieLength = Annotated[int | None, said("bytes; 0 is a request; null without the option")]
+CookieId = Annotated[
+    str | None,
+    said("the cookie under a key of this run: equal within a run if the cookies are equal", pattern="^[0-9a-f]{8}$"),
+]
+Cookie = Annotated[str | None, said("the cookie in hex; null without --show-cookies", pattern="^([0-9a-f]{2})+$")]
+
+
+def _counted_by(text: str, keys: Iterable[str]) -> msgspec.Meta:
+    return said(f"{text}; words that were not seen are left out", propertyNames={"enum": list(keys)})
 
 
 class Process(msgspec.Struct, frozen=True, gc=False):
@@ -105,15 +99,18 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     """The handshake as a whole. `settled_by` says what made the record final; `challenge_acks` are bare ACKs that
     answered the SYN, since the server still held a connection of this 4-tuple (RFC 5961, section 4)."""
 
-    result: ResultWord
-    settled_by: SettledBy
-    syn_count: SynCount
-    synack_count: SynackCount
-    late_syns: LateSyns
-    synack_delay_us: SynackDelay
-    ack_delay_us: AckDelay
-    rtt_us: Rtt
-    first_response_us: FirstResponse
+    result: Annotated[str, said("what became of the handshake", enum=_RESULTS)]
+    settled_by: Annotated[str, said("what made the record final", enum=REASON_WORDS[1:])]
+    syn_count: Annotated[int, said("SYNs seen, retransmissions included", minimum=0)]
+    synack_count: Annotated[int, said("SYN-ACKs seen, retransmissions included", minimum=0)]
+    late_syns: Annotated[int, said("SYNs with the same sequence number after the record was settled", minimum=0)]
+    synack_delay_us: Annotated[float | None, said("microseconds, SYN to SYN-ACK, wherever seen")]
+    ack_delay_us: Annotated[float | None, said("microseconds, SYN-ACK to ACK, wherever seen")]
+    rtt_us: Annotated[
+        float | None,
+        said("microseconds: at the client SYN to SYN-ACK, at the server SYN-ACK to ACK, in transit the sum"),
+    ]
+    first_response_us: Annotated[float | None, said("microseconds, first SYN to the server's first data byte")]
     icmp: Icmp | None = None
     challenge_acks: Annotated[Count, said("bare ACKs that answered the SYN")] = 0
 
@@ -121,18 +118,18 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
 class Segment(msgspec.Struct, frozen=True, gc=False):
     """The first SYN or the first SYN-ACK as it was on the wire; window unscaled."""
 
-    seq: Sequence
-    payload_len: PayloadBytes
-    mss: Mss
-    wscale: Wscale
-    window: Window
+    seq: Annotated[int, said("sequence number", minimum=0, maximum=0xFFFFFFFF)]
+    payload_len: Annotated[int, said("bytes of data in this segment", minimum=0, maximum=65535)]
+    mss: Annotated[int | None, said("maximum segment size in bytes; null without the option")]
+    wscale: Annotated[int | None, said("window scale, a power of two; null without the option")]
+    window: Annotated[int, said("bytes, not scaled", minimum=0, maximum=65535)]
     sack_permitted: Annotated[bool, said("the option is there")]
-    ts_val: TsVal
-    ts_ecr: TsEcr
-    ttl: Ttl
-    hops: Hops
-    ecn: Ecn
-    mptcp: Mptcp
+    ts_val: Annotated[int | None, said("TSval; null without the option")]
+    ts_ecr: Annotated[int | None, said("TSecr; null without the option")]
+    ttl: Annotated[int, said("TTL or hop limit as it arrived", minimum=0, maximum=255)]
+    hops: Annotated[int, said("routers passed, guessed from an initial TTL of 64, 128 or 255", minimum=0)]
+    ecn: Annotated[str, said("what this segment asks for or grants (RFC 3168, RFC 9768)", enum=ECN_WORDS)]
+    mptcp: Annotated[str | None, said("subtype of the first MPTCP option", enum=[*_MPTCP, None])]
     md5: Annotated[bool, said("the TCP MD5 option is there (RFC 2385)")]
     ao: Annotated[bool, said("TCP-AO is there (RFC 5925)")]
     options: Options
@@ -144,7 +141,7 @@ class SynAck(Segment, frozen=True, gc=False, kw_only=True):
     Its own fields are keywords only, so that Segment may gain fields with defaults.
     """
 
-    acked_payload_len: AckedBytes
+    acked_payload_len: Annotated[int, said("bytes of the first SYN's data that this acks", minimum=0)]
 
 
 class Negotiated(msgspec.Struct, frozen=True, gc=False):
@@ -153,16 +150,22 @@ class Negotiated(msgspec.Struct, frozen=True, gc=False):
     wscale: Annotated[bool, said("both ends offered window scaling")]
     sack: Annotated[bool, said("both ends permitted SACK")]
     timestamps: Annotated[bool, said("both ends offered timestamps")]
-    ecn: NegotiatedEcn
+    ecn: Annotated[str, said("what both ends will use", enum=ECN_WORDS)]
     mptcp: Annotated[bool, said("both ends offered Multipath TCP")]
 
 
 class Tfo(msgspec.Struct, frozen=True, gc=False):
     """TCP Fast Open: what was asked, what came of it, what it saved (TFO.md section 3)."""
 
-    request: RequestWord
-    outcome: OutcomeWord
-    group: GroupWord
+    request: Annotated[str, said("what the first SYN asked for", enum=REQUEST_WORDS)]
+    outcome: Annotated[
+        str | None,
+        said(
+            "what came of it, read off the wire; null where the answer took a road that is not traced",
+            enum=OUTCOME_WORDS,
+        ),
+    ]
+    group: Annotated[str | None, said("how good that outcome is", enum=[*GROUP_WORDS, None])]
     kind: OptionKind
     cookie_len: CookieLength
     cookie_id: CookieId
@@ -171,17 +174,25 @@ class Tfo(msgspec.Struct, frozen=True, gc=False):
     synack_cookie_len: CookieLength
     synack_cookie_id: CookieId
     synack_cookie: Cookie
-    cookie_check: CookieCheckWord
-    cause: CauseWord
-    cause_confidence: ConfidenceWord
-    rtt_saved_us: RttSaved
-    delay_us: Delay
+    cookie_check: Annotated[
+        str | None, said("a cookie that arrived at this host under its kernel's keys", enum=COOKIE_CHECK_WORDS)
+    ]
+    cause: Annotated[str | None, said("why, an inference", enum=CAUSE_WORDS)]
+    cause_confidence: Annotated[str | None, said("how sure the cause is", enum=CONFIDENCE_WORDS)]
+    rtt_saved_us: Annotated[
+        float | None, said("microseconds: rtt_us if all SYN data was acked, 0 if none was, else null")
+    ]
+    delay_us: Annotated[
+        float | None, said("microseconds, first SYN to the SYN that was answered: what a fallback cost")
+    ]
 
 
 class PayloadInfo(msgspec.Struct, frozen=True, gc=False):
     """What the SYN's data is. `captured`: it was seen; `truncated`: the message goes on beyond the SYN."""
 
-    protocol: ProtocolWord
+    protocol: Annotated[
+        str | None, said("null where the data was not captured", enum=[*(one.value for one in Protocol), None])
+    ]
     captured: Annotated[bool, said("the data was seen")]
     truncated: Annotated[bool | None, said("the message goes on beyond the SYN")]
 
@@ -189,7 +200,7 @@ class PayloadInfo(msgspec.Struct, frozen=True, gc=False):
 class TlsInfo(msgspec.Struct, frozen=True, gc=False):
     """From the ClientHello in the SYN."""
 
-    sni: Sni
+    sni: Annotated[str | None, said("server name; control characters and bytes that are not UTF-8 are escaped")]
     alpn: tuple[str, ...] | None
     ech: Annotated[bool, said("Encrypted ClientHello was offered")]
 
@@ -211,7 +222,7 @@ class DnsInfo(msgspec.Struct, frozen=True, gc=False):
 class Signature(msgspec.Struct, frozen=True, gc=False):
     """Fingerprints."""
 
-    p0f: P0f
+    p0f: Annotated[str, said("p0f 3's signature of the SYN, ver:ittl:olen:mss:wsize,scale:olayout:quirks:pclass")]
 
 
 class Handshake(msgspec.Struct, frozen=True, gc=False, tag_field="event", tag="handshake"):
@@ -219,12 +230,19 @@ class Handshake(msgspec.Struct, frozen=True, gc=False, tag_field="event", tag="h
 
     schema: Version
     ts: Timestamp
-    id: HandshakeId
+    id: Annotated[
+        str,
+        said(
+            "hash of the 4-tuple and the client's initial sequence number: the same on every interface and host that "
+            "sees the handshake",
+            pattern="^[0-9a-f]{16}$",
+        ),
+    ]
     interface: str
     hook: HookWord
-    vlan: Vlans
-    vantage: VantageWord
-    community_id: CommunityId
+    vlan: Annotated[tuple[int, ...], said("VLAN ids, the outer one first", maxItems=2)]
+    vantage: Annotated[str, said("whose address is local to the traced network namespace", enum=VANTAGE_WORDS)]
+    community_id: Annotated[str, said("Community ID version 1, seed 0", pattern="^1:")]
     client: Endpoint
     server: Endpoint
     handshake: Timing
@@ -263,7 +281,7 @@ class Start(msgspec.Struct, frozen=True, tag_field="event", tag="start"):
     argv: tuple[str, ...]
     kernel: str
     interfaces: tuple[InterfaceInfo, ...]
-    transport: TransportWord
+    transport: Annotated[str, said("how records reach user space", enum=[*(one.value for one in Transport)])]
     table_size: int
     boot_clock_offset_ns: int
     part: int = 1
@@ -292,14 +310,17 @@ class Totals(msgspec.Struct, frozen=True):
     """
 
     handshakes: Count
-    results: ResultCounts
+    results: Annotated[dict[str, int], _counted_by("handshakes by result", _RESULTS)]
     tfo_attempts: Count
     tfo_with_data: Count
     tfo_accepted: Count
-    requests: RequestCounts
-    outcomes: OutcomeCounts
-    groups: GroupCounts
-    causes: CauseCounts
+    requests: Annotated[dict[str, int], _counted_by("handshakes by request", REQUEST_WORDS)]
+    outcomes: Annotated[
+        dict[str, int],
+        _counted_by("handshakes by outcome, `unknown` where a record has null", _OUTCOMES),
+    ]
+    groups: Annotated[dict[str, int], _counted_by("handshakes by group", GROUP_WORDS)]
+    causes: Annotated[dict[str, int], _counted_by("handshakes by cause", known(CAUSE_WORDS))]
     rtt_saved_us: Microseconds
     delay_us: Microseconds
     net_saved_us: Microseconds

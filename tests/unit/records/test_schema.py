@@ -24,7 +24,7 @@ REMOVED = (
 )
 ADDED = (
     "The schema has grown, which is allowed: `make generate` adds these lines to tests/golden; "
-    "describe the field in tracer/records/types.py, give it a default (older files lack it), and say so in "
+    "describe the field in tracer/records/record.py, give it a default (older files lack it), and say so in "
     "CHANGELOG.md."
 )
 # Definitions whose every field says by a description what it is, or by its name and its struct's docstring.
