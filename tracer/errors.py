@@ -1,7 +1,7 @@
-"""What can go wrong and how the process ends: one sentence for people, one exit code for scripts.
+"""What can go wrong, and how the process then ends: one sentence for people, one exit code for scripts.
 
-Exit codes are DESIGN.md section 2: 0 ended as asked, 2 wrong usage, 3 cannot trace here, 4 tracing ended early; and 5,
-doctor found a problem that does not keep from tracing.
+Exit codes are those of DESIGN.md section 2: 0 ended as asked, 2 wrong usage, 3 cannot trace here, 4 tracing ended
+early, 5 doctor found a problem that does not prevent tracing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ExitCode(IntEnum):
 class TfotraceError(Exception):
     """A foreseeable failure: `str(error)` is one sentence that says what is wrong and what to do.
 
-    `shown` are lines to print below it, such as what was typed with the wrong place marked.
+    `shown` holds lines to print below it, such as the user's input with the error marked.
     """
 
     exit_code = ExitCode.CANNOT_TRACE
@@ -42,6 +42,6 @@ class CannotTraceError(TfotraceError):
 
 
 class EndedEarlyError(TfotraceError):
-    """Tracing began and could not go on: last interface gone, disk full, root part died."""
+    """Tracing started but could not continue: last interface gone, disk full, root part died."""
 
     exit_code = ExitCode.ENDED_EARLY

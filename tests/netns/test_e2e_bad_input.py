@@ -49,7 +49,7 @@ def box() -> Iterator[NetBox]:
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        ((), "name an interface"),
+        ((), "give an interface"),
         (("nosuch0",), '"nosuch0"'),
         (("left", "nosuch0"), '"nosuch0"'),
         (("left+nosuch0",), '"nosuch0"'),
@@ -94,7 +94,7 @@ def box() -> Iterator[NetBox]:
         (("left", "--json", "--text"), "--text"),
         (("left", "--no-such-option"), "--no-such-option"),
         (("doctor", "lo", "lo"), "named twice"),
-        (("doctor", "any", "lo"), "name it alone"),
+        (("doctor", "any", "lo"), "do not name others"),
         (("doctor", "nosuch0"), '"nosuch0"'),
         (("doctor", "--netns", "nonsense"), "nonsense"),
         (("replay", "/no/such/trace.pcapng"), "No such file"),

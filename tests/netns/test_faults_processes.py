@@ -178,7 +178,7 @@ def test_a_reader_who_stopped_does_not_keep_it_from_ending(hosts: Wire, tmp_path
         wait_until(lambda: run.file.read_bytes().count(b"\n") > made, "every line in the file", PATIENCE_S)
         run.process.send_signal(signal.SIGINT)
         assert run.process.wait(PATIENCE_S) == 4
-        assert run.narration.count("standard output: its reader does not read, the last ") == 1
+        assert run.narration.count("standard output: the reader stopped reading, so the last ") == 1
         assert "Traceback" not in run.narration
     assert json.loads(run.file.read_bytes().splitlines()[-1])["event"] == "end"
     assert programs(hosts.client) == 0

@@ -1,4 +1,4 @@
-"""The command line: its words become a request. Help, man pages and completions are made from the same definition.
+"""The command line becomes a request. Help, man pages and completions are made from the same definition.
 
-May import every other folder; nobody imports this one. Nothing heavy is imported before a command needs it.
+May import every other folder; no folder imports this one. Import nothing heavy before a command needs it.
 """

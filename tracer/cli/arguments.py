@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from tracer.loader.packet_filter import PacketFilter
 
 COMMANDS = {
-    "demo": "a private two-host lab with Fast Open traffic of every outcome, traced live",
-    "detach": "remove what an earlier, killed run left behind, and nothing else",
-    "doctor": "can I trace here, is Fast Open on here, who listens with it, what do the counters say",
-    "replay": "the dashboard, or any other output, over recorded events or a capture",
-    "schema": "JSON Schema of the records",
+    "demo": "trace a private two-host lab live, with Fast Open traffic of every outcome",
+    "detach": "remove what a killed run left behind, and nothing else",
+    "doctor": "can I trace here, is Fast Open on, which listeners use it, what do the counters say",
+    "replay": "show recorded events or a capture in the dashboard or any other output",
+    "schema": "print the JSON Schema of the records",
 }
 
 TABLE_SIZE_MAX = 1 << 24
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but wrong usage is one sentence."""
+    """argparse that reports wrong usage in one sentence."""
 
     def error(self, message: str) -> NoReturn:
         """Raises UsageError."""
         raise UsageError(f"{message} (see {self.prog} --help)")
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        with suppress(OSError):  # what is left in the stream fails again where it is flushed, and is told there
+        with suppress(OSError):  # flushing the stream fails again, and that is reported
             super()._print_message(message, file)
 
 
@@ -48,13 +48,13 @@ def _seconds(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f'"{text}" is no number of seconds above 0')
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number of seconds above 0')
     return value
 
 
 def _positive(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is no whole number above 0')
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number above 0')
     return int(text)
 
 
@@ -69,14 +69,14 @@ def _hook(text: str) -> HookChoice:
     try:
         return HookChoice(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f'no hook "{text}": auto, tc, xdp, xdp-native or xdp-generic') from None
+        raise argparse.ArgumentTypeError(f'unknown hook "{text}": auto, tc, xdp, xdp-native or xdp-generic') from None
 
 
 def _transport(text: str) -> Transport:
     try:
         return Transport(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f'no transport "{text}": ring or perf') from None
+        raise argparse.ArgumentTypeError(f'unknown transport "{text}": ring or perf') from None
 
 
 def _packet_filter(text: str) -> PacketFilter:
@@ -106,56 +106,54 @@ def _address(text: str) -> Address:
 def _add_metrics(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prometheus", type=_address, metavar="[ADDR:]PORT",
-        help="serve metrics for Prometheus there (ADDR: 127.0.0.1; port 0: any that is free)",
+        help="serve metrics for Prometheus there (ADDR defaults to 127.0.0.1; port 0 picks a free one)",
     )  # fmt: skip
     parser.add_argument(
         "--prometheus-peers", type=_positive, default=0, metavar="N",
-        help="metrics for each of the first N servers seen as well (default: for none)",
+        help="also serve metrics for each of the first N servers seen (default: none)",
     )  # fmt: skip
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="no dashboard: JSON lines on standard output")
-    form.add_argument("--text", action="store_true", help="no dashboard: one readable line a handshake")
-    form.add_argument("--quiet", action="store_true", help="no dashboard, and nothing on standard output")
+    form.add_argument("--text", action="store_true", help="no dashboard: one readable line per handshake")
+    form.add_argument("--quiet", action="store_true", help="no dashboard and nothing on standard output")
     parser.add_argument(
         "-w", dest="write", metavar="FILE", type=Path, action="append", default=[],
-        help="JSON lines to FILE as well; FILE.pcapng: the handshakes' packets, the verdict as a comment; .gz, .zst: "
-        "compressed; SIGHUP closes and reopens it",
+        help="also write JSON lines to FILE; FILE.pcapng: the handshakes' packets, with the verdict as a comment; "
+        ".gz, .zst: compressed; SIGHUP closes and reopens FILE",
     )  # fmt: skip
     parser.add_argument(
-        "--rotate-size", type=quantities.size, metavar="SIZE", help="a new file after SIZE bytes (100M, 1G)"
+        "--rotate-size", type=quantities.size, metavar="SIZE", help="start a new file after SIZE bytes (100M, 1G)"
     )
     parser.add_argument(
-        "--rotate-time", type=quantities.seconds, metavar="TIME", help="a new file after TIME (30m, 1h, 1d)"
+        "--rotate-time", type=quantities.seconds, metavar="TIME", help="start a new file after TIME (30m, 1h, 1d)"
     )
-    parser.add_argument(
-        "--rotate-keep", type=_positive, metavar="N", help="of the finished files only the newest N stay"
-    )
+    parser.add_argument("--rotate-keep", type=_positive, metavar="N", help="keep only the newest N finished files")
     parser.add_argument(
         "--keep", type=_positive, default=100_000, metavar="N",
-        help="handshakes that the dashboard holds, the newest (default 100000, about 500 bytes each)",
+        help="how many of the newest handshakes the dashboard keeps (default 100000, about 500 bytes each)",
     )  # fmt: skip
     parser.add_argument(
         "--filter-record", type=_record_filter, metavar="EXPR",
         help="only handshakes that match, such as 'outcome == data_not_acked and rtt > 50ms'; totals count all",
     )  # fmt: skip
-    parser.add_argument("--show-cookies", action="store_true", help="print TFO cookies: they are bearer tokens")
+    parser.add_argument("--show-cookies", action="store_true", help="print TFO cookies, which are bearer tokens")
 
 
 def _add_pending(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--filter", type=_packet_filter, metavar="EXPR",
-        help="only handshakes whose first SYN matches tcpdump's expression, such as 'dst port 443 and net 10.0.0.0/8'",
+        help="only handshakes whose first SYN matches a tcpdump expression, such as 'dst port 443 and net 10.0.0.0/8'",
     )  # fmt: skip
     parser.add_argument(
         "--response-timeout", type=_seconds, default=5.0, metavar="S",
-        help="settle an established connection without server data after S seconds (default 5)",
+        help="settle an established connection after S seconds without server data (default 5)",
     )  # fmt: skip
     parser.add_argument(
         "--table-size", type=_table_size, default=65536, metavar="N",
-        help="handshakes that can be pending at once (default 65536, about 400 bytes of kernel memory each)",
+        help="how many handshakes can be pending at once (default 65536, about 400 bytes of kernel memory each)",
     )  # fmt: skip
 
 
@@ -164,15 +162,15 @@ def _add_tracing(parser: argparse.ArgumentParser) -> None:
         "--hook", type=_hook, default=HookChoice.AUTO, metavar="HOOK",
         help="auto (default: tc), tc, xdp, xdp-native, xdp-generic",
     )  # fmt: skip
-    parser.add_argument("--duration", type=_seconds, metavar="S", help="end after S seconds")
-    parser.add_argument("--count", type=_positive, metavar="N", help="end after N handshakes")
+    parser.add_argument("--duration", type=_seconds, metavar="S", help="stop after S seconds")
+    parser.add_argument("--count", type=_positive, metavar="N", help="stop after N handshakes")
     _add_pending(parser)
     parser.add_argument(
         "--transport", type=_transport, metavar="ring|perf",
-        help="buffer between kernel and user space (default: ring where the kernel has it)",
+        help="buffer between kernel and user space (default: ring if the kernel has it)",
     )  # fmt: skip
-    parser.add_argument("--user", metavar="NAME", help="account for all but the root part (default: sudo's)")
-    parser.add_argument("--ready-file", type=Path, metavar="PATH", help="created once every program is attached")
+    parser.add_argument("--user", metavar="NAME", help="run all but the root part as NAME (default: sudo's user)")
+    parser.add_argument("--ready-file", type=Path, metavar="PATH", help="create PATH once every program is attached")
 
 
 def trace_parser() -> Parser:
@@ -180,18 +178,18 @@ def trace_parser() -> Parser:
     commands = "\n".join(f"  tfotrace {name:8} {text}" for name, text in COMMANDS.items())
     parser = Parser(
         prog="tfotrace",
-        description="Show every TCP handshake on an interface, live, and judge what TCP Fast Open did in it.",
+        description="Show every TCP handshake on an interface live, and judge what TCP Fast Open did in it.",
         epilog=f"commands:\n{commands}\n\nexit status: 0 ended as asked, 2 wrong usage, 3 cannot trace here, "
-        "4 tracing ended early, 5 doctor found a problem that does not keep from tracing",
+        "4 tracing ended early, 5 doctor found a problem that does not prevent tracing",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "interfaces", nargs="*", metavar="INTERFACE",
-        help="one or several; any = all that are up; eth0+eth1 = one group, for asymmetric routes",
+        help="one or more; any = all that are up; eth0+eth1 = one group, for asymmetric routes",
     )  # fmt: skip
     parser.add_argument(
         "-i", dest="more_interfaces", metavar="NAME", action="append", default=[],
-        help="an interface named like a command",
+        help="an interface whose name is also a command",
     )  # fmt: skip
     parser.add_argument("--netns", metavar="NAME|PATH|pid:N", help="trace inside this network namespace")
     parser.add_argument("--version", action="version", version=f"tfotrace {__version__}")
@@ -211,7 +209,7 @@ def demo_parser() -> Parser:
 
 
 class _Local(argparse.Action):
-    """--local ADDR[/PREFIX]: addresses and networks as tracer.handshake.vantage.LocalSet takes them."""
+    """--local ADDR[/PREFIX]: collects addresses and networks for tracer.handshake.vantage.LocalSet."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
@@ -219,7 +217,7 @@ class _Local(argparse.Action):
         try:
             network = ip_network(str(values), strict=False)
         except ValueError:
-            parser.error(f'argument {option}: "{values}" is no address or network: 192.0.2.1, 2001:db8::/32 ...')
+            parser.error(f'argument {option}: "{values}" is not an address or network like 192.0.2.1 or 2001:db8::/32')
         packed = network.network_address.packed
         whole = packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
         addresses, networks = getattr(namespace, self.dest)
@@ -231,28 +229,28 @@ def replay_parser() -> Parser:
     """`tfotrace replay`."""
     parser = Parser(
         prog="tfotrace replay",
-        description="Show recorded events again, or send a capture's packets through the same kernel programs (root).",
+        description="Show recorded events again, or run a capture through the same kernel programs (needs root).",
     )
     parser.add_argument(
         "file", type=Path, metavar="FILE",
-        help="events.jsonl as -w or --json wrote it, or a capture (pcap, pcapng); also compressed (gzip, zstd); "
+        help="JSON lines written by -w or --json, or a capture (pcap, pcapng); may be compressed (gzip, zstd); "
         "- = standard input",
     )  # fmt: skip
     _add_output(parser)
-    parser.add_argument("--count", type=_positive, metavar="N", help="end after N handshakes")
+    parser.add_argument("--count", type=_positive, metavar="N", help="stop after N handshakes")
     parser.add_argument(
         "--local", action=_Local, default=((), ()), metavar="ADDR[/PREFIX]",
-        help="of a capture: addresses of the host it was made on, which say whether it saw the client's or the "
-        "server's end (default: none, as in transit)",
+        help="for a capture: addresses of the host that made it, which tell whether it saw the client's or the "
+        "server's end (default: none, as if in transit)",
     )  # fmt: skip
     _add_pending(parser)
-    parser.add_argument("--user", metavar="NAME", help="account for all but the root part (default: sudo's)")
+    parser.add_argument("--user", metavar="NAME", help="run all but the root part as NAME (default: sudo's user)")
     return parser
 
 
 def detach_parser() -> Parser:
     """`tfotrace detach`."""
-    parser = Parser(prog="tfotrace detach", description="Remove what an earlier, killed run left, and nothing else.")
+    parser = Parser(prog="tfotrace detach", description="Remove what a killed run left behind, and nothing else.")
     parser.add_argument("interface", nargs="?", metavar="INTERFACE", help="only here (default: everywhere)")
     return parser
 
@@ -261,13 +259,13 @@ def doctor_parser() -> Parser:
     """`tfotrace doctor`."""
     parser = Parser(
         prog="tfotrace doctor",
-        description="Say whether this host can trace, whether Fast Open is on, which listeners have it and what the "
-        "counters mean, with the command that would change it. Changes nothing.",
-        epilog="exit status: 0 no problem, 2 wrong usage, 3 a problem that keeps from tracing, 5 another problem",
+        description="Say whether this host can trace, whether Fast Open is on, which listeners use it and what the "
+        "counters mean, and show the commands that would fix each problem. Doctor itself changes nothing.",
+        epilog="exit status: 0 no problem, 2 wrong usage, 3 a problem that prevents tracing, 5 another problem",
     )
-    parser.add_argument("interfaces", nargs="*", metavar="INTERFACE", help="look at these (default: all that are up)")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--netns", metavar="NAME|PATH|pid:N", help="look inside this network namespace")
+    parser.add_argument("interfaces", nargs="*", metavar="INTERFACE", help="check these (default: all that are up)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--netns", metavar="NAME|PATH|pid:N", help="check this network namespace")
     return parser
 
 
@@ -277,15 +275,15 @@ def schema_parser() -> Parser:
 
 
 def fitting(options: argparse.Namespace) -> argparse.Namespace:
-    """The same options. Raises UsageError for one that does nothing without another."""
+    """Return the options unchanged. Raises UsageError for one that does nothing without another."""
     if (options.rotate_size is not None or options.rotate_time is not None) and not options.write:
-        raise UsageError("--rotate-size and --rotate-time are of files that -w writes: name one")
+        raise UsageError("--rotate-size and --rotate-time apply to files written with -w: add -w FILE")
     if getattr(options, "prometheus_peers", 0) and options.prometheus is None:
-        raise UsageError("--prometheus-peers adds to what --prometheus serves: say at which port")
+        raise UsageError("--prometheus-peers needs --prometheus: add --prometheus PORT")
     return options
 
 
-# what help, man pages and completions are made from; "" is tracing itself
+# help, man pages and completions are made from these; "" is tracing itself
 PARSERS: dict[str, Callable[[], Parser]] = {
     "": trace_parser,
     "demo": demo_parser,

@@ -1,4 +1,4 @@
-"""`tfotrace`: from the command line to a running pipeline, and every foreseeable failure as one sentence."""
+"""`tfotrace`: from the command line to a running pipeline; every foreseeable failure ends in one sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracer.cli import arguments
 from tracer.errors import ExitCode, TfotraceError, UsageError
 from tracer.vocabulary.printable import printable
 
-_NO_MEMORY = b"tfotrace: out of memory: nothing is attached any more; free some or raise the limit, and start again\n"
+_NO_MEMORY = b"tfotrace: out of memory: everything is detached; free some memory or raise the limit, then start again\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,12 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, signal.default_int_handler)  # until the pipeline takes over: an end as asked
+            signal.signal(number, signal.default_int_handler)  # until the pipeline takes over: a normal end
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         try:
             return _run(words)
-        finally:  # also of help, which ends by SystemExit: while a failure can still be told
+        finally:  # also for help, which raises SystemExit: flush while we can still report a failure
             _say()
     except TfotraceError as error:
         narrate(str(error), *error.shown)
@@ -35,27 +35,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return int(ExitCode.OK)
     except MemoryError:
-        # the root part has detached and gone; Python's own end would need memory
+        # the root part has detached and exited; Python's own shutdown would need memory
         os.write(2, _NO_MEMORY)
         os._exit(int(ExitCode.ENDED_EARLY))
     except _OutputError as error:
         _write_nothing_more()
         if error.cause.errno in (errno.EPIPE, errno.EBADF):
-            return int(ExitCode.OK)  # the reader has gone: an end as asked
+            return int(ExitCode.OK)  # the reader has gone: a normal end
         narrate(f"cannot write to standard output: {error.cause.strerror}")
         return int(ExitCode.ENDED_EARLY)
-    except OSError as error:  # no processes, descriptors ... left
-        narrate(f"the system refuses: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+    except OSError as error:  # out of processes, descriptors ...
+        narrate(f"a system call failed: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
         return int(ExitCode.CANNOT_TRACE)
 
 
 def _open_closed_streams() -> None:
-    """Numbers 0 to 2 are never given to anything else; writing to a closed standard output goes on to fail."""
+    """Keep descriptors 0 to 2 from being reused; writing to a closed standard output still fails."""
     for number, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDWR)):
         try:
             os.fstat(number)
         except OSError:  # noqa: PERF203 - three times
-            os.open(os.devnull, mode)  # the lowest free number, which is this one
+            os.open(os.devnull, mode)  # takes the lowest free number: this one
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
@@ -63,7 +63,7 @@ def _open_closed_streams() -> None:
 
 
 class _OutputError(Exception):
-    """Standard output takes no more of what help, schema, doctor and detach say; a run tells of its outputs itself."""
+    """Writing help, the schema or a report of doctor or detach failed; a run reports its own outputs."""
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(str(cause))
@@ -71,7 +71,7 @@ class _OutputError(Exception):
 
 
 def _say(*lines: str) -> None:
-    """Print, and have it all written."""
+    """Print and flush."""
     try:
         for line in lines:
             print(line)
@@ -81,27 +81,27 @@ def _say(*lines: str) -> None:
 
 
 def _write_nothing_more() -> None:
-    """What is still buffered for standard output goes nowhere, so that Python's own end does not fail on it."""
+    """Discard what is still buffered for standard output, so that Python's shutdown does not fail on it."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)
 
 
 def _shown(*words: str) -> tuple[str, ...]:
-    """A command line fit for a record: bytes that are no UTF-8 as escapes."""
+    """A command line fit for a record: bytes that are not UTF-8 become escapes."""
     return tuple(word.encode("utf-8", "backslashreplace").decode() for word in words)
 
 
 def narrate(text: str, *below: str) -> None:
-    """One sentence for people, on standard error. What came from a command line or a name is made harmless.
+    """Print one sentence for people on standard error. Text from command lines and names is made safe to print.
 
-    Lines `below` it are indented.
+    The lines of `below` are indented.
     """
     try:
         lines = (f"tfotrace: {printable(text)}", *(f"  {printable(line)}" for line in below))
         print("\n".join(lines), file=sys.stderr, flush=True)
     except (BrokenPipeError, ValueError, OSError):
-        return  # nobody listens; that is no reason to end
+        return  # nobody listens; that is no reason to stop
 
 
 def _run(words: list[str]) -> int:
@@ -115,7 +115,7 @@ def _trace(words: list[str]) -> int:
     options = arguments.fitting(arguments.trace_parser().parse_args(words))
     interfaces = [*options.interfaces, *options.more_interfaces]
     if not interfaces:
-        raise UsageError("name an interface to trace, or `any`, or try `tfotrace demo` (see tfotrace --help)")
+        raise UsageError("give an interface to trace, or `any`, or try `tfotrace demo` (see tfotrace --help)")
     _each_once(interfaces)
     from tracer.run import live as run
 
@@ -127,7 +127,7 @@ def _each_once(interfaces: list[str]) -> None:
         twice = next(name for name in interfaces if interfaces.count(name) > 1)
         raise UsageError(f"{twice} is named twice: name each interface once")
     if "any" in interfaces and len(interfaces) > 1:
-        raise UsageError("`any` stands for every interface: name it alone")
+        raise UsageError("`any` means all interfaces: do not name others")
 
 
 def _demo(words: list[str]) -> int:
@@ -145,7 +145,7 @@ def _demo(words: list[str]) -> int:
         return run.trace(in_lab, (demo.interface,), argv, narrate, on_ready=demo.begin)
 
 
-# options of a replay that only a capture can be asked: records were judged when they were made
+# options for replaying a capture only: records were judged when they were made
 _JUDGING = {"local": "--local", "table_size": "--table-size", "response_timeout": "--response-timeout"}
 
 

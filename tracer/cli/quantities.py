@@ -16,7 +16,7 @@ def size(text: str) -> int:
     match = _SIZE.fullmatch(text)
     value = int(match[1]) * _SIZES[match[2].upper()] if match else 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is no size: a number of bytes above 0, or like 100M, 2G')
+        raise argparse.ArgumentTypeError(f'"{text}" is not a size: give bytes above 0, or like 100M, 2G')
     return value
 
 
@@ -25,5 +25,5 @@ def seconds(text: str) -> int:
     match = _TIME.fullmatch(text)
     value = int(match[1]) * _SECONDS[match[2]] if match else 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is no time: a number of seconds above 0, or like 30m, 1h, 1d')
+        raise argparse.ArgumentTypeError(f'"{text}" is not a time: give seconds above 0, or like 30m, 1h, 1d')
     return value

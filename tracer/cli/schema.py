@@ -1,4 +1,4 @@
-"""The JSON Schema of all that is printed as JSON: records and doctor's report."""
+"""The JSON Schema of everything that is printed as JSON: records and doctor's report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracer.records.record import SCHEMA, Record
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of every record, and of what `tfotrace doctor --json` prints.
 
-    Unknown fields are allowed everywhere: within one version of the schema fields are only added.
+    Unknown fields are allowed everywhere: within one schema version, fields are only added.
     """
     schema = msgspec.json.schema(Record | Report)
     del schema["discriminator"]  # OpenAPI's: JSON Schema has no such keyword

@@ -52,4 +52,4 @@ def test_other_errors_are_not_those_of_standard_output(
 
     monkeypatch.setattr(cli, "_run", fail)
     assert cli.main(["lo"]) == ExitCode.CANNOT_TRACE
-    assert capfd.readouterr().err == f"tfotrace: the system refuses: {says}\n"
+    assert capfd.readouterr().err == f"tfotrace: a system call failed: {says}\n"
