@@ -268,8 +268,8 @@ def test_cookies_and_counters_are_those_of_the_namespace() -> None:
             assert report.counters == {name: counted[name] for name in report.counters}
         assert find(client, "counters", "client").level is Level.OK
         assert "4 times a server took" in find(client, "counters", "client").text
-        assert "4 connections made" in find(server, "counters", "server").text
-        assert "asked for 2 times" in find(server, "counters", "cookie_requests").text
+        assert "created 4 connections" in find(server, "counters", "server").text
+        assert "asked for a cookie 2 times" in find(server, "counters", "cookie_requests").text
 
 
 def _cached_as_ip_says(hosts: Hosts, report: Report) -> None:
@@ -292,7 +292,7 @@ def test_cookie_requests_are_counted_where_fast_open_is_off() -> None:
         assert report.counters["TCPFastOpenPassive"] == 0
         trap = find(report, "counters", "cookie_requests")
         assert trap.level is Level.WARNING
-        assert "before it looks whether Fast Open is on" in trap.text
+        assert "before it checks whether Fast Open is on" in trap.text
 
 
 def test_the_blackhole_timeout_and_its_counter(host: NetBox) -> None:
@@ -429,7 +429,7 @@ def test_it_changes_nothing(box: NetBox, tmp_path: Path) -> None:
         assert (done.code, done.said) == (0, [])
         assert state() == before
     assert list(folder.rglob("*")) in ([], [folder / KEPT_PROGRAMS])  # with_run_dir() may have made that one
-    assert b"the kernel takes the tracing programs" in done.out.replace(b"\n           ", b" ")
+    assert b"the kernel accepts the tracing programs" in done.out.replace(b"\n           ", b" ")
 
 
 def test_as_an_ordinary_user(box: NetBox) -> None:
@@ -455,7 +455,7 @@ def test_as_an_ordinary_user(box: NetBox) -> None:
     assert f"(id {xdp_id})" in find(report, "tracing", "xdp_first").text
     (item,) = report.listeners
     assert (item.port, item.fast_open, item.processes) == (port, None, ())
-    assert item.unknown_because == "its process is not among those that this user may look into"
+    assert item.unknown_because == "this user may not inspect its process"
 
 
 def test_an_ordinary_user_cannot_enter_another_namespace(host: NetBox) -> None:

@@ -1,6 +1,6 @@
-"""`tfotrace doctor`: what this host says about tracing and Fast Open. It reads, and changes nothing.
+"""`tfotrace doctor`: can this host trace, and how is Fast Open set up? It reads and changes nothing.
 
-A file a concern, each giving findings: host.py (kernel, bcc, privilege), hooks.py (interfaces and who else is on them),
-settings.py (sysctls and key), listeners.py, cookies.py, counters.py; model.py is what all of them give, examine.py asks
-them in turn, text.py tells it to people. May import attach/, loader/, linux/ and the words.
+One file per concern, each yielding findings: host.py (kernel, bcc, privileges), hooks.py (interfaces and other programs
+on them), settings.py (sysctls and key), listeners.py, cookies.py, counters.py. model.py defines the report, examine.py
+runs them one after another, text.py prints the report. May import attach/, loader/, linux/ and vocabulary/.
 """

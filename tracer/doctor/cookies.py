@@ -1,7 +1,7 @@
-"""The client's side: which servers this host has a Fast Open cookie of.
+"""The client's side: the servers whose Fast Open cookies this host has.
 
-The kernel keeps them in tcp_metrics, per network namespace; cookies themselves are bearer tokens and never leave this
-file. Source: the generic netlink family of include/uapi/linux/tcp_metrics.h, net/ipv4/tcp_metrics.c.
+The kernel keeps cookies in tcp_metrics, per network namespace. They are bearer tokens and never leave this file.
+Source: the generic netlink family of include/uapi/linux/tcp_metrics.h, net/ipv4/tcp_metrics.c.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _number(raw: bytes | None) -> int | None:
 
 
 def parse(payload: bytes) -> CachedServer | None:
-    """One entry; None when it has nothing to do with Fast Open."""
+    """Parse one entry; None if it says nothing about Fast Open."""
     fields = netlink.attributes(payload, _HEADER.size)
     server = _ip(fields, _IPV4, _IPV6)
     cookie, mss, drops = fields.get(_COOKIE, b""), _number(fields.get(_MSS)), _number(fields.get(_DROPS))
@@ -52,7 +52,7 @@ def parse(payload: bytes) -> CachedServer | None:
 
 
 def look() -> list[CachedServer]:
-    """What the cache of this network namespace has for Fast Open. Raises OSError where it cannot be asked."""
+    """The Fast Open entries in this network namespace's cache. Raises OSError if it cannot be read."""
     ask = _HEADER.pack(_CTRL_GETFAMILY, _VERSION, 0) + netlink.attribute(_CTRL_FAMILY_NAME, b"tcp_metrics\0")
     answer = netlink.get(_CTRL_ID, ask, netlink.GENERIC)
     (family,) = struct.unpack_from("=H", netlink.attributes(answer, _HEADER.size)[_CTRL_FAMILY_ID])
@@ -62,22 +62,20 @@ def look() -> list[CachedServer]:
 
 
 def findings(found: list[CachedServer] | None, bits: int | None, prefix: str) -> Iterator[Finding]:
-    """`found` is None where the cache could not be asked."""
+    """`found` is None if the cache could not be read."""
     if found is None:
-        yield _finding("not_asked", Level.UNKNOWN, "the kernel does not tell its cache of cookies (tcp_metrics)")
+        yield _finding("not_asked", Level.UNKNOWN, "the kernel's cache of cookies (tcp_metrics) cannot be read")
         return
     with_cookie = [item for item in found if item.cookie_len]
     if with_cookie:
         servers = some(dict.fromkeys(item.server_ip for item in with_cookie))
-        kept = f"cookies of {len(with_cookie)} {plural(len(with_cookie), 'server')} are kept"
-        text = f"{kept}: {servers}; the next connection there can carry data"
+        kept = f"this host has cookies of {len(with_cookie)} {plural(len(with_cookie), 'server')}"
+        text = f"{kept}: {servers}; its next SYN to them can carry data"
         if bits is not None and not bits & CLIENT:
             text += ", once Fast Open is on for clients again"
         yield _finding("kept", Level.OK, text, f"{prefix}ip tcp_metrics flush  # forgets them")
     else:
-        text = (
-            "no server's cookie is kept: no program here has used Fast Open, or no server granted it, or they aged out"
-        )
+        text = "this host has no cookies: no program here used Fast Open, no server granted a cookie, or they aged out"
         yield _finding("none", Level.INFO, text)
     dropped = [item for item in found if item.syn_drops]
     if dropped:

@@ -1,6 +1,6 @@
-"""What the TcpExt counters say, with the traps they set (TFO.md section 5; net/ipv4/tcp_fastopen.c).
+"""What the TcpExt counters say, and how they mislead (TFO.md section 5; net/ipv4/tcp_fastopen.c).
 
-They count since the network namespace began, over every program and server.
+They count from the creation of the network namespace, over all programs and servers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from tracer.doctor.model import Finding, Level, Topic, explained
 from tracer.doctor.settings import SERVER
 from tracer.vocabulary.printable import plural, times
 
-# Where fewer attempts failed than this share, loss explains it.
+# If a smaller share of attempts failed, packet loss explains it.
 WORTH_A_WARNING = 0.1
 ENOUGH = 10
 
@@ -19,7 +19,7 @@ Counters = Mapping[str, int]
 
 
 def findings(counters: Counters, sysctls: Mapping[str, str], bits: int | None, prefix: str) -> Iterator[Finding]:
-    """One finding a side, and one for each counter that has moved and says something."""
+    """One finding per side, and one for each counter that moved and means something."""
     if not counters:
         yield _finding("not_read", Level.UNKNOWN, "the counters of TCP (/proc/net/netstat) cannot be read")
         return
@@ -41,10 +41,10 @@ def _is_much(failed: int, good: int) -> bool:
 def _client(counters: Counters) -> Finding:
     good, failed = counters.get("TCPFastOpenActive", 0), counters.get("TCPFastOpenActiveFail", 0)
     if not good and not failed:
-        return _finding("client", Level.INFO, "as client: no SYN with data was answered yet (TCPFastOpenActive 0)")
+        return _finding("client", Level.INFO, "as client: no SYN with data has been answered yet (TCPFastOpenActive 0)")
     text = (
-        f"as client: {times(good)} a server took the SYN's data (TCPFastOpenActive), {times(failed)} not or the SYN "
-        "timed out (TCPFastOpenActiveFail)"
+        f"as client: {times(good)} a server took the SYN's data (TCPFastOpenActive), {times(failed)} it did not or the "
+        "SYN timed out (TCPFastOpenActiveFail)"
     )
     if _is_much(failed, good):
         return _finding("client", Level.WARNING, f"{text}; tracing shows which servers", "sudo tfotrace any")
@@ -56,14 +56,14 @@ def _server(counters: Counters) -> Finding:
     spare = counters.get("TCPFastOpenPassiveAltKey", 0)
     if not good and not failed:
         return _finding(
-            "server", Level.INFO, "as server: no connection was made by Fast Open yet (TCPFastOpenPassive 0)"
+            "server", Level.INFO, "as server: Fast Open has not created a connection yet (TCPFastOpenPassive 0)"
         )
-    text = f"as server: {good} {plural(good, 'connection')} made by Fast Open (TCPFastOpenPassive)"
+    text = f"as server: Fast Open created {good} {plural(good, 'connection')} (TCPFastOpenPassive)"
     if spare:
         text += f", {spare} of them with the backup key's cookie (TCPFastOpenPassiveAltKey)"
-    text += f"; {failed} failed, by a cookie that does not fit or for want of memory (TCPFastOpenPassiveFail)"
+    text += f"; {failed} failed because of a wrong cookie or a lack of memory (TCPFastOpenPassiveFail)"
     if _is_much(failed, good):
-        text += "; a key that was rotated without backup, or is not shared by all servers of an address, does that"
+        text += "; likely the key was rotated without a backup, or the servers behind one address do not share it"
         return _finding("server", Level.WARNING, text, "sudo tfotrace any")
     return _finding("server", Level.OK if good else Level.INFO, text)
 
@@ -72,10 +72,10 @@ def _cookie_requests(counters: Counters, bits: int | None) -> Iterator[Finding]:
     asked = counters.get("TCPFastOpenCookieReqd", 0)
     if not asked:
         return
-    text = f"cookies were asked for {times(asked)} (TCPFastOpenCookieReqd)"
-    trap = "the kernel counts the request before it looks whether Fast Open is on, so this says nothing about grants"
+    text = f"clients asked for a cookie {times(asked)} (TCPFastOpenCookieReqd)"
+    trap = "the kernel counts requests before it checks whether Fast Open is on, so this says nothing about grants"
     if bits is not None and not bits & SERVER:
-        text += f"; none is granted now, since it is off for servers: {trap}"
+        text += f"; none gets one now, since Fast Open is off for servers: {trap}"
         yield _finding("cookie_requests", Level.WARNING, text, None)
     else:
         yield _finding("cookie_requests", Level.INFO, f"{text}; {trap}")
@@ -84,17 +84,17 @@ def _cookie_requests(counters: Counters, bits: int | None) -> Iterator[Finding]:
 def _queue(counters: Counters, sysctls: Mapping[str, str], prefix: str) -> Iterator[Finding]:
     full = counters.get("TCPFastOpenListenOverflow", 0)
     if full:
-        text = f"{times(full)} a listener's Fast Open queue was full (TCPFastOpenListenOverflow)"
+        text = f"a listener's Fast Open queue was full {times(full)} (TCPFastOpenListenOverflow)"
         yield _finding("queue_overflow", Level.WARNING, text, cause="queue_overflow")
     crowded = counters.get("TCPReqQFullDoCookies", 0)
     if crowded:
-        text = f"{times(crowded)} SYN cookies were sent (TCPReqQFullDoCookies; no TCPFastOpen counter moves then)"
+        text = f"SYN cookies were sent {times(crowded)} (TCPReqQFullDoCookies; no TCPFastOpen counter moves then)"
         more = int(sysctls.get("tcp_max_syn_backlog", "0") or 0) * 4
         command = f"{prefix}sysctl -w net.ipv4.tcp_max_syn_backlog={more}" if more else None
         yield _finding("syn_cookies", Level.WARNING, text, command, "syn_cookies")
     dropped = counters.get("ListenOverflows", 0)
     if dropped:
-        text = f"{times(dropped)} an accept queue was full and a handshake was dropped (ListenOverflows)"
+        text = f"a full accept queue dropped a handshake {times(dropped)} (ListenOverflows)"
         command = f"{prefix}sysctl net.core.somaxconn  # the limit of every listener's backlog"
         yield _finding("accept_overflow", Level.WARNING, text, command)
 
@@ -103,9 +103,9 @@ def _blackhole(counters: Counters, sysctls: Mapping[str, str]) -> Finding:
     hit = counters.get("TCPFastOpenBlackhole", 0)
     off = sysctls.get("tcp_fastopen_blackhole_timeout_sec") == "0"
     if hit:
-        text = f"{times(hit)} clients here switched Fast Open off for all servers (TCPFastOpenBlackhole)"
+        text = f"clients here switched Fast Open off for all servers {times(hit)} (TCPFastOpenBlackhole)"
         return _finding("blackhole", Level.INFO if off else Level.WARNING, text)
     if off:
-        text = "TCPFastOpenBlackhole stays 0 at tcp_fastopen_blackhole_timeout_sec=0: it is no sign of a good path"
+        text = "TCPFastOpenBlackhole stays 0 at tcp_fastopen_blackhole_timeout_sec=0: it does not prove a good path"
         return _finding("blackhole", Level.INFO, text)
-    return _finding("blackhole", Level.OK, "no blackhole was met (TCPFastOpenBlackhole 0)")
+    return _finding("blackhole", Level.OK, "clients here have met no blackhole (TCPFastOpenBlackhole 0)")

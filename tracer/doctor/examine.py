@@ -1,4 +1,4 @@
-"""Ask everything in turn, in the network namespace that the caller is in."""
+"""Run all checks, in the caller's network namespace."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tracer.version import __version__
 
 
 def examine(words: Sequence[str], netns_path: str | None) -> Report:
-    """Look at the interfaces named and at the host; `netns_path` leads to the namespace if it is not the caller's own.
+    """Check the named interfaces and the host; `netns_path` leads to the namespace if the user named one.
 
     Raises:
         UsageError: there is no such interface.
     """
     root = os.geteuid() == 0
     kernel = host.version(os.uname().release)
-    links = hooks.find(words)  # first of all: a typo is told at once
+    links = hooks.find(words)  # first, to report a typo at once
     prefix = f"nsenter --net={netns_path} " if netns_path is not None else ""
     reports, on_hooks = hooks.findings(links, kernel, root)
     sysctls, counted = read_sysctls(), read_counters()

@@ -1,4 +1,4 @@
-"""Which hook an interface would be traced by, and which programs of others are there."""
+"""Which hook would trace an interface, and which other programs are attached to it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LOOPBACK = "; on loopback at egress only, so that each packet is seen once"
 
 
 def find(words: Iterable[str]) -> list[Interface]:
-    """The interfaces named, members of groups (eth0+eth1) one by one; `any`, or none named: all that are up.
+    """The named interfaces, with each member of a group (eth0+eth1); for `any` or no name, all that are up.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no interface of that name.
     """
     names = [name for name in words if name != "any"]
     if not names:
@@ -44,7 +44,7 @@ def _members(word: str) -> list[Interface]:
 
 
 def _has_tcx(ifindex: int, kernel: tuple[int, int]) -> bool:
-    """Asked where that is permitted, else read off the kernel's number."""
+    """Ask the kernel if that is permitted, else go by its version."""
     try:
         bpfsys.tcx_query(ifindex, bpfsys.TCX_INGRESS)
     except OSError as error:
@@ -57,7 +57,7 @@ def _has_tcx(ifindex: int, kernel: tuple[int, int]) -> bool:
 
 
 def look(link: Interface, kernel: tuple[int, int]) -> tuple[HookReport, list[Finding]]:
-    """One interface. `kernel` is its version, which is believed where the kernel does not answer an ordinary user."""
+    """Check one interface. `kernel` is the kernel's version, used if the kernel refuses an ordinary user's query."""
 
     def finding(word: str, level: Level, text: str, command: str | None = None) -> Finding:
         prevents = level is Level.PROBLEM
@@ -69,27 +69,27 @@ def look(link: Interface, kernel: tuple[int, int]) -> tuple[HookReport, list[Fin
         ]
     found: list[Finding] = []
     if not link.up:
-        text = f"{link.name} is down; tfotrace traces interfaces that are up"
+        text = f"{link.name} is down; tfotrace traces only interfaces that are up"
         found.append(finding("link_down", Level.PROBLEM, text, f"ip link set {link.name} up"))
     tcx = _has_tcx(link.index, kernel)
     hook: Hook | None = Hook.TCX if tcx else Hook.CLSACT
     why = (
         "TCX links, ahead of other programs"
         if tcx
-        else "clsact filters at priority 1: this kernel has no TCX (6.6 has)"
+        else "clsact filters at priority 1, since this kernel has no TCX (Linux 6.6 has)"
     )
     why += _LOOPBACK if link.is_loopback else ""
     if not tcx and clsact.ingress_qdisc(link.index) == "ingress":
         hook = None
-        why = f'{link.name} has an "ingress" qdisc where clsact would go, and this kernel has no TCX links'
-        command = f"tc qdisc del dev {link.name} ingress  # if nothing needs it"
+        why = f'{link.name} has an "ingress" qdisc in the place of clsact, and this kernel has no TCX links'
+        command = f"tc qdisc del dev {link.name} ingress  # if nothing uses it"
         found.append(finding("ingress_qdisc", Level.PROBLEM, why, command))
     occupants = survey.occupants(link.index)
     others = tuple(item.words for item in occupants)
     found += [_xdp_first(link, item) for item in others if _is_xdp(item)]
     behind = [item for item in others if not _is_xdp(item)]
     if behind:
-        text = f"also on {link.name}: {some(behind)}; tfotrace goes in front of them and leaves them as they are"
+        text = f"also on {link.name}: {some(behind)}; tfotrace runs before them and leaves them unchanged"
         found.append(finding("beside", Level.OK, text))
     return HookReport(link.name, link.index, hook.value if hook else None, why, others), found
 
@@ -100,15 +100,15 @@ def _is_xdp(words: str) -> bool:
 
 def _xdp_first(link: Interface, words: str) -> Finding:
     text = (
-        f"{words} on {link.name} runs before tc: what it drops, redirects or answers itself is not traced, "
-        "and --hook xdp cannot be had beside it"
+        f"{words} on {link.name} runs before tc: packets that it drops, redirects or answers are not traced, "
+        "and it leaves no room for --hook xdp"
     )
-    command = f"bpftool net show dev {link.name}  # whose it is"
+    command = f"bpftool net show dev {link.name}  # shows whose it is"
     return Finding(Topic.TRACING, "xdp_first", Level.WARNING, text, command, interface=link.name)
 
 
 def findings(links: list[Interface], kernel: tuple[int, int], root: bool) -> tuple[list[HookReport], list[Finding]]:
-    """Every interface, and one finding a hook for all that would be traced by it."""
+    """Check every interface; one finding per hook names the interfaces that it would trace."""
     reports: list[HookReport] = []
     found: list[Finding] = []
     for link in links:
@@ -116,10 +116,10 @@ def findings(links: list[Interface], kernel: tuple[int, int], root: bool) -> tup
         reports.append(report)
         found += its
     if not links:
-        text = "no interface is up that carries Ethernet or plain IP"
+        text = "no interface that carries Ethernet or plain IP is up"
         found.append(Finding(Topic.TRACING, "no_interface", Level.PROBLEM, text, "ip link", prevents_tracing=True))
     elif not root and kernel >= TCX_SINCE:
-        text = "programs on TCX hooks are shown to root only: there may be more than is said here"
+        text = "only root can see programs on TCX hooks: there may be more than shown here"
         found.append(Finding(Topic.TRACING, "programs_unseen", Level.UNKNOWN, text, "sudo tfotrace doctor"))
     return reports, [*_by_hook(reports), *found]
 
@@ -131,6 +131,4 @@ def _by_hook(reports: list[HookReport]) -> Iterator[Finding]:
             same.setdefault((report.hook, report.why), []).append(report.name)
     for (hook, why), names in same.items():
         single = names[0] if len(names) == 1 else None
-        yield Finding(
-            Topic.TRACING, "hook", Level.OK, f"{some(names)} would be traced by {hook}: {why}", interface=single
-        )
+        yield Finding(Topic.TRACING, "hook", Level.OK, f"{hook} would trace {some(names)}: {why}", interface=single)

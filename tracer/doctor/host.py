@@ -1,6 +1,6 @@
 """Can this kernel, this process and this bcc trace at all?
 
-Most of it is asked by doing what a start does: compile and load every program, attach none, let go of all of them.
+The main check does what a start does: it compiles and loads every program, then unloads them without attaching any.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ STATUS = Path("/proc/self/status")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
 BTF = Path("/sys/kernel/btf/vmlinux")
 WRITTEN_FOR = (5, 10)
-NO_MEMLOCK_SINCE = (5, 11)  # memory of BPF counts by control group
+NO_MEMLOCK_SINCE = (5, 11)  # from here on the control group accounts for BPF memory
 
 # include/uapi/linux/capability.h
 _NET_ADMIN, _SYS_ADMIN, _SYS_RESOURCE, _PERFMON, _BPF = 12, 21, 24, 38, 39
 
 
 def version(release: str) -> tuple[int, int]:
-    """(6, 18) of "6.18.44-something"; (0, 0) of what has no such beginning."""
+    """(6, 18) for "6.18.44-something"; (0, 0) if it does not begin like that."""
     found = re.match(r"(\d+)\.(\d+)", release)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def findings(root: bool) -> Iterator[Finding]:
-    """Everything about the host as a whole."""
+    """All findings that concern the host, not an interface."""
     release = os.uname().release
     yield kernel(release)
     yield privilege(root, _capabilities())
@@ -43,11 +43,11 @@ def findings(root: bool) -> Iterator[Finding]:
     found = bcc()
     yield found
     if root:
-        # without bcc only what an earlier run kept can be loaded, and the next kernel will not have it
+        # without bcc only programs cached by an earlier run load, and the next kernel will need new ones
         yield programs()
         yield from others_at_work()
     else:
-        text = "whether the kernel takes the tracing programs is tried by loading them, which needs root"
+        text = "only root can load the tracing programs to see whether the kernel accepts them"
         yield _finding("programs", Level.UNKNOWN, text, "sudo tfotrace doctor")
 
 
@@ -56,11 +56,11 @@ def _finding(word: str, level: Level, text: str, command: str | None = None, pre
 
 
 def kernel(release: str) -> Finding:
-    """By its number; whether the programs load is another question, and that one is tried."""
-    btf = "there is BTF, by which processes are named" if BTF.exists() else "without BTF, processes are not named"
+    """Judge the version only; programs() tries whether the programs load."""
+    btf = "BTF is there, so processes are named" if BTF.exists() else "without BTF, processes are not named"
     buffer = default_transport(release).value
     text = (
-        f"Linux {release} on {os.uname().machine}; records come through a {buffer} buffer; {btf}; "
+        f"Linux {release} on {os.uname().machine}; a {buffer} buffer carries the records; {btf}; "
         "kernel headers are not needed"
     )
     if version(release) < WRITTEN_FOR:
@@ -77,9 +77,9 @@ def _capabilities() -> int:
 
 
 def privilege(root: bool, capabilities: int) -> Finding:
-    """Root, and root with what it takes: in a container it often has less."""
+    """Root is needed, with capabilities that root in a container often lacks."""
     if not root:
-        text = "tracing needs root; doctor works without, and says what it could not see"
+        text = "tracing needs root; doctor works without it and says what it could not see"
         return _finding("privilege", Level.PROBLEM, text, "sudo tfotrace doctor", prevents=True)
 
     def has(bit: int) -> bool:
@@ -89,45 +89,45 @@ def privilege(root: bool, capabilities: int) -> Finding:
     if not has(_SYS_ADMIN):
         missing += [name for name, bit in (("CAP_BPF", _BPF), ("CAP_PERFMON", _PERFMON)) if not has(bit)]
     if missing:
-        text = f"root here lacks {', '.join(missing)}: give them to the container, or run tfotrace on the host"
+        text = f"root here lacks {', '.join(missing)}: give that to the container, or run tfotrace on the host"
         return _finding("privilege", Level.PROBLEM, text, prevents=True)
     return _finding("privilege", Level.OK, "root, with the capabilities for BPF and for attaching to interfaces")
 
 
 def lockdown(path: Path = LOCKDOWN) -> Finding:
-    """Kernel lockdown forbids to read kernel memory at "confidentiality"; only naming processes does."""
+    """Lockdown at "confidentiality" forbids reading kernel memory, which only the naming of processes needs."""
     try:
         found = re.search(r"\[(\w+)\]", path.read_text())
     except FileNotFoundError:
-        return _finding("lockdown", Level.OK, "kernel lockdown is not there or not to be seen")
+        return _finding("lockdown", Level.OK, "kernel lockdown is not there or not visible")
     except OSError as error:
         return _finding("lockdown", Level.UNKNOWN, f"kernel lockdown cannot be read: {error.strerror}")
     mode = found[1] if found else "none"
     if mode == "none":
         return _finding("lockdown", Level.OK, "kernel lockdown is off")
-    text = f"kernel lockdown is at {mode}, which allows to read packets"
+    text = f"kernel lockdown is at {mode}, which allows reading packets"
     if mode == "confidentiality":
-        text += "; processes are not named, as that takes reading the kernel's memory"
+        text += "; processes are not named, since that needs to read kernel memory"
     return _finding("lockdown", Level.OK, text)
 
 
 def memlock(kernel_version: tuple[int, int], capabilities: int) -> Finding:
-    """Locked memory limits maps before Linux 5.11."""
+    """Before Linux 5.11, the limit of locked memory applies to maps."""
     if kernel_version >= NO_MEMLOCK_SINCE:
-        return _finding("memlock", Level.OK, "the limit of locked memory does not count for BPF since Linux 5.11")
+        return _finding("memlock", Level.OK, "since Linux 5.11 the limit of locked memory does not apply to BPF")
     soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if soft == resource.RLIM_INFINITY or hard == resource.RLIM_INFINITY:
         return _finding("memlock", Level.OK, "locked memory is not limited")
     if capabilities >> _SYS_RESOURCE & 1:
         return _finding(
-            "memlock", Level.OK, f"locked memory is limited to {hard} bytes; tfotrace lifts that for itself"
+            "memlock", Level.OK, f"locked memory is limited to {hard} bytes; tfotrace lifts the limit for itself"
         )
-    text = f"locked memory is limited to {hard} bytes, which the maps may not fit in"
+    text = f"locked memory is limited to {hard} bytes, which may be too little for the maps"
     return _finding("memlock", Level.WARNING, text, "ulimit -l unlimited")
 
 
 def bcc() -> Finding:
-    """The compiler, looked up and not imported: it would map LLVM into this process."""
+    """Look the compiler up without importing it, which would map LLVM into this process."""
     spec = importlib.util.find_spec("bcc")
     if spec is None or spec.origin is None:
         text = "the bcc Python module is missing"
@@ -142,7 +142,7 @@ def bcc() -> Finding:
 
 
 def programs() -> Finding:
-    """Load every program as a start does, and let them go at once."""
+    """Load every program as a start does, and unload them at once."""
     loader = Loader(LoadOptions(transport=default_transport()), keep=False)
     try:
         loader.result().close()
@@ -151,17 +151,17 @@ def programs() -> Finding:
     except BaseException:
         loader.kill()
         raise
-    return _finding("programs", Level.OK, "the kernel takes the tracing programs: loaded, and let go again")
+    return _finding("programs", Level.OK, "the kernel accepts the tracing programs (loaded and unloaded again)")
 
 
 def others_at_work() -> Iterator[Finding]:
-    """Runs of tfotrace that go on, and what killed ones left."""
+    """Running instances of tfotrace, and what killed ones left behind."""
     own = instances(RUN_DIR)
     running = [str(item.pid) for item in own if item.running]
     if running:
-        text = f"tfotrace is running already (process {some(running)}): several may trace at once"
+        text = f"tfotrace is already running (process {some(running)}); several can trace at once"
         yield _finding("running", Level.INFO, text)
     left = [entry.interface for item in own if not item.running for entry in item.entries]
     if left:
-        text = f"a killed run may have left programs on {some(sorted(set(left)))}; the next start removes them too"
+        text = f"a killed run may have left programs on {some(sorted(set(left)))}; the next start also removes them"
         yield _finding("leftovers", Level.WARNING, text, "sudo tfotrace detach")

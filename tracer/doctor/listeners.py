@@ -1,4 +1,4 @@
-"""Which listeners have Fast Open, with what queue, and whose they are."""
+"""Which listeners have Fast Open, with what queue, and which programs own them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tracer.linux.proc import effective_uid
 from tracer.records.record import Process
 from tracer.vocabulary.printable import printable
 
-# At a round trip of 50 ms a queue of 4 takes 80 Fast Open connections a second, and no attack at all.
+# At a round trip of 50 ms a queue of 4 takes 80 Fast Open connections per second, and stands no attack.
 SMALL_QUEUE = 4
 SHOWN_PROCESSES = 64
 
-# How these programs are told, from their manuals; for all others there is bit 0x400.
+# How to configure these programs, from their manuals; bit 0x400 serves all others.
 ASKS_BY = {
     "nginx": "nginx: listen ... fastopen=256;",
     "haproxy": "haproxy: bind ... tfo",
@@ -66,21 +66,21 @@ def _listener(item: Listening, owners: list[Owner], unseen: int) -> Listener:
 def _facts(item: Listening, owners: list[Owner], unseen: int) -> tuple[Facts | None, str | None]:
     if not owners:
         if item.inode == 0:
-            return None, "it is the kernel's own"
+            return None, "it belongs to the kernel"
         if unseen:
-            return None, "its process is not among those that this user may look into"
-        return None, "no process that can be seen from here holds it"
-    reason = "its process has closed it"
+            return None, "this user may not inspect its process"
+        return None, "no process visible from here owns it"
+    reason = "its process closed it meanwhile"
     for owner in owners:
         try:
             facts = sockets.ask(owner, item.inode)
         except OSError as error:
             if error.errno in (errno.EPERM, errno.EACCES):
-                reason = "asking a process's sockets needs root (CAP_SYS_PTRACE)"
+                reason = "reading a process's sockets needs root (CAP_SYS_PTRACE)"
             elif error.errno == errno.ENOSYS:
-                reason = "asking another process's sockets needs Linux 5.6"
+                reason = "reading another process's sockets needs Linux 5.6"
             elif error.errno != errno.ESRCH:
-                reason = f"asking it failed: {error.strerror}"
+                reason = f"reading it failed: {error.strerror}"
             continue
         if facts is not None:
             return facts, None
@@ -109,11 +109,11 @@ def findings(found: list[Listener], bits: int | None, prefix: str) -> Iterator[F
         yield _off(off, bool(on or unknown), bits, prefix)
     full = [item for item in found if item.backlog and item.waiting is not None and item.waiting > item.backlog]
     if full:
-        text = f"the accept queue is full, so SYNs are dropped: {_names(full)}; the program does not accept fast enough"
+        text = f"the accept queue of {_names(full)} is full, so SYNs are dropped: the program accepts too slowly"
         yield _finding("accept_queue_full", Level.WARNING, text)
     if unknown:
         why = some(sorted({str(item.unknown_because) for item in unknown}))
-        text = f"{len(unknown)} of {len(found)} listening sockets could not be asked: {why}"
+        text = f"{len(unknown)} of {len(found)} listening sockets could not be read: {why}"
         yield _finding("not_asked", Level.UNKNOWN, text, "sudo tfotrace doctor" if os.geteuid() else None)
 
 
@@ -122,13 +122,13 @@ def _finding(word: str, level: Level, text: str, command: str | None = None, cau
 
 
 def _names(listeners: list[Listener]) -> str:
-    """Each once: with SO_REUSEPORT a program has many sockets at one address."""
+    """Name each once: with SO_REUSEPORT a program has many sockets at one address."""
     return some(dict.fromkeys(map(name, listeners)))
 
 
 def _on(on: list[Listener], total: int, bits: int | None, prefix: str) -> Finding:
     if bits is not None and not bits & SERVER:
-        text = f"Fast Open is set on {_names(on)}, and does nothing there"
+        text = f"Fast Open is set on {_names(on)} but has no effect there"
         return _finding("set_but_off", Level.PROBLEM, text, set_command(prefix, bits | SERVER), "server_disabled")
     text = f"{len(on)} of {total} listening sockets have Fast Open: {_names(on)}"
     return _finding("on", Level.OK, text)
@@ -138,17 +138,19 @@ def _peculiar(on: list[Listener], bits: int | None) -> Iterator[Finding]:
     small = [item for item in on if item.queue is not None and item.queue <= SMALL_QUEUE]
     if small:
         text = (
-            f"a short Fast Open queue ({min(item.queue or 0 for item in small)}): {_names(small)}; while so many "
-            "clients have yet to send their ACK, no further SYN's data is taken; let the program raise TCP_FASTOPEN"
+            f"a short Fast Open queue ({min(item.queue or 0 for item in small)}) at {_names(small)}: while that many "
+            "clients have yet to send their ACK, it takes no data from other SYNs; raise TCP_FASTOPEN in the program"
         )
         yield _finding("short_queue", Level.WARNING, text, _advice(small))
     keyed = [item for item in on if item.own_keys]
     if keyed:
-        text = f"a key of its own: {_names(keyed)}; the key of the sysctl does not count there"
+        text = f"own keys are set on {_names(keyed)}; the sysctl's key does not apply there"
         yield _finding("own_key", Level.INFO, text)
     cookieless = [item for item in on if item.no_cookie]
     if cookieless and bits is not None and bits & SERVER:
-        text = f"data is taken without a cookie (TCP_FASTOPEN_NO_COOKIE): {_names(cookieless)}; anybody can forge that"
+        text = (
+            f"data is taken without a cookie, even from forged addresses (TCP_FASTOPEN_NO_COOKIE): {_names(cookieless)}"
+        )
         yield _finding("no_cookie", Level.WARNING, text)
 
 
@@ -161,7 +163,7 @@ def _off(off: list[Listener], others: bool, bits: int | None, prefix: str) -> Fi
             "; opened before bit 0x400 of net.ipv4.tcp_fastopen was set, or with a backlog of 0: restart the program"
         )
         return _finding("off", Level.INFO, text)
-    every = f"{set_command(prefix, bits | EVERY_LISTENER)}  # then restart the program: every new listener has it"
+    every = f"{set_command(prefix, bits | EVERY_LISTENER)}  # gives it to every new listener: restart the program"
     command = _advice(off) or every
     if others:
         return _finding("off", Level.INFO, text, command)
@@ -169,6 +171,6 @@ def _off(off: list[Listener], others: bool, bits: int | None, prefix: str) -> Fi
 
 
 def _advice(listeners: list[Listener]) -> str | None:
-    """The words of the program's own configuration."""
+    """How to configure the programs, where we know it."""
     names = {process.name for item in listeners for process in item.processes}
     return "; ".join(ASKS_BY[name] for name in sorted(names & ASKS_BY.keys())) or None

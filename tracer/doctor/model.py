@@ -1,6 +1,6 @@
-"""What doctor finds, typed: the JSON object of `tfotrace doctor --json` and what its text is made from.
+"""The report: the JSON object of `tfotrace doctor --json`, from which the text is made too.
 
-Durations are microseconds (`*_us`). What is not known is null. Neither keys nor cookies are in it.
+Durations are microseconds (`*_us`). Unknown values are null. It contains neither keys nor cookies.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tracer.vocabulary.causes import CAUSES
 
 
 class Level(str, Enum):
-    """How much a finding matters. `info` is a fact without judgement, `unknown` what could not be told, and why."""
+    """How much a finding matters. `info` states a fact without judgement, `unknown` what was not found out and why."""
 
     OK = "ok"
     INFO = "info"
@@ -27,7 +27,7 @@ class Level(str, Enum):
 
 
 class Topic(str, Enum):
-    """Which question a finding answers."""
+    """The question that a finding answers."""
 
     TRACING = "tracing"
     SETTINGS = "settings"
@@ -37,9 +37,9 @@ class Topic(str, Enum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One answer: a word for programs, a sentence for people, the command that would change it (or look closer).
+    """One answer: a word for programs, a sentence for people, and the command that would fix it or show more.
 
-    `cause` is the tfo.cause that handshakes get by this.
+    `cause` is the tfo.cause that this gives to handshakes.
     """
 
     topic: Topic
@@ -53,7 +53,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class HookReport(msgspec.Struct, frozen=True):
-    """An interface: the hook that `--hook auto` takes there and why, null where none can be had; others' programs."""
+    """An interface: the hook that `--hook auto` would use and why (null: none works), and other programs on it."""
 
     name: str
     index: int
@@ -63,11 +63,11 @@ class HookReport(msgspec.Struct, frozen=True):
 
 
 class Listener(msgspec.Struct, frozen=True):
-    """A listening TCP socket. `fast_open` is its own part only (TCP_FASTOPEN is set): the sysctl has a say as well.
+    """A listening TCP socket. `fast_open` says only that TCP_FASTOPEN is set: the sysctl must allow it as well.
 
     `queue`: how many connections may wait in SYN_RECV with their data taken. `own_keys`: 0 (those of the namespace),
-    1, or 2 (with a backup). `waiting` of `backlog` connections wait to be accepted. `processes`: who holds the socket.
-    Null is what could not be asked; `unknown_because` then says why.
+    1, or 2 (with a backup). `waiting` of `backlog` connections wait to be accepted. `processes` own the socket.
+    Null means that the socket could not be read; `unknown_because` then says why.
     """
 
     ip: Ip
@@ -95,7 +95,7 @@ class CachedServer(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, tag_field="event", tag="doctor"):
-    """All of it. `sysctls` and `counters` are those of the network namespace that was looked at."""
+    """The whole report. `sysctls` and `counters` are those of the examined network namespace."""
 
     schema: Version
     ts: Timestamp
@@ -113,7 +113,7 @@ class Report(msgspec.Struct, frozen=True, tag_field="event", tag="doctor"):
 
 
 def exit_code(findings: Iterable[Finding]) -> ExitCode:
-    """3 when something keeps from tracing, else 5 when there is another problem, else 0."""
+    """3 if something prevents tracing, else 5 if there is another problem, else 0."""
     problems = [finding for finding in findings if finding.level is Level.PROBLEM]
     if any(finding.prevents_tracing for finding in problems):
         return ExitCode.CANNOT_TRACE
@@ -121,12 +121,12 @@ def exit_code(findings: Iterable[Finding]) -> ExitCode:
 
 
 def explained(fact: str, cause: str) -> str:
-    """A fact, and the sentence that says everywhere else what it leads to and what to do."""
+    """A fact, followed by the usual sentence about what it causes and what to do."""
     return f"{fact}. {CAUSES[cause]}"
 
 
 def some(names: Iterable[str], most: int = 8) -> str:
-    """A list for a sentence: the first few, and how many more there are."""
+    """A list for a sentence: the first few names, and how many more there are."""
     found = list(names)
     more = f" and {len(found) - most} more" if len(found) > most else ""
     return ", ".join(found[:most]) + more

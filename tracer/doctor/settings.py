@@ -1,4 +1,4 @@
-"""Is Fast Open on: the sysctls of this network namespace, bit by bit. Keys are counted, never shown."""
+"""Is Fast Open on? The sysctls of this network namespace, bit by bit. Keys are counted, never shown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAME = "net.ipv4.tcp_fastopen"
 
 
 def bits(sysctls: Mapping[str, str]) -> int | None:
-    """net.ipv4.tcp_fastopen as a number; None where it is not there or no number."""
+    """net.ipv4.tcp_fastopen as a number; None if it is missing or not a number."""
     text = sysctls.get("tcp_fastopen", "")
     return int(text) if text.isascii() and text.isdigit() else None
 
@@ -28,30 +28,27 @@ def findings(sysctls: Mapping[str, str], prefix: str, folder: Path = SYSCTL) -> 
     """`prefix` goes in front of commands for another network namespace."""
     value = bits(sysctls)
     if value is None:
-        text = f"{_NAME} cannot be read: this kernel has no Fast Open, or /proc is not that of a host"
+        text = f"{_NAME} cannot be read: this kernel has no Fast Open, or /proc is not the kernel's"
         yield _finding("tcp_fastopen", Level.UNKNOWN, text)
         return
     yield _client(value, prefix)
     yield _server(value, prefix)
     if value & CLIENT_NO_COOKIE:
-        text = "clients here send data without a cookie (bit 0x4): servers of others take it only if told to"
+        text = "clients here send data without a cookie (bit 0x4), which servers take only if configured to"
         yield _finding("client_no_cookie", Level.WARNING, text, set_command(prefix, value & ~CLIENT_NO_COOKIE))
     if value & SERVER and value & SERVER_NO_COOKIE:
-        text = (
-            "servers here take data without a cookie (bit 0x200), so anybody can have a request answered under a "
-            "forged address"
-        )
+        text = "servers here take data without a cookie (bit 0x200), so they answer requests from forged addresses"
         command = set_command(prefix, value & ~SERVER_NO_COOKIE)
         yield _finding("server_no_cookie", Level.WARNING, text, command, "cookie_not_required")
     if value & EVERY_LISTENER:
-        on = "has it" if value & SERVER else "would have it, if bit 0x2 were set"
-        text = f"every listener {on}, whether its program asks for it or not (bit 0x400), if opened after that was set"
+        on = "has it" if value & SERVER else "would have it if bit 0x2 were set"
+        text = f"every listener opened since bit 0x400 was set {on}, whether its program asks for it or not"
         yield _finding("every_listener", Level.INFO, text)
     yield key(value, prefix, folder)
     if value & CLIENT:
         yield blackhole(sysctls, prefix)
     if value & SERVER and sysctls.get("tcp_syncookies") == "2":
-        text = "SYN cookies are sent always (net.ipv4.tcp_syncookies=2): no server here can take data of a SYN"
+        text = "SYN cookies are always sent (net.ipv4.tcp_syncookies=2): no server here can take a SYN's data"
         command = f"{prefix}sysctl -w net.ipv4.tcp_syncookies=1"
         yield _finding("syn_cookies", Level.PROBLEM, text, command, "syn_cookies")
 
@@ -62,9 +59,9 @@ def _finding(word: str, level: Level, text: str, command: str | None = None, cau
 
 def _client(value: int, prefix: str) -> Finding:
     if value & CLIENT:
-        text = f"on for clients ({_NAME}={value}, bit 0x1): programs that ask for it use it, no others"
+        text = f"on for clients ({_NAME}={value}, bit 0x1): programs that ask for it use it, others do not"
         return _finding("client", Level.OK, text)
-    text = f"off for clients ({_NAME}={value} lacks bit 0x1): no program here can use it towards servers"
+    text = f"off for clients ({_NAME}={value} lacks bit 0x1): no program here can use it as a client"
     return _finding("client", Level.WARNING, text, set_command(prefix, value | CLIENT))
 
 
@@ -72,16 +69,16 @@ def _server(value: int, prefix: str) -> Finding:
     if value & SERVER:
         text = f"on for servers ({_NAME}={value}, bit 0x2): listeners with TCP_FASTOPEN grant cookies and take data"
         return _finding("server", Level.OK, text)
-    text = f"off for servers ({_NAME}={value} lacks bit 0x2), whatever listeners ask for"
+    text = f"off for servers ({_NAME}={value} lacks bit 0x2), even if listeners ask for it"
     return _finding("server", Level.WARNING, text, set_command(prefix, value | SERVER), "server_disabled")
 
 
 def key(value: int, prefix: str, folder: Path) -> Finding:
-    """Whether there is a key, and a backup: only with one does a rotation keep the cookies that are out."""
+    """Is there a key, and a backup? Without a backup, a rotation invalidates all cookies handed out."""
     try:
         keys = (folder / "tcp_fastopen_key").read_text().strip().split(",")
     except PermissionError:
-        text = "whether a cookie key is set is shown to root only"
+        text = "only root can see whether a cookie key is set"
         return _finding("key", Level.UNKNOWN, text, "sudo tfotrace doctor")
     except OSError as error:
         return _finding("key", Level.UNKNOWN, f"the cookie key cannot be read: {error.strerror}")
@@ -89,12 +86,12 @@ def key(value: int, prefix: str, folder: Path) -> Finding:
         text = "no cookie key yet: the kernel makes a random one when the first listener asks for Fast Open"
         return _finding("key", Level.INFO, text)
     if len(keys) > 1:
-        return _finding("key", Level.OK, "a cookie key and a backup key are set: cookies of both are taken")
+        return _finding("key", Level.OK, "a cookie key and a backup key are set: cookies of both are valid")
     text = (
-        "a cookie key is set, and no backup key: when it is replaced, clients lose one attempt each; servers behind "
-        "one address must share the key"
+        "a cookie key is set, but no backup key: replacing it costs each client one attempt; servers behind one "
+        "address must share the key"
     )
-    change = f"{prefix}sysctl -w {_NAME}_key=NEW,OLD  # rotates with the old key as backup (keys as 4 words of hex)"
+    change = f"{prefix}sysctl -w {_NAME}_key=NEW,OLD  # rotates, keeping the old key as backup (4 words of hex each)"
     return _finding("key", Level.OK if value & SERVER else Level.INFO, text, change)
 
 
@@ -103,11 +100,11 @@ def blackhole(sysctls: Mapping[str, str], prefix: str) -> Finding:
     name = "tcp_fastopen_blackhole_timeout_sec"
     seconds = sysctls.get(name)
     if seconds is None:
-        return _finding("blackhole", Level.UNKNOWN, f"this kernel does not tell net.ipv4.{name}")
+        return _finding("blackhole", Level.UNKNOWN, f"net.ipv4.{name} cannot be read")
     if seconds == "0":
         return _finding("blackhole", Level.OK, f"clients never switch it off for all servers (net.ipv4.{name}=0)")
     text = (
-        f"after one connection that looks like a blackhole no client here uses it for {seconds} s towards any server, "
-        f"then twice as long and so on (net.ipv4.{name})"
+        f"after one connection that looks like a blackhole, no client here uses it with any server for {seconds} s, "
+        f"the next time for twice as long, and so on (net.ipv4.{name})"
     )
     return _finding("blackhole", Level.WARNING, text, f"{prefix}sysctl -w net.ipv4.{name}=0")

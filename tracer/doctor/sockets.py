@@ -1,7 +1,7 @@
-"""Listening TCP sockets, who holds them, and what they say of themselves.
+"""Listening TCP sockets, the processes that own them, and their Fast Open options.
 
-/proc/net/tcp names them; Fast Open is not in there, nor does sock_diag have it: the socket itself must be asked. A copy
-of its descriptor is had by pidfd_getfd(2) (Linux 5.6), asked by getsockopt(2) and closed; nothing is set.
+/proc/net/tcp lists them, but neither it nor sock_diag shows Fast Open: only getsockopt(2) on the socket does. We get a
+copy of its descriptor by pidfd_getfd(2) (Linux 5.6), read the options and close it; nothing is set.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PROC = Path("/proc")
-_NET = "/proc/thread-self/net"  # that of the calling thread's network namespace
+_NET = "/proc/thread-self/net"  # of the calling thread's network namespace
 _LISTEN = "0A"
 _PIDFD_GETFD = 438  # the same number on every architecture but alpha
 # include/uapi/linux/tcp.h
 _TCP_INFO, _TCP_FASTOPEN, _TCP_FASTOPEN_KEY, _TCP_FASTOPEN_NO_COOKIE = 11, 23, 33, 34
 _KEY_SIZE = 16
-_WAITING_OFFSET = 24  # tcpi_unacked and tcpi_sacked: of a listener, its accept queue and the limit of that
+_WAITING_OFFSET = 24  # tcpi_unacked and tcpi_sacked: for a listener, the accept queue's length and limit
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -30,7 +30,7 @@ _libc.syscall.restype = ctypes.c_long
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """A line of /proc/net/tcp or tcp6 in state LISTEN. `inode` is 0 for sockets of the kernel itself."""
+    """A line of /proc/net/tcp or tcp6 in state LISTEN. `inode` is 0 for the kernel's own sockets."""
 
     ip: str
     port: int
@@ -40,7 +40,7 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process that holds a socket, and under which descriptor."""
+    """A process that owns a socket, and its descriptor there."""
 
     pid: int
     fd: int
@@ -48,7 +48,7 @@ class Owner:
 
 @dataclass(slots=True)
 class Owners:
-    """Who holds which socket, by inode; `unseen` processes would not show their descriptors."""
+    """Owners by the socket's inode; `unseen` counts processes whose descriptors we may not read."""
 
     by_inode: dict[int, list[Owner]] = field(default_factory=dict)
     unseen: int = 0
@@ -56,10 +56,10 @@ class Owners:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a listener says of itself. `own_keys` and `no_cookie` are None where the kernel does not know the question.
+    """A listener's options. `own_keys` and `no_cookie` are None if the kernel does not know the option.
 
-    `queue`: the limit of TFO connections in SYN_RECV, 0 where TCP_FASTOPEN is not set. How many there are now cannot
-    be asked. `own_keys`: 0, 1, or 2 with a backup. `waiting` of `backlog` connections wait to be accepted.
+    `queue`: the limit of TFO connections in SYN_RECV, 0 if TCP_FASTOPEN is not set; their current number cannot be
+    read. `own_keys`: 0, 1, or 2 with a backup. `waiting` of `backlog` connections wait to be accepted.
     """
 
     queue: int
@@ -91,13 +91,13 @@ def _read(path: str) -> Iterator[Listening]:
         for line in file:
             fields = line.split()
             if fields[3] != _LISTEN:
-                return  # listeners come first: the connections, of which there may be a million, are not read
+                return  # listeners come first: do not read the connections, perhaps a million
             ip, _, port = fields[1].partition(":")
             yield Listening(_address(ip), int(port, 16), int(fields[7]), int(fields[9]))
 
 
 def owners(inodes: set[int], proc: Path = PROC) -> Owners:
-    """Look through the descriptors of every process that can be seen."""
+    """Search the descriptors of every visible process."""
     result = Owners()
     wanted = {f"socket:[{inode}]": inode for inode in inodes if inode}
     for name in sorted((entry for entry in os.listdir(proc) if entry.isdigit()), key=int):
@@ -120,7 +120,7 @@ def owners(inodes: set[int], proc: Path = PROC) -> Owners:
 
 
 def ask(owner: Owner, inode: int) -> Facts | None:
-    """What the socket says; None when that descriptor is another file by now. Raises OSError."""
+    """Read the socket's options; None if that descriptor is another file by now. Raises OSError."""
     pidfd = os.pidfd_open(owner.pid)
     try:
         fd = int(_libc.syscall(_PIDFD_GETFD, pidfd, owner.fd, 0))
@@ -137,7 +137,7 @@ def ask(owner: Owner, inode: int) -> Facts | None:
 
 
 def facts(listener: socket.socket) -> Facts:
-    """Ask a listening socket. Raises OSError."""
+    """Read the options of a listening socket. Raises OSError."""
     info = listener.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 104)
     waiting, backlog = struct.unpack_from("=II", info, _WAITING_OFFSET)
     return Facts(
@@ -150,7 +150,7 @@ def facts(listener: socket.socket) -> Facts:
 
 
 def _own_keys(listener: socket.socket) -> int | None:
-    """Only the length of the answer is looked at: a listener without keys of its own answers nothing."""
+    """Look only at the length of the answer, which is empty for a listener without keys of its own."""
     try:
         return len(listener.getsockopt(socket.IPPROTO_TCP, _TCP_FASTOPEN_KEY, 2 * _KEY_SIZE)) // _KEY_SIZE
     except OSError:

@@ -1,4 +1,4 @@
-"""The report for people: five questions, a line for each finding, and the commands that would change it."""
+"""The report as text: five questions, their findings, and the commands that would fix them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tracer.vocabulary.printable import printable
 _QUESTIONS = {
     Topic.TRACING: "Can I trace here?",
     Topic.SETTINGS: "Is Fast Open on?",
-    Topic.LISTENERS: "Who listens with it?",
-    Topic.COOKIES: "Which servers does this host have cookies of?",
+    Topic.LISTENERS: "Which listeners use it?",
+    Topic.COOKIES: "Which servers gave this host a cookie?",
     Topic.COUNTERS: "What do the counters say?",
 }
-# SGR codes; colour never carries a meaning alone, the words are there too
+# SGR codes; colour never carries meaning alone, the words are there too
 _COLOURS = {Level.OK: "32", Level.WARNING: "33", Level.PROBLEM: "1;31", Level.UNKNOWN: "35"}
 _WORD = 9
 _WIDTH = 100
@@ -23,7 +23,7 @@ _LISTENERS_SHOWN = 60
 
 
 def lines(report: Report, colour: bool = False) -> Iterator[str]:
-    """The whole report, a line at a time. Names of programs and interfaces are made harmless."""
+    """The whole report, line by line. Names of programs and interfaces are made safe to print."""
     for topic, question in _QUESTIONS.items():
         yield question
         for finding in report.findings:
@@ -43,7 +43,7 @@ def _marked(level: Level, colour: bool) -> str:
 
 
 def _indented(text: str, mark: str) -> Iterator[str]:
-    # commands are never broken; sentences are, between words only
+    # wrap sentences between words, never commands
     folded = textwrap.wrap(printable(text), _WIDTH - _WORD - 2, break_long_words=False, break_on_hyphens=False)
     for number, line in enumerate(folded):
         yield (mark if number == 0 else " " * (_WORD + 2)) + line
@@ -78,7 +78,7 @@ def _holders(item: Listener) -> str:
 
 def _fast_open(item: Listener) -> str:
     if item.fast_open is None:
-        return "not known"
+        return "unknown"
     if not item.fast_open:
         return "no"
     words = f"queue {item.queue}"
@@ -94,5 +94,5 @@ def _sum(report: Report) -> str:
         for level, word in ((Level.PROBLEM, "problem"), (Level.WARNING, "warning"))
     ]
     if counts[Level.UNKNOWN]:
-        words.append(f"{counts[Level.UNKNOWN]} not known")
-    return ", ".join(words) + "; doctor has changed nothing"
+        words.append(f"{counts[Level.UNKNOWN]} unknown")
+    return ", ".join(words) + "; doctor changed nothing"

@@ -77,7 +77,7 @@ def test_root_without_what_it_takes(lacking: tuple[int, ...], words: str) -> Non
     ("text", "words"),
     [
         ("[none] integrity confidentiality\n", "is off"),
-        ("none [integrity] confidentiality\n", "at integrity, which allows to read packets"),
+        ("none [integrity] confidentiality\n", "at integrity, which allows reading packets"),
         ("none integrity [confidentiality]\n", "processes are not named"),
     ],
 )
@@ -165,7 +165,7 @@ def test_no_listener_asks() -> None:
 def test_a_listener_that_could_not_be_asked_may_be_one_with_fast_open() -> None:
     found = by_id([listener(0), listener(None, unknown_because="why")], 3)
     assert {word: item.level for word, item in found.items()} == {"off": Level.INFO, "not_asked": Level.UNKNOWN}
-    assert "1 of 2 listening sockets could not be asked: why" in found["not_asked"].text
+    assert "1 of 2 listening sockets could not be read: why" in found["not_asked"].text
 
 
 # --- cookies and counters ---
@@ -239,6 +239,6 @@ def test_the_report_is_harmless_and_counts_what_it_says() -> None:
     assert not any("\x1b" in line or "\x07" in line for line in said)
     assert max(map(len, said)) <= 100
     assert any("0.0.0.0:443 (2 sockets)" in line and "queue 16" in line for line in said)
-    assert any(line.endswith("not known") for line in said)
-    assert said[-1] == "1 problem, 1 warning; doctor has changed nothing"
+    assert any(line.endswith("unknown") for line in said)
+    assert said[-1] == "1 problem, 1 warning; doctor changed nothing"
     assert any("\x1b[1;31mproblem" in line for line in lines(report, colour=True))
