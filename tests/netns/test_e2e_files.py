@@ -142,7 +142,7 @@ def test_quiet_says_nothing_on_standard_output(hosts: Hosts, web: Service) -> No
         (["-w", "a.pcap"], "a.pcapng"),
         (["-w", "/tmp/x.jsonl", "-w", "/tmp/../tmp/x.jsonl"], "named twice"),
         (["-w", "/tmp/x.jsonl", "--rotate-keep", "3"], "--rotate-size"),
-        (["-w", "/dev/null", "--rotate-size", "1M"], "/dev/null is no regular file"),
+        (["-w", "/dev/null", "--rotate-size", "1M"], "/dev/null is not a regular file"),
     ],
 )
 def test_a_wrong_name_is_one_sentence(hosts: Hosts, words: list[str], told: str) -> None:

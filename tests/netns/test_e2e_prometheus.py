@@ -100,7 +100,7 @@ def test_a_taken_port_is_one_sentence(hosts: Hosts) -> None:
     assert (run.code, run.out) == (2, b"")
     assert run.said == [
         f"tfotrace: cannot listen on 127.0.0.1:{port} for --prometheus: Address already in use; "
-        "name another port or address"
+        "use another port or address"
     ]
 
 

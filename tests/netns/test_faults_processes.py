@@ -202,7 +202,7 @@ def test_out_of_memory_in_the_user_part_ends_the_run_and_detaches(hosts: Wire) -
         )
         assert programs(hosts.client) == 0
         assert run.process.returncode == 4, run.narration
-        assert run.narration.splitlines()[-1].startswith("tfotrace: out of memory: nothing is attached any more")
+        assert run.narration.splitlines()[-1].startswith("tfotrace: out of memory: everything is detached")
         assert all(line.startswith("tfotrace: ") for line in run.narration.splitlines()), run.narration
 
 

@@ -1,4 +1,4 @@
-"""Where records go: JSON lines, text, files that rotate, pcapng, Prometheus. Every sink keeps `base.Sink`.
+"""Where records go: JSON lines, text, rotating files, pcapng, Prometheus. Every sink implements `base.Sink`.
 
 May import store/ and everything beneath it.
 """

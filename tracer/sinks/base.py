@@ -1,4 +1,4 @@
-"""What a sink is: start, write batches, tick, close. The pipeline drives all sinks alike."""
+"""The interface of a sink: start, write batches, tick, close. The pipeline drives all sinks alike."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tracer.records.record import Balance, End, NoticeRecord, Start, Stats
 
 
 class SinkClosedError(Exception):
-    """The reader has gone (a closed pipe): an end as asked, not a failure."""
+    """The reader has gone (a closed pipe): a normal end, not a failure."""
 
 
 class SinkFullError(Exception):
-    """The reader has stopped, and what waits for it is as much as may: `records` of a batch were left out."""
+    """The reader has stopped and its buffer is full: the sink dropped `records` of a batch."""
 
     def __init__(self, records: int) -> None:
         super().__init__(records)
@@ -26,9 +26,9 @@ class SinkFullError(Exception):
 
 
 class Sink(Protocol):
-    """A consumer of records. Methods raise SinkClosedError when the reader left, EndedEarlyError when it broke.
+    """A consumer of records. Methods raise SinkClosedError if the reader left, EndedEarlyError if writing failed.
 
-    `write` may raise SinkFullError: it goes on with the next batch.
+    `write` may raise SinkFullError; the sink still takes the next batch.
     """
 
     def start(self, record: Start) -> None: ...
@@ -40,7 +40,7 @@ class Sink(Protocol):
 
 
 class Outlet(Protocol):
-    """Where bytes go: a stream, or a file that ends and begins anew. Takes whole records only."""
+    """Where bytes go: a stream, or a file that rotates. Takes whole records only."""
 
     def begin(self, head: Callable[[int], bytes], tail: Callable[[], bytes]) -> None: ...
     def is_full(self) -> bool: ...
@@ -59,13 +59,13 @@ class Reopens(Protocol):
 
 @runtime_checkable
 class TakesPackets(Protocol):
-    """A sink that wants the handshakes' packets; each comes before the record it belongs to."""
+    """A sink that takes the handshakes' packets; each comes before its record."""
 
     def take_packets(self, packets: NDArray[np.void]) -> None: ...
 
 
 class Listener(Protocol):
-    """Somebody who is told what goes on beside handshakes."""
+    """Takes the run's state besides handshakes."""
 
     def set_balance(self, balance: Balance, counters: Mapping[str, int]) -> None: ...
     def set_interfaces(self, interfaces: Iterable[TracedInterface]) -> None: ...
@@ -75,4 +75,4 @@ class Listener(Protocol):
 
 
 class Observer(Sink, Listener, Protocol):
-    """A sink that is told so: the dashboard's store, metrics."""
+    """A sink that is also a listener: the dashboard's store, metrics."""

@@ -1,4 +1,4 @@
-"""Compressed output that a reader can use while it grows: whatever was flushed can be read, however the file ends."""
+"""Compressed output that can be read while it grows: flushed data stays readable however the file ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GZIP_WINDOW = 16 + 15  # zlib: 16 asks for gzip's header, 15 for a window of 32
 
 
 class Coder(Protocol):
-    """One gzip member or zstd frame. Each method returns what is to be written now."""
+    """One gzip member or zstd frame. Each method returns the bytes to write now."""
 
     def add(self, data: bytes) -> bytes: ...
     def flush(self) -> bytes: ...
@@ -23,18 +23,18 @@ class Coder(Protocol):
 
 
 class Plain:
-    """Nothing is done."""
+    """No compression."""
 
     def add(self, data: bytes) -> bytes:
-        """As it is."""
+        """Return `data` unchanged."""
         return data
 
     def flush(self) -> bytes:
-        """Nothing waits."""
+        """Nothing is buffered."""
         return b""
 
     def finish(self) -> bytes:
-        """Nothing waits."""
+        """Nothing is buffered."""
         return b""
 
 
@@ -45,11 +45,11 @@ class Gzip:
         self._coder = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
 
     def add(self, data: bytes) -> bytes:
-        """Some of it, perhaps."""
+        """May keep some of `data` back."""
         return self._coder.compress(data)
 
     def flush(self) -> bytes:
-        """All that was added can be read after this."""
+        """After this, everything added can be read."""
         return self._coder.flush(zlib.Z_SYNC_FLUSH)
 
     def finish(self) -> bytes:
@@ -64,11 +64,11 @@ class Zstd:
         self._coder = zstandard.ZstdCompressor(_ZSTD_LEVEL, write_checksum=True).compressobj()
 
     def add(self, data: bytes) -> bytes:
-        """Some of it, perhaps."""
+        """May keep some of `data` back."""
         return self._coder.compress(data)
 
     def flush(self) -> bytes:
-        """All that was added can be read after this."""
+        """After this, everything added can be read."""
         return self._coder.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
 
     def finish(self) -> bytes:
@@ -84,5 +84,5 @@ _CODERS: dict[Compression, type[Plain] | type[Gzip] | type[Zstd]] = {
 
 
 def coder(compression: Compression) -> Coder:
-    """A new one."""
+    """Make a coder."""
     return _CODERS[compression]()

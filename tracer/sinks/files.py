@@ -1,9 +1,9 @@
-"""A file of -w: compressed if its name says so, ended and begun anew by size, time and SIGHUP.
+"""A file of -w: compressed if its name says so, rotated by size, time and SIGHUP.
 
-Every file of a run can be used by itself: each begins with the same head (JSON lines: the `start` record, `part`
-counting up) and each but the last ends with a tail that says so. The file that is being written always has the name
-given. By rotation a finished one gets the time at which it began into its name (events.20261123T114000Z.jsonl); for
-SIGHUP somebody else, logrotate say, has moved it.
+Every file of a run can be used by itself: each begins with the same head (JSON lines: the `start` record, with `part`
+counting up), and each but the last ends with a tail that says so. The file being written always has the given name.
+Rotation inserts the time at which a finished file began into its name (events.20261123T114000Z.jsonl); before SIGHUP,
+something else such as logrotate has moved the file.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Tail = Callable[[], bytes]
 
 
 class OutputFile:
-    """Takes whole records only: between any two of them a file may end and the next begin."""
+    """Takes whole records only: a file may end after any record."""
 
     def __init__(self, target: Target, rotation: Rotation | None = None) -> None:
-        """Create or empty it; with rotation what is there already is moved aside. Raises UsageError."""
+        """Create or empty the file; with rotation, move an existing one aside. Raises UsageError."""
         self._target = target
         self._rotation = rotation
         self._finished = re.compile(
@@ -44,17 +44,17 @@ class OutputFile:
         self._open(append=rotation is not None)
         if rotation is not None and not self._regular:
             self._stream.close()
-            raise UsageError(f"{target.path} is no regular file: it cannot be rotated")
+            raise UsageError(f"{target.path} is not a regular file: it cannot be rotated")
 
     # --- the protocol that sinks use ---
 
     def begin(self, head: Head, tail: Tail) -> None:
-        """What each file begins with, and what each but the last ends with."""
+        """Set what each file begins with, and what each but the last ends with."""
         self._head, self._tail = head, tail
         self._begin_part()
 
     def is_full(self) -> bool:
-        """Has the reader of a pipe stopped for so long that records are to be left out?"""
+        """Has the reader of a pipe stopped for so long that we must drop records?"""
         return self._stream.is_full()
 
     def write(self, data: bytes) -> None:
@@ -70,7 +70,7 @@ class OutputFile:
         self._put(self._coder.add(data))
 
     def tick(self) -> None:
-        """Once a second: what was compressed goes to the file, and its time may be up."""
+        """Once a second: write what was compressed; rotate if the file's time is up."""
         self._stream.tick()
         if self._is_over():
             self._rotate()
@@ -78,7 +78,7 @@ class OutputFile:
             self._put(self._coder.flush())
 
     def reopen(self) -> None:
-        """End the file and go on in the one that has the name now, at its end."""
+        """End the file and continue at the end of the one that has the name now."""
         if not self._regular:
             return
         self._end_part()
@@ -89,7 +89,7 @@ class OutputFile:
         self._begin_part()
 
     def close(self) -> None:
-        """The last file ends here."""
+        """Finish the last file."""
         try:
             self._put(self._coder.finish())
         finally:
@@ -105,7 +105,7 @@ class OutputFile:
         self._size = status.st_size
         self._began = time.monotonic()
         self._began_at = datetime.now(timezone.utc)
-        self._untouched = True  # nothing is in it but its head
+        self._untouched = True  # contains only its head
 
     def _begin_part(self) -> None:
         assert self._head is not None
@@ -128,7 +128,7 @@ class OutputFile:
         self._size += len(data)
 
     def _cut_to_whole_records(self, data: bytes) -> None:
-        """The disk was full in the middle of `data`: what is in the file ends with a whole record all the same."""
+        """The disk filled up in the middle of `data`: cut the file after its last whole record."""
         if self._regular and self._target.compression is Compression.NONE:
             written = os.fstat(self._stream.fileno()).st_size - self._size
             self._stream.cut(self._size + _whole_records(self._target.form, data, max(0, written)))
@@ -166,10 +166,10 @@ class OutputFile:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise UsageError(f"cannot move the {path} that is there aside: {error.strerror}") from None
+            raise UsageError(f"cannot move the existing {path} aside: {error.strerror}") from None
 
     def _finished_files(self) -> list[tuple[str, int, Path]]:
-        """Time of beginning, number within that second, path; the oldest first."""
+        """Start time, number within that second, path; oldest first."""
         folder = self._target.path.parent
         names = ((name, self._finished.fullmatch(name)) for name in os.listdir(folder))
         return sorted((match[1], int(match[2] or 1), folder / name) for name, match in names if match)
@@ -182,7 +182,7 @@ class OutputFile:
         try:
             path.rename(path.with_name(f"{self._target.stem}.{stamp}{again}{self._target.suffix}"))
         except FileNotFoundError:
-            return  # somebody was quicker: the file is safe, and the name is free
+            return  # somebody else moved it first: the file is safe, and the name is free
 
     def _remove_oldest(self) -> None:
         keep = self._rotation.keep if self._rotation is not None else None
@@ -192,5 +192,5 @@ class OutputFile:
 
 
 def _whole_records(form: Form, data: bytes, written: int) -> int:
-    """How many of the first `written` bytes of `data` are whole lines or blocks."""
+    """How many of the first `written` bytes of `data` form whole lines or blocks."""
     return whole(data, written) if form is Form.PCAPNG else data.rfind(b"\n", 0, written) + 1

@@ -1,4 +1,4 @@
-"""--filter-record: which handshakes are written. Sums, balance and the dashboard's store go on seeing every one."""
+"""--filter-record: chooses which handshakes are written. Sums, balance and the dashboard's store still see all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_PAYLOADS = ("payload.", "tls.", "http.", "dns.")
 
 
 class RecordFilter:
-    """Judges each batch once, however many sinks ask."""
+    """Evaluates the filter once per batch, however many sinks ask."""
 
     def __init__(self, expression: Filter, composer: Composer) -> None:
         self._expression = expression
@@ -29,7 +29,7 @@ class RecordFilter:
         self._chosen: Batch | None = None
 
     def mask(self, batch: Batch) -> Bool:
-        """Which handshakes of a batch pass?"""
+        """Which handshakes of a batch pass the filter?"""
         if batch is not self._batch:
             self._batch, self._chosen = batch, None
             pieces = [self._mask_of(batch.rows(at, at + CHUNK_ROWS)) for at in range(0, len(batch), CHUNK_ROWS)]
@@ -41,56 +41,56 @@ class RecordFilter:
         return self._expression.mask(part_of(rows, self._composer, payloads))
 
     def choose(self, batch: Batch) -> Batch:
-        """The handshakes that pass, in their order."""
+        """The handshakes that pass, in order."""
         mask = self.mask(batch)
         if self._chosen is None:
             self._chosen = batch if mask.all() else batch.select(np.flatnonzero(mask))
         return self._chosen
 
     def until(self, batch: Batch, count: int) -> Batch:
-        """The beginning of a batch that ends with the `count`th handshake that passes; all of it if fewer pass."""
+        """The batch up to its `count`th passing handshake; all of it if fewer pass."""
         places = np.flatnonzero(self.mask(batch))
         return batch if len(places) <= count else batch.rows(0, int(places[count - 1]) + 1)
 
     def passing(self, batch: Batch) -> int:
-        """How many pass."""
+        """How many handshakes pass."""
         return int(np.count_nonzero(self.mask(batch)))
 
 
 class Filtered:
-    """A sink that is given only what passes; records about the run reach it as they are."""
+    """Passes a sink only the chosen handshakes, and all records about the run."""
 
     def __init__(self, sink: Sink, record_filter: RecordFilter) -> None:
         self._sink = sink
         self._filter = record_filter
 
     def start(self, record: Start) -> None:
-        """Handed on."""
+        """Passed on."""
         self._sink.start(record)
 
     def write(self, batch: Batch) -> None:
-        """Hand on what passes."""
+        """Pass on the chosen handshakes."""
         chosen = self._filter.choose(batch)
         if len(chosen):
             self._sink.write(chosen)
 
     def notice(self, record: NoticeRecord) -> None:
-        """Handed on."""
+        """Passed on."""
         self._sink.notice(record)
 
     def stats(self, record: Stats) -> None:
-        """Handed on: the sums are those of all handshakes."""
+        """Passed on: the sums cover all handshakes."""
         self._sink.stats(record)
 
     def tick(self) -> None:
-        """Handed on."""
+        """Passed on."""
         self._sink.tick()
 
     def reopen(self) -> None:
-        """Handed on to a sink that has files."""
+        """Passed on if the sink has files."""
         if isinstance(self._sink, Reopens):
             self._sink.reopen()
 
     def close(self, record: End | None) -> None:
-        """Handed on."""
+        """Passed on."""
         self._sink.close(record)

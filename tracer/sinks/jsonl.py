@@ -1,4 +1,4 @@
-"""JSON lines (DESIGN.md section 3): one object a line, always valid UTF-8, a batch a write."""
+"""JSON lines (DESIGN.md section 3): one object per line, always valid UTF-8, one write per batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tracer.records.record import SCHEMA, End, NoticeRecord, Start, Stats
 from tracer.sinks.base import Outlet, SinkFullError
 
 _encoder = msgspec.json.Encoder()
-_CONTINUED = "this file is full or was moved away: the run goes on in the next one"
+_CONTINUED = "this file is full or was moved away: the run continues in the next one"
 
 
 def _encoded(record: Start | NoticeRecord | Stats | End) -> bytes:
@@ -35,12 +35,12 @@ class JsonLines:
         self._stream.write(_encoded(record))
 
     def start(self, record: Start) -> None:
-        """First line, of every part."""
+        """Write the first line of every part."""
         self._stream.begin(lambda part: _encoded(replace(record, part=part)), _continued)
 
     def write(self, batch: Batch) -> None:
-        """A line a handshake; the whole batch is on its way when this returns."""
-        # part by part: a ring full would be a hundred megabytes of objects and text
+        """Write one line per handshake."""
+        # part by part: a full ring would become a hundred megabytes of objects and text
         for done in range(0, len(batch), PART_MAX):
             if self._stream.is_full():
                 raise SinkFullError(len(batch) - done)
@@ -48,23 +48,23 @@ class JsonLines:
                 self._stream.write(lines)
 
     def notice(self, record: NoticeRecord) -> None:
-        """One line."""
+        """Write one line."""
         self._line(record)
 
     def stats(self, record: Stats) -> None:
-        """One line."""
+        """Write one line."""
         self._line(record)
 
     def tick(self) -> None:
-        """Let the stream flush what waits, and notice a reader that left."""
+        """Let the stream flush its buffer and notice a reader that left."""
         self._stream.tick()
 
     def reopen(self) -> None:
-        """Go on in the file that has the name now."""
+        """Continue in the file that has the name now."""
         self._stream.reopen()
 
     def close(self, record: End | None) -> None:
-        """Last line, unless the run broke before it."""
+        """Write the last line, unless the run failed before it."""
         if record is not None:
             self._line(record)
         self._stream.close()

@@ -1,4 +1,4 @@
-"""Packets that wait until their handshake's record comes, bounded in number: the oldest go first."""
+"""Packets waiting for their handshake's record, bounded in number: the oldest go first."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)  # odd: id and first SYN's time as one numb
 
 
 def keys(rows: NDArray[Any]) -> NDArray[np.uint64]:
-    """One number a handshake, the same for its record and its packets."""
+    """One number per handshake, the same for its record and its packets."""
     found: NDArray[np.uint64] = rows["id"] ^ (rows["syn_ns"] * _MIX)
     return found
 
 
 class PacketCache:
-    """Columns of packets as they came, in their order."""
+    """Columns of packets in the order of arrival."""
 
     def __init__(self, rows_max: int = ROWS_MAX) -> None:
         self._rows_max = rows_max
@@ -33,7 +33,7 @@ class PacketCache:
         return self._held
 
     def add(self, packets: Packets) -> None:
-        """Keep them until they are taken; those of records that never come go when others need the room."""
+        """Keep packets until they are taken. If their record never comes, newer ones push them out."""
         if not len(packets):
             return
         self._parts.append(packets)
@@ -48,7 +48,7 @@ class PacketCache:
                 del self._parts[0]
 
     def take(self, events: Events) -> tuple[Packets, NDArray[np.intp]]:
-        """The packets of these records and, for each, the record's place; in the order of time."""
+        """The packets of these records in order of time, and the place of each one's record."""
         wanted = keys(events)
         order = np.argsort(wanted, kind="stable")
         if not self._parts or not len(events):

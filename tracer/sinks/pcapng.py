@@ -1,8 +1,8 @@
-"""-w FILE.pcapng: the handshakes' own packets as captured, the verdict as a comment on the first SYN.
+"""-w FILE.pcapng: the handshakes' own packets as captured, with the verdict as a comment on the first SYN.
 
-Packets come by a ring of their own (bpf/packets.h) and wait for the record. Headers are as captured; behind those of
-the first SYN stands its payload, which came by the payload ring. A tag that the network card or the kernel had taken
-out of the frame is put back, as libpcap does.
+Packets come through a ring of their own (bpf/packets.h) and wait for the record. Headers are as captured; the payload
+of the first SYN, which comes through the payload ring, is added to them. If the network card or the kernel removed a
+VLAN tag, we put it back, as libpcap does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tracer.vocabulary.causes import CAUSES
 from tracer.vocabulary.meanings import EXPLANATIONS
 from tracer.vocabulary.printable import plural
 
-WAITING_MAX = 4096  # handshakes that are written together
+WAITING_MAX = 4096  # handshakes written together
 
 _MACS = 12  # bytes before a VLAN tag
 _TAG = (b"\x81\x00", b"\x88\xa8")  # 802.1Q, 802.1ad
@@ -32,7 +32,7 @@ _VLAN_PRESENT, _SERVICE_TAG = 0x10000, 0x20000
 
 
 def comment(record: Handshake) -> str:
-    """The verdict, for people who look at the SYN."""
+    """The verdict, as a comment on the SYN."""
     lines = [f"tfotrace: {', '.join(judged(record))}"]
     if record.tfo.outcome != "not_attempted":
         lines.append(EXPLANATIONS[record.tfo.outcome])
@@ -52,18 +52,18 @@ class Pcapng:
         self._waiting: list[Batch] = []
         self._handshakes = 0
         self._interfaces: dict[tuple[int, bool], int] = {}  # index and no link header: number
-        self._descriptions: list[bytes] = []  # of them, in that order
-        self._written: list[int] = []  # packets, likewise; in the present file
+        self._descriptions: list[bytes] = []  # of the interfaces, by number
+        self._written: list[int] = []  # packets of each interface in the current file
         self._lost = 0
         self._start: Start | None = None
-        self.incomplete = 0  # handshakes of which no packet came
+        self.incomplete = 0  # handshakes without a packet
 
     def take_packets(self, packets: Packets) -> None:
-        """Packets that were read; their records are still to come."""
+        """Take packets whose records are still to come."""
         self._cache.add(packets)
 
     def start(self, record: Start) -> None:
-        """Section header."""
+        """Write the section header."""
         self._start = record
         self._file.begin(self._head, self._statistics)
 
@@ -74,31 +74,31 @@ class Pcapng:
         return section + b"".join(self._descriptions)
 
     def write(self, batch: Batch) -> None:
-        """The handshakes' packets, now or within a second."""
+        """Write the handshakes' packets now or within a second."""
         self._waiting.append(batch)
         self._handshakes += len(batch)
         if self._handshakes >= WAITING_MAX:
             self._flush()
 
     def notice(self, record: NoticeRecord) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def stats(self, record: Stats) -> None:
-        """What the kernel could not hand over."""
+        """Note how many packets the kernel could not deliver."""
         self._lost = record.counters.get("packets_lost", 0)
 
     def tick(self) -> None:
-        """Write what waits."""
+        """Write waiting packets."""
         self._flush()
         self._file.tick()
 
     def reopen(self) -> None:
-        """Go on in the file that has the name now."""
+        """Continue in the file that has the name now."""
         self._flush()
         self._file.reopen()
 
     def close(self, record: End | None) -> None:
-        """The last packets, and how many there were."""
+        """Write the last packets and the statistics."""
         self._flush()
         if record is not None:
             self._lost = record.counters.get("packets_lost", 0)
@@ -108,7 +108,7 @@ class Pcapng:
     def _statistics(self) -> bytes:
         now_ns = time.time_ns()
         return b"".join(
-            # the kernel does not count by interface: the first one stands for all
+            # the kernel does not count by interface: the first one carries the sum
             blocks.statistics(number, now_ns, written, *((0, "") if number else (self._lost, self._missing())))
             for number, written in enumerate(self._written)
         )
@@ -133,7 +133,7 @@ class Pcapng:
             self._file.write(b"".join(out))
 
     def _describe(self, packets: Packets) -> None:
-        """An interface is described before its first packet."""
+        """Describe each interface before its first packet."""
         seen = np.unique(packets[["ifindex", "no_link_header"]]) if len(packets) else ()
         for index, bare in (row.tolist() for row in seen):
             key = (index, bool(bare))
@@ -142,7 +142,7 @@ class Pcapng:
             name, hook = self._composer.interface(index)
             link_type = blocks.LINKTYPE_RAW if bare else blocks.LINKTYPE_ETHERNET
             block = blocks.interface(name, f"traced by {hook}", link_type)
-            # First written, then remembered: if this begins a new file, its head has only those before.
+            # Write first, then remember: if this write starts a new file, its head must not have this block.
             self._file.write(block)
             self._interfaces[key] = len(self._descriptions)
             self._descriptions.append(block)
@@ -151,7 +151,7 @@ class Pcapng:
     def _blocks(
         self, packets: Packets, records: list[int], comments: list[str], payloads: Mapping[PayloadKey, SynPayload]
     ) -> list[bytes]:
-        """In the order of time; the comment stands at the first of each handshake's packets, its first SYN."""
+        """In order of time; the first packet of each handshake, its first SYN, has the comment."""
         out: list[bytes] = []
         commented: set[int] = set()
         raw, size = packets.tobytes(), packets.dtype.itemsize

@@ -1,8 +1,8 @@
-"""The blocks of a pcapng file (draft-ietf-opsawg-pcapng): just the four that a capture of handshakes consists of.
+"""The blocks of a pcapng file (draft-ietf-opsawg-pcapng): just the four that a capture of handshakes needs.
 
-Written here: a library would spare these lines and be one more thing to install. dpkt, the only kept one that writes
-comments and flags, makes an object of each option and knows no interface statistics; the tests read with it. Numbers
-are little-endian, times nanoseconds since the epoch.
+A library would save these lines but add a dependency. dpkt, the only maintained one that writes comments and flags,
+makes an object of each option and has no interface statistics; the tests read with it. Numbers are little-endian,
+times are nanoseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _option(code: int, value: bytes) -> bytes:
 
 
 def _text(code: int, text: str) -> bytes:
-    # a cut in the middle of a character would be no UTF-8
+    # cutting in the middle of a character would give invalid UTF-8
     return _option(code, text.encode()[:_OPTION_MAX].decode(errors="ignore").encode()) if text else b""
 
 
@@ -53,20 +53,20 @@ def _block(kind: int, body: bytes, options: Sequence[bytes]) -> bytes:
 
 
 def section(application: str, system: str) -> bytes:
-    """Section header: what a file, or what was appended to one, begins with."""
+    """Section header: begins a file, or a part appended to one."""
     body = struct.pack("<IHHQ", _BYTE_ORDER, 1, 0, _UNKNOWN_LENGTH)
     return _block(_SECTION, body, [_text(_SHB_OS, system), _text(_SHB_APPLICATION, application)])
 
 
 def interface(name: str, description: str, link_type: int) -> bytes:
-    """Interface description; packets name it by its number within the section, from 0."""
+    """Interface description; packets refer to it by its number within the section, from 0."""
     body = struct.pack("<HHI", link_type, 0, 0)
     options = [_text(_IF_NAME, name), _text(_IF_DESCRIPTION, description), _option(_IF_RESOLUTION, _NANOSECONDS)]
     return _block(_INTERFACE, body, options)
 
 
 def packet(number: int, at_ns: int, wire_len: int, data: bytes, direction: int, comment: str = "") -> bytes:
-    """Enhanced packet. `wire_len` is the frame's length in bytes; `data` what was captured of it."""
+    """Enhanced packet. `wire_len` is the frame's length in bytes, `data` its captured part."""
     flags = _FLAGS.pack(_EPB_FLAGS, 4, direction)
     options = flags + _text(_COMMENT, comment) + b"\0\0\0\0" if comment else flags + b"\0\0\0\0"
     captured = len(data)
@@ -77,7 +77,7 @@ def packet(number: int, at_ns: int, wire_len: int, data: bytes, direction: int, 
 
 
 def statistics(number: int, at_ns: int, delivered: int, dropped: int, comment: str = "") -> bytes:
-    """Interface statistics: packets written for it, and packets that the kernel could not hand over."""
+    """Interface statistics: packets written for it, and packets that the kernel could not deliver."""
     stamp = struct.pack("<II", at_ns >> 32, at_ns & 0xFFFFFFFF)
     options = [
         _text(_COMMENT, comment),
@@ -89,7 +89,7 @@ def statistics(number: int, at_ns: int, delivered: int, dropped: int, comment: s
 
 
 def whole(data: bytes, limit: int) -> int:
-    """How many bytes of `data`, a row of blocks, are blocks that end within its first `limit` bytes."""
+    """How many bytes of `data`, a sequence of blocks, form blocks that end within the first `limit` bytes."""
     end = 0
     while end + _HEAD.size <= limit:
         _, length = _HEAD.unpack_from(data, end)

@@ -1,6 +1,6 @@
-"""--prometheus: the aggregates of tracer/aggregate/metrics.py as metric families, made when somebody scrapes them.
+"""--prometheus: the aggregates of tracer/aggregate/metrics.py as metric families, made at each scrape.
 
-Base units (seconds, bytes), counters end in _total; names and labels are described in docs/FLEET.md.
+Units are base units (seconds, bytes), counters end in _total; docs/FLEET.md describes names and labels.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ _US_PER_S = 1e6
 _LE = [f"{bound / _US_PER_S:g}" for bound in BOUNDS_US.tolist()] + ["+Inf"]
 _VANTAGE = [word(one) for one in Vantage]
 
-# What of struct counters stands under a name of its own; the rest is tfotrace_<name>_total, this its help.
+# Help of counters exported as tfotrace_<name>_total; other names get theirs from the name.
 _COUNTED = {
     "packets": "Packets seen by the programs",
     "syns": "SYN segments",
     "synacks": "SYN-ACK segments",
-    "late_syns": "SYNs that came after their record was settled",
-    "seen_again": "Segments seen at a second place of an interface group",
-    "synack_unmatched": "SYN-ACKs without a SYN before them",
+    "late_syns": "SYNs that arrived after their record was settled",
+    "seen_again": "Segments seen again at another interface of a group",
+    "synack_unmatched": "SYN-ACKs whose SYN was not seen",
     "payloads": "SYN payloads captured",
-    "payloads_lost": "SYN payloads that did not fit into their ring",
+    "payloads_lost": "SYN payloads lost because their ring was full",
     "fragments": "IP fragments other than the first",
 }
 _BALANCE = {
     "opened": "Handshakes opened by a first SYN",
     "emitted": "Handshake records sent to user space",
-    "lost": "Handshake records lost, the ring was full",
-    "suppressed": "Unanswered handshakes above 10,000 a second, counted and not reported",
+    "lost": "Handshake records lost because the ring was full",
+    "suppressed": "Unanswered handshakes above 10,000 per second: counted but not reported",
 }
 
 
 class Prometheus:
-    """A sink and an observer; scrapes are answered from other threads."""
+    """A sink and an observer; other threads answer scrapes."""
 
     def __init__(self, listener: Listener, servers: int = 0) -> None:
         self._listener = listener
@@ -79,7 +79,7 @@ class Prometheus:
     # --- sink ---
 
     def start(self, record: Start) -> None:
-        """From now on there is something to scrape."""
+        """Start to serve."""
         self._start = record
         registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=registry)
@@ -87,52 +87,52 @@ class Prometheus:
         self._listener.serve(make_wsgi_app(registry))
 
     def write(self, batch: Batch) -> None:
-        """Count."""
+        """Count the handshakes."""
         with self._lock:
             self._metrics.add(batch)
 
     def notice(self, record: NoticeRecord) -> None:
-        """Count."""
+        """Count the notice."""
         self._notices[record.kind] = self._notices.get(record.kind, 0) + 1
 
     def stats(self, record: Stats) -> None:
-        """Nothing: the observer's side has newer ones."""
+        """Do nothing: the observer gets newer figures."""
 
     def tick(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: nothing is buffered."""
 
-    def close(self, record: End | None) -> None:  # noqa: ARG002 - the port goes away, that says it
-        """Give the port back."""
+    def close(self, record: End | None) -> None:  # noqa: ARG002 - the closed port says it
+        """Release the port."""
         self._listener.close()
 
     # --- observer ---
 
     def set_balance(self, balance: Balance, counters: Mapping[str, int]) -> None:
-        """The newest."""
+        """Keep the newest balance and counters."""
         self._balance, self._counters = balance, counters
 
     def set_interfaces(self, interfaces: Iterable[TracedInterface]) -> None:
-        """The interfaces traced now."""
+        """Keep the interfaces traced now."""
         self._interfaces = list(interfaces)
         with self._lock:
             self._metrics.set_interfaces(self._interfaces)
 
     def set_host(self, counters: Mapping[str, int], sysctls: Mapping[str, str]) -> None:
-        """The traced namespace's own."""
+        """Keep the counters and sysctls of the traced namespace."""
         self._host, self._sysctls = counters, sysctls
 
     def set_ring_fill(self, share: float) -> None:
-        """0 to 1."""
+        """Keep the ring's fill, 0 to 1."""
         self._ring_fill = share
 
     def set_drain_lag(self, lag_us: float | None) -> None:
-        """From settling to reading."""
+        """Keep the time from settling to reading."""
         self._drain_lag_us = lag_us
 
     # --- families ---
 
     def families(self) -> list[Metric]:
-        """As they stand now."""
+        """All metric families with their current values."""
         with self._lock:
             found = list(self._handshakes())
         return [*found, *self._about_the_run(), *self._sheet(), *self._namespace()]
@@ -145,7 +145,7 @@ class Prometheus:
             names, _VANTAGE, words_or_null(HandshakeResult),
         )  # fmt: skip
         outcomes = CounterMetricFamily(
-            "tfotrace_tfo_outcomes", "Handshakes by what Fast Open came to",
+            "tfotrace_tfo_outcomes", "Handshakes by outcome of Fast Open",
             labels=("interface", "vantage", "outcome", "group"),
         )  # fmt: skip
         for (interface, vantage, number), count in metrics.outcomes.items():
@@ -154,20 +154,20 @@ class Prometheus:
             outcomes.add_metric(labels, count)
         yield outcomes
         yield _counted(
-            "tfotrace_tfo_requests", "Handshakes by what the SYN asked of Fast Open", ("request",), metrics.requests,
+            "tfotrace_tfo_requests", "Handshakes by what the SYN asked for", ("request",), metrics.requests,
             [word(one) for one in Request],
         )  # fmt: skip
         yield from self._inferred()
         yield _histogram("tfotrace_handshake_rtt_seconds", "Round trip", ("vantage",), metrics.rtt, _VANTAGE)
         yield _histogram(
-            "tfotrace_first_response_seconds", "First SYN to the first byte of the server's answer",
+            "tfotrace_first_response_seconds", "From the first SYN to the first byte of the server's answer",
             ("vantage", "fast_open"), metrics.first_response, _VANTAGE, FAST_OPEN,
         )  # fmt: skip
         yield _counter("tfotrace_syn_data_bytes", "Bytes carried by first SYNs", metrics.syn_data_bytes)
-        yield _counter("tfotrace_syn_data_acked_bytes", "Of these, bytes acked by SYN-ACKs", metrics.acked_bytes)
+        yield _counter("tfotrace_syn_data_acked_bytes", "Bytes of first SYNs acked by SYN-ACKs", metrics.acked_bytes)
         yield _counter("tfotrace_tfo_saved_seconds", "Round trips saved by Fast Open", metrics.saved_us / _US_PER_S)
         yield _counter(
-            "tfotrace_tfo_delay_seconds", "Time that SYN timeouts of Fast Open attempts cost",
+            "tfotrace_tfo_delay_seconds", "Time lost in SYN timeouts of Fast Open attempts",
             metrics.delay_us / _US_PER_S,
         )  # fmt: skip
         if metrics.servers is not None:
@@ -179,11 +179,11 @@ class Prometheus:
 
     def _inferred(self) -> Iterator[Metric]:
         yield _counted(
-            "tfotrace_tfo_causes", "Handshakes by what is inferred to be the cause", ("cause", "confidence"),
+            "tfotrace_tfo_causes", "Handshakes by inferred cause", ("cause", "confidence"),
             self._metrics.causes, words_or_null(Cause), words_or_null(Confidence),
         )  # fmt: skip
         yield _counted(
-            "tfotrace_tfo_cookie_checks", "Arriving cookies under this host's keys", ("check",),
+            "tfotrace_tfo_cookie_checks", "Arriving cookies checked with this host's keys", ("check",),
             self._metrics.cookie_checks, words_or_null(CookieCheck),
         )  # fmt: skip
 
@@ -191,9 +191,9 @@ class Prometheus:
         start = self._start
         if start is not None:
             build = {"version": start.version, "kernel": start.kernel, "transport": start.transport}
-            yield InfoMetricFamily("tfotrace_build", "What runs here", build)
+            yield InfoMetricFamily("tfotrace_build", "The running tfotrace and kernel", build)
             yield _gauge("tfotrace_table_entries", "Handshakes that can be pending at once", start.table_size)
-        yield _gauge("tfotrace_start_time_seconds", "When this run began, since the epoch", self._began_s)
+        yield _gauge("tfotrace_start_time_seconds", "When this run started, since the epoch", self._began_s)
         traced = GaugeMetricFamily("tfotrace_interface_traced", "Interfaces traced now", labels=("interface", "hook"))
         for one in self._interfaces:
             traced.add_metric((one.name, one.hook), 1)
@@ -202,18 +202,20 @@ class Prometheus:
         for kind, count in sorted(self._notices.copy().items()):
             notices.add_metric((kind,), count)
         yield notices
-        yield _gauge("tfotrace_ring_fill_ratio", "How full the ring was at the last look", self._ring_fill)
+        yield _gauge("tfotrace_ring_fill_ratio", "How full the ring was at the last poll", self._ring_fill)
         if self._drain_lag_us is not None:
             yield _gauge(
-                "tfotrace_drain_lag_seconds", "From settling to reading, at the last look",
+                "tfotrace_drain_lag_seconds", "From settling to reading, at the last poll",
                 self._drain_lag_us / _US_PER_S,
             )  # fmt: skip
 
     def _sheet(self) -> Iterator[Metric]:
-        """DESIGN.md section 5 and what is counted beside it."""
+        """The counters of DESIGN.md section 5 and others."""
         counters, balance = self._counters, self._balance
-        malformed = CounterMetricFamily("tfotrace_malformed", "Packets refused as malformed", labels=("reason",))
-        evicted = CounterMetricFamily("tfotrace_evicted", "Handshakes evicted, the table was full", labels=("state",))
+        malformed = CounterMetricFamily("tfotrace_malformed", "Packets rejected as malformed", labels=("reason",))
+        evicted = CounterMetricFamily(
+            "tfotrace_evicted", "Handshakes evicted because the table was full", labels=("state",)
+        )
         for name, value in counters.items():
             if name.startswith("malformed_"):
                 malformed.add_metric((name.removeprefix("malformed_"),), value)
@@ -229,7 +231,7 @@ class Prometheus:
         if balance is not None:
             yield _gauge("tfotrace_still_open", "Handshakes not settled yet, at the last sweep", balance.still_open)
             yield _counter("tfotrace_received", "Handshake records read by user space", balance.received)
-            yield _counter("tfotrace_dropped", "Of these, records not written by every output", balance.dropped)
+            yield _counter("tfotrace_dropped", "Records that not every output wrote", balance.dropped)
 
     def _namespace(self) -> Iterator[Metric]:
         tcpext = CounterMetricFamily(
@@ -268,7 +270,7 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 
 def _counted(name: str, text: str, labels: tuple[str, ...], counts: Counts, *words: Sequence[str | None]) -> Metric:
-    """One series a place; a place of which a word is None says nothing and is left out."""
+    """One series per place; skip places with a None among their words."""
     family = CounterMetricFamily(name, text, labels=labels)
     for place, count in counts.items():
         texts = [words[i][number] for i, number in enumerate(place)]

@@ -1,4 +1,4 @@
-"""The address that Prometheus scrapes: bound while a wrong one can still be told, served when the run has begun."""
+"""The address that Prometheus scrapes: bound early, so that we can report a wrong one; served once the run starts."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from tracer.errors import UsageError
 from tracer.sinks.address import Address
 
-_TIMEOUT_S = 10.0  # a client that says nothing
-_REQUESTS_MAX = 16  # at a time; more are sent away
+_TIMEOUT_S = 10.0  # for a client that sends nothing
+_REQUESTS_MAX = 16  # at a time; more are refused
 
 
 class _Handler(WSGIRequestHandler):
     timeout = _TIMEOUT_S
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
-        """Requests are nobody's news."""
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Do not log requests."""
 
     def get_stderr(self) -> Any:
-        """A client that leaves in the middle is none either."""
+        """Do not report a client that leaves early."""
         return _Nowhere()
 
 
@@ -41,7 +41,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         self._free = threading.BoundedSemaphore(_REQUESTS_MAX)
         super().__init__(address, _Handler, bind_and_activate=False)
         try:
-            TCPServer.server_bind(self)  # HTTPServer's would ask the DNS for its own name
+            TCPServer.server_bind(self)  # HTTPServer's version looks its own name up in the DNS
             self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
             self.setup_environ()
             self.server_activate()
@@ -62,36 +62,36 @@ class _Server(ThreadingMixIn, WSGIServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves in the middle is no reason to write to the terminal."""
+        """Do not write to the terminal when a client leaves early."""
 
 
 class Listener:
-    """A bound address; `serve` begins to answer, `close` ends it."""
+    """A bound address; `serve` starts to answer, `close` stops."""
 
     def __init__(self, address: Address) -> None:
-        """Bind. Raises UsageError with what is wrong and what to do."""
+        """Bind. Raises UsageError."""
         try:
             family, _, _, _, where = socket.getaddrinfo(
                 address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
             self._server = _Server(family, where)
         except socket.gaierror as error:
-            raise UsageError(f"no address {address.host} for --prometheus: {error.strerror}") from None
+            raise UsageError(f"cannot resolve {address.host} for --prometheus: {error.strerror}") from None
         except OSError as error:
             raise UsageError(
-                f"cannot listen on {address} for --prometheus: {error.strerror}; name another port or address"
+                f"cannot listen on {address} for --prometheus: {error.strerror}; use another port or address"
             ) from None
         self.address = Address(str(self._server.server_address[0]), int(self._server.server_address[1]))
         self._thread: threading.Thread | None = None
 
     def serve(self, application: Callable[..., Any]) -> None:
-        """Answer requests from now on, in threads."""
+        """Start to answer requests, in threads."""
         self._server.set_app(application)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Answer no more, and give the port back."""
+        """Stop answering and release the port."""
         if self._thread is not None:
             self._server.shutdown()
             self._thread.join()

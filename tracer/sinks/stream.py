@@ -1,8 +1,7 @@
-"""Bytes to a file or pipe: whole chunks, flushed at once, with every foreseeable failure as a sentence.
+"""Bytes to a file or pipe: whole chunks, flushed at once; every foreseeable failure becomes a sentence.
 
 While tracing, a reader that stops reading (a pager, a stopped process, a terminal after ctrl+s) must not stop the rest:
-what it does not take waits here, up to a limit; beyond it the stream is full, and its sink leaves records out and
-counts them.
+its data is buffered here up to a limit. Beyond that the stream is full, and its sink drops records and counts them.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ from pathlib import Path
 from tracer.errors import EndedEarlyError, UsageError
 from tracer.sinks.base import SinkClosedError
 
-WAITING_MAX = 8 << 20  # bytes kept for a reader that has stopped
-TURN_S = 0.25  # for so long one call waits for a reader
-LAST_TURN_S = 2.0  # at the end, after the last byte that the reader took
+WAITING_MAX = 8 << 20  # bytes buffered for a reader that has stopped
+TURN_S = 0.25  # how long one call waits for a reader
+LAST_TURN_S = 2.0  # the same at the end, from the last byte that the reader took
 
 
 class Stream:
-    """An open descriptor and the name people know it by. A reader who reads sees what is written at once."""
+    """An open descriptor and its name for messages. A reader sees at once what was written."""
 
     def __init__(self, fd: int, name: str, *, live: bool = False) -> None:
-        """`live`: a reader who stops must not hold up the caller, for whom packets do not wait."""
+        """`live`: a reader that stops must not block the caller, since packets do not wait."""
         self._fd = fd
         self.name = name
-        # the same pipe or terminal; -1: `fd` itself is written to, and may block
+        # the same pipe or terminal, non-blocking; -1: we write to `fd` itself, which may block
         self._patient = _without_blocking(fd) if live else -1
         self._waiting = bytearray()
 
@@ -42,16 +41,16 @@ class Stream:
 
     @classmethod
     def create(cls, path: Path, *, append: bool = False) -> Stream:
-        """A new or emptied file, or one that goes on at its end. Raises UsageError if it cannot be written."""
-        # always at the end: whoever cuts the file meanwhile (copytruncate) must not find a hole in it
+        """Create or empty a file, or append to it. Raises UsageError if it cannot be written."""
+        # always append: truncating the file meanwhile (copytruncate) must not leave a hole in it
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (0 if append else os.O_TRUNC)
         try:
-            # a named pipe that nobody reads would keep this waiting, beyond the reach of signals
+            # opening a named pipe without a reader would block, even against signals
             fd = os.open(path, flags | os.O_NONBLOCK, 0o644)
             os.set_blocking(fd, True)
         except OSError as error:
             if error.errno == errno.ENXIO and path.is_fifo():
-                raise UsageError(f"nobody reads from {path}: begin to read before tfotrace starts") from None
+                raise UsageError(f"nobody reads from {path}: start its reader before tfotrace") from None
             raise UsageError(f"cannot write to {path}: {error.strerror}") from None
         return cls(fd, str(path))
 
@@ -59,16 +58,16 @@ class Stream:
         """The descriptor."""
         return self._fd
 
-    def begin(self, head: Callable[[int], bytes], tail: Callable[[], bytes]) -> None:  # noqa: ARG002 - it never ends
-        """Write what a stream begins with; it has one part."""
+    def begin(self, head: Callable[[int], bytes], tail: Callable[[], bytes]) -> None:  # noqa: ARG002 - one part
+        """Write the head; a stream has only one part."""
         self.write(head(1))
 
     def is_full(self) -> bool:
-        """Has the reader stopped for so long that records are to be left out?"""
+        """Has the reader stopped for so long that we must drop records?"""
         return len(self._waiting) >= WAITING_MAX
 
     def write(self, data: bytes) -> None:
-        """Write all of `data`, or keep what a reader does not take in time.
+        """Write all of `data`, or buffer what the reader does not take in time.
 
         Raises:
             SinkClosedError: the reader has gone.
@@ -94,12 +93,12 @@ class Stream:
                 raise self._broken(error) from None
 
     def _offer(self) -> None:
-        """What waits, without waiting for a reader who still does not read."""
+        """Offer the buffer, without waiting for a reader that still does not read."""
         if self._push(0):
             self._push(TURN_S)
 
     def _push(self, seconds: float) -> int:
-        """Offer what waits to the reader; how many bytes it took."""
+        """Offer the buffer to the reader; return how many bytes it took."""
         if not self._waiting:
             return 0
         with memoryview(self._waiting) as view:
@@ -108,7 +107,7 @@ class Stream:
         return done
 
     def _send(self, view: memoryview, seconds: float) -> int:
-        """Bytes of `view` that the reader took in that time."""
+        """Return how many bytes of `view` the reader took in that time."""
         done, deadline = 0, time.monotonic() + seconds
         poll = select.poll()
         poll.register(self._patient, select.POLLOUT)
@@ -129,26 +128,26 @@ class Stream:
         return EndedEarlyError(f"cannot write to {self.name}: {error.strerror}")
 
     def cut(self, size: int) -> None:
-        """Make the file `size` bytes long if that can be done."""
+        """Truncate the file to `size` bytes if possible."""
         with suppress(OSError):
             os.ftruncate(self._fd, size)
 
     def tick(self) -> None:
-        """Offer what waits; notice a reader that left."""
+        """Offer the buffer; notice a reader that left."""
         self._offer()
         self.check()
 
     def reopen(self) -> None:
-        """A stream has no name to go back to."""
+        """Do nothing: a stream has no name to open again."""
 
     def check(self) -> None:
-        """Is anybody still reading? Told without writing, for a run that has nothing to say.
+        """Find out without writing whether anybody still reads, for a run with nothing to write.
 
         Raises:
             SinkClosedError: the reader has gone.
         """
         poll = select.poll()
-        poll.register(self._fd, 0)  # errors are always reported: the write end of a pipe without readers is one
+        poll.register(self._fd, 0)  # a pipe without readers is an error, which is always reported
         if any(event & select.POLLERR for _, event in poll.poll(0)):
             raise SinkClosedError(self.name)
 
@@ -156,14 +155,14 @@ class Stream:
         """Close a file; standard output stays open.
 
         Raises:
-            EndedEarlyError: the reader has stopped and did not take what waited.
+            EndedEarlyError: the reader has stopped and did not take the buffer.
         """
         try:
             while self._waiting and self._push(LAST_TURN_S):
                 pass
             if self._waiting:
                 left, self._waiting = len(self._waiting), bytearray()
-                raise EndedEarlyError(f"{self.name}: its reader does not read, the last {left} bytes are lost")
+                raise EndedEarlyError(f"{self.name}: the reader stopped reading, so the last {left} bytes are lost")
         finally:
             if self._patient >= 0:
                 os.close(self._patient)
@@ -174,9 +173,9 @@ class Stream:
 
 
 def _without_blocking(fd: int) -> int:
-    """A descriptor of its own for the same pipe or terminal; -1 for others, and where that is not permitted.
+    """A second descriptor for the same pipe or terminal; -1 for other files, or if that is not permitted.
 
-    Not O_NONBLOCK on `fd`: everybody who has the pipe or terminal from the same parent would share it.
+    We do not set O_NONBLOCK on `fd`: it would apply to every process that inherited this pipe or terminal.
     """
     try:
         if not (stat.S_ISFIFO(os.fstat(fd).st_mode) or os.isatty(fd)):

@@ -1,4 +1,4 @@
-"""What the names after -w ask for: form and compression by suffix, told before anything is loaded or opened."""
+"""What the names after -w ask for: format and compression by suffix, checked before anything is loaded or opened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tracer.errors import UsageError
 
 
 class Compression(str, Enum):
-    """By the last suffix of the name."""
+    """Given by the last suffix of the name."""
 
     NONE = ""
     GZIP = ".gz"
@@ -20,7 +20,7 @@ class Compression(str, Enum):
 
 
 class Form(str, Enum):
-    """By the suffix before that."""
+    """Given by the suffix before that."""
 
     JSON_LINES = "jsonl"
     PCAPNG = "pcapng"
@@ -28,7 +28,7 @@ class Form(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """When a file ends and the next one begins; `keep` finished ones stay (None: all). Bytes and seconds."""
+    """When to start the next file, in bytes and seconds; `keep` finished files stay (None: all)."""
 
     size: int | None = None
     seconds: int | None = None
@@ -43,7 +43,7 @@ class Target:
     form: Form
     compression: Compression
     stem: str  # stem + suffix is the name
-    suffix: str  # all that says what is inside: ".jsonl.zst"
+    suffix: str  # such as ".jsonl.zst"
 
 
 def target(path: Path) -> Target:
@@ -54,16 +54,16 @@ def target(path: Path) -> Target:
     stem, suffix = os.path.splitext(inner)
     form = Form.PCAPNG if suffix == ".pcapng" else Form.JSON_LINES
     if suffix in (".pcap", ".cap"):
-        raise UsageError(f"{path}: captures are written as pcapng: name it {stem}.pcapng")
+        raise UsageError(f"{path}: tfotrace writes captures as pcapng: name it {stem}.pcapng")
     return Target(path, form, compression or Compression.NONE, stem, name[len(stem) :])
 
 
 def targets(paths: Sequence[Path]) -> list[Target]:
-    """Every -w, in order. Raises UsageError, also for one file named twice."""
+    """All targets in order. Raises UsageError, also for a file named twice."""
     seen: set[str] = set()
     for path in paths:
         if str(path) == "-":
-            raise UsageError("-w names a file: for JSON lines on standard output there is --json")
+            raise UsageError("-w takes a file name: use --json for JSON lines on standard output")
         real = os.path.realpath(path)
         if real in seen and (os.path.isfile(real) or not os.path.exists(real)):
             raise UsageError(f"{path} is named twice after -w: name each file once")
@@ -72,9 +72,9 @@ def targets(paths: Sequence[Path]) -> list[Target]:
 
 
 def rotation(size: int | None, seconds: int | None, keep: int | None) -> Rotation | None:
-    """The three options together; None if files never end. Raises UsageError."""
+    """Combine the three options; None if files never end. Raises UsageError."""
     if size is None and seconds is None:
         if keep is not None:
-            raise UsageError("--rotate-keep says how many finished files stay: it needs --rotate-size or --rotate-time")
+            raise UsageError("--rotate-keep limits the finished files: it needs --rotate-size or --rotate-time")
         return None
     return Rotation(size, seconds, keep)

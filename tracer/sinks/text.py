@@ -1,4 +1,4 @@
-"""One readable line a handshake, tcpdump's habit; the verdict in words."""
+"""One readable line per handshake, in tcpdump's style, with the verdict in words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracer.vocabulary.causes import short_cause
 from tracer.vocabulary.meanings import VERDICTS
 from tracer.vocabulary.printable import printable
 
-# SGR codes; colour never carries a meaning alone, the words are there too
+# SGR codes; colour never carries meaning alone, the words are there too
 _COLOURS = {"ok": "32", "degraded": "33", "failed": "31"}
 
 
@@ -32,13 +32,13 @@ def _milliseconds(microseconds: float) -> str:
 
 
 def line(record: Handshake, colour: bool = False) -> str:
-    """The line of one handshake, without its newline. Strings off the network are made harmless."""
+    """The line of one handshake, without its newline. Strings from the network are made safe to print."""
     ends = f"{_endpoint(record.client)} > {_endpoint(record.server)}"
     return "  ".join([record.ts[11:26], printable(record.interface), ends, *judged(record, colour)])
 
 
 def judged(record: Handshake, colour: bool = False) -> list[str]:
-    """What is said of a handshake besides when, where and between whom."""
+    """The parts of the line after time, interface and endpoints."""
     tfo, timing = record.tfo, record.handshake
     verdict = VERDICTS[tfo.outcome]
     if colour and tfo.group in _COLOURS:
@@ -70,7 +70,7 @@ def judged(record: Handshake, colour: bool = False) -> list[str]:
 
 
 class Text:
-    """Writes handshakes as lines; notices and statistics go to standard error by the pipeline."""
+    """Writes handshakes as lines; the pipeline writes notices and statistics to standard error."""
 
     def __init__(self, stream: Stream, composer: Composer, colour: bool = False) -> None:
         self._stream = stream
@@ -78,10 +78,10 @@ class Text:
         self._colour = colour
 
     def start(self, record: Start) -> None:
-        """Nothing: the narration says it."""
+        """Do nothing: the narration says it."""
 
     def write(self, batch: Batch) -> None:
-        """A line a handshake."""
+        """Write one line per handshake."""
         if self._stream.is_full():
             raise SinkFullError(len(batch))
         lines = [line(record, self._colour) for record in self._composer.compose(batch)]
@@ -89,13 +89,13 @@ class Text:
             self._stream.write(("\n".join(lines) + "\n").encode())
 
     def notice(self, record: NoticeRecord) -> None:
-        """Nothing: the narration says it."""
+        """Do nothing: the narration says it."""
 
     def stats(self, record: Stats) -> None:
-        """Nothing: the balance is in the summary."""
+        """Do nothing: the balance is in the summary."""
 
     def tick(self) -> None:
-        """Offer what waits for the reader; notice one that left."""
+        """Offer the buffer to the reader; notice one that left."""
         self._stream.tick()
 
     def close(self, record: End | None) -> None:  # noqa: ARG002 - the summary says it

@@ -249,10 +249,10 @@ def test_no_addresses(text: str) -> None:
 def test_a_port_that_is_taken_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=rf"127\.0\.0\.1:{port}.*Address already in use; name another"):
+        with pytest.raises(UsageError, match=rf"127\.0\.0\.1:{port}.*Address already in use; use another"):
             Listener(Address("127.0.0.1", port))
     Listener(Address("127.0.0.1", port)).close()
-    with pytest.raises(UsageError, match=r"no address not\.a\.name\.invalid"):
+    with pytest.raises(UsageError, match=r"cannot resolve not\.a\.name\.invalid"):
         Listener(Address("not.a.name.invalid", 0))
 
 

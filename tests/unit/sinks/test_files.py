@@ -312,7 +312,7 @@ def test_a_file_emptied_by_somebody_has_no_hole(tmp_path: Path) -> None:
 
 def test_a_pipe_is_no_file_to_rotate() -> None:
     read_end, write_end = os.pipe()
-    with pytest.raises(UsageError, match="no regular file"):
+    with pytest.raises(UsageError, match="not a regular file"):
         OutputFile(target(Path(f"/proc/self/fd/{write_end}")), Rotation(size=100))
     file = output(Path(f"/proc/self/fd/{write_end}"))
     file.reopen()  # there is no name to go back to

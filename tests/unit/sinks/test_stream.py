@@ -113,7 +113,7 @@ def test_what_waits_is_bounded_and_its_loss_is_told(monkeypatch: pytest.MonkeyPa
     os.read(read_end, 4096)
     stream.tick()
     assert not stream.is_full()
-    with pytest.raises(EndedEarlyError, match="does not read, the last 5904 bytes are lost"):
+    with pytest.raises(EndedEarlyError, match="stopped reading, so the last 5904 bytes are lost"):
         stream.close()
     os.close(read_end)
 
