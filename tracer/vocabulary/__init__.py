@@ -1,1 +1,1 @@
-"""The words of RFC 7413, of the records and of the screens, and what they mean. Imports nothing but errors."""
+"""The words of RFC 7413, the records and the screens, and what they mean. Imports nothing but errors."""

@@ -1,6 +1,6 @@
-"""What a cause is in plain words and what to do about it: one sentence each, for screens, text output and doctor.
+"""What each cause means and what to do about it: one sentence each, for screens, text output and doctor.
 
-The causes are those of TFO.md section 4, the counters and sysctls those of its section 5.
+The causes are those of TFO.md section 4, the counters and sysctls those of section 5.
 """
 
 from __future__ import annotations
@@ -9,35 +9,35 @@ from __future__ import annotations
 CAUSES: dict[str, str] = {
     "key_not_shared": "The servers behind this address do not share one tcp_fastopen_key, so each refuses the others' "
     "cookies: give all of them the same key (sysctl net.ipv4.tcp_fastopen_key).",
-    "cookie_stale": "The cookie is out of date, as the key was rotated without a backup key or the client's address "
-    'changed: when rotating, keep the old key as backup (net.ipv4.tcp_fastopen_key="NEW,OLD").',
+    "cookie_stale": "The cookie is out of date, because the key was rotated without a backup key or the client's "
+    'address changed: when rotating, keep the old key as backup (net.ipv4.tcp_fastopen_key="NEW,OLD").',
     "key_rotation": "A key rotation is under way and the backup key matched: nothing to do, but keep the backup key "
     "until clients have learned the new cookie.",
-    "child_failed": "The cookie was right, yet the server could not create the connection: look for a lack of memory "
-    "and at TCPFastOpenPassiveFail at the server.",
-    "not_supported": "The server, its listener or something on the path does without Fast Open: at the server run "
-    "tfotrace doctor.",
+    "child_failed": "The cookie was right, but the server could not create the connection: check memory and "
+    "TCPFastOpenPassiveFail at the server.",
+    "not_supported": "The server, its listener or something on the path does not support Fast Open: run tfotrace "
+    "doctor at the server.",
     "server_disabled": "Fast Open is off at this server: switch it on with sysctl -w net.ipv4.tcp_fastopen=3 (bit 0x2 "
     "is the server's).",
-    "listener_disabled": "This listener does without Fast Open: let the program set TCP_FASTOPEN on it, or set bit "
-    "0x400 of net.ipv4.tcp_fastopen, which gives it to every new listener.",
-    "option_stripped": "The Fast Open option was removed from the segment on its way: look at firewalls and "
-    "middleboxes between the two places where it was seen.",
-    "queue_overflow": "The listener's queue of pending Fast Open requests was full: raise the value it gives "
-    "TCP_FASTOPEN, or let it accept connections sooner.",
-    "syn_cookies": "SYN cookies were in force, and they turn Fast Open off: raise the listener's backlog and "
+    "listener_disabled": "This listener does not use Fast Open: let the program set TCP_FASTOPEN on it, or set bit "
+    "0x400 of net.ipv4.tcp_fastopen, which enables it for every new listener.",
+    "option_stripped": "Something removed the Fast Open option from the segment: check firewalls and middleboxes "
+    "between the two places where it was seen.",
+    "queue_overflow": "The listener's queue of pending Fast Open requests was full: raise its TCP_FASTOPEN value, or "
+    "let it accept connections sooner.",
+    "syn_cookies": "The server sent SYN cookies, which turn Fast Open off: raise the listener's backlog and "
     "net.ipv4.tcp_max_syn_backlog, or set net.ipv4.tcp_syncookies to 1 if it is 2.",
     "cookie_not_required": "The server takes data without a cookie (bit 0x200 of net.ipv4.tcp_fastopen) and therefore "
-    "grants none: let clients send without one (their bit 0x4), or clear that bit.",
-    "cookie_required": "The server takes data only with a cookie: let the client ask for one first (its bit 0x4 of "
-    "net.ipv4.tcp_fastopen off), or set bit 0x200 at the server.",
-    "packet_loss": "The SYN with Fast Open went unanswered and a plain one did not; a lost packet looks like this: "
-    "watch whether it happens again with this server.",
-    "path_drops_syn_data": "Something on the path to this server drops SYNs that carry data: do without Fast Open on "
-    "this path, or have the firewall there let them pass.",
-    "host_dropped": "The SYN arrived at this host and the host did not answer it: look at listen queues (nstat -az "
+    "grants none: let clients send data without one (their bit 0x4), or clear bit 0x200.",
+    "cookie_required": "The server takes data only with a cookie: let the client ask for one first (clear its bit 0x4 "
+    "of net.ipv4.tcp_fastopen), or set bit 0x200 at the server.",
+    "packet_loss": "The SYN with Fast Open got no answer but a plain SYN did, as when a packet is lost: watch whether "
+    "it happens again with this server.",
+    "path_drops_syn_data": "Something on the path to this server drops SYNs that carry data: do not use Fast Open on "
+    "this path, or let the firewall there pass them.",
+    "host_dropped": "The SYN arrived at this host but the host did not answer it: check listen queues (nstat -az "
     "TcpExtListenDrops), netfilter rules and rp_filter.",
-    "payload_stripped": "This client has always sent data with its cookie and now none arrived: something on the path "
+    "payload_stripped": "This client always sent data with its cookie, but now none arrived: something on the path "
     "may remove data from SYNs.",
 }
 
@@ -57,5 +57,5 @@ COOKIE_CHECKS: dict[str, str] = {
 
 
 def short_cause(cause: str, confidence: str | None) -> str:
-    """A cause in a few words, for one line among others: "cause key not shared (likely)"."""
+    """A cause in a few words, for use within a line: "cause key not shared (likely)"."""
     return f"cause {cause.replace('_', ' ')}" + (f" ({confidence})" if confidence else "")

@@ -1,6 +1,6 @@
-"""What the vocabulary means in plain words: one sentence for a verdict, and what to do about it.
+"""What the vocabulary means: a sentence or two for each verdict, and what to do about it.
 
-Facts are those of TFO.md sections 3 and 4; people read these in text output and on the dashboard.
+The facts are those of TFO.md sections 3 and 4. These texts appear in text output and on the dashboard.
 """
 
 from __future__ import annotations
@@ -25,51 +25,51 @@ VERDICTS: dict[str | None, str] = {
     "rejected": "TFO SYN rejected",
 }
 
-# what happened and what to look at, in a sentence or two
+# what happened and what to check, in a sentence or two
 EXPLANATIONS: dict[str | None, str] = {
-    None: "Fast Open was tried and the client went on, but the SYN-ACK took a road that is not traced here. "
+    None: "The client tried Fast Open and went on, but the SYN-ACK took a path that is not traced here. "
     "Trace the other interface of the route as well, as one group: eth0+eth1.",
-    "not_attempted": "The SYN carried neither the Fast Open option nor data: an ordinary three-way handshake, in "
-    "which the request leaves one round trip later.",
+    "not_attempted": "The SYN carried neither the Fast Open option nor data: this is an ordinary three-way handshake, "
+    "in which the request leaves one round trip later.",
     "cookie_granted": "The client asked for a Fast Open cookie and got one. Its next connection to this server can "
     "carry data in the SYN and save a round trip.",
-    "cookie_not_granted": "The client asked for a Fast Open cookie and the SYN-ACK came without one: the server, its "
-    "listener or something on the path does without Fast Open. At the server, look at net.ipv4.tcp_fastopen (bit 0x2) "
-    "and at whether the listener sets TCP_FASTOPEN.",
+    "cookie_not_granted": "The client asked for a Fast Open cookie, but the SYN-ACK came without one: the server, its "
+    "listener or something on the path does not support Fast Open. At the server, check net.ipv4.tcp_fastopen "
+    "(bit 0x2) and whether the listener sets TCP_FASTOPEN.",
     "data_acked": "The server took the data of the SYN: the request arrived one round trip earlier than after an "
-    "ordinary handshake. This is Fast Open as it should be.",
-    "data_acked_new_cookie": "The server took the data and handed out a fresh cookie: its old key still counts as the "
+    "ordinary handshake. Fast Open works as intended.",
+    "data_acked_new_cookie": "The server took the data and sent a new cookie: the old key is still valid as the "
     "backup key, so a key rotation is under way. Nothing is wrong.",
     "data_partly_acked": "The server took only the first part of the SYN's data; the client has to send the rest "
     "again. Part of the gain is lost.",
     "data_not_acked": "The server answered the SYN but took none of its data and sent no cookie; the client has to "
-    "send it again after the handshake. Fast Open is off there, the queue of pending Fast Open requests is full, or "
-    "SYN cookies are in force.",
-    "data_not_acked_new_cookie": "The server did not know the cookie: it took no data and sent another cookie. Either "
-    "its key was changed without keeping the old one as backup, or the servers behind this address do not share one "
+    "send the data again after the handshake. Fast Open is off there, the queue of pending Fast Open requests is "
+    "full, or the server sends SYN cookies.",
+    "data_not_acked_new_cookie": "The server did not recognise the cookie: it took no data and sent another cookie. "
+    "Either its key was changed without a backup key, or the servers behind this address do not share one "
     "tcp_fastopen_key, or the client's address changed.",
-    "data_not_acked_same_cookie": "The cookie was right and yet the data was not taken: the server could not create "
-    "the connection (memory, a full accept queue).",
+    "data_not_acked_same_cookie": "The cookie was right but the data was not taken: the server could not create the "
+    "connection (memory, a full accept queue).",
     "syn_timeout_fallback": "The SYN with Fast Open was lost or dropped; only a bare SYN sent after a timeout was "
-    "answered. Once is packet loss; each time to the same server it is something on the path that drops SYNs with "
-    "data or with the option. This costs a second or more.",
-    "cookie_only": "The client sent its cookie but no data, so there was nothing to save; whether the cookie was "
-    "accepted cannot be told.",
+    "answered. Once is packet loss; every time with the same server means that something on the path drops SYNs with "
+    "data or the option. This costs a second or more.",
+    "cookie_only": "The client sent its cookie but no data, so there was nothing to save; we cannot see whether the "
+    "cookie was accepted.",
     "cookie_only_new_cookie": "The client sent its cookie but no data, and got another cookie back: the server did not "
-    "know the one it sent.",
+    "recognise the one it sent.",
     "cookie_only_same_cookie": "The client sent its cookie but no data, and got the same cookie back.",
     "over_acked": "The SYN-ACK acknowledged more bytes than the SYN carried: something on the path or the server's "
     "TCP is broken, and the client resets such a connection.",
-    "no_answer": "Nothing came back for the SYN with Fast Open: no SYN-ACK, no reset, no ICMP. The host is down, a "
-    "firewall drops silently, or the path drops SYNs with data.",
-    "rejected": "The SYN with Fast Open was refused by a reset or an ICMP error: nothing listens there or a firewall "
-    "says no. This has to do with the port, seldom with Fast Open.",
+    "no_answer": "The SYN with Fast Open got no answer: no SYN-ACK, no reset, no ICMP error. The host is down, a "
+    "firewall drops packets silently, or the path drops SYNs with data.",
+    "rejected": "A reset or an ICMP error refused the SYN with Fast Open: nothing listens there, or a firewall "
+    "rejects it. The port is the likely reason, seldom Fast Open.",
 }
 
 REQUESTS: dict[str, str] = {
-    "none": "nothing of Fast Open",
+    "none": "nothing",
     "cookie_request": "a cookie",
-    "cookie_request_and_data": "a cookie, with data along",
+    "cookie_request_and_data": "a cookie, and sent data",
     "cookie": "sent its cookie, no data",
     "cookie_and_data": "sent its cookie and data",
     "data_only": "sent data without a cookie",
@@ -95,7 +95,7 @@ SETTLED: dict[str, str] = {
     "rst": "settled by a reset",
     "icmp": "settled by an ICMP error",
     "fin": "settled by a FIN",
-    "timeout": "settled by waiting in vain",
+    "timeout": "settled by a timeout",
     "new_syn": "settled by a new SYN",
     "ack": "settled by an ACK",
     "at_end": "still open when tracing ended",
@@ -103,15 +103,15 @@ SETTLED: dict[str, str] = {
 
 # TcpExt counters: what moves them (TFO.md section 5)
 COUNTERS: dict[str, str] = {
-    "TCPFastOpenActive": "as client: the SYN-ACK took all the SYN's data",
+    "TCPFastOpenActive": "as client: the SYN-ACK acked all the SYN's data",
     "TCPFastOpenActiveFail": "as client: data not taken, or the SYN timed out",
     "TCPFastOpenPassive": "as server: connections created by Fast Open",
     "TCPFastOpenPassiveFail": "as server: bad cookie, or no connection could be made",
     "TCPFastOpenListenOverflow": "as server: queue of pending requests full",
-    "TCPFastOpenCookieReqd": "as server: cookie asked for (also where Fast Open is off)",
+    "TCPFastOpenCookieReqd": "as server: cookie asked for (even if Fast Open is off)",
     "TCPFastOpenBlackhole": "as client: Fast Open switched off after a blackhole",
     "TCPFastOpenPassiveAltKey": "as server: the backup key matched",
-    "TCPReqQFullDoCookies": "SYN cookies sent since the queue was full: these turn Fast Open off",
+    "TCPReqQFullDoCookies": "SYN cookies sent because the queue was full: no Fast Open then",
     "SyncookiesSent": "SYN cookies sent",
     "ListenOverflows": "accept queue full",
     "ListenDrops": "SYNs dropped by listeners",
@@ -129,7 +129,7 @@ _FASTOPEN_BITS = (
 
 
 def sysctl_meaning(name: str, value: str) -> str:
-    """What a sysctl's value means for Fast Open; an empty string where there is nothing to say."""
+    """What a sysctl's value means for Fast Open; an empty string if there is nothing to say."""
     short = name.rsplit(".", 1)[-1]
     if short == "tcp_fastopen" and value.strip().isdigit():
         bits = int(value)
@@ -152,7 +152,7 @@ _SYSCTLS = {
     "tcp_syn_retries": "SYNs sent again before giving up",
     "tcp_synack_retries": "SYN-ACKs sent again before giving up",
     "tcp_ecn": "0 off, 1 asks for it, 2 only answers (default)",
-    "tcp_timestamps": "timestamps: settle which SYN was answered",
+    "tcp_timestamps": "timestamps: show which SYN was answered",
     "tcp_window_scaling": "windows above 64 KiB",
     "tcp_sack": "selective acknowledgements",
     "tcp_no_metrics_save": "1: cookies are still kept, RTTs are not",

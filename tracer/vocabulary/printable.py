@@ -1,4 +1,4 @@
-"""Strings for people: what came off the network made fit for a terminal, and how many of what."""
+"""Text for people: strings from the network made safe for a terminal, widths and plurals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _UNFIT = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def printable(text: str) -> str:
-    """`text` with everything that could move a cursor, colour a line or turn its direction shown as an escape."""
+    """`text` with an escape for everything that could move the cursor, set a colour or change the direction."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(c) if unicodedata.category(c) in _UNFIT else c for c in text)
@@ -21,12 +21,12 @@ def cells(text: str) -> int:
 
 
 def plural(number: int, thing: str) -> str:
-    """The word behind a number: handshake of 1, handshakes of any other."""
+    """The word after a number: 1 handshake, 2 handshakes."""
     return thing if number == 1 else f"{thing}s"
 
 
 def times(number: int) -> str:
-    """How often."""
+    """ "once", or "N times"."""
     return "once" if number == 1 else f"{number} times"
 
 

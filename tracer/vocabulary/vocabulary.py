@@ -1,4 +1,4 @@
-"""The words of TFO.md and DESIGN.md as enums; the numbers are those of bpf/event.h.
+"""The words of TFO.md and DESIGN.md as enums, with the numbers of bpf/event.h.
 
 `tests/host` compares the numbers with the C header, so the two cannot drift apart.
 """
@@ -69,10 +69,10 @@ class Request(IntEnum):
 
 
 class Outcome(IntEnum):
-    """`tfo.outcome`: a fact read off the wire (TFO.md section 3).
+    """`tfo.outcome`: a fact seen on the wire (TFO.md section 3).
 
-    UNKNOWN is not in TFO.md: data or a TFO option went out and the client went on, but the SYN-ACK took a road that
-    is not traced. In records it is null.
+    UNKNOWN is not in TFO.md: the SYN carried data or a TFO option and the client went on, but the SYN-ACK took a path
+    that is not traced. In records it is null.
     """
 
     NOT_ATTEMPTED = 0
@@ -130,7 +130,7 @@ GROUP_OF: dict[Outcome, Group] = {
 
 
 class Cause(IntEnum):
-    """`tfo.cause`: why, an inference kept apart from the outcome (TFO.md section 4); NONE is null in records."""
+    """`tfo.cause`: the inferred reason, separate from the outcome (TFO.md section 4); NONE is null in records."""
 
     NONE = 0
     KEY_NOT_SHARED = 1
@@ -161,7 +161,7 @@ class Confidence(IntEnum):
 
 
 class CookieCheck(IntEnum):
-    """`tfo.cookie_check`: an arriving cookie under the keys of the traced host; NONE (not known) is null in records."""
+    """`tfo.cookie_check`: an arriving cookie checked with this host's keys; NONE (unknown) is null in records."""
 
     NONE = 0
     VALID = 1
@@ -186,7 +186,7 @@ class Transport(str, Enum):
 
 
 class HookChoice(str, Enum):
-    """--hook. CLSACT is not in --help: it takes clsact where the kernel has TCX, for comparing the two."""
+    """--hook. CLSACT is not in --help: it uses clsact even if the kernel has TCX, to compare the two."""
 
     AUTO = "auto"
     TC = "tc"
@@ -215,7 +215,7 @@ def words_or_null(members: type[IntEnum]) -> list[str | None]:
     return [word(value) if value else None for value in members]
 
 
-# The words of records by number, None for null. The first result and the first reason are in no record.
+# The words of records by number, None for null. No record has the first result or the first reason.
 RESULT_WORDS = [word(value) for value in HandshakeResult]
 REASON_WORDS = [word(value).removeprefix("by_") for value in SettleReason]
 REQUEST_WORDS = [word(value) for value in Request]
@@ -234,5 +234,5 @@ def known(words: Iterable[str | None]) -> list[str]:
 
 
 def numbers(words: Iterable[W], first: int = 0) -> dict[W, int]:
-    """The way back: a word's number, counted from `first`."""
+    """The number of each word, counted from `first`."""
     return {text: number for number, text in enumerate(words, first)}
