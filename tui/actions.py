@@ -1,4 +1,4 @@
-"""Every action of the dashboard, once: key bindings, footer, help and palette are made from this list."""
+"""Every action of the dashboard: key bindings, footer, help and palette are made from this list."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ EVERYWHERE = (*MAIN, "detail")
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing people can do.
+    """One thing a user can do.
 
-    `keys` as Textual names them, `shown` as people do; `run` is the Textual action; `screens` where it is valid;
-    `footer` its place in the footer (small is more important, 0 is never there).
+    `keys` are Textual's names, `shown` ours; `run` is the Textual action; `screens` is where it is valid; `footer` is
+    its rank in the footer (smaller is more important, 0 is never shown).
     """
 
     id: str
@@ -34,7 +34,7 @@ class Action:
 
     @property
     def binding(self) -> Binding:
-        """The binding of all its keys."""
+        """The binding for all its keys."""
         return Binding(",".join(self.keys), self.run, self.title, key_display=self.shown, show=False)
 
 
@@ -42,9 +42,9 @@ _SHOW = tuple(
     Action(f"show_{name}", (str(number),), str(number), TITLES[name], text, f"app.show('{name}')")
     for number, (name, text) in enumerate(
         (
-            ("overview", "Is Fast Open working, what does it save, what fails"),
+            ("overview", "Is Fast Open working, what does it save, what fails?"),
             ("handshakes", "Each handshake as it settles"),
-            ("peers", "Who it works for: one row a server, one a client"),
+            ("peers", "Who it works for: one row per server or client"),
             ("statistics", "Distributions, options, names"),
             ("health", "Losses, kernel counters, sysctls, interfaces"),
         ),
@@ -62,46 +62,46 @@ ACTIONS: tuple[Action, ...] = (
            "you type", "filter", ("handshakes",), 2),
     Action("filter_elsewhere", ("slash",), "/", "Filter", "Go to the handshakes and filter them",
            "app.filter_handshakes", ("overview", "peers", "statistics", "health"), 7),
-    Action("back", ("escape",), "esc", "Back", "Close what is open; on Handshakes drop the filter",
+    Action("back", ("escape",), "esc", "Back", "Close this view; on Handshakes, drop the filter",
            "back", ("handshakes", "detail"), 8),
     Action("sort", ("s",), "s", "Sort", "Sort by the next column", "sort_next", ("handshakes", "peers"), 3),
-    Action("reverse", ("S", "upper_s"), "S", "Reverse", "Turn the order round", "sort_reverse",
+    Action("reverse", ("S", "upper_s"), "S", "Reverse", "Reverse the order", "sort_reverse",
            ("handshakes", "peers"), 6),
-    Action("pause", ("space",), "space", "Pause", "Freeze what is shown; collection goes on and what is new is counted",
+    Action("pause", ("space",), "space", "Pause", "Freeze the view; collection goes on, and new handshakes are counted",
            "app.pause", EVERYWHERE, 4),
-    Action("follow", ("f",), "f", "Follow", "Stay with the newest handshake, or with the selected one",
+    Action("follow", ("f",), "f", "Follow", "Keep the newest handshake selected, or stay with the selected one",
            "follow", ("handshakes",), 5),
-    Action("columns", ("c",), "c", "Columns", "Choose which fields are columns", "columns", ("handshakes",), 9),
-    Action("copy", ("y",), "y", "Copy", "Copy what is selected to the clipboard as JSON", "copy",
+    Action("columns", ("c",), "c", "Columns", "Choose the columns", "columns", ("handshakes",), 9),
+    Action("copy", ("y",), "y", "Copy", "Copy the selected row to the clipboard as JSON", "copy",
            ("handshakes", "detail", "peers"), 10),
-    Action("export", ("e",), "e", "Export", "Write the shown handshakes to a JSON lines file in the current folder",
+    Action("export", ("e",), "e", "Export", "Write the listed handshakes to a JSON lines file in the current folder",
            "export", ("handshakes",), 11),
-    Action("next", ("n", "right"), "n", "Next", "The next handshake of the list", "step(1)", ("detail",), 1),
-    Action("previous", ("p", "left"), "p", "Previous", "The handshake before it in the list", "step(-1)",
+    Action("next", ("n", "right"), "n", "Next", "Go to the next handshake in the list", "step(1)", ("detail",), 1),
+    Action("previous", ("p", "left"), "p", "Previous", "Go to the previous handshake in the list", "step(-1)",
            ("detail",), 2),
-    Action("clear", ("x",), "x", "Clear", "Forget everything so far and count from here (asks first)",
+    Action("clear", ("x",), "x", "Clear", "Forget everything and count from now on (asks first)",
            "app.clear", MAIN, 12),
-    Action("theme", ("t",), "t", "Theme", "Next theme: dark, light, the terminal's own 16 colours on dark and on light",
+    Action("theme", ("t",), "t", "Theme", "Next theme: dark, light, the terminal's 16 colours on dark or on light",
            "app.next_theme", EVERYWHERE, 13),
-    Action("palette", ("ctrl+p",), "ctrl+p", "Palette", "Find an action by its name", "app.command_palette",
+    Action("palette", ("ctrl+p",), "ctrl+p", "Palette", "Find an action by name", "app.command_palette",
            EVERYWHERE, 14, palette=False),
-    Action("help", ("question_mark",), "?", "Help", "What this screen shows and what its keys do", "app.help",
+    Action("help", ("question_mark",), "?", "Help", "Explain this screen and its keys", "app.help",
            EVERYWHERE, 0),
-    Action("quit", ("q", "ctrl+c"), "q", "Quit", "Leave; the programs are detached and the summary is printed",
+    Action("quit", ("q", "ctrl+c"), "q", "Quit", "Detach the programs, print the summary and leave",
            "app.quit", EVERYWHERE, 0),
 )  # fmt: skip
 
-# not actions but worth telling: what the focused list or panel does with the other keys
+# what other keys do in the focused list or panel, for help only
 MOVES: dict[str, tuple[tuple[str, str], ...]] = {
     "handshakes": (
         ("↑ ↓ pgup pgdn home end", "move the selection"),
         ("← →", "scroll sideways"),
-        ("mouse", "click a row to select it, again to open it, a heading to sort by it"),
+        ("mouse", "click a row to select it, click again to open it, click a heading to sort by it"),
     ),
     "peers": (
         ("↑ ↓ pgup pgdn home end", "move the selection"),
         ("← →", "scroll sideways"),
-        ("mouse", "click a row to select it, again for its handshakes, a heading to sort by it"),
+        ("mouse", "click a row to select it, click again for its handshakes, click a heading to sort by it"),
     ),
     "detail": (("↑ ↓ pgup pgdn", "scroll"),),
     "overview": (("tab, ↑ ↓", "go to the next panel, scroll it"),),
@@ -121,12 +121,12 @@ def bindings_of(screen: str) -> list[Binding]:
 
 
 def footer_of(screen: str) -> list[Action]:
-    """What the footer of a screen names, the most important first; ? and q have their place at its end."""
+    """The actions in a screen's footer, the most important first, without ? and q, which end it."""
     return sorted((a for a in actions_of(screen) if a.footer), key=lambda action: action.footer)
 
 
 def action(action_id: str) -> Action:
-    """One action by its id; raises KeyError."""
+    """The action with this id; raises KeyError."""
     for candidate in ACTIONS:
         if candidate.id == action_id:
             return candidate

@@ -1,4 +1,4 @@
-"""The dashboard: pulls a snapshot four times a second and hands it to the screen on top. Nothing pushes at it."""
+"""The dashboard: pulls a snapshot four times a second and shows it on the top screen. Nothing is pushed to it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tui.themes import OWN, first_theme, next_theme
 from tui.widgets.question import Question
 
 PULL_S = 0.25
-COLLECT_AFTER = (5000, 20, 20)  # gc.set_threshold(): what a picture is made of is thrown away with the next one
+COLLECT_AFTER = (5000, 20, 20)  # gc.set_threshold(): each repaint throws away the objects of the one before
 
 
 class Dashboard(App[None]):
@@ -70,17 +70,17 @@ class Dashboard(App[None]):
 
     @property
     def new(self) -> int:
-        """Handshakes that came since the view was frozen."""
+        """How many handshakes came since the view was frozen."""
         if self.frozen is None:
             return 0
         return max(0, self.latest.totals.handshakes - self.frozen.totals.handshakes)
 
     def compose(self) -> ComposeResult:
-        """The bottommost screen shows nothing."""
+        """The bottommost screen shows nothing but holds the styles."""
         yield self.book
 
     def on_mount(self) -> None:
-        """Screens, and the pull."""
+        """Make the screens and start to pull."""
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self.screens_by_name = {
             "overview": Overview(), "handshakes": Handshakes(self._filter_text), "peers": Peers(),
@@ -94,7 +94,7 @@ class Dashboard(App[None]):
             self.set_interval(self._pull_s, self.pull)
 
     def _prepare(self, names: list[str]) -> None:
-        """Make the other screens before somebody asks for them: that takes a tenth of a second each."""
+        """Make the other screens in advance: each takes a tenth of a second."""
         if names:
             self._get_screen(names[0])
             self.call_after_refresh(self._prepare, names[1:])
@@ -112,7 +112,7 @@ class Dashboard(App[None]):
             self.exit()
 
     def _look_at_the_size(self, top: Screen[object]) -> None:
-        """Follow the terminal also where the signal of its last change came to nothing."""
+        """Follow the terminal's size even if the signal of the last change got lost."""
         if isinstance(self._driver, StdoutDriver):
             size = self._driver.terminal_size
             if size != top.size:
@@ -132,14 +132,14 @@ class Dashboard(App[None]):
 
     @property
     def current(self) -> TracerScreen:
-        """The screen that keys are about: the one on top that is no dialog."""
+        """The screen that keys act on: the topmost one that is not a dialog."""
         for screen in reversed(self.screen_stack):
             if isinstance(screen, TracerScreen):
                 return screen
         return self.screens_by_name["overview"]
 
     def action_show(self, name: str) -> None:
-        """One of the five screens; what lies over it is closed."""
+        """Show one of the five screens and close what lies over it."""
         while len(self.screen_stack) > 2:
             self.pop_screen()
         target, left = self.screens_by_name[name], self.screen
@@ -149,35 +149,35 @@ class Dashboard(App[None]):
                 left.leave()
 
     def action_filter_handshakes(self) -> None:
-        """The handshakes, with the filter open."""
+        """Show the handshakes with the filter open."""
         self.action_show("handshakes")
         self.call_after_refresh(self.handshakes.action_filter)
 
     @property
     def handshakes(self) -> Handshakes:
-        """The screen of the list."""
+        """The screen with the list of handshakes."""
         screen = self.screens_by_name["handshakes"]
         assert isinstance(screen, Handshakes)
         return screen
 
     def show_handshakes_of(self, expression: str, peer: Peer) -> None:
-        """The handshakes of a peer, by the filter that lets them through."""
+        """Show the handshakes of a peer, using this filter."""
         self.action_show("handshakes")
         self.call_after_refresh(self.handshakes.set_filter, expression, peer)
 
     def open_detail(self, rows_position: int) -> None:
-        """The detail of the handshake at a position of the list."""
+        """Open the detail of the handshake at a position of the list."""
         self.push_screen(Detail(self.handshakes, rows_position))
 
     # actions of every screen
 
     def action_pause(self) -> None:
-        """Freeze the view on its snapshot, or let it go on."""
+        """Freeze the view on its snapshot, or resume it."""
         self.frozen = self.latest if self.frozen is None else None
         self.show_on(self.current)
 
     def action_clear(self) -> None:
-        """Forget everything, if the answer is yes."""
+        """Ask, then forget everything."""
 
         def answered(yes: bool | None) -> None:
             if yes:
@@ -185,24 +185,24 @@ class Dashboard(App[None]):
                 self.frozen = None
                 self.pull()
 
-        question = "Forget all handshakes and sums seen so far and count from here? Collection goes on."
+        question = "Forget all handshakes and totals and count from now on? Collection goes on."
         self.push_screen(Question(question, "Clear"), answered)
 
     def action_next_theme(self) -> None:
-        """Dark, light, 16 colours on dark, on light."""
+        """Switch to dark, light, 16 colours on dark, or 16 on light."""
         self.theme = next_theme(self.theme)
         self.say(f"theme: {self.theme}")
 
     def action_help(self) -> None:
-        """About the screen on top."""
+        """Explain the current screen."""
         self.push_screen(Help(self.current.NAME))
 
     def say(self, text: str, error: bool = False) -> None:
-        """A short message over the screen; never markup."""
+        """Show a short message over the screen; never markup."""
         self.notify(text, markup=False, severity="error" if error else "information", timeout=4)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: the actions of this screen, and nothing that is not in the list of actions."""
+        """Fill the palette with the actions of this screen only."""
         current = screen if isinstance(screen, TracerScreen) else self.current
 
         for one in actions_of(current.NAME):
@@ -215,7 +215,7 @@ class Dashboard(App[None]):
     # going away
 
     def _handle_exception(self, error: Exception) -> None:
-        """Leave the terminal in order first; run() raises the error behind it."""
+        """Restore the terminal first; run() raises the error afterwards."""
         if self.failure is None:
             self.failure = error
         self._return_code = 1
@@ -226,21 +226,21 @@ class Dashboard(App[None]):
 
 
 def leave_out_of_collections() -> None:
-    """Full garbage collections walk every object while all threads wait: leave out what is there now and will stay."""
+    """Exempt all present objects from garbage collection: a full one walks every object while all threads wait."""
     gc.collect()
     gc.freeze()
 
 
 def run(engine: Engine, *, leave_when_ended: bool = False, filter_text: str = "") -> int:
-    """Show the dashboard until the user leaves it; 0 is returned. The list of handshakes begins with this filter.
+    """Show the dashboard until the user leaves it; returns 0. The list of handshakes starts with this filter.
 
-    SIGINT, SIGTERM and SIGHUP leave it too. `engine.stop()` is called when the terminal is in order again.
+    SIGINT, SIGTERM and SIGHUP end it too. `engine.stop()` is called once the terminal is restored.
 
     Raises:
-        Exception: whatever went wrong in the dashboard, after the terminal was put in order.
+        Exception: any error of the dashboard, after the terminal is restored.
     """
     for name in ("COLUMNS", "LINES"):
-        os.environ.pop(name, None)  # exported by some shells: they would hide every later change of the size
+        os.environ.pop(name, None)  # if a shell exports them, they would hide every later change of size
     app = Dashboard(engine, leave_when_ended=leave_when_ended, filter_text=filter_text)
     leave_out_of_collections()
     gc.set_threshold(*COLLECT_AFTER)

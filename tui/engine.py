@@ -1,4 +1,4 @@
-"""What the dashboard needs of the rest of the program: nothing but this."""
+"""All that the dashboard needs from the rest of the program."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from tracer.store.snapshot import Snapshot
 
 
 class Engine(Protocol):
-    """The source of snapshots. Every call returns at once and may come from the dashboard's thread at any time."""
+    """The source of snapshots. Every call returns at once; the dashboard's thread may call at any time."""
 
     def snapshot(self) -> Snapshot:
-        """Everything at this moment, immutable."""
+        """The current state, immutable."""
         ...
 
     def clear(self) -> None:
-        """Forget the handshakes and sums so far and count from here; collection goes on."""
+        """Forget all handshakes and sums and count from now on; collection goes on."""
         ...
 
     def stop(self) -> None:
-        """Tracing may end: nobody looks any more. Called once, when the dashboard leaves."""
+        """Tracing may end. Called once, when the user leaves the dashboard."""
         ...

@@ -1,4 +1,4 @@
-"""What one handshake was, in words: verdict, cause, timing, options and what was negotiated."""
+"""One handshake in words: verdict, cause, timing, options and what was negotiated."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def verdict_line(record: Handshake) -> Line:
 
 
 def verdict_lines(record: Handshake, cells: int) -> list[Line]:
-    """The verdict, what it means, and the cause where one is known."""
+    """The verdict, its meaning, and the cause if known."""
     lines = [verdict_line(record), *wrap(EXPLANATIONS.get(record.tfo.outcome, ""), cells)]
     if record.tfo.cause is not None:
         confidence = f" ({record.tfo.cause_confidence})" if record.tfo.cause_confidence else ""
@@ -41,7 +41,7 @@ def verdict_lines(record: Handshake, cells: int) -> list[Line]:
 
 
 def fact_lines(record: Handshake, cells: int) -> list[Line]:
-    """Who, what, when, in two columns of words."""
+    """Who, what and when, as names and values."""
     timing, tfo = record.handshake, record.tfo
     result = RESULTS.get(timing.result, timing.result)
     facts: list[tuple[str, str]] = [
@@ -85,7 +85,7 @@ def _saved(record: Handshake) -> str:
     elif saved == 0:
         parts.append("nothing")
     else:
-        parts.append("not known")
+        parts.append("unknown")
     if cost:
         parts.append(f"the fallback cost {duration(cost)}")
     return "; ".join(parts)
@@ -110,7 +110,7 @@ def _payload(record: Handshake) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
     if record.payload is not None:
         protocol = record.payload.protocol or "not captured"
-        cut = ", goes on beyond the SYN" if record.payload.truncated else ""
+        cut = ", continues after the SYN" if record.payload.truncated else ""
         facts.append(
             ("SYN data", f"{record.syn.payload_len} bytes, {protocol.upper() if len(protocol) < 5 else protocol}{cut}")
         )
@@ -131,7 +131,7 @@ def _payload(record: Handshake) -> list[tuple[str, str]]:
 
 
 def option_lines(title: str, segment: Segment | None, details: Sequence[OptionDetail], cells: int) -> list[Line]:
-    """Every option of a segment with its meaning, and what the header says beside them."""
+    """Every option of a segment with its meaning, and a line about the header."""
     if segment is None:
         return [((f"{title}: not seen", "dim"),)]
     lines: list[Line] = [((title, "title"),)]
@@ -159,7 +159,7 @@ _NEGOTIATED = (
 
 
 def negotiated_lines(record: Handshake, cells: int) -> list[Line]:
-    """What counts because both ends offered it."""
+    """What both ends agreed on, and what not."""
     agreed = record.negotiated
     if agreed is None:
         return [(("nothing was negotiated: no SYN-ACK seen", "dim"),)]
@@ -171,7 +171,7 @@ def negotiated_lines(record: Handshake, cells: int) -> list[Line]:
 
 
 def options_of(record: Handshake) -> Options:
-    """The options rebuilt from a record, for rows that no longer have the bytes: sizes of unknown kinds are lost."""
+    """Rebuild the options from a record, for rows without the bytes: sizes of unknown kinds are lost."""
     return Options(
         _rebuilt(record.syn, record.tfo.cookie_len),
         _rebuilt(record.synack, record.tfo.synack_cookie_len) if record.synack is not None else (),
@@ -192,7 +192,7 @@ def _rebuilt(segment: Segment, cookie_len: int | None) -> Sequence[OptionDetail]
 
 
 def _value(name: str, segment: Segment, cookie_len: int | None) -> bytes | None:
-    """The bytes of an option whose value the record has."""
+    """The bytes of an option, if the record has its value."""
     if name in ("nop", "eol"):
         return bytes([tcp_options.NOP if name == "nop" else tcp_options.EOL])
     if name == "mss" and segment.mss is not None:

@@ -1,4 +1,4 @@
-"""Handshakes into a JSON lines file."""
+"""Export handshakes to a JSON lines file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FLUSH = 1000
 
 
 def export_path(folder: Path, now: time.struct_time) -> Path:
-    """tfotrace-YYYYmmdd-HHMMSS.jsonl, with a number behind it where that exists."""
+    """tfotrace-YYYYmmdd-HHMMSS.jsonl, with a number added if that exists."""
     stem = time.strftime("tfotrace-%Y%m%d-%H%M%S", now)
     path = folder / f"{stem}.jsonl"
     number = 2
@@ -26,10 +26,10 @@ def export_path(folder: Path, now: time.struct_time) -> Path:
 
 
 def write_export(path: Path, records: Iterable[Handshake]) -> int:
-    """Write records, one a line; returns how many. Never overwrites.
+    """Write one record per line; returns how many. Never overwrites a file.
 
     Raises:
-        OSError: the file cannot be made or written.
+        OSError: the file cannot be created or written.
     """
     encoder = msgspec.json.Encoder()
     written = 0
@@ -46,5 +46,5 @@ def write_export(path: Path, records: Iterable[Handshake]) -> int:
 
 
 def json_text(record: object) -> str:
-    """A record as JSON that people read, all in ASCII: it may be pasted into a terminal."""
+    """A record as indented JSON, all in ASCII, since people may paste it into a terminal."""
     return json.dumps(msgspec.to_builtins(record), indent=2)

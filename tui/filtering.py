@@ -1,4 +1,4 @@
-"""Filters as the dashboard uses them: those of --filter."""
+"""The dashboard's filters: those of --filter-record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Filter", "parse"]
 
 
 def parse(text: str) -> Filter | None:
-    """The filter a text says; None for an empty one.
+    """Parse a filter; None for an empty text.
 
     Raises:
         TfotraceError: what is wrong with it and where.

@@ -1,4 +1,4 @@
-"""Numbers for people: three significant digits, the unit that fits, "-" for what is not known."""
+"""Numbers for people: three significant digits, a fitting unit, "-" for unknown values."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def duration(microseconds: float | None) -> str:
 
 
 def signed_duration(microseconds: float | None) -> str:
-    """A duration with its sign, so that a loss is not taken for a gain."""
+    """A duration with its sign, to tell a gain from a loss."""
     text = duration(microseconds)
     return f"+{text}" if microseconds is not None and microseconds > 0 else text
 
 
 def clock(seconds: float) -> str:
-    """How long a run lasts: 0:42, 12:03, 3:12:03."""
+    """The age of a run: 0:42, 12:03, 3:12:03."""
     whole = int(seconds)
     hours, rest = divmod(whole, 3600)
     minutes, seconds_left = divmod(rest, 60)
@@ -75,7 +75,7 @@ def size(value: float | None) -> str:
 
 
 def rate(per_second: float) -> str:
-    """Events a second."""
+    """Events per second."""
     return f"{significant(per_second) if per_second < 1000 else count(per_second)}/s" if per_second else "0/s"
 
 

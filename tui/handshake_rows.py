@@ -1,4 +1,4 @@
-"""Handshakes as rows of a list: which columns, their text and style; made for rows on the screen only."""
+"""Handshakes as rows of a list: columns, text and style, made only for rows on the screen."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tui.order import Order
 from tui.widgets.row_list import ListColumn
 
 CELLS_HELD = 512
-AHEAD = 32  # rows made at once
+AHEAD = 32  # rows made at a time
 _WITH_SIGN = ("outcome", "group")
 # two cells more for the sign
 _WIDTHS = {"outcome": 28, "group": 10}
 
-# by the width of the screen; the last column takes what is left
+# by the width of the screen; the last column takes the rest
 _DEFAULTS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (190, ("time", "interface", "client", "server", "result", "request", "outcome", "rtt", "first_response", "saved",
            "payload_len", "name")),
@@ -29,12 +29,12 @@ _DEFAULTS: tuple[tuple[int, tuple[str, ...]], ...] = (
 
 
 def default_columns(cells: int) -> tuple[str, ...]:
-    """The columns to begin with on a screen of that width."""
+    """The default columns on a screen of that width."""
     return next(names for least, names in _DEFAULTS if cells >= least)
 
 
 def list_column(name: str) -> ListColumn:
-    """A column of tracer/store/list_columns.py as the list shows it."""
+    """The list's form of a column of tracer/store/list_columns.py."""
     column = COLUMNS[name]
     return ListColumn(name, column.title, _WIDTHS.get(name, column.width), column.right)
 
@@ -58,7 +58,7 @@ def row_cells(record: Handshake, columns: Sequence[str]) -> list[Part]:
 
 @dataclass(slots=True)
 class HandshakeRows:
-    """A RowSource over an order of rows; cells are kept by the row's number, so an order made anew costs nothing."""
+    """A RowSource over an order of rows. Cells are cached by row number, so a new order costs nothing."""
 
     columns: tuple[str, ...] = ()
     order: Order | None = None
@@ -68,13 +68,13 @@ class HandshakeRows:
         return 0 if self.order is None else len(self.order)
 
     def set_columns(self, columns: tuple[str, ...]) -> None:
-        """Other columns: other cells."""
+        """Use other columns, which need new cells."""
         if columns != self.columns:
             self.columns = columns
             self._cells.clear()
 
     def forget(self) -> None:
-        """Numbers may mean other rows now."""
+        """Drop the cache, since numbers may mean other rows now."""
         self._cells.clear()
 
     def record(self, position: int) -> Handshake:
@@ -95,7 +95,7 @@ class HandshakeRows:
         return found
 
     def _make(self, position: int) -> None:
-        """Cells from a position on: as many rows as are not known yet, for those below it are asked for next."""
+        """Make cells from a position down to the first cached row: the list asks for these rows next."""
         order = self.order
         assert order is not None
         rows = order.rows_at(position, position + AHEAD)

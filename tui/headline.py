@@ -1,4 +1,4 @@
-"""The answer at the top of the overview: is Fast Open working, what does it save, what fails most."""
+"""The answer at the top of the overview: does Fast Open work, what does it save, what fails most?"""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ WITH_DATA = ("cookie_and_data", "data_only", "cookie_request_and_data")
 
 
 def with_data(totals: Totals) -> int:
-    """Attempts that sent data in the SYN."""
+    """The number of attempts with data in the SYN."""
     return sum(totals.requests.get(name, 0) for name in WITH_DATA)
 
 
 def worst(totals: Totals) -> tuple[str, int] | None:
-    """The most frequent outcome that is not as it should be."""
+    """The most frequent degraded or failed outcome."""
     found = [
         (word(outcome), totals.outcomes.get(word(outcome), 0))
         for outcome in Outcome

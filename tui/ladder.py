@@ -1,6 +1,6 @@
-"""A handshake as steps on a ladder: client left, server right, time downwards. What is drawn is what was seen.
+"""A handshake as a ladder diagram: client left, server right, time downwards. It shows only what was seen.
 
-Times are microseconds since the first SYN as seen where tfotrace listens; None = not known.
+Times are microseconds since the first SYN, as seen where tfotrace listens; None means unknown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SHORT_OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One arrow. `detail` goes under it."""
+    """One arrow, with `detail` below it."""
 
     direction: Direction
     label: str
@@ -32,7 +32,7 @@ class Step:
 
 
 def steps(record: Handshake) -> list[Step]:
-    """The steps of one handshake, from its first SYN."""
+    """The steps of one handshake, starting with its first SYN."""
     timing, tfo, syn, synack = record.handshake, record.tfo, record.syn, record.synack
     found = [Step("right", _syn_label(record), 0.0, _segment_detail(syn), "tfo" if tfo.kind is not None else "text")]
     answered_after = tfo.delay_us or 0.0
@@ -56,7 +56,7 @@ def _answered(record: Handshake, synack: SynAck, answered_after: float) -> list[
     style = "ok" if accepted else "degraded" if syn.payload_len else "text"
     found = [Step("left", _synack_label(record, synack), at, _segment_detail(synack), style)]
     if timing.result == "simultaneous_open":
-        found.insert(0, Step("left", "SYN of the other end: both open at once", None, "", "degraded"))
+        found.insert(0, Step("left", "SYN from the other end: both open at once", None, "", "degraded"))
     if timing.synack_count > 1:
         found.append(Step("left", f"SYN-ACK again ({timing.synack_count} in all)", None, "", "degraded"))
     if timing.result == "aborted":
@@ -81,11 +81,11 @@ def _unanswered(record: Handshake) -> list[Step]:
         what = f"ICMP type {timing.icmp.type} code {timing.icmp.code}" if timing.icmp is not None else "ICMP"
         return [Step("left", f"{what}: unreachable", None, "", "failed")]
     if timing.result == "simultaneous_open":
-        return [Step("left", "SYN of the other end: both open at once", None, "", "degraded")]
+        return [Step("left", "SYN from the other end: both open at once", None, "", "degraded")]
     if timing.result == "syn_on_established":
-        return [Step("left", "bare ACK: the connection was open already", None, "", "degraded")]
+        return [Step("left", "bare ACK: the connection was already open", None, "", "degraded")]
     if timing.result == "established":
-        return [Step("note", "SYN-ACK on a road not traced here"), Step("right", "ACK")]
+        return [Step("note", "SYN-ACK on a path not traced here"), Step("right", "ACK")]
     return [Step("note", "no reply", None, "", "failed")]
 
 
@@ -133,7 +133,7 @@ def _address(end: Endpoint) -> str:
 
 
 def ladder_lines(record: Handshake, cells: int) -> list[Line]:
-    """The diagram, `cells` wide (28 at least)."""
+    """The diagram, `cells` wide (at least 28)."""
     inner = max(16, cells - _TIME_CELLS - 4)
     margin = " " * (_TIME_CELLS + 1)
     client, server = safe(_address(record.client)), safe(_address(record.server))

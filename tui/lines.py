@@ -1,6 +1,6 @@
-"""Text as the dashboard lays it out: a line is parts, a part is a text and the name of a style (tui/tfotrace.tcss).
+"""The dashboard's text: a line is a tuple of parts, a part is a text and the name of a style (tui/tfotrace.tcss).
 
-Plain tuples, so that what a screen says can be computed and tested without a terminal.
+Plain tuples let us compute and test the text of a screen without a terminal.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ Line = tuple[Part, ...]
 
 EMPTY: Line = ()
 
-# every style a part may name; each is a rule `.t--NAME` in tfotrace.tcss
+# all styles; each is a rule `.t--NAME` in tfotrace.tcss
 STYLES = (
     "text", "dim", "title", "strong", "accent", "ok", "degraded", "failed", "none", "tfo", "normal", "alarm", "key",
     "cursor", "cursor-blur", "header", "header-sorted", "bar-track", "inverse",
 )  # fmt: skip
 GROUP_STYLE = {"ok": "ok", "degraded": "degraded", "failed": "failed"}
-# a sign beside each group's word, so that a line can be read without colour and without reading all of it
+# a sign for each group, so that a line can be read at a glance and without colour
 GROUP_SIGN = {"ok": "✓", "degraded": "~", "failed": "✗"}
 
 
@@ -39,7 +39,7 @@ def group_sign(group: str | None) -> str:
 
 @lru_cache(maxsize=8192)
 def safe(text: str) -> str:
-    """Text off the network with nothing left that moves the cursor or has no width of its own (combining marks)."""
+    """Text from the network with escapes for all that moves the cursor or has no width (combining marks)."""
     if text.isascii() and text.isprintable():
         return text
     shown = printable(text)
@@ -47,17 +47,17 @@ def safe(text: str) -> str:
 
 
 def width(line: Line) -> int:
-    """Cells a line takes."""
+    """The width of a line in cells."""
     return sum(cell_len(text) for text, _ in line)
 
 
 def plain(line: Line) -> str:
-    """The words of a line."""
+    """The text of a line."""
     return "".join(text for text, _ in line)
 
 
 def cut(text: str, cells: int) -> str:
-    """At most `cells` cells of a text, with "…" where something is missing."""
+    """Cut a text to at most `cells` cells, with "…" at the cut."""
     if cell_len(text) <= cells:
         return text
     if cells <= 0:
@@ -66,14 +66,14 @@ def cut(text: str, cells: int) -> str:
 
 
 def cell(text: str, cells: int, right: bool = False) -> str:
-    """Exactly `cells` cells."""
+    """A text cut or padded to exactly `cells` cells."""
     text = cut(text, cells)
     gap = " " * (cells - cell_len(text))
     return gap + text if right else text + gap
 
 
 def fit(line: Line, cells: int) -> Line:
-    """Exactly `cells` cells of a line: cut or filled up."""
+    """A line cut or padded to exactly `cells` cells."""
     parts: list[Part] = []
     left = cells
     for text, style in line:
@@ -100,7 +100,7 @@ def beside(left: Sequence[Line], right: Sequence[Line], left_cells: int, gap: in
 
 
 def wrap(text: str, cells: int, style: str = "text", indent: int = 0) -> list[Line]:
-    """A sentence over as many lines as it needs, broken at blanks."""
+    """Break a sentence at blanks into as many lines as it needs."""
     room = max(8, cells - indent)
     rows: list[str] = []
     row = ""
@@ -117,7 +117,7 @@ def wrap(text: str, cells: int, style: str = "text", indent: int = 0) -> list[Li
 
 
 def joined(parts: Iterable[Line], gap: str = "   ") -> Line:
-    """Lines one behind the other."""
+    """Join lines into one."""
     result: list[Part] = []
     for line in parts:
         if result:

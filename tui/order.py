@@ -1,4 +1,4 @@
-"""Which rows a list shows and in which order: numpy over columns, never a loop over rows."""
+"""Which rows a list shows and in which order, computed by numpy over columns, never in a loop over rows."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tracer.store.list_columns import sort_keys
 from tracer.store.snapshot import Rows
 from tui.filtering import Filter
 
-GATHERED = 1000  # records that exist at a time
-ARRIVAL = ""  # no column: as they settled
+GATHERED = 1000  # records made at a time
+ARRIVAL = ""  # no column: in the order of settling
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Rows in the order they are shown. `indexes` None: all of them, by their number."""
+    """Rows in the order shown. `indexes` is None for all rows by their number."""
 
     rows: Rows
     indexes: NDArray[np.intp] | None
@@ -37,7 +37,7 @@ class Order:
         return len(self.rows) - 1 - position if self.descending else position
 
     def rows_at(self, begin: int, end: int) -> NDArray[np.intp]:
-        """The rows shown at some positions, as many of them as there are."""
+        """The rows shown at these positions, as far as there are any."""
         end = min(end, len(self))
         if self.indexes is not None:
             return self.indexes[begin:end]
@@ -45,16 +45,16 @@ class Order:
         return len(self.rows) - 1 - positions if self.descending else positions
 
     def number_at(self, position: int) -> int:
-        """The number since the start of the row at a position: what names a row from snapshot to snapshot."""
+        """The number of the row at a position, counted since the start: it names a row across snapshots."""
         return self.rows.first + self.row_at(position)
 
     def records(self) -> Iterator[Handshake]:
-        """All of them as they are shown, made some hundred at a time."""
+        """All records in the order shown, made GATHERED at a time."""
         for begin in range(0, len(self), GATHERED):
             yield from self.rows.gather(self.rows_at(begin, begin + GATHERED))
 
     def position_of(self, number: int) -> int | None:
-        """Where a row is shown; None where it is not."""
+        """The position of a row; None if it is not shown."""
         row = number - self.rows.first
         if not 0 <= row < len(self.rows):
             return None
@@ -64,19 +64,19 @@ class Order:
         return int(found[0]) if len(found) else None
 
     def newest(self, by_arrival: bool) -> int:
-        """The position that following keeps selected: the newest row, or the top of a list sorted otherwise."""
+        """The position that following keeps selected: the newest row, or the top of a list in another order."""
         return len(self) - 1 if by_arrival and not self.descending else 0
 
 
 def is_cheap(condition: Filter | None, sort: str) -> bool:
-    """Does it take no look at any row?"""
+    """Can the order be made without looking at any row?"""
     return condition is None and sort == ARRIVAL
 
 
 def arrange(rows: Rows, condition: Filter | None, sort: str, descending: bool) -> Order:
-    """Filter and sort. Takes tens of milliseconds for 100,000 rows, so it is for a thread unless is_cheap().
+    """Filter and sort. 100,000 rows take tens of milliseconds: use a thread unless is_cheap().
 
-    Equal keys stay newest first; what is not known comes last whichever way round.
+    Rows with equal keys stay newest first; unknown values come last in both directions.
     """
     if is_cheap(condition, sort):
         return Order(rows, None, descending)
@@ -94,7 +94,7 @@ def arrange(rows: Rows, condition: Filter | None, sort: str, descending: bool) -
 
 
 def _sorted(keys: NDArray[np.generic], descending: bool) -> NDArray[np.intp]:
-    """A stable order, also downwards: equal ones keep theirs."""
+    """A stable order in both directions."""
     if not descending:
         return np.argsort(keys, kind="stable")
     backwards = np.argsort(keys[::-1], kind="stable")[::-1]

@@ -1,4 +1,4 @@
-"""From lines to what Textual puts on the terminal: the only place where text becomes segments."""
+"""Turns lines into Textual's segments, nowhere else."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ COMPONENTS = {f"t--{name}" for name in STYLES}
 
 
 class StyleBook(Widget):
-    """Holds the styles of tfotrace.tcss for all widgets: looking them up in each of them would cost far more.
+    """Holds the styles of tfotrace.tcss for all widgets: a lookup in each widget would cost far more.
 
-    Nobody sees it. It lies on the bottommost screen, so its colours are blended with the screen's background.
+    It is invisible, on the bottommost screen, so its colours are blended with the screen's background.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = COMPONENTS
@@ -31,7 +31,7 @@ class StyleBook(Widget):
         self._on: dict[Color | None, Palette] = {}
 
     def forget(self) -> None:
-        """The theme changed."""
+        """Drop all styles after a change of theme."""
         self._on.clear()
 
     def on(self, background: Color | None) -> Palette:
@@ -43,7 +43,7 @@ class StyleBook(Widget):
 
 
 class Palette:
-    """The styles on one background, each made when it is first asked for."""
+    """The styles on one background, each made on first use."""
 
     def __init__(self, book: StyleBook, background: Color | None) -> None:
         self._book, self._background = book, background
@@ -61,20 +61,20 @@ class Palette:
 
 
 class HasBook(Protocol):
-    """The app."""
+    """An app with a StyleBook."""
 
     book: StyleBook
 
 
 def styles_of(widget: Widget) -> Palette:
-    """The styles on a widget's background as they are now."""
+    """The styles on a widget's current background."""
     return cast(HasBook, widget.app).book.on(widget.rich_style.bgcolor)
 
 
 def strip(line: Line, styles: Palette | Mapping[str, Style], cells: int, over: Style | None = None) -> Strip:
-    """A line as exactly `cells` cells; `over` is laid over every part (a cursor).
+    """A line as exactly `cells` cells; `over` is applied over every part (a cursor).
 
-    Whatever came this far unescaped is escaped here: no control character ever leaves in a segment.
+    This escapes any text that is still unescaped: no control character ever gets into a segment.
     """
     base = styles["text"]
     segments: list[Segment] = []

@@ -1,4 +1,4 @@
-"""What screens ask of the app that shows them, so that no screen imports the app."""
+"""What screens need from the app, so that no screen imports the app."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tracer.store.snapshot import Snapshot
 
 
 class Shell(Protocol):
-    """The app as a screen sees it: the snapshot that is shown, ways to other screens, a place for short messages."""
+    """The app as seen by a screen: the snapshot shown, ways to other screens, short messages."""
 
     @property
     def shown(self) -> Snapshot:
@@ -18,12 +18,12 @@ class Shell(Protocol):
 
     @property
     def frozen(self) -> Snapshot | None:
-        """The snapshot that the view was frozen on, if it is frozen."""
+        """The snapshot that the view is frozen on, or None."""
         ...
 
     @property
     def new(self) -> int:
-        """Handshakes that came since the view was frozen."""
+        """How many handshakes came since the view was frozen."""
         ...
 
     def action_show(self, name: str) -> None:
@@ -33,7 +33,7 @@ class Shell(Protocol):
         """Open the detail of the handshake at a position of the list."""
 
     def show_handshakes_of(self, expression: str, peer: Peer) -> None:
-        """Go to the handshakes of a peer, by the filter that lets them through."""
+        """Show the handshakes of a peer, using this filter."""
 
     def say(self, text: str, error: bool = False) -> None:
         """Show a short message over the screen; never markup."""

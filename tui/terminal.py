@@ -1,4 +1,4 @@
-"""The terminal is standard output, so that standard error may go to a file."""
+"""Use standard output as the terminal, so that standard error can go to a file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from textual.geometry import Size
 
 
 class StdoutDriver(LinuxDriver):
-    """Textual's own writes to standard error."""
+    """Textual's own driver writes to standard error."""
 
     def __init__(
         self, app: App[object], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
     ) -> None:
         super().__init__(app, debug=debug, mouse=mouse, size=size)
         if sys.__stdout__ is not None:
-            # a character that the terminal does not have is no reason to end
+            # do not fail on a character that the terminal's encoding lacks
             sys.__stdout__.reconfigure(errors="replace")
             self._file = sys.__stdout__
 

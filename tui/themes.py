@@ -1,4 +1,4 @@
-"""The four looks: dark, light, and the terminal's own 16 colours on dark and on light."""
+"""The four themes: dark, light, and the terminal's own 16 colours on dark and on light."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CYCLE = ("tfotrace-dark", "tfotrace-light", "ansi-dark", "ansi-light")
 
 
 def first_theme(color_system: str | None, environment: Mapping[str, str]) -> str:
-    """The theme that fits the terminal: its own colours where it has 16 or fewer; light where it says it is light."""
+    """The theme that fits the terminal: its own colours if it has at most 16; light if it says that it is light."""
     background = environment.get("COLORFGBG", "").rpartition(";")[2]
     light = background in ("7", "15")
     if color_system in (None, "standard", "windows"):
@@ -30,5 +30,5 @@ def first_theme(color_system: str | None, environment: Mapping[str, str]) -> str
 
 
 def next_theme(current: str) -> str:
-    """The one after this."""
+    """The theme after this one."""
     return CYCLE[(CYCLE.index(current) + 1) % len(CYCLE)] if current in CYCLE else CYCLE[0]

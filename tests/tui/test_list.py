@@ -223,7 +223,7 @@ def test_rows_that_are_let_go_take_the_selection_along() -> None:
         app.pull()
         await settle(pilot)
         assert len(app.handshakes.source) == 100
-        assert "older ones let go" in screen_text(app)
+        assert "older ones dropped" in screen_text(app)
         await press(pilot, "enter")
         assert "Handshake 100 of 100" in screen_text(app)
 

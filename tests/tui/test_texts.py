@@ -93,7 +93,7 @@ def test_ladder_of_each_end_that_is_not_an_answer(records: list[Handshake]) -> N
     assert ends["half_open"] == "no ACK from the client"
     assert ends["aborted"] == "RST: the client gives up"
     assert any("both open at once" in step.label for step in steps(both))
-    assert "open already" in ends["syn_on_established"]
+    assert "already open" in ends["syn_on_established"]
 
 
 def test_options_rebuilt_from_a_record_are_those_of_the_bytes(rows: Rows) -> None:

@@ -1,4 +1,4 @@
-"""What the five screens and the detail have in common: tab bar, banner, body, footer; shown a snapshot at a time."""
+"""The common part of the five screens and the detail: tab bar, banner, body, footer, and showing a snapshot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tui.widgets.tab_bar import TabBar
 
 
 class TracerScreen(Screen[None]):
-    """One screen. Subclasses give `name_`, `body` and `update`."""
+    """One screen. Subclasses define `NAME`, `body` and `update`."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 - Textual's type
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (16, "-low"), (34, "-high"), (60, "-tall")]  # noqa: RUF012
@@ -44,37 +44,37 @@ class TracerScreen(Screen[None]):
         """Show a snapshot."""
 
     def compose(self) -> ComposeResult:
-        """Top to bottom."""
+        """The widgets from top to bottom."""
         yield self.tabs
         yield self.banner
         yield from self.body()
         yield self.footer
 
     def show(self, snapshot: Snapshot, paused: bool, new: int) -> None:
-        """Called by the app for the screen on top, with each snapshot that is to be shown."""
+        """Show a snapshot; the app calls this for the top screen."""
         self.snapshot = snapshot
         self.tabs.put(snapshot, paused, new)
         self.banner.put(snapshot)
         self.update(snapshot)
 
     def leave(self) -> None:
-        """Another screen takes its place: let go the snapshot, which keeps all its rows, and what was drawn."""
+        """Another screen replaces this one: release what was drawn and the snapshot, which keeps all its rows."""
         self.snapshot = None
         for widget in self.walk_children():
             widget.refresh()
 
     def on_mount(self) -> None:
-        """The first picture."""
+        """Paint for the first time."""
         self._again()
 
     def on_screen_resume(self) -> None:
-        """Shown again: what is on it may be old, the theme too."""
+        """Shown again: the content and the theme may be old."""
         for widget in self.walk_children():
             widget.refresh()
         self._again()
 
     def on_resize(self) -> None:
-        """Lines are made for a width."""
+        """Make the lines again for the new width."""
         self.call_after_refresh(self._again)
 
     def _again(self) -> None:

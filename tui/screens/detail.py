@@ -1,4 +1,4 @@
-"""Enter: one handshake in full, beside it one of the other kind with the same server."""
+"""Enter: one handshake in full, next to one of the other kind with the same server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LADDER_MAX = 72
 
 
 def counterpart(rows: Rows, record: Handshake) -> Handshake | None:
-    """The newest established handshake of the other kind with the same server; one that worked, if there is one."""
+    """The newest established handshake of the other kind with the same server, preferably one with accepted data."""
     where = (
         f"server.ip == {record.server.ip} and server.port == {record.server.port} and handshake.result == established"
     )
@@ -49,7 +49,7 @@ def counterpart(rows: Rows, record: Handshake) -> Handshake | None:
 
 
 def raw_options(rows: Rows, row: int, record: Handshake) -> Options:
-    """Options from the bytes where the store has them, else from the record."""
+    """Options from the bytes if the store has them, else from the record."""
     if not isinstance(rows, StoreRows):
         return options_of(record)
     events = rows.part(row).events
@@ -63,7 +63,7 @@ def raw_options(rows: Rows, row: int, record: Handshake) -> Options:
 
 
 class Detail(TracerScreen):
-    """Follows the list it was opened from."""
+    """The detail; next and previous follow the list that it was opened from."""
 
     NAME = "detail"
     AUTO_FOCUS = "Panel"
@@ -87,12 +87,12 @@ class Detail(TracerScreen):
         yield self.panel
 
     def on_mount(self) -> None:
-        """The first one."""
+        """Load the first handshake."""
         self._load()
         super().on_mount()
 
     def on_resize(self) -> None:
-        """Lines are made for a width."""
+        """Make the lines again for the new width."""
         super().on_resize()
         self.call_after_refresh(self._paint)
 
@@ -118,7 +118,7 @@ class Detail(TracerScreen):
         self.panel.put(detail_lines(self.record, self.other, self._searched, self._options, cells))
 
     def action_step(self, by: int) -> None:
-        """To a neighbour in the list."""
+        """Go to a neighbour in the list."""
         position = self._position + by
         if 0 <= position < len(self._order):
             self._position = position
@@ -131,19 +131,19 @@ class Detail(TracerScreen):
         return self._list.list.cursor if found is None else found
 
     def action_copy(self) -> None:
-        """The record as JSON."""
+        """Copy the record as JSON."""
         self.app.copy_to_clipboard(json_text(self.record))
         self.shell.say(f"copied handshake {self.record.id} as JSON")
 
     def action_back(self) -> None:
-        """To the list."""
+        """Go back to the list."""
         self.app.pop_screen()
 
 
 def detail_lines(
     record: Handshake, other: Handshake | None, searched: bool, options: Options, cells: int
 ) -> list[Line]:
-    """Verdict, ladders, facts, options, what was negotiated."""
+    """Verdict, ladders, facts, options and what was negotiated."""
     lines = [*verdict_lines(record, cells), EMPTY]
     kind, other_kind = "normal start", "start with Fast Open"
     if record.tfo.request != "none":
@@ -159,7 +159,7 @@ def detail_lines(
         if other is not None:
             lines += [EMPTY, _title(f"To compare: {other_kind}, same server", wide), *ladder_lines(other, wide)]
     if other is None and searched:
-        text = f"To compare: no {other_kind} with this server among the handshakes that are held."
+        text = f"To compare: no {other_kind} with this server among the handshakes kept."
         lines += [EMPTY, *wrap(text, cells, "dim")]
     lines.append(EMPTY)
     lines += fact_lines(record, cells)

@@ -1,4 +1,4 @@
-"""2 Handshakes: one row a handshake; sort, filter, choose columns, open one."""
+"""2 Handshakes: one row per handshake; sort, filter, choose columns, open one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tui.widgets.filter_line import FilterLine
 from tui.widgets.row_list import RowList
 
 NO_ROWS = "no handshake to show"
-REORDER_S = 0.5  # a sorted or filtered list is made anew this often at most
+REORDER_S = 0.5  # remake a sorted or filtered list at most this often
 
 
 class Handshakes(TracerScreen):
@@ -43,7 +43,7 @@ class Handshakes(TracerScreen):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("handshakes")]
 
     def __init__(self, filter_text: str = "") -> None:
-        """The list begins with this filter, which must be a valid one; it can be changed and dropped like any other."""
+        """Start with this filter, which must be valid; the user can change and drop it."""
         super().__init__()
         self._first_filter = filter_text
         self.list = RowList(empty=NO_ROWS, id="handshake-list")
@@ -59,8 +59,8 @@ class Handshakes(TracerScreen):
         self._shown_of: tuple[object, ...] = ()
         self._ordering = False
         self._ordered_at = 0.0
-        self._peer: tuple[str, Peer] | None = None  # whose handshakes are shown, and the filter that does it
-        self._state_cells = 0  # the width its words were cut for
+        self._peer: tuple[str, Peer] | None = None  # the filter that shows one peer's handshakes, and the peer
+        self._state_cells = 0  # the width that the state was cut for
 
     def body(self) -> Iterable[Widget]:
         """State, filter, list."""
@@ -69,12 +69,12 @@ class Handshakes(TracerScreen):
         yield self.list
 
     def on_mount(self) -> None:
-        """The filter that was asked for."""
+        """Set the first filter."""
         if self._first_filter:
             self.filter_line.set_text(self._first_filter)
 
     def leave(self) -> None:
-        """Nothing here may hold rows that the store has let go."""
+        """Release all rows, since the store may drop them."""
         super().leave()
         self.source.order = None
         self._shown_of = ()
@@ -88,7 +88,7 @@ class Handshakes(TracerScreen):
         return self.chosen or default_columns(self.size.width)
 
     def update(self, snapshot: Snapshot) -> None:
-        """New rows, if there are any or the way they are shown changed."""
+        """Show new rows, or the rows in a new way."""
         if self.columns != self.source.columns:
             self._columns_changed()
         rows = snapshot.rows
@@ -158,7 +158,7 @@ class Handshakes(TracerScreen):
         everything = f"{count(held)} {plural(held, 'handshake')}"
         parts = [f"{count(len(self.source))} of {count(held)} shown" if self.condition else everything]
         if gone:
-            parts.append(f"{count(gone)} older ones let go")
+            parts.append(f"{count(gone)} older ones dropped")
         parts.append(self._order_words())
         parts.append("following" if self.following else "not following (f)")
         if self.filter_text and not self.filter_line.is_open:
@@ -167,7 +167,7 @@ class Handshakes(TracerScreen):
         self.state.update(Content(cut("  ·  ".join(parts), max(10, self.size.width - 2))), layout=False)
 
     def _benefit_words(self) -> list[str]:
-        """Of the one server whose handshakes are shown: what TFO is worth there."""
+        """What TFO saves at the server, if the handshakes of one server are shown."""
         if self._peer is None or self._peer[0] != self.filter_text or self.snapshot is None:
             return []
         of = self._peer[1]
@@ -196,42 +196,42 @@ class Handshakes(TracerScreen):
         self._say_state()
 
     def on_row_list_opened(self) -> None:
-        """A second click."""
+        """Open the row on a second click."""
         self.action_detail()
 
     def on_row_list_heading(self, event: RowList.Heading) -> None:
-        """A click on a heading: sort by it, or turn round."""
+        """Sort by the clicked heading, or reverse the order."""
         if event.column == self.sort:
             self.action_sort_reverse()
         else:
             self._sort_by(event.column)
 
     def on_filter_line_typed(self, event: FilterLine.Typed) -> None:
-        """A valid filter counts at once."""
+        """Apply a valid filter at once."""
         self.filter_text = event.text
         if event.condition != self.condition:
             self.condition = event.condition
             self._order_changed()
 
     def on_filter_line_entered(self) -> None:
-        """Typed: back to the list."""
+        """Go back to the list."""
         self.list.focus()
 
     # actions
 
     def set_filter(self, text: str, peer: Peer | None = None) -> None:
-        """Show only what an expression lets through: of `peer`, if that is whose handshakes they are."""
+        """Show only handshakes that match; `peer` is given if they are those of one peer."""
         self._peer = None if peer is None else (text, peer)
         self.following, self._selected = True, None
         self.filter_line.set_text(text)
         self.list.focus()
 
     def action_filter(self) -> None:
-        """Type a filter."""
+        """Open the filter."""
         self.filter_line.open()
 
     def action_to_list(self) -> None:
-        """From the filter to the list."""
+        """Go from the filter to the list."""
         self.list.focus()
 
     def action_back(self) -> None:
@@ -243,23 +243,23 @@ class Handshakes(TracerScreen):
 
     def _sort_by(self, column: str) -> None:
         self.sort = column
-        # times and durations: the newest and the longest first; words from A to Z
+        # the newest and the longest first; words from A to Z
         self.descending = column in (ARRIVAL, "time") or COLUMNS[column].right
         self._order_changed()
 
     def action_sort_next(self) -> None:
-        """By the next column that is shown; behind the last one as they settled."""
+        """Sort by the next column shown; after the last one, in the order of settling."""
         ways = (ARRIVAL, *self.columns)
         at = ways.index(self.sort) + 1 if self.sort in ways else 0
         self._sort_by(ways[at % len(ways)])
 
     def action_sort_reverse(self) -> None:
-        """Turn the order round."""
+        """Reverse the order."""
         self.descending = not self.descending
         self._order_changed()
 
     def action_follow(self) -> None:
-        """Stay with the newest, or with the one that is selected."""
+        """Follow the newest handshake, or stay with the selected one."""
         self.following = not self.following
         self._shown_of = ()
         if self.snapshot is not None:
@@ -277,7 +277,7 @@ class Handshakes(TracerScreen):
         self.app.push_screen(Chooser(self.columns), answered)
 
     def record_at(self, position: int) -> Handshake | None:
-        """The record of a row of the list."""
+        """The record of a row in the list."""
         return self.source.record(position) if 0 <= position < len(self.source) else None
 
     def action_detail(self) -> None:
@@ -286,14 +286,14 @@ class Handshakes(TracerScreen):
             self.shell.open_detail(self.list.cursor)
 
     def action_copy(self) -> None:
-        """The selected record as JSON."""
+        """Copy the selected record as JSON."""
         record = self.record_at(self.list.cursor)
         if record is not None:
             self.app.copy_to_clipboard(json_text(record))
             self.shell.say(f"copied handshake {record.id} as JSON")
 
     def action_export(self) -> None:
-        """What is shown, in the order it is shown."""
+        """Export the listed handshakes in the order shown."""
         order = self.source.order
         if order is None or not len(order):
             self.shell.say("nothing to export", error=True)

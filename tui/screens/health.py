@@ -1,4 +1,4 @@
-"""5 Health: can the picture be trusted, and what does the kernel say itself."""
+"""5 Health: can we trust the figures, and what does the kernel say?"""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tui.screens.base import TracerScreen
 from tui.widgets.bar import bar
 from tui.widgets.panel import Panel
 
-# terms of the balance (DESIGN.md section 5) and what each means; the first is the sum of the others up to still_open
+# terms of the balance (DESIGN.md section 5), their meaning, is it a loss; opened is the sum of _TERMS
 _BALANCE = (
     ("opened", "first SYNs seen", False),
     ("emitted", "settled and sent to this program", False),
     ("lost", "the event ring was full", True),
-    ("evicted", "the table of pending was full", True),
-    ("suppressed", "unanswered above 10,000 a second", True),
+    ("evicted", "the table was full", True),
+    ("suppressed", "unanswered above 10,000/s", True),
     ("still_open", "not settled yet", False),
-    ("received", "of the emitted came here", False),
-    ("dropped", "were not written to every output", True),
+    ("received", "emitted ones that arrived here", False),
+    ("dropped", "not written to every output", True),
 )
 _TERMS = ("emitted", "lost", "evicted", "suppressed", "still_open")
 
@@ -48,14 +48,14 @@ class Health(TracerScreen):
         self.notices = Panel("Notices", id="health-notices")
 
     def body(self) -> Iterable[Widget]:
-        """In a grid."""
+        """All panels in a grid."""
         yield ScrollableContainer(
             self.balance, self.interfaces, self.notices, self.kernel, self.sysctls, self.counters,
             id="health-grid", can_focus=False,
         )  # fmt: skip
 
     def update(self, snapshot: Snapshot) -> None:
-        """Every panel."""
+        """Update every panel."""
         self.balance.put(balance_lines(snapshot, self.balance.room[0]))
         self.interfaces.put(interface_lines(snapshot, self.interfaces.room[0]))
         self.kernel.put(kernel_lines(snapshot, self.kernel.room[0]))
@@ -65,7 +65,7 @@ class Health(TracerScreen):
 
 
 def balance_lines(snapshot: Snapshot, cells: int) -> list[Line]:
-    """Every term, red where it is a loss, and whether the sheet balances; below it ring and lag."""
+    """Every term, red if it is a loss, and whether the sheet balances; below it ring and lag."""
     sheet = snapshot.balance
     lines: list[Line] = []
     for name, meaning, is_loss in _BALANCE:
@@ -82,7 +82,7 @@ def balance_lines(snapshot: Snapshot, cells: int) -> list[Line]:
             ((f"{count(abs(off))} {'not accounted for' if off > 0 else 'counted twice'} (in flight now)", "degraded"),)
         )
     else:
-        lines.append((("balances: every one is accounted for", "ok"),))
+        lines.append((("balances: every handshake is accounted for", "ok"),))
     lines.append((
         ("event ring ", "dim"), *bar(snapshot.ring_fill, 1.0, 10, "failed" if snapshot.ring_fill > 0.5 else "accent"),
         (f" {share(snapshot.ring_fill, 1.0) if snapshot.ring_fill else '0 %'} waiting   ", "text"),
@@ -98,7 +98,7 @@ def balance_lines(snapshot: Snapshot, cells: int) -> list[Line]:
 
 
 def interface_lines(snapshot: Snapshot, cells: int) -> list[Line]:
-    """What is attached where, why, and who else is there."""
+    """What is attached where, why, and which other programs are there."""
     lines: list[Line] = []
     for one in snapshot.interfaces:
         state: Part = ("attached", "ok") if one.present and snapshot.ended is None else ("gone", "alarm")
@@ -119,10 +119,10 @@ def interface_lines(snapshot: Snapshot, cells: int) -> list[Line]:
 
 
 def kernel_lines(snapshot: Snapshot, cells: int) -> list[Line]:
-    """The host's own counters with what they gained since the start."""
+    """The host's counters and their increase since the start."""
     host = snapshot.host
     if host is None:
-        return [(("not known here", "dim"),)]
+        return [(("unknown here", "dim"),)]
     lines: list[Line] = []
     for name in sorted(host.counters, key=lambda one: (not one.startswith("TCPFastOpen"), one)):
         value, before = host.counters[name], host.counters_at_start.get(name, 0)
@@ -138,9 +138,9 @@ def kernel_lines(snapshot: Snapshot, cells: int) -> list[Line]:
 
 
 def sysctl_lines(snapshot: Snapshot, cells: int) -> list[Line]:
-    """Settings that matter, with what their values mean."""
+    """Important settings and the meaning of their values."""
     if snapshot.host is None:
-        return [(("not known here", "dim"),)]
+        return [(("unknown here", "dim"),)]
     lines: list[Line] = []
     for name, value in snapshot.host.sysctls.items():
         short = name.rsplit(".", 1)[-1]
@@ -152,7 +152,7 @@ def sysctl_lines(snapshot: Snapshot, cells: int) -> list[Line]:
 
 
 def counter_lines(snapshot: Snapshot, cells: int) -> list[Line]:
-    """The programs' counters: the busy ones first, those at 0 in one sentence."""
+    """The programs' counters, with those at 0 in one sentence at the end."""
     lines: list[Line] = []
     for name, value in snapshot.counters.items():
         if value:
@@ -168,7 +168,7 @@ def counter_lines(snapshot: Snapshot, cells: int) -> list[Line]:
 
 
 def notice_lines(snapshot: Snapshot, cells: int) -> list[Line]:
-    """The newest first."""
+    """Notices, the newest first."""
     lines: list[Line] = []
     for one in reversed(snapshot.notices):
         wrapped = wrap(safe(one.text), cells - 9)

@@ -1,4 +1,4 @@
-"""?: what the screen underneath shows and what its keys do, made from the list of actions."""
+"""?: explains the screen underneath and its keys, made from the list of actions."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from tui.lines import EMPTY, Line, cell, wrap
 from tui.widgets.panel import Panel
 
 ABOUT: dict[str, str] = {
-    "overview": "The answer in one sentence, then what it rests on. A TFO attempt is ok when it did what Fast Open is "
-    "for, degraded when the connection works without the gain, failed when it cost time or the connection. The RTT is "
-    "what a handshake costs and what accepted data in the SYN saves. TFO against normal compares the median time from "
-    "the first SYN to the first byte of the answer, server by server.",
-    "handshakes": "One row a handshake, made when it has settled. Following keeps the newest one selected; moving the "
-    "selection stops that, f starts it again. What a filter may say stands at the end "
-    "of this text; while you type, a line below it says whether it is valid.",
-    "detail": "The handshake as a ladder: client left, server right, time downwards, beside it the newest handshake of "
-    "the other kind with the same server (with Fast Open, or without), so that the two can be compared. Below: every "
-    "option of both segments, what both ends agreed on, and the verdict.",
-    "peers": "One row a server (a client, where this host is the server). Accepted is the share of SYNs with data that "
+    "overview": "The answer in one sentence, then the figures behind it. A TFO attempt is ok if Fast Open worked (a "
+    "cookie granted, data accepted), degraded if the connection works without the gain, failed if it cost time or the "
+    "connection. The RTT is what a handshake costs and what accepted data in the SYN saves. TFO against normal "
+    "compares the median time from the first SYN to the first byte of the answer, server by server.",
+    "handshakes": "One row per handshake, added when it has settled. Following keeps the newest one selected; moving "
+    "the selection stops that, f starts it again. The end of this text explains filters; while you type one, the line "
+    "below it says whether it is valid.",
+    "detail": "The verdict, then the handshake as a ladder: client left, server right, time downwards. Next to it is "
+    "the newest handshake of the other kind (with or without Fast Open) with the same server, for comparison. Below: "
+    "every option of both segments, and what both ends agreed on.",
+    "peers": "One row per server (or client, if this host is the server). Accepted is the share of SYNs with data that "
     "the server took. Cookie changes point to servers that do not share a key.",
     "statistics": "What the SYNs looked like and how long things took, since the start or since the last clear.",
-    "health": "The balance sheet says whether every handshake is accounted for: opened = emitted + lost + evicted + "
-    "suppressed + still open. Below it what the kernel counts itself, host-wide, and the settings that matter.",
+    "health": "The balance sheet shows whether every handshake is accounted for: opened = emitted + lost + evicted + "
+    "suppressed + still open. Below it are the kernel's own counters, host-wide, and the settings that matter.",
 }
 
 
 def filter_help(cells: int) -> list[Line]:
-    """What a filter may say."""
+    """How to write a filter."""
     examples = (
-        ("group == failed", "what failed; degraded and ok alike"),
+        ("group == failed", "what failed; also degraded, ok"),
         ("rtt > 50ms and port == 443", "joined by and, or, not, ( )"),
         ("sni ~ example", "contains; =~ for a regular expression"),
-        ("10.0.0.0/8", "address or network; a bare word: names too"),
+        ("10.0.0.0/8", "address or network; a bare word matches names too"),
         ("outcome in (no_answer, rejected)", "one of several"),
-        ("cause != null", "where it is known"),
+        ("cause != null", "with a known cause"),
     )
-    lines: list[Line] = [(("What a filter may say", "title"),)]
+    lines: list[Line] = [(("Filters", "title"),)]
     for text, says in examples:
         lines.append(((cell(text, 33) + " ", "strong"), *wrap(says, max(40, cells - 34), "dim")[0]))
     fields = ", ".join(ALIASES)
@@ -51,7 +51,7 @@ def filter_help(cells: int) -> list[Line]:
 
 
 def help_lines(screen: str, cells: int) -> list[Line]:
-    """The text."""
+    """The help text of a screen."""
     lines = [*wrap(ABOUT.get(screen, ""), cells), EMPTY]
     keys = [(one.shown, f"{one.title}: {one.help}") for one in actions_of(screen)]
     keys += list(MOVES.get(screen, ()))
@@ -68,7 +68,7 @@ def help_lines(screen: str, cells: int) -> list[Line]:
 
 
 class Help(ModalScreen[None]):
-    """Over the screen it explains."""
+    """Lies over the screen that it explains."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q,enter", "close", "Close")]
 
@@ -78,21 +78,21 @@ class Help(ModalScreen[None]):
         self.text = Panel(f"Help: {TITLES.get(about, about)}   (esc closes)", id="help-text")
 
     def compose(self) -> ComposeResult:
-        """One panel."""
+        """One panel with the text."""
         with Vertical(id="help"):
             yield self.text
 
     def on_mount(self) -> None:
-        """Lines need a width."""
+        """Fill the panel once its width is known."""
         self.call_after_refresh(self._fill)
 
     def on_resize(self) -> None:
-        """Another width."""
+        """Fill the panel for the new width."""
         self.call_after_refresh(self._fill)
 
     def _fill(self) -> None:
         self.text.put(help_lines(self._about, self.text.room[0] - 1))
 
     def action_close(self) -> None:
-        """Back."""
+        """Close the help."""
         self.dismiss()

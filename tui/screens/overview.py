@@ -1,4 +1,4 @@
-"""1 Overview: is Fast Open working, for whom, what does it save, what fails."""
+"""1 Overview: does Fast Open work, for whom, what does it save, what fails?"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tui.widgets.sparkline import framed_plot
 
 
 class Overview(TracerScreen):
-    """The answer, and what it rests on."""
+    """The answer, and the figures behind it."""
 
     NAME = "overview"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("overview")]
@@ -32,18 +32,18 @@ class Overview(TracerScreen):
     def __init__(self) -> None:
         super().__init__()
         self.answer = Panel("Is TCP Fast Open working?", id="answer")
-        self.rates = Panel("Handshakes a second", id="rates")
+        self.rates = Panel("Handshakes per second", id="rates")
         self.shares = Panel("What became of TFO", id="shares")
         self.rtt = Panel("Handshake RTT", id="rtt")
         self.compare = Panel("First response: TFO against normal", id="compare")
         self.state = Panel("Tracing", id="state")
 
     def body(self) -> Iterable[Widget]:
-        """Four panels in a grid, one line of state below."""
+        """Panels in a grid."""
         yield Grid(self.answer, self.rates, self.shares, self.rtt, self.compare, self.state, id="overview-grid")
 
     def update(self, snapshot: Snapshot) -> None:
-        """Each panel that is on the screen."""
+        """Update every panel."""
         cells, _ = self.answer.room
         self.answer.put(headline_lines(snapshot, cells))
         cells, rows = self.rates.room
@@ -60,7 +60,7 @@ class Overview(TracerScreen):
 
 
 def rtt_lines(snapshot: Snapshot, cells: int, rows: int) -> list[Line]:
-    """Median and tail, then the distribution; the TFO part of each bar in its own fill."""
+    """Median and tail, then the distribution; the TFO part of each bar has its own fill."""
     rtt = snapshot.distributions.rtt
     if not int(rtt.counts.sum()):
         return [(("no RTT measured yet", "dim"),)]
@@ -76,7 +76,7 @@ def rtt_lines(snapshot: Snapshot, cells: int, rows: int) -> list[Line]:
 
 
 def state_lines(snapshot: Snapshot, cells: int) -> list[Line]:
-    """What the hook is, how full the table is, whether anything was lost."""
+    """The hooks, how full the table is, and whether anything was lost."""
     balance = snapshot.balance
     parts: list[Part] = []
     for interface in snapshot.interfaces[:3]:

@@ -1,4 +1,4 @@
-"""3 Peers: one row a server, one a client where this host is the server; enter shows its handshakes."""
+"""3 Peers: one row per server, or client if this host is the server; enter shows its handshakes."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _NEVER = float("-inf")
 
 
 def address(peer: Peer) -> str:
-    """Address and port as people write them."""
+    """Address and port, an IPv6 address in brackets."""
     if peer.port is None:
         return peer.ip
     return f"[{peer.ip}]:{peer.port}" if ":" in peer.ip else f"{peer.ip}:{peer.port}"
 
 
 def expression(peer: Peer) -> str:
-    """The filter that lets this peer's handshakes through."""
+    """The filter for this peer's handshakes."""
     text = f"{peer.role}.ip == {peer.ip}"
     return text if peer.port is None else f"{text} and {peer.role}.port == {peer.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class PeerColumn:
-    """How a peer is written in a column and what it sorts by. `falls`: the greatest first."""
+    """How a column shows a peer and sorts by it. `falls`: the greatest first."""
 
     column: ListColumn
     text: Callable[[Peer, int], Part]
@@ -62,7 +62,7 @@ def _number(value: int, style: str) -> Part:
 
 def _outcome(peer: Peer, _: int) -> Part:
     group = _GROUPS.get(peer.last_outcome or "", "")
-    text = (peer.last_outcome or "not known").replace("_", " ")
+    text = (peer.last_outcome or "unknown").replace("_", " ")
     return (f"{group_sign(group)} {text}", group_style(group))
 
 
@@ -72,7 +72,7 @@ def _saved(peer: Peer, _: int) -> Part:
 
 
 def _sooner(peer: Peer, _: int) -> Part:
-    """By how much the first response comes sooner with TFO than without."""
+    """How much sooner the first response comes with TFO than without."""
     style = "dim" if peer.sooner_us is None else "ok" if peer.sooner_us > 0 else "degraded"
     return (signed_duration(peer.sooner_us), style)
 
@@ -157,7 +157,7 @@ class PeerRows:
 
 
 class Peers(TracerScreen):
-    """Sortable rows."""
+    """The list of peers."""
 
     NAME = "peers"
     AUTO_FOCUS = "RowList"
@@ -172,12 +172,12 @@ class Peers(TracerScreen):
         self._shown_of: tuple[object, ...] = ()
 
     def body(self) -> Iterable[Widget]:
-        """State, list."""
+        """The state, then the list."""
         yield self.state
         yield self.list
 
     def update(self, snapshot: Snapshot) -> None:
-        """Sort, and stay with the selected peer."""
+        """Sort, and keep the selected peer."""
         columns = next(found for least, found in _BY_WIDTH if self.size.width >= least)
         wanted = (snapshot.peers, self.size.width, self.sort, self.descending)
         if wanted == self._shown_of:
@@ -208,7 +208,7 @@ class Peers(TracerScreen):
 
     @property
     def peer(self) -> Peer | None:
-        """The selected one."""
+        """The selected peer."""
         return self.source.peers[self.list.cursor] if self.list.cursor < len(self.source) else None
 
     def _sort_by(self, column: str, descending: bool) -> None:
@@ -217,18 +217,18 @@ class Peers(TracerScreen):
             self.update(self.snapshot)
 
     def on_row_list_heading(self, event: RowList.Heading) -> None:
-        """A click on a heading."""
+        """Sort by the clicked heading, or reverse the order."""
         if event.column == self.sort:
             self.action_sort_reverse()
             return
         self._sort_by(event.column, next(one.falls for one in self.source.columns if one.column.id == event.column))
 
     def on_row_list_opened(self) -> None:
-        """A second click."""
+        """Show the peer's handshakes on a second click."""
         self.action_drill()
 
     def action_sort_next(self) -> None:
-        """By the next column."""
+        """Sort by the next column."""
         columns = self.source.columns
         if columns:
             ids = [one.column.id for one in columns]
@@ -236,16 +236,16 @@ class Peers(TracerScreen):
             self._sort_by(following.column.id, following.falls)
 
     def action_sort_reverse(self) -> None:
-        """Turn the order round."""
+        """Reverse the order."""
         self._sort_by(self.sort, not self.descending)
 
     def action_drill(self) -> None:
-        """The handshakes of the selected peer."""
+        """Show the handshakes of the selected peer."""
         if self.peer is not None:
             self.shell.show_handshakes_of(expression(self.peer), self.peer)
 
     def action_copy(self) -> None:
-        """The selected row as JSON."""
+        """Copy the selected row as JSON."""
         if self.peer is not None:
             self.app.copy_to_clipboard(json_text(self.peer))
             self.shell.say(f"copied {address(self.peer)} as JSON")

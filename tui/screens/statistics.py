@@ -1,4 +1,4 @@
-"""4 Statistics: how RTT, MSS, window scale, window, options and names are distributed, and rates over time."""
+"""4 Statistics: distributions of RTT, MSS, window scale, window, options and names, and rates over time."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from tui.widgets.sparkline import framed_plot
 
 
 class Statistics(TracerScreen):
-    """Eight panels."""
+    """Nine panels."""
 
     NAME = "statistics"
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("statistics")]
 
     def __init__(self) -> None:
         super().__init__()
-        self.rates = Panel("TFO attempts a second", id="stat-attempts")
-        self.failed = Panel("Failed a second", id="stat-failed")
+        self.rates = Panel("TFO attempts per second", id="stat-attempts")
+        self.failed = Panel("Failed per second", id="stat-failed")
         self.rtt = Panel("RTT", id="stat-rtt")
         self.response = Panel("First response", id="stat-response")
         self.mss = Panel("MSS of SYNs", id="stat-mss")
@@ -39,14 +39,14 @@ class Statistics(TracerScreen):
         self.names = Panel("Names (SNI, HTTP host)", id="stat-names")
 
     def body(self) -> Iterable[Widget]:
-        """In a grid."""
+        """All panels in a grid."""
         yield ScrollableContainer(
             self.rates, self.failed, self.rtt, self.response, self.options, self.names, self.mss, self.wscale,
             self.window, id="statistics-grid", can_focus=False,
         )  # fmt: skip
 
     def update(self, snapshot: Snapshot) -> None:
-        """Every panel."""
+        """Update every panel."""
         found, series = snapshot.distributions, snapshot.series
         for panel, values, style in ((self.rates, series.attempts, "tfo"), (self.failed, series.failed, "failed")):
             cells, rows = panel.room
@@ -79,7 +79,7 @@ def _scale(value: int | None) -> str:
 
 
 def counted_lines(entries: Sequence[tuple[str, int]], total: int, cells: int) -> list[Line]:
-    """Values with how often they were seen, as bars; percentages are of all SYNs."""
+    """Values and their counts, as bars; percentages are of all SYNs."""
     if not entries:
         return [(("nothing yet", "dim"),)]
     top = max(seen for _, seen in entries)

@@ -1,4 +1,4 @@
-"""A line over everything that cannot be overlooked: why tracing ended, or that handshakes are lost."""
+"""A line for what nobody may overlook: why tracing ended, or that handshakes are lost."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tui.paint import strip, styles_of
 
 
 def banner_text(snapshot: Snapshot) -> str:
-    """What has to be said, or nothing."""
+    """The warning, or an empty string."""
     if snapshot.ended is not None:
-        return f"Tracing has ended: {snapshot.ended}. What was seen stays here; q leaves."
+        return f"Tracing has ended: {snapshot.ended}. The data stays here until you leave (q)."
     gone = [interface.name for interface in snapshot.interfaces if not interface.present]
     if gone:
         return f"Interface gone: {', '.join(gone)}."
@@ -27,7 +27,7 @@ def banner_text(snapshot: Snapshot) -> str:
 
 
 class Banner(Widget):
-    """Takes a line only when there is something to say."""
+    """Takes a line only if there is a warning."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Banner(Widget):
         self._text = ""
 
     def put(self, snapshot: Snapshot) -> None:
-        """Say it."""
+        """Show the warning, if any."""
         text = safe(banner_text(snapshot))
         if text != self._text:
             self._text = text
@@ -43,5 +43,5 @@ class Banner(Widget):
             self.refresh()
 
     def render_line(self, y: int) -> Strip:  # noqa: ARG002 - one line only
-        """The line."""
+        """Paint the line."""
         return strip(((" ! " + cut(self._text, self.size.width - 4), "alarm"),), styles_of(self), self.size.width)

@@ -1,4 +1,4 @@
-"""Bars: a share of a width in eighths of a cell."""
+"""Bars, drawn in eighths of a cell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _HEIGHTS = " ▁▂▃▄▅▆▇█"
 
 
 def bar(value: float, whole: float, cells: int, style: str) -> Line:
-    """A bar of `cells` cells; what is more than nothing is never invisible."""
+    """A bar in `cells` cells; a value above 0 is always visible."""
     if whole <= 0 or value <= 0 or cells <= 0:
         return ((" " * max(0, cells), "text"),)
     eighths = min(cells * 8, max(1, round(value / whole * cells * 8)))
@@ -19,7 +19,7 @@ def bar(value: float, whole: float, cells: int, style: str) -> Line:
 
 
 def column(value: float, whole: float, rows: int) -> list[str]:
-    """A standing bar of `rows` cells, from the top to the bottom."""
+    """A vertical bar in `rows` cells, from top to bottom."""
     if whole <= 0 or value <= 0:
         return [" "] * rows
     eighths = min(rows * 8, max(1, round(value / whole * rows * 8)))

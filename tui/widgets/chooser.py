@@ -1,4 +1,4 @@
-"""Choose columns: a list with marks; the order of the columns is that of the list."""
+"""Choose columns: a list with marks."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _NAMES = tuple(COLUMNS)
 
 
 class Chooser(ModalScreen[tuple[str, ...] | None]):
-    """Gives the chosen columns; () for the default ones; None when left as it was."""
+    """Returns the chosen columns; () for the default; None for no change."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "mark", "Mark", priority=True),
         Binding("enter,c", "take", "Take", priority=True),
         Binding("d", "default", "Default"),
-        Binding("escape,q", "leave", "As it was"),
+        Binding("escape,q", "leave", "Cancel"),
     ]
 
     def __init__(self, chosen: Sequence[str]) -> None:
@@ -41,7 +41,7 @@ class Chooser(ModalScreen[tuple[str, ...] | None]):
     def compose(self) -> ComposeResult:
         """The list and its keys."""
         with Vertical(id="chooser"):
-            yield Static(Content("Columns: space marks, enter takes, d default, esc as it was"), id="chooser-hint")
+            yield Static(Content("Columns: space marks, enter applies, d default, esc cancels"), id="chooser-hint")
             yield self.list
 
     def _turn(self, index: int) -> None:
@@ -50,25 +50,25 @@ class Chooser(ModalScreen[tuple[str, ...] | None]):
         self.list.replace_option_prompt_at_index(index, self._prompt(name))
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Clicked."""
+        """Mark or unmark the clicked column."""
         event.stop()
         self._turn(event.option_index)
 
     def action_mark(self) -> None:
-        """Mark or unmark the highlighted one."""
+        """Mark or unmark the highlighted column."""
         if self.list.highlighted is not None:
             self._turn(self.list.highlighted)
 
     def action_take(self) -> None:
-        """Those that are marked: first those that were there in their order, then the others."""
+        """Take the marked columns: first those shown before, in their order, then the others."""
         kept = [name for name in self._before if name in self.marked]
         kept += [name for name in _NAMES if name in self.marked and name not in kept]
         self.dismiss(tuple(kept))
 
     def action_default(self) -> None:
-        """By the width of the screen."""
+        """Choose by the width of the screen."""
         self.dismiss(())
 
     def action_leave(self) -> None:
-        """Nothing changes."""
+        """Change nothing."""
         self.dismiss(None)

@@ -1,4 +1,4 @@
-"""TFO against a normal start: the median time to the first response byte, server by server, as two bars."""
+"""TFO against normal: the median time to the first response byte as two bars for each server."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tui.format import count, duration
 from tui.lines import Line, cell, safe
 from tui.widgets.bar import bar
 
-WITH_P90 = 100  # cells from which on the tail is shown as well
+WITH_P90 = 100  # cells from which the tail is shown too
 
 
 def sooner_words(sooner_us: float, sooner_rtts: float | None) -> tuple[str, str]:
-    """A benefit in words and its style: "40.4 ms (1.0 RTT) sooner"."""
+    """A gain in words and its style: "40.4 ms (1.0 RTT) sooner"."""
     size = duration(abs(sooner_us))
     if sooner_rtts is not None:
         if abs(sooner_rtts) < 0.05:
@@ -24,7 +24,7 @@ def sooner_words(sooner_us: float, sooner_rtts: float | None) -> tuple[str, str]
 
 
 def difference(entry: Comparison) -> tuple[str, str]:
-    """What TFO changes for a server, in words and its style."""
+    """What TFO changes at a server, in words and their style."""
     if entry.sooner_us is not None:
         return sooner_words(entry.sooner_us, entry.sooner_rtts)
     least = min(entry.tfo_samples, entry.normal_samples)
@@ -34,7 +34,7 @@ def difference(entry: Comparison) -> tuple[str, str]:
 
 
 def comparison_lines(entries: Sequence[Comparison], cells: int, rows: int) -> list[Line]:
-    """Two lines a server: TFO and normal; the bars share one scale a server."""
+    """Two lines per server, TFO and normal, with bars of the same scale."""
     if not entries:
         return [(("no server has answered yet", "dim"),)]
     both = [entry for entry in entries if entry.tfo_samples and entry.normal_samples]
@@ -52,7 +52,7 @@ def _entry(entry: Comparison, cells: int) -> list[Line]:
     numbers = 34 if cells >= WITH_P90 else 20
     bar_cells = max(4, cells - name_cells - numbers - 8)
     verdict, verdict_style = difference(entry)
-    # the address is what tells servers apart: where both do not fit, the name gives way
+    # the address tells servers apart: if both do not fit, cut the name
     named = f"{safe(entry.server)}  {safe(entry.name)}" if entry.name else safe(entry.server)
     first = cell(named, name_cells)
     top = max(entry.tfo_median_us or 0.0, entry.normal_median_us or 0.0)

@@ -1,4 +1,4 @@
-"""The line in which a filter is typed, and under it a line that says whether it is valid."""
+"""The line for typing a filter, and below it a line that says whether it is valid."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tracer.errors import TfotraceError
 from tui.filtering import Filter, parse
 from tui.lines import safe
 
-REST_S = 0.3  # a valid text counts once nothing was typed for this long, so that its beginnings do not
+REST_S = 0.3  # apply a valid filter after this long without typing, so that its beginnings do not count
 
 
 class _Text(Input):
-    """Escape and the arrows are the screen's business."""
+    """Leaves escape and arrow down to the screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "screen.back", show=False),
@@ -28,15 +28,15 @@ class _Text(Input):
     ]
 
     def validate_value(self, value: str) -> str:
-        """What was pasted may hold escapes."""
+        """Make pasted text safe: it may contain escapes."""
         return safe(value)
 
 
 class FilterLine(Vertical):
-    """Tells of a valid filter when typing rests, and at once on enter."""
+    """Reports a valid filter when typing pauses, and at once on enter."""
 
     class Typed(Message):
-        """A valid filter; None for an empty one."""
+        """A valid filter was typed; None for an empty one."""
 
         def __init__(self, condition: Filter | None, text: str) -> None:
             super().__init__()
@@ -56,7 +56,7 @@ class FilterLine(Vertical):
         self._rest: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        """The text; below it what is to be said of it."""
+        """The input, and the verdict below it."""
         with Horizontal():
             yield Static(Content(" filter: "), id="filter-mark")
             yield self.input
@@ -64,36 +64,36 @@ class FilterLine(Vertical):
 
     @property
     def is_open(self) -> bool:
-        """Is it on the screen?"""
+        """Is the line on the screen?"""
         return self.has_class("open")
 
     def open(self) -> None:
-        """Show it and type into it."""
+        """Show the line and focus it."""
         self.add_class("open")
         self.input.focus()
         self._judge(self.input.value)
 
     def close(self) -> None:
-        """Drop the filter and hide."""
+        """Drop the filter and hide the line."""
         self.set_text("")
         self.remove_class("open")
 
     def set_text(self, text: str) -> None:
-        """A filter that counts at once."""
+        """Set a filter and apply it at once."""
         self.add_class("open")
         with self.prevent(Input.Changed):
             self.input.value = text
         self._tell()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Check it and say so; it counts when typing rests."""
+        """Check the filter now; apply it when typing pauses."""
         event.stop()
         self._judge(event.value)
         self._stop_waiting()
         self._rest = self.set_timer(REST_S, self._tell)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """It counts now; to the list, if it is valid."""
+        """Apply the filter now; go to the list if it is valid."""
         event.stop()
         self._tell()
         if self.valid:
@@ -118,7 +118,7 @@ class FilterLine(Vertical):
         except TfotraceError as error:
             self.valid, self.said = False, f"✗ not valid: {error}"
         else:
-            self.valid, self.said = True, "✓ valid" if text.strip() else "an expression; ? lists what it may say"
+            self.valid, self.said = True, "✓ valid" if text.strip() else "type an expression; ? explains filters"
         self.verdict.update(Content(safe(self.said)))
         self.verdict.set_class(not self.valid, "invalid")
         self.verdict.set_class(self.valid and bool(text.strip()), "valid")

@@ -1,4 +1,4 @@
-"""The bottom line: the keys of this screen, the most important first, as many as fit; ? and q always."""
+"""The bottom line: as many keys of this screen as fit, the most important first, and always ? and q."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tui.paint import strip, styles_of
 
 
 class FooterBar(Widget):
-    """One line; a click does what the key does."""
+    """One line; a click works like the key."""
 
     def __init__(self, screen_name: str) -> None:
         super().__init__()
@@ -38,14 +38,14 @@ class FooterBar(Widget):
         return [*shown, *always]
 
     def render_line(self, y: int) -> Strip:  # noqa: ARG002 - one line only
-        """The line."""
+        """Paint the line."""
         parts: list[Part] = []
         for _, key, title in self._shown(self.size.width):
             parts += [(key, "key"), (title, "text")]
         return strip(tuple(parts), styles_of(self), self.size.width)
 
     async def on_click(self, event: events.Click) -> None:
-        """Do what is under the mouse."""
+        """Run the action under the mouse."""
         at = 0
         for one, key, title in self._shown(self.size.width):
             at += len(key) + len(title)

@@ -1,4 +1,4 @@
-"""A distribution as lying bars, one bucket a row, neighbours put together until they fit."""
+"""A distribution as horizontal bars, one bucket per row; neighbours are merged until they fit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tui.widgets.bar import bar
 
 
 def spread(histogram: Histogram, rows: int) -> tuple[NDArray[np.float64], list[slice]]:
-    """Edges and slices of buckets, at most `rows` of them, from the first that is not empty to the last."""
+    """Edges, and at most `rows` slices of buckets from the first non-empty one to the last."""
     filled = np.flatnonzero(histogram.counts)
     if not len(filled) or rows < 1:
         return histogram.edges[:0], []
@@ -33,7 +33,7 @@ def histogram_lines(
     part: Histogram | None = None,
     part_style: str = "tfo",
 ) -> list[Line]:
-    """The lines; `part` is painted as the first piece of each bar (the handshakes with TFO among all)."""
+    """The lines; `part` (handshakes with TFO) becomes the first piece of each bar."""
     edges, slices = spread(histogram, rows)
     if not slices:
         return [(("nothing yet", "dim"),)]
@@ -69,7 +69,7 @@ def _pieces(value: int, among: int, top: int, cells: int, style: str, part_style
 
 
 def quantile(histogram: Histogram, fraction: float) -> float | None:
-    """The value below which a fraction lies, read off the buckets (the middle of the bucket); None when empty."""
+    """The value below which a fraction lies: the middle of its bucket; None if all are empty."""
     total = int(histogram.counts.sum())
     if not total:
         return None

@@ -1,4 +1,4 @@
-"""A framed pane of lines: what the overview, statistics, health and detail screens are made of."""
+"""A framed pane of lines; overview, statistics, health and detail consist of these."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tui.paint import strip, styles_of
 
 
 class Panel(ScrollView, can_focus=True):
-    """Paints the lines it was given; scrolls when there are more than fit. Nothing else is a widget in here."""
+    """Paints its lines, and scrolls if they do not fit. It contains no other widgets."""
 
     def __init__(self, title: str = "", *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes=classes)
@@ -22,7 +22,7 @@ class Panel(ScrollView, can_focus=True):
 
     @property
     def lines(self) -> Sequence[Line]:
-        """What it shows."""
+        """The lines shown."""
         return self._lines
 
     @property
@@ -32,7 +32,7 @@ class Panel(ScrollView, can_focus=True):
         return size.width, size.height
 
     def put(self, lines: Sequence[Line]) -> None:
-        """Show these lines; costs nothing when they are the ones that are shown."""
+        """Show these lines; free if they are already shown."""
         if lines == self._lines:
             return
         grown = len(lines) != len(self._lines)
@@ -42,7 +42,7 @@ class Panel(ScrollView, can_focus=True):
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
-        """One line as it is on the screen now."""
+        """Paint one line of the screen."""
         at = y + self.scroll_offset.y
         line = self._lines[at] if at < len(self._lines) else EMPTY
         return strip(line, styles_of(self), self.scrollable_content_region.width)

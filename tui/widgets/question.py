@@ -1,4 +1,4 @@
-"""A question with yes and no."""
+"""A yes/no question."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.widgets import Button, Static
 
 
 class Question(ModalScreen[bool]):
-    """Gives True for yes. No is what enter does."""
+    """Returns True for yes. Enter means no."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes"),
@@ -27,7 +27,7 @@ class Question(ModalScreen[bool]):
         self._question, self._yes = question, yes
 
     def compose(self) -> ComposeResult:
-        """The question over two buttons."""
+        """The question and two buttons."""
         with Vertical(id="question"):
             yield Static(Content(self._question), id="question-text")
             with Horizontal():
@@ -35,9 +35,9 @@ class Question(ModalScreen[bool]):
                 yield Button(Content("No (n)"), id="no")
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Clicked, or enter."""
+        """Answer by click or enter."""
         self.dismiss(event.button.id == "yes")
 
     def action_answer(self, yes: bool) -> None:
-        """By key."""
+        """Answer by key."""
         self.dismiss(yes)

@@ -1,4 +1,4 @@
-"""A list of any length that paints only the rows on the screen: header, rows, one of them selected."""
+"""A list of any length with a header and a selected row; it paints only the rows on the screen."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tui.lines import Line, Part, cell
 from tui.paint import strip, styles_of
 
 GAP = 1
-LAST_LEAST = 12  # cells that the last column keeps before the list scrolls sideways
+LAST_LEAST = 12  # the last column's minimum width; below it the list scrolls sideways
 
 
 @dataclass(frozen=True, slots=True)
 class ListColumn:
-    """A column: `width` cells; the last one takes what is left and gives way first."""
+    """A column of `width` cells; the last one takes the rest and shrinks first."""
 
     id: str
     title: str
@@ -33,7 +33,7 @@ class ListColumn:
 
 
 class RowSource(Protocol):
-    """What a list shows. `cells` is asked for rows on the screen only, and again for each paint: keep them cheap."""
+    """The content of a list. The list calls `cells` at each paint, for the rows on the screen only: keep it cheap."""
 
     def __len__(self) -> int: ...
     def cells(self, position: int) -> Sequence[Part]:
@@ -48,12 +48,12 @@ class Nothing:
         return 0
 
     def cells(self, position: int) -> Sequence[Part]:
-        """Never asked."""
+        """Never called."""
         raise IndexError(position)
 
 
 class RowList(ScrollView, can_focus=True):
-    """Shows a source under column headings; keeps the selection on the screen."""
+    """Shows a source under column headings and keeps the selection on the screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", show=False),
@@ -98,13 +98,13 @@ class RowList(ScrollView, can_focus=True):
     # what is shown
 
     def set_columns(self, columns: Sequence[ListColumn], sorted_by: tuple[str, bool]) -> None:
-        """Other columns or another order; `sorted_by` is a column and whether it descends."""
+        """Set columns and order; `sorted_by` is a column and whether it descends."""
         self.columns, self.sorted_by = tuple(columns), sorted_by
         self._measure()
         self.refresh()
 
     def show(self, source: RowSource, cursor: int, keep_view: bool) -> None:
-        """Show another source with the selection there; `keep_view`: at the place on the screen where it was."""
+        """Show a source with the cursor there; `keep_view`: leave the cursor at its place on the screen."""
         offset = self.cursor - self.scroll_offset.y
         self.source = source
         self.cursor = max(0, min(cursor, len(source) - 1))
@@ -141,7 +141,7 @@ class RowList(ScrollView, can_focus=True):
         return widths
 
     def render_line(self, y: int) -> Strip:
-        """The heading, or a row."""
+        """Paint the heading or a row."""
         cells = self.scrollable_content_region.width
         total = max(cells, self.virtual_size.width)
         left = self.scroll_offset.x
@@ -182,7 +182,7 @@ class RowList(ScrollView, can_focus=True):
     # moving
 
     def select(self, position: int) -> None:
-        """Move the selection as the user does."""
+        """Move the selection as a user would."""
         position = max(0, min(position, len(self.source) - 1))
         for row in {self.cursor, position} if position != self.cursor else ():
             self.refresh(Region(0, row - self.scroll_offset.y + 1, self.size.width, 1))
@@ -191,19 +191,19 @@ class RowList(ScrollView, can_focus=True):
         self.post_message(self.Moved(position))
 
     def action_move(self, by: int) -> None:
-        """One row up or down."""
+        """Move one row up or down."""
         self.select(self.cursor + by)
 
     def action_page(self, by: int) -> None:
-        """One page up or down."""
+        """Move one page up or down."""
         self.select(self.cursor + by * self._page_rows)
 
     def action_first(self) -> None:
-        """To the top."""
+        """Move to the top."""
         self.select(0)
 
     def action_last(self) -> None:
-        """To the bottom."""
+        """Move to the bottom."""
         self.select(len(self.source) - 1)
 
     def on_click(self, event: events.Click) -> None:

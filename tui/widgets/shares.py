@@ -1,4 +1,4 @@
-"""Outcomes as shares in their three groups, with words, counts and bars."""
+"""The outcomes of each group, with words, counts and bars."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from tui.format import count, share
 from tui.lines import Line, cell, group_sign, group_style
 from tui.widgets.bar import bar
 
-_SHORT_WORDS = {"ok": "ok: as it should be", "degraded": "degraded: no gain", "failed": "failed: costs time"}
+_SHORT_WORDS = {"ok": "ok: works", "degraded": "degraded: no gain", "failed": "failed: costs time"}
 _LONG_FROM = 52  # cells
 _GROUP_WORDS = {
-    "ok": "ok: as Fast Open should be",
-    "degraded": "degraded: works, without the gain",
+    "ok": "ok: works as intended",
+    "degraded": "degraded: works without the gain",
     "failed": "failed: costs time or the connection",
 }
 GROUPS = ("ok", "degraded", "failed")
 
 
 def outcome_words(outcome: str) -> str:
-    """The verdict without the "TFO" that stands in every one of them."""
+    """The verdict without its "TFO"."""
     text = VERDICTS.get(outcome, outcome)
     return text.removeprefix("TFO ")
 
 
 def group_bar(totals: Totals, cells: int) -> Line:
-    """One bar of all judged handshakes, a piece a group."""
+    """One bar of all judged handshakes with a piece per group."""
     counts = [totals.groups.get(group, 0) for group in GROUPS]
     whole = sum(counts)
     if not whole:
@@ -38,7 +38,7 @@ def group_bar(totals: Totals, cells: int) -> Line:
 
 
 def share_lines(totals: Totals, cells: int, rows: int) -> list[Line]:
-    """Groups and under each its outcomes, the most frequent first; with few rows the rarest are put together."""
+    """Each group with its outcomes, the most frequent first; if rows are few, the rarest are merged."""
     by_group: dict[str, list[tuple[str, int]]] = {group: [] for group in GROUPS}
     for outcome, kind in GROUP_OF.items():
         seen = totals.outcomes.get(word(outcome), 0)
@@ -86,7 +86,7 @@ def _outcomes(found: list[tuple[str, int]], room: int, top: int, cells: int, sty
 
 
 def _room(wanted: dict[str, int], rows: int) -> dict[str, int]:
-    """Rows for each group's outcomes, one after the other in turns until there are none left."""
+    """Rows for each group's outcomes, handed out in turn until none is left."""
     room = dict.fromkeys(wanted, 0)
     left = max(0, rows)
     while left > 0 and any(room[group] < wanted[group] for group in wanted):

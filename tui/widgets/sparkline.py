@@ -1,4 +1,4 @@
-"""One value a second as standing bars, the newest at the right."""
+"""One value per second as vertical bars, the newest at the right."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def sparkline(values: NDArray[np.int64], cells: int, style: str, whole: float | 
 
 
 def plot(values: NDArray[np.int64], cells: int, rows: int, style: str, whole: float | None = None) -> list[Line]:
-    """`rows` rows of bars; more values than cells: the newest."""
+    """Bars `rows` high; only the newest values if there are more than cells."""
     shown = values[-cells:] if cells > 0 else values[:0]
     top = float(whole if whole is not None else (shown.max() if len(shown) else 0))
     columns = [column(float(value), top, rows) for value in shown]
@@ -25,7 +25,7 @@ def plot(values: NDArray[np.int64], cells: int, rows: int, style: str, whole: fl
 
 
 def framed_plot(values: NDArray[np.int64], cells: int, rows: int, style: str) -> list[Line]:
-    """A plot with its scale at the left: the greatest value and 0."""
+    """A plot with its scale, the greatest value and 0, at the left."""
     top = int(values[-cells:].max()) if len(values) else 0
     label = max(len(count(top)), 1)
     lines = plot(values, cells - label - 1, rows, style)

@@ -1,4 +1,4 @@
-"""The top line: the five screens, what is traced, for how long, and whether the view is frozen."""
+"""The top line: the five screens, the traced interfaces, the running time, and whether the view is frozen."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TabBar(Widget):
         self._short_right: Line = ()
 
     def put(self, snapshot: Snapshot, paused: bool, new: int) -> None:
-        """What the right end says."""
+        """Update the right end."""
         states: list[Part] = []
         if paused:
             states.append((f" paused +{count(new)} new ", "inverse"))
@@ -56,7 +56,7 @@ class TabBar(Widget):
         ]
 
     def _layout(self, cells: int) -> tuple[list[tuple[str, Part]], Line]:
-        """The longest forms that fit."""
+        """The longest form that fits."""
         right: Line
         for short, right in ((False, self._right), (False, self._short_right), (True, self._short_right), (True, ())):
             titles = self._titles(short)
@@ -65,7 +65,7 @@ class TabBar(Widget):
         return self._titles(True), ()
 
     def render_line(self, y: int) -> Strip:  # noqa: ARG002 - one line only
-        """The line."""
+        """Paint the line."""
         cells = self.size.width
         titles, right = self._layout(cells)
         used = sum(len(part[0]) for _, part in titles)
