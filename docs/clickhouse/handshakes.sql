@@ -1,5 +1,5 @@
--- Handshake records of many hosts in ClickHouse (docs/FLEET.md). Collectors insert lines as they are; what is asked for
--- often becomes a column, the rest stays in `record`.
+-- Handshake records of many hosts in ClickHouse (docs/FLEET.md). Collectors insert raw lines; fields that are often
+-- queried become columns, the rest stays in `record`.
 
 CREATE DATABASE IF NOT EXISTS tfotrace;
 
@@ -35,7 +35,7 @@ PARTITION BY toDate(ts)
 ORDER BY (server_ip, server_port, ts)
 TTL toDateTime(ts) + INTERVAL 30 DAY;
 
--- Where collectors insert: nothing is kept here. start, stats, notice and end records are left out.
+-- Collectors insert here, but the table keeps nothing. start, stats, notice and end records are left out.
 CREATE TABLE IF NOT EXISTS tfotrace.lines (host String, line String) ENGINE = Null;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS tfotrace.lines_to_handshakes TO tfotrace.handshakes AS

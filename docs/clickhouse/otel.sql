@@ -1,5 +1,5 @@
--- After handshakes.sql: the same table from what OpenTelemetry collectors insert (docs/FLEET.md). Where their ClickHouse
--- exporter has made otel_logs already, leave that table and make only the view. Here it keeps nothing: the lines go on.
+-- After handshakes.sql: fills the same table from what OpenTelemetry collectors insert (docs/FLEET.md). If their ClickHouse
+-- exporter has already created otel_logs, create only the view. Here otel_logs keeps nothing and passes the lines on.
 
 CREATE DATABASE IF NOT EXISTS otel;
 

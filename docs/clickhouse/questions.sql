@@ -7,7 +7,7 @@ HAVING countIf(outcome IN ('data_acked', 'data_acked_new_cookie')) = 0
 ORDER BY attempts DESC
 LIMIT 20;
 
--- Does it pay? Median time to the first response byte, with and without, by server.
+-- Does it pay? Median time to the first response byte with and without Fast Open, by server.
 SELECT IPv6NumToString(server_ip) AS server, server_port,
     quantileIf(0.5)(first_response_us, outcome IN ('data_acked', 'data_acked_new_cookie')) / 1000 AS with_ms,
     quantileIf(0.5)(first_response_us, outcome = 'not_attempted') / 1000 AS without_ms
@@ -17,14 +17,14 @@ GROUP BY server_ip, server_port
 HAVING countIf(outcome = 'data_acked') > 0 AND countIf(outcome = 'not_attempted') > 0
 ORDER BY without_ms - with_ms DESC;
 
--- Handshakes that two hosts saw, and the option reached only one of them: something between them removed it.
+-- Handshakes seen by two hosts with different options: something between them removed the option.
 SELECT id, groupArray(host) AS hosts, groupArray(request) AS requests
 FROM tfotrace.handshakes
 GROUP BY id
 HAVING uniqExact(host) > 1 AND uniqExact(request) > 1
 LIMIT 20;
 
--- Net time saved an hour.
+-- Net time saved per hour.
 SELECT toStartOfHour(ts) AS hour, (sum(rtt_saved_us) - sumIf(delay_us, outcome != 'not_attempted')) / 1e6 AS seconds
 FROM tfotrace.handshakes
 GROUP BY hour

@@ -1,5 +1,5 @@
 -- Records of tfotrace in DuckDB 1.1 or newer: duckdb -init docs/duckdb/tfotrace.sql, or .read it.
--- The columns are spelled out: DuckDB would else guess them from the first lines, and guess wrong where all are null.
+-- We declare the columns: else DuckDB guesses them from the first lines, and guesses wrong if all values are null.
 
 -- Handshakes of one file or many ('/var/log/tfotrace/*.jsonl*', ['a.jsonl', 'b.jsonl.zst']). Lines that are no JSON, such as
 -- one that is cut, are left out; start, stats, notice and end records too. `filename` tells hosts apart.

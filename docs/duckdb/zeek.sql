@@ -10,7 +10,7 @@ CREATE OR REPLACE MACRO tfotrace_zeek_conn(files) AS TABLE
 SELECT
     ts, uid, "id.orig_h", "id.orig_p", "id.resp_h", "id.resp_p", 'tcp' AS proto,
     CASE payload.protocol WHEN 'tls' THEN 'ssl' WHEN 'http' THEN 'http' WHEN 'dns' THEN 'dns' END AS service,
-    -- the state after the handshake: what became of the connection later is Zeek's to say
+    -- the state after the handshake: only Zeek knows what happened to the connection later
     CASE handshake.result
         WHEN 'established' THEN 'S1' WHEN 'half_open' THEN 'S1' WHEN 'rejected' THEN 'REJ' WHEN 'aborted' THEN 'RSTO'
         WHEN 'no_reply' THEN 'S0' WHEN 'unreachable' THEN 'S0' ELSE 'OTH' END AS conn_state,
