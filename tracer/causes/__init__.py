@@ -1,4 +1,4 @@
-"""Why: what takes a memory, the other end or the host's own state to infer.
+"""Why: infers causes, which needs a memory, the other end or the host's own state.
 
 May import handshake/ and everything beneath it.
 """

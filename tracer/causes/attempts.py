@@ -1,6 +1,6 @@
-"""The handshakes of a batch that tried Fast Open, and the hashes that their peers and cookies are remembered by.
+"""The handshakes of a batch that tried Fast Open, and the hashes by which we remember their peers and cookies.
 
-Worked out once for all who remember: most of a hash of client, server and cookie is that of client and server.
+Computed once for all tables: most of the hash of client, server and cookie is the hash of client and server.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WITH_COOKIE[[Request.COOKIE, Request.COOKIE_AND_DATA]] = True
 
 
 class PeerHash:
-    """Hashes under a secret of the run. Keys of different kinds share parts: each kind has a table of its own."""
+    """Hashes under a secret of the run. Keys of different kinds share parts, so each kind has its own table."""
 
     def __init__(self) -> None:
         self._client, self._server = WordHash(_ADDRESS), WordHash(_ADDRESS)
@@ -33,7 +33,7 @@ class PeerHash:
         self._place, self._length, self._fate = NumberHash(), NumberHash(), NumberHash()
 
     def of(self, batch: Batch, rows: Rows) -> Attempts:
-        """Some rows of a batch with their keys."""
+        """The attempts in some rows of a batch, with their keys."""
         events = pick(batch.events, rows)
         server = self._server.of(*_words(events["server"]))
         ends = server + self._client.of(*_words(events["client"]))
@@ -42,18 +42,18 @@ class PeerHash:
             rows, events, batch.vantage[rows], request, batch.verdicts.outcome[rows], _WITH_COOKIE.take(request),
             (length != 0) & (batch.verdicts.acked_payload_len[rows] == length),
             server + self._place.of(events["server_port"]),
-            # a router sees each handshake at two interfaces: each has a history of its own
+            # a router sees each handshake at two interfaces, each with a history of its own
             ends + self._place.of(events["ifindex"]),
             ends, self,
         )  # fmt: skip
 
     def cookies(self, ends: U64, events: Events) -> U64:
-        """Of client, server and the cookie of the SYN."""
+        """Keys of client, server and the SYN's cookie."""
         sums = ends + self._sent.of(*cookie_words(events["syn"]).T)
         return sums + self._length.of(events["syn"]["cookie_len"])
 
     def fates(self, cookies: U64, events: Events, accepted: Bool) -> U64:
-        """Of cookies(), the cookie that came back, and whether the data was accepted."""
+        """Keys of cookies(), the cookie that came back, and whether the data was accepted."""
         synack = events["synack"]
         given_len = np.where(has(synack["has"], Has.TFO), synack["cookie_len"], np.uint8(0))
         found = cookies + self._fate.of(given_len * np.uint16(2) + accepted)
@@ -65,8 +65,8 @@ class PeerHash:
 
 @dataclass(slots=True)
 class Attempts:
-    """Rows of a batch, and what is the same for all who ask. `servers` and `pairs` are keys (address and port; client
-    and server at an interface)."""
+    """Rows of a batch, and what all users of them need. `servers` (address and port) and `pairs` (client and server at
+    an interface) are keys."""
 
     rows: Rows
     events: Events
@@ -82,7 +82,7 @@ class Attempts:
     _cookies: U64 | None = None
 
     def some(self, chosen: Bool) -> Attempts:
-        """Those that `chosen` says."""
+        """The chosen ones."""
         if chosen.all():
             return self
         at = np.flatnonzero(chosen)
@@ -92,13 +92,13 @@ class Attempts:
         )  # fmt: skip
 
     def cookies(self) -> U64:
-        """Keys of client, server and the cookie of the SYN."""
+        """Keys of client, server and the SYN's cookie."""
         if self._cookies is None:
             self._cookies = self.hash.cookies(self.ends, self.events)
         return self._cookies
 
     def fates(self) -> U64:
-        """Keys of the same, of the cookie that came back and of whether the SYN's data was accepted."""
+        """Keys of cookies(), the cookie that came back, and whether the data was accepted."""
         return self.hash.fates(self.cookies(), self.events, self.accepted)
 
 

@@ -1,7 +1,7 @@
-"""The same handshake seen at two places of a run: was the Fast Open option, or the data, gone at the second?
+"""The same handshake seen at two interfaces: was the Fast Open option or the data gone at the second?
 
-A router with two traced interfaces sees each handshake twice, under one id. Costs nothing as long as all records are of
-one interface. A group (eth0+eth1) gives one record only, so nothing can be compared there.
+A router with two traced interfaces sees each handshake twice, with the same id. With a single interface this costs
+nothing. A group (eth0+eth1) gives only one record, so there is nothing to compare.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What is compared, one row a record. `again_ns`: when the SYN was sent again, far away if it was not."""
+    """What is compared, one row per record. `again_ns`: when the SYN was sent again, the maximum if it was not."""
 
     syn_ns: U64
     ifindex: U64
@@ -43,15 +43,15 @@ class BothEnds:
     def __init__(self) -> None:
         self._ids = SlotTable(REMEMBERED, *_FACTS)
         self._interface: int | None = None
-        self.several = False  # more than one interface is traced; found out too, but for the first handshakes
+        self.several = False  # more than one interface is traced; also detected, after the first handshakes
 
     def compare(self, events: Events) -> tuple[Bool, Bool]:
-        """Rows of handshakes that lost the option, and rows of those that lost their data, between two places."""
+        """Which handshakes lost the option, and which only their data, between two interfaces?"""
         nothing = np.zeros(len(events), np.bool_)
         if not len(events) or not self._is_several(events):
             return nothing, nothing
         seen = _seen(events)
-        # odd multiples: ids are spread over the slots whatever made them
+        # an odd multiplier spreads ids over the slots, however they were made
         keys = events["id"] * _SCRAMBLE
         option, data = nothing.copy(), nothing.copy()
         slots, known = self._ids.find(keys)
@@ -100,7 +100,7 @@ def _seen(events: Events) -> _Seen:
 
 
 def _lost(one: _Seen, other: _Seen) -> tuple[Bool, Bool]:
-    """Did the option, did the data get lost between the nearer and the farther place of each pair?"""
+    """Did the option, or the data, get lost between the nearer and the farther interface of each pair?"""
     first_is_near = one.syn_ns <= other.syn_ns
 
     def near(name: str) -> U64:
@@ -111,11 +111,11 @@ def _lost(one: _Seen, other: _Seen) -> tuple[Bool, Bool]:
         found: U64 = np.where(first_is_near, getattr(other, name), getattr(one, name))
         return found
 
-    # a bare SYN behind may be the one that was sent again
+    # a bare SYN at the farther interface may be the retransmission
     same_syn = (far("syn_ns") < near("again_ns")) & (one.ifindex != other.ifindex)
     before, behind = near("flags").astype(np.int64), far("flags").astype(np.int64)
     gone = before & ~behind
-    # towards the client the SYN-ACK comes from the farther place
+    # the SYN-ACK comes from the farther interface towards the client
     came = (before & _OPTION != 0) & (behind & _OPTION != 0) & (before & _ANSWERED != 0)
     gone_back = came & (behind & ~before & _OPTION_BACK != 0)
     return same_syn & ((gone & _OPTION != 0) | gone_back), same_syn & (gone & _DATA != 0)

@@ -1,8 +1,7 @@
-"""Cookies that arrive at this host, and what the root part says of them; the keys themselves never come here.
+"""Cookies that arrive at this host, and the root part's verdicts on them; the keys themselves never come here.
 
-A cookie depends on the two addresses and the key alone, so clients that come back are answered from memory. What the
-wire says of a cookie (was it accepted, which one was given back) is part of what is remembered: a cookie that fares
-otherwise than the last time is asked about again.
+A cookie depends only on the two addresses and the key, so returning clients are answered from memory. The fate of the
+cookie (was it accepted, which one came back) is part of the key in memory: if it changes, we ask again.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from tracer.ipc.messages import CookieQuestion
 from tracer.vocabulary.vocabulary import CookieCheck, Has
 
 REMEMBERED = 1 << 16
-QUESTIONS_MAX = 256  # at once: the root part has other work to do
+QUESTIONS_MAX = 256  # at a time: the root part has other work to do
 ASK_AGAIN_NS = 10_000_000_000
 
 Rows = NDArray[np.intp]
@@ -28,7 +27,7 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Rows of a batch whose cookies the root part is asked about, and their place in memory."""
+    """Rows of a batch whose cookies we ask the root part about, and their keys in memory."""
 
     rows: Rows
     keys: NDArray[np.uint64]
@@ -44,20 +43,18 @@ class CookieChecks:
         self._key_changes: int | None = None
 
     def begin(self, sent: Attempts, checks: U8) -> Asked | None:
-        """Fill in what is remembered of cookies that were sent, by row of the batch; what is to be asked of the rest,
-        None if there is none.
-        """
+        """Fill in the verdicts that we remember; return the questions about other cookies, None if there are none."""
         rows, events = sent.rows, sent.events
         keys = sent.fates()
         slots, known = self._known.find(keys)
         verdicts, seen_ns = self._known["verdict"][slots], self._known["seen_ns"][slots]
-        # what could not be told may be told after a while
+        # an unknown verdict may become known after a while
         known &= (verdicts != CookieCheck.NONE) | (events["syn_ns"] < seen_ns + np.uint64(ASK_AGAIN_NS))
         checks[rows[known]] = verdicts[known]
         missing = np.flatnonzero(~known)
         if not len(missing):
             return None
-        # one question for all that ask the same
+        # one question for all equal keys
         _, firsts = np.unique(keys[missing], return_index=True)
         asked = missing[np.sort(firsts)][:QUESTIONS_MAX]
         events = pick(events, asked)
@@ -71,9 +68,9 @@ class CookieChecks:
         return Asked(rows[missing], keys[missing], sent.events["syn_ns"][missing], questions)
 
     def end(self, asked: Asked, verdicts: list[int], checks: U8) -> None:
-        """Fill in the answers, in the order of the questions; what was not answered stays unknown."""
+        """Fill in the answers, in the order of the questions; unanswered ones stay unknown."""
         _, firsts, places = np.unique(asked.keys, return_index=True, return_inverse=True)
-        # questions are in the order in which their keys come first
+        # questions are in the order in which their keys first appear
         order = np.argsort(np.argsort(firsts))
         number = order[places]
         answered = number < len(verdicts)
@@ -86,7 +83,7 @@ class CookieChecks:
         self._known["seen_ns"][slots[own]] = asked.syn_ns[answered][own]
 
     def keys_changed(self, changes: int) -> None:
-        """Forget all if the host's keys are others than before."""
+        """Forget everything if the host's keys changed."""
         if self._key_changes is not None and changes != self._key_changes:
             self._known.clear()
         self._key_changes = changes

@@ -1,8 +1,9 @@
-"""Why a handshake went as it did: TFO.md section 4, inferred from the record, from its peer's history and from the
-traced host's own counters and sysctls.
+"""Why a handshake went as it did: TFO.md section 4, inferred from the record, its peer's history, and the traced host's
+own counters and sysctls.
 
-An inference, kept apart from the outcome, and bound to the vantage: what only the server's host can know is never said
-of a server elsewhere. Whole batches, and of these only the rows that give reason to ask; ordinary traffic costs a mask.
+A cause is an inference, separate from the outcome, and depends on the vantage: we never claim of a remote server what
+only its host can know. This works on whole batches, and only on rows with something to explain; ordinary traffic costs
+one mask.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from tracer.vocabulary.vocabulary import (
     Vantage,
 )
 
-# A SYN that is sent again sooner was not given up: Linux waits a second (RFC 6298), and after an ICMP error not at all.
+# A SYN sent again sooner had not timed out: Linux waits a second (RFC 6298), or not at all after an ICMP error.
 LOST_AFTER_NS = 200_000_000
 
 Ask = Callable[[list[CookieQuestion]], Answer | None]
@@ -61,7 +62,7 @@ for _outcome in (
 
 @dataclass(slots=True)
 class _Case:
-    """A batch under way: its rows get their causes once, the first that is found stays."""
+    """A batch being judged: each row keeps the first cause found."""
 
     batch: Batch
     causes: Causes
@@ -71,7 +72,7 @@ class _Case:
         return np.flatnonzero(np.isin(self.batch.verdicts.outcome, outcomes) & (self.causes.cause == Cause.NONE))
 
     def say(self, rows: Rows, cause: Cause, confidence: Confidence) -> None:
-        """Settle rows that have no cause yet."""
+        """Give a cause to those rows that have none yet."""
         rows = rows[self.causes.cause[rows] == Cause.NONE]
         self.causes.cause[rows] = cause
         self.causes.confidence[rows] = confidence
@@ -80,9 +81,8 @@ class _Case:
 class CauseJudge:
     """Gives each batch its causes and cookie checks, in the order in which handshakes were settled.
 
-    `ask` asks the root part how the host stands now and what it says of cookies, and may give None; without it (a
-    replay) the host's own state is not known. Cookies need not be checked where nobody is told: of a cause they only
-    say how sure it is.
+    `ask` gets the host's state and verdicts on cookies from the root part, or None; without it (a replay) the host's
+    state is unknown. `check_cookies` may be off if nobody sees the checks: they only make a cause more certain.
     """
 
     def __init__(self, ask: Ask | None = None, *, check_cookies: bool = True) -> None:
@@ -95,12 +95,12 @@ class CauseJudge:
         self._both_ends = BothEnds()
 
     def add_host(self, host: Host) -> None:
-        """The host's counters and sysctls, as they come."""
+        """Take new counters and sysctls of the host."""
         self._evidence.add(host)
         self._cookies.keys_changed(host.key_changes)
 
     def set_interfaces(self, number: int) -> None:
-        """How many interfaces are traced: with several of them a handshake may be seen twice."""
+        """Set how many interfaces are traced: with several, a handshake may be seen twice."""
         self._both_ends.several |= number > 1
 
     def judge(self, batch: Batch) -> Batch:
@@ -140,7 +140,7 @@ class CauseJudge:
         if self._check_cookies:
             sent = tried.some(here & tried.with_cookie)
             asked = self._cookies.begin(sent, checks) if len(sent.rows) else None
-        # counters must have been read after the SYN-ACKs that they are to explain
+        # counters explain a SYN-ACK only if they were read after it
         synack_ns = tried.events["synack_ns"][here & _UNEXPLAINED.take(tried.outcome)]
         too_old = len(synack_ns) and int(synack_ns.max()) > self._evidence.latest_ns
         if asked is None and not too_old:
@@ -172,7 +172,7 @@ class CauseJudge:
         if not len(rows):
             return
         with_cookie = np.isin(case.batch.verdicts.request[rows], _COOKIE_SENT)
-        # asked for a cookie, and sent data along that only a cookie gets accepted
+        # the client asked for a cookie and sent data, which the server takes only with a cookie
         case.say(rows[~with_cookie], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
         rows = rows[with_cookie]
         tried = self._hash.of(case.batch, rows)
@@ -190,7 +190,7 @@ class CauseJudge:
         if not len(rows):
             return
         batch = case.batch
-        # a SYN-ACK that has passed a router is not this host's stack's own: the port is forwarded, to a container say
+        # a SYN-ACK that passed a router is not from this host's stack: the port is forwarded, perhaps to a container
         own = _HOPS[batch.events["synack"]["ttl"][rows]] == 0
         here = ((batch.vantage[rows] & _AT_SERVER) != 0) & own
         self._at_server(case, rows[here])
@@ -203,11 +203,11 @@ class CauseJudge:
         case.say(rows[data_only], Cause.COOKIE_REQUIRED, Confidence.POSSIBLE)
         needless = ~np.isin(request, _COOKIE_SENT) & self._history.takes_data_without_cookie(tried)
         case.say(rows[needless], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
-        # where it has worked, the queue may be full or SYN cookies in force: from here that cannot be told
+        # if it has worked before, the queue may be full or SYN cookies active: we cannot tell from here
         case.say(rows[~works], Cause.NOT_SUPPORTED, Confidence.POSSIBLE)
 
     def _at_server(self, case: _Case, rows: Rows) -> None:
-        """As tcp_conn_request and tcp_try_fastopen of the kernel decide (net/ipv4/tcp_input.c, tcp_fastopen.c)."""
+        """Follows tcp_conn_request and tcp_try_fastopen of the kernel (net/ipv4/tcp_input.c, tcp_fastopen.c)."""
         events = pick(case.batch.events, rows)
         seen = self._evidence.around(events["syn_ns"], events["synack_ns"])
         rows, events = rows[seen.known], events[seen.known]
@@ -228,7 +228,7 @@ class CauseJudge:
         full, sent = seen.overflows > 0, seen.cookies_sent > 0
         case.say(rows[sent & ~full], Cause.SYN_COOKIES, Confidence.LIKELY)
         case.say(rows[full & ~sent], Cause.QUEUE_OVERFLOW, Confidence.LIKELY)
-        # both moved: which of the two it was for this one is open
+        # both counters rose: either may explain this handshake
         more = seen.cookies_sent > seen.overflows
         case.say(rows[full & sent & more], Cause.SYN_COOKIES, Confidence.POSSIBLE)
         case.say(rows[full & sent & ~more], Cause.QUEUE_OVERFLOW, Confidence.POSSIBLE)
@@ -238,9 +238,9 @@ class CauseJudge:
         asks = ~np.isin(request, _COOKIE_SENT) & ~without_cookie
         case.say(rows[asks & free & takes], Cause.COOKIE_NOT_REQUIRED, Confidence.CERTAIN)
         case.say(rows[asks & (free | takes)], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
-        # the look before can be a second old: it may have been switched on in between
+        # the reading before can be a second old: Fast Open may have been switched on since
         case.say(rows[~before], Cause.SERVER_DISABLED, Confidence.LIKELY)
-        # Fast Open is on, nothing was full: the listener's own queue length is 0
+        # Fast Open is on and nothing was full: the listener's own queue length is 0
         case.say(rows, Cause.LISTENER_DISABLED, Confidence.LIKELY)
 
     def _timed_out(self, case: _Case) -> None:
@@ -258,7 +258,7 @@ class CauseJudge:
 
     def _no_data(self, case: _Case) -> None:
         rows = case.outcome_is(*_WITHOUT_DATA)
-        # the client's own host has seen that there was none
+        # at the client's own host we know that there was none
         rows = rows[np.isin(case.batch.vantage[rows], (Vantage.SERVER, Vantage.TRANSIT))]
         if len(rows):
             always = self._history.always_sent_data(self._hash.of(case.batch, rows))
@@ -266,7 +266,7 @@ class CauseJudge:
 
 
 def _not_answered_here(batch: Batch) -> Bool:
-    """The first SYN arrived at its own host, which sent nothing: never, or only after a later SYN."""
+    """Did the first SYN arrive at its host, which never answered, or only after a later SYN?"""
     events = batch.events
     found: Bool = (events["result"] == HandshakeResult.NO_REPLY) & (events["reason"] == SettleReason.BY_TIMEOUT)
     answered_late = np.flatnonzero(events["retx_count"])
@@ -284,6 +284,6 @@ def _answered_late(batch: Batch, rows: Rows) -> Bool:
     events, verdicts = batch.events, batch.verdicts
     late: Bool = events["synack_ns"][rows] >= events["syn_ns"][rows] + np.uint64(LOST_AFTER_NS)
     late &= has(events["synack"]["has"][rows], Has.SEGMENT)
-    # TSecr says that it was the first SYN after all which was answered, by something slow
+    # TSecr can show that the answer was to the first SYN after all, just late
     late &= ~(verdicts.answer_known[rows] & (verdicts.answered_after_us[rows] == 0))
     return late

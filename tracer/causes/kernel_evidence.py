@@ -1,7 +1,7 @@
-"""What the traced host's own counters and sysctls say about handshakes that it answered: which moved around that time.
+"""What the traced host's own counters and sysctls say about handshakes that it answered: which ones rose at that time.
 
-The root part tells them each second and when it is asked; a handshake is judged by the last look before its SYN and
-the first one after its SYN-ACK.
+The root part sends them every second and on request; a handshake is judged by the last reading before its SYN and the
+first one after its SYN-ACK.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tracer.handshake.events import Bool
 from tracer.ipc.messages import Host
 
-LOOKS_KEPT = 512  # ten seconds when it is asked fifty times a second
+LOOKS_KEPT = 512  # ten seconds at fifty requests per second
 SERVER_ENABLE, COOKIE_NOT_REQUIRED = 0x2, 0x200  # net.ipv4.tcp_fastopen
 SYN_COOKIES_ALWAYS = 2  # net.ipv4.tcp_syncookies
 
@@ -24,12 +24,12 @@ I64 = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One row a handshake. Sysctls are those before and after it; counters by how much they rose in between.
+    """One row per handshake: sysctls before and after it, and how much counters rose in between.
 
-    The look after it is as fresh as a question to the root part makes it, the one before up to a second older.
+    The reading after it is as fresh as a request to the root part makes it, the one before up to a second older.
     """
 
-    known: Bool  # there was a look before the SYN and one after the SYN-ACK
+    known: Bool  # there was a reading before the SYN and one after the SYN-ACK
     fast_open: tuple[I64, I64]  # tcp_fastopen before and after it
     syn_cookies: I64  # tcp_syncookies after it
     overflows: I64  # TCPFastOpenListenOverflow
@@ -42,7 +42,7 @@ class Evidence:
 
 
 class KernelEvidence:
-    """The latest looks at the host."""
+    """The latest readings of the host."""
 
     def __init__(self) -> None:
         self._looks: deque[tuple[int, int, int, int, int, int]] = deque(maxlen=LOOKS_KEPT)
@@ -50,11 +50,11 @@ class KernelEvidence:
 
     @property
     def latest_ns(self) -> int:
-        """When the last look at the host began, CLOCK_MONOTONIC: what was before that it shows; 0 = never."""
+        """When the last reading began, CLOCK_MONOTONIC: it includes everything before that; 0 = never."""
         return self._looks[-1][1] if self._looks else 0
 
     def add(self, host: Host) -> None:
-        """Take a look; one that is not younger than the last says nothing new."""
+        """Take a reading; ignore it if it is not newer than the last."""
         if (self._looks and host.taken_ns <= self._looks[-1][0]) or "tcp_fastopen" not in host.sysctls:
             return
         counters, sysctls = host.counters, host.sysctls
@@ -65,21 +65,21 @@ class KernelEvidence:
                 _number(sysctls.get("tcp_fastopen")),
                 _number(sysctls.get("tcp_syncookies")),
                 counters.get("TCPFastOpenListenOverflow", 0),
-                # those sent since the queue was full are in both: it is asked only whether anything moved
+                # cookies sent because of a full queue are in both, but we only check for a rise
                 counters.get("TCPReqQFullDoCookies", 0) + counters.get("SyncookiesSent", 0),
             )
         )
         self._columns = None
 
     def around(self, syn_ns: NDArray[np.uint64], synack_ns: NDArray[np.uint64]) -> Evidence:
-        """What was seen around some handshakes that were answered."""
+        """The evidence around some answered handshakes."""
         if self._columns is None:
             self._columns = np.array(self._looks, np.int64).reshape(len(self._looks), 6)
         looks = self._columns
         if not len(looks):
             nothing = np.zeros(len(syn_ns), np.int64)
             return Evidence(nothing != 0, (nothing, nothing), nothing, nothing, nothing)
-        # reading takes a while: one look was over before the SYN, the other began after the SYN-ACK
+        # reading takes a while: one must end before the SYN, the other begin after the SYN-ACK
         over, begun = looks[:, 0], looks[:, 1]
         before = np.searchsorted(over, syn_ns.astype(np.int64), "right") - 1
         after = np.searchsorted(begun, synack_ns.astype(np.int64), "left")

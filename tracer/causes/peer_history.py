@@ -1,7 +1,7 @@
-"""What is remembered of servers, and of pairs of a client and a server, to tell causes by. All of it is bounded.
+"""The memory of servers, and of pairs of client and server, from which causes are inferred. All of it is bounded.
 
 Successes are noted for whole batches at a time. Only refused cookies and SYNs that timed out, which are rare, are
-followed one by one.
+handled one by one.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tracer.vocabulary.vocabulary import Has, Outcome, Request, Vantage
 
 SERVERS = PAIRS = 1 << 14
 COOKIES = 1 << 16
-TROUBLED = 1 << 14  # pairs that are followed one by one
+TROUBLED = 1 << 14  # pairs handled one by one
 REMEMBER_NS = 3_600_000_000_000
 REFUSALS_OF_A_POOL = 3  # within REMEMBER_NS: nobody rotates keys that often
 ALWAYS_SENT_DATA = 3
 
 _NEEDS_COOKIE = (Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE)
-# by outcome and whether a cookie was sent: data that was taken without one says nothing of whether cookies are granted
+# by outcome and whether a cookie was sent: data taken without one does not show that cookies are granted
 _WORKS = np.zeros((len(Outcome), 2), np.bool_)
 for _outcome in (
     Outcome.COOKIE_GRANTED, Outcome.DATA_NOT_ACKED_NEW_COOKIE, Outcome.DATA_NOT_ACKED_SAME_COOKIE,
@@ -40,7 +40,7 @@ _TAKEN_WITHOUT[list(_NEEDS_COOKIE), 0] = True
 
 @dataclass(slots=True)
 class _Trouble:
-    """A pair's refused cookies and lost SYNs. Times are of CLOCK_MONOTONIC, nanoseconds."""
+    """A pair's refused cookies and lost SYNs. Times are CLOCK_MONOTONIC in nanoseconds."""
 
     given: bytes = b""  # the cookie that came with the last refusal
     given_ns: int = 0
@@ -50,7 +50,7 @@ class _Trouble:
 
 
 class PeerHistory:
-    """Asked and told in the order in which handshakes were settled."""
+    """Takes and judges handshakes in the order of settling."""
 
     def __init__(self) -> None:
         self._servers = SlotTable(SERVERS, "works_ns", "cookieless_ns", "unshared_ns")
@@ -107,24 +107,24 @@ class PeerHistory:
         return self._server_noted(tried, "cookieless_ns")
 
     def always_sent_data(self, tried: Attempts) -> Bool:
-        """Did this pair's cookies come with data before, some times, and never without but for this once?"""
+        """Did this pair's cookies come with data several times before, and without only this once?"""
         slots, known = self._pairs.find(tried.pairs)
         with_data, without = self._pairs["with_data"][slots], self._pairs["without_data"][slots]
         always: Bool = known & (with_data >= ALWAYS_SENT_DATA) & (without <= 1)
         return always
 
     def accepted_before(self, tried: Attempts) -> Bool:
-        """Was this very cookie good for this pair before?"""
+        """Was this very cookie accepted from this pair before?"""
         _, known = self._accepted.find(tried.cookies())
         return known
 
     # --- one by one ---
 
     def refused(self, tried: Attempts) -> Bool:
-        """Follow cookies that were refused and replaced; which of these refusals show that keys are not shared?
+        """Note cookies that were refused and replaced; which refusals show that keys are not shared?
 
-        A server that does not know the cookie which it gave itself the last time, or gives again one that it had
-        replaced meanwhile, is more than one server. At one of several, which knows its own cookies, this is never seen.
+        If an address refuses the cookie that it gave last time, or gives one again that it had replaced, it belongs to
+        several servers. At one of these, which knows its own cookies, this is never seen.
         """
         events = tried.events
         before = self.accepted_before(tried)
@@ -144,7 +144,7 @@ class PeerHistory:
         return found
 
     def timed_out(self, tried: Attempts) -> Bool:
-        """Follow SYNs with data that only a bare SYN was answered after; which of these are not the first in a row?"""
+        """Note SYNs with data after which only a bare SYN was answered; which are not the first in a row?"""
         syn_ns_list = tried.events["syn_ns"].tolist()
         slots, known = self._pairs.find(tried.pairs)
         passed_ns = np.where(known, self._pairs["data_ns"][slots], 0)
@@ -173,7 +173,7 @@ class PeerHistory:
 def _refusal(trouble: _Trouble, old: bytes, new: bytes, syn_ns: int, synack_ns: int, good_before: bool) -> bool:
     """Note that cookie `old` was refused and `new` given; does that show more than one key?"""
     trouble.refused_ns = [when for when in trouble.refused_ns if syn_ns - when < REMEMBER_NS]
-    # SYNs that were under way when the client learned the new cookie carry the old one still
+    # SYNs already on the way when the client learned the new cookie still carry the old one
     learned = trouble.given_ns != 0 and trouble.given_ns < syn_ns and syn_ns - trouble.given_ns < REMEMBER_NS
     own = learned and old == trouble.given and new != old
     shown = False

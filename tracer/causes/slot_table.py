@@ -1,7 +1,7 @@
-"""Bounded memory for whole batches at a time: what was noted of a peer, found by a hash of the bytes that name it.
+"""Bounded memory for whole batches at a time: notes about a peer, found by a hash of the bytes that identify it.
 
-A table of slots of which each has one place for a key: a new key takes the place of the old one. Nothing grows, a look
-is a handful of numpy calls, and what is forgotten is forgotten for good.
+Each slot of the table has room for one key: a new key replaces the old one. The table never grows, and a lookup takes
+a handful of numpy calls.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _LOWER, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 class WordHash:
-    """64 bits for each row of words, under a secret of the run, so that nobody can choose bytes that collide.
+    """A hash of 64 bits for each row of words, under a secret of the run, so that nobody can choose colliding bytes.
 
-    Words of 32 bits times random words of 64, added up modulo 2^64: the upper half of such a sum is universal. So is
-    that of the sum of several such sums, under a secret each: a key of many parts is made of the parts' sums.
+    It adds up words of 32 bits times random words of 64, modulo 2^64: the upper half of such a sum is universal. So is
+    the upper half of a sum of such sums with different secrets, which makes a key of many parts.
     """
 
     def __init__(self, width: int) -> None:
-        """`width` in words of 64 bits, which are taken by halves."""
+        """`width` is in words of 64 bits, which are hashed by halves."""
         self._factors = np.frombuffer(secrets.token_bytes(16 * width), np.uint64).reshape(width, 2)
 
     def of(self, *words: U64) -> U64:
-        """Of `width` columns of words."""
+        """Hash `width` columns of words."""
         sums: U64 = np.zeros(len(words[0]), np.uint64)
         for column, (lower, upper) in zip(words, self._factors, strict=True):
             sums += (column & _LOWER) * lower
@@ -41,18 +41,18 @@ class WordHash:
 
 
 class NumberHash:
-    """The same of one number below 2^32."""
+    """The same for one number below 2^32."""
 
     def __init__(self) -> None:
         self._factor = np.uint64(secrets.randbits(64))
 
     def of(self, numbers: NDArray[np.unsignedinteger]) -> U64:
-        """Of a column."""
+        """Hash a column."""
         return numbers * self._factor
 
 
 class SlotTable:
-    """Columns of numbers by a hash, whose lowest bit does not count; 0 is what a new key begins with."""
+    """Columns of numbers by a hash, ignoring its lowest bit; a new key starts with 0."""
 
     def __init__(self, slots: int, *names: str) -> None:
         """`slots`: a power of two."""
@@ -65,12 +65,12 @@ class SlotTable:
         return self._columns[name]
 
     def find(self, keys: U64) -> tuple[Slots, Bool]:
-        """The slot of each key, and whether it is the key's."""
+        """The slot of each key, and whether it holds that key."""
         slots = (keys >> self._shift).astype(np.intp)
         return slots, self._keys[slots] == keys | _NOT_EMPTY
 
     def claim(self, keys: U64) -> tuple[Slots, Bool]:
-        """The same after giving each key its slot; of two keys of the batch that want one, the last has it."""
+        """The same after giving each key its slot; if two keys of the batch need one slot, the last gets it."""
         slots = (keys >> self._shift).astype(np.intp)
         keys = keys | _NOT_EMPTY
         new = self._keys[slots] != keys

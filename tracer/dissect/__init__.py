@@ -1,4 +1,4 @@
-"""What a SYN carries: options, TLS, HTTP, DNS, the fingerprint. Bytes in, facts out.
+"""Dissects what a SYN carries: options, TLS, HTTP, DNS, the fingerprint. It takes bytes and returns facts.
 
 May import vocabulary/.
 """

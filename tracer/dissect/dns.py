@@ -1,7 +1,7 @@
-"""A DNS query over TCP in the data of a SYN: what is asked.
+"""A DNS query over TCP in the data of a SYN: its question.
 
 Sources: RFC 1035 4.1 (header, question) and 4.2.2 (two length bytes over TCP), RFC 3597 5 (TYPE65280), the IANA
-registry of types. Only the question is read; compression is not followed, there is nothing before it to point at.
+registry of types. Only the question is read; compression is not followed, since nothing precedes it to point at.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class Dns(msgspec.Struct, frozen=True, gc=False):
 def parse_dns(data: bytes, server_port: int | None) -> tuple[Dns | None, bool] | None:
     """The question if `data` begins with a DNS query, and whether the message is cut; None for anything else.
 
-    Off port 53 the whole question must be there and make sense, for 14 bytes of some other protocol can look like
-    a header. On port 53 a good header is enough: the question is None if it is cut. Never raises.
+    On ports other than 53 the whole question must be there and make sense, since 14 bytes of another protocol can look
+    like a header. On port 53 a valid header is enough: the question is None if it is cut. Never raises.
     """
     size = len(data)
     if size < PREFIX + HEADER:
         return None
     length, _, flags, questions, answers, authority, additional = _HEAD.unpack_from(data)
-    # QR 0, opcode QUERY, rcode 0, the reserved bit 0. IXFR carries an SOA in authority, EDNS and TSIG are additional.
+    # QR 0, opcode QUERY, rcode 0, reserved bit 0. IXFR has an SOA in authority; EDNS and TSIG are additional.
     if length < MESSAGE_MIN or flags & 0xF84F or questions != 1 or answers or authority > 1 or additional > 2:
         return None
     cut = PREFIX + length > size
@@ -67,7 +67,7 @@ def parse_dns(data: bytes, server_port: int | None) -> tuple[Dns | None, bool] |
 
 
 def _name(data: bytes, offset: int, end: int) -> tuple[str, int] | None:
-    """The name at `offset` and the offset behind it; None if it is not whole before `end` or not a plain name."""
+    """The name at `offset` and the offset after it; None if it is cut at `end` or not a plain name."""
     limit = offset + NAME_BYTES_MAX
     labels: list[str] = []
     while offset < end and offset < limit:
@@ -75,7 +75,7 @@ def _name(data: bytes, offset: int, end: int) -> tuple[str, int] | None:
         offset += 1
         if length == 0:
             return ".".join(labels) or ".", offset
-        if length > 63 or offset + length > end:  # compression and extended labels count as 64 and more
+        if length > 63 or offset + length > end:  # compression and extended labels start at 64
             return None
         label = data[offset : offset + length]
         if b"\\" in label or b"." in label:
@@ -86,7 +86,7 @@ def _name(data: bytes, offset: int, end: int) -> tuple[str, int] | None:
 
 
 def _only_cut(data: bytes, offset: int, end: int) -> bool:
-    """Whether the name at `offset` is fine as far as it goes and runs into `end`."""
+    """Is the name at `offset` valid as far as it goes, and cut at `end`?"""
     limit = offset + NAME_BYTES_MAX
     while offset < end and offset < limit:
         length = data[offset]

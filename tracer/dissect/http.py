@@ -1,7 +1,7 @@
 """An HTTP request in the data of a SYN: method and Host.
 
 Sources: RFC 9112 2.1 and 3 (message, request line), RFC 9110 5.5 and 7.2 (field values, Host), RFC 9113 3.4
-(the HTTP/2 preface, which is judged to be `http` with method PRI: a client that speaks HTTP/2 in the clear).
+(the HTTP/2 preface, which counts as `http` with method PRI: a client that speaks HTTP/2 in the clear).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tracer.dissect.text import name_text
 
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-# A request line that is cut must at least begin like one; `\Z` lets it end anywhere in that beginning.
+# A cut request line must at least begin like one; `\Z` lets it end anywhere in that beginning.
 _CUT_LINE = re.compile(
     rb"(GET|HEAD|POST|PUT|DELETE|OPTIONS|TRACE|PATCH|PROPFIND) (?:[/*]|http|\Z)|(CONNECT) (?:[!-~]|\Z)"
 )
@@ -22,7 +22,7 @@ _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}\Z")  # a token (RFC 911
 
 
 class Http(msgspec.Struct, frozen=True, gc=False):
-    """`host` is the first Host field as sent (with its port); None where there is none or its line is cut."""
+    """`host` is the first Host field as sent (with its port); None if there is none or its line is cut."""
 
     method: str
     host: str | None
@@ -31,8 +31,8 @@ class Http(msgspec.Struct, frozen=True, gc=False):
 def parse_http(data: bytes) -> tuple[Http, bool] | None:
     """Method and host if `data` begins with an HTTP/1 request or HTTP/2's preface, and whether it is cut; else None.
 
-    A request is whole with the empty line after its fields and, where Content-Length or chunked coding announce
-    a body, with that body. Never raises; a constant number of passes over `data`.
+    A request is complete with the empty line after its fields and with the body that Content-Length or chunked coding
+    announces. Never raises; makes a constant number of passes over `data`.
     """
     line_end = data.find(b"\n")
     if line_end < 0:
@@ -49,7 +49,7 @@ def parse_http(data: bytes) -> tuple[Http, bool] | None:
     if _METHOD.match(method) is None or len(line) < len(method) + 11:  # " ", a target, " HTTP/1.1"
         return None
     body = _body_start(data)
-    # From the "\n" of the request line on, so that every field name has one before it.
+    # start at the "\n" of the request line, so that every field name follows a "\n"
     head = data[line_end : body if body is not None else len(data)]
     lower = head.lower()
     host = _field(head, lower, b"\nhost:")
@@ -58,7 +58,7 @@ def parse_http(data: bytes) -> tuple[Http, bool] | None:
 
 
 def _body_start(data: bytes) -> int | None:
-    """Offset behind the empty line; a bare LF ends a line too (RFC 9112 2.2)."""
+    """Offset after the empty line; a bare LF ends a line too (RFC 9112 2.2)."""
     crlf = data.find(b"\n\r\n")
     lf = data.find(b"\n\n", 0, crlf if crlf >= 0 else len(data))
     if lf >= 0:
@@ -67,7 +67,7 @@ def _body_start(data: bytes) -> int | None:
 
 
 def _field(head: bytes, lower: bytes, name: bytes) -> bytes | None:
-    """Value of the first field called `name` ("\\n", lower case, ":"), None unless its line is whole."""
+    """Value of the first field called `name` ("\\n", lower case, ":"); None unless its line is complete."""
     start = lower.find(name)
     if start < 0:
         return None
@@ -83,5 +83,5 @@ def _body_cut(head: bytes, lower: bytes, data: bytes, body: int) -> bool:
     length = _field(head, lower, b"\ncontent-length:")
     if length is None or not length.isdigit():
         return False
-    # Nine digits are far above any SYN; int() of a long string is slow, and Python limits it to 4300 digits.
+    # nine digits are far above any SYN; int() of a long string is slow, and limited to 4300 digits
     return len(length) > 9 or int(length) > len(data) - body

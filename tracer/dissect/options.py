@@ -1,7 +1,7 @@
-"""The TCP options of a SYN or SYN-ACK: their order, and what each one says.
+"""The TCP options of a SYN or SYN-ACK: their order and meaning.
 
-The walk is that of Linux' tcp_parse_options() and RFC 9293 3.1: EOL ends it, NOP is one byte, a length below 2 or
-beyond the end stops it. Numbers are big endian. Secrets (cookies, keys, digests) never become text.
+The walk follows Linux' tcp_parse_options() and RFC 9293 3.1: EOL ends it, NOP is one byte, a length below 2 or beyond
+the end stops it. Numbers are big endian. Secrets (cookies, keys, digests) never become text.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MPTCP_SUBTYPES = (
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option as it lies in the bytes. `offset` is that of the kind byte, `length` counts kind and length bytes."""
+    """The place of one option: `offset` is that of the kind byte, `length` includes kind and length bytes."""
 
     kind: int
     offset: int
@@ -49,7 +49,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class OptionDetail:
-    """One option for a detail screen. `length` in bytes with its header, of EOL with the padding behind it."""
+    """One option for a detail screen. `length` includes its header, and for EOL the padding after it."""
 
     kind: int
     name: str
@@ -60,8 +60,8 @@ class OptionDetail:
 def walk(options: bytes) -> tuple[list[Option], int]:
     """The options of a header and the offset where the walk ended.
 
-    That offset is len(options) if all went well, that of the padding after EOL, or that of the option which
-    stopped the walk. Never raises; one step an option.
+    That offset is len(options) if all went well, that of the padding after EOL, or that of the option that stopped
+    the walk. Never raises; one step per option.
     """
     found: list[Option] = []
     offset = 0
@@ -85,7 +85,7 @@ def walk(options: bytes) -> tuple[list[Option], int]:
 
 
 def name_of(options: bytes, option: Option) -> str:
-    """The name of one option by its kind, whatever its size; a 253 or 254 needs Fast Open's magic as well."""
+    """The name of an option by its kind, whatever its size; kinds 253 and 254 need Fast Open's magic too."""
     name = NAMES.get(option.kind)
     if name is not None:
         return name
@@ -95,12 +95,12 @@ def name_of(options: bytes, option: Option) -> str:
 
 
 def names(options: bytes) -> list[str]:
-    """The options in their order by name, EOL included; what stops the walk is left out."""
+    """The names of the options in order, EOL included; an option that stops the walk is left out."""
     return [name_of(options, option) for option in walk(options)[0]]
 
 
 def mptcp(options: bytes) -> str | None:
-    """The subtype of the first MPTCP option (RFC 8684 3): "mp_capable", "mp_join", ...; None where there is none."""
+    """The subtype of the first MPTCP option (RFC 8684 3): "mp_capable", "mp_join", ...; None if there is none."""
     for option in walk(options)[0]:
         if option.kind == MPTCP and option.length >= 3:
             return mptcp_subtype(options[option.offset + 2] >> 4)
@@ -113,9 +113,9 @@ def mptcp_subtype(number: int) -> str:
 
 
 def describe(options: bytes) -> list[OptionDetail]:
-    """Every option with its value as plain text, never with a cookie, key or digest.
+    """Every option with its value as text, never with a cookie, key or digest.
 
-    Same order as names(); if something stops the walk, one more entry named "malformed" says what.
+    In the order of names(); if something stops the walk, one more entry named "malformed" says what.
     """
     found, end = walk(options)
     details: list[OptionDetail] = []

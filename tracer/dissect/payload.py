@@ -1,7 +1,7 @@
 """What the data of a SYN is: a TLS ClientHello, an HTTP request, a DNS query or something else.
 
-Everything here comes from strangers: no input makes classify() raise, follow pointers or work more than a small
-constant per byte. No payload byte leaves this module but the names that the result shows.
+All input is untrusted: none makes classify() raise, follow pointers or take more than a small constant time per byte.
+No payload byte leaves this module except the names in the result.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Protocol(Enum):
 
 
 class Payload(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
-    """What the data of a SYN is.
+    """The kind of a SYN's data.
 
-    `truncated`: the message that began is not whole in the bytes we have, be it that it goes on after the SYN or
-    that the capture is cut. For `other` only the latter is known. Of tls, http and dns at most the one that
-    `protocol` names is not None; `dns` is None too if the query is cut before the end of its question.
+    `truncated`: we do not have the whole message, because it continues after the SYN or because the capture cut it.
+    For `other` only the latter is known. Of tls, http and dns, at most the one that `protocol` names is not None; `dns`
+    is None too if the query is cut before the end of its question.
     """
 
     protocol: Protocol
@@ -49,7 +49,7 @@ def classify(data: bytes, wire_len: int, server_port: int | None = None) -> Payl
     """Say what `data` is, the first bytes of a SYN's payload of `wire_len` bytes.
 
     `server_port` only lowers the threshold for DNS; the other protocols are recognised on any port. Bytes beyond
-    `wire_len` are padding of the link and not looked at. Never raises. What says the same is mostly one object.
+    `wire_len` are the link's padding and ignored. Never raises. Equal results are mostly the same object.
     """
     if len(data) > wire_len:
         data = data[: max(wire_len, 0)]
@@ -73,7 +73,7 @@ def classify(data: bytes, wire_len: int, server_port: int | None = None) -> Payl
     return _one(Payload(Protocol.OTHER, len(data) < wire_len))
 
 
-# What was asked for is asked for again: one object for all that are equal, of those seen lately.
+# requests repeat: use one object for all equal ones seen lately
 
 _hellos: Shapes[Payload] = Shapes()
 

@@ -1,8 +1,8 @@
-"""Messages that say what an earlier one said, known again without a walk through them.
+"""Recognises messages that say the same as an earlier one, without parsing them again.
 
-A walk reads lengths, types and names, and jumps over the rest, mostly random. What it finds follows from the bytes that
-it read and from the length of the whole: a message of that length with the same bytes in these places says the same.
-One client's messages for one server differ in what is jumped over only.
+A parse reads lengths, types and names, and skips the rest, which is mostly random. Its result depends only on the bytes
+read and on the message's length: another message of that length with the same bytes at these places says the same.
+One client's messages to one server differ only in the skipped bytes.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import Generic, TypeVar
 
-SIZES_MAX = 256  # lengths of messages that are remembered
-SHAPES_MAX = 8  # of a length: many clients fill up to 517 bytes, and host names are of many lengths
+SIZES_MAX = 256  # message lengths to remember
+SHAPES_MAX = 8  # per length: many clients pad to 517 bytes, and host names have many lengths
 KNOWN_MAX = 4096  # messages
-PATIENCE = 8  # messages of other shapes until one takes the place of the oldest that is remembered
-NEAR = 4  # bytes: places this near are looked at as one
+PATIENCE = 8  # messages of other shapes until one replaces the oldest shape
+NEAR = 4  # bytes: merge places this close
 
 Span = tuple[int, int]  # from, to
 T = TypeVar("T")
@@ -30,14 +30,14 @@ class _Shape(Generic[T]):
 
 
 class Shapes(Generic[T]):
-    """Some shapes a length; what is known of each by the bytes that were read."""
+    """For each length some shapes; for each shape the known results by the bytes read."""
 
     def __init__(self) -> None:
         self._by_size: dict[int, list[_Shape[T]]] = {}
         self._held = 0
 
     def find(self, data: bytes) -> T | None:
-        """What a message like this one said; None if none was seen."""
+        """The result of an earlier message like this one; None if there was none."""
         for shape in self._by_size.get(len(data), ()):
             found = shape.known.get(shape.places.unpack(data))
             if found is not None:
@@ -45,7 +45,7 @@ class Shapes(Generic[T]):
         return None
 
     def add(self, data: bytes, jumped: Sequence[Span], value: T) -> None:
-        """A message that was walked through; `jumped` over were these bytes, in ascending order."""
+        """Remember a parsed message; the parse skipped the `jumped` bytes, in ascending order."""
         spelled = _format(len(data), jumped)
         if self._held >= KNOWN_MAX or (len(data) not in self._by_size and len(self._by_size) >= SIZES_MAX):
             self._forget()

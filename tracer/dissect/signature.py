@@ -1,8 +1,8 @@
-"""The fingerprint of a SYN or SYN-ACK in p0f's words, and the guess how many hops it came.
+"""The fingerprint of a SYN or SYN-ACK in p0f's format, and an estimate of its hops.
 
-The form is p0f v3's `ver:ittl:olen:mss:wsize,scale:olayout:quirks:pclass` (its README, section 5, and what its
-raw_sig shows). Whatever depends only on the layout of the options is in OptionLayout, which few hosts vary: build
-it once through option_layout(mask(...)), the rest is arithmetic and one f-string.
+The format is p0f v3's `ver:ittl:olen:mss:wsize,scale:olayout:quirks:pclass` (section 5 of its README, and its
+raw_sig). OptionLayout has everything that depends only on the layout of the options, which few hosts vary: build it
+once by option_layout(mask(...)); the rest is arithmetic and one f-string.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SegmentQuirk(IntFlag):
     URGENT_PTR = 1 << 4
 
 
-# p0f's names in the order in which it prints them; a quirk is the bit of its place.
+# p0f's names in its printing order; a quirk is the bit of its place
 P0F_QUIRKS = (
     "df", "id+", "id-", "ecn", "0+", "flow", "seq-", "ack+", "ack-", "uptr+", "urgf+", "pushf+",
     "ts1-", "ts2+", "opt+", "exws", "bad",
@@ -61,7 +61,7 @@ _SEGMENT_UPTR = int(SegmentQuirk.URGENT_PTR)
 @dataclass(frozen=True, slots=True)
 class P0fOptions:
     """What p0f reads from the options: `layout` and `quirks` (bits of P0F_QUIRKS) as in its signature, MSS in bytes
-    and window scale (0 where absent), and whether it reads timestamps, whose values are not kept here."""
+    and window scale (0 if absent), and whether it reads timestamps, whose values are not kept here."""
 
     layout: str
     quirks: int
@@ -72,10 +72,10 @@ class P0fOptions:
 
 @dataclass(frozen=True, slots=True)
 class OptionLayout:
-    """What follows from the options alone, timestamp values and cookie left out of account.
+    """What depends on the options alone, ignoring timestamp values and cookie.
 
-    `names` and `mptcp` are the record's `options` and `mptcp`; `length` in bytes, padding included; `whole`: the
-    walk was not stopped. `p0f` is what p0f's own walk reads, which differs from Linux' on malformed options only.
+    `names` and `mptcp` are the record's `options` and `mptcp`; `length` is in bytes, padding included; `whole`: nothing
+    stopped the walk. `p0f` is the result of p0f's own walk, which differs from Linux' only for malformed options.
     """
 
     names: tuple[str, ...]
@@ -86,7 +86,7 @@ class OptionLayout:
 
 
 def mask(options: bytes, ts_offset: int, tfo_offset: int, cookie_len: int) -> bytes:
-    """The options with timestamp values and cookie zeroed: equal for all SYNs of one layout, so a key to cache by.
+    """The options with timestamp values and cookie zeroed: equal for all SYNs of one layout, so a cache key.
 
     Offsets and cookie_len as in struct segment_facts (offsets beyond the end, such as NO_OFFSET, mask nothing).
     """
@@ -100,7 +100,7 @@ def mask(options: bytes, ts_offset: int, tfo_offset: int, cookie_len: int) -> by
 
 @lru_cache(maxsize=1024)
 def option_layout(masked: bytes) -> OptionLayout:
-    """The layout of option bytes that mask() made; cached, so unmasked bytes give the same but fill the cache."""
+    """The layout of option bytes from mask(). Unmasked bytes give the same result but fill the cache."""
     found, end = opt.walk(masked)
     return OptionLayout(
         names=tuple(opt.name_of(masked, option) for option in found),
@@ -112,7 +112,7 @@ def option_layout(masked: bytes) -> OptionLayout:
 
 
 def initial_ttl(ttl: int) -> int:
-    """The TTL or hop limit a packet that arrives with `ttl` most likely left with: 64, 128 or 255."""
+    """The TTL or hop limit that the packet most likely left with: 64, 128 or 255."""
     for initial in TTLS:
         if ttl <= initial:
             return initial
@@ -120,7 +120,7 @@ def initial_ttl(ttl: int) -> int:
 
 
 def hops(ttl: int) -> int:
-    """How many routers a packet that arrives with `ttl` most likely passed."""
+    """How many routers the packet most likely passed."""
     return initial_ttl(ttl) - ttl
 
 
@@ -189,8 +189,8 @@ def p0f(
 
 
 def _p0f_options(options: bytes) -> P0fOptions:
-    """p0f's own walk goes on where Linux stops: options of a fixed size keep that size whatever their length byte
-    says. The option it gives up at is still named, and it gives up after P0F_OPTIONS_MAX of them."""
+    """p0f's own walk continues where Linux stops: options of a fixed size keep that size whatever their length byte
+    says. It still names the option at which it stops, and it stops after P0F_OPTIONS_MAX of them."""
     parts: list[str] = []
     quirks = mss = wscale = 0
     timestamps = False
@@ -240,14 +240,14 @@ def _quirk_text(quirks: int) -> str:
 
 @lru_cache(maxsize=256)
 def _ttl_text(ttl: int) -> str:
-    """Observed TTL and distance; p0f knows 32 as an initial TTL as well and believes in at most 35 hops."""
+    """Observed TTL and distance; p0f also knows 32 as an initial TTL and accepts at most 35 hops."""
     distance = next(initial for initial in P0F_TTLS if ttl <= initial) - ttl
     return f"{ttl}+?" if distance > P0F_DISTANCE_MAX else f"{ttl}+{distance}"
 
 
 @lru_cache(maxsize=4096)
 def _window(window: int, mss: int, own_time: bool, version: int, header: int, peer_mss: int) -> str:
-    """`mss*N` or `mtu*N` where the window is a multiple of something plausible, tried in p0f's order."""
+    """`mss*N` or `mtu*N` if the window is a multiple of a plausible size, tried in p0f's order."""
     if window == 0 or mss < 100:
         return str(window)
     segments = [mss, mss - 12 if own_time else 0, 1460, 1448]  # 12 bytes: timestamps; 1500 - 40

@@ -1,4 +1,4 @@
-"""A TLS ClientHello in the data of a SYN: who is asked for and which protocols are offered.
+"""A TLS ClientHello in the data of a SYN: the host name and the protocols offered.
 
 Sources: RFC 8446 4.1.2 and 5.1 (ClientHello, records), RFC 6066 3 (server_name), RFC 7301 3.1 (ALPN),
 RFC 8701 (GREASE), RFC 9849 (encrypted_client_hello, 0xfe0d). All numbers on the wire are big endian.
@@ -25,11 +25,11 @@ EXTENSION_SERVER_NAME = 0
 EXTENSION_ALPN = 16
 EXTENSION_ECH = 0xFE0D
 
-# What a peer may make us do: real ClientHellos have one to five records, under 30 extensions, under 10 protocols.
+# Limits on a peer's input: real ClientHellos have one to five records, under 30 extensions, under 10 protocols.
 RECORDS_MAX = 64
 EXTENSIONS_MAX = 128
 ALPN_MAX = 16
-ALPN_KNOWN_MAX = 64  # bytes of an extension that is kept
+ALPN_KNOWN_MAX = 64  # bytes of an extension to cache
 
 _U16_PAIR = Struct("!HH")
 _ECH_BYTES = EXTENSION_ECH.to_bytes(2, "big")
@@ -39,10 +39,9 @@ _GREASE = frozenset(bytes((i << 4 | 0xA, i << 4 | 0xA)) for i in range(16))
 class Tls(msgspec.Struct, frozen=True, gc=False):
     """What a ClientHello says in the clear.
 
-    `sni` is the first host name, None where there is none or where it is not whole in what was captured; with
-    `ech` it is the public name of the provider. `alpn` holds the protocols in the client's order without GREASE,
-    None as above. `ech` is true for the GREASE form too: from outside the two cannot be told apart, and that is
-    their purpose.
+    `sni` is the first host name, None if there is none or if the capture cut it; with `ech` it is the provider's
+    public name. `alpn` has the protocols in the client's order without GREASE, None as above. `ech` is true for the
+    GREASE form too, which by design looks the same from outside.
     """
 
     sni: str | None
@@ -50,16 +49,16 @@ class Tls(msgspec.Struct, frozen=True, gc=False):
     ech: bool
 
 
-# what a ClientHello says before it is text: raw host name, protocols, ECH, and whether the message is cut
+# a ClientHello before decoding: raw host name, protocols, ECH, and whether the message is cut
 Hello = tuple[bytes | None, tuple[str, ...] | None, bool, bool]
 
 
 def parse_tls(data: bytes) -> tuple[Hello, list[Span]] | None:
-    """What `data` says if it begins with a ClientHello, and which bytes of it were jumped over for that; None for
-    anything else. No spans: it takes a walk to know what a message like this one says (shapes.py).
+    """What `data` says if it begins with a ClientHello, and which bytes the parse skipped; None for anything else.
+    Without spans, similar messages have to be parsed again (shapes.py).
 
-    Never raises. Three bytes are enough to be recognised, because a SYN may carry as little. The host name is cut
-    to NAME_MAX bytes and one, by which tls_of() sees that it was.
+    Never raises. Three bytes are enough, since a SYN may carry as little. The host name is cut to NAME_MAX + 1 bytes,
+    so that tls_of() sees that it was cut.
     """
     size = len(data)
     if size < 3 or data[0] != RECORD_TYPE_HANDSHAKE or data[1] != 3 or data[2] > 4:
@@ -89,17 +88,17 @@ def parse_tls(data: bytes) -> tuple[Hello, list[Span]] | None:
 
 
 def may_have_ech(data: bytes) -> bool:
-    """Are the bytes of ECH's extension anywhere? Only then a walk goes on behind host name and protocols."""
+    """Are the bytes of ECH's extension anywhere? Only then does the parse continue after host name and protocols."""
     return _ECH_BYTES in data
 
 
 def tls_of(sni: bytes | None, alpn: tuple[str, ...] | None, ech: bool) -> Tls:
-    """The same as text."""
+    """Decode a Hello."""
     return Tls(None if sni is None else name_text(sni), alpn, ech)
 
 
 def _message_size(hello: bytes) -> int:
-    """Bytes of the handshake message that begins here, header included."""
+    """The size of the handshake message that begins here, header included."""
     if len(hello) < HANDSHAKE_HEADER:
         return HANDSHAKE_HEADER
     return HANDSHAKE_HEADER + (hello[1] << 16 | hello[2] << 8 | hello[3])
@@ -119,9 +118,9 @@ def _join_records(data: bytes) -> bytes:
 
 
 def _parse_hello(hello: bytes) -> tuple[bytes | None, tuple[str, ...] | None, bool, list[Span]]:
-    """Read what is there; a length that lies ends the reading and keeps what was found before it.
+    """Read what is there; a wrong length ends the parse, which keeps what it found before.
 
-    The spans that were jumped over come with it, the last one is what is behind the end of the reading.
+    Also returns the skipped spans, of which the last is everything after the end of the parse.
     """
     sni: bytes | None = None
     alpn: tuple[str, ...] | None = None
@@ -140,7 +139,7 @@ def _parse_hello(hello: bytes) -> tuple[bytes | None, tuple[str, ...] | None, bo
                     end = min(size, offset + 2 + (hello[offset] << 8 | hello[offset + 1]))
                     offset += 2
                     unpack = _U16_PAIR.unpack_from
-                    to_the_end = may_have_ech(hello)  # if not, nothing is left to look for behind SNI and ALPN
+                    to_the_end = may_have_ech(hello)  # if not, we can stop after SNI and ALPN
                     last = end - 4
                     for _ in range(EXTENSIONS_MAX):
                         if offset > last:
@@ -169,7 +168,7 @@ def _parse_hello(hello: bytes) -> tuple[bytes | None, tuple[str, ...] | None, bo
 
 
 def _server_name(hello: bytes, start: int, end: int) -> bytes | None:
-    """The first entry if it is a host name: no other type was ever defined (RFC 6066 3)."""
+    """The first entry if it is a host name; no other type was ever defined (RFC 6066 3)."""
     if end - start < 5 or hello[start + 2] != 0:
         return None
     list_length, _ = _U16_PAIR.unpack_from(hello, start)
@@ -180,7 +179,7 @@ def _server_name(hello: bytes, start: int, end: int) -> bytes | None:
 
 
 def _protocols(body: bytes) -> tuple[str, ...] | None:
-    """What this extension offers. Few clients offer different things, so mostly it was read before."""
+    """The protocols in this extension. Clients offer few different lists, so mostly it is cached."""
     return _known_protocols(body) if len(body) <= ALPN_KNOWN_MAX else _read_protocols(body)
 
 

@@ -1,4 +1,4 @@
-"""A handshake taken by itself: its record in columns, outcome, durations, vantage, ECN, owners of its sockets.
+"""Handshakes, each by itself: columns of records, outcome, durations, vantage, ECN, owners of sockets.
 
-May import ipc/, records/, dissect/ and vocabulary/. It works on whole batches: no Python object for a handshake.
+May import ipc/, records/, dissect/ and vocabulary/. Works on whole batches, with no Python object per handshake.
 """

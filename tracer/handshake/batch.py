@@ -1,4 +1,4 @@
-"""A batch with its verdicts: what sinks and aggregates share, computed once and column by column."""
+"""A batch with its verdicts, computed once, column by column, for all sinks and aggregates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PayloadKey = tuple[int, int]  # handshake id, first SYN's time in ns
 
 @dataclass(frozen=True, slots=True)
 class RowOwners:
-    """Processes that the root part has named, as places in `table`; 0 there is None: not known."""
+    """Processes named by the root part, as indexes into `table`; entry 0 is None: unknown."""
 
     client: NDArray[np.uint32]
     server: NDArray[np.uint32]
@@ -34,9 +34,9 @@ class RowOwners:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Settled handshakes in the order they came out of the kernel, and the SYN payloads that belong to them.
+    """Settled handshakes in the order of the kernel, and their SYN payloads.
 
-    `kinds`, by row, says what the payloads are where these themselves are not there: in a replay of records.
+    In a replay of records, `kinds` gives the kind of each row's payload, since the payloads themselves are missing.
     """
 
     events: Events
@@ -58,7 +58,7 @@ class Batch:
         return self.select(slice(start, stop))
 
     def select(self, chosen: slice | NDArray[np.intp]) -> Batch:
-        """Some rows of the batch: by a slice without copies, or by their numbers."""
+        """Some rows of the batch: by a slice, without copies, or by number."""
         return Batch(
             self.events[chosen],
             Verdicts(*(getattr(self.verdicts, one.name)[chosen] for one in fields(Verdicts))),
@@ -81,7 +81,7 @@ def _moved(
 
 
 def decode(events: Events, local: LocalSet, payloads: Mapping[PayloadKey, SynPayload]) -> Batch:
-    """Judge a batch of records; causes are left to tracer/causes/judge.py."""
+    """Judge a batch of records; tracer/causes/judge.py adds the causes."""
     verdicts = judge(events)
     vantage = local.vantage(events)
     return Batch(events, verdicts, measure(events, verdicts, vantage), vantage, payloads, Causes.none(len(events)))

@@ -1,4 +1,4 @@
-"""Causes of a batch as columns, beside its verdicts: what tracer/causes/judge.py infers and everybody else reads."""
+"""The causes of a batch as columns, filled in by tracer/causes/judge.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tracer.handshake.events import U8
 
 @dataclass(frozen=True, slots=True)
 class Causes:
-    """One row a handshake, in the order of the batch; 0 where nothing is known."""
+    """One row per handshake, in the order of the batch; 0 means unknown."""
 
     cause: U8  # Cause
     confidence: U8  # Confidence
@@ -20,9 +20,9 @@ class Causes:
 
     @classmethod
     def none(cls, count: int) -> Causes:
-        """`count` rows of which nothing is known; the columns are the caller's to fill in."""
+        """`count` unknown rows, for the caller to fill in."""
         return cls(np.zeros(count, np.uint8), np.zeros(count, np.uint8), np.zeros(count, np.uint8))
 
     def rows(self, part: slice | NDArray[np.intp]) -> Causes:
-        """Some of the rows: by a slice without copies, or by their numbers."""
+        """Some rows: by a slice, without copies, or by number."""
         return Causes(self.cause[part], self.confidence[part], self.cookie_check[part])

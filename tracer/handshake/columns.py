@@ -1,4 +1,4 @@
-"""The columns of some handshakes side by side: the records as they came, and what was found out about them."""
+"""The columns of some handshakes: the kernel's records, and what we found out about them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracer.handshake.durations import Durations
 from tracer.handshake.events import U8, Events
 from tracer.handshake.outcome import Verdicts
 
-# some rows: by a slice without copies, or by their numbers
+# some rows: by a slice, without copies, or by number
 Selection = slice | NDArray[np.intp]
 Beside = dict[str, NDArray[Any]]
 VERDICTS, DURATIONS, CAUSES = (tuple(one.name for one in fields(kind)) for kind in (Verdicts, Durations, Causes))
@@ -36,7 +36,7 @@ BESIDE: dict[str, np.dtype[Any]] = {
 
 
 class Columns(Protocol):
-    """What is known of some rows. Of packed ones `events` has fields and a length, but is no array: see `arrays`."""
+    """The columns of some rows. If they are packed, `events` has fields and a length but is no array: see `arrays`."""
 
     def __len__(self) -> int: ...
     @property
@@ -58,13 +58,13 @@ class Columns(Protocol):
     @property
     def server_owner(self) -> NDArray[np.uint32]: ...
     def arrays(self) -> Arrays:
-        """All of it at once."""
+        """All columns as arrays."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """Columns side by side."""
+    """All columns of some rows."""
 
     events: Events
     verdicts: Verdicts
@@ -72,13 +72,13 @@ class Arrays:
     causes: Causes
     vantage: U8
     offset_ns: NDArray[np.int64]  # CLOCK_REALTIME - CLOCK_MONOTONIC when the row was written
-    payload: NDArray[np.uint16]  # places in tables of the chunk, likewise the owners
+    payload: NDArray[np.uint16]  # indexes into tables of the chunk, like the owners
     client_owner: NDArray[np.uint32]
     server_owner: NDArray[np.uint32]
 
     @classmethod
     def empty(cls, rows: int, dtype: np.dtype[Any]) -> Arrays:
-        """Room for so many rows, in one block of memory: blocks of that size are given back when they are freed."""
+        """Room for that many rows in one block of memory: a block of that size is returned when it is freed."""
         sizes = [rows * dtype.itemsize, *(rows * kind.itemsize for kind in BESIDE.values())]
         ends = np.cumsum([-(-size // 64) * 64 for size in sizes]).tolist()
         block = np.empty(ends[-1], np.uint8)
@@ -94,17 +94,17 @@ class Arrays:
         return self
 
     def rows(self, rows: Selection) -> Arrays:
-        """Some of them: by a slice without copies."""
+        """Some rows; a slice makes no copies."""
         return assembled(self.events[rows], {name: column[rows] for name, column in self.beside()})
 
     def beside(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        """All columns but the events, by name."""
+        """All columns except the events, by name."""
         yield from self.judged()
         for name in OTHERS:
             yield name, getattr(self, name)
 
     def judged(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Those that came with the batch, by name: `verdicts.outcome`."""
+        """The columns that came with the batch, by name: `verdicts.outcome`."""
         for name in VERDICTS:
             yield f"verdicts.{name}", getattr(self.verdicts, name)
         for name in DURATIONS:
@@ -124,7 +124,7 @@ def assembled(events: Events, beside: Beside) -> Arrays:
 
 
 def joined(pieces: list[Arrays]) -> Arrays:
-    """Selection one behind the other; at least one piece."""
+    """Concatenate at least one piece."""
     if len(pieces) == 1:
         return pieces[0]
     dtype = pieces[0].events.dtype

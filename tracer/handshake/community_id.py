@@ -1,4 +1,4 @@
-"""Community ID v1: the flow hash that Zeek, Suricata, Wireshark and others print, to join their records with ours.
+"""Community ID v1: the flow hash of Zeek, Suricata, Wireshark and others, to join their records with ours.
 
 Source: the Community ID specification, version 1 (corelight/community-id-spec). Seed 0, protocol TCP.
 """
@@ -21,7 +21,7 @@ _TCP = np.frombuffer(PROTOCOL_TCP_AND_PAD, np.uint8)
 _SEED = np.frombuffer(SEED, np.uint8)
 _MAPPED = np.frombuffer(V4_MAPPED, np.uint8)
 _PROTOCOL_BITS = np.uint64(int.from_bytes(PROTOCOL_TCP_AND_PAD, "big") << 32)
-_LONG = len(SEED) + 2 * 16 + len(PROTOCOL_TCP_AND_PAD) + 4  # bytes that are hashed
+_LONG = len(SEED) + 2 * 16 + len(PROTOCOL_TCP_AND_PAD) + 4  # bytes to hash
 _END_WORDS = 3
 
 
@@ -32,7 +32,7 @@ def community_id(client_ip: bytes, server_ip: bytes, client_port: int, server_po
     """
     if len(client_ip) != 16 or len(server_ip) != 16:
         raise ValueError("addresses must be 16 bytes, IPv4 as ::ffff:a.b.c.d")
-    # The smaller end point goes first. Equal prefixes do not change the order, so mapped addresses may be compared.
+    # the smaller endpoint goes first; equal prefixes do not change the order, so mapped addresses compare correctly
     if (client_ip, client_port) > (server_ip, server_port):
         client_ip, server_ip = server_ip, client_ip
         client_port, server_port = server_port, client_port
@@ -47,7 +47,7 @@ def community_ids(
     client_ip: NDArray[np.uint8], server_ip: NDArray[np.uint8], client_port: NDArray[np.uint16],
     server_port: NDArray[np.uint16],
 ) -> list[str]:  # fmt: skip
-    """The same of many flows: addresses [n, 16], ports in host byte order. Only the hash is made one by one."""
+    """The same for many flows: addresses [n, 16], ports in host byte order. Only the hash is computed one by one."""
     short = _is_mapped(client_ip) & _is_mapped(server_ip)
     if short.all():
         return _short_texts(client_ip, server_ip, client_port, server_port)
@@ -67,7 +67,7 @@ def _short_texts(
     client_ip: NDArray[np.uint8], server_ip: NDArray[np.uint8], client_port: NDArray[np.uint16],
     server_port: NDArray[np.uint16],
 ) -> list[str]:  # fmt: skip
-    """IPv4: an end is one number, and the 16 bytes that are hashed are two."""
+    """IPv4: an endpoint is one number, and the 16 bytes to hash are two."""
     client, server = (
         np.ascontiguousarray(address[:, 12:]).view(">u4").reshape(-1).astype(np.uint64) << np.uint64(16) | port
         for address, port in ((client_ip, client_port), (server_ip, server_port))
@@ -108,7 +108,7 @@ def _texts(messages: NDArray[np.uint8]) -> list[str]:
 
 
 def _ends(address: NDArray[np.uint8], port: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """[n, 24]: address and port in network order, and nothing behind them, so that words compare as they do."""
+    """[n, 24]: address and port in network order, zero padded, so that words compare in the same order."""
     found = np.zeros((len(port), 8 * _END_WORDS), np.uint8)
     found[:, :16] = address
     found[:, 16:18] = port.astype(">u2").view(np.uint8).reshape(-1, 2)

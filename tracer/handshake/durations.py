@@ -1,4 +1,4 @@
-"""Durations of handshakes over whole batches (DESIGN.md section 3): microseconds as float64, NaN = not known."""
+"""Durations of handshakes over whole batches (DESIGN.md section 3): microseconds as float64, NaN = unknown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracer.vocabulary.vocabulary import Has, Vantage
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """One row a handshake, in the order of the batch."""
+    """One row per handshake, in the order of the batch."""
 
     synack_delay_us: F64  # answered SYN to SYN-ACK
     ack_delay_us: F64  # SYN-ACK to ACK
@@ -25,19 +25,19 @@ class Durations:
 
 
 def _span(later: NDArray[np.uint64], earlier: NDArray[np.uint64]) -> F64:
-    """later - earlier in microseconds, NaN where either is 0 (did not happen).
+    """later - earlier in microseconds, NaN if either is 0 (did not happen).
 
-    Also where the order is the other way round: in a simultaneous open the client's SYN-ACK can come first.
+    NaN too if the order is reversed: in a simultaneous open the client's SYN-ACK can come first.
     """
     found: F64 = (later - earlier).view(np.int64) / NS_PER_US
-    unknown = later < earlier  # among them those whose later is 0
+    unknown = later < earlier  # includes later == 0
     unknown |= earlier == 0
     found[unknown] = np.nan
     return found
 
 
 def _ack_is_clear(events: Events) -> Bool:
-    """Is it known which SYN-ACK the ACK answers? One only, or TSecr names the first."""
+    """Is it known which SYN-ACK the ACK answers? Yes if there was one, or if TSecr names the first."""
     clear: Bool = events["synack_count"] <= 1
     rows = np.flatnonzero(~clear)
     if len(rows):

@@ -1,14 +1,14 @@
-"""ECN as the TCP flags of SYN and SYN-ACK say it: RFC 3168 section 6.1.1, RFC 9768 section 3.1."""
+"""ECN in the TCP flags of SYN and SYN-ACK: RFC 3168 section 6.1.1, RFC 9768 section 3.1."""
 
 from __future__ import annotations
 
 ACK, ECE, CWR, AE = 0x10, 0x40, 0x80, 0x100
 ECN_FLAGS = AE | CWR | ECE
-# AccECN: what a SYN-ACK says of the ECN bits that its SYN arrived with (RFC 9768, table 2)
+# AccECN: how a SYN-ACK reports the ECN bits of the SYN that arrived (RFC 9768, table 2)
 _ACCECN_ANSWERS = frozenset({CWR, CWR | ECE, AE, AE | CWR})
 _ECN_ANSWERS = frozenset({ECE, AE | ECE})
 
-# the flags of a SYN that asks for it, and one way for a SYN-ACK to grant it
+# the flags of a SYN that asks for it, and some flags of a SYN-ACK that grant it
 SYN_FLAGS = {"none": 0, "ecn": CWR | ECE, "accecn": ECN_FLAGS}
 SYNACK_FLAGS = {"none": 0, "ecn": ECE, "accecn": CWR}
 
@@ -22,7 +22,7 @@ def syn_ecn(tcp_flags: int) -> str:
 
 
 def synack_ecn(tcp_flags: int) -> str:
-    """What a SYN-ACK grants, taken alone."""
+    """What a SYN-ACK alone grants."""
     granted = tcp_flags & ECN_FLAGS
     if granted in _ACCECN_ANSWERS:
         return "accecn"

@@ -1,4 +1,4 @@
-"""What comes out of the kernel, as types: shared by all that work on records and know nothing of rings."""
+"""The types of what comes from the kernel, for code that works on records but not on rings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Events: TypeAlias = NDArray[np.void]
 
 
 def pick(events: Events, rows: NDArray[np.intp]) -> Events:
-    """Some of the records, copied as bytes: numpy's own way goes field by field and takes many times as long."""
+    """Some of the records, copied as bytes: numpy itself copies field by field, which is many times slower."""
     if not events.flags.c_contiguous:
         return events[rows]
     found: Events = events.view(f"V{events.dtype.itemsize}")[rows].view(events.dtype)
@@ -23,7 +23,7 @@ def pick(events: Events, rows: NDArray[np.intp]) -> Events:
 
 
 def is_replayed(events: Events) -> bool:
-    """Were these rows made of records? Then their option bytes are no more than their names."""
+    """Were these rows made from records? Then their option bytes are just their names."""
     return "row" in (events.dtype.names or ())
 
 
@@ -52,6 +52,6 @@ NS_PER_US = 1000.0
 
 
 def has(column: NDArray[np.uint16], flag: Has) -> Bool:
-    """Rows whose segment carries what `flag` names."""
+    """Rows whose segment has `flag`."""
     present: Bool = (column & int(flag)) != 0
     return present

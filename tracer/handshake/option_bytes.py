@@ -1,4 +1,4 @@
-"""The option bytes of many segments at once, with what differs from handshake to handshake blanked out."""
+"""The option bytes of many segments at once, without the values that differ in each handshake."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def _mask(start: int, length: int) -> NDArray[np.uint64]:
     return kept.view(np.uint64)
 
 
-# by offset, and for the cookie by its length too; WIDTH stands for all that lies behind the end (NO_OFFSET)
+# by offset, and for the cookie also by length; WIDTH stands for offsets beyond the end (NO_OFFSET)
 _WITHOUT_STAMPS = np.array([_mask(start, STAMPS) for start in range(WIDTH + 1)])
 _WITHOUT_COOKIE = np.array([[_mask(start, length) for length in range(WIDTH + 1)] for start in range(WIDTH + 1)])
 
 
 def masked(segment: Events) -> NDArray[np.uint64]:
-    """[n, 5] words of option bytes with TSval, TSecr and cookie zeroed: few distinct ones."""
+    """[n, 5] words of option bytes with TSval, TSecr and cookie zeroed, which leaves few distinct ones."""
     options = np.ascontiguousarray(segment["options"]).view(np.uint64)
     stamps = np.minimum(segment["ts_offset"], WIDTH)
     found: NDArray[np.uint64] = options & _WITHOUT_STAMPS[stamps]
@@ -36,7 +36,7 @@ def masked(segment: Events) -> NDArray[np.uint64]:
 
 
 def layout_keys(masked_options: NDArray[np.uint64], options_len: NDArray[np.uint8]) -> list[bytes]:
-    """The bytes that are used of each, for signature.option_layout()."""
+    """The used bytes of each, for signature.option_layout()."""
     data = masked_options.tobytes()
     starts = range(0, len(data), WIDTH)
     return [data[at : at + length] for at, length in zip(starts, options_len.tolist(), strict=True)]

@@ -1,7 +1,7 @@
-"""What TCP Fast Open did, as facts read off the wire: TFO.md sections 2 and 3 over whole batches.
+"""What TCP Fast Open did, as facts seen on the wire: TFO.md sections 2 and 3 over whole batches.
 
-Input are structured arrays of struct handshake_event (bpf/event.h), output one column a question. Durations are
-microseconds as float64, NaN where they are not known. No Python object is made for a handshake here.
+The input is structured arrays of struct handshake_event (bpf/event.h), the output one column per question. Durations
+are microseconds as float64, NaN if unknown. This makes no Python object per handshake.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ GROUP_TABLE: U8 = np.array([GROUP_OF[outcome] for outcome in Outcome], np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """One row a handshake, in the order of the batch."""
+    """One row per handshake, in the order of the batch."""
 
     request: U8  # Request
     outcome: U8  # Outcome
     group: U8  # Group
     attempted: Bool  # a TFO option or data in the first SYN
     acked_payload_len: U32  # bytes of the first SYN's data acked by the first SYN-ACK
-    answered_after_us: F64  # first SYN to the SYN that was answered, NaN where that is open
+    answered_after_us: F64  # first SYN to the SYN that was answered, NaN if that is ambiguous
     answer_known: Bool  # which SYN was answered is certain
 
 
@@ -42,13 +42,13 @@ _KEPT: NDArray[np.uint64] = np.array(
 def cookie_words(segment: Events, rows: NDArray[np.intp] | None = None) -> NDArray[np.uint64]:
     """The TFO cookie of each segment, or of those in `rows`, as two little-endian words: [n, 2].
 
-    Bytes behind `cookie_len` are zero.
+    Bytes after `cookie_len` are zero.
     """
     options, offsets, lengths = segment["options"], segment["tfo_offset"], segment["cookie_len"]
     if rows is not None:
         options, offsets, lengths = options[rows], offsets[rows], lengths[rows]
     found = np.zeros((len(lengths), 2), np.uint64)
-    # few clients lay out their options differently: a step for each offset
+    # clients use few different layouts: one step per offset
     taken = np.flatnonzero(np.bincount(offsets[lengths != 0])).tolist()
     for offset in taken:
         part = options[:, offset : offset + COOKIE_MAX]
@@ -63,12 +63,12 @@ def cookie_words(segment: Events, rows: NDArray[np.intp] | None = None) -> NDArr
 
 
 def cookies(segment: Events) -> U8:
-    """The TFO cookie of each segment, [n, 16], zero behind `cookie_len`."""
+    """The TFO cookie of each segment, [n, 16], zero after `cookie_len`."""
     return cookie_words(segment).astype("<u8", copy=False).view(np.uint8)
 
 
 class _Fact(IntFlag):
-    """What request and outcome follow from, a bit each; all of a handshake's are its place in the tables."""
+    """The facts that determine request and outcome, one bit each; together they index the tables."""
 
     OPTION = 1 << 0
     MALFORMED = 1 << 1
@@ -167,7 +167,7 @@ _REFUSED[[HandshakeResult.REJECTED, HandshakeResult.UNREACHABLE]] = _Fact.REFUSE
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """Which SYN a SYN-ACK answers: when that left, whether it may be a later one, whether that is known for certain."""
+    """The SYN that a SYN-ACK answers: when it left, may it be a later one, is it certain?"""
 
     after_us: F64
     later: Bool
@@ -175,10 +175,10 @@ class _Answered:
 
 
 def _answered(events: Events) -> _Answered:
-    """TSecr of the SYN-ACK settles it, where TSvals differ: SYNs of one millisecond can share theirs.
+    """The SYN-ACK's TSecr decides, unless SYNs of one millisecond share a TSval.
 
-    Where it does not, more than one SYN before the SYN-ACK leaves it open; for the outcome a later SYN is then taken
-    (TFO.md section 3), and the last one for the delay.
+    If it does not decide and several SYNs came before the SYN-ACK, the outcome assumes a later SYN (TFO.md section 3),
+    and the delay the last one.
     """
     syn, synack = events["syn"], events["synack"]
     later = events["retx_count"] > 0
@@ -199,7 +199,7 @@ def _answered(events: Events) -> _Answered:
     return _Answered(after, later, known)
 
 
-# those that every handshake is asked for
+# facts that every handshake needs
 _IN_ORDER = [
     np.uint16(fact)
     for fact in (
@@ -210,7 +210,7 @@ _IN_ORDER = [
 
 
 def _facts(events: Events, acked: U32, later: Bool) -> NDArray[np.intp]:
-    """All facts of each handshake in one number."""
+    """All facts of each handshake as one number."""
     syn, synack = events["syn"], events["synack"]
     carried, back, length = syn["has"], synack["has"], syn["payload_len"].astype(np.uint32)
     with_option, answered = has(carried, Has.TFO), has(back, Has.SEGMENT)
@@ -229,7 +229,7 @@ def _facts(events: Events, acked: U32, later: Bool) -> NDArray[np.intp]:
         return facts.astype(np.intp)
     sent_len, back_len = syn["cookie_len"][rows], synack["cookie_len"][rows]
     with_cookie = sent_len != 0
-    # a cookie that was not asked for is ignored, as in Linux
+    # ignore a cookie that was not asked for, like Linux
     cookie_back = answered[rows] & has(back[rows], Has.TFO) & (back_len != 0)
     of_option = with_cookie * np.uint16(_Fact.COOKIE) | cookie_back * np.uint16(_Fact.COOKIE_BACK)
     both = np.flatnonzero(cookie_back & with_cookie & (sent_len == back_len))
@@ -241,7 +241,7 @@ def _facts(events: Events, acked: U32, later: Bool) -> NDArray[np.intp]:
 
 
 def judge(events: Events) -> Verdicts:
-    """Facts of TFO.md section 3 for a batch."""
+    """The facts of TFO.md section 3 for a batch."""
     answered = has(events["synack"]["has"], Has.SEGMENT)
     # modulo 2^32, as sequence numbers are
     acked: U32 = events["synack"]["ack"] - events["syn"]["seq"] - np.uint32(1)
@@ -249,7 +249,7 @@ def judge(events: Events) -> Verdicts:
     answer = _answered(events)
     facts = _facts(events, acked, answer.later)
     outcome = _OUTCOMES.take(facts)
-    # an open answer still gives the delay of a fallback, but no round trip
+    # an ambiguous answer still gives the delay of a fallback, but no round trip
     told = answered & (answer.known | (outcome == Outcome.SYN_TIMEOUT_FALLBACK))
     after_us = answer.after_us
     after_us[~told] = np.nan

@@ -1,4 +1,4 @@
-"""Whose sockets the ends of handshakes are: by what the kernel programs said, or by a table beside the rows."""
+"""The processes that own the sockets, as named by the kernel programs or by a table that comes with the rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def named_rows(events: Events) -> NDArray[np.bool_]:
 
 
 def processes(batch: Batch, cgroups: Mapping[int, str | None]) -> tuple[list[Process | None], list[Process | None]]:
-    """The client's and the server's process of each row of a batch; one object for rows that the kernel named alike."""
+    """The client's and the server's process of each row; rows with equal names from the kernel share an object."""
     count = len(batch)
     clients: list[Process | None] = [None] * count
     servers = clients
@@ -36,7 +36,7 @@ def processes(batch: Batch, cgroups: Mapping[int, str | None]) -> tuple[list[Pro
 
 
 def _named(said: np.void, cgroups: Mapping[int, str | None]) -> Process | None:
-    """What struct process says; None if nothing."""
+    """Decode struct process; None if it is empty."""
     pid, uid, cgroup = (int(said[name]) for name in ("pid", "uid", "cgroup"))
     if not pid:
         return None
@@ -61,7 +61,7 @@ def owners_of(records: Sequence[Handshake]) -> RowOwners:
 
 
 def merge_owners(owners: RowOwners, places: dict[Process, int], table: list[Process | None]) -> Sequence[int]:
-    """Where the processes of one table are in another; those that are not there are added."""
+    """The places of one table's processes in another table; missing ones are added."""
     found = []
     for process in owners.table:
         if process is None:

@@ -1,4 +1,4 @@
-"""Some handshakes as columns, with all that reads more out of them: what lists, filters and sums work on."""
+"""Some handshakes as columns, with all that is needed to read them: lists, filters and sums work on these."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from tracer.handshake.events import U8, Events
 from tracer.handshake.outcome import Verdicts
 from tracer.records.record import Handshake, Process
 
-KEPT_COLUMNS = 6  # of a full chunk: what filters look at, so that the next filter finds it ready
+KEPT_COLUMNS = 6  # of a full chunk: cached for the next filter
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some rows of one chunk, as columns. `payload` is an index into `payloads`; 0 there is None: not captured.
+    """Some rows of one chunk, as columns. `payload` is an index into `payloads`, whose entry 0 is None: not captured.
 
-    Of packed rows `events` has fields by name but is no array; `batch` has arrays.
+    If the rows are packed, `events` has fields by name but is no array; `batch` has arrays.
     """
 
     columns: Columns
     payloads: Sequence[Payload | None]
     names: RowNames
     owner_table: Sequence[Process | None] | None = None
-    kept: dict[str, Any] | None = None  # columns of a full chunk; elsewhere they are made anew
+    kept: dict[str, Any] | None = None  # cached columns of a full chunk; others are made each time
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -44,17 +44,17 @@ class Part:
 
     @property
     def verdicts(self) -> Verdicts:
-        """What they say of Fast Open."""
+        """The verdicts on Fast Open."""
         return self.columns.verdicts
 
     @property
     def durations(self) -> Durations:
-        """Microseconds."""
+        """The durations in microseconds."""
         return self.columns.durations
 
     @property
     def causes(self) -> Causes:
-        """Why."""
+        """The causes."""
         return self.columns.causes
 
     @property
@@ -69,11 +69,11 @@ class Part:
 
     @property
     def payload(self) -> NDArray[np.uint16]:
-        """Places in `payloads`."""
+        """Indexes into `payloads`."""
         return self.columns.payload
 
     def column(self, name: str, make: Callable[[Part], Any]) -> Any:
-        """A column that `make` makes, kept where that helps."""
+        """A column made by `make`, cached for a full chunk."""
         if self.kept is None:
             return make(self)
         found = self.kept.get(name)
@@ -84,7 +84,7 @@ class Part:
 
     @property
     def batch(self) -> Batch:
-        """The same rows as sinks get them, without payloads."""
+        """The same rows as a batch for sinks, without payloads."""
         found = self.columns.arrays()
         table = self.owner_table
         owners = RowOwners(found.client_owner, found.server_owner, table) if table is not None else None
@@ -92,7 +92,7 @@ class Part:
 
 
 class RowNames(Protocol):
-    """What rows mean by their numbers: names of interfaces, and all that only a composer knows."""
+    """Resolves the numbers in rows: names of interfaces, and all that only a composer knows."""
 
     @property
     def columns_tell_all(self) -> bool:
@@ -109,20 +109,20 @@ class RowNames(Protocol):
         ...
 
     def records(self, part: Part) -> Iterable[Handshake]:
-        """The records of some rows, without what was in their payloads: slow, for what is seldom asked."""
+        """The records of some rows, without the content of their payloads: slow, for rare use."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """A column of often few distinct values: `values[codes[row]]`. None = not known."""
+    """A column with few distinct values: `values[codes[row]]`. None = unknown."""
 
     values: Sequence[Any]
     codes: NDArray[np.integer[Any]]
 
 
 def keep(kept: dict[Any, Any], key: object, value: Any, limit: int) -> None:
-    # two threads may ask at once: list() is one step, an iterator would not be
+    # two threads may run this at once: list() is one step, an iterator would not be
     for oldest in list(kept)[: len(kept) + 1 - limit]:
         kept.pop(oldest, None)
     kept[key] = value

@@ -1,4 +1,4 @@
-"""What the SYNs of a batch carry, row by row."""
+"""Classify the payloads of a batch, row by row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tracer.handshake.batch import Batch
 
 
 def classified(batch: Batch) -> dict[int, Payload]:
-    """What the payload of each row is, by row, of those that were captured."""
+    """The kind of each captured payload, by row."""
     if batch.kinds is not None:
         return dict(batch.kinds)
     payloads = batch.payloads

@@ -1,4 +1,4 @@
-"""Which addresses are local to the traced namespace, and so from where a handshake was seen (`vantage`)."""
+"""Which addresses are local to the traced namespace, which gives the `vantage` of a handshake."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _CLIENT, _SERVER = np.uint8(Vantage.CLIENT), np.uint8(Vantage.SERVER)
 
 
 def _words(addresses: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """[n, 16] bytes as two words each, in whatever order this machine has: they are only ever compared."""
+    """[n, 16] bytes as two words each, in this machine's byte order: they are only compared."""
     words = addresses.view(np.uint64)
     return np.ascontiguousarray(words[:, 0]), np.ascontiguousarray(words[:, 1])
 
 
 def _keys(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """One number for both words, modulo 2^64. Different addresses may share it: it only says where to look."""
+    """One number for both words, modulo 2^64. Different addresses may share it: it is only a hint where to look."""
     return first * _MULTIPLIER + second
 
 
 class LocalSet:
-    """Local addresses and networks, asked a batch at a time. Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d."""
+    """Local addresses and networks, for whole batches. Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d."""
 
     def __init__(self, addresses: Iterable[bytes] = (), networks: Iterable[tuple[bytes, int]] = ()) -> None:
         first, second = _listed(set(addresses))

@@ -45,7 +45,7 @@ class Struct(msgspec.Struct, frozen=True):
         """The member of that name, which must be a struct."""
         found = self.field(name).format
         if isinstance(found, str):
-            raise KeyError(f"{name} is no struct")
+            raise KeyError(f"{name} is not a struct")
         return found
 
     def pack_into(self, data: bytearray, **values: int) -> None:

@@ -1,8 +1,8 @@
-"""What the root part and the user part say to each other: msgpack over a SOCK_SEQPACKET pair, descriptors beside it.
+"""Messages between the root part and the user part: msgpack over a SOCK_SEQPACKET pair, with descriptors.
 
-Root -> user: Ready once, then Counters every sweep, Host every second, Interfaces, Addresses and Notice as things
-change, an Answer to each Ask, Owners to each WhoHolds, Ended last; or Failed. User -> root: Ask, WhoHolds, Stop. In a
-replay also Frames, each answered by FramesDone. The death of either end is the end of file at the other.
+Root -> user: Ready once, then Counters at every sweep, Host every second, Interfaces, Addresses and Notice when things
+change, an Answer to each Ask, Owners to each WhoHolds, and Ended last; or Failed. User -> root: Ask, WhoHolds, Stop. In
+a replay also Frames, each answered by FramesDone. If one end dies, the other sees the end of file.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ DESCRIPTORS_MAX = 250  # SCM_MAX_FD is 253
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
-    """Every program is attached. Descriptors: of the rings for events, payloads and (if asked for) packets; perf: one
-    of each a CPU."""
+    """Every program is attached. Descriptors: the rings for events, payloads and, if requested, packets; for perf one
+    of each per CPU."""
 
     interfaces: list[TracedInterface]
     transport: Transport
     event_ring_bytes: int
     payload_ring_bytes: int
     table_size: int
-    packet_ring_bytes: int = 0  # there are packets
+    packet_ring_bytes: int = 0  # 0: no packets
 
 
 class Addresses(msgspec.Struct, tag=True, frozen=True):
-    """Addresses local to the traced namespace, 16 bytes each, and networks all of which is local (127.0.0.0/8)."""
+    """Addresses local to the traced namespace, 16 bytes each, and networks that are local as a whole (127.0.0.0/8)."""
 
     addresses: list[bytes]
     networks: list[tuple[bytes, int]] = []
@@ -50,17 +50,17 @@ class Interfaces(msgspec.Struct, tag=True, frozen=True):
 
 
 class Counters(msgspec.Struct, tag=True, frozen=True):
-    """Sums over all CPUs by name (struct counters), and the entries that were open in the last sweep."""
+    """Sums over all CPUs by name (struct counters), and the entries still open in the last sweep."""
 
     values: dict[str, int]
     still_open: int
 
 
 class Host(msgspec.Struct, tag=True, frozen=True):
-    """The traced namespace's own counters and sysctls (tracer/linux/hoststate.py).
+    """The traced namespace's counters and sysctls (tracer/linux/hoststate.py).
 
-    `begun_ns`, `taken_ns`: CLOCK_MONOTONIC before and after they were read (`begun_ns` 0: at once); `key_changes`: how
-    often other Fast Open keys than before were seen.
+    `begun_ns`, `taken_ns`: CLOCK_MONOTONIC before and after the reading (`begun_ns` 0: the same); `key_changes`: how
+    often the Fast Open keys were seen to change.
     """
 
     counters: dict[str, int]
@@ -71,7 +71,7 @@ class Host(msgspec.Struct, tag=True, frozen=True):
 
 
 class Answer(msgspec.Struct, tag=True, frozen=True):
-    """To an Ask: the host's state as of now, and CookieCheck numbers for its cookies; fewer if there were too many."""
+    """Answers an Ask: the host's state now, and CookieCheck numbers for its cookies; fewer if there were too many."""
 
     serial: int
     host: Host
@@ -79,7 +79,7 @@ class Answer(msgspec.Struct, tag=True, frozen=True):
 
 
 class Notice(msgspec.Struct, tag=True, frozen=True):
-    """Something people want to know: one sentence, and a word for programs."""
+    """News for people: one sentence, and a word for programs."""
 
     kind: str
     text: str
@@ -87,14 +87,14 @@ class Notice(msgspec.Struct, tag=True, frozen=True):
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
-    """Tracing could not begin, or had to end: the sentence and the exit code."""
+    """Tracing could not start or had to end: the sentence and the exit code."""
 
     text: str
     exit_code: int
 
 
 class Ended(msgspec.Struct, tag=True, frozen=True):
-    """Detached, all entries flushed into the ring: the last sums. `reason` is set if not the user part asked."""
+    """Detached, with all entries flushed into the ring: the last sums. `reason` is set unless the user part asked."""
 
     values: dict[str, int]
     still_open: int
@@ -103,7 +103,7 @@ class Ended(msgspec.Struct, tag=True, frozen=True):
 
 
 class SocketOwner(msgspec.Struct, frozen=True):
-    """The process that holds a socket, by the number of the socket's inode; pid 0: nobody was found, or too many."""
+    """The process that owns a socket, given by its inode number; pid 0: none was found, or too many."""
 
     socket: int
     pid: int = 0
@@ -113,7 +113,7 @@ class SocketOwner(msgspec.Struct, frozen=True):
 
 
 class Owners(msgspec.Struct, tag=True, frozen=True):
-    """What was found, after the question of that number came; names of cgroups by their numbers, None = not known."""
+    """Answers the WhoHolds of that number; names of cgroups by their numbers, None = unknown."""
 
     number: int
     sockets: list[SocketOwner]
@@ -121,7 +121,7 @@ class Owners(msgspec.Struct, tag=True, frozen=True):
 
 
 class WhoHolds(msgspec.Struct, tag=True, frozen=True):
-    """Who holds these sockets, and what are these cgroups called? Questions are numbered upwards from 1."""
+    """Asks who owns these sockets and what these cgroups are called. Questions are numbered from 1."""
 
     number: int
     sockets: list[int]
@@ -133,10 +133,9 @@ class Stop(msgspec.Struct, tag=True, frozen=True):
 
 
 class Frames(msgspec.Struct, tag=True, frozen=True):
-    """Replay: packets wait in the shared slot, as tracer/linux/libpcap.py's Dump writes them, up to byte `end`.
+    """Replay: packets are in the shared slot, as tracer/linux/libpcap.py's Dump writes them, up to byte `end`.
 
-    `word`, where it is not 0, says for all of them what otherwise each says in its last header field
-    (replay/root_part.py).
+    If `word` is not 0, it replaces the last header field of each packet (replay/root_part.py).
     """
 
     slot: int
@@ -146,7 +145,7 @@ class Frames(msgspec.Struct, tag=True, frozen=True):
 
 
 class FramesDone(msgspec.Struct, tag=True, frozen=True):
-    """Replay: every packet of the slot went through the programs. `refused`: too short, or not taken by the kernel."""
+    """Replay: every packet of the slot went through the programs. `refused`: too short, or refused by the kernel."""
 
     slot: int
     packets: int
@@ -154,7 +153,7 @@ class FramesDone(msgspec.Struct, tag=True, frozen=True):
 
 
 class CookieQuestion(msgspec.Struct, array_like=True, frozen=True):
-    """Is this the cookie that the host's keys make for these addresses (16 bytes each)?
+    """Is this the cookie that the host's keys give for these addresses (16 bytes each)?
 
     `given` is the cookie of the SYN-ACK, empty if there was none; `accepted`: the SYN's data was acked.
     """
@@ -168,7 +167,7 @@ class CookieQuestion(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Ask(msgspec.Struct, tag=True, frozen=True):
-    """How does the host stand now, and what of these cookies? Root answers by an Answer of the same serial."""
+    """Asks for the host's state and for verdicts on these cookies. Root sends an Answer with the same serial."""
 
     serial: int
     cookies: list[CookieQuestion] = []
@@ -191,7 +190,7 @@ class Channel:
         self._socket = sock
 
     def fileno(self) -> int:
-        """For poll: readable when a message or the end is there."""
+        """For poll: readable at a message or at the end."""
         return self._socket.fileno()
 
     def send(self, message: ToUser | ToRoot, fds: list[int] | None = None) -> bool:
@@ -203,13 +202,13 @@ class Channel:
         return True
 
     def offer(self, message: ToUser | ToRoot) -> bool:
-        """Send unless the other end is not reading just now (stopped, say): then False, and nothing was sent."""
+        """Send without waiting; False if the other end does not read now, perhaps because it is stopped."""
         try:
             self._socket.send(_encoder.encode(message), socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except (BrokenPipeError, ConnectionResetError):
-            return True  # nobody is left to read it, which the next poll tells
+            return True  # the other end is gone, which the next poll shows
         except OSError as error:
             if error.errno != errno.EMSGSIZE:
                 raise
@@ -218,7 +217,7 @@ class Channel:
 
     def _receive(self) -> tuple[bytes, list[int]]:
         for _ in range(2):
-            # an end that closes without having read everything resets the other: once, ahead of what it sent before
+            # an end that closes with unread data resets the other once, before what it sent earlier
             with suppress(ConnectionResetError):
                 data, fds, _, _ = socket.recv_fds(self._socket, MESSAGE_MAX, DESCRIPTORS_MAX)
                 return data, list(fds)
@@ -228,7 +227,7 @@ class Channel:
         """The next message of the root part and its descriptors; None at its end.
 
         Raises:
-            EndedEarlyError: it is none.
+            EndedEarlyError: it is not a valid message.
         """
         data, fds = self._receive()
         try:
@@ -236,13 +235,13 @@ class Channel:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             for fd in fds:
                 os.close(fd)
-            raise EndedEarlyError("the root part said what this version does not understand") from None
+            raise EndedEarlyError("the root part sent a message that this version does not understand") from None
 
     def from_user(self) -> ToRoot | None:
-        """The next message of the user part; None at its end. Descriptors are not expected and closed.
+        """The next message of the user part; None at its end. Unexpected descriptors are closed.
 
         Raises:
-            EndedEarlyError: it is none: who parses strangers' bytes may have been taken over by them.
+            EndedEarlyError: it is not a valid message: the user part parses untrusted bytes and may be compromised.
         """
         data, fds = self._receive()
         for fd in fds:
@@ -250,7 +249,7 @@ class Channel:
         try:
             return _from_user.decode(data) if data else None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            raise EndedEarlyError("the user part said what the root part does not understand") from None
+            raise EndedEarlyError("the user part sent a message that the root part does not understand") from None
 
     def close(self) -> None:
         """Close this end."""
@@ -260,8 +259,6 @@ class Channel:
 def channel_pair() -> tuple[Channel, Channel]:
     """Both ends: root's and the user part's."""
     root, user = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with suppress(
-        OSError
-    ):  # the largest message is what the send buffer holds; without the right to, the default stays
+    with suppress(OSError):  # the send buffer limits the size of a message; without the capability the default stays
         root.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, MESSAGE_MAX)
     return Channel(root), Channel(user)

@@ -1,4 +1,4 @@
-"""Interfaces that have gone are remembered for their last handshakes, but not for ever: containers come and go."""
+"""Traced interfaces. Those that are gone are remembered for their last handshakes, but only the latest ones."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ State = TypeVar("State")
 
 
 def forget_gone(known: dict[int, State], there: Collection[int]) -> None:
-    """Leave GONE_KEPT of the interfaces that are not `there`, those that were met last. Keys are their indexes."""
+    """Keep only the latest GONE_KEPT of the interfaces that are not `there`. Keys are their indexes."""
     gone = [index for index in known if index not in there]
     for index in gone[:-GONE_KEPT]:
         del known[index]
 
 
 class TracedInterface(msgspec.Struct, frozen=True):
-    """An interface as attached: `hook` is DESIGN.md's name for what is in use, `why` one sentence."""
+    """An attached interface: `hook` is DESIGN.md's name of the hook in use, `why` one sentence."""
 
     index: int
     name: str

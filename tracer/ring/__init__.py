@@ -1,4 +1,4 @@
-"""Pages that the kernel fills become batches: ring buffers, perf buffers, and the pace at which they are looked at.
+"""Turns the kernel's pages into batches: ring buffers, perf buffers, and how often to read them.
 
 May import handshake/ and everything beneath it.
 """

@@ -1,7 +1,7 @@
 """From the kernel's buffers to numpy batches: the hot path, with no Python object for a handshake.
 
 `EventSource.read()` gives structured arrays of handshake records (dtype of struct handshake_event),
-`PayloadSource.read()` the few variable-sized payloads. Both copy out of the shared pages and give the room back at
+`PayloadSource.read()` the few variable-sized payloads. Both copy out of the shared pages and release the room at
 once.
 """
 
@@ -18,10 +18,10 @@ from tracer.ring.perfbuf import SAMPLE_DATA_OFFSET, SAMPLE_KIND, PerfRing, sampl
 from tracer.ring.ringbuf import BUSY, DISCARDED, HEADER, LENGTH, Ring, header_at, padded
 
 _PAYLOAD_HEAD = struct("payload_event").head("data")  # id, syn_ns, ifindex, len, captured
-# A batch is not larger: it stays in the processor's cache while it is judged, and below allocator.MMAP_FROM, so that it
-# does not cost a page fault every 4 KiB. With both, events go twice as fast from here to the sums.
+# The limit keeps a batch in the processor's cache while it is judged, and below allocator.MMAP_FROM, so that it causes
+# no page fault every 4 KiB. Both together double the speed from here to the sums.
 BATCH_BYTES = 900 << 10
-GIVE_BACK = 1 << 16  # bytes of payloads that are read before the kernel may write there again
+GIVE_BACK = 1 << 16  # bytes of payloads to read before releasing them to the kernel
 
 
 class EventSource(Protocol):
@@ -43,12 +43,12 @@ class RingEvents:
         self._ring = ring
         self._dtype = dtype
         self._stride = padded(dtype.itemsize)
-        # as plain bytes: numpy copies a structure field by field, ten times as slowly
+        # as plain bytes: numpy copies a structure field by field, which is ten times slower
         self._slot = np.dtype({"names": ["length", "event"], "formats": ["<u4", f"V{dtype.itemsize}"],
                                "offsets": [0, HEADER], "itemsize": self._stride})  # fmt: skip
 
     def read(self) -> Events:
-        """The records that are complete now, in the order of the ring; at most BATCH_BYTES of them."""
+        """The records that are complete now, in the order of the ring; at most BATCH_BYTES."""
         ring = self._ring
         begin, end = ring.consumed, ring.produced()
         count = min(end - begin, BATCH_BYTES) // self._stride

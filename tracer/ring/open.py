@@ -1,5 +1,5 @@
-"""Map the buffers that the root part hands over: before privileges are dropped, and all of them read-only but for
-the one word that gives room back."""
+"""Map the buffers that the root part passes, before privileges are dropped: read-only except for the consumer's
+position."""
 
 from __future__ import annotations
 

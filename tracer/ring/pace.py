@@ -1,4 +1,4 @@
-"""When to look at the ring again: the kernel wakes nobody, so this is a record's delay, and a look has its price."""
+"""When to read the ring again: the kernel wakes nobody, so this delays records, but each reading has a cost."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from tracer.ring.drain import BATCH_BYTES
 from tracer.ring.ringbuf import Ring
 
 POLL_MS = 40
-POLL_GENTLY_MS = 100  # where only a screen reads, or nobody: the ring of payloads holds 80 ms of 100,000 a second
+POLL_GENTLY_MS = 100  # if only a screen reads, or nobody: the payload ring holds 80 ms at 100,000 per second
 SOON_MS = 2
 PART = 4
 SOON_RECORDS = 2000
 
 
 class Looks:
-    """What comes faster than a quarter of the ring (of 8 MiB: 5,800 records) in `poll_ms` is looked at sooner."""
+    """Reads sooner if more than a quarter of the ring (8 MiB: 5,800 records) comes in `poll_ms`."""
 
     def __init__(self, ring: Ring | None) -> None:
         """`ring` is None with the perf buffer."""
@@ -25,7 +25,7 @@ class Looks:
         self._position = 0
 
     def wait_ms(self, count: int) -> int:
-        """How long until the next look, after one that found `count` records?"""
+        """How long to wait after a reading that found `count` records."""
         ring = self._ring
         if ring is None:  # a small one for each CPU
             return SOON_MS if count >= SOON_RECORDS else self.poll_ms

@@ -1,6 +1,6 @@
-"""SYN payloads that wait for their handshake's record, bounded in bytes and time: the oldest go first, and are counted.
+"""SYN payloads waiting for their handshake's record, bounded in bytes and time: the oldest are dropped, and counted.
 
-Those of records that were lost would stay for ever.
+Without a time limit, payloads whose record was lost would stay for ever.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tracer.handshake.events import Events, SynPayload
 
 _OVERHEAD = 200  # bytes of Python objects around one payload
 _AT_ONCE = 1000
-# A record comes later than its first SYN, by as much as Linux sends that again (127 s) and then waits.
+# A record may come as long after its first SYN as Linux retransmits (127 s) and then waits.
 WAIT_NS = 300_000_000_000
 
 
@@ -39,14 +39,14 @@ class PayloadCache:
             waiting[key] = payload
             held += len(payload.data) + _OVERHEAD
             if held > self._limit:
-                # room for more at once: to find a dict's first key takes a walk over all that was popped before it
+                # make room for more at once: finding a dict's first key walks over all that were popped before it
                 held = self._forget(held, self._limit - self._limit // 8, 0)
         if waiting and next(iter(waiting.values())).syn_ns < latest_ns - WAIT_NS:
             held = self._forget(held, self._limit, latest_ns - WAIT_NS)
         self._held = held
 
     def _forget(self, held: int, room: int, before_ns: int) -> int:
-        """The oldest, until no more than `room` is held and none is from before that; how much is held then, bytes."""
+        """Drop the oldest until at most `room` bytes are left and none is older than `before_ns`; return the rest."""
         waiting = self._payloads
         while waiting:
             for key in list(islice(waiting, _AT_ONCE)):
@@ -57,7 +57,7 @@ class PayloadCache:
         return held
 
     def take(self, events: Events) -> dict[PayloadKey, SynPayload]:
-        """The payloads of a batch of records, no longer held here."""
+        """Take out the payloads of a batch of records."""
         if not self._payloads:
             return {}
         rows = np.flatnonzero(events["syn"]["payload_len"])

@@ -43,9 +43,9 @@ def online_cpus() -> list[int]:
 
 
 def open_all(map_fd: int, pages: int) -> dict[int, int]:
-    """Open one software event a CPU and put it into the perf event array; CPU -> descriptor.
+    """Open one software event per CPU and put it into the perf event array; returns CPU -> descriptor.
 
-    `pages` is the size of the data area, for the watermark: nobody is woken before it is half full (user space polls).
+    `pages` is the size of the data area. The watermark is half of it, since user space polls.
 
     Raises:
         OSError: the kernel refuses, for example under perf_event_paranoid without CAP_PERFMON.
@@ -80,7 +80,7 @@ class PerfRing:
         self._data = view[PAGE:]
 
     def take(self) -> bytes:
-        """All records written so far, their headers included, copied out and given back to the kernel."""
+        """Copy out all records written so far, with their headers, and release them to the kernel."""
         tail, head = self._tail[0], self._head[0]
         if tail == head:
             return b""
@@ -92,7 +92,7 @@ class PerfRing:
 
 
 def samples(taken: bytes) -> Iterator[memoryview]:
-    """The payload of each sample in what `PerfRing.take` gave, padding included; other records are skipped."""
+    """The payload of each sample from `PerfRing.take`, padding included; other records are skipped."""
     view = memoryview(taken)
     offset = 0
     while offset + _RECORD_HEADER <= len(view):

@@ -1,8 +1,8 @@
 """The BPF ring buffer's pages, mapped here and read without a system call (kernel/bpf/ringbuf.c).
 
-Layout: one page with the consumer's position (ours to write), one with the producer's, then the data twice in a row, so
-that a record which wraps is still contiguous. Each record has an 8 byte header whose first word is the length; bit 31
-of it says that the producer is still writing, bit 30 that the record is to be skipped.
+Layout: one page with the consumer's position (which we write), one with the producer's, then the data twice in a row,
+so that a record that wraps is still contiguous. Each record has an 8 byte header whose first word is the length; bit 31
+means that the producer is still writing, bit 30 that the record must be skipped.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _load_barrier() -> Callable[[], None] | None:
 
 
 class Ring:
-    """A mapped ring: positions in bytes that only grow, and the data behind them.
+    """A mapped ring: positions in bytes that only grow, and the data.
 
     `writable` maps the consumer's position for writing: exactly one process may do that.
     """
@@ -61,13 +61,13 @@ class Ring:
         return self._consumer[0]
 
     def produced(self) -> int:
-        """The producer's position, bytes; what lies before it may be looked at."""
+        """The producer's position, bytes; everything before it may be read."""
         position = self._producer[0]
         self.barrier()
         return position
 
     def barrier(self) -> None:
-        """Nothing is read after this that was read ahead of what came before it."""
+        """Keep later loads from being done before earlier ones."""
         if self._barrier is not None:
             self._barrier()
 
