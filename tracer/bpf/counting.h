@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* Which counter an event belongs to (struct counters in event.h). */
+/* Counts events (struct counters in event.h). */
 #ifndef TFOTRACE_COUNTING_H
 #define TFOTRACE_COUNTING_H
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * The boundary between kernel and user space, and nothing else: what one
- * handshake record, one SYN payload and the counters look like.
+ * The interface between kernel and user space: the structs of a handshake
+ * record, a SYN payload and the counters, and nothing else.
  *
- * User space learns sizes and offsets from this file (tracer/ipc/event_header.py), it
+ * User space takes sizes and offsets from here (tracer/ipc/event_header.py) and
  * never spells them again. All numbers are in host byte order; addresses are 16
  * bytes in network order, IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2).
  */
@@ -13,8 +13,8 @@
 #include "types.h"
 
 #define TCP_OPTIONS_MAX 40 /* bytes: doff is at most 15 words, 5 are fixed */
-#define RETX_MAX 6	   /* Linux sends 6 SYNs more by default (tcp_syn_retries) */
-#define PAYLOAD_MAX 8960   /* bytes: one MSS of a 9000 byte MTU */
+#define RETX_MAX 6	   /* by default Linux retransmits a SYN 6 times (tcp_syn_retries) */
+#define PAYLOAD_MAX 8960   /* bytes: one MSS at an MTU of 9000 */
 #define NO_OFFSET 0xff
 
 /* handshake.result in DESIGN.md section 3, TFO.md section 3. */
@@ -44,26 +44,26 @@ enum settle_reason {
 };
 
 /* segment_facts.has */
-#define HAS_SEGMENT (1 << 0) /* there was such a segment at all */
+#define HAS_SEGMENT (1 << 0) /* the segment was seen */
 #define HAS_MSS (1 << 1)
 #define HAS_WSCALE (1 << 2)
 #define HAS_SACK (1 << 3)
 #define HAS_TIMESTAMPS (1 << 4)
 #define HAS_TFO (1 << 5)	   /* a well-formed TFO option, kind 34 or experimental */
-#define HAS_TFO_MALFORMED (1 << 6) /* at least one that RFC 7413 does not allow */
+#define HAS_TFO_MALFORMED (1 << 6) /* at least one TFO option that RFC 7413 does not allow */
 #define HAS_MPTCP (1 << 7)
 #define HAS_MD5 (1 << 8)
 #define HAS_AO (1 << 9)
-#define HAS_BAD_OPTIONS (1 << 10) /* the walk over the options could not be finished */
+#define HAS_BAD_OPTIONS (1 << 10) /* the walk over the options was stopped */
 
-/* segment_facts.quirks: what p0f's signature wants from outside the options. */
+/* segment_facts.quirks: what p0f's signature needs besides the options. */
 #define QUIRK_DF (1 << 0)
 #define QUIRK_IP_ID (1 << 1)	   /* IPv4 identification is not 0 */
 #define QUIRK_IP_RESERVED (1 << 2) /* IPv4 "must be zero" flag is set */
 #define QUIRK_FLOW (1 << 3)	   /* IPv6 flow label is not 0 */
 #define QUIRK_URGENT_PTR (1 << 4)  /* urgent pointer is not 0 */
 
-/* A SYN or SYN-ACK as it was on the wire: the first of its kind in a handshake. */
+/* The first SYN or SYN-ACK of a handshake, as seen on the wire. */
 struct segment_facts {
 	__u32 seq;
 	__u32 ack;
@@ -80,23 +80,23 @@ struct segment_facts {
 	__u8 ip_header_extra; /* bytes of IPv4 options or IPv6 extension headers, at most 255 */
 	__u8 quirks;	      /* QUIRK_* */
 	__u8 options_len;     /* bytes used in options[] */
-	__u8 ts_offset;	      /* of TSval in options[], NO_OFFSET where there is none */
-	__u8 tfo_offset;      /* of the cookie in options[], NO_OFFSET where there is no option */
-	__u8 tfo_kind;	      /* 34, 253, 254; 0 where there is no option */
+	__u8 ts_offset;	      /* of TSval in options[], NO_OFFSET if there is none */
+	__u8 tfo_offset;      /* of the cookie in options[], NO_OFFSET if there is no option */
+	__u8 tfo_kind;	      /* 34, 253, 254; 0 if there is no option */
 	__u8 cookie_len;      /* bytes; 0 = cookie request */
 	__u8 options[TCP_OPTIONS_MAX];
 };
 
-/* A SYN that came after the first one: when and with which timestamp. */
+/* A SYN after the first one. */
 struct retransmission {
 	__u32 after_us; /* since the first SYN */
-	__u32 ts_val;	/* 0 where it had no timestamps */
+	__u32 ts_val;	/* 0 if it had no timestamps */
 };
 
-/* A process as it was when the SYN left; pid 0 = not known. */
+/* A process at the time when the SYN left; pid 0 = unknown. */
 struct process {
 	__u64 cgroup; /* number of its cgroup in the v2 hierarchy, 1 is the root */
-	__u32 pid;    /* of the process, not the thread, as the first pid namespace counts */
+	__u32 pid;    /* of the process, not the thread, in the initial pid namespace */
 	__u32 uid;    /* effective */
 	__u8 name[16];
 };
@@ -104,7 +104,7 @@ struct process {
 struct handshake_event {
 	__u64 id;	   /* of 4-tuple and client ISN, see handshake_id() in flow.h */
 	__u64 syn_ns;	   /* first SYN; boot clock without suspend (CLOCK_MONOTONIC) */
-	__u64 synack_ns;   /* first SYN-ACK; 0 = none, likewise below */
+	__u64 synack_ns;   /* first SYN-ACK; 0 = none, here and below */
 	__u64 ack_ns;	   /* the client's first segment after the SYN-ACK */
 	__u64 response_ns; /* the server's first data byte */
 	__u64 settled_ns;
@@ -114,23 +114,23 @@ struct handshake_event {
 	__u16 server_port;
 	__u32 ifindex;	/* where the first SYN was seen */
 	__u16 vlan[2];	/* outer, inner VID; 0 = none */
-	__u8 egress;	/* the first SYN left through the interface */
+	__u8 egress;	/* the first SYN left by the interface */
 	__u8 family;	/* 4 or 6 */
 	__u8 result;	/* enum handshake_result */
 	__u8 reason;	/* enum settle_reason */
-	__u8 syn_count; /* SYNs with the first one's ISN, itself included; saturates */
+	__u8 syn_count; /* SYNs with the first one's ISN, including it; saturates */
 	__u8 synack_count;
 	__u8 late_syns;	 /* those of syn_count that came after the first SYN-ACK */
 	__u8 retx_count; /* used in retx[]: SYNs between the first and the SYN-ACK */
 	__u8 icmp_type;	 /* with RESULT_UNREACHABLE */
 	__u8 icmp_code;
-	__u8 one_way;	     /* the client went on, but no SYN-ACK came past here */
+	__u8 one_way;	     /* the client went on, but no SYN-ACK was seen */
 	__u8 challenge_acks; /* bare ACKs that answered the SYN (RFC 5961, section 4); saturates */
 	__u32 ack_ts_ecr;    /* TSecr of the client's ACK, 0 = unknown: which SYN-ACK it answers */
 	struct segment_facts syn;
 	struct segment_facts synack;
 	struct retransmission retx[RETX_MAX];
-	__u32 client_socket; /* number of the socket's inode, 0 = not known, likewise the listener's */
+	__u32 client_socket; /* inode number of the socket, 0 = unknown; likewise of the listener */
 	__u32 server_socket;
 	struct process client_process;
 };
@@ -146,18 +146,18 @@ struct payload_event {
 };
 
 #ifdef PACKETS
-#define PACKET_MAX 192 /* bytes: Ethernet, two tags, IPv6 and TCP with all their options are 122 */
+#define PACKET_MAX 192 /* bytes: Ethernet, two tags, IPv6 and TCP with all options take 122 */
 
-/* A segment of a handshake as it was on the wire, its headers only (--write FILE.pcapng). */
+/* The headers of a handshake's segment as seen on the wire (-w FILE.pcapng). */
 struct packet_event {
 	__u64 id;
 	__u64 syn_ns;
 	__u64 now_ns;
 	__u32 ifindex;
 	__u32 frame_len;
-	__u32 vlan_tci;	   /* 0x10000 | TCI of a tag that is not in data[]; 0x20000 where it is 802.1ad's */
+	__u32 vlan_tci;	   /* 0x10000 | TCI of a tag that is not in data[]; 0x20000 if it is 802.1ad's */
 	__u16 captured;	   /* bytes in data[] */
-	__u16 headers_len; /* where the payload begins; 0 = not known, an ICMP error */
+	__u16 headers_len; /* where the payload begins; 0 = unknown, an ICMP error */
 	__u8 egress;
 	__u8 no_link_header;
 	__u8 pad[6];
@@ -178,17 +178,17 @@ struct counters {
 	__u64 evicted_awaiting_response;
 	__u64 suppressed; /* unanswered, above the limit per second */
 
-	__u64 filtered; /* SYNs that --filter did not let open a handshake */
+	__u64 filtered; /* SYNs that --filter kept from opening a handshake */
 	__u64 packets;
 	__u64 syns;
 	__u64 synacks;
 	__u64 late_syns;	/* same ISN, after the record was settled unanswered */
-	__u64 seen_again;	/* the same segment at a second place of the group */
-	__u64 synack_unmatched; /* SYN-ACK without a SYN before it */
+	__u64 seen_again;	/* the same segment at another interface of the group */
+	__u64 synack_unmatched; /* SYN-ACK whose SYN was not seen */
 	__u64 synack_stray_ack; /* its ack number belongs to no SYN seen here */
-	__u64 synack_odd_ack;	/* acks more than the SYN, no TFO attempt: not judged */
-	__u64 tfo_malformed;	/* SYN or SYN-ACK with a TFO option the RFC does not allow */
-	__u64 tfo_unsolicited;	/* cookie in a SYN-ACK that nobody asked for */
+	__u64 synack_odd_ack;	/* acks more than the SYN without a TFO attempt: not judged */
+	__u64 tfo_malformed;	/* SYN or SYN-ACK with a TFO option that the RFC does not allow */
+	__u64 tfo_unsolicited;	/* unrequested cookie in a SYN-ACK */
 	__u64 payloads;
 	__u64 payloads_lost;
 #ifdef PACKETS
@@ -207,7 +207,7 @@ struct counters {
 	__u64 malformed_option_cut;	/* kind without a length byte */
 	__u64 malformed_option_length;	/* length 0 or 1 */
 	__u64 malformed_option_overrun; /* length beyond the header */
-	__u64 malformed_option_size;	/* a known option of a size it cannot have */
+	__u64 malformed_option_size;	/* a known option of an invalid size */
 };
 
 #endif

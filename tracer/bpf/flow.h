@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* The key of a connection: interface group, VLAN and 4-tuple; its hash for the table and its id for people. */
+/* The key of a connection: interface group, VLAN and 4-tuple; its hash for the table and its id for records. */
 #ifndef TFOTRACE_FLOW_H
 #define TFOTRACE_FLOW_H
 
@@ -33,7 +33,7 @@ static __always_inline void map_ipv4(__u8 *to, const __u8 *from)
 	((__u32 *)to)[3] = load_u32(from);
 }
 
-/* Addresses and ports; of the TCP header only its first 4 bytes are read. */
+/* Takes addresses and ports; reads only the first 4 bytes of the TCP header. */
 static __always_inline void take_flow(struct flow *f, const struct headers *h, __u32 group)
 {
 	const __u8 *ip = h->ip;
@@ -55,8 +55,8 @@ static __always_inline void take_flow(struct flow *f, const struct headers *h, _
 
 /*
  * Multiplying by a random odd number and folding the high half down spreads
- * addresses that an attacker who does not know the number chooses; adding the
- * two ends makes both directions of a connection hash alike.
+ * addresses even if an attacker, who does not know the number, chooses them;
+ * adding the two ends gives both directions of a connection the same hash.
  */
 static __always_inline __u64 mix(__u64 v, __u64 key)
 {
@@ -81,8 +81,8 @@ static __always_inline __u32 flow_hash(const struct headers *h, __u32 group, __u
 }
 
 /*
- * The record's id: the same on every interface and host, so without key. FNV-like
- * over six little-endian words: client address, server address, ports, ISN.
+ * The record's id: the same on every interface and host, so without a key. A hash
+ * like FNV over six little-endian words: client address, server address, ports, ISN.
  */
 static __always_inline __u64 handshake_id(const struct flow *f, __u32 isn)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* Second stage: find the connection's entry under its set's lock and do what the segment means for it. */
+/* Second stage: finds the connection's entry under its set's lock and applies the segment to it. */
 #ifndef TFOTRACE_FOLLOW_H
 #define TFOTRACE_FOLLOW_H
 
@@ -10,7 +10,7 @@
 
 enum segment_kind { SEGMENT_FIRST_SYN, SEGMENT_SYNACK, SEGMENT_ICMP, SEGMENT_PLAIN };
 
-/* What the segment means for the entry it belongs to. Under the set's lock. */
+/* Applies the segment to its entry. Call it under the set's lock. */
 static __always_inline struct pair_outcome pair(struct pending *p, const struct scratch *sc, enum segment_kind kind,
 						int direction)
 {
@@ -31,7 +31,7 @@ static __always_inline struct pair_outcome pair(struct pending *p, const struct 
 	return pair_from_server(p, s);
 }
 
-/* As the first stage asks, without the lock: is the segment one that leaves its entry, this one, as it is? */
+/* For the first stage, without the lock: does the segment belong to this entry and leave it unchanged? */
 static __always_inline int is_idle(const struct pending *p, const struct segment *s)
 {
 	int direction;
@@ -43,8 +43,8 @@ static __always_inline int is_idle(const struct pending *p, const struct segment
 }
 
 /*
- * Is the record likely to be final after this plain segment? A guess, without the
- * lock and by the first entry of its tag: room for a record is then taken beforehand.
+ * Is the record likely to be final after this plain segment? A guess from the first
+ * entry with its tag, without the lock: if so, room for a record is reserved first.
  */
 static __always_inline int is_closing(const struct flow_set *set, __u64 tags, const struct scratch *sc)
 {
@@ -53,11 +53,11 @@ static __always_inline int is_closing(const struct flow_set *set, __u64 tags, co
 	return p->state == PENDING_ESTABLISHED || p->ev.response_ns || sc->segment.flags & (TCP_FIN | TCP_RST);
 }
 
-/* What follow() did, as bits. */
+/* What follow() did. */
 #define FOLLOWED_SETTLED (1 << 0) /* the record is final */
 #define FOLLOWED_OPENED (1 << 1)  /* the SYN opened an entry */
 
-/* A SYN for an entry that is there. Returns whether it opens a new one in its place. */
+/* A SYN for an existing entry. Returns whether it opens a new one in its place. */
 static __always_inline int pair_syn(struct pending *p, const struct segment *s, int direction,
 				    struct pair_outcome *result)
 {
@@ -69,16 +69,16 @@ static __always_inline int pair_syn(struct pending *p, const struct segment *s, 
 		*result = pair_crossing_syn(p, s);
 		return 0;
 	}
-	/* The 4-tuple begins anew. */
+	/* a new connection of the same 4-tuple */
 	if (pending_is_live(p))
 		result->settled = SETTLED_BY_NEW_SYN;
 	return 1;
 }
 
 /*
- * One time under the lock: find the entry, do what the segment means for it,
- * copy the record out if it is final, put a new entry in if a SYN opens one and
- * is not `unwanted`. `record` is where it is copied to.
+ * Takes the lock once: finds the entry, applies the segment to it, copies the
+ * record to `record` if it is final, and adds a new entry if a SYN opens one and
+ * is not `unwanted`.
  */
 static __always_inline int follow(struct flow_set *set, struct flow_head *head, __u64 *set_tags, struct scratch *sc,
 				  struct handshake_event *record, struct counters *c, enum segment_kind kind,

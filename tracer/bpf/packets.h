@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * The handshake's own packets on their way to a third ring, for captures. Only
- * compiled in when somebody writes one (-DPACKETS): else nothing is left of it.
+ * Sends the handshake's own packets to a third ring, for captures. Compiled in
+ * only if one is written (-DPACKETS).
  */
 #ifndef TFOTRACE_PACKETS_H
 #define TFOTRACE_PACKETS_H
@@ -12,9 +12,9 @@
 #ifdef PACKETS
 
 /*
- * Is it one of the handshake's own: a SYN, a SYN-ACK, the ACK, the first response,
- * what refuses or ends it? Not what goes on between client and server meanwhile,
- * and not a second sight of a segment. Under the set's lock, last of all.
+ * Is it one of the handshake's own packets: a SYN, a SYN-ACK, the ACK, the first
+ * response, or one that refuses or ends it? Other packets between client and
+ * server are not, nor is a segment seen again. Call it under the set's lock, last.
  */
 static __always_inline void choose_packet(struct scratch *sc, const struct pending *p, const struct pair_outcome *done,
 					  int opens, int filtered)
@@ -30,7 +30,7 @@ static __always_inline void choose_packet(struct scratch *sc, const struct pendi
 	sc->packet_syn_ns = p->ev.syn_ns;
 }
 
-/* Which kind of tag was taken out of the packet is not asked for but here. */
+/* Which kind of tag was removed from the packet? Only needed here. */
 static __always_inline __u32 service_tag(const struct __sk_buff *skb)
 {
 	return skb->vlan_proto == __builtin_bswap16(ETHERTYPE_QINQ) ? 0x20000 : 0;
@@ -41,7 +41,7 @@ static __always_inline void begin_packet(struct scratch *sc)
 	sc->packet_id = 0;
 }
 
-/* Everything but the bytes; returns how many of them to copy. */
+/* Fills in everything but the bytes; returns how many of them to copy. */
 static __always_inline __u32 describe_packet(struct packet_event *e, const struct scratch *sc, int no_link_header)
 {
 	__u32 len = sc->icmp ? PACKET_MAX : sc->payload_offset;
@@ -58,7 +58,7 @@ static __always_inline __u32 describe_packet(struct packet_event *e, const struc
 	return len < sc->frame_len ? len : sc->frame_len;
 }
 
-/* Byte by byte, since XDP has no helper for it before 5.18. */
+/* Copies byte by byte, since XDP has no helper for it before 5.18. */
 static __always_inline void copy_packet(struct packet_event *e, const __u8 *from, const void *end, __u32 len)
 {
 	e->captured = 0;
@@ -66,7 +66,7 @@ static __always_inline void copy_packet(struct packet_event *e, const __u8 *from
 	for (__u32 i = 0; i < PACKET_MAX; i++) {
 		const __u8 *byte = from + i;
 
-		asm volatile("" : "+r"(byte)); /* or the compiler compares end + 1, which the verifier refuses */
+		asm volatile("" : "+r"(byte)); /* else the compiler compares end + 1, which the verifier rejects */
 		if (i >= len || (const void *)(byte + 1) > end)
 			break;
 		e->data[i] = *byte;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* Second stage: what a SYN or a segment of a tracked connection does to the pending table (maps.bpf.c has the whole way). */
+/* Second stage: applies SYNs and segments of tracked connections to the pending table (path: maps.bpf.c). */
 #include "counting.h"
 #include "follow.h"
 #include "payload.h"
 #include "process.h"
 #include "read.h"
 
-/* Did the filter program say that this SYN is not wanted? */
+/* Did the filter program reject this SYN? */
 static __always_inline int is_unwanted(void)
 {
 #ifdef FILTER
@@ -50,7 +50,7 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 		}
 		read_options(&sc->options, sc, data, data_end);
 #ifdef REPLAY
-		/* The capture kept less than the header: what it offered or granted is not known. */
+		/* the capture cut the header, so we do not know what it offered or granted */
 		if (sc->options.len < sc->payload_offset - sc->options_offset) {
 			c->malformed_tcp_header++;
 			return 0;
@@ -65,7 +65,7 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 			c->syns++;
 		}
 	} else if (is_closing(set, *set_tags, sc)) {
-		/* A road of its own: a pointer that is either room in the ring or scratch is too much for 5.10. */
+		/* a separate path: 5.10 rejects a pointer that is either room in the ring or scratch */
 		struct handshake_event *reserved = reserve_event();
 
 		if (reserved) {
@@ -80,7 +80,7 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 	if (done & FOLLOWED_SETTLED)
 		send_event(ctx, &sc->out, c);
 #ifdef NO_DETAILS
-	return 0; /* nobody would look at it */
+	return 0; /* nobody needs it */
 #else
 	return done & FOLLOWED_OPENED && s->payload_len > 0;
 #endif
@@ -117,7 +117,7 @@ int tc_pair(struct __sk_buff *skb)
 		return TC_GO_ON;
 	if ((sc->segment.flags & TCP_SYN) && !sc->icmp) {
 		find_process(skb, sc);
-		/* The options of a SYN, too, may lie beyond the linear part. */
+		/* a SYN's options may be outside the linear part, too */
 		if (skb->data_end - skb->data < sc->payload_offset)
 			bpf_skb_pull_data(skb, sc->payload_offset);
 	}
@@ -141,15 +141,15 @@ int tc_payload(struct __sk_buff *skb)
 		return TC_GO_ON;
 	len = begin_payload(p, sc);
 	/*
-	 * Opaque, and one less: the compiler would fold the two tests into one on another
-	 * register, and verifiers before 6.2 do not learn from "not 0" that it is at least 1.
+	 * Opaque, and one less: the compiler would merge the two tests into one on another
+	 * register, and verifiers before 6.2 do not conclude from "not 0" that it is at least 1.
 	 */
 	len--;
 	asm volatile("" : "+r"(len));
 	if (len >= PAYLOAD_MAX)
 		return TC_GO_ON;
 	len++;
-	/* Beyond the headers an skb is often not linear: no direct access here. */
+	/* after the headers an skb is often not linear: no direct access here */
 	if (bpf_skb_load_bytes(skb, sc->payload_offset, p->data, len))
 		cpu->counters.payloads_lost++;
 	else
@@ -191,7 +191,7 @@ int xdp_payload(struct xdp_md *ctx)
 	data_end = (void *)(long)ctx->data_end;
 	len = begin_payload(p, sc);
 	copy_chunks(p, data + (sc->payload_offset & 0x7fff), data_end, len, &sc->way);
-	/* All of it afresh: nothing is known of it then, however many chunks were copied. */
+	/* load everything again, so that the verifier knows nothing, whatever the number of chunks copied */
 	asm volatile("" : : : "memory");
 	data = (void *)(long)ctx->data;
 	data_end = (void *)(long)ctx->data_end;

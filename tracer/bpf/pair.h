@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
  * One handshake from its first SYN until it is settled (DESIGN.md section 4):
- * what each segment does to the pending entry. Pure: the caller holds the lock,
+ * what each segment does to the pending entry. Pure: the caller takes the lock,
  * finds the entry, and sends the record when a function here says it is final.
  */
 #ifndef TFOTRACE_PAIR_H
@@ -13,9 +13,9 @@
 #define NS_PER_MS 1000000ULL
 #define NO_ANSWER_NS (3500 * NS_PER_MS)
 #define TOMBSTONE_NS (3000 * NS_PER_MS)
-/* The same SYN at a second place of a group comes within this; a retransmission later. */
+/* The same SYN reaches another interface of a group within this time; a retransmission comes later. */
 #define SEEN_AGAIN_NS (100 * NS_PER_MS)
-/* Ack numbers further off than this belong to another connection of the same 4-tuple. */
+/* Numbers further off than this belong to another connection of the same 4-tuple. */
 #define SEQUENCE_WINDOW (1U << 20)
 
 enum pending_state {
@@ -23,7 +23,7 @@ enum pending_state {
 	PENDING_SYN_SENT,    /* no SYN-ACK yet */
 	PENDING_SYN_ACKED,   /* half open: no ACK yet */
 	PENDING_ESTABLISHED, /* awaiting the server's first data byte */
-	PENDING_TOMBSTONE,   /* settled unanswered; late SYNs are counted here */
+	PENDING_TOMBSTONE,   /* settled unanswered, to count late SYNs */
 };
 
 struct pending {
@@ -32,12 +32,12 @@ struct pending {
 	__u64 last_syn_ns;
 	__u64 last_synack_ns;
 	__u32 group;
-	__u32 place;	    /* where the first SYN was seen: ifindex and direction */
-	__u32 synack_place; /* likewise the first SYN-ACK */
-	__u32 server_isn;   /* of the latest SYN-ACK; the first one's is in ev */
+	__u32 place;	    /* of the first SYN: ifindex and direction */
+	__u32 synack_place; /* of the first SYN-ACK */
+	__u32 server_isn;   /* of the latest SYN-ACK; that of the first one is in ev */
 	__u8 state;	    /* enum pending_state */
-	__u8 simultaneous;  /* the server's end sent a SYN of its own */
-	__u8 server_fin;    /* a FIN from the server before the ACK */
+	__u8 simultaneous;  /* the server's end also sent a SYN */
+	__u8 server_fin;    /* the server sent a FIN before the ACK */
 	__u8 pad[5];
 };
 
@@ -52,7 +52,7 @@ struct segment {
 	__u32 ts_ecr;
 	__u32 flags;
 	struct segment_facts facts; /* SYN and SYN-ACK only */
-	__u32 socket;		    /* inode of the SYN's socket or the SYN-ACK's listener, 0 = not known */
+	__u32 socket;		    /* inode of the SYN's socket or the SYN-ACK's listener, 0 = unknown */
 	__u64 response_timeout_ns;
 };
 
@@ -67,8 +67,8 @@ enum pair_note {
 };
 
 struct pair_outcome {
-	int settled; /* enum settle_reason, SETTLED_NOT while the entry goes on */
-	int note;    /* enum pair_note, several at once */
+	int settled; /* enum settle_reason, SETTLED_NOT if the entry is still pending */
+	int note;    /* enum pair_note, a bit mask */
 };
 
 static __always_inline __u8 saturating_increment(__u8 v)
@@ -78,7 +78,7 @@ static __always_inline __u8 saturating_increment(__u8 v)
 
 static __always_inline __u64 answer_deadline(__u64 now_ns, __u64 last_ns)
 {
-	/* CPUs race for the lock and captures are unsorted: "last" can be later than "now". */
+	/* CPUs race for the lock and captures may be unsorted: "last" can be later than "now" */
 	__u64 wait_ns = now_ns > last_ns ? (now_ns - last_ns) * 5 / 2 : 0;
 
 	return now_ns + (wait_ns > NO_ANSWER_NS ? wait_ns : NO_ANSWER_NS);
@@ -96,7 +96,7 @@ static __always_inline int tfo_attempted(const struct handshake_event *ev)
 	return (ev->syn.has & HAS_TFO) || ev->syn.payload_len;
 }
 
-/* An entry for the first SYN, whatever was there. */
+/* Makes an entry for the first SYN, overwriting any other. */
 static __always_inline void pair_open(struct pending *p, const struct segment *s, __u32 ifindex, __u8 family)
 {
 	struct handshake_event *ev = &p->ev;
@@ -117,7 +117,7 @@ static __always_inline void pair_open(struct pending *p, const struct segment *s
 	copy_words(&ev->syn, &s->facts, sizeof(s->facts));
 	ev->client_socket = s->socket;
 	p->state = PENDING_SYN_SENT;
-	/* A socket that connects to itself opens simultaneously with itself. */
+	/* a socket that connects to itself is a simultaneous open */
 	p->simultaneous = ev->client_port == ev->server_port && same_address(ev->client, ev->server);
 	p->group = s->flow.group;
 	p->place = s->place;
@@ -130,7 +130,7 @@ static __always_inline void remember_retransmission(struct handshake_event *ev, 
 	__u32 i = ev->retx_count;
 
 	if (i >= RETX_MAX)
-		i = RETX_MAX - 1; /* the last one is worth more than one in the middle */
+		i = RETX_MAX - 1; /* the last one matters more than one in the middle */
 	else
 		ev->retx_count = i + 1;
 	ev->retx[i].after_us = s->now_ns > ev->syn_ns ? (s->now_ns - ev->syn_ns) / NS_PER_US : 0;
@@ -192,7 +192,7 @@ static __always_inline struct pair_outcome pair_synack_from_server(struct pendin
 	struct pair_outcome out = {};
 	__u32 acked = s->ack - (p->ev.syn.seq + 1);
 
-	/* One-way: an earlier one took another road, so this is no first SYN-ACK to read facts off. */
+	/* one-way: an earlier SYN-ACK took another path, so this is not the first one */
 	if (p->state == PENDING_TOMBSTONE || p->ev.one_way)
 		return out;
 	if (acked > SEQUENCE_WINDOW) {
@@ -221,7 +221,7 @@ static __always_inline struct pair_outcome pair_synack_from_server(struct pendin
 	return out;
 }
 
-/* Only in a simultaneous open does the client send one. */
+/* The client sends one only in a simultaneous open. */
 static __always_inline struct pair_outcome pair_synack_from_client(struct pending *p, const struct segment *s)
 {
 	struct pair_outcome out = {};
@@ -235,16 +235,16 @@ static __always_inline struct pair_outcome pair_synack_from_client(struct pendin
 	return out;
 }
 
-/* Is this what a server sends first? Segments of an earlier connection of the 4-tuple are not. */
+/* Does it belong to this connection's server, and not to an earlier connection of the 4-tuple? */
 static __always_inline int server_seq_fits(const struct pending *p, __u32 seq)
 {
-	/* its SYN-ACK was not seen: nothing to compare with */
+	/* no SYN-ACK was seen, so there is nothing to compare with */
 	if (!p->ev.synack_ns && !p->simultaneous)
 		return 1;
 	return in_range(seq, p->server_isn, SEQUENCE_WINDOW) || in_range(seq, p->ev.synack.seq, SEQUENCE_WINDOW);
 }
 
-/* RST: its numbers must fit the handshake, else anybody could settle it. */
+/* The numbers of an RST must fit the handshake, else anybody could settle it. */
 static __always_inline struct pair_outcome pair_rst(struct pending *p, const struct segment *s, int from_client)
 {
 	struct pair_outcome out = {};
@@ -252,7 +252,7 @@ static __always_inline struct pair_outcome pair_rst(struct pending *p, const str
 
 	switch (p->state) {
 	case PENDING_SYN_SENT:
-		/* RFC 9293, 3.10.7.3: acceptable only if it acks the SYN, with or without its data. */
+		/* RFC 9293, 3.10.7.3: acceptable only if it acks the SYN, with or without its data */
 		if (from_client || !(s->flags & TCP_ACK) || !in_range(s->ack, first, p->ev.syn.payload_len))
 			return out;
 		p->ev.result = RESULT_REJECTED;
@@ -263,7 +263,7 @@ static __always_inline struct pair_outcome pair_rst(struct pending *p, const str
 		p->ev.result = RESULT_ABORTED;
 		break;
 	case PENDING_ESTABLISHED:
-		/* The client may have sent a lot already; of the server nothing was seen beyond its SYN-ACK. */
+		/* the client may have sent a lot already; the server has sent nothing but its SYN-ACK */
 		if (from_client ? !in_range(s->seq, first, 1U << 31) : !server_seq_fits(p, s->seq))
 			return out;
 		break;
@@ -297,13 +297,13 @@ static __always_inline struct pair_outcome pair_from_client(struct pending *p, c
 	__u32 first = p->ev.syn.seq + 1;
 
 	if (p->state == PENDING_SYN_SENT) {
-		/* Nobody acks a SYN-ACK that was not sent: it took a road that we do not see. */
+		/* the client acks a SYN-ACK that we did not see: it took another path */
 		if (!p->simultaneous && (s->flags & TCP_ACK) && in_range(s->seq, first, p->ev.syn.payload_len)) {
 			p->ev.one_way = 1;
 			return established(p, s);
 		}
 	} else if (p->state == PENDING_SYN_ACKED) {
-		/* An ACK after accepted SYN data has seq up to isn + 1 + len; lost ones push it further. */
+		/* after accepted SYN data, seq is up to isn + 1 + len, or more if segments were lost */
 		if ((s->flags & TCP_ACK) && in_range(s->seq, first, SEQUENCE_WINDOW) &&
 		    (in_range(s->ack, p->server_isn + 1, SEQUENCE_WINDOW) ||
 		     in_range(s->ack, p->ev.synack.seq + 1, SEQUENCE_WINDOW)))
@@ -321,12 +321,12 @@ static __always_inline struct pair_outcome pair_from_server(struct pending *p, c
 	if (p->state == PENDING_SYN_SENT) {
 		/*
 		 * A bare ACK for a SYN is a challenge (RFC 5961, section 4): the server
-		 * still holds a connection of this 4-tuple. One that acks this SYN is
-		 * only ahead of its SYN-ACK.
+		 * still has a connection of this 4-tuple. If it acks this SYN, it just
+		 * overtook the SYN-ACK.
 		 */
 		if (!p->simultaneous && (s->flags & TCP_ACK) &&
 		    !in_range(s->ack, p->ev.syn.seq + 1, p->ev.syn.payload_len)) {
-			/* The client resets that connection and sends its SYN again: the record goes on. */
+			/* the client resets that connection and sends its SYN again, so the entry stays */
 			if (!s->payload_len && !(s->flags & TCP_FIN))
 				p->ev.challenge_acks = saturating_increment(p->ev.challenge_acks);
 			return out;
@@ -350,10 +350,10 @@ static __always_inline struct pair_outcome pair_from_server(struct pending *p, c
 }
 
 /*
- * Does the segment leave the entry as it is? Most of a tracked connection do:
- * the client's request and the server's bare ACKs while the answer is awaited.
- * This one question may be asked without the lock: should the entry change under
- * it, the segment counts as one that came a moment earlier.
+ * Does the segment leave the entry unchanged? Most of a tracked connection do:
+ * the client's request, and the server's bare ACKs before its answer. This may
+ * be called without the lock: if the entry changes meanwhile, the segment counts
+ * as one that came a moment earlier.
  */
 static __always_inline int pair_is_idle(const struct pending *p, const struct segment *s, int from_client)
 {
@@ -380,8 +380,8 @@ static __always_inline int pending_is_live(const struct pending *p)
 }
 
 /*
- * Makes the record final: afterwards `p->ev` is what user space gets, and the
- * entry is free or a tombstone. Returns whether it is a tombstone.
+ * Makes the record final: then `p->ev` is what user space gets, and the entry is
+ * free or a tombstone. Returns whether it is a tombstone.
  */
 static __always_inline int settle(struct pending *p, int reason, __u64 now_ns)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * The packets that nearly all are: Ethernet without a tag in the frame, IPv4
+ * Common packets, which nearly all are: Ethernet without a tag in the frame, IPv4
  * without options or IPv6 without extension headers, TCP or UDP, all of it
- * readable and with lengths that agree. Everything is at a fixed place then, so
- * this costs a handful of comparisons. Whatever is otherwise, or wrong, is left
- * to the parsers of link, network and TCP headers, which say what it is.
+ * readable and with consistent lengths. Everything is at a fixed place then, so
+ * this costs a handful of comparisons. All other packets, and bad ones, are left
+ * to the parsers of link, network and TCP headers.
  */
 #ifndef TFOTRACE_PARSE_COMMON_H
 #define TFOTRACE_PARSE_COMMON_H
@@ -13,18 +13,18 @@
 
 #define ETHERNET_LEN 14
 
-/* Offsets and values as they lie in the packet; both architectures are little endian. */
+/* Offsets and values in the packet's byte order; both architectures are little endian. */
 #define ETHERTYPE_IPV6_RAW __builtin_bswap16(ETHERTYPE_IPV6)
-/* Four bytes from the EtherType on: it, version and header length; not the TOS. */
+/* Four bytes from the EtherType on: EtherType, version and header length, but not the TOS. */
 #define IPV4_BEGINNING_MASK 0x00ffffff
 #define IPV4_BEGINNING (__builtin_bswap16(ETHERTYPE_IPV4) | 0x45 << 16)
-/* Four bytes from the fragment offset on: it, the protocol; not the flags and the TTL. */
+/* Four bytes from the fragment offset on: offset and protocol, but not the flags and the TTL. */
 #define IPV4_TCP_MASK (0xff000000 | __builtin_bswap16(IPV4_FRAGMENT_OFFSET))
 #define IPV4_TCP (IP_PROTOCOL_TCP << 24)
 
 #define IP_PROTOCOL_UDP 17
 
-/* What parse_common() returns beside PARSED_TCP and PARSED_OTHER. */
+/* parse_common() returns this, PARSED_TCP or PARSED_OTHER. */
 #define NOT_COMMON (-1)
 
 static __always_inline int common_tcp(struct cursor *c, struct headers *h, __u8 *tcp)
@@ -34,7 +34,7 @@ static __always_inline int common_tcp(struct cursor *c, struct headers *h, __u8 
 	if ((void *)(tcp + TCP_HEADER_LEN) > c->end)
 		return NOT_COMMON;
 	header_len = tcp_header_len(tcp);
-	/* signed: below zero where IPv4's total length is less than its header's */
+	/* signed: below zero if IPv4's total length is less than its header's */
 	if (header_len < TCP_HEADER_LEN || (__s64)header_len > (__s64)h->l4_len)
 		return NOT_COMMON;
 	h->tcp = tcp;
@@ -80,7 +80,7 @@ static __always_inline int common_ipv6(struct cursor *c, struct headers *h, enum
 	return common_tcp(c, h, ip + 40);
 }
 
-/* Says PARSED_TCP with the cursor left at the options, PARSED_OTHER, or NOT_COMMON; otherwise as parse_ethernet(). */
+/* Returns PARSED_TCP with the cursor at the options, PARSED_OTHER, or NOT_COMMON; else like parse_ethernet(). */
 static __always_inline int parse_common(struct cursor *c, struct headers *h, enum length_rule rule, __u64 tci)
 {
 	__u8 *eth = c->pos;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* ICMP and ICMPv6 errors (RFC 792, RFC 4443): which can refuse a SYN, and the SYN they quote. */
+/* ICMP and ICMPv6 errors (RFC 792, RFC 4443) that can refuse a SYN, and the SYN that they quote. */
 #ifndef TFOTRACE_PARSE_ICMP_H
 #define TFOTRACE_PARSE_ICMP_H
 
@@ -13,7 +13,7 @@
 #define ICMPV6_TIME_EXCEEDED 3
 #define ICMPV6_PARAMETER_PROBLEM 4
 
-/* Frag-needed and packet-too-big are advice: the client sends a smaller or a bare SYN again. */
+/* Frag-needed and packet-too-big do not refuse: the client sends a smaller or a bare SYN. */
 static __always_inline int icmp_refuses(__u8 family, __u8 type, __u8 code)
 {
 	if (family == 4)
@@ -23,8 +23,8 @@ static __always_inline int icmp_refuses(__u8 family, __u8 type, __u8 code)
 }
 
 /*
- * At the ICMP header; `h` is replaced by the headers of the packet it quotes,
- * of whose TCP header 8 bytes (ports and sequence number) are readable.
+ * The cursor is at the ICMP header. Replaces `h` by the headers of the quoted
+ * packet, with 8 readable bytes of its TCP header (ports and sequence number).
  */
 static __always_inline int parse_icmp(struct cursor *c, struct headers *h, __u8 *type, __u8 *code, struct opaque *o)
 {

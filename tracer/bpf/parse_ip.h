@@ -18,15 +18,15 @@
 #define IPV6_HIP 139
 #define IPV6_SHIM6 140
 
-/* Real packets carry one or two; the verifier follows two such chains (ICMP) within 64 KiB. */
+/* Real packets have one or two; the verifier must follow two such chains (ICMP) within 64 KiB. */
 #define IPV6_EXTENSIONS_MAX 6
 
 #define IPV4_FRAGMENT_OFFSET 0x1fff
 
 /*
- * May the IP header claim more bytes than the frame has? A live frame may not
- * (the kernel drops it), a capture cut by its snap length and the packet quoted
- * in an ICMP error always do.
+ * May the IP header claim more bytes than the frame has? Not in a live frame,
+ * which the kernel would drop, but in a capture with a snap length and in a
+ * packet quoted by an ICMP error.
  */
 enum length_rule { LENGTH_WITHIN_FRAME, LENGTH_MAY_BE_CUT };
 
@@ -42,7 +42,7 @@ static __always_inline int parse_ipv4(struct cursor *c, struct headers *h, enum 
 		return BAD_IP_HEADER;
 	total = load_be16(ip + 2);
 	if (!total && h->l3_len > 0xffff)
-		total = h->l3_len; /* BIG TCP: the length does not fit the field */
+		total = h->l3_len; /* BIG TCP: the length does not fit in the field */
 	if (total < header_len || (rule == LENGTH_WITHIN_FRAME && total > h->l3_len))
 		return BAD_IP_LENGTH;
 	protocol = ip[9];
@@ -57,7 +57,7 @@ static __always_inline int parse_ipv4(struct cursor *c, struct headers *h, enum 
 	return protocol == IP_PROTOCOL_TCP ? PARSED_TCP : PARSED_ICMP;
 }
 
-/* One bit test instead of eight comparisons, each of which the verifier would follow by itself. */
+/* One bit test instead of eight comparisons, which the verifier would follow separately. */
 #define EXTENSIONS_BELOW_64                                                                                            \
 	(1ULL << IPV6_HOP_BY_HOP | 1ULL << IPV6_ROUTING | 1ULL << IPV6_FRAGMENT | 1ULL << IPV6_AUTHENTICATION |        \
 	 1ULL << IPV6_DESTINATION)

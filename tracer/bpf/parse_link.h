@@ -16,8 +16,8 @@
 enum parse_result {
 	PARSED_TCP,
 	PARSED_ICMP,
-	PARSED_OTHER,	 /* well formed, none of our business */
-	PARSED_FRAGMENT, /* a TCP segment's fragment, not the first */
+	PARSED_OTHER,	 /* well formed but irrelevant */
+	PARSED_FRAGMENT, /* a fragment of a TCP segment, but not the first */
 	BAD_ETHERNET,
 	BAD_IP_HEADER,
 	BAD_IP_LENGTH,
@@ -26,21 +26,21 @@ enum parse_result {
 	BAD_TCP_OFFSET,
 };
 
-/* Where we are in the packet, and where the readable part of it ends. */
+/* The position in the packet, and the end of its readable part. */
 struct cursor {
 	void *pos;
 	void *end;
 };
 
 /*
- * What the link and network headers said; pointers are into the packet. Numbers
- * are 64 bits wide because comparing narrower ones costs two shifts each.
+ * The link and network headers; pointers are into the packet. Numbers are 64 bits
+ * wide because comparing narrower ones costs two shifts each.
  */
 struct headers {
 	void *ip;	/* the fixed part of the IP header is readable */
 	void *tcp;	/* likewise, after parse_tcp() */
-	__u64 l3_len;	/* bytes in the frame from the IP header on */
-	__u64 l4_len;	/* bytes of TCP or ICMP, header included, by the IP header's length */
+	__u64 l3_len;	/* bytes of the frame from the IP header on */
+	__u64 l4_len;	/* bytes of TCP or ICMP with header, according to the IP header */
 	__u32 vlans;	/* outer VID, inner VID << 16; 0 = none */
 	__u64 ip_extra; /* bytes of IPv4 options or IPv6 extension headers */
 	__u64 family;	/* 4 or 6 */
@@ -52,17 +52,17 @@ static __always_inline int is_vlan_ethertype(__u64 ethertype)
 }
 
 /*
- * Words of map memory. To the verifier a value that went through one is any
- * value: roads that differ only in how many tags or extension headers were
- * stepped over join there, and what follows is checked once, not once for each.
- * The common packet has neither and never comes this way.
+ * Words of map memory. The verifier forgets a value that goes through one: paths
+ * that differ only in the number of tags or extension headers join there, and
+ * what follows is checked once, not once for each path. Common packets have
+ * neither and do not come here.
  */
 struct opaque {
 	volatile __u32 offset;
 	volatile __u32 vlans;
 };
 
-/* A priority tag (VID 0) names no VLAN, so it leaves no trace here. Outer VID in the low half. */
+/* A priority tag (VID 0) names no VLAN, so it changes nothing. The outer VID is in the low half. */
 static __always_inline __u64 add_vlan(__u64 vlans, __u64 tci)
 {
 	__u64 vid = tci & VLAN_VID_MASK;
@@ -71,9 +71,9 @@ static __always_inline __u64 add_vlan(__u64 vlans, __u64 tci)
 }
 
 /*
- * Steps over the link header. `tci` is the tag that was taken from the packet
- * into the skb, with a bit above its 16 to say that there is one: the limit of
- * two tags holds for both kinds together.
+ * Steps over the link header. `tci` is the tag that was moved from the packet
+ * into the skb, with a bit above its 16 that says that there is one. It counts
+ * towards the limit of two tags.
  */
 static __always_inline int parse_ethernet(struct cursor *c, struct headers *h, __u64 tci, struct opaque *o)
 {
@@ -114,7 +114,7 @@ static __always_inline int parse_ethernet(struct cursor *c, struct headers *h, _
 	return PARSED_TCP;
 }
 
-/* tun, WireGuard and the like: the IP header comes first and says itself which it is. */
+/* tun, WireGuard and the like: the IP header comes first and has the version. */
 static __always_inline int parse_no_link(struct cursor *c, struct headers *h)
 {
 	__u8 *ip = c->pos;

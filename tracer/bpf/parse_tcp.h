@@ -37,7 +37,7 @@ enum tcp_option {
 #define TFO_COOKIE_MIN 4
 #define TFO_COOKIE_MAX 16
 
-/* What parse_options() found wrong, as bits: one packet can have several. */
+/* Errors found by parse_options(); one packet can have several. */
 #define OPTION_ERROR_CUT (1 << 0)
 #define OPTION_ERROR_LENGTH (1 << 1)
 #define OPTION_ERROR_OVERRUN (1 << 2)
@@ -47,10 +47,10 @@ enum tcp_option {
 #define OPTION_ERRORS_FATAL (OPTION_ERROR_CUT | OPTION_ERROR_LENGTH | OPTION_ERROR_OVERRUN)
 
 /*
- * A copy of the options and how far the walk has come. It reads at (offset & 63)
+ * A copy of the options and the position of the walk. It reads at (offset & 63)
  * + 0..3, whatever a hostile length says, so this size needs no further check.
- * The position is volatile: in memory it has no value that the verifier could
- * follow, so each step looks to it like the one before.
+ * The position is volatile: the verifier cannot follow its value in memory, so
+ * each step looks to it like the one before.
  */
 struct option_walk {
 	__u8 bytes[80];
@@ -74,7 +74,7 @@ static __always_inline __u64 tcp_header_len(const __u8 *tcp)
 	return (tcp[12] >> 4) * 4;
 }
 
-/* The fixed header at the cursor. Leaves the cursor at the options. */
+/* Parses the fixed header at the cursor. Leaves the cursor at the options. */
 static __always_inline int parse_tcp(struct cursor *c, struct headers *h)
 {
 	__u8 *tcp = c->pos;
@@ -94,9 +94,9 @@ static __always_inline int parse_tcp(struct cursor *c, struct headers *h)
 
 /*
  * Copies `len` bytes of options, a multiple of 4 up to 40, out of the packet.
- * The walk over the copy is a hundred times cheaper to verify than one over
- * the packet. `to` is zeroed. Returns the bytes copied: fewer where the
- * capture ends before.
+ * A walk over the copy is a hundred times cheaper to verify than one over the
+ * packet. `to` must be zeroed. Returns the bytes copied, fewer if the capture
+ * ends before.
  */
 static __always_inline __u32 copy_options(__u8 *to, const struct cursor *c, __u32 len)
 {
@@ -131,7 +131,7 @@ static __always_inline __u32 take_tfo(struct segment_facts *f, __u8 kind, __u32 
 	return 0;
 }
 
-/* One well-delimited option at `o`, `offset` bytes into the options. Returns OPTION_ERROR_* bits. */
+/* Takes one well-delimited option at `o`, `offset` bytes into the options. Returns OPTION_ERROR_* bits. */
 static __always_inline __u32 take_option(struct segment_facts *f, const __u8 *o, __u32 offset, __u32 size)
 {
 	switch (o[0]) {
@@ -187,13 +187,13 @@ static __always_inline __u32 take_option(struct segment_facts *f, const __u8 *o,
 	}
 }
 
-/* MSS, SACK permitted, timestamps, a NOP and window scale, without their values, as Linux begins every SYN. */
+/* Linux begins every SYN with MSS, SACK permitted, timestamps, a NOP and window scale; these are without values. */
 #define USUAL_OPTIONS_LEN 20
 #define USUAL_MSS 0x0402		 /* bytes 02 04 */
 #define USUAL_SACK_TIMESTAMPS 0x0a080204 /* bytes 04 02 08 0a */
 #define USUAL_WSCALE 0x030301		 /* bytes 01 03 03 */
 
-/* A start for the walk: takes the usual options at once. Returns how many bytes they are, 0 where they are others. */
+/* Starts the walk by taking the usual options at once. Returns their length in bytes, 0 for other options. */
 static __always_inline __u32 take_usual_options(struct segment_facts *f, const __u8 *o, __u32 len)
 {
 	if (len < USUAL_OPTIONS_LEN || load_u16(o) != USUAL_MSS || load_u32(o + 4) != USUAL_SACK_TIMESTAMPS ||
@@ -220,7 +220,8 @@ static __always_inline __u32 parse_options(struct segment_facts *f, struct optio
 	w->offset = take_usual_options(f, w->bytes, len);
 	w->errors = 0;
 	NO_UNROLL
-	for (int i = 0; i < TCP_OPTIONS_MAX / 2; i++) { /* each time two NOPs, or another option, which has two bytes */
+	for (int i = 0; i < TCP_OPTIONS_MAX / 2;
+	     i++) { /* each step takes two NOPs or an option of at least two bytes */
 		__u32 offset = w->offset;
 		const __u8 *o = w->bytes + (offset & 63);
 		__u32 size;
@@ -252,7 +253,7 @@ static __always_inline __u32 parse_options(struct segment_facts *f, struct optio
 	return w->errors;
 }
 
-/* Everything but the options: `f` must be zeroed. */
+/* Takes everything but the options; `f` must be zeroed. */
 static __always_inline void take_header_facts(struct segment_facts *f, const struct headers *h)
 {
 	const __u8 *ip = h->ip;
@@ -288,7 +289,7 @@ static __always_inline void take_header_facts(struct segment_facts *f, const str
 	}
 }
 
-/* TSecr of a segment whose only option is a timestamp in the usual layout (RFC 7323, Appendix A); else 0. */
+/* TSecr of a segment if its only option is a timestamp in the usual layout (RFC 7323, Appendix A); else 0. */
 static __always_inline __u32 usual_ts_ecr(const struct cursor *c, const struct headers *h)
 {
 	const __u8 *options = c->pos;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* The first SYN's payload on its way to the second ring. */
+/* Sends the first SYN's payload to the second ring. */
 #ifndef TFOTRACE_PAYLOAD_H
 #define TFOTRACE_PAYLOAD_H
 
 #include "state.h"
 
-/* Header of the payload record; returns how many bytes of payload to copy behind it. */
+/* Fills in the header of the payload record; returns how many bytes of payload to copy after it. */
 static __always_inline __u32 begin_payload(struct payload_event *p, const struct scratch *sc)
 {
 	__u32 available = sc->frame_len > sc->payload_offset ? sc->frame_len - sc->payload_offset : 0;
@@ -25,7 +25,7 @@ static __always_inline __u32 begin_payload(struct payload_event *p, const struct
 
 #define CHUNK 64
 
-/* XDP has no helper for this before 5.18: whole chunks here, the rest byte by byte below. */
+/* XDP has no helper for this before 5.18: copies whole chunks here, the rest byte by byte below. */
 static __always_inline void copy_chunks(struct payload_event *p, const __u8 *from, const void *end, __u32 len,
 					volatile __u32 *copied)
 {
@@ -52,7 +52,7 @@ static __always_inline void copy_rest(struct payload_event *p, const __u8 *from,
 		if (done >= len || done >= PAYLOAD_MAX)
 			break;
 		byte = from + done;
-		asm volatile("" : "+r"(byte)); /* or the compiler compares end + 1, which the verifier refuses */
+		asm volatile("" : "+r"(byte)); /* else the compiler compares end + 1, which the verifier rejects */
 		if ((const void *)(byte + 1) > end)
 			break;
 		p->data[done] = *byte;

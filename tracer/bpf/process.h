@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * Whose socket sends a SYN, and which listener answers one. The kernel's own
- * structures are read at offsets that loader/load.py took from its BTF (KERNEL_*);
- * without them, nothing here is compiled and nobody is named.
+ * Which process sends a SYN, and which listener answers one? This reads the
+ * kernel's own structures at offsets that loader/load.py took from its BTF
+ * (KERNEL_*); without them, nothing here is compiled and no process is named.
  *
- * A SYN may pass here on top of any process: sent by a timer, by a neighbour's
- * answer, out of a queue that somebody else flushes, from behind a veth. So the
- * running process is named only if it can be seen holding the very socket: the
- * first argument of the system call it is in is a descriptor of the socket's
- * file. That is so in connect, sendto, sendmsg, write; whatever else a register
- * or a stale pointer holds, it is not that file. All else is left to user space
- * (root/socket_owners.py), which gets the number of the socket's inode.
+ * Any process may be running when a SYN passes here: it may be sent by a timer,
+ * after a neighbour's answer, from a queue that another process flushes, or from
+ * behind a veth. So we name the running process only if it provably has this
+ * socket: the first argument of its present system call is a descriptor of the
+ * socket's file, as in connect, sendto, sendmsg, write. Nothing else that a
+ * register or a stale pointer may contain is that file. All other cases are left
+ * to user space (root/socket_owners.py), which gets the socket's inode number.
  */
 #ifndef TFOTRACE_PROCESS_H
 #define TFOTRACE_PROCESS_H
@@ -24,7 +24,7 @@
 #define STATE_SYN_RECV 3
 #define STATE_NEW_SYN_RECV 12
 
-/* x86-64 and arm64 with pages of 4 KiB; elsewhere the descriptor is looked for in the wrong place, and not found */
+/* x86-64 and arm64 with pages of 4 KiB; elsewhere we read the wrong place and find no descriptor */
 #define KERNEL_STACK_SIZE 16384
 
 static __always_inline __u64 read_u64(__u64 address)
@@ -43,7 +43,7 @@ static __always_inline __u32 read_u32(__u64 address)
 	return value;
 }
 
-/* The file of a socket, 0 if it has none. Read twice: a socket that is just being closed is nobody's. */
+/* The file of a socket, 0 if it has none. Reads twice: a socket that is being closed has no owner. */
 static __always_inline __u64 file_of(__u64 sk)
 {
 	__u64 socket = read_u64(sk + KERNEL_SOCK_SOCKET), file;
@@ -61,7 +61,7 @@ static __always_inline __u32 inode_of(__u64 file)
 	return file ? read_u64(read_u64(file + KERNEL_FILE_INODE) + KERNEL_INODE_NUMBER) : 0;
 }
 
-/* Has the task a descriptor `fd` of this file? */
+/* Does the task have this file as descriptor `fd`? */
 static __always_inline int holds(__u64 task, __u64 fd, __u64 file)
 {
 	__u64 table = read_u64(read_u64(task + KERNEL_TASK_FILES) + KERNEL_FILES_TABLE);
@@ -91,7 +91,7 @@ static __always_inline void describe_task(struct process *p, __u64 task)
 {
 	__u64 cgroup = read_u64(read_u64(task + KERNEL_TASK_CGROUPS) + KERNEL_CSS_SET_DEFAULT);
 
-	/* of the process, not of the thread that happened to make the call */
+	/* of the process, not of the calling thread */
 	bpf_probe_read_kernel(p->name, sizeof(p->name),
 			      (const void *)(read_u64(task + KERNEL_TASK_LEADER) + KERNEL_TASK_NAME));
 	p->uid = read_u32(read_u64(task + KERNEL_TASK_CRED) + KERNEL_CRED_EUID);
@@ -131,7 +131,7 @@ static __always_inline void find_process(struct __sk_buff *skb, struct scratch *
 			sc->segment.socket = inode_of(file_of(sk));
 		return;
 	}
-	/* before us, somebody may have given an arriving SYN to a listener (bpf_sk_assign) */
+	/* another program may have assigned an arriving SYN to a listener before us (bpf_sk_assign) */
 	if (state != STATE_SYN_SENT)
 		return;
 	file = file_of(sk);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* First stage: from the frame to the scratch of those packets that go on (maps.bpf.c has the whole way). */
+/* First stage: reads those frames into scratch that go on to another stage (path: maps.bpf.c). */
 #include "counting.h"
 #include "follow.h"
 #include "parse_common.h"
@@ -9,12 +9,12 @@
 #define DIRECTION_INGRESS 0
 #define DIRECTION_EGRESS 1
 
-/* How far headers are looked for when they are not all in the linear part of an skb. */
+/* How much to pull in if the headers are not all in the linear part of an skb. */
 #define HEADERS_PULL 512
 
 /*
- * Two tail calls that differ only in their slot would be made one with a variable
- * slot, and only a call to a fixed slot is a jump: no compiler merges these.
+ * The compiler would merge two tail calls that differ only in their slot into one
+ * with a variable slot, but only a call to a fixed slot is a jump. This keeps them apart.
  */
 #define KEEP_APART(number) asm volatile("" : : "i"(number))
 
@@ -22,16 +22,16 @@ static __always_inline __u32 interface_of(const struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex;
 #ifdef REPLAY
-	__u32 mark = skb->mark; /* the capture's own interface: this host need not have it */
+	__u32 mark = skb->mark; /* the capture's interface, which this host need not have */
 
-	asm volatile("" : "+r"(ifindex), "+r"(mark)); /* or one load from either place, which the verifier refuses */
+	asm volatile("" : "+r"(ifindex), "+r"(mark)); /* else one load from either place, which the verifier rejects */
 	if (mark)
 		return mark;
 #endif
 	return ifindex;
 }
 
-/* The tag that was taken out of the packet, as in struct frame. */
+/* The tag that was removed from the packet, as in struct frame. */
 static __always_inline __u32 tag_beside(const struct __sk_buff *skb)
 {
 	return skb->vlan_present ? 0x10000 | skb->vlan_tci | service_tag(skb) : 0;
@@ -55,9 +55,9 @@ static __always_inline void take_xdp(struct frame *f, const struct xdp_md *xdp)
 }
 
 /*
- * An opening SYN is the first to look at its set for a while: these loads wait for memory all at once, and while the
- * rest of the packet is read, and not one after the other under the lock. Most often it gets the first way. In a full
- * set, as in a flood, the victim is only written to, which waits for nothing.
+ * An opening SYN is often the first in a while to use its set. These loads wait for memory all at once, while the rest
+ * of the packet is read, instead of one after the other under the lock. Mostly the SYN gets the first way. In a full
+ * set, as in a flood, the victim is only written to, which does not wait.
  */
 static __always_inline void touch_first_way(struct flow_set *set, __u32 index, __u64 set_tags)
 {
@@ -74,8 +74,8 @@ static __always_inline void touch_first_way(struct flow_set *set, __u32 index, _
 }
 
 /*
- * A TCP segment whose headers are known: into scratch with it, if it is for the second stage. Returns enum stage.
- * `ask_tag`: that of `skb` has not been looked at yet; few segments come as far as to need it.
+ * Reads a TCP segment whose headers are known into scratch, if it is for the second stage. Returns enum stage.
+ * `ask_tag`: the tag of `skb` has not been read yet, since few segments need it.
  */
 static __always_inline int read_segment(struct frame *f, const struct __sk_buff *skb, int ask_tag,
 					const struct cursor *c, struct headers *h, __u32 group)
@@ -118,7 +118,7 @@ static __always_inline int read_segment(struct frame *f, const struct __sk_buff 
 	return stage_of_segment(&sc->segment);
 }
 
-/* First stage, of a packet that is not of the common kind. Returns enum stage. */
+/* First stage for a packet that is not of the common kind. Returns enum stage. */
 static __always_inline int read_uncommon(struct frame *f)
 {
 	struct interface_config *conf;
@@ -140,7 +140,7 @@ static __always_inline int read_uncommon(struct frame *f)
 		cpu->counters.packets++;
 		return stage_by_link(read_segment(f, 0, 0, &c, &h, group), no_link_header);
 	}
-	asm volatile("" : "+r"(result)); /* one road from here on, not one for each way to fail */
+	asm volatile("" : "+r"(result)); /* one path from here on, not one for each error */
 	if (f->can_pull && (result >= BAD_ETHERNET || result == PARSED_ICMP))
 		return STAGE_AGAIN;
 	cpu->counters.packets++;
@@ -162,8 +162,8 @@ static __always_inline int read_uncommon(struct frame *f)
 }
 
 /*
- * First stage: reads the packet into scratch if it is for another stage. Returns enum stage. `skb` or else, with
- * `is_xdp`, `xdp` is there. Of the packet only what is needed is asked: nearly all end here.
+ * First stage: reads the packet into scratch if it is for another stage. Returns enum stage. Takes `xdp` if `is_xdp`,
+ * else `skb`. It reads no more than it needs, since nearly all packets end here.
  */
 static __always_inline int read_packet(struct __sk_buff *skb, struct xdp_md *xdp, int is_xdp, __u32 direction)
 {
@@ -178,7 +178,7 @@ static __always_inline int read_packet(struct __sk_buff *skb, struct xdp_md *xdp
 
 	ifindex = is_xdp ? xdp->ingress_ifindex : interface_of(skb);
 	cpu = cpus.lookup(&zero);
-	/* those far away are uncommon: a second look-up here would cost every packet its registers */
+	/* far interfaces are uncommon: a second look-up here would cost every packet registers */
 	conf = interfaces_near.lookup(&ifindex);
 	if (!cpu || (conf && !conf->traced))
 		return STAGE_NONE;
@@ -207,7 +207,7 @@ static __always_inline int read_packet(struct __sk_buff *skb, struct xdp_md *xdp
 	return read_segment(&f, skb, !is_xdp, &c, &h, conf->group);
 }
 
-/* An ICMP packet that the first stage has seen: is it an error that quotes a SYN of ours? Returns enum stage. */
+/* Is the ICMP packet from the first stage an error that quotes a tracked SYN? Returns enum stage. */
 static __always_inline int read_icmp(void *data, void *data_end, struct cpu *cpu, struct scratch *sc, __u64 family)
 {
 	struct headers h = {};
@@ -232,7 +232,7 @@ static __always_inline int read_icmp(void *data, void *data_end, struct cpu *cpu
 	return STAGE_PAIR;
 }
 
-/* Each family on a road of its own: verifiers before 6.2 forget which one the bounds were checked for. */
+/* A path for each family: verifiers before 6.2 forget for which one the bounds were checked. */
 static __always_inline int read_either_icmp(void *data, void *data_end)
 {
 	struct scratch *sc;
@@ -294,8 +294,8 @@ int tc_uncommon(struct __sk_buff *skb)
 	f.vlan_tci = tag_beside(skb);
 	stage = read_uncommon(&f);
 	/*
-	 * Some drivers and tunnels leave headers out of the linear part. Pull them in,
-	 * as the stack itself does a moment later, and begin again.
+	 * Some drivers and tunnels leave headers outside the linear part. Pull them in,
+	 * as the stack itself does a moment later, and start again.
 	 */
 	if (stage == STAGE_AGAIN && !bpf_skb_pull_data(skb, skb->len < HEADERS_PULL ? skb->len : HEADERS_PULL))
 		stage = STAGE_UNCOMMON;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* First stage: from the frame to the scratch that the second stage works on. */
+/* First stage: reads the frame into the scratch for the second stage. */
 #ifndef TFOTRACE_READ_H
 #define TFOTRACE_READ_H
 
@@ -11,7 +11,7 @@
 #define LENGTH_RULE LENGTH_WITHIN_FRAME
 #endif
 
-/* From the frame to the headers; the cursor is left at the options or at the ICMP header. */
+/* Parses the headers of a frame; leaves the cursor at the options or at the ICMP header. */
 static __always_inline int parse_frame(const struct frame *f, int no_link_header, struct cursor *c, struct headers *h,
 				       struct opaque *o)
 {
@@ -32,7 +32,7 @@ static __always_inline int parse_frame(const struct frame *f, int no_link_header
 	return parse_tcp(c, h);
 }
 
-/* The flow and where it was seen. Of the TCP header 8 bytes are enough. */
+/* Reads the flow. 8 bytes of the TCP header are enough. */
 static __always_inline void read_flow(struct scratch *sc, const struct headers *h, __u32 group)
 {
 	sc->segment.seq = load_be32(h->tcp + 4);

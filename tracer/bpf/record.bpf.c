@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* What leaves for user space: records, and for captures the handshakes' own packets. */
+/* Sends records to user space, and for captures the handshakes' own packets. */
 #include "packets.h"
 
 #define UNANSWERED_PER_SECOND 10000ULL
@@ -26,7 +26,7 @@ static __always_inline int above_limit(const struct handshake_event *ev)
 	return l->count > UNANSWERED_PER_SECOND;
 }
 
-/* User space polls: a wake-up here would cost the packet more than all the rest. */
+/* User space polls: a wake-up here would cost more than all the rest. */
 static __always_inline void send_event(void *ctx, struct handshake_event *ev, struct counters *c)
 {
 	int error;
@@ -46,7 +46,7 @@ static __always_inline void send_event(void *ctx, struct handshake_event *ev, st
 		c->emitted++;
 }
 
-/* Before the lock, under which no helper may be called: room for a record that is likely to be final after it. */
+/* Reserves room for a record that is likely to become final, before the lock, under which no helper may be called. */
 #ifdef TRANSPORT_PERF
 static __always_inline struct handshake_event *reserve_event(void)
 {
@@ -75,7 +75,7 @@ static __always_inline void finish_event(struct handshake_event *ev, int is_fina
 #endif
 
 #ifdef PACKETS
-/* Before the record, so that who has read the record finds its packets. */
+/* Call this before the record is sent, so that a reader of the record finds its packets. */
 static __always_inline void send_packet(void *ctx, void *data, void *data_end, struct scratch *sc, struct counters *c)
 {
 	struct interface_config *conf;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* What the maps hold besides the pending table: configuration, per-CPU work space, the sweep's position. */
+/* The maps' values besides the pending table: configuration, per-CPU work space, the sweep's position. */
 #ifndef TFOTRACE_STATE_H
 #define TFOTRACE_STATE_H
 
@@ -12,7 +12,7 @@ enum stage {
 	STAGE_PAYLOAD,
 	STAGE_UNCOMMON,
 	STAGE_FILTER,	      /* filter.h */
-	STAGE_FILTER_NO_LINK, /* likewise, of frames that begin with the IP header */
+	STAGE_FILTER_NO_LINK, /* likewise, for frames that begin with the IP header */
 	STAGES,
 	STAGE_NONE,
 	STAGE_AGAIN
@@ -29,7 +29,7 @@ struct config {
 	__u64 response_timeout_ns;
 };
 
-/* Unanswered handshakes settled in this second of the boot clock; racing CPUs may let a few more pass. */
+/* Unanswered handshakes settled in this second of the boot clock; if CPUs race, a few more may pass. */
 struct limiter {
 	__u64 second;
 	__u64 count;
@@ -41,24 +41,24 @@ struct cpu {
 };
 
 struct sweep_state {
-	__u64 now_ns;		  /* 0: by the clock */
+	__u64 now_ns;		  /* 0: read the clock */
 	__u32 cursor;		  /* next set */
-	__u32 flush;		  /* settle everything as it stands */
+	__u32 flush;		  /* settle everything now */
 	__u64 live;		  /* entries not settled, counted since cursor was 0 */
-	struct counters counters; /* its own: on old kernels a packet can interrupt the sweep on its CPU */
+	struct counters counters; /* separate: on old kernels a packet can interrupt the sweep on its CPU */
 };
 
-/* What the first stage hands to the second. */
+/* What the first stage passes to the second. */
 struct scratch {
 	struct segment segment;
 	struct handshake_event out;
 	struct option_walk options;
-	__u64 id;		/* of the record that the SYN opened */
-	struct process process; /* whose SYN it is */
+	__u64 id;		/* of the record opened by the SYN */
+	struct process process; /* the SYN's process */
 	__u64 sk;
 	__u32 hash;
 	__u32 ifindex;
-	__u32 options_offset; /* from the start of the frame, likewise below */
+	__u32 options_offset; /* from the start of the frame, like those below */
 	__u32 payload_offset;
 	__u32 icmp_offset;
 	__u32 icmp_len;
@@ -66,9 +66,9 @@ struct scratch {
 	__u32 group;
 	__u32 vlans;
 	__u32 way;
-	__u32 direction; /* for the stage of uncommon packets, which both directions share */
+	__u32 direction; /* for the uncommon stage, which both directions share */
 #ifdef PACKETS
-	__u64 packet_id; /* of the handshake that the packet belongs to, 0 = none */
+	__u64 packet_id; /* of the packet's handshake, 0 = none */
 	__u64 packet_syn_ns;
 	__u32 vlan_tci;
 #endif
@@ -78,16 +78,16 @@ struct scratch {
 	__u8 icmp_code;
 };
 
-/* One packet on its way through a program. */
+/* One packet being processed. */
 struct frame {
 	void *data;
 	void *data_end;
 	__u64 len;
 	__u32 ifindex;
 	__u32 direction;
-	__u32 can_pull; /* headers that are not readable may be made so */
-	__u32 vlan_tci; /* 0x10000 | TCI where the tag was taken from the packet */
-	__u64 now_ns;	/* 0: ask the clock, which only packets that go on have to */
+	__u32 can_pull; /* unreadable headers can be pulled in */
+	__u32 vlan_tci; /* 0x10000 | TCI if the tag was removed from the packet */
+	__u64 now_ns;	/* 0: read the clock, but only for packets that go on */
 };
 
 #endif

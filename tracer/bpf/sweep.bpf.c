@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* Records that time makes final, and all of them at the end. */
+/* Settles records at their deadline, and all of them at the end. */
 #include "follow.h"
 
 /*
- * One set a run: user space runs it SETS times a round (BPF_PROG_TEST_RUN's repeat). Entries that nobody
- * has to be told of yet are left in peace: they would go through the caches at every round.
+ * Sweeps one set per run: user space runs it SETS times per round (BPF_PROG_TEST_RUN's repeat). It does not
+ * touch entries before their deadline, which would go through the caches in every round.
  */
 int sweep(struct __sk_buff *skb)
 {
@@ -34,7 +34,7 @@ int sweep(struct __sk_buff *skb)
 		state->live += live_ways(head);
 		return 0;
 	}
-	/* Found anew below; whoever opens an entry meanwhile lowers it, too. */
+	/* computed again below; opening an entry meanwhile lowers it too */
 	bpf_spin_lock(&head->lock);
 	head->due_ns = ~0ULL;
 	bpf_spin_unlock(&head->lock);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * The pending table: sets of WAYS entries under one spin lock each, so that
- * eviction is exact and counted. Beside it one u64 a set holds an 8-bit tag for
- * each way (0 = free): segments of other connections stop at that word. Lock and
- * what chooses the victim lie beside it, too: in a flood every set is full, and
- * the entries are too many for the caches.
+ * The pending table: sets of WAYS entries with one spin lock each, so that
+ * eviction is exact and counted. A separate u64 per set holds an 8-bit tag for
+ * each way (0 = free): segments of other connections stop at that word. The lock
+ * and the state that chooses the victim are separate too: in a flood every set
+ * is full, and the entries do not fit in the caches.
  */
 #ifndef TFOTRACE_TABLE_H
 #define TFOTRACE_TABLE_H
@@ -17,13 +17,13 @@ struct flow_set {
 	struct pending way[WAYS];
 };
 
-/* What eviction and the sweep have to know of a set; changed under the lock, with the entries. */
+/* What eviction and the sweep need to know about a set; changed under the lock, with the entries. */
 struct flow_head {
 	struct bpf_spin_lock lock;
-	__u32 order; /* a nibble for each way, the lowest opened first; by ORDER_AT_FIRST, so zeros are an order, too */
-	__u32 states; /* two bits for each way: its enum pending_state, a tombstone counts as free */
+	__u32 order;  /* a nibble per way, the lowest opened first; XOR ORDER_AT_FIRST, so that zero is valid */
+	__u32 states; /* two bits per way: its enum pending_state, a tombstone counts as free */
 	__u32 pad;
-	__u64 due_ns; /* no entry's deadline is before this */
+	__u64 due_ns; /* no entry's deadline is earlier */
 };
 
 #define ORDER_AT_FIRST 0x76543210U
@@ -39,8 +39,8 @@ static __always_inline __u32 set_of(__u32 hash, __u32 sets)
 }
 
 /*
- * The ways whose tag is `tag`, as the upper bit of each one's byte; 0 if there is none. The classic "has zero byte" of
- * Bit Twiddling Hacks: the lowest bit is always right, one above it can be wrong where a tag differs by one.
+ * The ways whose tag is `tag`, as the upper bit of each one's byte; 0 if there is none. This is "has zero byte" of Bit
+ * Twiddling Hacks: the lowest bit found is always right, one above it can be wrong if a tag differs by one.
  */
 static __always_inline __u64 ways_tagged(__u64 tags, __u64 tag)
 {
@@ -49,7 +49,7 @@ static __always_inline __u64 ways_tagged(__u64 tags, __u64 tag)
 	return (x - 0x0101010101010101ULL) & ~x & 0x8080808080808080ULL;
 }
 
-/* The first of the ways that ways_tagged() found, without a branch: the multiplication moves its number to the top. */
+/* The first way found by ways_tagged(), without a branch: the multiplication moves its number to the top. */
 static __always_inline __u32 first_way(__u64 found)
 {
 	return (((found & -found) >> 7) * 0x0001020304050607ULL) >> 56 & (WAYS - 1);
@@ -65,8 +65,8 @@ static __always_inline __u64 with_tag(__u64 tags, __u32 way, __u64 tag)
 enum direction { NOT_THIS_FLOW, FROM_CLIENT, FROM_SERVER };
 
 /*
- * Which end of `p` sent a segment of flow `f`. A socket connected to itself is
- * both: its SYNs are the client's, all else the server's.
+ * Which end of `p` sent a segment of flow `f`? A socket connected to itself is
+ * both: its SYNs count as the client's, all else as the server's.
  */
 static __always_inline int direction_of(const struct pending *p, const struct flow *f, int syn)
 {
@@ -84,16 +84,16 @@ static __always_inline int direction_of(const struct pending *p, const struct fl
 	return server ? FROM_SERVER : NOT_THIS_FLOW;
 }
 
-/* What find_way() or choose_way() left in memory. */
+/* The way that find_way() or choose_way() left in memory. */
 static __always_inline __u32 chosen_way(const volatile __u32 *chosen)
 {
 	return *chosen & (WAYS - 1);
 }
 
 /*
- * Finds the way that holds the flow; returns whether one does. Under the set's
- * lock. The way goes through memory (`found`), so that to the verifier it is any
- * way: it checks what follows once and not once for each.
+ * Finds the flow's way; returns whether there is one. Call it under the set's
+ * lock. The way goes through memory (`found`), so that the verifier does not
+ * know it: it checks what follows once, not once for each way.
  */
 static __always_inline int find_way(const struct flow_set *set, __u64 tags, __u64 tag, const struct flow *f, int syn,
 				    int *direction, volatile __u32 *found)
@@ -116,7 +116,7 @@ static __always_inline __u32 state_of(const struct flow_head *head, __u32 way)
 	return head->states >> (way & (WAYS - 1)) * 2 & 3;
 }
 
-/* After anything that changes the entry. */
+/* Call this after any change of the entry. */
 static __always_inline void keep_head(struct flow_head *head, __u32 way, const struct pending *p)
 {
 	__u32 shift = (way & (WAYS - 1)) * 2;
@@ -126,7 +126,7 @@ static __always_inline void keep_head(struct flow_head *head, __u32 way, const s
 		head->due_ns = p->deadline_ns;
 }
 
-/* How many entries are not settled: bits are added to pairs, nibbles, bytes. */
+/* The number of unsettled entries: adds bits to pairs, nibbles and bytes. */
 static __always_inline __u32 live_ways(const struct flow_head *head)
 {
 	__u32 n = (head->states | head->states >> 1) & 0x5555;
@@ -136,7 +136,7 @@ static __always_inline __u32 live_ways(const struct flow_head *head)
 	return (n + (n >> 8)) & 0xf;
 }
 
-/* An entry was opened: its way goes behind all others. The nibble is found as ways_tagged() finds a byte. */
+/* An entry was opened: moves its way behind all others. Finds the nibble as ways_tagged() finds a byte. */
 static __always_inline void keep_order(struct flow_head *head, __u32 way)
 {
 	__u32 order = head->order ^ ORDER_AT_FIRST;
@@ -148,9 +148,9 @@ static __always_inline void keep_order(struct flow_head *head, __u32 way)
 }
 
 /*
- * The way for a new entry: a free one, which its tag tells, else the victim.
- * Nothing waits for a tombstone, most is known of an established one; among
- * equals the one that was opened first has to go.
+ * Chooses the way for a new entry: a free one, according to the tags, else the
+ * victim. Tombstones go first, since nothing waits for them, and established
+ * ones last, since most is known of them; among equals the one opened first.
  */
 static __always_inline void choose_way(const struct flow_head *head, __u64 tags, volatile __u32 *chosen)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
-/* Fixed-width types and unaligned loads that kernel programs and host tests share. */
+/* Fixed-width types and unaligned loads for kernel programs and host tests. */
 #ifndef TFOTRACE_TYPES_H
 #define TFOTRACE_TYPES_H
 
@@ -7,7 +7,7 @@
 
 #include <linux/types.h>
 
-/* The verifier allows unaligned loads where the CPU has them: x86-64 and arm64. */
+/* The verifier allows unaligned loads if the CPU does: x86-64 and arm64. */
 #define load_u16(p) (*(const __u16 *)(p))
 #define load_u32(p) (*(const __u32 *)(p))
 #define load_u64(p) (*(const __u64 *)(p))
@@ -61,14 +61,14 @@ static inline void store_u64(void *p, __u64 v)
 
 #endif
 
-/* Loops stay loops: the verifier walks them, and code size is compile time. */
+/* Keep loops: the verifier can follow them, and more code takes longer to compile. */
 #ifdef __clang__
 #define NO_UNROLL _Pragma("clang loop unroll(disable)")
 #else
 #define NO_UNROLL
 #endif
 
-/* bcc compiles with debug information, for the maps' types: that of what is inlined would be a quarter of the time. */
+/* bcc makes debug information for the maps' types; that of inlined functions would take a quarter of the time. */
 #ifdef __KERNEL__
 #undef __always_inline
 #define __always_inline inline __attribute__((always_inline, nodebug))
@@ -76,7 +76,7 @@ static inline void store_u64(void *p, __u64 v)
 #define __always_inline inline __attribute__((always_inline))
 #endif
 
-/* Eight bytes at a time whatever the alignment, which a compiler would not dare. `size`: a constant, a multiple of 4. */
+/* Copies eight bytes at a time at any alignment, unlike a compiler. `size`: a constant, a multiple of 4. */
 static __always_inline void copy_words(void *to, const void *from, __u64 size)
 {
 #ifdef __clang__

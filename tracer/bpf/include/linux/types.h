@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT */
 /*
- * With BCC_KERNEL_SOURCE pointing at the
- * folder above, these few files stand in for the kernel's headers: the programs
- * touch no kernel structure, so they need integer types and the BPF interface
- * (which bcc carries itself) and nothing of the running kernel.
+ * With BCC_KERNEL_SOURCE set to the folder above, these few files replace the
+ * kernel's headers: the programs use no kernel structures, so they need only
+ * integer types and the BPF interface, which bcc has, and nothing from the
+ * running kernel.
  */
 #ifndef TFOTRACE_LINUX_TYPES_H
 #define TFOTRACE_LINUX_TYPES_H
