@@ -128,7 +128,7 @@ def _words(values: Sequence[str | None], codes: Callable[[Part], NDArray[Any]]) 
 
 
 def _from_record(of: Callable[[Handshake], Any]) -> Callable[[Part], Column]:
-    return lambda part: coded(of(record) for record in part.names.records(part))
+    return lambda part: coded(of(record) for record in part.names.compose(part.batch))
 
 
 def _segment(segment: str, name: str, flag: Has = Has.SEGMENT) -> Callable[[Part], Column]:

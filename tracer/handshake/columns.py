@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,36 +35,9 @@ BESIDE: dict[str, np.dtype[Any]] = {
 }
 
 
-class Columns(Protocol):
-    """The columns of some rows. If they are packed, `events` has fields and a length but is no array: see `arrays`."""
-
-    def __len__(self) -> int: ...
-    @property
-    def events(self) -> Events: ...
-    @property
-    def verdicts(self) -> Verdicts: ...
-    @property
-    def durations(self) -> Durations: ...
-    @property
-    def causes(self) -> Causes: ...
-    @property
-    def vantage(self) -> U8: ...
-    @property
-    def offset_ns(self) -> NDArray[np.int64]: ...
-    @property
-    def payload(self) -> NDArray[np.uint16]: ...
-    @property
-    def client_owner(self) -> NDArray[np.uint32]: ...
-    @property
-    def server_owner(self) -> NDArray[np.uint32]: ...
-    def arrays(self) -> Arrays:
-        """All columns as arrays."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Arrays:
-    """All columns of some rows."""
+    """Columns side by side. Of a packed chunk `events` has fields and a length only: np.asarray() unpacks it."""
 
     events: Events
     verdicts: Verdicts
@@ -88,10 +61,6 @@ class Arrays:
 
     def __len__(self) -> int:
         return len(self.events)
-
-    def arrays(self) -> Arrays:
-        """Itself."""
-        return self
 
     def rows(self, rows: Selection) -> Arrays:
         """Some rows; a slice makes no copies."""
@@ -123,8 +92,8 @@ def assembled(events: Events, beside: Beside) -> Arrays:
     )
 
 
-def joined(pieces: list[Arrays]) -> Arrays:
-    """Concatenate at least one piece."""
+def joined(pieces: Sequence[Arrays]) -> Arrays:
+    """Rows one behind the other; at least one piece."""
     if len(pieces) == 1:
         return pieces[0]
     dtype = pieces[0].events.dtype

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,66 +11,29 @@ from numpy.typing import NDArray
 
 from tracer.dissect.payload import Payload
 from tracer.handshake.batch import Batch, RowOwners
-from tracer.handshake.causes import Causes
-from tracer.handshake.columns import Columns
-from tracer.handshake.durations import Durations
-from tracer.handshake.events import U8, Events
-from tracer.handshake.outcome import Verdicts
+from tracer.handshake.columns import Arrays
 from tracer.records.record import Handshake, Process
 
 KEPT_COLUMNS = 6  # of a full chunk: cached for the next filter
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Some rows of one chunk, as columns. `payload` is an index into `payloads`, whose entry 0 is None: not captured.
+class Part(Arrays):
+    """Some rows of one chunk. `payload` is an index into `payloads`, whose entry 0 is None: not captured."""
 
-    If the rows are packed, `events` has fields by name but is no array; `batch` has arrays.
-    """
-
-    columns: Columns
     payloads: Sequence[Payload | None]
     names: RowNames
     owner_table: Sequence[Process | None] | None = None
     kept: dict[str, Any] | None = None  # cached columns of a full chunk; others are made each time
 
-    def __len__(self) -> int:
-        return len(self.columns)
-
-    @property
-    def events(self) -> Events:
-        """The records."""
-        return self.columns.events
-
-    @property
-    def verdicts(self) -> Verdicts:
-        """The verdicts on Fast Open."""
-        return self.columns.verdicts
-
-    @property
-    def durations(self) -> Durations:
-        """The durations in microseconds."""
-        return self.columns.durations
-
-    @property
-    def causes(self) -> Causes:
-        """The causes."""
-        return self.columns.causes
-
-    @property
-    def vantage(self) -> U8:
-        """Vantage of each row."""
-        return self.columns.vantage
-
-    @property
-    def offset_ns(self) -> NDArray[np.int64]:
-        """CLOCK_REALTIME - CLOCK_MONOTONIC when the row was written."""
-        return self.columns.offset_ns
-
-    @property
-    def payload(self) -> NDArray[np.uint16]:
-        """Indexes into `payloads`."""
-        return self.columns.payload
+    @classmethod
+    def of(
+        cls, columns: Arrays, payloads: Sequence[Payload | None], names: RowNames,
+        owner_table: Sequence[Process | None], kept: dict[str, Any] | None = None,
+    ) -> Part:  # fmt: skip
+        """Columns with the tables that they point into."""
+        own = {one.name: getattr(columns, one.name) for one in fields(Arrays)}
+        return cls(**own, payloads=payloads, names=names, owner_table=owner_table, kept=kept)
 
     def column(self, name: str, make: Callable[[Part], Any]) -> Any:
         """A column made by `make`, cached for a full chunk."""
@@ -85,21 +48,21 @@ class Part:
     @property
     def batch(self) -> Batch:
         """The same rows as a batch for sinks, without payloads."""
-        found = self.columns.arrays()
         table = self.owner_table
-        owners = RowOwners(found.client_owner, found.server_owner, table) if table is not None else None
-        return Batch(found.events, found.verdicts, found.durations, found.vantage, {}, found.causes, owners=owners)
+        owners = RowOwners(self.client_owner, self.server_owner, table) if table is not None else None
+        events = np.asarray(self.events)
+        return Batch(events, self.verdicts, self.durations, self.vantage, {}, self.causes, owners=owners)
 
 
 class RowNames(Protocol):
-    """Resolves the numbers in rows: names of interfaces, and all that only a composer knows."""
+    """Resolves the numbers in rows, and composes records: a composer (tracer.encode.composer.Composer)."""
 
     @property
     def columns_tell_all(self) -> bool:
-        """Is all that records say made of the rows? Rows of a replay are made of records, and say less."""
+        """Are rows all that records are made of? In a replay rows are made of records, and say less."""
         ...
 
-    def interface(self, index: int) -> tuple[str, str]:
+    def interface(self, index: int, /) -> tuple[str, str]:
         """Name and hook of an interface."""
         ...
 
@@ -108,8 +71,8 @@ class RowNames(Protocol):
         """Names of cgroups by number."""
         ...
 
-    def records(self, part: Part) -> Iterable[Handshake]:
-        """The records of some rows, without the content of their payloads: slow, for rare use."""
+    def compose(self, batch: Batch, /) -> Iterable[Handshake]:
+        """The records of some rows: slow, for rare use."""
         ...
 
 

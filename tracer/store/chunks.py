@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tracer.dissect.payload import Payload
 from tracer.handshake.batch import Batch
-from tracer.handshake.columns import Arrays, Columns, joined
+from tracer.handshake.columns import Arrays, joined
 from tracer.handshake.owners import merge_owners
 from tracer.handshake.part import Part, RowNames, keep
 from tracer.records.record import Handshake, Process
@@ -102,8 +102,8 @@ class Chunk:
         """Some rows, copied."""
         return self._part(self._columns.rows(rows))
 
-    def _part(self, columns: Columns, kept: dict[str, Any] | None = None) -> Part:
-        return Part(columns, self.payloads, self._names, self._owner_table, kept)
+    def _part(self, columns: Arrays, kept: dict[str, Any] | None = None) -> Part:
+        return Part.of(columns, self.payloads, self._names, self._owner_table, kept)
 
     def cached(self, key: object, make: Callable[[Part], Any]) -> Any:
         """What `make` says of all rows of a full chunk; asked for again it costs nothing."""
@@ -119,7 +119,7 @@ def _together(parts: list[Part]) -> Part:
     """Rows of several chunks as one part."""
     if len(parts) == 1:
         return parts[0]
-    columns = joined([part.columns.arrays() for part in parts])
+    columns = joined(parts)
     payloads: list[Payload | None] = [None]
     owners: list[Process | None] = [None]
     for part in parts:
@@ -127,13 +127,13 @@ def _together(parts: list[Part]) -> Part:
     for end in ("client_owner", "server_owner"):
         for part in parts:
             table = part.owner_table or (None,)
-            owners += [table[place] for place in getattr(part.columns, end).tolist()]
+            owners += [table[place] for place in getattr(part, end).tolist()]
     count = len(columns)
     places = np.arange(1, count + 1, dtype=np.uint32)
     columns = replace(
         columns, payload=places.astype(np.uint16), client_owner=places, server_owner=places + np.uint32(count)
     )
-    return Part(columns, payloads, parts[0].names, owners)
+    return Part.of(columns, payloads, parts[0].names, owners)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ from tracer.aggregate.distributions import DistributionCounts
 from tracer.aggregate.figures import Comparison, Distributions, Peer
 from tracer.aggregate.peers import AllPeers, PeerTable, server_side
 from tracer.dissect.payload import Payload
-from tracer.encode.batch_rows import ComposerNames
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.handshake.part import Part
@@ -167,7 +166,6 @@ class Store:
             raise ValueError("a store holds at least one handshake")
         self.limit = limit
         self._composer = composer if composer is not None else Composer({})
-        self._names = ComposerNames(self._composer)
         self._clock = clock
         self._refresh_ns = refresh_ns
         # of the rows and all that is told beside them: held for as long as a batch takes to copy
@@ -313,7 +311,7 @@ class Store:
 
     def _new_chunk(self, batch: Batch) -> None:
         chunks = self._chunks
-        fresh = Chunk(batch.events.dtype, self._names)
+        fresh = Chunk(batch.events.dtype, self._composer)
         if chunks:
             chunks[-1].seal()
         # those that snapshots show, which are not more than are in the sums

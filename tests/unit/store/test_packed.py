@@ -40,10 +40,7 @@ def assert_same(found: Arrays, expected: Arrays) -> None:
     for name in names:
         assert (found.events[name] == expected.events[name]).all(), name
     for (name, column), (_, wanted) in zip(found.beside(), expected.beside(), strict=True):
-        if name.startswith("durations."):
-            assert np.array_equal(np.round(column, 3), np.round(wanted, 3), equal_nan=True), name
-        else:
-            assert np.array_equal(column, wanted, equal_nan=wanted.dtype.kind == "f"), name
+        assert np.array_equal(column, wanted, equal_nan=wanted.dtype.kind == "f"), name
 
 
 @pytest.mark.parametrize("longest_us", [4e6, 9e6])
@@ -74,13 +71,14 @@ def test_columns_come_back_by_name() -> None:
         assert (getattr(view, name) == getattr(arrays, name)).all(), name
     assert (view.verdicts.outcome == arrays.verdicts.outcome).all()
     assert (view.causes.cause == arrays.causes.cause).all()
-    assert_same(view.arrays(), arrays)
+    assert np.asarray(view.events) is np.asarray(view.events)
+    assert_same(replace(view, events=np.asarray(view.events)), arrays)
 
 
 def test_what_repeats_takes_little_room() -> None:
     batch = random_batch(4, 1)
     arrays = arrays_of(batch).rows(np.zeros(4096, np.intp))
-    assert Packed(arrays).nbytes < 10 * 4096
+    assert len(Packed(arrays)._data) < 10 * 4096
 
 
 def test_rows_are_joined_in_their_order() -> None:
