@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tracer.records.record import Endpoint, Handshake, Segment, SynAck
+from tracer.records.record import Handshake, Segment, SynAck
+from tracer.vocabulary.addresses import endpoint_text
 from tui.format import duration
 from tui.lines import Line, cell, cut, safe
 
@@ -128,15 +129,11 @@ def _segment_detail(segment: Segment) -> str:
     return " ".join(names)
 
 
-def _address(end: Endpoint) -> str:
-    return f"[{end.ip}]:{end.port}" if ":" in end.ip else f"{end.ip}:{end.port}"
-
-
 def ladder_lines(record: Handshake, cells: int) -> list[Line]:
     """The diagram, `cells` wide (at least 28)."""
     inner = max(16, cells - _TIME_CELLS - 4)
     margin = " " * (_TIME_CELLS + 1)
-    client, server = safe(_address(record.client)), safe(_address(record.server))
+    client, server = (safe(endpoint_text(end.ip, end.port)) for end in (record.client, record.server))
     half = (inner + 2) // 2
     lines: list[Line] = [
         ((margin, "text"), (cell("client", half), "strong"), (cell("server", inner + 2 - half, right=True), "strong")),

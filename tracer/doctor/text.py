@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from tracer.doctor.model import Level, Listener, Report, Topic
+from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.printable import printable
 
 _QUESTIONS = {
@@ -52,7 +53,7 @@ def _indented(text: str, mark: str) -> Iterator[str]:
 def _table(listeners: tuple[Listener, ...]) -> Iterator[str]:
     same: dict[tuple[str, str, str], int] = {}
     for item in listeners:
-        row = (_place(item), _holders(item), _fast_open(item))
+        row = (endpoint_text(item.ip, item.port), _holders(item), _fast_open(item))
         same[row] = same.get(row, 0) + 1  # SO_REUSEPORT: many sockets at one address
     rows = [("LISTENS AT", "PROCESS", "FAST OPEN")]
     rows += [(f"{place} ({n} sockets)" if n > 1 else place, who, how) for (place, who, how), n in same.items()]
@@ -62,10 +63,6 @@ def _table(listeners: tuple[Listener, ...]) -> Iterator[str]:
         yield f"    {place:{widths[0]}}  {who:{widths[1]}}  {how}"
     if len(rows) > len(shown):
         yield f"    and {len(rows) - len(shown)} more (--json has them all)"
-
-
-def _place(item: Listener) -> str:
-    return f"[{item.ip}]:{item.port}" if ":" in item.ip else f"{item.ip}:{item.port}"
 
 
 def _holders(item: Listener) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
-from tracer.records.record import End, Endpoint, Handshake, NoticeRecord, Start, Stats
+from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
 from tracer.sinks.base import SinkFullError
 from tracer.sinks.stream import Stream
+from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.causes import short_cause
 from tracer.vocabulary.meanings import VERDICTS
 from tracer.vocabulary.printable import printable
@@ -23,17 +24,13 @@ def wants_colour(is_terminal: bool, environment: Mapping[str, str] = os.environ)
     return is_terminal and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 
-def _endpoint(end: Endpoint) -> str:
-    return f"[{end.ip}]:{end.port}" if ":" in end.ip else f"{end.ip}:{end.port}"
-
-
 def _milliseconds(microseconds: float) -> str:
     return f"{microseconds / 1000:.{3 if microseconds < 10_000 else 1}f} ms"
 
 
 def line(record: Handshake, colour: bool = False) -> str:
     """The line of one handshake, without its newline. Strings from the network are made safe to print."""
-    ends = f"{_endpoint(record.client)} > {_endpoint(record.server)}"
+    ends = " > ".join(endpoint_text(end.ip, end.port) for end in (record.client, record.server))
     return "  ".join([record.ts[11:26], printable(record.interface), ends, *judged(record, colour)])
 
 

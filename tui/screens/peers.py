@@ -13,6 +13,7 @@ from textual.widgets import Static
 
 from tracer.aggregate.figures import Peer
 from tracer.store.snapshot import Snapshot
+from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import GROUP_OF, word
 from tui.actions import bindings_of
@@ -28,9 +29,7 @@ _NEVER = float("-inf")
 
 def address(peer: Peer) -> str:
     """Address and port, an IPv6 address in brackets."""
-    if peer.port is None:
-        return peer.ip
-    return f"[{peer.ip}]:{peer.port}" if ":" in peer.ip else f"{peer.ip}:{peer.port}"
+    return peer.ip if peer.port is None else endpoint_text(peer.ip, peer.port)
 
 
 def expression(peer: Peer) -> str:
