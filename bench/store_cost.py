@@ -80,7 +80,6 @@ def growth(batches: list[Batch]) -> None:
             written += len(batch)
         store.snapshot()
         print(f"  {written:9,} handshakes seen: {resident_mib():6.0f} MiB")
-    print(f"  {store.forgotten()}")
 
 
 def questions(batches: list[Batch]) -> None:

@@ -9,10 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.handshake.batch import Batch
+from tracer.handshake.events import Bool
 from tracer.records.record import Balance, Totals
 from tracer.vocabulary.vocabulary import Cause, Group, HandshakeResult, Outcome, Request, word
 
-ACCEPTED = (Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE)
+
+def one_of(*outcomes: Outcome) -> Bool:
+    """By outcome: is it one of these?"""
+    found = np.zeros(len(Outcome), np.bool_)
+    found[list(outcomes)] = True
+    return found
+
+
+IS_ACCEPTED = one_of(Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE)
 
 
 def _named(counts: NDArray[np.int64], members: type[IntEnum]) -> dict[str, int]:
@@ -57,7 +66,7 @@ class Aggregate:
             results=_named(self._results, HandshakeResult),
             tfo_attempts=self.attempts,
             tfo_with_data=self.with_data,
-            tfo_accepted=sum(int(self._outcomes[outcome]) for outcome in ACCEPTED),
+            tfo_accepted=int(self._outcomes[IS_ACCEPTED].sum()),
             requests=_named(self._requests, Request),
             outcomes=_named(self._outcomes, Outcome),
             groups={group.word: int(self._groups[group]) for group in Group if self._groups[group]},

@@ -7,33 +7,27 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from tracer.aggregate.aggregate import ACCEPTED
-from tracer.aggregate.keyindex import U64, KeyIndex, Slots
+from tracer.aggregate.aggregate import IS_ACCEPTED
+from tracer.aggregate.keyindex import END_WORDS, KeyIndex, end_keys
 from tracer.aggregate.responses import Responses
 from tracer.handshake.batch import Batch
 from tracer.records.record import Benefit
-from tracer.vocabulary.addresses import ip_text
-from tracer.vocabulary.vocabulary import Outcome
+from tracer.vocabulary.addresses import endpoint_text, ip_text
 
 SERVERS_HELD = 4096
 RECORDED = 50
 TOLD = 3  # in the summary
 
-_IS_ACCEPTED = np.zeros(len(Outcome), np.bool_)
-_IS_ACCEPTED[list(ACCEPTED)] = True
 _NUMBERS = [name for name in Benefit.__struct_fields__ if name not in ("ip", "port")]
-_KEY_WORDS = 3  # the address as it is in memory, and the port
 
 
 class BenefitTable:
-    """Servers by address and port; of too many the quarter that was not seen for longest is forgotten."""
+    """Servers by address and port."""
 
     def __init__(self, limit: int = SERVERS_HELD) -> None:
         self._limit = limit
-        self._index = KeyIndex(_KEY_WORDS, limit)
-        self._used = np.zeros(limit, np.int64)  # by _clock
-        self._clock = 0
         self._responses = Responses(limit)
+        self._index = KeyIndex(END_WORDS, limit, self._responses.clear)
 
     def add(self, batch: Batch) -> None:
         """Count a batch."""
@@ -44,27 +38,14 @@ class BenefitTable:
     def _add(self, batch: Batch, rows: slice) -> None:
         events = batch.events[rows]
         response_us = batch.durations.first_response_us[rows]
-        accepted = _IS_ACCEPTED[batch.verdicts.outcome[rows]]
+        accepted = IS_ACCEPTED[batch.verdicts.outcome[rows]]
         plain = events["syn"]["payload_len"] == 0
         chosen = np.flatnonzero((accepted | plain) & ~np.isnan(response_us))
         if not len(chosen):
             return
-        keys: U64 = np.zeros((len(chosen), _KEY_WORDS), np.uint64)
-        keys[:, :2] = events["server"][chosen].view(np.uint64)
-        keys[:, 2] = events["server_port"][chosen]
-        self._clock += 1
-        slots = self._index.place(keys, self._forget)
-        self._used[slots] = self._clock
+        slots = self._index.place(end_keys(events, "server", chosen))
         rtt_us = batch.durations.rtt_us[rows][chosen]
         self._responses.add_handshakes(slots, accepted[chosen], plain[chosen], response_us[chosen], rtt_us)
-
-    def _forget(self, wanted: int, asked: Slots) -> None:
-        self._used[asked] = self._clock
-        live = self._index.live()
-        count = max(self._limit // 4, wanted - (self._limit - len(live)))
-        oldest = live[np.argpartition(self._used[live], count - 1)[:count]]
-        self._index.remove(oldest)
-        self._responses.clear(oldest)
 
     def benefits(self, shown: int = RECORDED) -> tuple[Benefit, ...]:
         """Servers with enough of both kinds, those with most samples first."""
@@ -81,7 +62,7 @@ class BenefitTable:
 def tell(benefits: tuple[Benefit, ...], narrate: Callable[[str], None]) -> None:
     """The first few for people."""
     for one in benefits[:TOLD]:
-        where = f"[{one.ip}]:{one.port}" if ":" in one.ip else f"{one.ip}:{one.port}"
+        where = endpoint_text(one.ip, one.port)
         later = "sooner" if one.sooner_us >= 0 else "LATER"
         trips = f" ({abs(one.sooner_rtts):.2f} round trips)" if one.sooner_rtts is not None else ""
         narrate(

@@ -8,33 +8,20 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.aggregate.aggregate import ACCEPTED
+from tracer.aggregate.aggregate import IS_ACCEPTED, one_of
 from tracer.aggregate.buckets import buckets
 from tracer.dissect.payload import Payload
 from tracer.handshake.events import F64, Bool
 from tracer.handshake.part import Part
 from tracer.vocabulary.vocabulary import Group, Outcome
 
-FALLBACKS = (
+_IS_FALLBACK = one_of(
     Outcome.DATA_NOT_ACKED,
     Outcome.DATA_NOT_ACKED_NEW_COOKIE,
     Outcome.DATA_NOT_ACKED_SAME_COOKIE,
     Outcome.SYN_TIMEOUT_FALLBACK,
 )
-COOKIE_CHANGES = (
-    Outcome.DATA_ACKED_NEW_COOKIE,
-    Outcome.DATA_NOT_ACKED_NEW_COOKIE,
-    Outcome.COOKIE_ONLY_NEW_COOKIE,
-)
-
-
-def _table(outcomes: tuple[Outcome, ...]) -> Bool:
-    found = np.zeros(len(Outcome), np.bool_)
-    found[list(outcomes)] = True
-    return found
-
-
-_IS_ACCEPTED, _IS_FALLBACK, _IS_CHANGE = _table(ACCEPTED), _table(FALLBACKS), _table(COOKIE_CHANGES)
+_IS_CHANGE = one_of(Outcome.DATA_ACKED_NEW_COOKIE, Outcome.DATA_NOT_ACKED_NEW_COOKIE, Outcome.COOKIE_ONLY_NEW_COOKIE)
 
 
 class Count(IntEnum):
@@ -91,7 +78,7 @@ def _counted(part: Part) -> Bool:
     found = np.empty((len(Count), len(part)), np.bool_)
     found[Count.HANDSHAKES] = True
     found[Count.ATTEMPTS] = attempted
-    found[Count.ACCEPTED] = _IS_ACCEPTED[outcome]
+    found[Count.ACCEPTED] = IS_ACCEPTED[outcome]
     found[Count.WITH_DATA] = part.events["syn"]["payload_len"] != 0
     found[Count.FALLBACKS] = _IS_FALLBACK[outcome]
     found[Count.FAILED] = part.verdicts.group == Group.FAILED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -32,13 +33,12 @@ _LAYOUT_WORDS = WIDTH // 8 + 1  # the option bytes, and how many of them are use
 
 
 class Recent:
-    """How often each text was seen; of too many the quarter that was not seen for longest is forgotten and counted."""
+    """How often each text was seen; of too many the quarter that was not seen for longest is forgotten."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._counts: dict[str, list[int]] = {}  # how often, when last
         self._clock = 0
-        self.forgotten = 0
 
     def __len__(self) -> int:
         return len(self._counts)
@@ -61,7 +61,6 @@ class Recent:
         oldest = sorted(self._counts, key=lambda text: self._counts[text][1])[: max(1, self._limit // 4)]
         for text in oldest:
             del self._counts[text]
-        self.forgotten += len(oldest)
 
     def top(self, shown: int = SHOWN) -> tuple[tuple[str, int], ...]:
         """The most frequent, the most frequent first."""
@@ -72,16 +71,15 @@ class Recent:
 class _Layouts:
     """Option layouts by their bytes, so that each is walked once; counts the options that SYNs carry by name.
 
-    Walking costs 10 to 50 us, so a flood of layouts that never come again is counted in part: `left_out` SYNs are not.
+    Walking costs 10 to 50 us, so a flood of layouts that never come again is counted in part.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._index = KeyIndex(_LAYOUT_WORDS, limit)
-        self._options: dict[int, tuple[str, ...]] = {}  # by slot
+        self._index = KeyIndex(_LAYOUT_WORDS, limit, self._forget)
+        self._options: dict[int, set[str]] = {}  # by slot
         self._counts = np.zeros(limit, np.int64)
-        self._older: dict[str, int] = {}
-        self.left_out = 0
+        self._older: Counter[str] = Counter()  # by name, of layouts that are forgotten
 
     def add(self, segment: Events) -> None:
         """Count the options of each segment; of new layouts the first NEW_LAYOUTS."""
@@ -92,36 +90,32 @@ class _Layouts:
         # counted before new ones may need their room
         self._count(slots[slots != ABSENT])
         if len(new):
-            slots = self._index.place(keys[new], self._make_room, NEW_LAYOUTS)
+            slots = self._index.place(keys[new], NEW_LAYOUTS)
             _, first = np.unique(slots, return_index=True)
             keys_used = layout_keys(bytes_[new[first]], segment["options_len"][new[first]])
             for slot, key in zip(slots[first].tolist(), keys_used, strict=True):
                 if slot != ABSENT:
-                    self._options[slot] = tuple(dict.fromkeys(signature.option_layout(key).names))
+                    self._options[slot] = set(signature.option_layout(key).names) - _FILLERS
             self._count(slots[slots != ABSENT])
-            self.left_out += int(np.count_nonzero(slots == ABSENT))
 
     def _count(self, slots: Slots) -> None:
         self._counts += np.bincount(slots, minlength=self._limit)
 
-    def _make_room(self, _wanted: int, _found: Slots) -> None:
-        self._older = self._by_name()
-        self._counts[:] = 0
-        self._options.clear()
-        self._index.remove(self._index.live())
+    def _forget(self, slots: Slots) -> None:
+        self._older.update(self._by_name(slots))
+        self._counts[slots] = 0
 
-    def _by_name(self) -> dict[str, int]:
-        sums = dict(self._older)
-        for slot, names in self._options.items():
-            count = int(self._counts[slot])
-            for name in names:
-                if name not in _FILLERS:
-                    sums[name] = sums.get(name, 0) + count
+    def _by_name(self, slots: Slots) -> Counter[str]:
+        sums: Counter[str] = Counter()
+        for slot, count in zip(slots.tolist(), self._counts[slots].tolist(), strict=True):
+            for name in self._options[slot]:
+                sums[name] += count
         return sums
 
     def top(self) -> tuple[tuple[str, int], ...]:
         """Options by how many SYNs carry them (padding left out)."""
-        return tuple(sorted(self._by_name().items(), key=lambda item: (-item[1], item[0]))[:SHOWN])
+        sums = self._older + self._by_name(self._index.live())
+        return tuple(sorted(sums.items(), key=lambda item: (-item[1], item[0]))[:SHOWN])
 
 
 class DistributionCounts:

@@ -1,6 +1,7 @@
 """Which slot a key has: keys of some 64 bit words, looked up and added a batch at a time without a step per row.
 
-Found by a hash under a secret of the process, then compared word by word: two keys never share a slot.
+A key is found by a hash under a secret of the process, then compared word by word: two keys never share a slot. Of too
+many keys the quarter that was not seen for longest is forgotten.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.handshake.events import Events
+
 U64 = NDArray[np.uint64]
 Slots = NDArray[np.intp]
 
@@ -18,10 +21,16 @@ ABSENT = -1
 
 
 class KeyIndex:
-    """At most `limit` keys. `keys[slot]` is the key of a slot that is taken; free slots are given out lowest first."""
+    """At most `limit` keys. `keys[slot]` is the key of a slot that is taken; free slots are given out lowest first.
 
-    def __init__(self, words: int, limit: int) -> None:
-        self.limit = limit
+    `forget` is told the slots whose keys are forgotten.
+    """
+
+    def __init__(self, words: int, limit: int, forget: Callable[[Slots], None]) -> None:
+        self._limit = limit
+        self._forget = forget
+        self._used = np.zeros(limit, np.int64)  # by _clock, slot by slot
+        self._clock = 0
         self.keys: U64 = np.zeros((limit, words), np.uint64)
         self._secrets = [np.uint64(secrets.randbits(64) | 1) for _ in range(words)]
         self._hashes: U64 = np.zeros(limit, np.uint64)  # by slot
@@ -49,15 +58,19 @@ class KeyIndex:
 
     def find(self, keys: U64) -> Slots:
         """The slot of each of [n, words] keys, ABSENT where it has none."""
-        return self._look(keys, self.hash(keys))
+        slots = self._look(keys, self.hash(keys))
+        self._used[slots[slots != ABSENT]] = self._clock
+        return slots
 
-    def place(self, keys: U64, make_room: Callable[[int, Slots], None], most: int | None = None) -> Slots:
+    def place(self, keys: U64, most: int | None = None) -> Slots:
         """The slot of each key; new keys get one, of too many only `most` (in their order, the others are ABSENT).
 
-        `make_room(n, found)` is called where fewer than n slots are free: it removes keys, but not those in `found`.
+        None of these keys is forgotten. At most three quarters as many as are held can be placed at once.
         """
         hashes = self.hash(keys)
+        self._clock += 1
         slots = self._look(keys, hashes)
+        self._used[slots[slots != ABSENT]] = self._clock
         # twice only if two new keys have one hash
         while len(rows := np.flatnonzero(slots == ABSENT)):
             fresh = rows[np.sort(np.unique(hashes[rows], return_index=True)[1])]
@@ -65,17 +78,21 @@ class KeyIndex:
                 fresh, most = fresh[:most], max(0, most - len(fresh))
                 if not len(fresh):
                     break
-            if self.limit - len(self) < len(fresh):
-                make_room(len(fresh), slots[slots != ABSENT])
+            if self._limit - len(self) < len(fresh):
+                self._make_room(len(fresh))
             taken = np.flatnonzero(~self._taken)[: len(fresh)]
+            self._used[taken] = self._clock
             self.keys[taken], self._hashes[taken], self._taken[taken] = keys[fresh], hashes[fresh], True
             self._arrange()
             slots[rows] = self._look(keys[rows], hashes[rows])
         return slots
 
-    def remove(self, slots: Slots) -> None:
-        """These slots are free."""
-        self._taken[slots] = False
+    def _make_room(self, wanted: int) -> None:
+        live = self.live()
+        count = max(self._limit // 4, wanted - (self._limit - len(live)))
+        oldest = live[np.argpartition(self._used[live], count - 1)[:count]]
+        self._forget(oldest)
+        self._taken[oldest] = False
         self._arrange()
 
     def _look(self, keys: U64, hashes: U64) -> Slots:
@@ -104,3 +121,16 @@ class KeyIndex:
             behind = np.concatenate(([False], shadowed))
             self._shadowed = {self.keys[slot].tobytes(): slot for slot in self._order[behind].tolist()}
             self._sorted, self._order = self._sorted[~behind], self._order[~behind]
+
+
+END_WORDS = 3  # the address as it is in memory, and the port
+
+
+def end_keys(events: Events, end: str, rows: NDArray[np.intp]) -> U64:
+    """Of some rows the server's address and port, or the client's address."""
+    # column by column: numpy copies a row of a structure field by field
+    keys = np.zeros((len(rows), END_WORDS), np.uint64)
+    keys[:, :2] = events[end][rows].view(np.uint64)
+    if end == "server":
+        keys[:, 2] = events["server_port"][rows]
+    return keys

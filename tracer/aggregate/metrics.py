@@ -13,10 +13,11 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.aggregate.aggregate import IS_ACCEPTED
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import F64
 from tracer.ipc.traced import TracedInterface, forget_gone
-from tracer.vocabulary.addresses import ip_text
+from tracer.vocabulary.addresses import endpoint_text, ip_text
 from tracer.vocabulary.vocabulary import (
     Cause,
     Confidence,
@@ -37,7 +38,6 @@ OTHER = "other"
 
 # first_response is told apart by what Fast Open did: SYN data taken whole, any other attempt, no attempt
 FAST_OPEN = ("none", "attempted", "accepted")
-_ACCEPTED = (Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE)
 
 Ints = NDArray[np.int64]
 Key = TypeVar("Key")
@@ -129,8 +129,7 @@ class Server:
     @property
     def text(self) -> str:
         """As people write it: 10.0.0.1:443, [fd00::1]:443."""
-        ip = ip_text(self.address)
-        return f"[{ip}]:{self.port}" if ":" in ip else f"{ip}:{self.port}"
+        return endpoint_text(ip_text(self.address), self.port)
 
 
 class Metrics:
@@ -171,7 +170,7 @@ class Metrics:
         self.causes.add(batch.causes.cause, batch.causes.confidence)
         self.cookie_checks.add(batch.causes.cookie_check)
         self.rtt.add(durations.rtt_us, vantage)
-        accepted = np.isin(verdicts.outcome, _ACCEPTED)
+        accepted = IS_ACCEPTED[verdicts.outcome]
         fast_open = np.where(accepted, 2, verdicts.attempted.astype(np.intp))
         self.first_response.add(durations.first_response_us, vantage, fast_open)
         self.syn_data_bytes += int(events["syn"]["payload_len"].sum(dtype=np.int64))

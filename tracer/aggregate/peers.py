@@ -1,6 +1,6 @@
 """One row per server, and per client where this host is the server: sums and small histograms in arrays.
 
-At most `limit` peers are held; of too many the quarter that was not seen for longest is forgotten and counted.
+At most `limit` peers are held; of too many the quarter that was not seen for longest is forgotten.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from tracer.aggregate.buckets import BUCKETS, quantiles, used
 from tracer.aggregate.counted import Count, Facts
 from tracer.aggregate.figures import Comparison, Peer
-from tracer.aggregate.keyindex import U64, KeyIndex, Slots
+from tracer.aggregate.keyindex import END_WORDS, U64, KeyIndex, Slots, end_keys
 from tracer.aggregate.responses import Responses, Sample
-from tracer.handshake.events import F64, U8, Bool, Events
+from tracer.handshake.events import F64, U8, Bool
 from tracer.handshake.part import Part
 from tracer.vocabulary.addresses import endpoint_text, ip_text
 from tracer.vocabulary.vocabulary import Outcome, Vantage, word
@@ -27,8 +27,6 @@ from tracer.vocabulary.vocabulary import Outcome, Vantage, word
 PEERS_HELD = 4096
 PEERS_SHOWN = 1000
 COMPARISONS_SHOWN = 20
-
-_KEY_WORDS = 3  # the address as it is in memory, and the port
 
 # of a Comparison, in its order
 _DURATIONS = ("tfo_median_us", "normal_median_us", "tfo_p90_us", "normal_p90_us", "rtt_median_us", "sooner_us",
@@ -76,10 +74,7 @@ class PeerTable:
     def __init__(self, role: str, limit: int = PEERS_HELD) -> None:
         self.role = role
         self.limit = limit
-        self.forgotten = 0
-        self._clock = 0
-        self._index = KeyIndex(_KEY_WORDS, limit)
-        self._used = np.zeros(limit, np.int64)  # by _clock
+        self._index = KeyIndex(END_WORDS, limit, self._forget)
         self._names: dict[int, str] = {}
         self._columns = _Columns.empty(limit)
         # responses are compared server by server only
@@ -93,7 +88,7 @@ class PeerTable:
         chosen = np.arange(len(part)) if rows is None else np.flatnonzero(rows)
         if not len(chosen):
             return
-        slots = self._find(_keys(part.events, self.role, chosen))
+        slots = self._index.place(end_keys(part.events, self.role, chosen))
         columns = self._columns
         for count, counted in enumerate(known.counted):
             _add(columns.counts, slots[counted[chosen]], count)
@@ -118,24 +113,11 @@ class PeerTable:
         for slot in np.flatnonzero(latest).tolist():
             self._names[slot] = names[latest[slot]]
 
-    def _find(self, keys: U64) -> Slots:
-        self._clock += 1
-        slots = self._index.place(keys, self._forget)
-        self._used[slots] = self._clock
-        return slots
-
-    def _forget(self, wanted: int, asked: Slots) -> None:
-        """The quarter that was not seen for longest, or more if more places are wanted."""
-        self._used[asked] = self._clock
-        live = self._index.live()
-        count = max(self.limit // 4, wanted - (self.limit - len(live)))
-        oldest = live[np.argpartition(self._used[live], count - 1)[:count]]
-        self._index.remove(oldest)
-        self.forgotten += len(oldest)
-        self._columns.clear(oldest)
+    def _forget(self, slots: Slots) -> None:
+        self._columns.clear(slots)
         if self._responses is not None:
-            self._responses.clear(oldest)
-        for slot in oldest.tolist():
+            self._responses.clear(slots)
+        for slot in slots.tolist():
             self._names.pop(slot, None)
 
     def peers(self, shown: int = PEERS_SHOWN) -> PeerRows:
@@ -262,15 +244,6 @@ def server_side(part: Part) -> Bool:
     """Rows whose server is this host, and whose client is another."""
     found: Bool = part.vantage == Vantage.SERVER
     return found
-
-
-def _keys(events: Events, role: str, rows: NDArray[np.intp]) -> U64:
-    # column by column: numpy copies a row of a structure field by field
-    keys = np.zeros((len(rows), _KEY_WORDS), np.uint64)
-    keys[:, :2] = events[role][rows].view(np.uint64)
-    if role == "server":
-        keys[:, 2] = events["server_port"][rows]
-    return keys
 
 
 def _addresses(keys: U64, role: str) -> list[tuple[str, int | None]]:

@@ -2,7 +2,7 @@
 
 The pipeline's thread writes, the dashboard's thread asks for snapshots. Rows are copied into chunks at once and added
 up some hundred at a time, so a snapshot has little left to add and its cost does not depend on the event rate. Nothing
-here grows with the number of handshakes: rows, peers, names and layouts have limits, and what they forget is counted.
+here grows with the number of handshakes: rows, peers, names and layouts have limits.
 """
 
 from __future__ import annotations
@@ -134,16 +134,6 @@ class _Pieces:
     comparisons: tuple[Comparison, ...]
     peers: Sequence[Peer]
     distributions: Distributions
-
-
-@dataclass(frozen=True, slots=True)
-class Forgotten:
-    """What limits made the store forget: rows, and peers and names by how many were dropped."""
-
-    rows: int
-    servers: int
-    clients: int
-    names: int
 
 
 class Store:
@@ -373,17 +363,6 @@ class Store:
             self._sums.seconds.begin(self._clock() // NS_PER_S)
             self._pieces = None
             self._serial += 1
-
-    def forgotten(self) -> Forgotten:
-        """What was let go to keep memory bounded."""
-        with self._sums_lock:
-            sums = self._sums
-            return Forgotten(
-                self._view().first - self._cleared,
-                sums.servers.forgotten,
-                sums.clients.forgotten,
-                sums.distributions.names.forgotten,
-            )
 
     # --- snapshot ---
 

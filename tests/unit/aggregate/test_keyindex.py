@@ -16,28 +16,30 @@ class Weak(KeyIndex):
         return found
 
 
-def no_room(_wanted: int, _found: Slots) -> None:
+def never(_slots: Slots) -> None:
     raise AssertionError("there is room")
 
 
 @pytest.mark.parametrize("kind", [KeyIndex, Weak])
 def test_a_key_keeps_its_slot_and_shares_it_with_none(kind: type[KeyIndex]) -> None:
     rng = np.random.default_rng(1)
-    index = kind(3, 64)
     expected: dict[bytes, int] = {}
+    latest: set[bytes] = set()
 
-    def room(wanted: int, found: Slots) -> None:
-        free = 64 - len(index)
-        gone = np.setdiff1d(index.live(), found)[: wanted - free + 5]
-        index.remove(gone)
-        for key in [key for key, slot in expected.items() if slot in gone]:
+    def forget(slots: Slots) -> None:
+        gone = [key for key, slot in expected.items() if slot in slots]
+        assert len(gone) == len(slots) >= 64 // 4
+        assert latest.isdisjoint(gone)
+        for key in gone:
             del expected[key]
 
+    index = kind(3, 64, forget)
     for _ in range(200):
         keys = rng.integers(0, 5, (30, 3)).astype(np.uint64)
         for key, slot in zip(keys, index.find(keys).tolist(), strict=True):
             assert expected.get(key.tobytes(), ABSENT) == slot
-        for key, slot in zip(keys, index.place(keys, room).tolist(), strict=True):
+        latest = {key.tobytes() for key in keys}
+        for key, slot in zip(keys, index.place(keys).tolist(), strict=True):
             assert expected.setdefault(key.tobytes(), slot) == slot
             assert index.keys[slot].tolist() == key.tolist()
         assert len(index) == len(expected) == len(set(expected.values())) <= 64
@@ -46,17 +48,29 @@ def test_a_key_keeps_its_slot_and_shares_it_with_none(kind: type[KeyIndex]) -> N
 
 @pytest.mark.parametrize("kind", [KeyIndex, Weak])
 def test_of_too_many_new_keys_the_first_are_taken(kind: type[KeyIndex]) -> None:
-    index = kind(1, 64)
+    index = kind(1, 64, never)
     keys = np.array([[7], [8], [7], [9], [10], [8]], np.uint64)
-    slots = index.place(keys, no_room, 2)
+    slots = index.place(keys, 2)
     assert (slots == ABSENT).tolist() == [False, False, False, True, True, False]
     assert slots[0] == slots[2] != slots[1] == slots[5]
 
 
 def test_an_empty_index_and_no_keys() -> None:
-    index = KeyIndex(2, 4)
+    index = KeyIndex(2, 4, never)
     assert index.find(np.ones((2, 2), np.uint64)).tolist() == [ABSENT, ABSENT]
-    assert index.place(np.zeros((0, 2), np.uint64), no_room).tolist() == []
-    index.place(np.ones((1, 2), np.uint64), no_room)
-    index.remove(index.live())
-    assert index.find(np.ones((1, 2), np.uint64)).tolist() == [ABSENT]
+    assert index.place(np.zeros((0, 2), np.uint64)).tolist() == []
+    index.place(np.ones((1, 2), np.uint64))
+    assert index.find(np.ones((1, 2), np.uint64)).tolist() == index.live().tolist() == [0]
+
+
+def test_of_too_many_keys_those_not_seen_for_longest_are_forgotten() -> None:
+    gone: list[int] = []
+    index = KeyIndex(1, 8, lambda slots: gone.extend(slots.tolist()))
+    keys = np.arange(8, dtype=np.uint64)[:, None]
+    for key in keys:
+        index.place(key[None])
+    index.find(keys[:1])
+    index.place(keys[1:2])
+    index.place(np.array([[99]], np.uint64))
+    assert sorted(gone) == [2, 3]
+    assert index.find(keys).tolist() == [0, 1, ABSENT, ABSENT, 4, 5, 6, 7]
