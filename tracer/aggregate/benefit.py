@@ -11,6 +11,7 @@ from tracer.aggregate.aggregate import IS_ACCEPTED
 from tracer.aggregate.keyindex import END_WORDS, KeyIndex, end_keys
 from tracer.aggregate.responses import Responses
 from tracer.handshake.batch import Batch
+from tracer.handshake.events import nullable
 from tracer.records.record import Benefit
 from tracer.vocabulary.addresses import endpoint_text, ip_text
 
@@ -51,10 +52,10 @@ class BenefitTable:
         """Servers with enough of both kinds, those with most samples first."""
         slots = self._responses.ranked(self._index.live(), shown, only_enough=True)
         columns = self._responses.of(slots).compared()
-        values = [getattr(columns, name).round(3).tolist() for name in _NUMBERS]
+        values = [nullable(getattr(columns, name)) for name in _NUMBERS]
         found = []
         for key, *numbers in zip(self._index.keys[slots], *values, strict=True):
-            named = {name: None if value != value else value for name, value in zip(_NUMBERS, numbers, strict=True)}
+            named = dict(zip(_NUMBERS, numbers, strict=True))
             found.append(msgspec.convert({"ip": ip_text(key[:2].tobytes()), "port": int(key[2]), **named}, Benefit))
         return tuple(found)
 

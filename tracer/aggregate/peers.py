@@ -19,7 +19,7 @@ from tracer.aggregate.counted import Count, Facts
 from tracer.aggregate.figures import Comparison, Peer
 from tracer.aggregate.keyindex import END_WORDS, U64, KeyIndex, Slots, end_keys
 from tracer.aggregate.responses import Responses, Sample
-from tracer.handshake.events import F64, U8, Bool
+from tracer.handshake.events import F64, U8, Bool, nullable
 from tracer.handshake.part import Part
 from tracer.vocabulary.addresses import endpoint_text, ip_text
 from tracer.vocabulary.vocabulary import Outcome, Vantage, word
@@ -120,11 +120,11 @@ class PeerTable:
         for slot in slots.tolist():
             self._names.pop(slot, None)
 
-    def peers(self, shown: int = PEERS_SHOWN) -> PeerRows:
+    def busiest(self) -> _Busiest:
         """Those with most handshakes, the busiest first; of equals the one seen last."""
         live = self._index.live()
         columns = self._columns
-        order = np.lexsort((-columns.seen_ns[live], -columns.counts[live, Count.HANDSHAKES]))[:shown]
+        order = np.lexsort((-columns.seen_ns[live], -columns.counts[live, Count.HANDSHAKES]))[:PEERS_SHOWN]
         slots = live[order]
         names = [self._names.get(slot) for slot in slots.tolist()]
         # only what can be compared is copied: that is one server in many
@@ -136,19 +136,19 @@ class PeerTable:
             sample = None
         buckets = used(columns.rtt, slots)
         held = columns.of(slots, buckets)
-        return PeerRows(self.role, self._index.keys[slots], names, held, buckets.start, comparable, sample)
+        return _Busiest(self.role, self._index.keys[slots], names, held, buckets.start, comparable, sample)
 
-    def comparisons(self, shown: int = COMPARISONS_SHOWN) -> tuple[Comparison, ...]:
+    def comparisons(self) -> tuple[Comparison, ...]:
         """Servers whose first response is known, those with most samples first; ahead of them those with both kinds."""
         responses = self._responses
         if responses is None:
             return ()
-        slots = responses.ranked(self._index.live(), shown)
+        slots = responses.ranked(self._index.live(), COMPARISONS_SHOWN)
         compared = responses.of(slots).compared()
         numbers = zip(
             slots.tolist(), _addresses(self._index.keys[slots], self.role),
             compared.tfo_samples.tolist(), compared.normal_samples.tolist(),
-            *(_nullable(getattr(compared, name)) for name in _DURATIONS), strict=True,
+            *(nullable(getattr(compared, name)) for name in _DURATIONS), strict=True,
         )  # fmt: skip
         return tuple(
             Comparison(endpoint_text(ip, port or 0), self._names.get(slot), *rest)
@@ -159,71 +159,51 @@ class PeerTable:
 _OUTCOME_WORDS = [word(outcome) for outcome in Outcome]
 
 
-class PeerRows(Sequence[Peer]):
-    """Peers of one moment. The arrays are copies; Peer objects are made when somebody looks."""
+@dataclass(frozen=True, slots=True)
+class _Busiest:
+    """Peers of one table as it is at one moment; the arrays are copies."""
 
-    def __init__(
-        self, role: str, keys: U64, names: list[str | None], columns: _Columns, first_bucket: int, comparable: Bool,
-        sample: Sample | None,
-    ) -> None:  # fmt: skip
-        self._comparable = comparable
-        self._sample = sample  # of the comparable ones
-        self._role = role
-        self._keys = keys
-        self._names = names
-        self._columns = columns
-        self._first_bucket = first_bucket
+    role: str
+    keys: U64
+    names: list[str | None]
+    columns: _Columns
+    first_bucket: int
+    comparable: Bool
+    sample: Sample | None  # of the comparable ones
 
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    @overload
-    def __getitem__(self, index: int) -> Peer: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Peer, ...]: ...
-    def __getitem__(self, index: int | slice) -> Peer | tuple[Peer, ...]:
-        return self._peers[index]
-
-    def __iter__(self) -> Iterator[Peer]:
-        return iter(self._peers)
-
-    @cached_property
-    def _peers(self) -> tuple[Peer, ...]:
-        columns = self._columns
+    def peers(self) -> Iterator[Peer]:
+        """As objects."""
+        columns = self.columns
         rows = zip(
-            _addresses(self._keys, self._role), self._names, columns.counts.tolist(),
-            _nullable(quantiles(columns.rtt, 0.5, self._first_bucket)), np.round(columns.saved_us, 3).tolist(),
+            _addresses(self.keys, self.role), self.names, columns.counts.tolist(),
+            nullable(quantiles(columns.rtt, 0.5, self.first_bucket)), np.round(columns.saved_us, 3).tolist(),
             columns.outcome.tolist(), columns.seen_ns.tolist(), *self._sooner(), strict=True,
         )  # fmt: skip
-        found = []
         for (ip, port), name, counts, median, saved, outcome, seen, sooner_us, sooner_rtts in rows:
             handshakes, attempts, accepted, with_data, fallbacks, failed, changes = counts
             last = None if outcome == _NO_OUTCOME else _OUTCOME_WORDS[outcome]
-            found.append(
-                Peer(
-                    self._role, ip, port, name, handshakes, attempts, accepted, with_data, fallbacks, failed, changes,
-                    median, saved, last, seen, sooner_us, sooner_rtts,
-                )
+            yield Peer(
+                self.role, ip, port, name, handshakes, attempts, accepted, with_data, fallbacks, failed, changes,
+                median, saved, last, seen, sooner_us, sooner_rtts,
             )  # fmt: skip
-        return tuple(found)
 
     def _sooner(self) -> tuple[list[float | None], list[float | None]]:
         """What Fast Open is worth: microseconds and round trips; None where there is not enough of both."""
-        found = np.full((2, len(self)), np.nan)
-        if self._sample is not None:
-            compared = self._sample.compared()
-            found[:, self._comparable] = compared.sooner_us, compared.sooner_rtts
-        return _nullable(found[0]), _nullable(found[1])
+        found = np.full((2, len(self.keys)), np.nan)
+        if self.sample is not None:
+            compared = self.sample.compared()
+            found[:, self.comparable] = compared.sooner_us, compared.sooner_rtts
+        return nullable(found[0]), nullable(found[1])
 
 
-class AllPeers(Sequence[Peer]):
-    """Peers of several tables, one after the other."""
+class Peers(Sequence[Peer]):
+    """The busiest peers of several tables, one table after the other. Peer objects are made when somebody looks."""
 
-    def __init__(self, *tables: Sequence[Peer]) -> None:
-        self._tables = tables
+    def __init__(self, *tables: PeerTable) -> None:
+        self._tables = [table.busiest() for table in tables]
 
     def __len__(self) -> int:
-        return sum(map(len, self._tables))
+        return sum(len(table.keys) for table in self._tables)
 
     @overload
     def __getitem__(self, index: int) -> Peer: ...
@@ -237,7 +217,7 @@ class AllPeers(Sequence[Peer]):
 
     @cached_property
     def _peers(self) -> tuple[Peer, ...]:
-        return tuple(chain.from_iterable(self._tables))
+        return tuple(chain.from_iterable(table.peers() for table in self._tables))
 
 
 def server_side(part: Part) -> Bool:
@@ -256,7 +236,3 @@ def _add(counts: NDArray[Any], row: Slots | int, column: NDArray[np.intp] | int)
     """One more at each of these places."""
     # of the very type: with any other number, also one of Python, numpy takes seventy times as long
     np.add.at(counts.reshape(-1), row * counts.shape[1] + column, counts.dtype.type(1))
-
-
-def _nullable(values: F64) -> list[float | None]:
-    return [None if value != value else value for value in np.round(values, 3).tolist()]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from tracer.causes.attempts import Attempts
 from tracer.causes.slot_table import SlotTable
-from tracer.handshake.events import U8, Events, has, pick
-from tracer.handshake.outcome import cookies
+from tracer.handshake.events import U8, Events, byte_rows, has, pick
+from tracer.handshake.outcome import cookie_rows
 from tracer.ipc.messages import CookieQuestion
 from tracer.vocabulary.vocabulary import CookieCheck, Has
 
@@ -61,7 +61,8 @@ class CookieChecks:
         questions = [
             CookieQuestion(*one)
             for one in zip(
-                _texts(events["client"]), _texts(events["server"]), _cookies(events["syn"]), _cookies(events["synack"]),
+                byte_rows(events["client"]), byte_rows(events["server"]),
+                _cookies(events["syn"]), _cookies(events["synack"]),
                 sent.accepted[asked].tolist(), events["syn_ns"].tolist(), strict=True,
             )
         ]  # fmt: skip
@@ -90,11 +91,5 @@ class CookieChecks:
 
 
 def _cookies(segment: Events) -> list[bytes]:
-    lengths = np.where(has(segment["has"], Has.TFO), segment["cookie_len"], 0)
-    return [row[:length] for row, length in zip(_texts(cookies(segment)), lengths.tolist(), strict=True)]
-
-
-def _texts(array: U8) -> list[bytes]:
-    width = array.shape[1]
-    data = np.ascontiguousarray(array).tobytes()
-    return [data[at : at + width] for at in range(0, len(data), width)]
+    carried = has(segment["has"], Has.TFO).tolist()
+    return [cookie if there else b"" for cookie, there in zip(cookie_rows(segment), carried, strict=True)]

@@ -23,7 +23,7 @@ from tracer.dissect import signature
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
 from tracer.handshake.events import Bool, has, pick
-from tracer.handshake.outcome import cookies
+from tracer.handshake.outcome import cookie_words
 from tracer.ipc.messages import Answer, CookieQuestion, Host
 from tracer.vocabulary.vocabulary import (
     Cause,
@@ -160,7 +160,7 @@ class CauseJudge:
             return
         rows = rows[np.isin(case.batch.verdicts.request[rows], _COOKIE_SENT)]
         events = pick(case.batch.events, rows)
-        other = (cookies(events["syn"]) != cookies(events["synack"])).any(axis=1)
+        other = (cookie_words(events["syn"]) != cookie_words(events["synack"])).any(axis=1)
         other |= events["syn"]["cookie_len"] != events["synack"]["cookie_len"]
         rows = rows[other]
         backup = case.causes.cookie_check[rows] == CookieCheck.VALID_BACKUP

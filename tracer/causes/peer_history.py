@@ -10,12 +10,11 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tracer.causes.attempts import U64, Attempts
 from tracer.causes.slot_table import SlotTable
-from tracer.handshake.events import U8, Bool, has
-from tracer.handshake.outcome import cookies
+from tracer.handshake.events import Bool, has
+from tracer.handshake.outcome import cookie_rows
 from tracer.vocabulary.vocabulary import Has, Outcome, Request, Vantage
 
 SERVERS = PAIRS = 1 << 14
@@ -130,11 +129,9 @@ class PeerHistory:
         before = self.accepted_before(tried)
         known_pool = self._server_noted(tried, "unshared_ns") & (tried.vantage != Vantage.SERVER)
         shown = np.zeros(len(events), np.bool_)
-        sent, given = cookies(events["syn"]), cookies(events["synack"])
         for at, (pair, old, new, syn_ns, synack_ns) in enumerate(
             zip(
-                tried.pairs.tolist(),
-                _texts(sent, events["syn"]["cookie_len"]), _texts(given, events["synack"]["cookie_len"]),
+                tried.pairs.tolist(), cookie_rows(events["syn"]), cookie_rows(events["synack"]),
                 events["syn_ns"].tolist(), events["synack_ns"].tolist(), strict=True,
             )
         ):  # fmt: skip
@@ -188,11 +185,3 @@ def _refusal(trouble: _Trouble, old: bytes, new: bytes, syn_ns: int, synack_ns: 
     if synack_ns >= trouble.given_ns:
         trouble.given, trouble.given_ns = new, synack_ns
     return shown
-
-
-def _texts(array: U8, lengths: NDArray[np.uint8]) -> list[bytes]:
-    """[n, m] bytes as n bytes objects, cut to their lengths."""
-    width = array.shape[1]
-    data = np.ascontiguousarray(array).tobytes()
-    whole = [data[at : at + width] for at in range(0, len(data), width)]
-    return [row[:length] for row, length in zip(whole, lengths.tolist(), strict=True)]

@@ -19,9 +19,9 @@ from tracer.dissect.payload import Payload
 from tracer.handshake.batch import Batch
 from tracer.handshake.community_id import community_ids
 from tracer.handshake.ecn import negotiated_ecn, segment_ecn
-from tracer.handshake.events import Events, has
+from tracer.handshake.events import Events, byte_rows, has, nullable
 from tracer.handshake.option_bytes import masked
-from tracer.handshake.outcome import cookies
+from tracer.handshake.outcome import cookie_rows
 from tracer.handshake.owners import processes
 from tracer.handshake.payloads import classified
 from tracer.ipc.event_header import constant, struct
@@ -113,7 +113,7 @@ class Composer:
         family = events["family"]
         syn_rows, synack_rows = look_rows(events["syn"], family), look_rows(events["synack"], family)
         syn_looks, synack_looks = [_look(row, Segment) for row in syn_rows], [_look(row, SynAck) for row in synack_rows]
-        clients, servers = _rows(events["client"]), _rows(events["server"])
+        clients, servers = byte_rows(events["client"]), byte_rows(events["server"])
         client_ports, server_ports = events["client_port"].tolist(), events["server_port"].tolist()
         interfaces = events["ifindex"].tolist()
         names = {index: self.interface(index) for index in set(interfaces)}
@@ -165,8 +165,8 @@ class Composer:
             "cookie_check": [COOKIE_CHECK_WORDS[check] for check in causes.cookie_check.tolist()],
             "cause": [CAUSE_WORDS[cause] for cause in causes.cause.tolist()],
             "cause_confidence": [CONFIDENCE_WORDS[confidence] for confidence in causes.confidence.tolist()],
-            "rtt_saved_us": _nullable(durations.rtt_saved_us),
-            "delay_us": _nullable(durations.delay_us),
+            "rtt_saved_us": nullable(durations.rtt_saved_us),
+            "delay_us": nullable(durations.delay_us),
         }
         return map(Tfo, *(made[name] for name in Tfo.__struct_fields__))
 
@@ -226,7 +226,7 @@ def look_rows(segment: Events, family: NDArray[np.uint8]) -> list[bytes]:
         rows[name] = segment[name]
     for name in _TOLD_FROM_0:
         rows[name] = segment[name] != 0
-    return _rows(rows.view(np.uint8).reshape(len(segment), _LOOK_ROW.itemsize))
+    return byte_rows(rows.view(np.uint8).reshape(len(segment), _LOOK_ROW.itemsize))
 
 
 @lru_cache(maxsize=2048)
@@ -329,7 +329,7 @@ def _timings(batch: Batch) -> Iterator[Timing]:
     }
     for name in Timing.__struct_fields__:
         if name not in made:
-            made[name] = _nullable(getattr(durations, name)) if hasattr(durations, name) else events[name].tolist()
+            made[name] = nullable(getattr(durations, name)) if hasattr(durations, name) else events[name].tolist()
     return map(Timing, *(made[name] for name in Timing.__struct_fields__))
 
 
@@ -338,30 +338,6 @@ def _icmps(events: Events, results: list[int]) -> list[Icmp | None]:
         return [None] * len(results)
     codes = zip(results, events["icmp_type"].tolist(), events["icmp_code"].tolist(), strict=True)
     return [Icmp(type_, code) if result == _UNREACHABLE else None for result, type_, code in codes]
-
-
-def _rows(array: NDArray[np.uint8]) -> list[bytes]:
-    """[n, m] bytes as n bytes objects."""
-    found: list[bytes] = np.ascontiguousarray(array).view(f"V{array.shape[1]}").reshape(-1).tolist()
-    return found
-
-
-def _nullable(column: NDArray[np.float64]) -> list[float | None]:
-    """NaN as None; a tenth of a nanosecond is more than any clock here tells."""
-    rounded = np.round(column, 3)
-    values: list[float | None] = rounded.tolist()
-    missing = np.flatnonzero(np.isnan(column))
-    for row in missing.tolist():
-        values[row] = None
-    return values
-
-
-def cookie_rows(segment: Events) -> list[bytes]:
-    """The cookie of each segment, empty where there is none."""
-    lengths = segment["cookie_len"].tolist()
-    if not any(lengths):
-        return [b""] * len(lengths)
-    return [row[:length] for row, length in zip(_rows(cookies(segment)), lengths, strict=True)]
 
 
 _Payload = tuple[PayloadInfo | None, TlsInfo | None, HttpInfo | None, DnsInfo | None]

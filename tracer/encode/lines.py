@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.dissect.payload import Payload
-from tracer.encode.composer import PART_MAX, Composer, cookie_rows, look_rows
+from tracer.encode.composer import PART_MAX, Composer, look_rows
 from tracer.encode.line_pieces import OF_TIMING, Frame, Known, SynAckPieces, SynPieces, TfoPieces, TimingPieces, cut
 from tracer.encode.line_pieces import json_text as encoded
 from tracer.handshake.batch import Batch
@@ -25,7 +25,7 @@ from tracer.handshake.causes import Causes
 from tracer.handshake.community_id import community_ids
 from tracer.handshake.durations import Durations
 from tracer.handshake.events import Events, has
-from tracer.handshake.outcome import Verdicts
+from tracer.handshake.outcome import Verdicts, cookie_rows
 from tracer.handshake.owners import processes
 from tracer.handshake.payloads import classified
 from tracer.ipc.event_header import struct

@@ -20,7 +20,7 @@ from tracer.dissect import signature
 from tracer.dissect.payload import Payload
 from tracer.handshake.durations import Durations
 from tracer.handshake.ecn import negotiated_ecn, syn_ecn, synack_ecn
-from tracer.handshake.events import F64, Bool, Events, has
+from tracer.handshake.events import F64, Bool, Events, byte_rows, has
 from tracer.handshake.option_bytes import layout_keys, masked
 from tracer.handshake.owners import processes
 from tracer.handshake.part import Coded, Part
@@ -208,10 +208,7 @@ def _layout(segment: str, read: Callable[[signature.OptionLayout], Any]) -> Call
 
 def _address(end: str) -> Callable[[Part], Column]:
     def column(part: Part) -> Column:
-        raw = np.ascontiguousarray(part.events[end])
-        data = raw.tobytes()
-        width = raw.shape[1]
-        found = coded(data[at : at + width] for at in range(0, len(data), width))
+        found = coded(byte_rows(part.events[end]))
         return Coded([ip_text(address) for address in found.values], found.codes)
 
     return column

@@ -55,3 +55,18 @@ def has(column: NDArray[np.uint16], flag: Has) -> Bool:
     """Rows whose segment has `flag`."""
     present: Bool = (column & int(flag)) != 0
     return present
+
+
+def byte_rows(array: U8) -> list[bytes]:
+    """[n, m] bytes as n bytes objects."""
+    found: list[bytes] = np.ascontiguousarray(array).view(f"V{array.shape[1]}").reshape(-1).tolist()
+    return found
+
+
+def nullable(column: F64) -> list[float | None]:
+    """NaN as None; a tenth of a nanosecond is more than any clock here tells."""
+    rounded = np.round(column, 3)
+    values: list[float | None] = rounded.tolist()
+    for row in np.flatnonzero(np.isnan(column)).tolist():
+        values[row] = None
+    return values

@@ -12,7 +12,7 @@ from enum import IntFlag
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.events import F64, U8, U32, Bool, Events, has
+from tracer.handshake.events import F64, U8, U32, Bool, Events, byte_rows, has
 from tracer.vocabulary.vocabulary import GROUP_OF, HandshakeResult, Has, Outcome, Request
 
 COOKIE_MAX = 16  # bytes, RFC 7413 section 4.1.1
@@ -62,9 +62,13 @@ def cookie_words(segment: Events, rows: NDArray[np.intp] | None = None) -> NDArr
     return found
 
 
-def cookies(segment: Events) -> U8:
-    """The TFO cookie of each segment, [n, 16], zero after `cookie_len`."""
-    return cookie_words(segment).astype("<u8", copy=False).view(np.uint8)
+def cookie_rows(segment: Events) -> list[bytes]:
+    """The TFO cookie of each segment, empty where there is none."""
+    lengths = segment["cookie_len"].tolist()
+    if not any(lengths):
+        return [b""] * len(lengths)
+    whole = byte_rows(cookie_words(segment).astype("<u8", copy=False).view(np.uint8))
+    return [row[:length] for row, length in zip(whole, lengths, strict=True)]
 
 
 class _Fact(IntFlag):

@@ -21,7 +21,7 @@ from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.counted import facts
 from tracer.aggregate.distributions import DistributionCounts
 from tracer.aggregate.figures import Comparison, Distributions, Peer
-from tracer.aggregate.peers import AllPeers, PeerTable, server_side
+from tracer.aggregate.peers import Peers, PeerTable, server_side
 from tracer.dissect.payload import Payload
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
@@ -383,7 +383,7 @@ class Store:
                     now,
                     self._folded,
                     sums.servers.comparisons(),
-                    AllPeers(sums.servers.peers(), sums.clients.peers()),
+                    Peers(sums.servers, sums.clients),
                     sums.distributions.snapshot(),
                 )
             with self._rows_lock:

@@ -11,7 +11,7 @@ import pytest
 from tests.support.rows import batch_of, new_store, random_batch, random_events
 from tracer.aggregate.counted import facts
 from tracer.aggregate.figures import Peer
-from tracer.aggregate.peers import COMPARISONS_SHOWN, PEERS_HELD, PEERS_SHOWN, PeerTable
+from tracer.aggregate.peers import COMPARISONS_SHOWN, PEERS_HELD, PEERS_SHOWN, Peers, PeerTable
 from tracer.aggregate.responses import ENOUGH, KEPT
 from tracer.handshake.batch import Batch
 from tracer.records.record import Handshake
@@ -148,7 +148,7 @@ def test_the_busy_stay_when_strangers_come() -> None:
         events = np.concatenate((random_events(rng, 100, peers=None, odd=False), regular[:1]))
         (part,) = part_of(batch_of(events)).parts()
         table.add(part, facts(part))
-    peers = list(table.peers())
+    peers = list(Peers(table))
     assert 256 // 2 < len(table) == len(peers) <= 256
     assert peers[0].handshakes == 40
     # who takes a forgotten one's place begins at nothing
