@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.hooks import TCX_HERE, Own, foreign_filter, needs_tcx, state
+from tests.support.leftovers import find_leftovers
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S
 from tracer.attach import clsact, xdp
 from tracer.attach.attach import HookChoice, attach
-from tracer.attach.instances import Instance, find_leftovers, instances, remove_leftovers
+from tracer.attach.instances import Instance, instances, remove_leftovers
 from tracer.linux import bpfsys, interfaces
 
 pytestmark = pytest.mark.root

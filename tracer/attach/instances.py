@@ -149,10 +149,6 @@ class Instance:
             raise
         self._fd = fd
 
-    @property
-    def is_registered(self) -> bool:
-        return self._fd >= 0
-
     def record(self, key: Key, interface: str, loaded_ns: int) -> None:
         """List an attachment that is about to be made in the calling thread's network namespace.
 
@@ -246,11 +242,6 @@ def instances(directory: Path = RUN_DIR) -> list[InstanceFile]:
                 pid, entries = _read(opened[0], path)
                 found.append(InstanceFile(path, pid, not opened[1], entries))
     return found
-
-
-def find_leftovers(directory: Path = RUN_DIR) -> list[InstanceFile]:
-    """Killed runs that may have left something: their lock is free and they listed attachments."""
-    return [item for item in instances(directory) if not item.running and item.entries]
 
 
 def remove_leftovers(ifname: str | None = None, directory: Path = RUN_DIR) -> list[str]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from tracer.filters.fields import FIELDS, Field, Kind
+from tracer.filters.fields import FIELDS, Field
 from tracer.filters.values import Matcher, Unfit, contains, matcher
 from tracer.handshake.events import Bool
 from tracer.handshake.part import Part
@@ -286,12 +286,6 @@ def fields_of(name: str) -> tuple[Field, ...]:
 def names() -> tuple[str, ...]:
     """Every name a filter may use, for help and completion."""
     return (*ALIASES, *FIELDS)
-
-
-def kind_of(name: str) -> Kind | None:
-    """What the values of a field are; None if it is not known."""
-    fields = fields_of(name)
-    return fields[0].kind if fields else None
 
 
 def is_network(text: str) -> bool:

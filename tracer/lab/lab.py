@@ -27,11 +27,8 @@ class Lab:
     """
 
     client_interface = topology.CLIENT_INTERFACE
-    server_interface = topology.SERVER_INTERFACE
     client_ipv4 = topology.client_address(4)
     client_ipv6 = topology.client_address(6)
-    server_ipv4 = topology.service_address(0, 4)
-    server_ipv6 = topology.service_address(0, 6)
 
     def __init__(self) -> None:
         self.faults: list[str] = []  # scenarios that could not be played, each said once
@@ -77,11 +74,6 @@ class Lab:
     def client_netns_fd(self) -> int:
         """Descriptor of the client's network namespace; belongs to the lab, do not close it."""
         return self._namespaces[0]
-
-    @property
-    def server_netns_fd(self) -> int:
-        """Descriptor of the server's network namespace; belongs to the lab, do not close it."""
-        return self._namespaces[1]
 
     def start_traffic(self, rounds: int | None = None, background_per_s: float = 30) -> None:
         """Begin with the scenarios, `rounds` times or until the lab ends, and with ordinary connections beside them.

@@ -39,11 +39,6 @@ class Scenario:
     slow: bool = False  # takes about a second, so it runs beside the others
     versions: tuple[int, ...] = (4, 6)
 
-    @property
-    def explanation(self) -> str:
-        """What happens, in one line."""
-        return (self.play.__doc__ or "").split("\n")[0].strip()
-
 
 _PLAIN = Expected("none", "not_attempted")
 _ASKED = Expected("cookie_request", "cookie_granted", kind=34)

@@ -32,7 +32,6 @@ _MAP_CREATE = 0
 _MAP_LOOKUP_ELEM = 1
 _MAP_UPDATE_ELEM = 2
 _MAP_DELETE_ELEM = 3
-_MAP_GET_NEXT_KEY = 4
 _PROG_LOAD = 5
 _PROG_TEST_RUN = 10
 _PROG_GET_FD_BY_ID = 13
@@ -307,18 +306,6 @@ def map_delete_elem(fd: int, key: bytes) -> None:
     """Remove `key`; ENOENT when it is not there."""
     key_buffer = ctypes.create_string_buffer(key, len(key))
     _call(_MAP_DELETE_ELEM, _attr("=IIQ", fd, 0, ctypes.addressof(key_buffer)))
-
-
-def map_next_key(fd: int, key: bytes | None, key_size: int) -> bytes | None:
-    """The key after `key` (None: the first); None at the end."""
-    key_buffer = None if key is None else ctypes.create_string_buffer(key, len(key))
-    following = ctypes.create_string_buffer(key_size)
-    address = 0 if key_buffer is None else ctypes.addressof(key_buffer)
-    try:
-        _call(_MAP_GET_NEXT_KEY, _attr("=IIQQ", fd, 0, address, ctypes.addressof(following)))
-    except FileNotFoundError:
-        return None
-    return following.raw
 
 
 def prog_test_run(prog_fd: int, data: bytes, ctx_in: bytes = b"", repeat: int = 1) -> TestRunResult:

@@ -25,7 +25,6 @@ _SAMPLE_RAW = 1 << 10
 _FLAG_FD_CLOEXEC = 8
 _IOC_ENABLE = 0x2400
 _WATERMARK = 1 << 14  # bit of the flags word
-_RECORD_LOST = 2
 _RECORD_SAMPLE = 9
 _DATA_HEAD = 1024  # offsets in struct perf_event_mmap_page
 _DATA_TAIL = 1032

@@ -41,20 +41,6 @@ CAUSES: dict[str, str] = {
     "may remove data from SYNs.",
 }
 
-# tfo.cause_confidence
-CONFIDENCES: dict[str, str] = {
-    "certain": "certain",
-    "likely": "likely",
-    "possible": "possible",
-}
-
-# tfo.cookie_check
-COOKIE_CHECKS: dict[str, str] = {
-    "valid": "right under this host's key",
-    "valid_backup": "right under this host's backup key",
-    "invalid": "wrong under this host's keys",
-}
-
 
 def short_cause(cause: str, confidence: str | None) -> str:
     """A cause in a few words, for use within a line: "cause key not shared (likely)"."""

@@ -31,7 +31,6 @@ def histogram_lines(
     style: str = "accent",
     label: Callable[[float], str] = duration,
     part: Histogram | None = None,
-    part_style: str = "tfo",
 ) -> list[Line]:
     """The lines; `part` (handshakes with TFO) becomes the first piece of each bar."""
     edges, slices = spread(histogram, rows)
@@ -46,7 +45,7 @@ def histogram_lines(
     bar_cells = max(4, cells - label_cells - number_cells - 10)
     lines: list[Line] = []
     for text, value, among in zip(labels, counts, parts, strict=True):
-        pieces = _pieces(value, among, top, bar_cells, style, part_style)
+        pieces = _pieces(value, among, top, bar_cells, style)
         lines.append((
             (cell(text, label_cells, right=True) + " ", "text"),
             *pieces,
@@ -56,13 +55,13 @@ def histogram_lines(
     return lines
 
 
-def _pieces(value: int, among: int, top: int, cells: int, style: str, part_style: str) -> Line:
+def _pieces(value: int, among: int, top: int, cells: int, style: str) -> Line:
     if not among:
         return bar(value, top, cells, style)
     whole = max(1, round(value / top * cells))
     first = min(whole, max(1, round(among / top * cells)))
     return (
-        ("█" * first, part_style),
+        ("█" * first, "tfo"),
         ("▒" * (whole - first), style),
         (" " * (cells - whole), "text"),
     )

@@ -15,8 +15,8 @@ from tui.paint import strip, styles_of
 class Panel(ScrollView, can_focus=True):
     """Paints its lines, and scrolls if they do not fit. It contains no other widgets."""
 
-    def __init__(self, title: str = "", *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
-        super().__init__(id=id, classes=classes)
+    def __init__(self, title: str = "", *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
         self.border_title = title
         self._lines: Sequence[Line] = ()
 

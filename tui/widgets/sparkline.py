@@ -10,15 +10,10 @@ from tui.lines import Line
 from tui.widgets.bar import column
 
 
-def sparkline(values: NDArray[np.int64], cells: int, style: str, whole: float | None = None) -> Line:
-    """One row of bars."""
-    return plot(values, cells, 1, style, whole)[0]
-
-
-def plot(values: NDArray[np.int64], cells: int, rows: int, style: str, whole: float | None = None) -> list[Line]:
+def plot(values: NDArray[np.int64], cells: int, rows: int, style: str) -> list[Line]:
     """Bars `rows` high; only the newest values if there are more than cells."""
     shown = values[-cells:] if cells > 0 else values[:0]
-    top = float(whole if whole is not None else (shown.max() if len(shown) else 0))
+    top = float(shown.max()) if len(shown) else 0.0
     columns = [column(float(value), top, rows) for value in shown]
     pad = " " * (cells - len(columns))
     return [((pad + "".join(bars[row] for bars in columns), style),) for row in range(rows)]

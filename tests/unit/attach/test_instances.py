@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.leftovers import find_leftovers
 from tracer.attach import instances as module
 from tracer.attach.clsact import PARENT_INGRESS, FilterKey
-from tracer.attach.instances import Instance, find_leftovers, instances, process_start_time, remove_leftovers
+from tracer.attach.instances import Instance, instances, process_start_time, remove_leftovers
 from tracer.attach.xdp import XdpKey
 from tracer.linux import bpfsys, netns
 
@@ -202,7 +203,7 @@ def test_a_directory_open_to_others_is_not_believed(tmp_path: Path, removed: lis
     assert removed == []
     refused = Instance(tmp_path)
     assert refused.warning is not None
-    assert not refused.is_registered
+    assert refused._fd < 0
 
 
 def test_without_a_directory_it_goes_on_and_says_so(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_each_scenario_has_a_name_an_explanation_and_addresses_of_its_own() -> N
             assert address.version == version
             assert address in ipaddress.ip_network(topology.network(scenario.place, version))
     assert len({scenario.name for scenario in SCENARIOS}) == len(SCENARIOS)
-    assert all(scenario.explanation for scenario in SCENARIOS)
+    assert all(scenario.play.__doc__ for scenario in SCENARIOS)
 
 
 def test_dns_question_and_answer_are_understood_by_scapy() -> None:

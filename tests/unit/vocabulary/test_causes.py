@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tracer.vocabulary import vocabulary
-from tracer.vocabulary.causes import CAUSES, CONFIDENCES, COOKIE_CHECKS, short_cause
+from tracer.vocabulary.causes import CAUSES, short_cause
 from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, word, words_or_null
 
 # TFO.md section 4, spelled once more
@@ -20,12 +20,13 @@ def test_the_causes_are_those_of_the_document() -> None:
     assert {word(cause) for cause in Cause if cause} == DOCUMENTED
 
 
-@pytest.mark.parametrize(
-    ("words", "members"), [(CAUSES, Cause), (CONFIDENCES, Confidence), (COOKIE_CHECKS, CookieCheck)]
-)
-def test_each_word_is_explained(words: dict[str, str], members: type[vocabulary.IntEnum]) -> None:
+@pytest.mark.parametrize("members", [Cause, Confidence, CookieCheck])
+def test_the_first_word_is_that_nothing_is_known(members: type[vocabulary.IntEnum]) -> None:
     assert words_or_null(members)[0] is None
-    assert set(words) == {text for text in words_or_null(members) if text is not None}
+
+
+def test_each_cause_is_explained() -> None:
+    assert set(CAUSES) == {text for text in words_or_null(Cause) if text is not None}
 
 
 @pytest.mark.parametrize("cause", CAUSES)
