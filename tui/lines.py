@@ -51,11 +51,6 @@ def width(line: Line) -> int:
     return sum(cell_len(text) for text, _ in line)
 
 
-def plain(line: Line) -> str:
-    """The text of a line."""
-    return "".join(text for text, _ in line)
-
-
 def cut(text: str, cells: int) -> str:
     """Cut a text to at most `cells` cells, with "…" at the cut."""
     if cell_len(text) <= cells:

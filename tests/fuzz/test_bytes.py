@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.spoil import SEEDS_MAX, fuzzed, spoiled
-from tests.support.rows import new_store, random_batch
+from tests.support.rows import new_store, parts_of, random_batch, records_of
 from tracer.dissect import options, signature
 from tracer.dissect.payload import Payload, Protocol, classify
 from tracer.errors import TfotraceError
@@ -79,12 +79,10 @@ def test_options(number: int) -> None:
     pick = random.Random(number)
     found, end = options.walk(data)
     assert sum(one.length for one in found) <= end <= len(data)
-    assert len(options.names(data)) == len(found)
     for detail in options.describe(data):
         assert detail.text.isprintable()
-    masked = signature.mask(data, pick.choice((2, 8, 30, 255)), pick.choice((2, 20, 38, 255)), pick.choice((0, 4, 16)))
-    assert len(masked) == len(data)
-    layout = signature.option_layout(masked)
+    layout = signature.option_layout(data)
+    assert len(layout.names) == len(found)
     text = signature.p0f(
         layout, version=pick.choice((4, 6)), ttl=pick.randrange(256), ip_header_extra=pick.randrange(256),
         window=pick.randrange(65536), quirks=pick.randrange(256), tcp_flags=pick.randrange(4096), seq=pick.randrange(3),
@@ -127,7 +125,7 @@ def rows() -> tuple[StoreRows, list[Handshake]]:
     store.write(random_batch(7, 40))
     found = store.snapshot().rows
     assert isinstance(found, StoreRows)
-    return found, found.records(0, len(found))
+    return found, records_of(found)
 
 
 def understood(text: str) -> Filter | FilterError:
@@ -171,5 +169,5 @@ def test_filters(number: int) -> None:
         assert all(line.isprintable() for line in found.shown)
         return
     part_rows, records = rows()
-    mask = np.concatenate([found.mask(part) for part in part_rows.parts()]).tolist()
+    mask = np.concatenate([found.mask(part) for part in parts_of(part_rows)]).tolist()
     assert mask == [found.matches(record) for record in records], text

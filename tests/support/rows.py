@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +15,11 @@ from tracer.handshake.causes import Causes
 from tracer.handshake.durations import measure
 from tracer.handshake.events import U8, Events, SynPayload
 from tracer.handshake.outcome import judge
+from tracer.handshake.part import Part
 from tracer.ipc.traced import TracedInterface
+from tracer.records.record import Handshake
+from tracer.store.chunks import StoreRows
+from tracer.store.snapshot import Rows
 from tracer.store.store import Store
 from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, HandshakeResult, SettleReason
 
@@ -127,3 +132,14 @@ def new_store(limit: int = 100_000, refresh_ns: int = 0) -> Store:
     """A store whose clock stands behind every made-up record."""
     composer = Composer(INTERFACES, offset_ns=1_700_000_000_000_000_000)
     return Store(limit, composer=composer, clock=lambda: START_NS + 80_000_000_000, refresh_ns=refresh_ns)
+
+
+def parts_of(rows: StoreRows) -> Iterator[Part]:
+    """All rows, the oldest first, some thousand at a time."""
+    for chunk, begin, end in rows._pieces():
+        yield chunk.part(begin, end)
+
+
+def records_of(rows: Rows) -> list[Handshake]:
+    """The records of all rows, made together."""
+    return rows.gather(np.arange(len(rows)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.support.rows import records_of
 from tests.tui.driving import SMALL, press, settle, until
 from tests.tui.recorded import Recorded
 from tui.app import Dashboard
@@ -21,7 +22,7 @@ def test_the_list_begins_filtered_and_the_filter_can_be_dropped() -> None:
             assert isinstance(screen, Handshakes)
             await until(pilot, lambda: 0 < len(screen.source) < total, "the list is filtered")
             assert screen.filter_text == "group == failed"
-            groups = {record.tfo.group for record in app.latest.rows.records(0, len(app.latest.rows))}
+            groups = {record.tfo.group for record in records_of(app.latest.rows)}
             assert len(groups) > 1
             await press(pilot, "escape")
             await until(pilot, lambda: len(screen.source) == total, "the list is whole")

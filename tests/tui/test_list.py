@@ -11,7 +11,9 @@ from tests.tui.recorded import RECORDED, Recorded
 from tracer.store.list_columns import COLUMNS, sort_keys
 from tui.app import Dashboard
 from tui.filtering import parse
+from tui.handshake_rows import default_columns, list_column
 from tui.order import ARRIVAL, arrange
+from tui.widgets.row_list import GAP, LAST_LEAST
 
 sizes = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 
@@ -46,6 +48,15 @@ def test_positions_and_rows_agree_in_every_kind_of_order() -> None:
         assert order.position_of(rows.first + len(rows)) is None
         with pytest.raises(IndexError):
             order.row_at(len(order))
+
+
+@pytest.mark.parametrize("width", [20, 79, 80, 95, 96, 114, 115, 149, 150, 189, 190, 300])
+def test_the_columns_to_begin_with_fit(width: int) -> None:
+    names = default_columns(width)
+    widths = [list_column(name).width for name in names]
+    widths[-1] = min(widths[-1], LAST_LEAST)
+    assert sum(widths) + GAP * (len(widths) - 1) <= max(width, 80)
+    assert "time" in names
 
 
 @sizes

@@ -19,13 +19,18 @@ from tui import format as numbers
 from tui.explain import fact_lines, negotiated_lines, option_lines, options_of, verdict_lines
 from tui.headline import headline_lines, sentence, with_data
 from tui.ladder import ladder_lines, steps
-from tui.lines import beside, cut, fit, plain, width, wrap
+from tui.lines import Line, beside, cut, fit, width, wrap
 from tui.screens.detail import counterpart, raw_options
 from tui.widgets.bar import bar, column
 from tui.widgets.comparison import comparison_lines, difference
 from tui.widgets.histogram import histogram_lines, quantile
 from tui.widgets.shares import share_lines
 from tui.widgets.sparkline import framed_plot, plot
+
+
+def plain(line: Line) -> str:
+    """The words of a line."""
+    return "".join(text for text, _ in line)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ ENOUGH = 10
 
 @dataclass(frozen=True, slots=True)
 class Comparisons:
-    """Some servers in columns, microseconds; NaN without samples. `sooner_*` are NaN unless `enough`.
+    """Some servers in columns, microseconds; NaN without samples. `sooner_*` are NaN without enough of both.
 
     `sooner_us` is the median of normal handshakes less that with TFO, `sooner_rtts` that in median round trips.
     """
@@ -36,7 +36,6 @@ class Comparisons:
     normal_median_us: F64
     normal_p90_us: F64
     rtt_median_us: F64
-    enough: Bool
     sooner_us: F64
     sooner_rtts: F64
 
@@ -74,7 +73,6 @@ class Sample:
             normal,
             self.quantile(NORMAL, 0.9),
             rtt,
-            enough,
             sooner,
             sooner / np.where(rtt > 0, rtt, np.nan),
         )
@@ -121,10 +119,6 @@ class Responses:
         self._order_by = np.min_scalar_type(KINDS * rows)
         # the same numbers each time: a replay says what the run said
         self._random = _Random(7413)
-
-    def add(self, kind: int, slots: Slots, durations_us: F64) -> None:
-        """Add a duration each; there are no NaN among them."""
-        self._add(slots + kind * self._rows, durations_us)
 
     def _add(self, rows: Slots, durations_us: F64) -> None:
         if not len(rows):

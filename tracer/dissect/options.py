@@ -94,11 +94,6 @@ def name_of(options: bytes, option: Option) -> str:
     return f"kind_{option.kind}"
 
 
-def names(options: bytes) -> list[str]:
-    """The names of the options in order, EOL included; an option that stops the walk is left out."""
-    return [name_of(options, option) for option in walk(options)[0]]
-
-
 def mptcp(options: bytes) -> str | None:
     """The subtype of the first MPTCP option (RFC 8684 3): "mp_capable", "mp_join", ...; None if there is none."""
     for option in walk(options)[0]:

@@ -85,19 +85,6 @@ class OptionLayout:
     p0f: P0fOptions
 
 
-def mask(options: bytes, ts_offset: int, tfo_offset: int, cookie_len: int) -> bytes:
-    """The options with timestamp values and cookie zeroed: equal for all SYNs of one layout, so a cache key.
-
-    Offsets and cookie_len as in struct segment_facts (offsets beyond the end, such as NO_OFFSET, mask nothing).
-    """
-    end = len(options)
-    if ts_offset + 8 <= end:
-        options = options[:ts_offset] + bytes(8) + options[ts_offset + 8 :]
-    if tfo_offset + cookie_len <= end:
-        options = options[:tfo_offset] + bytes(cookie_len) + options[tfo_offset + cookie_len :]
-    return options
-
-
 @lru_cache(maxsize=1024)
 def option_layout(masked: bytes) -> OptionLayout:
     """The layout of option bytes from mask(). Unmasked bytes give the same result but fill the cache."""

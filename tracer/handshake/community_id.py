@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 from hashlib import sha1
-from struct import Struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,6 @@ V4_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, RFC 4291 2.5.5.2
 SEED = bytes(2)
 PROTOCOL_TCP_AND_PAD = b"\x06\x00"
 
-_PORTS = Struct("!HH")
 _TCP = np.frombuffer(PROTOCOL_TCP_AND_PAD, np.uint8)
 _SEED = np.frombuffer(SEED, np.uint8)
 _MAPPED = np.frombuffer(V4_MAPPED, np.uint8)
@@ -25,29 +23,14 @@ _LONG = len(SEED) + 2 * 16 + len(PROTOCOL_TCP_AND_PAD) + 4  # bytes to hash
 _END_WORDS = 3
 
 
-def community_id(client_ip: bytes, server_ip: bytes, client_port: int, server_port: int) -> str:
-    """The Community ID of a TCP flow, the same for both directions.
-
-    Addresses are 16 bytes in network order, IPv4 as ::ffff:a.b.c.d. Raises ValueError for another length.
-    """
-    if len(client_ip) != 16 or len(server_ip) != 16:
-        raise ValueError("addresses must be 16 bytes, IPv4 as ::ffff:a.b.c.d")
-    # the smaller endpoint goes first; equal prefixes do not change the order, so mapped addresses compare correctly
-    if (client_ip, client_port) > (server_ip, server_port):
-        client_ip, server_ip = server_ip, client_ip
-        client_port, server_port = server_port, client_port
-    if client_ip.startswith(V4_MAPPED) and server_ip.startswith(V4_MAPPED):
-        client_ip = client_ip[12:]
-        server_ip = server_ip[12:]
-    message = SEED + client_ip + server_ip + PROTOCOL_TCP_AND_PAD + _PORTS.pack(client_port, server_port)
-    return _texts(np.frombuffer(message, np.uint8).reshape(1, -1))[0]
-
-
 def community_ids(
     client_ip: NDArray[np.uint8], server_ip: NDArray[np.uint8], client_port: NDArray[np.uint16],
     server_port: NDArray[np.uint16],
 ) -> list[str]:  # fmt: skip
-    """The same for many flows: addresses [n, 16], ports in host byte order. Only the hash is computed one by one."""
+    """The Community IDs of TCP flows, the same for both directions; only the hash is made one by one.
+
+    Addresses are [n, 16] bytes in network order, IPv4 as ::ffff:a.b.c.d; ports in host byte order.
+    """
     short = _is_mapped(client_ip) & _is_mapped(server_ip)
     if short.all():
         return _short_texts(client_ip, server_ip, client_port, server_port)

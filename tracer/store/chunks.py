@@ -160,16 +160,6 @@ class StoreRows:
         """The full record of one row; made when asked for. IndexError if there is no such row."""
         return self.compose((self.first + row,), self.part(row))[0]
 
-    def records(self, begin: int, end: int) -> list[Handshake]:
-        """The records of rows begin..end, made together, which is much cheaper than one by one."""
-        found: list[Handshake] = []
-        for row in range(begin, end):
-            which, at = divmod(self.skip + row, CHUNK_ROWS)
-            if row == begin or at == 0:
-                part = self.chunks[which].part(at, min(CHUNK_ROWS, at + end - row))
-                found += self.compose(range(self.first + row, self.first + row + len(part)), part)
-        return found
-
     def gather(self, rows: NDArray[np.intp]) -> list[Handshake]:
         """The records of any rows, in their order: each chunk is looked into once. Of some thousand at most."""
         if not len(rows):
@@ -182,11 +172,6 @@ class StoreRows:
         made = self.compose((self.first + rows[order]).tolist(), part)
         found = dict(zip(order.tolist(), made, strict=True))
         return [found[place] for place in range(len(rows))]
-
-    def parts(self) -> Iterator[Part]:
-        """All rows, the oldest first, some thousand at a time."""
-        for chunk, begin, end in self._pieces():
-            yield chunk.part(begin, end)
 
     def _pieces(self) -> Iterator[tuple[Chunk, int, int]]:
         end = self.skip + self.length

@@ -6,7 +6,7 @@ shows them to mind. `-` stands for what is not known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -217,21 +217,6 @@ COLUMNS: dict[str, ListColumn] = {
     column.name: column for column in (*_ALL, *(_of_field(one) for one in FIELDS.values() if one.name not in _SHOWN))
 }
 
-# by the width of the screen; one cell between columns
-_DEFAULTS: tuple[tuple[int, tuple[str, ...]], ...] = (
-    (200, ("time", "interface", "client", "server", "result", "request", "outcome", "rtt", "first_response", "saved",
-           "name")),
-    (120, ("time", "client", "server", "result", "outcome", "rtt", "saved")),
-    (100, ("time", "client", "server", "outcome", "rtt")),
-    (80, ("time", "server", "outcome", "rtt", "saved")),
-    (0, ("time", "server", "group")),
-)  # fmt: skip
-
-
-def default_columns(width: int) -> tuple[str, ...]:
-    """The columns to begin with on a screen of `width` cells."""
-    return next(names for least, names in _DEFAULTS if width >= least)
-
 
 def sort_keys(rows: Rows, name: str) -> NDArray[np.generic]:
     """What rows are ordered by in a column: numbers (NaN = not known), or strings of bytes for client and server.
@@ -257,9 +242,3 @@ def sort_keys(rows: Rows, name: str) -> NDArray[np.generic]:
 
 def _order(value: Any) -> Any:
     return (value.casefold(), value) if isinstance(value, str) else value
-
-
-def header(names: Sequence[str]) -> str:
-    """The titles of some columns in one line, as wide as the rows below it."""
-    chosen = [COLUMNS[name] for name in names]
-    return " ".join(f"{one.title:>{one.width}}" if one.right else f"{one.title:{one.width}}" for one in chosen)

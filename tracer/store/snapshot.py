@@ -68,10 +68,6 @@ class Rows(Protocol):
         """The full record of one row; made when asked for."""
         ...
 
-    def records(self, begin: int, end: int) -> list[Handshake]:
-        """Those of rows begin..end, in that order: much cheaper than one by one."""
-        ...
-
     def gather(self, rows: NDArray[np.intp]) -> list[Handshake]:
         """Those of any rows, in the order asked for: much cheaper than one by one, some thousand at most at a time."""
         ...

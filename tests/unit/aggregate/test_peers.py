@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 import pytest
 
-from tests.support.rows import batch_of, new_store, random_batch, random_events
+from tests.support.rows import batch_of, new_store, parts_of, random_batch, random_events
 from tracer.aggregate.counted import facts
 from tracer.aggregate.figures import Peer
 from tracer.aggregate.peers import COMPARISONS_SHOWN, PEERS_HELD, PEERS_SHOWN, Peers, PeerTable
@@ -146,7 +146,7 @@ def test_the_busy_stay_when_strangers_come() -> None:
     regular = random_events(rng, 100, peers=1, odd=False)
     for _ in range(40):
         events = np.concatenate((random_events(rng, 100, peers=None, odd=False), regular[:1]))
-        (part,) = part_of(batch_of(events)).parts()
+        (part,) = parts_of(part_of(batch_of(events)))
         table.add(part, facts(part))
     peers = list(Peers(table))
     assert 256 // 2 < len(table) == len(peers) <= 256

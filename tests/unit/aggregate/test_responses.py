@@ -10,9 +10,11 @@ import pytest
 from tests.support.rows import INTERFACES, batch_of, random_events
 from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.benefit import RECORDED, TOLD, BenefitTable, tell
+from tracer.aggregate.keyindex import Slots
 from tracer.aggregate.responses import ENOUGH, KEPT, NORMAL, RTT, TFO, Responses
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
+from tracer.handshake.events import F64
 from tracer.records.record import Benefit
 
 ACCEPTED = ("data_acked", "data_acked_new_cookie")
@@ -20,6 +22,10 @@ ACCEPTED = ("data_acked", "data_acked_new_cookie")
 
 def slots(*numbers: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     return np.array(numbers, np.intp)
+
+
+def add_each(responses: Responses, kind: int, rows: Slots, durations_us: F64) -> None:
+    responses._add(rows + kind * responses._rows, durations_us)
 
 
 def test_up_to_the_limit_every_duration_is_kept() -> None:
@@ -30,7 +36,7 @@ def test_up_to_the_limit_every_duration_is_kept() -> None:
         part = durations[:, begin : begin + 7]
         where = np.repeat(slots(3, 0, 2), part.shape[1])
         order = rng.permutation(part.size)
-        responses.add(TFO, where[order], part.reshape(-1)[order])
+        add_each(responses, TFO, where[order], part.reshape(-1)[order])
     sample = responses.of(slots(3, 0, 2, 1))
     for share in (0.0, 0.5, 0.9, 1.0):
         found = sample.quantile(TFO, share)
@@ -42,7 +48,7 @@ def test_up_to_the_limit_every_duration_is_kept() -> None:
 
 def test_one_duration_is_every_quantile() -> None:
     responses = Responses(1)
-    responses.add(TFO, slots(0), np.array([5.0]))
+    add_each(responses, TFO, slots(0), np.array([5.0]))
     assert [float(responses.of(slots(0)).quantile(TFO, share)[0]) for share in (0, 0.5, 0.9, 1)] == [5.0] * 4
 
 
@@ -51,7 +57,7 @@ def test_beyond_the_limit_it_is_a_fair_sample_of_the_whole_run() -> None:
     many = 40 * KEPT
     for begin in range(0, many, 1000):
         numbers = np.arange(begin, min(many, begin + 1000), dtype=np.float64)
-        responses.add(TFO, np.zeros(len(numbers), np.intp), numbers)
+        add_each(responses, TFO, np.zeros(len(numbers), np.intp), numbers)
     sample = responses.of(slots(0))
     assert sample.counts[TFO, 0] == many
     kept = np.sort(sample.values[TFO, 0])
@@ -63,9 +69,9 @@ def test_beyond_the_limit_it_is_a_fair_sample_of_the_whole_run() -> None:
 
 def test_what_was_cleared_begins_anew() -> None:
     responses = Responses(2)
-    responses.add(TFO, slots(0, 1), np.array([1.0, 2.0]))
+    add_each(responses, TFO, slots(0, 1), np.array([1.0, 2.0]))
     responses.clear(slots(0))
-    responses.add(TFO, slots(0), np.array([9.0]))
+    add_each(responses, TFO, slots(0), np.array([9.0]))
     assert responses.of(slots(0, 1)).quantile(TFO, 0.5).tolist() == [9.0, 2.0]
 
 
@@ -73,7 +79,7 @@ def add(
     responses: Responses, slot: int, tfo: int, normal: int, tfo_us: float = 100.0, normal_us: float = 200.0
 ) -> None:
     for kind, count, value in ((TFO, tfo, tfo_us), (NORMAL, normal, normal_us), (RTT, tfo + normal, 50.0)):
-        responses.add(kind, np.full(count, slot, np.intp), np.full(count, value))
+        add_each(responses, kind, np.full(count, slot, np.intp), np.full(count, value))
 
 
 def test_only_enough_of_both_is_compared() -> None:
@@ -83,7 +89,7 @@ def test_only_enough_of_both_is_compared() -> None:
     ):
         add(responses, slot, tfo, normal)
     found = responses.of(np.arange(5)).compared()
-    assert found.enough.tolist() == [True, False, False, False, True]
+    assert responses.enough(np.arange(5)).tolist() == [True, False, False, False, True]
     assert found.sooner_us[[0, 4]].tolist() == [100.0, 100.0]
     assert found.sooner_rtts[[0, 4]].tolist() == [2.0, 2.0]
     assert np.isnan(found.sooner_us[1:4]).all()
@@ -95,7 +101,7 @@ def test_only_enough_of_both_is_compared() -> None:
 def test_without_a_round_trip_there_are_milliseconds_only() -> None:
     responses = Responses(1)
     for kind, value in ((TFO, 100.0), (NORMAL, 200.0)):
-        responses.add(kind, np.zeros(ENOUGH, np.intp), np.full(ENOUGH, value))
+        add_each(responses, kind, np.zeros(ENOUGH, np.intp), np.full(ENOUGH, value))
     found = responses.of(slots(0)).compared()
     assert found.sooner_us[0] == 100.0
     assert np.isnan(found.sooner_rtts[0])

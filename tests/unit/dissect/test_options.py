@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import TCP
 
-from tracer.dissect.options import MALFORMED, OptionDetail, describe, mptcp, names, walk
+from tests.support.options import names
+from tracer.dissect.options import MALFORMED, OptionDetail, describe, mptcp, walk
 
 MSS = b"\x02\x04\x05\xb4"
 SACK_PERMITTED = b"\x04\x02"

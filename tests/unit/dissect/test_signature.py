@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracer.dissect.options import mptcp, names
-from tracer.dissect.signature import P0F_QUIRKS, SegmentQuirk, hops, initial_ttl, mask, option_layout, p0f
+from tests.support.options import names
+from tracer.dissect.options import mptcp
+from tracer.dissect.signature import P0F_QUIRKS, SegmentQuirk, hops, initial_ttl, option_layout, p0f
 
 FIELDS = (
     "version", "ttl", "ip_header_extra", "window", "quirks", "tcp_flags", "seq", "ack", "payload_len", "tos",
@@ -196,27 +196,6 @@ def test_quirk_bits_are_those_of_the_kernel_side() -> None:
     header = (Path(__file__).parents[3] / "tracer" / "bpf" / "event.h").read_text(encoding="utf-8")
     defined = re.findall(r"^#define QUIRK_(\w+) \(1 << (\d+)\)", header, re.MULTILINE)
     assert {name: 1 << int(bit) for name, bit in defined} == {quirk.name: quirk.value for quirk in SegmentQuirk}
-
-
-def test_mask_makes_segments_of_one_layout_equal() -> None:
-    def segment(ts_val: int, ts_ecr: int, cookie: bytes) -> bytes:
-        return b"\x02\x04\x05\xb4\x08\x0a" + struct.pack("!II", ts_val, ts_ecr) + b"\x22\x0a" + cookie
-
-    one = mask(segment(1, 2, b"abcdefgh"), 6, 16, 8)
-    assert one == mask(segment(0xFFFFFFFF, 9, b"12345678"), 6, 16, 8) == segment(0, 0, bytes(8))
-    assert option_layout(one) is option_layout(mask(segment(7, 7, b"........"), 6, 16, 8))
-
-
-@given(st.binary(max_size=40), st.integers(0, 255), st.integers(0, 255), st.integers(0, 16))
-def test_mask_keeps_the_length_and_touches_only_its_places(options: bytes, ts: int, tfo: int, cookie_len: int) -> None:
-    masked = mask(options, ts, tfo, cookie_len)
-    assert len(masked) == len(options)
-    hidden = set()
-    if ts + 8 <= len(options):
-        hidden |= set(range(ts, ts + 8))
-    if tfo + cookie_len <= len(options):
-        hidden |= set(range(tfo, tfo + cookie_len))
-    assert masked == bytes(0 if at in hidden else byte for at, byte in enumerate(options))
 
 
 @given(st.binary(max_size=40))

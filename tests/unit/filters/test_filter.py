@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.rows import new_store, random_batch
+from tests.support.rows import new_store, parts_of, random_batch
 from tracer.filters.fields import FIELDS, Kind
 from tracer.filters.filter import ALIASES, fields_of, names, parse
 from tracer.filters.grammar import LENGTH_MAX, FilterError
@@ -47,7 +47,7 @@ def test_a_field_reads_the_same_off_records_and_rows(name: str) -> None:
     field = FIELDS[name]
     expected = [field.of(record) for record in records()]
     found: list[object] = []
-    for part in rows().parts():
+    for part in parts_of(rows()):
         column = field.column(part)
         if isinstance(column, Coded):
             found += [column.values[code] for code in column.codes.tolist()]
@@ -309,7 +309,7 @@ def test_masks_of_full_chunks_are_kept_and_stay_right() -> None:
         assert isinstance(found, StoreRows)
         for text in ("result == established", "demo", "client.ip == 0.0.0.0/1"):
             expression = parse(text)
-            fresh = np.concatenate([expression.mask(part) for part in found.parts()])
+            fresh = np.concatenate([expression.mask(part) for part in parts_of(found)])
             assert (found.mask(expression) == fresh).all()
             assert len(fresh) == len(found)
             assert (found.select(expression) == np.flatnonzero(fresh)).all()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.support.naive_filter import Maker
-from tests.support.rows import new_store, random_batch
+from tests.support.rows import new_store, parts_of, random_batch, records_of
 from tracer.filters.filter import parse
 from tracer.filters.grammar import LENGTH_MAX, FilterError
 from tracer.records.record import Handshake
@@ -33,7 +33,7 @@ def made_up() -> tuple[StoreRows, list[Handshake], list[dict[str, Any]]]:
     store.write(random_batch(SEED, ROWS))
     rows = store.snapshot().rows
     assert isinstance(rows, StoreRows)
-    records = rows.records(0, len(rows))
+    records = records_of(rows)
     return rows, records, [msgspec.json.decode(msgspec.json.encode(record)) for record in records]
 
 
@@ -51,7 +51,7 @@ def test_random_filters_agree_with_a_plain_evaluation() -> None:
         expected = [tree.holds(record) for record in plain]
         telling += 0 < sum(expected) < len(expected)
         expression = parse(text)
-        found = np.concatenate([expression.mask(part) for part in rows.parts()]).tolist()
+        found = np.concatenate([expression.mask(part) for part in parts_of(rows)]).tolist()
         assert found == expected, f"as columns, seed {SEED}: {text}"
         assert [expression.matches(record) for record in records] == expected, f"as records, seed {SEED}: {text}"
     # a filter that lets all or nothing through proves little

@@ -19,7 +19,7 @@ import pytest
 import zstandard
 
 from tests.support.events import event_dtype
-from tests.support.rows import golden
+from tests.support.rows import golden, parts_of, records_of
 from tracer.aggregate.benefit import BenefitTable
 from tracer.cli import main as cli
 from tracer.encode.composer import Composer
@@ -307,8 +307,8 @@ def parts(store: Store) -> Iterator[tuple[Part, list[Handshake]]]:
     rows = store.snapshot().rows
     assert isinstance(rows, StoreRows)
     begin = 0
-    for part in rows.parts():
-        yield part, rows.records(begin, begin + len(part))
+    for part in parts_of(rows):
+        yield part, rows.gather(np.arange(begin, begin + len(part)))
         begin += len(part)
 
 
@@ -326,7 +326,7 @@ def test_columns_say_what_the_records_say(whole_run: bytes, tmp_path: Path) -> N
 def test_the_store_gives_records_back(whole_run: bytes, handshakes: list[Handshake], tmp_path: Path) -> None:
     store = replayed(whole_run, tmp_path, 100_000)
     snapshot = store.snapshot()
-    assert snapshot.rows.records(0, len(snapshot.rows)) == handshakes
+    assert records_of(snapshot.rows) == handshakes
     assert snapshot.totals.handshakes == len(handshakes)
     assert snapshot.ended is not None
     # the clock is the recording's, which took less than a minute

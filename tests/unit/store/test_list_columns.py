@@ -16,8 +16,6 @@ from tracer.store.chunks import StoreRows
 from tracer.store.list_columns import (
     COLUMNS,
     UNKNOWN,
-    default_columns,
-    header,
     milliseconds,
     name_of,
     sort_keys,
@@ -108,13 +106,6 @@ def test_every_column_is_fit_to_be_chosen() -> None:
         assert column.field is None or fields_of(column.field)
     titles = [column.title for column in COLUMNS.values()]
     assert len(set(titles)) == len(titles)
-
-
-@pytest.mark.parametrize("width", [20, 79, 80, 99, 100, 119, 120, 199, 200, 300])
-def test_the_columns_to_begin_with_fit(width: int) -> None:
-    names = default_columns(width)
-    assert len(header(names)) <= max(width, 43)
-    assert "time" in names
 
 
 def test_no_such_column() -> None:

@@ -179,7 +179,7 @@ def test_records_made_together_are_those_made_one_by_one(begin: int, end: int) -
     # another store with the same rows, so that none comes out of the other's cache
     twin = new_store()
     twin.write(random_batch(3, 3 * CHUNK_ROWS))
-    together = rows_of(store).records(begin, end)
+    together = rows_of(store).gather(np.arange(begin, end))
     assert len(together) == end - begin
     # both ends, and both sides of every border between chunks
     borders = (begin, CHUNK_ROWS, 2 * CHUNK_ROWS, end)
