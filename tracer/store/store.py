@@ -30,16 +30,12 @@ from tracer.handshake.payloads import classified
 from tracer.ipc.traced import TracedInterface, forget_gone
 from tracer.records.record import (
     Balance,
-    DnsInfo,
     End,
     Handshake,
-    HttpInfo,
     InterfaceInfo,
     NoticeRecord,
-    PayloadInfo,
     Start,
     Stats,
-    TlsInfo,
 )
 from tracer.store.chunks import CHUNK_ROWS, Chunk, StoreRows
 from tracer.store.snapshot import HostState, InterfaceState, Series, Snapshot
@@ -329,7 +325,7 @@ class Store:
             if known is not None:
                 self._records.move_to_end(numbers[0])
                 return [known]
-        made = compose_rows(self._composer, part)
+        made = _compose(self._composer, part)
         if len(made) > RECORDS_HELD:
             return made  # an export
         with self._records_lock:
@@ -412,26 +408,13 @@ class Store:
                 )
 
 
-def compose_rows(composer: Composer, part: Part) -> list[Handshake]:
+def _compose(composer: Composer, part: Part) -> list[Handshake]:
     """The records of a part, with the times and the payloads that were kept when its rows were written."""
-    stamps = (part.events["syn_ns"].astype(np.int64) + part.offset_ns).tolist()
-    payloads = [part.payloads[place] for place in part.payload.tolist()]
-    records = composer.compose(part.batch)
-    return [_completed(*row) for row in zip(records, stamps, payloads, strict=True)]
-
-
-def _completed(record: Handshake, stamp: int, payload: Payload | None) -> Handshake:
-    ts = f"{np.datetime64(stamp, 'ns')}Z"
-    if payload is None:
-        return msgspec.structs.replace(record, ts=ts)
-    return msgspec.structs.replace(
-        record,
-        ts=ts,
-        payload=PayloadInfo(payload.protocol.value, True, payload.truncated),
-        tls=TlsInfo(payload.tls.sni, payload.tls.alpn, payload.tls.ech) if payload.tls is not None else None,
-        http=HttpInfo(payload.http.method, payload.http.host) if payload.http is not None else None,
-        dns=DnsInfo(payload.dns.name, payload.dns.type) if payload.dns is not None else None,
-    )
+    kinds = {row: payload for row, place in enumerate(part.payload.tolist()) if (payload := part.payloads[place])}
+    stamps = (part.events["syn_ns"].astype(np.int64) + part.offset_ns).astype("datetime64[ns]")
+    records = composer.compose(replace(part.batch, kinds=kinds))
+    times = np.datetime_as_string(stamps, timezone="UTC").tolist()
+    return [msgspec.structs.replace(record, ts=ts) for record, ts in zip(records, times, strict=True)]
 
 
 def _state(one: TracedInterface | InterfaceInfo, present: bool) -> InterfaceState:
