@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,25 +76,17 @@ def name_of(record: Handshake) -> str | None:
     return record.dns.name if record.dns is not None else None
 
 
-def _plain(name: str, title: str, width: int, field: str, says: str, *, right: bool = False) -> ListColumn:
+def _field(
+    name: str, title: str, width: int, field: str, says: str, *, right: bool = False,
+    text: Callable[[Any], str] = value_text,
+) -> ListColumn:  # fmt: skip
     found = FIELDS[field]
-    return ListColumn(name, title, width, right, lambda record: value_text(found.of(record)), found.column, field, says)
+    return ListColumn(name, title, width, right, lambda record: text(found.of(record)), found.column, field, says)
 
 
-def _number(name: str, title: str, width: int, field: str, says: str) -> ListColumn:
-    return _plain(name, title, width, field, says, right=True)
-
-
-def _word(name: str, title: str, width: int, field: str, says: str) -> ListColumn:
-    found = FIELDS[field]
-    return ListColumn(name, title, width, False, lambda record: words(found.of(record)), found.column, field, says)
-
-
-def _span(name: str, title: str, width: int, field: str, says: str) -> ListColumn:
-    found = FIELDS[field]
-    return ListColumn(
-        name, title, width, True, lambda record: milliseconds(found.of(record)), found.column, field, says
-    )
+_number = partial(_field, right=True)
+_word = partial(_field, text=words)
+_span = partial(_field, right=True, text=milliseconds)
 
 
 def _end(end: str, title: str, says: str) -> ListColumn:
@@ -108,14 +101,6 @@ def _end(end: str, title: str, says: str) -> ListColumn:
         return both.view("S18").reshape(-1)
 
     return ListColumn(end, title, 21, False, text, keys, f"{end}.ip", says)
-
-
-def _time_keys(part: Part) -> Column:
-    return part.events["syn_ns"].astype(np.int64)
-
-
-def _id_keys(part: Part) -> Column:
-    return part.events["id"].astype(np.uint64)
 
 
 def _name_keys(part: Part) -> Column:
@@ -147,8 +132,11 @@ def _process_keys(part: Part) -> Column:
 
 
 _ALL = [
-    ListColumn("time", "Time", 12, False, lambda record: record.ts[11:23], _time_keys, "ts", "first SYN, UTC"),
-    _plain("interface", "Interface", 10, "interface", "where the first SYN was seen"),
+    ListColumn(
+        "time", "Time", 12, False, lambda record: record.ts[11:23],
+        lambda part: part.events["syn_ns"].astype(np.int64), "ts", "first SYN, UTC",
+    ),
+    _field("interface", "Interface", 10, "interface", "where the first SYN was seen"),
     _word("vantage", "Seen at", 7, "vantage", "whose address is local to the traced namespace"),
     _end("client", "Client", "who sent the SYN"),
     _end("server", "Server", "who was asked"),
@@ -170,30 +158,30 @@ _ALL = [
     _number("synack_mss", "S-MSS", 5, "synack.mss", "largest segment the server takes, bytes"),
     _number("wscale", "WS", 3, "syn.wscale", "the client's window scale"),
     _number("window", "Window", 6, "syn.window", "the SYN's window, bytes, unscaled"),
-    _plain("options", "SYN options", 44, "syn.options", "the SYN's options in their order"),
-    _plain("synack_options", "SYN-ACK options", 44, "synack.options", "the SYN-ACK's options in their order"),
+    _field("options", "SYN options", 44, "syn.options", "the SYN's options in their order"),
+    _field("synack_options", "SYN-ACK options", 44, "synack.options", "the SYN-ACK's options in their order"),
     _number("ttl", "TTL", 3, "syn.ttl", "the SYN's TTL or hop limit as seen here"),
     _number("hops", "Hops", 4, "syn.hops", "routers the SYN most likely passed"),
-    _plain("ecn", "ECN", 6, "negotiated.ecn", "ECN that both ends speak"),
-    _plain("mptcp", "MPTCP", 10, "syn.mptcp", "Multipath TCP asked for"),
+    _field("ecn", "ECN", 6, "negotiated.ecn", "ECN that both ends speak"),
+    _field("mptcp", "MPTCP", 10, "syn.mptcp", "Multipath TCP asked for"),
     ListColumn(
         "name", "Name", 28, False, lambda record: value_text(name_of(record)), _name_keys, None,
         "SNI, HTTP host or DNS name in the SYN's data",
     ),
-    _plain("protocol", "Data is", 7, "payload.protocol", "what the SYN's data is"),
-    _plain("sni", "SNI", 28, "tls.sni", "server name in the ClientHello"),
-    _plain("alpn", "ALPN", 12, "tls.alpn", "protocols offered in the ClientHello"),
-    _plain("http_host", "HTTP host", 28, "http.host", "host asked for in the SYN"),
-    _plain("dns_name", "DNS name", 28, "dns.name", "name asked for in the SYN"),
-    _plain("cookie_id", "Cookie", 8, "tfo.cookie_id", "stands for the cookie sent; equal ones look equal"),
-    _plain("synack_cookie_id", "Got", 8, "tfo.synack_cookie_id", "stands for the cookie that came back"),
-    _plain("vlan", "VLAN", 9, "vlan", "VLAN tags, the outer one first"),
+    _field("protocol", "Data is", 7, "payload.protocol", "what the SYN's data is"),
+    _field("sni", "SNI", 28, "tls.sni", "server name in the ClientHello"),
+    _field("alpn", "ALPN", 12, "tls.alpn", "protocols offered in the ClientHello"),
+    _field("http_host", "HTTP host", 28, "http.host", "host asked for in the SYN"),
+    _field("dns_name", "DNS name", 28, "dns.name", "name asked for in the SYN"),
+    _field("cookie_id", "Cookie", 8, "tfo.cookie_id", "stands for the cookie sent; equal ones look equal"),
+    _field("synack_cookie_id", "Got", 8, "tfo.synack_cookie_id", "stands for the cookie that came back"),
+    _field("vlan", "VLAN", 9, "vlan", "VLAN tags, the outer one first"),
     ListColumn(
-        "id", "Id", 16, False, lambda record: record.id, _id_keys, "id",
+        "id", "Id", 16, False, lambda record: record.id, lambda part: part.events["id"].astype(np.uint64), "id",
         "the same on every interface and host that sees this handshake",
     ),
-    _plain("community_id", "Community id", 30, "community_id", "as Zeek and Suricata have it"),
-    _plain("p0f", "p0f", 40, "signature.p0f", "the SYN's fingerprint"),
+    _field("community_id", "Community id", 30, "community_id", "as Zeek and Suricata have it"),
+    _field("p0f", "p0f", 40, "signature.p0f", "the SYN's fingerprint"),
     ListColumn(
         "process", "Process", 20, False, _process_of, _process_keys, None,
         "who is behind the local end, where known; the client's where both are",

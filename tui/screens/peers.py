@@ -55,10 +55,6 @@ def _accepted(peer: Peer, _: int) -> Part:
     return (share(peer.accepted, peer.with_data), "ok" if ratio >= 0.95 else "degraded" if ratio > 0 else "failed")
 
 
-def _number(value: int, style: str) -> Part:
-    return (count(value), style if value else "dim")
-
-
 def _outcome(peer: Peer, _: int) -> Part:
     group = _GROUPS.get(peer.last_outcome or "", "")
     text = (peer.last_outcome or "unknown").replace("_", " ")
@@ -84,47 +80,41 @@ def _ago(peer: Peer, now_ns: int) -> Part:
     return (clock(max(0, now_ns - peer.last_seen_ns) / 1e9), "dim")
 
 
+def _known(name: str) -> Callable[[Peer], float]:
+    """A number of a peer; what is not known is the least."""
+    return lambda peer: _NEVER if getattr(peer, name) is None else getattr(peer, name)
+
+
+def _count(name: str, title: str, width: int, style: str) -> PeerColumn:
+    def text(peer: Peer, _: int) -> Part:
+        value = getattr(peer, name)
+        return (count(value), style if value else "dim")
+
+    return PeerColumn(ListColumn(name, title, width, True), text, _known(name))
+
+
 _ADDRESS = PeerColumn(ListColumn("peer", "Peer", 24), lambda p, _: (address(p), "strong"), address, False)
 _ROLE = PeerColumn(ListColumn("role", "Is", 6), lambda p, _: (p.role, "dim"), lambda p: p.role, False)
 _NAME = PeerColumn(
     ListColumn("name", "Name", 22), lambda p, _: (safe(p.name or "-"), "text"), lambda p: p.name or "", False
 )
-_HANDSHAKES = PeerColumn(
-    ListColumn("handshakes", "Seen", 7, True), lambda p, _: (count(p.handshakes), "text"), lambda p: p.handshakes
-)
-_ATTEMPTS = PeerColumn(
-    ListColumn("attempts", "TFO", 7, True), lambda p, _: _number(p.attempts, "text"), lambda p: p.attempts
-)
+_HANDSHAKES = _count("handshakes", "Seen", 7, "text")
+_ATTEMPTS = _count("attempts", "TFO", 7, "text")
 _ACCEPTED = PeerColumn(
     ListColumn("accepted", "Accepted", 8, True),
     _accepted,
     lambda p: p.accepted / p.with_data if p.with_data else _NEVER,
 )
-_FALLBACKS = PeerColumn(
-    ListColumn("fallbacks", "Fallback", 8, True), lambda p, _: _number(p.fallbacks, "degraded"), lambda p: p.fallbacks
-)
-_FAILED = PeerColumn(
-    ListColumn("failed", "Failed", 6, True), lambda p, _: _number(p.failed, "failed"), lambda p: p.failed
-)
-_CHANGES = PeerColumn(
-    ListColumn("cookie_changes", "Cookies", 7, True),
-    lambda p, _: _number(p.cookie_changes, "degraded"),
-    lambda p: p.cookie_changes,
-)
+_FALLBACKS = _count("fallbacks", "Fallback", 8, "degraded")
+_FAILED = _count("failed", "Failed", 6, "failed")
+_CHANGES = _count("cookie_changes", "Cookies", 7, "degraded")
 _RTT = PeerColumn(
-    ListColumn("rtt", "RTT", 9, True), lambda p, _: (duration(p.rtt_median_us), "text"),
-    lambda p: _NEVER if p.rtt_median_us is None else p.rtt_median_us,
-)  # fmt: skip
-_SAVED = PeerColumn(ListColumn("saved", "Saved", 9, True), _saved, lambda p: p.saved_us)
-_SOONER = PeerColumn(
-    ListColumn("sooner", "Sooner", 9, True), _sooner, lambda p: _NEVER if p.sooner_us is None else p.sooner_us
+    ListColumn("rtt", "RTT", 9, True), lambda p, _: (duration(p.rtt_median_us), "text"), _known("rtt_median_us")
 )
-_SOONER_RTTS = PeerColumn(
-    ListColumn("sooner_rtts", "RTTs", 5, True),
-    _sooner_rtts,
-    lambda p: _NEVER if p.sooner_rtts is None else p.sooner_rtts,
-)
-_SEEN = PeerColumn(ListColumn("last", "Ago", 5, True), _ago, lambda p: p.last_seen_ns)
+_SAVED = PeerColumn(ListColumn("saved", "Saved", 9, True), _saved, _known("saved_us"))
+_SOONER = PeerColumn(ListColumn("sooner", "Sooner", 9, True), _sooner, _known("sooner_us"))
+_SOONER_RTTS = PeerColumn(ListColumn("sooner_rtts", "RTTs", 5, True), _sooner_rtts, _known("sooner_rtts"))
+_SEEN = PeerColumn(ListColumn("last", "Ago", 5, True), _ago, _known("last_seen_ns"))
 _LAST = PeerColumn(ListColumn("outcome", "Last outcome", 22), _outcome, lambda p: p.last_outcome or "", False)
 
 _BY_WIDTH: tuple[tuple[int, tuple[PeerColumn, ...]], ...] = (

@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 from tracer.store.snapshot import Snapshot
 from tui.actions import bindings_of
-from tui.format import count, share, size
+from tui.format import count, duration, share, size
 from tui.lines import Line, cell, safe
 from tui.screens.base import TracerScreen
 from tui.widgets.bar import bar
@@ -52,22 +52,19 @@ class Statistics(TracerScreen):
             cells, rows = panel.room
             panel.put(framed_plot(values, cells, max(1, rows), style))
         for panel, histogram, label in (
-            (self.rtt, found.rtt, None), (self.response, found.first_response, None), (self.window, found.window, size),
+            (self.rtt, found.rtt, duration), (self.response, found.first_response, duration),
+            (self.window, found.window, size),
         ):  # fmt: skip
             cells, rows = panel.room
-            if label is None:
-                panel.put(histogram_lines(histogram, cells, max(2, rows)))
-            else:
-                panel.put(histogram_lines(histogram, cells, max(2, rows), label=label))
-        total = sum(seen for _, seen in found.mss)
-        cells, _ = self.mss.room
-        self.mss.put(counted_lines([(_number(value), seen) for value, seen in found.mss], total, cells))
-        cells, _ = self.wscale.room
-        self.wscale.put(counted_lines([(_scale(value), seen) for value, seen in found.wscale], total, cells))
-        cells, _ = self.options.room
-        self.options.put(counted_lines(found.options, total, cells))
-        cells, _ = self.names.room
-        self.names.put(counted_lines(found.names, sum(seen for _, seen in found.names), cells))
+            panel.put(histogram_lines(histogram, cells, max(2, rows), label=label))
+        syns = sum(seen for _, seen in found.mss)
+        for panel, entries, total in (
+            (self.mss, [(_number(value), seen) for value, seen in found.mss], syns),
+            (self.wscale, [(_scale(value), seen) for value, seen in found.wscale], syns),
+            (self.options, found.options, syns),
+            (self.names, found.names, sum(seen for _, seen in found.names)),
+        ):
+            panel.put(counted_lines(entries, total, panel.room[0]))
 
 
 def _number(value: int | None) -> str:
