@@ -22,12 +22,7 @@ STYLES = (
     "text", "dim", "title", "strong", "accent", "ok", "degraded", "failed", "none", "tfo", "normal", "alarm", "key",
     "cursor", "cursor-blur", "header", "header-sorted", "bar-track", "inverse",
 )  # fmt: skip
-<<<<<<< HEAD
-GROUP_STYLE = {"ok": "ok", "degraded": "degraded", "failed": "failed"}
 # a sign for each group, so that a line can be read at a glance and without colour
-=======
-# a sign beside each group's word, so that a line can be read without colour and without reading all of it
->>>>>>> 47dc840 (Say what columns of lists have in common once)
 GROUP_SIGN = {"ok": "✓", "degraded": "~", "failed": "✗"}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,17 +75,21 @@ def name_of(record: Handshake) -> str | None:
     return record.dns.name if record.dns is not None else None
 
 
-def _field(
-    name: str, title: str, width: int, field: str, says: str, *, right: bool = False,
-    text: Callable[[Any], str] = value_text,
-) -> ListColumn:  # fmt: skip
+_TEXTS: dict[Kind, Callable[[Any], str]] = {Kind.DURATION: milliseconds, Kind.WORD: words}
+_WIDTHS = {Kind.WORD: 16, Kind.TEXT: 28, Kind.ADDRESS: 21, Kind.LIST: 28}
+
+
+def _field(name: str, title: str, width: int, field: str, says: str) -> ListColumn:
     found = FIELDS[field]
+    text = _TEXTS.get(found.kind, value_text)
+    right = found.kind in (Kind.NUMBER, Kind.DURATION)
     return ListColumn(name, title, width, right, lambda record: text(found.of(record)), found.column, field, says)
 
 
-_number = partial(_field, right=True)
-_word = partial(_field, text=words)
-_span = partial(_field, right=True, text=milliseconds)
+def _own_column(field: Field) -> ListColumn:
+    """Of a field that has no column below, under the field's own name."""
+    width = max(len(field.name), _WIDTHS.get(field.kind, 8))
+    return _field(field.name, field.name, width, field.name, field.says)
 
 
 def _end(end: str, title: str, says: str) -> ListColumn:
@@ -137,31 +140,31 @@ _ALL = [
         lambda part: part.events["syn_ns"].astype(np.int64), "ts", "first SYN, UTC",
     ),
     _field("interface", "Interface", 10, "interface", "where the first SYN was seen"),
-    _word("vantage", "Seen at", 7, "vantage", "whose address is local to the traced namespace"),
+    _field("vantage", "Seen at", 7, "vantage", "whose address is local to the traced namespace"),
     _end("client", "Client", "who sent the SYN"),
     _end("server", "Server", "who was asked"),
-    _word("result", "Result", 18, "handshake.result", "what came of the handshake"),
-    _word("request", "TFO asked", 23, "tfo.request", "what the first SYN asked for"),
-    _word("outcome", "TFO outcome", 26, "tfo.outcome", "what Fast Open did, read off the wire"),
-    _word("group", "TFO", 8, "tfo.group", "the outcome in one word: ok, degraded, failed"),
-    _word("cause", "Cause", 20, "tfo.cause", "why, as far as it can be told"),
-    _span("rtt", "RTT ms", 8, "handshake.rtt_us", "round trip of the handshake"),
-    _span("synack_delay", "SYN-ACK ms", 10, "handshake.synack_delay_us", "answered SYN to SYN-ACK"),
-    _span("ack_delay", "ACK ms", 9, "handshake.ack_delay_us", "SYN-ACK to ACK"),
-    _span("first_response", "Answer ms", 9, "handshake.first_response_us", "first SYN to the server's first data byte"),
-    _span("saved", "Saved ms", 8, "tfo.rtt_saved_us", "round trip that Fast Open saved"),
-    _span("delay", "Delay ms", 9, "tfo.delay_us", "first SYN to the SYN that was answered"),
-    _number("syn_count", "SYNs", 4, "handshake.syn_count", "SYNs sent, the first included"),
-    _number("payload_len", "Data", 5, "syn.payload_len", "bytes of data in the first SYN"),
-    _number("acked", "Acked", 5, "synack.acked_payload_len", "bytes of it that the SYN-ACK acked"),
-    _number("mss", "MSS", 5, "syn.mss", "largest segment the client takes, bytes"),
-    _number("synack_mss", "S-MSS", 5, "synack.mss", "largest segment the server takes, bytes"),
-    _number("wscale", "WS", 3, "syn.wscale", "the client's window scale"),
-    _number("window", "Window", 6, "syn.window", "the SYN's window, bytes, unscaled"),
+    _field("result", "Result", 18, "handshake.result", "what came of the handshake"),
+    _field("request", "TFO asked", 23, "tfo.request", "what the first SYN asked for"),
+    _field("outcome", "TFO outcome", 26, "tfo.outcome", "what Fast Open did, read off the wire"),
+    _field("group", "TFO", 8, "tfo.group", "the outcome in one word: ok, degraded, failed"),
+    _field("cause", "Cause", 20, "tfo.cause", "why, as far as it can be told"),
+    _field("rtt", "RTT ms", 8, "handshake.rtt_us", "round trip of the handshake"),
+    _field("synack_delay", "SYN-ACK ms", 10, "handshake.synack_delay_us", "answered SYN to SYN-ACK"),
+    _field("ack_delay", "ACK ms", 9, "handshake.ack_delay_us", "SYN-ACK to ACK"),
+    _field("first_response", "Answer ms", 9, "handshake.first_response_us", "first SYN to the server's first byte"),
+    _field("saved", "Saved ms", 8, "tfo.rtt_saved_us", "round trip that Fast Open saved"),
+    _field("delay", "Delay ms", 9, "tfo.delay_us", "first SYN to the SYN that was answered"),
+    _field("syn_count", "SYNs", 4, "handshake.syn_count", "SYNs sent, the first included"),
+    _field("payload_len", "Data", 5, "syn.payload_len", "bytes of data in the first SYN"),
+    _field("acked", "Acked", 5, "synack.acked_payload_len", "bytes of it that the SYN-ACK acked"),
+    _field("mss", "MSS", 5, "syn.mss", "largest segment the client takes, bytes"),
+    _field("synack_mss", "S-MSS", 5, "synack.mss", "largest segment the server takes, bytes"),
+    _field("wscale", "WS", 3, "syn.wscale", "the client's window scale"),
+    _field("window", "Window", 6, "syn.window", "the SYN's window, bytes, unscaled"),
     _field("options", "SYN options", 44, "syn.options", "the SYN's options in their order"),
     _field("synack_options", "SYN-ACK options", 44, "synack.options", "the SYN-ACK's options in their order"),
-    _number("ttl", "TTL", 3, "syn.ttl", "the SYN's TTL or hop limit as seen here"),
-    _number("hops", "Hops", 4, "syn.hops", "routers the SYN most likely passed"),
+    _field("ttl", "TTL", 3, "syn.ttl", "the SYN's TTL or hop limit as seen here"),
+    _field("hops", "Hops", 4, "syn.hops", "routers the SYN most likely passed"),
     _field("ecn", "ECN", 6, "negotiated.ecn", "ECN that both ends speak"),
     _field("mptcp", "MPTCP", 10, "syn.mptcp", "Multipath TCP asked for"),
     ListColumn(
@@ -191,18 +194,11 @@ _ALL = [
 ]  # fmt: skip
 
 
-def _of_field(field: Field) -> ListColumn:
-    """A column for a field that has none above, under the field's own name."""
-    make = {Kind.DURATION: _span, Kind.WORD: _word, Kind.NUMBER: _number}.get(field.kind, _plain)
-    return make(field.name, field.name, max(len(field.name), _WIDTHS.get(field.kind, 8)), field.name, field.says)
-
-
-_WIDTHS = {Kind.WORD: 16, Kind.TEXT: 28, Kind.ADDRESS: 21, Kind.LIST: 28}
 _SHOWN = {one.field for one in _ALL} | {
     f"{end}.{part}" for end in ("client", "server") for part in ("port", "process.pid")
 }
 COLUMNS: dict[str, ListColumn] = {
-    column.name: column for column in (*_ALL, *(_of_field(one) for one in FIELDS.values() if one.name not in _SHOWN))
+    column.name: column for column in (*_ALL, *(_own_column(one) for one in FIELDS.values() if one.name not in _SHOWN))
 }
 
 
