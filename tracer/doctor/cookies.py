@@ -1,49 +1,30 @@
 """The client's side: the servers whose Fast Open cookies this host has.
 
 The kernel keeps cookies in tcp_metrics, per network namespace. They are bearer tokens and never leave this file.
-Source: the generic netlink family of include/uapi/linux/tcp_metrics.h, net/ipv4/tcp_metrics.c.
+Source: net/ipv4/tcp_metrics.c.
 """
 
 from __future__ import annotations
 
-import socket
-import struct
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from tracer.doctor.model import CachedServer, Finding, Level, Topic, explained, some
 from tracer.doctor.settings import CLIENT
-from tracer.linux import netlink
+from tracer.linux import tcp_metrics
 from tracer.vocabulary.printable import plural
 
-_CTRL_ID, _CTRL_GETFAMILY, _CTRL_FAMILY_ID, _CTRL_FAMILY_NAME = 16, 3, 1, 2
-_GET, _VERSION = 1, 1
-_IPV4, _IPV6, _AGE, _MSS, _DROPS, _COOKIE, _SOURCE_IPV4, _SOURCE_IPV6 = 1, 2, 3, 7, 8, 10, 11, 12
-_HEADER = struct.Struct("=BBH")  # genlmsghdr: command, version, reserved
 
-
-def _ip(fields: dict[int, bytes], four: int, six: int) -> str | None:
-    raw = fields.get(four) or fields.get(six)
-    if raw is None or len(raw) not in (4, 16):
-        return None
-    return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
-
-
-def _number(raw: bytes | None) -> int | None:
-    return int.from_bytes(raw, sys.byteorder) if raw is not None else None
-
-
-def parse(payload: bytes) -> CachedServer | None:
+def parse(entry: Mapping[str, Any]) -> CachedServer | None:
     """Parse one entry; None if it says nothing about Fast Open."""
-    fields = netlink.attributes(payload, _HEADER.size)
-    server = _ip(fields, _IPV4, _IPV6)
-    cookie, mss, drops = fields.get(_COOKIE, b""), _number(fields.get(_MSS)), _number(fields.get(_DROPS))
+    server = entry.get("ADDR_IPV4") or entry.get("ADDR_IPV6")
+    cookie, mss, drops = entry.get("FOPEN_COOKIE", b""), entry.get("FOPEN_MSS"), entry.get("FOPEN_SYN_DROPS")
     if server is None or not (cookie or mss or drops):
         return None
-    age_ms = _number(fields.get(_AGE))
+    age_ms = entry.get("AGE")
     return CachedServer(
         server_ip=server,
-        client_ip=_ip(fields, _SOURCE_IPV4, _SOURCE_IPV6),
+        client_ip=entry.get("SADDR_IPV4") or entry.get("SADDR_IPV6"),
         cookie_len=len(cookie),
         mss=mss or None,
         syn_drops=drops or 0,
@@ -53,11 +34,7 @@ def parse(payload: bytes) -> CachedServer | None:
 
 def look() -> list[CachedServer]:
     """The Fast Open entries in this network namespace's cache. Raises OSError if it cannot be read."""
-    ask = _HEADER.pack(_CTRL_GETFAMILY, _VERSION, 0) + netlink.attribute(_CTRL_FAMILY_NAME, b"tcp_metrics\0")
-    answer = netlink.get(_CTRL_ID, ask, netlink.GENERIC)
-    (family,) = struct.unpack_from("=H", netlink.attributes(answer, _HEADER.size)[_CTRL_FAMILY_ID])
-    found = netlink.dump(family, _HEADER.pack(_GET, _VERSION, 0), protocol=netlink.GENERIC)
-    entries = (parse(payload) for payload in found)
+    entries = map(parse, tcp_metrics.entries())
     return sorted((item for item in entries if item is not None), key=lambda item: item.server_ip)
 
 

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from tracer.lab import netns, sockets
-from tracer.lab.metrics import TcpMetrics
 from tracer.lab.packet import MSS_1460, Flag, Segment, decode, encode
 from tracer.lab.payloads import HTTP_ANSWER, HTTP_REQUEST
 from tracer.lab.topology import Namespaces, Place
@@ -85,11 +84,9 @@ class Stage:
 
     def forget(self) -> None:
         """Empty the client's memory of this server address: cookie, MSS, and so that the next SYN asks with kind 34."""
-        metrics = TcpMetrics()
-        try:
-            metrics.forget(self.server_ip)
-        finally:
-            metrics.close()
+        from tracer.linux import tcp_metrics  # here: pyroute2 is for the lab's processes only
+
+        tcp_metrics.forget(self.server_ip)
 
     def listen(
         self,

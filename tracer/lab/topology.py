@@ -81,8 +81,8 @@ def scenario_address(position: int, place: Place, version: int) -> str:
 
 
 def build(spaces: Namespaces, places: list[Place]) -> None:
-    """Make links, addresses, routes and sysctls; `places` has one entry a scenario. Raises OSError, NetlinkError."""
-    from pyroute2.iproute import IPRoute  # here: a process that only names addresses need not load it
+    """Make links, addresses, routes and sysctls; `places` has one entry a scenario. Raises OSError."""
+    from tracer.linux.pyroute import route_socket  # here: a process that only names addresses need not load pyroute2
 
     versions = (4, 6) if has_ipv6() else (4,)
     for descriptor in (spaces.client, spaces.server, spaces.far):
@@ -90,7 +90,7 @@ def build(spaces: Namespaces, places: list[Place]) -> None:
             _quiet_defaults()
     with netns.entered(spaces.server):
         _server_sysctls()
-        with IPRoute() as route:
+        with route_socket() as route:
             peer = {"ifname": CLIENT_INTERFACE, "net_ns_fd": spaces.client}
             route.link("add", ifname=SERVER_INTERFACE, kind="veth", peer=peer)
             peer = {"ifname": _FAR, "net_ns_fd": spaces.far, "mtu": FAR_MTU}
@@ -108,7 +108,7 @@ def build(spaces: Namespaces, places: list[Place]) -> None:
                 route.route("add", dst=network(Place.UNREACHABLE, version), type="unreachable", family=family)
     with netns.entered(spaces.far):
         netns.write_sysctl("ipv4/tcp_fastopen", "0")
-        with IPRoute() as route:
+        with route_socket() as route:
             link = _up(route, _FAR)
             for version in versions:
                 for position, place in enumerate(places):
@@ -118,7 +118,7 @@ def build(spaces: Namespaces, places: list[Place]) -> None:
                 route.route("add", dst="default", gateway=gateway, family=_family(version))
     with netns.entered(spaces.client):
         _client_sysctls()
-        with IPRoute() as route:
+        with route_socket() as route:
             link = _up(route, CLIENT_INTERFACE)
             for version in versions:
                 _add(route, link, client_address(version))

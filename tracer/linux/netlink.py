@@ -1,9 +1,13 @@
-"""rtnetlink in small: what looking up interfaces and attaching takes.
+"""rtnetlink in small, for the root part: interfaces and addresses, and attaching where the kernel has no link for it.
 
-A library does the same, but importing one costs the root part, which runs for as long as the trace, 24 MB and a tenth
-of a second, and the messages needed are few. Every socket is opened where it is used and closed at once, so that a
-request goes to the network namespace that the calling thread is in now. Integers are in host byte order unless said
-otherwise. Sources: rtnetlink(7), include/uapi/linux/netlink.h.
+Everything else uses pyroute2 (pyroute.py). The root part reads its filters four times a second and attaches to an
+interface that appears during a run within a millisecond. A child that imports pyroute2 for that takes 0.1 to 0.2 s, in
+which the interface's handshakes pass untraced. Since code for attaching is here, such a child for the start and the end
+would only do the same by a second road, and slower (bench/netlink.py). `tfotrace detach` shares that code.
+
+Every socket is opened where it is used and closed at once, so that a request goes to the network namespace that the
+calling thread is in now. Integers are in host byte order unless said otherwise. Sources: rtnetlink(7),
+include/uapi/linux/netlink.h.
 """
 
 from __future__ import annotations
@@ -14,8 +18,6 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-
-ROUTE, GENERIC = 0, 16  # protocols of netlink(7)
 
 NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
@@ -94,8 +96,8 @@ def messages(data: bytes) -> Iterator[Message]:
         offset += (size + 3) & ~3
 
 
-def _open(protocol: int = ROUTE) -> socket.socket:
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+def _open() -> socket.socket:
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     try:
         sock.bind((0, 0))
         for option in (_EXT_ACK, _CAP_ACK):
@@ -136,9 +138,9 @@ def request(kind: int, payload: bytes, flags: int = 0) -> None:
                     return
 
 
-def get(kind: int, payload: bytes, protocol: int = ROUTE) -> bytes:
+def get(kind: int, payload: bytes) -> bytes:
     """Payload of the one answer to a look-up. Raises NetlinkError."""
-    with _open(protocol) as sock:
+    with _open() as sock:
         _send(sock, kind, 0, payload)
         for message in messages(sock.recv(_RECEIVE)):
             if message.type == _ERROR:
@@ -147,22 +149,22 @@ def get(kind: int, payload: bytes, protocol: int = ROUTE) -> bytes:
     raise NetlinkError(71, "the kernel gave no answer")
 
 
-def dump(kind: int, payload: bytes, strict: bool = False, protocol: int = ROUTE) -> list[bytes]:
+def dump(kind: int, payload: bytes, strict: bool = False) -> list[bytes]:
     """Payloads of a dump, begun again when the kernel says that it changed meanwhile. Raises NetlinkError.
 
     `strict` has the kernel filter by the fields of the header (Linux 4.20; older kernels give everything).
     """
     for _ in range(8):
-        found, consistent = _dump_once(kind, payload, strict, protocol)
+        found, consistent = _dump_once(kind, payload, strict)
         if consistent:
             break
     return found
 
 
-def _dump_once(kind: int, payload: bytes, strict: bool, protocol: int) -> tuple[list[bytes], bool]:
+def _dump_once(kind: int, payload: bytes, strict: bool) -> tuple[list[bytes], bool]:
     found: list[bytes] = []
     consistent = True
-    with _open(protocol) as sock:
+    with _open() as sock:
         if strict:
             with suppress(OSError):
                 sock.setsockopt(_SOL_NETLINK, _STRICT_CHK, 1)

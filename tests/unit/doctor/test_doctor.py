@@ -5,12 +5,14 @@ from __future__ import annotations
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tracer.doctor import cookies, counters, host, listeners, settings, sockets
 from tracer.doctor.model import Finding, Level, Listener, Report, Topic, exit_code, some
 from tracer.doctor.text import lines
+from tracer.linux import tcp_metrics
 from tracer.records.record import Process
 
 CAPABLE = (1 << 41) - 1
@@ -175,14 +177,20 @@ def attribute(kind: int, value: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
+def decoded(attributes: bytes) -> dict[str, Any]:
+    """What pyroute2 makes of a message of the kernel: nlmsghdr, genlmsghdr, attributes."""
+    message = tcp_metrics.Message(struct.pack("=IHHIIBBH", 20 + len(attributes), 27, 2, 1, 0, 1, 1, 0) + attributes)
+    message.decode()
+    return dict(message["attrs"])
+
+
 def test_an_entry_of_the_cache() -> None:
-    head = bytes(4)
     address = attribute(1, bytes((192, 0, 2, 9))) + attribute(3, (1500).to_bytes(8, sys.byteorder))
-    assert cookies.parse(head + address) is None  # round trips only
-    entry = cookies.parse(
-        head + address + attribute(7, (1460).to_bytes(2, sys.byteorder)) + attribute(8, (3).to_bytes(2, sys.byteorder))
+    assert cookies.parse(decoded(address)) is None  # round trips only
+    entry = cookies.parse(decoded(
+        address + attribute(7, (1460).to_bytes(2, sys.byteorder)) + attribute(8, (3).to_bytes(2, sys.byteorder))
         + attribute(10, b"8 bytes!") + attribute(11, bytes((192, 0, 2, 1)))
-    )  # fmt: skip
+    ))  # fmt: skip
     assert entry is not None
     assert (entry.server_ip, entry.client_ip, entry.cookie_len) == ("192.0.2.9", "192.0.2.1", 8)
     assert (entry.mss, entry.syn_drops, entry.age_us) == (1460, 3, 1_500_000.0)
