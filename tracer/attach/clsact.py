@@ -106,21 +106,16 @@ def ingress_qdisc(ifindex: int) -> str | None:
 
 def ensure_qdisc(ifindex: int, egress: bool) -> None:
     """Add a clsact qdisc where there is none. Raises NoEgressSideError, NetlinkError."""
-    kind = ingress_qdisc(ifindex)
-    if kind is None:
-        header = _TCMSG.pack(0, ifindex, _HANDLE_CLSACT, _PARENT_CLSACT, 0)
-        try:
-            netlink.request(
-                netlink.NEWQDISC,
-                header + netlink.attribute(_TCA_KIND, b"clsact\0"),
-                netlink.F_CREATE | netlink.F_EXCL,
-            )
-        except netlink.NetlinkError as error:
-            if error.errno != errno.EEXIST:
-                raise
-        kind = ingress_qdisc(ifindex)  # somebody may have been quicker, with the other kind
-    if egress and kind == "ingress":
-        raise NoEgressSideError
+    header = _TCMSG.pack(0, ifindex, _HANDLE_CLSACT, _PARENT_CLSACT, 0)
+    kind = netlink.attribute(_TCA_KIND, b"clsact\0")
+    try:
+        netlink.request(netlink.NEWQDISC, header + kind, netlink.F_CREATE | netlink.F_EXCL)
+    except netlink.NetlinkError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        # the kernel gives no interface's qdisc alone: looked at only where it counts
+        if egress and ingress_qdisc(ifindex) == "ingress":
+            raise NoEgressSideError from None
 
 
 class ClsactFilter:
