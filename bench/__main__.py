@@ -14,6 +14,7 @@ from bench import (
     handshake_rate,
     latency,
     memory,
+    netlink,
     packet_cost,
     rates,
     replay_rate,
@@ -26,6 +27,7 @@ from bench.common import ROOT, Row, end_cleanly, machine
 SECTIONS = {
     "startup": ("Start to attached", startup),
     "memory": ("Memory of all processes", memory),
+    "netlink": ("Netlink: own code beside pyroute2", netlink),
     "rates": ("Records through the user part, one thread", rates),
     "packet_cost": ("Cost of a packet (BPF_PROG_TEST_RUN)", packet_cost),
     "growth": ("Growth of the cost", growth),
