@@ -78,7 +78,7 @@ def test_tun_has_no_ethernet_header_and_is_traced(
     with tun(box) as fd:
         link = interfaces.find("tun0")
         assert not link.has_ethernet_header
-        assert (link.is_loopback, link.untraceable, link.kind) == (False, None, "tun")
+        assert (link.is_loopback, link.untraceable, link.arp_type) == (False, None, 0xFFFE)  # ARPHRD_NONE
         attachment = attach(link, own.programs, choice, instance)
         ingress = own.xdp if attachment.hook is Hook.XDP_GENERIC else own.ingress
         assert attachment.hook is (hook or Hook.XDP_GENERIC)
@@ -103,7 +103,7 @@ def test_tun_has_no_ethernet_header_and_is_traced(
 
 
 def test_an_interface_without_ethernet_or_ip_is_refused_in_a_sentence(own: Own) -> None:
-    can = interfaces.Interface(5, "can0", 280, None, 16, True, None)
+    can = interfaces.Interface(5, "can0", 280, True)
     with pytest.raises(CannotTraceError, match="can0 carries CAN bus frames"):
         attach(can, own.programs, HookChoice.AUTO)
 

@@ -48,16 +48,14 @@ class FilterKey:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter that is there. `protocol` is the Ethernet type in host order; `program_id` is None if it is not bpf."""
+    """A filter that is there. `program_id` is None if it is not bpf."""
 
     parent: int
     priority: int
-    protocol: int
     handle: int
     kind: str
     name: str
     program_id: int | None
-    direct_action: bool
 
 
 def _number(raw: bytes | None) -> int | None:
@@ -84,12 +82,10 @@ def filters(ifindex: int, parent: int) -> list[Filter]:
             Filter(
                 parent=parent,
                 priority=info >> 16,
-                protocol=socket.ntohs(info & 0xFFFF),
                 handle=handle,
                 kind=kind,
                 name=netlink.text(options.get(_BPF_NAME, b"")),
                 program_id=_number(options.get(_BPF_ID)),
-                direct_action=bool((_number(options.get(_BPF_FLAGS)) or 0) & _FLAG_DIRECT_ACTION),
             )
         )
     return found

@@ -16,8 +16,7 @@ from tracer.errors import UsageError
 from tracer.linux import netlink
 
 _IFF_UP = 1
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_PROP_LIST = 1, 3, 4, 18, 52
-_IFLA_INFO_KIND, _IFLA_ALT_IFNAME = 1, 53
+_IFLA_IFNAME, _IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 3, 52, 53
 
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 # Devices whose packets begin with the IP header: PPP, raw IP (modems), IP tunnels of every kind, and "none" (tun,
@@ -36,15 +35,12 @@ _GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFA
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """One interface as it was read. `arp_type` is ARPHRD_*, `kind` what `ip -d link` says (veth, tun) or None."""
+    """One interface as it was read. `arp_type` is ARPHRD_*."""
 
     index: int
     name: str
     arp_type: int
-    kind: str | None
-    mtu: int
     up: bool
-    mac: bytes | None
     alt_names: tuple[str, ...] = ()
 
     @property
@@ -109,19 +105,14 @@ def _parse_link(payload: bytes) -> Interface | None:
     if family != socket.AF_UNSPEC:
         return None  # a bridge port's message: a port that leaves its bridge looks like a deletion
     fields = netlink.attributes(payload, netlink.LINK_HEADER.size)
-    kind = netlink.attributes(fields.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND)
     names = [
         netlink.text(v) for k, v in netlink.each_attribute(fields.get(_IFLA_PROP_LIST, b"")) if k == _IFLA_ALT_IFNAME
     ]
-    mtu = fields.get(_IFLA_MTU, b"")
     return Interface(
         index=index,
         name=netlink.text(fields.get(_IFLA_IFNAME, b"")),
         arp_type=arp_type,
-        kind=netlink.text(kind) if kind else None,
-        mtu=struct.unpack("=I", mtu)[0] if len(mtu) == 4 else 0,
         up=bool(flags & _IFF_UP),
-        mac=fields.get(_IFLA_ADDRESS),
         alt_names=tuple(names),
     )
 
