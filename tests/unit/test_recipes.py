@@ -20,7 +20,8 @@ from tests.support.schema import schema_lines
 from tracer.cli.schema import json_schema
 from tracer.lab.scenarios import SCENARIOS, server_address
 from tracer.records.record import Handshake
-from tracer.sinks.compression import Zstd
+from tracer.sinks.compression import coder
+from tracer.sinks.targets import Compression
 
 RECIPES = sql_blocks("RECIPES.md", "recipe")
 ACCEPTED = ("data_acked", "data_acked_new_cookie")
@@ -213,9 +214,9 @@ def test_parquet_is_smaller(lab: duckdb.DuckDBPyConnection, folder: Path) -> Non
 
 
 def test_files_that_are_still_being_written(tmp_path: Path) -> None:
-    coder = Zstd()
+    zstd = coder(Compression.ZSTD)
     data = as_lines(run_records())
-    (tmp_path / "events.jsonl.zst").write_bytes(coder.add(data) + coder.flush())
+    (tmp_path / "events.jsonl.zst").write_bytes(zstd.add(data) + zstd.flush())
     packer = zlib.compressobj(wbits=31)
     (tmp_path / "events.jsonl.gz").write_bytes(packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH))
     with database("tfotrace.sql") as connection:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import zstandard
 
@@ -14,75 +16,28 @@ _ZSTD_LEVEL = 3
 _GZIP_WINDOW = 16 + 15  # zlib: 16 asks for gzip's header, 15 for a window of 32 KiB
 
 
-class Coder(Protocol):
-    """One gzip member or zstd frame. Each method returns the bytes to write now."""
+@dataclass(frozen=True, slots=True)
+class Coder:
+    """One gzip member (RFC 1952), zstd frame (RFC 8878), or bytes unchanged. Each function returns the bytes to write now.
 
-    def add(self, data: bytes) -> bytes: ...
-    def flush(self) -> bytes: ...
-    def finish(self) -> bytes: ...
+    All that was added can be read after a flush; `finish` is the end of the member or frame.
+    """
 
-
-class Plain:
-    """No compression."""
-
-    def add(self, data: bytes) -> bytes:
-        """Return `data` unchanged."""
-        return data
-
-    def flush(self) -> bytes:
-        """Nothing is buffered."""
-        return b""
-
-    def finish(self) -> bytes:
-        """Nothing is buffered."""
-        return b""
-
-
-class Gzip:
-    """RFC 1952."""
-
-    def __init__(self) -> None:
-        self._coder = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
-
-    def add(self, data: bytes) -> bytes:
-        """May keep some of `data` back."""
-        return self._coder.compress(data)
-
-    def flush(self) -> bytes:
-        """After this, everything added can be read."""
-        return self._coder.flush(zlib.Z_SYNC_FLUSH)
-
-    def finish(self) -> bytes:
-        """The end of the member."""
-        return self._coder.flush(zlib.Z_FINISH)
-
-
-class Zstd:
-    """RFC 8878."""
-
-    def __init__(self) -> None:
-        self._coder = zstandard.ZstdCompressor(_ZSTD_LEVEL, write_checksum=True).compressobj()
-
-    def add(self, data: bytes) -> bytes:
-        """May keep some of `data` back."""
-        return self._coder.compress(data)
-
-    def flush(self) -> bytes:
-        """After this, everything added can be read."""
-        return self._coder.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-
-    def finish(self) -> bytes:
-        """The end of the frame."""
-        return self._coder.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH)
-
-
-_CODERS: dict[Compression, type[Plain] | type[Gzip] | type[Zstd]] = {
-    Compression.NONE: Plain,
-    Compression.GZIP: Gzip,
-    Compression.ZSTD: Zstd,
-}
+    add: Callable[[bytes], bytes]
+    flush: Callable[[], bytes]
+    finish: Callable[[], bytes]
 
 
 def coder(compression: Compression) -> Coder:
-    """Make a coder."""
-    return _CODERS[compression]()
+    """A new one."""
+    if compression is Compression.GZIP:
+        gzip = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+        return Coder(gzip.compress, partial(gzip.flush, zlib.Z_SYNC_FLUSH), partial(gzip.flush, zlib.Z_FINISH))
+    if compression is Compression.ZSTD:
+        zstd = zstandard.ZstdCompressor(_ZSTD_LEVEL, write_checksum=True).compressobj()
+        return Coder(
+            zstd.compress,
+            partial(zstd.flush, zstandard.COMPRESSOBJ_FLUSH_BLOCK),
+            partial(zstd.flush, zstandard.COMPRESSOBJ_FLUSH_FINISH),
+        )
+    return Coder(bytes, bytes, bytes)
