@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.records.record import Handshake
+from tracer.store.chunks import StoreRows
 from tracer.store.list_columns import sort_keys
-from tracer.store.snapshot import Rows
 from tui.filtering import Filter
 
 GATHERED = 1000  # records made at a time
@@ -21,7 +21,7 @@ ARRIVAL = ""  # no column: in the order of settling
 class Order:
     """Rows in the order shown. `indexes` is None for all rows by their number."""
 
-    rows: Rows
+    rows: StoreRows
     indexes: NDArray[np.intp] | None
     descending: bool
 
@@ -73,7 +73,7 @@ def is_cheap(condition: Filter | None, sort: str) -> bool:
     return condition is None and sort == ARRIVAL
 
 
-def arrange(rows: Rows, condition: Filter | None, sort: str, descending: bool) -> Order:
+def arrange(rows: StoreRows, condition: Filter | None, sort: str, descending: bool) -> Order:
     """Filter and sort. 100,000 rows take tens of milliseconds: use a thread unless is_cheap().
 
     Rows with equal keys stay newest first; unknown values come last in both directions.

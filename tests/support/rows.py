@@ -19,7 +19,6 @@ from tracer.handshake.part import Part
 from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
-from tracer.store.snapshot import Rows
 from tracer.store.store import Store
 from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, HandshakeResult, SettleReason
 
@@ -140,6 +139,6 @@ def parts_of(rows: StoreRows) -> Iterator[Part]:
         yield chunk.part(begin, end)
 
 
-def records_of(rows: Rows) -> list[Handshake]:
+def records_of(rows: StoreRows) -> list[Handshake]:
     """The records of all rows, made together."""
     return rows.gather(np.arange(len(rows)))

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from tests.tui.recorded import Recorded
 from tracer.aggregate.figures import Comparison, Histogram
 from tracer.records.record import Handshake
-from tracer.store.snapshot import Rows
+from tracer.store.chunks import StoreRows
 from tracer.vocabulary import meanings as words
 from tracer.vocabulary.vocabulary import HandshakeResult, Outcome, Request, SettleReason, word
 from tui import format as numbers
@@ -34,12 +34,12 @@ def plain(line: Line) -> str:
 
 
 @pytest.fixture(scope="module")
-def rows() -> Rows:
+def rows() -> StoreRows:
     return Recorded().snapshot().rows
 
 
 @pytest.fixture(scope="module")
-def records(rows: Rows) -> list[Handshake]:
+def records(rows: StoreRows) -> list[Handshake]:
     """One record of each outcome and result that the lab makes."""
     found: dict[tuple[str | None, str], Handshake] = {}
     for row in range(len(rows)):
@@ -101,7 +101,7 @@ def test_ladder_of_each_end_that_is_not_an_answer(records: list[Handshake]) -> N
     assert "already open" in ends["syn_on_established"]
 
 
-def test_options_rebuilt_from_a_record_are_those_of_the_bytes(rows: Rows) -> None:
+def test_options_rebuilt_from_a_record_are_those_of_the_bytes(rows: StoreRows) -> None:
     compared = 0
     for row in range(0, len(rows), 7):
         record = rows.record(row)
@@ -119,7 +119,7 @@ def test_options_rebuilt_from_a_record_are_those_of_the_bytes(rows: Rows) -> Non
 
 
 @pytest.mark.parametrize("cells", [20, 40, 76, 120])
-def test_words_of_the_detail_fit(records: list[Handshake], rows: Rows, cells: int) -> None:
+def test_words_of_the_detail_fit(records: list[Handshake], rows: StoreRows, cells: int) -> None:
     for record in records:
         options = options_of(record)
         lines = [
@@ -138,7 +138,7 @@ def test_cause_is_said_when_it_is_known(records: list[Handshake]) -> None:
     assert "Cause (likely): The servers behind this address do not share one tcp_fastopen_key" in text
 
 
-def test_counterpart_is_of_the_other_kind_and_the_same_server(rows: Rows) -> None:
+def test_counterpart_is_of_the_other_kind_and_the_same_server(rows: StoreRows) -> None:
     found = 0
     for row in range(0, len(rows), 97):
         record = rows.record(row)

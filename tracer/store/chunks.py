@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from tracer.handshake.owners import merge_owners
 from tracer.handshake.part import Part, RowNames, keep
 from tracer.records.record import Handshake, Process
 from tracer.store.packed import Packed
-from tracer.store.snapshot import MaskMaker
 
 CHUNK_ROWS = 4096
 CACHED = 2  # of a full chunk: keys of sorted columns and masks of filters, the latest asked for
@@ -115,6 +114,12 @@ class Chunk:
         return found
 
 
+class MaskMaker(Protocol):
+    """A filter (tracer.filters.filter.Filter): hashable, equal ones say the same of every row."""
+
+    def mask(self, part: Part, /) -> NDArray[np.bool_]: ...
+
+
 def _together(parts: list[Part]) -> Part:
     """Rows of several chunks as one part."""
     if len(parts) == 1:
@@ -138,7 +143,11 @@ def _together(parts: list[Part]) -> Part:
 
 @dataclass(frozen=True, slots=True)
 class StoreRows:
-    """snapshot.Rows over chunks: all but the last are full; `skip` rows of the first are no longer shown."""
+    """The newest handshakes, numbered from 0 = the oldest held; rows do not move or change.
+
+    `first` is the number of row 0 since the start. All chunks but the last are full; `skip` rows of the first one are
+    no longer shown.
+    """
 
     chunks: tuple[Chunk, ...]
     skip: int

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tracer.filters.fields import FIELDS, Column, Field, Kind, coded, process_rows
 from tracer.handshake.part import Coded, Part
 from tracer.records.record import Handshake, Process
-from tracer.store.snapshot import Rows
+from tracer.store.chunks import StoreRows
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.printable import printable
 
@@ -202,7 +202,7 @@ COLUMNS: dict[str, ListColumn] = {
 }
 
 
-def sort_keys(rows: Rows, name: str) -> NDArray[np.generic]:
+def sort_keys(rows: StoreRows, name: str) -> NDArray[np.generic]:
     """What rows are ordered by in a column: numbers (NaN = not known), or strings of bytes for client and server.
 
     Texts and lists give their rank among the rows' values, without regard to case. KeyError if there is no such column.

@@ -13,7 +13,6 @@ from tracer.dissect.options import describe
 from tracer.handshake.events import is_replayed
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
-from tracer.store.snapshot import Rows
 from tui.actions import bindings_of
 from tui.explain import Options, fact_lines, negotiated_lines, option_lines, options_of, verdict_lines
 from tui.export import json_text
@@ -30,7 +29,7 @@ _BESIDE_FROM = 100  # cells: two ladders side by side
 _LADDER_MAX = 72
 
 
-def counterpart(rows: Rows, record: Handshake) -> Handshake | None:
+def counterpart(rows: StoreRows, record: Handshake) -> Handshake | None:
     """The newest established handshake of the other kind with the same server, preferably one with accepted data."""
     where = (
         f"server.ip == {record.server.ip} and server.port == {record.server.port} and handshake.result == established"
@@ -48,10 +47,8 @@ def counterpart(rows: Rows, record: Handshake) -> Handshake | None:
     return None
 
 
-def raw_options(rows: Rows, row: int, record: Handshake) -> Options:
+def raw_options(rows: StoreRows, row: int, record: Handshake) -> Options:
     """Options from the bytes if the store has them, else from the record."""
-    if not isinstance(rows, StoreRows):
-        return options_of(record)
     events = rows.part(row).events
     if is_replayed(events):
         return options_of(record)
