@@ -7,7 +7,6 @@ traffic must not decide how many time series a monitoring system keeps.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -119,17 +118,9 @@ class Durations:
             yield key, self._counts[place].cumsum().tolist(), float(self._sums_us[place])
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """One server with labels of its own."""
-
-    address: bytes  # 16 bytes
-    port: int
-
-    @property
-    def text(self) -> str:
-        """As people write it: 10.0.0.1:443, [fd00::1]:443."""
-        return endpoint_text(ip_text(self.address), self.port)
+def server_text(key: bytes) -> str:
+    """A key of `servers` as people write it: 10.0.0.1:443, [fd00::1]:443."""
+    return endpoint_text(ip_text(key[:16]), int.from_bytes(key[16:], "little"))
 
 
 class Metrics:
@@ -145,7 +136,7 @@ class Metrics:
         self.cookie_checks = Counts(len(CookieCheck))
         self.rtt = Durations(len(Vantage))
         self.first_response = Durations(len(Vantage), len(FAST_OPEN))
-        self.servers: Slots[Server] | None = Slots(servers) if servers else None
+        self.servers: Slots[bytes] | None = Slots(servers) if servers else None
         self.server_groups = Counts(servers + 1, len(Group))
         self.syn_data_bytes = 0
         self.acked_bytes = 0
@@ -185,11 +176,10 @@ class Metrics:
         slots = [self.interfaces.number(self._names.get(index, f"if{index}")) for index in found.tolist()]
         return np.array(slots, np.intp)[place]
 
-    def _add_servers(self, batch: Batch, servers: Slots[Server]) -> None:
+    def _add_servers(self, batch: Batch, servers: Slots[bytes]) -> None:
         ends = np.zeros(len(batch), [("address", "V16"), ("port", "<u2")])
         ends["address"] = np.ascontiguousarray(batch.events["server"]).view("V16").reshape(len(batch))
         ends["port"] = batch.events["server_port"]
         found, place = np.unique(ends.view("V18"), return_inverse=True)
-        rows = found.view(ends.dtype)
-        slots = [servers.number(Server(bytes(row["address"]), int(row["port"]))) for row in rows]
+        slots = [servers.number(key) for key in found.tolist()]
         self.server_groups.add(np.array(slots, np.intp)[place], batch.verdicts.group)

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from tracer.aggregate.metrics import BOUNDS_US, FAST_OPEN, OTHER, Counts, Durations, Metrics, Slots
+from tracer.aggregate.metrics import BOUNDS_US, FAST_OPEN, OTHER, Counts, Durations, Metrics, server_text
 from tracer.handshake.batch import Batch
 from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Balance, End, NoticeRecord, Start, Stats
@@ -139,7 +139,7 @@ class Prometheus:
 
     def _handshakes(self) -> Iterator[Metric]:
         metrics = self._metrics
-        names = _texts(metrics.interfaces)
+        names = [OTHER, *(name for name, _ in metrics.interfaces)]
         yield _counted(
             "tfotrace_handshakes", "Handshakes settled", ("interface", "vantage", "result"), metrics.results,
             names, _VANTAGE, words_or_null(HandshakeResult),
@@ -171,7 +171,7 @@ class Prometheus:
             metrics.delay_us / _US_PER_S,
         )  # fmt: skip
         if metrics.servers is not None:
-            servers = [OTHER, *(server.text for server, _ in metrics.servers)]
+            servers = [OTHER, *(server_text(key) for key, _ in metrics.servers)]
             yield _counted(
                 "tfotrace_server_handshakes", "Handshakes by server (--prometheus-peers)", ("server", "group"),
                 metrics.server_groups, servers, [one.word for one in Group],
@@ -198,10 +198,7 @@ class Prometheus:
         for one in self._interfaces:
             traced.add_metric((one.name, one.hook), 1)
         yield traced
-        notices = CounterMetricFamily("tfotrace_notices", "Notices by kind", labels=("kind",))
-        for kind, count in sorted(self._notices.copy().items()):
-            notices.add_metric((kind,), count)
-        yield notices
+        yield _counters("tfotrace_notices", "Notices by kind", "kind", dict(sorted(self._notices.copy().items())))
         yield _gauge("tfotrace_ring_fill_ratio", "How full the ring was at the last poll", self._ring_fill)
         if self._drain_lag_us is not None:
             yield _gauge(
@@ -212,34 +209,28 @@ class Prometheus:
     def _sheet(self) -> Iterator[Metric]:
         """The counters of DESIGN.md section 5 and others."""
         counters, balance = self._counters, self._balance
-        malformed = CounterMetricFamily("tfotrace_malformed", "Packets rejected as malformed", labels=("reason",))
-        evicted = CounterMetricFamily(
-            "tfotrace_evicted", "Handshakes evicted because the table was full", labels=("state",)
-        )
+        malformed, evicted = {}, {}
         for name, value in counters.items():
             if name.startswith("malformed_"):
-                malformed.add_metric((name.removeprefix("malformed_"),), value)
+                malformed[name.removeprefix("malformed_")] = value
             elif name.startswith("evicted_"):
-                evicted.add_metric((name.removeprefix("evicted_"),), value)
+                evicted[name.removeprefix("evicted_")] = value
             elif name in _BALANCE:
                 yield _counter(f"tfotrace_{name}", _BALANCE[name], value)
             else:
                 text = _COUNTED.get(name, name.replace("_", " ").capitalize())
                 yield _counter(f"tfotrace_{name}", text, value)
-        yield malformed
-        yield evicted
+        yield _counters("tfotrace_malformed", "Packets refused as malformed", "reason", malformed)
+        yield _counters("tfotrace_evicted", "Handshakes evicted, the table was full", "state", evicted)
         if balance is not None:
             yield _gauge("tfotrace_still_open", "Handshakes not settled yet, at the last sweep", balance.still_open)
             yield _counter("tfotrace_received", "Handshake records read by user space", balance.received)
             yield _counter("tfotrace_dropped", "Records that not every output wrote", balance.dropped)
 
     def _namespace(self) -> Iterator[Metric]:
-        tcpext = CounterMetricFamily(
-            "tfotrace_host_tcpext", "TcpExt counters of the traced network namespace", labels=("counter",)
+        yield _counters(
+            "tfotrace_host_tcpext", "TcpExt counters of the traced network namespace", "counter", self._host
         )
-        for name, value in self._host.items():
-            tcpext.add_metric((name,), value)
-        yield tcpext
         sysctls = GaugeMetricFamily(
             "tfotrace_host_sysctl", "Sysctls net.ipv4.* of the traced network namespace", labels=("sysctl",)
         )
@@ -257,12 +248,15 @@ class _Families(Collector):
         return self._source.families()
 
 
-def _texts(slots: Slots[str]) -> list[str]:
-    return [OTHER, *(name for name, _ in slots)]
-
-
 def _counter(name: str, text: str, value: float) -> Metric:
     return CounterMetricFamily(name, text, value)
+
+
+def _counters(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for key, value in values.items():
+        family.add_metric((key,), value)
+    return family
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
