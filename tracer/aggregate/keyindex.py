@@ -12,9 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.events import Events
+from tracer.handshake.events import U64, Events
 
-U64 = NDArray[np.uint64]
 Slots = NDArray[np.intp]
 
 ABSENT = -1

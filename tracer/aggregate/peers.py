@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from tracer.aggregate.buckets import BUCKETS, quantiles, used
 from tracer.aggregate.counted import Count, Facts
 from tracer.aggregate.figures import Comparison, Peer
-from tracer.aggregate.keyindex import END_WORDS, U64, KeyIndex, Slots, end_keys
+from tracer.aggregate.keyindex import END_WORDS, KeyIndex, Slots, end_keys
 from tracer.aggregate.responses import Responses, Sample
-from tracer.handshake.events import F64, U8, Bool, nullable
+from tracer.handshake.events import F64, U8, U64, Bool, nullable
 from tracer.handshake.part import Part
 from tracer.vocabulary.addresses import endpoint_text, ip_text
 from tracer.vocabulary.vocabulary import Outcome, Vantage, word

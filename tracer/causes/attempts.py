@@ -12,12 +12,9 @@ from numpy.typing import NDArray
 
 from tracer.causes.slot_table import NumberHash, WordHash
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import U8, Bool, Events, has, pick
+from tracer.handshake.events import U8, U64, Bool, Events, Indexes, has, pick
 from tracer.handshake.outcome import cookie_words
 from tracer.vocabulary.vocabulary import Has, Request
-
-U64 = NDArray[np.uint64]
-Rows = NDArray[np.intp]
 
 _ADDRESS, _COOKIE = 2, 2  # words of 64 bits
 _WITH_COOKIE = np.zeros(len(Request), np.bool_)
@@ -32,7 +29,7 @@ class PeerHash:
         self._sent, self._given = WordHash(_COOKIE), WordHash(_COOKIE)
         self._place, self._length, self._fate = NumberHash(), NumberHash(), NumberHash()
 
-    def of(self, batch: Batch, rows: Rows) -> Attempts:
+    def of(self, batch: Batch, rows: Indexes) -> Attempts:
         """The attempts in some rows of a batch, with their keys."""
         events = pick(batch.events, rows)
         server = self._server.of(*_words(events["server"]))
@@ -68,7 +65,7 @@ class Attempts:
     """Rows of a batch, and what all users of them need. `servers` (address and port) and `pairs` (client and server at
     an interface) are keys."""
 
-    rows: Rows
+    rows: Indexes
     events: Events
     vantage: U8
     request: U8

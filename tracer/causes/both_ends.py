@@ -9,19 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tracer.causes.slot_table import SlotTable
-from tracer.handshake.events import Bool, Events, has
+from tracer.handshake.events import U64, Bool, Events, Indexes, has
 from tracer.vocabulary.vocabulary import Has
 
 REMEMBERED = 1 << 14
 _FACTS = ("syn_ns", "ifindex", "again_ns", "flags")
 _OPTION, _DATA, _OPTION_BACK, _ANSWERED = 1, 2, 4, 8
 _SCRAMBLE = np.uint64(0x9E3779B97F4A7C15)
-
-U64 = NDArray[np.uint64]
-Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +29,7 @@ class _Seen:
     again_ns: U64
     flags: U64
 
-    def rows(self, rows: Rows) -> _Seen:
+    def rows(self, rows: Indexes) -> _Seen:
         return _Seen(*(getattr(self, name)[rows] for name in _FACTS))
 
 

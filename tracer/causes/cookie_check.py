@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tracer.causes.attempts import Attempts
 from tracer.causes.slot_table import SlotTable
-from tracer.handshake.events import U8, Events, byte_rows, has, pick
+from tracer.handshake.events import U8, Events, Indexes, byte_rows, has, pick
 from tracer.handshake.outcome import cookie_rows
 from tracer.ipc.messages import CookieQuestion
 from tracer.vocabulary.vocabulary import CookieCheck, Has
@@ -22,14 +22,12 @@ REMEMBERED = 1 << 16
 QUESTIONS_MAX = 256  # at a time: the root part has other work to do
 ASK_AGAIN_NS = 10_000_000_000
 
-Rows = NDArray[np.intp]
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Rows of a batch whose cookies we ask the root part about, and their keys in memory."""
 
-    rows: Rows
+    rows: Indexes
     keys: NDArray[np.uint64]
     syn_ns: NDArray[np.uint64]
     questions: list[CookieQuestion]

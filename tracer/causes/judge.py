@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tracer.causes.attempts import Attempts, PeerHash
 from tracer.causes.both_ends import BothEnds
@@ -22,7 +21,7 @@ from tracer.causes.peer_history import PeerHistory
 from tracer.dissect import signature
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
-from tracer.handshake.events import Bool, has, pick
+from tracer.handshake.events import Bool, Indexes, has, pick
 from tracer.handshake.outcome import cookie_words
 from tracer.ipc.messages import Answer, CookieQuestion, Host
 from tracer.vocabulary.vocabulary import (
@@ -41,7 +40,6 @@ from tracer.vocabulary.vocabulary import (
 LOST_AFTER_NS = 200_000_000
 
 Ask = Callable[[list[CookieQuestion]], Answer | None]
-Rows = NDArray[np.intp]
 
 _AT_SERVER = 2  # the bit that SERVER and LOCAL share
 _HOPS = np.array([signature.hops(ttl) for ttl in range(256)], np.uint8)
@@ -67,11 +65,11 @@ class _Case:
     batch: Batch
     causes: Causes
 
-    def outcome_is(self, *outcomes: Outcome) -> Rows:
+    def outcome_is(self, *outcomes: Outcome) -> Indexes:
         """Rows with one of these outcomes and no cause yet."""
         return np.flatnonzero(np.isin(self.batch.verdicts.outcome, outcomes) & (self.causes.cause == Cause.NONE))
 
-    def say(self, rows: Rows, cause: Cause, confidence: Confidence) -> None:
+    def say(self, rows: Indexes, cause: Cause, confidence: Confidence) -> None:
         """Give a cause to those rows that have none yet."""
         rows = rows[self.causes.cause[rows] == Cause.NONE]
         self.causes.cause[rows] = cause
@@ -206,7 +204,7 @@ class CauseJudge:
         # if it has worked before, the queue may be full or SYN cookies active: we cannot tell from here
         case.say(rows[~works], Cause.NOT_SUPPORTED, Confidence.POSSIBLE)
 
-    def _at_server(self, case: _Case, rows: Rows) -> None:
+    def _at_server(self, case: _Case, rows: Indexes) -> None:
         """Follows tcp_conn_request and tcp_try_fastopen of the kernel (net/ipv4/tcp_input.c, tcp_fastopen.c)."""
         events = pick(case.batch.events, rows)
         seen = self._evidence.around(events["syn_ns"], events["synack_ns"])
@@ -280,7 +278,7 @@ def _not_answered_here(batch: Batch) -> Bool:
     return found
 
 
-def _answered_late(batch: Batch, rows: Rows) -> Bool:
+def _answered_late(batch: Batch, rows: Indexes) -> Bool:
     events, verdicts = batch.events, batch.verdicts
     late: Bool = events["synack_ns"][rows] >= events["syn_ns"][rows] + np.uint64(LOST_AFTER_NS)
     late &= has(events["synack"]["has"][rows], Has.SEGMENT)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tracer.causes.attempts import U64, Attempts
+from tracer.causes.attempts import Attempts
 from tracer.causes.slot_table import SlotTable
-from tracer.handshake.events import Bool, has
+from tracer.handshake.events import U64, Bool, has
 from tracer.handshake.outcome import cookie_rows
 from tracer.vocabulary.vocabulary import Has, Outcome, Request, Vantage
 

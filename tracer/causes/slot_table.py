@@ -11,10 +11,7 @@ import secrets
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.events import Bool
-
-U64 = NDArray[np.uint64]
-Slots = NDArray[np.intp]
+from tracer.handshake.events import U64, Bool, Indexes
 
 _NOT_EMPTY = np.uint64(1)
 _LOWER, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -64,12 +61,12 @@ class SlotTable:
         """A column, by slot."""
         return self._columns[name]
 
-    def find(self, keys: U64) -> tuple[Slots, Bool]:
+    def find(self, keys: U64) -> tuple[Indexes, Bool]:
         """The slot of each key, and whether it holds that key."""
         slots = (keys >> self._shift).astype(np.intp)
         return slots, self._keys[slots] == keys | _NOT_EMPTY
 
-    def claim(self, keys: U64) -> tuple[Slots, Bool]:
+    def claim(self, keys: U64) -> tuple[Indexes, Bool]:
         """The same after giving each key its slot; if two keys of the batch need one slot, the last gets it."""
         slots = (keys >> self._shift).astype(np.intp)
         keys = keys | _NOT_EMPTY

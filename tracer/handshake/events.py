@@ -12,6 +12,14 @@ from tracer.vocabulary.vocabulary import Has
 
 # structured arrays of struct handshake_event (bpf/event.h); the dtype comes from tracer/ipc/layout.py
 Events: TypeAlias = NDArray[np.void]
+U8 = NDArray[np.uint8]
+U32 = NDArray[np.uint32]
+U64 = NDArray[np.uint64]
+F64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+Indexes = NDArray[np.intp]  # of rows, or slots of tables
+
+NS_PER_US = 1000.0
 
 
 def pick(events: Events, rows: NDArray[np.intp]) -> Events:
@@ -34,21 +42,6 @@ class SynPayload(msgspec.Struct, frozen=True, gc=False):
     syn_ns: int
     wire_len: int
     data: bytes
-
-
-U8 = NDArray[np.uint8]
-
-
-U32 = NDArray[np.uint32]
-
-
-F64 = NDArray[np.float64]
-
-
-Bool = NDArray[np.bool_]
-
-
-NS_PER_US = 1000.0
 
 
 def has(column: NDArray[np.uint16], flag: Has) -> Bool:

@@ -23,7 +23,7 @@ class Part(Arrays):
 
     payloads: Sequence[Payload | None]
     names: RowNames
-    owner_table: Sequence[Process | None] | None = None
+    owner_table: Sequence[Process | None]
     kept: dict[str, Any] | None = None  # cached columns of a full chunk; others are made each time
 
     @classmethod
@@ -48,10 +48,22 @@ class Part(Arrays):
     @property
     def batch(self) -> Batch:
         """The same rows as a batch for sinks, without payloads."""
-        table = self.owner_table
-        owners = RowOwners(self.client_owner, self.server_owner, table) if table is not None else None
+        owners = RowOwners(self.client_owner, self.server_owner, self.owner_table)
         events = np.asarray(self.events)
         return Batch(events, self.verdicts, self.durations, self.vantage, {}, self.causes, owners=owners)
+
+
+def part_of(batch: Batch, names: RowNames, offset_ns: int, payloads: Mapping[int, Payload]) -> Part:
+    """The rows of a batch of fewer than 65,536; `payloads` says what was in the SYN of some, by row."""
+    places = np.zeros(len(batch), np.uint16)
+    places[list(payloads)] = np.arange(1, len(payloads) + 1)
+    nobody = np.zeros(len(batch), np.uint32)
+    owners = batch.owners or RowOwners(nobody, nobody, [None])
+    return Part(
+        batch.events, batch.verdicts, batch.durations, batch.causes, batch.vantage,
+        np.full(len(batch), offset_ns, np.int64), places, owners.client, owners.server,
+        [None, *payloads.values()], names, owners.table,
+    )  # fmt: skip
 
 
 class RowNames(Protocol):

@@ -220,8 +220,8 @@ class Prometheus:
             else:
                 text = _COUNTED.get(name, name.replace("_", " ").capitalize())
                 yield _counter(f"tfotrace_{name}", text, value)
-        yield _counters("tfotrace_malformed", "Packets refused as malformed", "reason", malformed)
-        yield _counters("tfotrace_evicted", "Handshakes evicted, the table was full", "state", evicted)
+        yield _counters("tfotrace_malformed", "Packets rejected as malformed", "reason", malformed)
+        yield _counters("tfotrace_evicted", "Handshakes evicted because the table was full", "state", evicted)
         if balance is not None:
             yield _gauge("tfotrace_still_open", "Handshakes not settled yet, at the last sweep", balance.still_open)
             yield _counter("tfotrace_received", "Handshake records read by user space", balance.received)

@@ -131,8 +131,7 @@ def _together(parts: list[Part]) -> Part:
         payloads += [part.payloads[place] for place in part.payload.tolist()]
     for end in ("client_owner", "server_owner"):
         for part in parts:
-            table = part.owner_table or (None,)
-            owners += [table[place] for place in getattr(part, end).tolist()]
+            owners += [part.owner_table[place] for place in getattr(part, end).tolist()]
     count = len(columns)
     places = np.arange(1, count + 1, dtype=np.uint32)
     columns = replace(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tracer.aggregate.keyindex import ABSENT, U64, KeyIndex, Slots
+from tracer.aggregate.keyindex import ABSENT, KeyIndex, Slots
+from tracer.handshake.events import U64
 
 
 class Weak(KeyIndex):
