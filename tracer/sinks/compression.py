@@ -18,7 +18,7 @@ _GZIP_WINDOW = 16 + 15  # zlib: 16 asks for gzip's header, 15 for a window of 32
 
 @dataclass(frozen=True, slots=True)
 class Coder:
-    """One gzip member (RFC 1952), zstd frame (RFC 8878), or bytes unchanged. Each function returns the bytes to write now.
+    """One gzip member (RFC 1952), zstd frame (RFC 8878), or bytes unchanged. Each function returns what to write now.
 
     All that was added can be read after a flush; `finish` is the end of the member or frame.
     """
