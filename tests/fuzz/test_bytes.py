@@ -21,7 +21,7 @@ from tracer.errors import TfotraceError
 from tracer.filters.fields import FIELDS
 from tracer.filters.filter import ALIASES, Filter, parse
 from tracer.filters.grammar import FilterError
-from tracer.ipc.messages import Ask, Channel, CookieQuestion, Counters, Ended, Frames, Host, Notice, Stop
+from tracer.ipc.messages import Channel, CookieQuestion, Counters, Ended, Frames, Host, HostQuestion, Notice, Stop
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
 from tracer.vocabulary.printable import printable
@@ -45,7 +45,7 @@ OPTIONS = tuple(
 MESSAGES = tuple(
     map(
         msgspec.msgpack.encode,
-        (Stop(), Ask(1, [CookieQuestion(bytes(16), bytes(16), bytes(8), b"", True, 1)]), Frames(1, 2, True, 3),
+        (Stop(), HostQuestion(1, [CookieQuestion(bytes(16), bytes(16), bytes(8), b"", True, 1)]), Frames(1, 2, True, 3),
          Counters({"opened": 1}, 2), Host({"a": 1}, {"b": "c"}), Notice("kind", "text"), Ended({}, 0, "why", 4)),
     )
 )  # fmt: skip

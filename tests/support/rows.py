@@ -15,7 +15,7 @@ from tracer.handshake.causes import Causes
 from tracer.handshake.durations import measure
 from tracer.handshake.events import U8, Events, SynPayload
 from tracer.handshake.outcome import judge
-from tracer.handshake.part import Part
+from tracer.handshake.rows import Rows
 from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
@@ -133,7 +133,7 @@ def new_store(limit: int = 100_000, refresh_ns: int = 0) -> Store:
     return Store(limit, composer=composer, clock=lambda: START_NS + 80_000_000_000, refresh_ns=refresh_ns)
 
 
-def parts_of(rows: StoreRows) -> Iterator[Part]:
+def parts_of(rows: StoreRows) -> Iterator[Rows]:
     """All rows, the oldest first, some thousand at a time."""
     for chunk, begin, end in rows._pieces():
         yield chunk.part(begin, end)

@@ -25,11 +25,11 @@ from tracer.encode.composer import Composer
 from tracer.handshake.batch import decode
 from tracer.handshake.events import Events
 from tracer.handshake.vantage import LocalSet
-from tracer.ipc.messages import Answer, CookieQuestion, Host, Owners, SocketOwner, WhoHolds
+from tracer.ipc.messages import CookieQuestion, Host, HostAnswer, OwnerAnswer, OwnerQuestion, SocketOwner
 from tracer.ipc.traced import GONE_KEPT, forget_gone
 from tracer.ring.payloads import PayloadCache
 from tracer.root.socket_owners import AGAIN_S, CHECKED, OWNERS_HELD, TIDY_S, WANTED_MAX, OwnerFinder
-from tracer.run.socket_owners import ProcessDesk
+from tracer.run.socket_owners import OwnerLookup
 from tracer.sinks.jsonl import JsonLines
 from tracer.sinks.stream import Stream
 
@@ -43,18 +43,18 @@ class Run:
     """The user part's chain without its rings."""
 
     def __init__(self) -> None:
-        self.questions: list[WhoHolds] = []
+        self.questions: list[OwnerQuestion] = []
         self.judge = CauseJudge(self._answer)
-        self.desk = ProcessDesk(self.questions.append)
+        self.desk = OwnerLookup(self.questions.append)
         self.payloads = PayloadCache()
         self.aggregate, self.benefit, self.metrics = Aggregate(), BenefitTable(), Metrics(100)
         composer = Composer(INTERFACES, cgroups=self.desk.cgroups)
         self.lines = JsonLines(Stream(os.open(os.devnull, os.O_WRONLY), "nowhere"), composer)
         self.local = LocalSet()
 
-    def _answer(self, cookies: list[CookieQuestion]) -> Answer:
+    def _answer(self, cookies: list[CookieQuestion]) -> HostAnswer:
         host = Host({"TCPFastOpenListenOverflow": 0}, {"tcp_fastopen": "3"}, time.monotonic_ns(), 1)
-        return Answer(0, host, [1] * len(cookies))
+        return HostAnswer(0, host, [1] * len(cookies))
 
     def take(self, events: Events, rng: np.random.Generator, *, written: bool) -> None:
         if written:
@@ -66,7 +66,7 @@ class Run:
         self.desk.ask(0.0)
         for one in self.questions:
             owners = [SocketOwner(number, 1, "x", 0, None) for number in one.sockets]
-            self.desk.answered(Owners(one.number, owners, dict.fromkeys(one.cgroups, "x")))
+            self.desk.answered(OwnerAnswer(one.number, owners, dict.fromkeys(one.cgroups, "x")))
         self.questions.clear()
         for batch in self.desk.release(0.0):
             self.aggregate.add(batch)

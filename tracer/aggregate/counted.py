@@ -12,7 +12,7 @@ from tracer.aggregate.aggregate import IS_ACCEPTED, one_of
 from tracer.aggregate.buckets import buckets
 from tracer.dissect.payload import Payload
 from tracer.handshake.events import F64, Bool
-from tracer.handshake.part import Part
+from tracer.handshake.rows import Rows
 from tracer.vocabulary.vocabulary import Group, Outcome
 
 _IS_FALLBACK = one_of(
@@ -37,7 +37,7 @@ class Count(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Counted:
     """What the sums need of some rows."""
 
     rtt_bucket: NDArray[np.intp]
@@ -51,21 +51,21 @@ class Facts:
     net_saved_us: F64  # round trips saved less what lost SYNs of attempts cost, as in the totals
 
 
-def facts(part: Part) -> Facts:
-    """Facts of some rows."""
+def counted_of(rows: Rows) -> Counted:
+    """Counted of some rows."""
     # few payloads are many rows': a name is read once for all of them
-    counts = np.bincount(part.payload)
-    names = {place: name for place in np.flatnonzero(counts).tolist() if (name := _name(part.payloads[place]))}
+    counts = np.bincount(rows.payload)
+    names = {place: name for place in np.flatnonzero(counts).tolist() if (name := _name(rows.payloads[place]))}
     named = np.zeros(len(counts), np.bool_)
     named[list(names)] = True
-    return Facts(
-        *buckets(part.durations.rtt_us),
-        *buckets(part.durations.first_response_us),
-        np.where(named[part.payload], part.payload, np.uint16(0)),
+    return Counted(
+        *buckets(rows.durations.rtt_us),
+        *buckets(rows.durations.first_response_us),
+        np.where(named[rows.payload], rows.payload, np.uint16(0)),
         names,
         counts,
-        _counted(part),
-        _known(part.durations.rtt_saved_us) - _known(part.durations.delay_us) * part.verdicts.attempted,
+        _counted(rows),
+        _known(rows.durations.rtt_saved_us) - _known(rows.durations.delay_us) * rows.verdicts.attempted,
     )
 
 
@@ -73,15 +73,15 @@ def _known(durations: F64) -> F64:
     return np.where(np.isnan(durations), 0.0, durations)
 
 
-def _counted(part: Part) -> Bool:
-    outcome, attempted = part.verdicts.outcome, part.verdicts.attempted
-    found = np.empty((len(Count), len(part)), np.bool_)
+def _counted(rows: Rows) -> Bool:
+    outcome, attempted = rows.verdicts.outcome, rows.verdicts.attempted
+    found = np.empty((len(Count), len(rows)), np.bool_)
     found[Count.HANDSHAKES] = True
     found[Count.ATTEMPTS] = attempted
     found[Count.ACCEPTED] = IS_ACCEPTED[outcome]
-    found[Count.WITH_DATA] = part.events["syn"]["payload_len"] != 0
+    found[Count.WITH_DATA] = rows.events["syn"]["payload_len"] != 0
     found[Count.FALLBACKS] = _IS_FALLBACK[outcome]
-    found[Count.FAILED] = part.verdicts.group == Group.FAILED
+    found[Count.FAILED] = rows.verdicts.group == Group.FAILED
     found[Count.COOKIE_CHANGES] = _IS_CHANGE[outcome]
     return found
 

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.aggregate.buckets import BUCKETS, EDGES, PER_DECADE
-from tracer.aggregate.counted import Facts
+from tracer.aggregate.counted import Counted
 from tracer.aggregate.figures import Distributions, Histogram
-from tracer.aggregate.keyindex import ABSENT, KeyIndex, Slots
+from tracer.aggregate.keyindex import ABSENT, Indexes, KeyIndex
 from tracer.dissect import signature
 from tracer.handshake.events import F64, Events, has
 from tracer.handshake.option_bytes import WIDTH, layout_keys, masked
-from tracer.handshake.part import Part
+from tracer.handshake.rows import Rows
 from tracer.vocabulary.vocabulary import Has
 
 SHOWN_PER_DECADE = 6
@@ -98,14 +98,14 @@ class _Layouts:
                     self._options[slot] = set(signature.option_layout(key).names) - _FILLERS
             self._count(slots[slots != ABSENT])
 
-    def _count(self, slots: Slots) -> None:
+    def _count(self, slots: Indexes) -> None:
         self._counts += np.bincount(slots, minlength=self._limit)
 
-    def _forget(self, slots: Slots) -> None:
+    def _forget(self, slots: Indexes) -> None:
         self._older.update(self._by_name(slots))
         self._counts[slots] = 0
 
-    def _by_name(self, slots: Slots) -> Counter[str]:
+    def _by_name(self, slots: Indexes) -> Counter[str]:
         sums: Counter[str] = Counter()
         for slot, count in zip(slots.tolist(), self._counts[slots].tolist(), strict=True):
             for name in self._options[slot]:
@@ -133,20 +133,20 @@ class DistributionCounts:
         self._layouts = _Layouts(LAYOUTS_HELD)
         self.names = Recent(NAMES_HELD)
 
-    def add(self, part: Part, known: Facts) -> None:
+    def add(self, rows: Rows, known: Counted) -> None:
         """Count some rows."""
         self._rtt += np.bincount(known.rtt_bucket[known.rtt_known], minlength=BUCKETS)
-        tfo = known.rtt_known & part.verdicts.attempted
+        tfo = known.rtt_known & rows.verdicts.attempted
         self._rtt_tfo += np.bincount(known.rtt_bucket[tfo], minlength=BUCKETS)
         self._first_response += np.bincount(known.response_bucket[known.response_known], minlength=BUCKETS)
-        syn = part.events["syn"]
+        syn = rows.events["syn"]
         carried = syn["has"]
         with_mss = has(carried, Has.MSS)
         np.add.at(self._mss, syn["mss"][with_mss], np.int64(1))
-        self._no_mss += len(part) - int(np.count_nonzero(with_mss))
+        self._no_mss += len(rows) - int(np.count_nonzero(with_mss))
         with_wscale = has(carried, Has.WSCALE)
         self._wscale += np.bincount(syn["wscale"][with_wscale], minlength=1 << 8)
-        self._no_wscale += len(part) - int(np.count_nonzero(with_wscale))
+        self._no_wscale += len(rows) - int(np.count_nonzero(with_wscale))
         # the exponent of a float is the place among powers of two: 0 -> 0, 1 -> 1, 2 and 3 -> 2 ...
         self._window += np.bincount(np.frexp(syn["window"].astype(np.float32))[1], minlength=len(self._window))
         self._layouts.add(syn)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tracer.handshake.events import U64, Events
 
-Slots = NDArray[np.intp]
+Indexes = NDArray[np.intp]
 
 ABSENT = -1
 
@@ -25,7 +25,7 @@ class KeyIndex:
     `forget` is told the slots whose keys are forgotten.
     """
 
-    def __init__(self, words: int, limit: int, forget: Callable[[Slots], None]) -> None:
+    def __init__(self, words: int, limit: int, forget: Callable[[Indexes], None]) -> None:
         self._limit = limit
         self._forget = forget
         self._used = np.zeros(limit, np.int64)  # by _clock, slot by slot
@@ -35,7 +35,7 @@ class KeyIndex:
         self._hashes: U64 = np.zeros(limit, np.uint64)  # by slot
         self._taken = np.zeros(limit, np.bool_)
         self._sorted: U64 = np.zeros(0, np.uint64)  # hashes of the slots in _order
-        self._order: Slots = np.zeros(0, np.intp)
+        self._order: Indexes = np.zeros(0, np.intp)
         # keys whose hash another key has: as good as never any, but then they are found here
         self._shadowed: dict[bytes, int] = {}
 
@@ -51,17 +51,17 @@ class KeyIndex:
             found ^= found >> np.uint64(32)
         return found
 
-    def live(self) -> Slots:
+    def live(self) -> Indexes:
         """The slots that are taken."""
         return np.flatnonzero(self._taken)
 
-    def find(self, keys: U64) -> Slots:
+    def find(self, keys: U64) -> Indexes:
         """The slot of each of [n, words] keys, ABSENT where it has none."""
         slots = self._look(keys, self.hash(keys))
         self._used[slots[slots != ABSENT]] = self._clock
         return slots
 
-    def place(self, keys: U64, most: int | None = None) -> Slots:
+    def place(self, keys: U64, most: int | None = None) -> Indexes:
         """The slot of each key; new keys get one, of too many only `most` (in their order, the others are ABSENT).
 
         None of these keys is forgotten. At most three quarters as many as are held can be placed at once.
@@ -94,7 +94,7 @@ class KeyIndex:
         self._taken[oldest] = False
         self._arrange()
 
-    def _look(self, keys: U64, hashes: U64) -> Slots:
+    def _look(self, keys: U64, hashes: U64) -> Indexes:
         if not len(self._order):
             return np.full(len(keys), ABSENT, np.intp)
         at = np.minimum(np.searchsorted(self._sorted, hashes), len(self._order) - 1)

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.aggregate.buckets import BUCKETS, quantiles, used
-from tracer.aggregate.counted import Count, Facts
+from tracer.aggregate.counted import Count, Counted
 from tracer.aggregate.figures import Comparison, Peer
-from tracer.aggregate.keyindex import END_WORDS, KeyIndex, Slots, end_keys
+from tracer.aggregate.keyindex import END_WORDS, Indexes, KeyIndex, end_keys
 from tracer.aggregate.responses import Responses, Sample
 from tracer.handshake.events import F64, U8, U64, Bool, nullable
-from tracer.handshake.part import Part
+from tracer.handshake.rows import Rows
 from tracer.vocabulary.addresses import endpoint_text, ip_text
 from tracer.vocabulary.vocabulary import Outcome, Vantage, word
 
@@ -55,13 +55,13 @@ class _Columns:
             np.zeros(rows, np.int64),
         )
 
-    def clear(self, slots: Slots) -> None:
+    def clear(self, slots: Indexes) -> None:
         """Begin these anew."""
         for one in fields(self):
             getattr(self, one.name)[slots] = 0
         self.outcome[slots] = _NO_OUTCOME
 
-    def of(self, slots: Slots, buckets: slice) -> _Columns:
+    def of(self, slots: Indexes, buckets: slice) -> _Columns:
         """A copy of these, of `rtt` only some buckets."""
         return _Columns(
             self.counts[slots], self.saved_us[slots], self.rtt[slots, buckets], self.outcome[slots], self.seen_ns[slots]
@@ -83,37 +83,37 @@ class PeerTable:
     def __len__(self) -> int:
         return len(self._index)
 
-    def add(self, part: Part, known: Facts, rows: Bool | None = None) -> None:
-        """Count some rows; of them those that `rows` says. At most half as many rows at once as peers are held."""
-        chosen = np.arange(len(part)) if rows is None else np.flatnonzero(rows)
+    def add(self, rows: Rows, known: Counted, wanted: Bool | None = None) -> None:
+        """Count rows, or those that are `wanted`. At most half as many rows at once as peers are held."""
+        chosen = np.arange(len(rows)) if wanted is None else np.flatnonzero(wanted)
         if not len(chosen):
             return
-        slots = self._index.place(end_keys(part.events, self.role, chosen))
+        slots = self._index.place(end_keys(rows.events, self.role, chosen))
         columns = self._columns
         for count, counted in enumerate(known.counted):
             _add(columns.counts, slots[counted[chosen]], count)
         np.add.at(columns.saved_us, slots, known.net_saved_us[chosen])
-        columns.outcome[slots] = part.verdicts.outcome[chosen]  # of several the last
-        np.maximum.at(columns.seen_ns, slots, part.events["settled_ns"][chosen].astype(np.int64))
+        columns.outcome[slots] = rows.verdicts.outcome[chosen]  # of several the last
+        np.maximum.at(columns.seen_ns, slots, rows.events["settled_ns"][chosen].astype(np.int64))
         measured = known.rtt_known[chosen]
         _add(columns.rtt, slots[measured], known.rtt_bucket[chosen][measured])
         if self._responses is None:
             return
         accepted, plain = known.counted[Count.ACCEPTED][chosen], ~known.counted[Count.WITH_DATA][chosen]
-        durations = part.durations
+        durations = rows.durations
         self._responses.add_handshakes(
             slots, accepted, plain, durations.first_response_us[chosen], durations.rtt_us[chosen]
         )
         self._remember_names(slots, known.name[chosen], known.names)
 
-    def _remember_names(self, slots: Slots, name: NDArray[np.uint16], names: dict[int, str]) -> None:
+    def _remember_names(self, slots: Indexes, name: NDArray[np.uint16], names: dict[int, str]) -> None:
         latest = np.zeros(self.limit, np.uint16)
         named = name != 0
         latest[slots[named]] = name[named]  # of several the last
         for slot in np.flatnonzero(latest).tolist():
             self._names[slot] = names[latest[slot]]
 
-    def _forget(self, slots: Slots) -> None:
+    def _forget(self, slots: Indexes) -> None:
         self._columns.clear(slots)
         if self._responses is not None:
             self._responses.clear(slots)
@@ -220,9 +220,9 @@ class Peers(Sequence[Peer]):
         return tuple(chain.from_iterable(table.peers() for table in self._tables))
 
 
-def server_side(part: Part) -> Bool:
+def server_side(rows: Rows) -> Bool:
     """Rows whose server is this host, and whose client is another."""
-    found: Bool = part.vantage == Vantage.SERVER
+    found: Bool = rows.vantage == Vantage.SERVER
     return found
 
 
@@ -232,7 +232,7 @@ def _addresses(keys: U64, role: str) -> list[tuple[str, int | None]]:
     return [(ip_text(key[:2].tobytes()), port) for key, port in zip(keys, ports, strict=True)]
 
 
-def _add(counts: NDArray[Any], row: Slots | int, column: NDArray[np.intp] | int) -> None:
+def _add(counts: NDArray[Any], row: Indexes | int, column: NDArray[np.intp] | int) -> None:
     """One more at each of these places."""
     # of the very type: with any other number, also one of Python, numpy takes seventy times as long
     np.add.at(counts.reshape(-1), row * counts.shape[1] + column, counts.dtype.type(1))

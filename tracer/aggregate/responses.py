@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.aggregate.keyindex import Slots
+from tracer.aggregate.keyindex import Indexes
 from tracer.handshake.events import F64, Bool
 
 TFO, NORMAL, RTT = 0, 1, 2
@@ -120,7 +120,7 @@ class Responses:
         # the same numbers each time: a replay says what the run said
         self._random = _Random(7413)
 
-    def _add(self, rows: Slots, durations_us: F64) -> None:
+    def _add(self, rows: Indexes, durations_us: F64) -> None:
         if not len(rows):
             return
         order = rows.astype(self._order_by).argsort(kind="stable")
@@ -140,11 +140,11 @@ class Responses:
         self._values[rows[kept], place[kept]] = durations_us[order[kept]]  # of two at one place the later
         self._counts[rows[starts]] += lengths
 
-    def clear(self, slots: Slots) -> None:
+    def clear(self, slots: Indexes) -> None:
         """Begin these anew."""
         self._by_kind(self._counts)[:, slots] = 0
 
-    def add_handshakes(self, slots: Slots, tfo: Bool, normal: Bool, response_us: F64, rtt_us: F64) -> None:
+    def add_handshakes(self, slots: Indexes, tfo: Bool, normal: Bool, response_us: F64, rtt_us: F64) -> None:
         """Add handshakes by their durations (NaN where not known): accepted TFO, and those without data in the SYN."""
         answered = ~np.isnan(response_us)
         by_tfo, by_normal = np.flatnonzero(tfo & answered), np.flatnonzero(normal & answered)
@@ -156,22 +156,22 @@ class Responses:
     def _by_kind(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
         return counts.reshape(KINDS, self._rows)
 
-    def of(self, slots: Slots) -> Sample:
+    def of(self, slots: Indexes) -> Sample:
         """A copy of what is kept of these."""
         values = self._values.reshape(KINDS, self._rows, KEPT)
         return Sample(values[:, slots], self._by_kind(self._counts)[:, slots])
 
-    def enough(self, slots: Slots) -> Bool:
+    def enough(self, slots: Indexes) -> Bool:
         """Which of these have enough samples of both kinds to be compared."""
         tfo, normal = self._by_kind(self._counts)[: NORMAL + 1, slots]
         found: Bool = (tfo >= ENOUGH) & (normal >= ENOUGH)
         return found
 
-    def ranked(self, live: Slots, shown: int, only_enough: bool = False) -> Slots:
+    def ranked(self, live: Indexes, shown: int, only_enough: bool = False) -> Indexes:
         """Of these the servers with most samples, before all others those with enough of both; none without any."""
         tfo, normal = self._by_kind(self._counts)[: NORMAL + 1, live]
         enough = self.enough(live)
         counted = enough if only_enough else tfo + normal > 0
         order = np.lexsort((-(tfo + normal), ~((tfo > 0) & (normal > 0)), ~enough))
-        ranked: Slots = live[order[counted[order]]][:shown]
+        ranked: Indexes = live[order[counted[order]]][:shown]
         return ranked

@@ -10,7 +10,7 @@ from pathlib import Path
 from tracer.doctor import sockets
 from tracer.doctor.model import Finding, Level, Listener, Topic, explained, some
 from tracer.doctor.settings import EVERY_LISTENER, SERVER, set_command
-from tracer.doctor.sockets import Facts, Listening, Owner
+from tracer.doctor.sockets import ListenerOptions, Listening, Owner
 from tracer.linux.proc import effective_uid
 from tracer.records.record import Process
 from tracer.vocabulary.printable import printable
@@ -63,7 +63,7 @@ def _listener(item: Listening, owners: list[Owner], unseen: int) -> Listener:
     )
 
 
-def _facts(item: Listening, owners: list[Owner], unseen: int) -> tuple[Facts | None, str | None]:
+def _facts(item: Listening, owners: list[Owner], unseen: int) -> tuple[ListenerOptions | None, str | None]:
     if not owners:
         if item.inode == 0:
             return None, "it belongs to the kernel"

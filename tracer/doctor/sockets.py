@@ -55,7 +55,7 @@ class Owners:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ListenerOptions:
     """A listener's options. `own_keys` and `no_cookie` are None if the kernel does not know the option.
 
     `queue`: the limit of TFO connections in SYN_RECV, 0 if TCP_FASTOPEN is not set; their current number cannot be
@@ -119,7 +119,7 @@ def owners(inodes: set[int], proc: Path = PROC) -> Owners:
     return result
 
 
-def ask(owner: Owner, inode: int) -> Facts | None:
+def ask(owner: Owner, inode: int) -> ListenerOptions | None:
     """Read the socket's options; None if that descriptor is another file by now. Raises OSError."""
     pidfd = os.pidfd_open(owner.pid)
     try:
@@ -136,11 +136,11 @@ def ask(owner: Owner, inode: int) -> Facts | None:
         return facts(copy)
 
 
-def facts(listener: socket.socket) -> Facts:
+def facts(listener: socket.socket) -> ListenerOptions:
     """Read the options of a listening socket. Raises OSError."""
     info = listener.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 104)
     waiting, backlog = struct.unpack_from("=II", info, _WAITING_OFFSET)
-    return Facts(
+    return ListenerOptions(
         queue=listener.getsockopt(socket.IPPROTO_TCP, _TCP_FASTOPEN),
         own_keys=_own_keys(listener),
         no_cookie=_no_cookie(listener),

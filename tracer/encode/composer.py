@@ -92,7 +92,7 @@ class Composer:
     _cookie_ids: dict[bytes, str] = field(default_factory=dict)
 
     def cookie_id(self, cookie: bytes) -> str:
-        """8 hex digits under a key of this run: equal cookies look equal, and nothing leads back to them."""
+        """8 hex digits under a key of this run: equal cookies template equal, and nothing leads back to them."""
         known = self._cookie_ids.get(cookie)
         if known is None:
             if len(self._cookie_ids) >= COOKIE_IDS_KEPT:
@@ -111,8 +111,11 @@ class Composer:
         """Column by column as Python lists: one conversion a column is what makes records cheap."""
         events = batch.events
         family = events["family"]
-        syn_rows, synack_rows = look_rows(events["syn"], family), look_rows(events["synack"], family)
-        syn_looks, synack_looks = [_look(row, Segment) for row in syn_rows], [_look(row, SynAck) for row in synack_rows]
+        syn_rows, synack_rows = template_keys(events["syn"], family), template_keys(events["synack"], family)
+        syn_templates, synack_templates = (
+            [_template(row, Segment) for row in syn_rows],
+            [_template(row, SynAck) for row in synack_rows],
+        )
         clients, servers = byte_rows(events["client"]), byte_rows(events["server"])
         client_ports, server_ports = events["client_port"].tolist(), events["server_port"].tolist()
         interfaces = events["ifindex"].tolist()
@@ -129,10 +132,10 @@ class Composer:
             map(Endpoint, map(ip_text, clients), client_ports, client_processes),
             map(Endpoint, map(ip_text, servers), server_ports, server_processes),
             _timings(batch),
-            _segments(events["syn"], syn_looks),
-            _synacks(events["synack"], synack_looks, batch.verdicts.acked_payload_len.tolist()),
-            map(_negotiated, syn_looks, synack_looks),
-            self._tfos(batch, syn_looks, synack_looks),
+            _segments(events["syn"], syn_templates),
+            _synacks(events["synack"], synack_templates, batch.verdicts.acked_payload_len.tolist()),
+            map(_negotiated, syn_templates, synack_templates),
+            self._tfos(batch, syn_templates, synack_templates),
             _payload_infos(batch),
             map(_p0f, syn_rows),
         )
@@ -150,12 +153,12 @@ class Composer:
         texts: list[str] = np.datetime_as_string(stamps, timezone="UTC").tolist()
         return texts
 
-    def _tfos(self, batch: Batch, syn_looks: list[_Look], synack_looks: list[_Look]) -> Iterator[Tfo]:
+    def _tfos(self, batch: Batch, syn_templates: list[_Template], synack_templates: list[_Template]) -> Iterator[Tfo]:
         verdicts, durations, causes = batch.verdicts, batch.durations, batch.causes
         outcomes = verdicts.outcome.tolist()
         groups = zip(outcomes, verdicts.group.tolist(), strict=True)
-        sent = [*map(self._option, syn_looks, cookie_rows(batch.events["syn"]))]
-        returned = [*map(self._option, synack_looks, cookie_rows(batch.events["synack"]))]
+        sent = [*map(self._option, syn_templates, cookie_rows(batch.events["syn"]))]
+        returned = [*map(self._option, synack_templates, cookie_rows(batch.events["synack"]))]
         made: dict[str, Iterable[Any]] = {
             "request": [REQUEST_WORDS[request] for request in verdicts.request.tolist()],
             "outcome": [OUTCOME_WORDS[outcome] for outcome in outcomes],
@@ -170,12 +173,12 @@ class Composer:
         }
         return map(Tfo, *(made[name] for name in Tfo.__struct_fields__))
 
-    def _option(self, look: _Look, cookie: bytes) -> tuple[int | None, int | None, str | None, str | None]:
-        if look.tfo_kind is None:
+    def _option(self, template: _Template, cookie: bytes) -> tuple[int | None, int | None, str | None, str | None]:
+        if template.tfo_kind is None:
             return _NO_OPTION
         if not cookie:
-            return look.tfo_kind, 0, None, None
-        return look.tfo_kind, len(cookie), self.cookie_id(cookie), cookie.hex() if self.show_cookies else None
+            return template.tfo_kind, 0, None, None
+        return template.tfo_kind, len(cookie), self.cookie_id(cookie), cookie.hex() if self.show_cookies else None
 
 
 def _record(
@@ -200,7 +203,7 @@ _OF_OPTIONS = ("options", "ts_offset", "tfo_offset", "cookie_len")
 _FACTS = to_dtype(struct("segment_facts"))
 _COPIED = [name for name in _FACTS.names or () if name not in _TOLD_FROM_0 + _OF_OPTIONS]
 # Everything else of a segment, which few hosts vary, in one row of bytes: the key by which all that follows is cached.
-_LOOK_ROW = np.dtype(
+_TEMPLATE_KEY = np.dtype(
     [("options", "u1", (constant("TCP_OPTIONS_MAX"),)), ("family", "u1")]
     + [(name, _FACTS[name]) for name in _COPIED]
     + [(name, "u1") for name in _TOLD_FROM_0]
@@ -208,8 +211,8 @@ _LOOK_ROW = np.dtype(
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """What follows from a segment's look: its record, in which only the numbers have to be put."""
+class _Template:
+    """What follows from a segment's template: its record, in which only the numbers have to be put."""
 
     has: int
     is_there: bool
@@ -217,21 +220,21 @@ class _Look:
     record: Segment
 
 
-def look_rows(segment: Events, family: NDArray[np.uint8]) -> list[bytes]:
-    """What a segment's look follows from, as one bytes object a row."""
-    rows = np.zeros(len(segment), _LOOK_ROW)
+def template_keys(segment: Events, family: NDArray[np.uint8]) -> list[bytes]:
+    """What a segment's template follows from, as one bytes object a row."""
+    rows = np.zeros(len(segment), _TEMPLATE_KEY)
     rows["options"] = masked(segment).view(np.uint8)
     rows["family"] = family
     for name in _COPIED:
         rows[name] = segment[name]
     for name in _TOLD_FROM_0:
         rows[name] = segment[name] != 0
-    return byte_rows(rows.view(np.uint8).reshape(len(segment), _LOOK_ROW.itemsize))
+    return byte_rows(rows.view(np.uint8).reshape(len(segment), _TEMPLATE_KEY.itemsize))
 
 
 @lru_cache(maxsize=2048)
-def _look(row: bytes, kind: type[Segment]) -> _Look:
-    values = _look_values(row)
+def _template(row: bytes, kind: type[Segment]) -> _Template:
+    values = _template_values(row)
     has, ttl = values["has"], values["ttl"]
     layout = signature.option_layout(values["options"])
     fields = {
@@ -251,20 +254,20 @@ def _look(row: bytes, kind: type[Segment]) -> _Look:
     given = fields | {name: values[name] for name in Segment.__struct_fields__ if name not in fields}
     if kind is SynAck:
         given["acked_payload_len"] = 0
-    return _Look(has, has & _SEGMENT != 0, values["tfo_kind"] if has & _TFO else None, kind(**given))
+    return _Template(has, has & _SEGMENT != 0, values["tfo_kind"] if has & _TFO else None, kind(**given))
 
 
-def _look_values(row: bytes) -> dict[str, Any]:
-    names = _LOOK_ROW.names
+def _template_values(row: bytes) -> dict[str, Any]:
+    names = _TEMPLATE_KEY.names
     assert names is not None
-    values = dict(zip(names, np.frombuffer(row, _LOOK_ROW)[0].tolist(), strict=True))
+    values = dict(zip(names, np.frombuffer(row, _TEMPLATE_KEY)[0].tolist(), strict=True))
     values["options"] = bytes(values["options"][: values["options_len"]])
     return values
 
 
 @lru_cache(maxsize=2048)
 def _p0f(row: bytes) -> Signature:
-    values = _look_values(row)
+    values = _template_values(row)
     stamped = values["has"] & _STAMPS
     text = signature.p0f(
         signature.option_layout(values["options"]), version=values["family"], ttl=values["ttl"],
@@ -275,29 +278,29 @@ def _p0f(row: bytes) -> Signature:
     return Signature(text)
 
 
-def _segments(segment: Events, looks: list[_Look]) -> Iterator[Segment]:
-    for look, (seq, length, ts_val, ts_ecr) in zip(looks, _numbers(segment), strict=True):
-        yield replace(look.record, seq=seq, payload_len=length, ts_val=ts_val, ts_ecr=ts_ecr)
+def _segments(segment: Events, templates: list[_Template]) -> Iterator[Segment]:
+    for template, (seq, length, ts_val, ts_ecr) in zip(templates, _numbers(segment), strict=True):
+        yield replace(template.record, seq=seq, payload_len=length, ts_val=ts_val, ts_ecr=ts_ecr)
 
 
-def _synacks(segment: Events, looks: list[_Look], acked: list[int]) -> Iterator[SynAck | None]:
-    for look, (seq, length, ts_val, ts_ecr), acked_len in zip(looks, _numbers(segment), acked, strict=True):
-        if not look.is_there:
+def _synacks(segment: Events, templates: list[_Template], acked: list[int]) -> Iterator[SynAck | None]:
+    for template, (seq, length, ts_val, ts_ecr), acked_len in zip(templates, _numbers(segment), acked, strict=True):
+        if not template.is_there:
             yield None
             continue
-        record = cast(SynAck, look.record)
+        record = cast(SynAck, template.record)
         yield replace(record, seq=seq, payload_len=length, ts_val=ts_val, ts_ecr=ts_ecr, acked_payload_len=acked_len)
 
 
 def _numbers(segment: Events) -> Iterator[tuple[int, int, int | None, int | None]]:
-    """What a look leaves open."""
+    """What a template leaves open."""
     seq, length, ts_val, ts_ecr = (segment[name].tolist() for name in ("seq", "payload_len", "ts_val", "ts_ecr"))
     for row in np.flatnonzero(~has(segment["has"], Has.TIMESTAMPS)).tolist():
         ts_val[row] = ts_ecr[row] = None
     return zip(seq, length, ts_val, ts_ecr, strict=True)
 
 
-def _negotiated(syn: _Look, synack: _Look) -> Negotiated | None:
+def _negotiated(syn: _Template, synack: _Template) -> Negotiated | None:
     return _both(syn.has & synack.has, syn.record.ecn, synack.record.ecn) if synack.is_there else None
 
 

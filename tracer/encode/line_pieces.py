@@ -61,9 +61,9 @@ class SynAckPieces(NamedTuple):
 
     begin: str
     payload_len: str = ""
-    look: str = ""
+    middle: str = ""
     ts_ecr: str = ""
-    look_end: str = ""
+    rest: str = ""
     end: str = ""
 
 

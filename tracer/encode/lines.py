@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.dissect.payload import Payload
-from tracer.encode.composer import PART_MAX, Composer, look_rows
+from tracer.encode.composer import PART_MAX, Composer, template_keys
 from tracer.encode.line_pieces import OF_TIMING, Frame, Known, SynAckPieces, SynPieces, TfoPieces, TimingPieces, cut
 from tracer.encode.line_pieces import json_text as encoded
 from tracer.handshake.batch import Batch
@@ -173,7 +173,7 @@ class Lines:
         frame = self._frame
         # zip(*...) would make an iterator a row
         first_timing, *timings = ([piece[part] for piece in pieces.timing] for part in range(len(OF_TIMING) + 1))
-        syn_look, syn_look_end, p0f = ([piece[part] for piece in pieces.syn] for part in range(3))
+        syn_middle, syn_rest, p0f = ([piece[part] for piece in pieces.syn] for part in range(3))
         events, syn = batch.events, batch.events["syn"]
         stamped = has(syn["has"], Has.TIMESTAMPS)
         client_processes, server_processes = processes(batch, self._composer.cgroups)
@@ -192,9 +192,9 @@ class Lines:
             first_timing, *chain.from_iterable(zip((us[name] for name in OF_TIMING), timings, strict=True)),
             _numbers(syn["seq"]),
             frame.payload_len, _numbers(syn["payload_len"]),
-            syn_look, _numbers_or_null(syn["ts_val"], stamped),
+            syn_middle, _numbers_or_null(syn["ts_val"], stamped),
             frame.ts_ecr, _numbers_or_null(syn["ts_ecr"], stamped),
-            syn_look_end, _synacks(batch, pieces.synack),
+            syn_rest, _synacks(batch, pieces.synack),
             self._tfos(events, pieces.tfo), us["rtt_saved_us"],
             frame.delay_us, us["delay_us"],
             pieces.payload, p0f,
@@ -263,8 +263,8 @@ def _keys(batch: Batch) -> _Keys:
     return _Keys(
         _packed(events["ifindex"], vlan[:, 0], vlan[:, 1], batch.vantage),
         _packed(*(events[name] for name in _OF_EVENT)),
-        look_rows(syn, family),
-        look_rows(synack, family),
+        template_keys(syn, family),
+        template_keys(synack, family),
         _packed(
             *(getattr(batch.verdicts, name) for name in _JUDGED),
             *(getattr(batch.causes, name) for name in _CAUSES),
@@ -346,8 +346,8 @@ def _synacks(batch: Batch, pieces: list[SynAckPieces]) -> list[str]:
     synack = batch.events["synack"]
     stamped = has(synack["has"], Has.TIMESTAMPS)
     return [
-        f"{begin}{seq}{len_name}{length}{look}{ts_val}{ts_ecr_name}{ts_ecr}{look_end}{acked}{end}" if end else begin
-        for (begin, len_name, look, ts_ecr_name, look_end, end), seq, length, ts_val, ts_ecr, acked in zip(
+        f"{begin}{seq}{len_name}{length}{middle}{ts_val}{ts_ecr_name}{ts_ecr}{rest}{acked}{end}" if end else begin
+        for (begin, len_name, middle, ts_ecr_name, rest, end), seq, length, ts_val, ts_ecr, acked in zip(
             pieces, synack["seq"].tolist(), synack["payload_len"].tolist(), _numbers_or_null(synack["ts_val"], stamped),
             _numbers_or_null(synack["ts_ecr"], stamped), batch.verdicts.acked_payload_len.tolist(), strict=True,
         )

@@ -23,7 +23,7 @@ from tracer.handshake.ecn import negotiated_ecn, syn_ecn, synack_ecn
 from tracer.handshake.events import F64, Bool, Events, byte_rows, has
 from tracer.handshake.option_bytes import layout_keys, masked
 from tracer.handshake.owners import processes
-from tracer.handshake.part import Coded, Part
+from tracer.handshake.rows import Coded, Rows
 from tracer.ipc.event_header import struct
 from tracer.records.record import Handshake, Process
 from tracer.records.types import IP_FORMS
@@ -70,7 +70,7 @@ class Field:
     name: str
     kind: Kind
     of: Callable[[Handshake], Any]
-    column: Callable[[Part], Column]
+    column: Callable[[Rows], Column]
     words: tuple[str, ...] = ()
     says: str = ""
 
@@ -106,42 +106,42 @@ def _where(known: Bool, numbers: NDArray[Any]) -> F64:
     return np.where(known, numbers.astype(np.float64), np.nan)
 
 
-def _answered(part: Part) -> Bool:
-    return has(part.events["synack"]["has"], Has.SEGMENT)
+def _answered(rows: Rows) -> Bool:
+    return has(rows.events["synack"]["has"], Has.SEGMENT)
 
 
-def _event(name: str) -> Callable[[Part], Column]:
-    return lambda part: part.events[name].astype(np.float64)
+def _event(name: str) -> Callable[[Rows], Column]:
+    return lambda rows: rows.events[name].astype(np.float64)
 
 
-def _icmp(name: str) -> Callable[[Part], Column]:
-    return lambda part: _where(part.events["result"] == HandshakeResult.UNREACHABLE, part.events[name])
+def _icmp(name: str) -> Callable[[Rows], Column]:
+    return lambda rows: _where(rows.events["result"] == HandshakeResult.UNREACHABLE, rows.events[name])
 
 
-def _duration(name: str) -> Callable[[Part], Column]:
+def _duration(name: str) -> Callable[[Rows], Column]:
     # as records round them
-    return lambda part: np.round(getattr(part.durations, name), 3)
+    return lambda rows: np.round(getattr(rows.durations, name), 3)
 
 
-def _words(values: Sequence[str | None], codes: Callable[[Part], NDArray[Any]]) -> Callable[[Part], Column]:
-    return lambda part: Coded(values, codes(part).astype(np.uint8))
+def _words(values: Sequence[str | None], codes: Callable[[Rows], NDArray[Any]]) -> Callable[[Rows], Column]:
+    return lambda rows: Coded(values, codes(rows).astype(np.uint8))
 
 
-def _from_record(of: Callable[[Handshake], Any]) -> Callable[[Part], Column]:
-    return lambda part: coded(of(record) for record in part.names.compose(part.batch))
+def _from_record(of: Callable[[Handshake], Any]) -> Callable[[Rows], Column]:
+    return lambda rows: coded(of(record) for record in rows.names.compose(rows.batch))
 
 
-def _segment(segment: str, name: str, flag: Has = Has.SEGMENT) -> Callable[[Part], Column]:
-    def column(part: Part) -> Column:
-        facts: Events = part.events[segment]
+def _segment(segment: str, name: str, flag: Has = Has.SEGMENT) -> Callable[[Rows], Column]:
+    def column(rows: Rows) -> Column:
+        facts: Events = rows.events[segment]
         return _where(has(facts["has"], flag), facts[name])
 
     return column
 
 
-def _carries(segment: str, flag: Has) -> Callable[[Part], Column]:
-    def column(part: Part) -> Column:
-        carried = part.events[segment]["has"]
+def _carries(segment: str, flag: Has) -> Callable[[Rows], Column]:
+    def column(rows: Rows) -> Column:
+        carried = rows.events[segment]["has"]
         return _where(has(carried, Has.SEGMENT), has(carried, flag))
 
     return column
@@ -150,9 +150,9 @@ def _carries(segment: str, flag: Has) -> Callable[[Part], Column]:
 _HOPS = np.array([signature.hops(ttl) for ttl in range(256)], np.float64)
 
 
-def _hops(segment: str) -> Callable[[Part], Column]:
-    def column(part: Part) -> Column:
-        facts = part.events[segment]
+def _hops(segment: str) -> Callable[[Rows], Column]:
+    def column(rows: Rows) -> Column:
+        facts = rows.events[segment]
         return _where(has(facts["has"], Has.SEGMENT), _HOPS[facts["ttl"]])
 
     return column
@@ -173,31 +173,31 @@ def _ecn_code(segment: Events) -> NDArray[np.intp]:
     return (segment["tcp_flags"].astype(np.intp) >> _ECN_SHIFT) & (_ECN_CODES - 1)
 
 
-def _segment_ecn(segment: str, values: list[str | None]) -> Callable[[Part], Column]:
-    def column(part: Part) -> Column:
-        facts = part.events[segment]
+def _segment_ecn(segment: str, values: list[str | None]) -> Callable[[Rows], Column]:
+    def column(rows: Rows) -> Column:
+        facts = rows.events[segment]
         known = has(facts["has"], Has.SEGMENT)
         return Coded([*values, None], np.where(known, _ecn_code(facts), len(values)))
 
     return column
 
 
-def _negotiated_ecn(part: Part) -> Column:
-    codes = _ecn_code(part.events["syn"]) * _ECN_CODES + _ecn_code(part.events["synack"])
-    return Coded([*_BOTH_ECN, None], np.where(_answered(part), codes, len(_BOTH_ECN)))
+def _negotiated_ecn(rows: Rows) -> Column:
+    codes = _ecn_code(rows.events["syn"]) * _ECN_CODES + _ecn_code(rows.events["synack"])
+    return Coded([*_BOTH_ECN, None], np.where(_answered(rows), codes, len(_BOTH_ECN)))
 
 
-def _both(flag: Has) -> Callable[[Part], Column]:
-    def column(part: Part) -> Column:
-        both = part.events["syn"]["has"] & part.events["synack"]["has"]
-        return _where(_answered(part), has(both, flag))
+def _both(flag: Has) -> Callable[[Rows], Column]:
+    def column(rows: Rows) -> Column:
+        both = rows.events["syn"]["has"] & rows.events["synack"]["has"]
+        return _where(_answered(rows), has(both, flag))
 
     return column
 
 
-def _layout(segment: str, read: Callable[[signature.OptionLayout], Any]) -> Callable[[Part], Column]:
-    def column(part: Part) -> Column:
-        facts = part.events[segment]
+def _layout(segment: str, read: Callable[[signature.OptionLayout], Any]) -> Callable[[Rows], Column]:
+    def column(rows: Rows) -> Column:
+        facts = rows.events[segment]
         answered = has(facts["has"], Has.SEGMENT)
         keys = coded(layout_keys(masked(facts), facts["options_len"]))
         values = [read(signature.option_layout(key)) for key in keys.values]
@@ -206,9 +206,9 @@ def _layout(segment: str, read: Callable[[signature.OptionLayout], Any]) -> Call
     return column
 
 
-def _address(end: str) -> Callable[[Part], Column]:
-    def column(part: Part) -> Column:
-        found = coded(byte_rows(part.events[end]))
+def _address(end: str) -> Callable[[Rows], Column]:
+    def column(rows: Rows) -> Column:
+        found = coded(byte_rows(rows.events[end]))
         return Coded([ip_text(address) for address in found.values], found.codes)
 
     return column
@@ -219,107 +219,107 @@ def _by_number(numbers: NDArray[Any], name: Callable[[int], Any]) -> Coded:
     return Coded([name(value) for value in values.tolist()], codes.astype(np.min_scalar_type(len(values))))
 
 
-def _interface(part: Part) -> Column:
-    return _by_number(part.events["ifindex"], lambda index: part.names.interface(index)[0])
+def _interface(rows: Rows) -> Column:
+    return _by_number(rows.events["ifindex"], lambda index: rows.names.interface(index)[0])
 
 
-def _hook(part: Part) -> Column:
-    return _by_number(part.events["ifindex"], lambda index: part.names.interface(index)[1])
+def _hook(rows: Rows) -> Column:
+    return _by_number(rows.events["ifindex"], lambda index: rows.names.interface(index)[1])
 
 
-def _vlan(part: Part) -> Column:
-    tags = part.events["vlan"].astype(np.int64)
+def _vlan(rows: Rows) -> Column:
+    tags = rows.events["vlan"].astype(np.int64)
     return _by_number(
         tags[:, 0] << 16 | tags[:, 1], lambda both: tuple(vid for vid in (both >> 16, both & 0xFFFF) if vid)
     )
 
 
-def _ts(part: Part) -> Column:
-    stamps = (part.events["syn_ns"].astype(np.int64) + part.offset_ns).astype("datetime64[ns]")
-    return Coded([f"{text}Z" for text in np.datetime_as_string(stamps).tolist()], np.arange(len(part)))
+def _ts(rows: Rows) -> Column:
+    stamps = (rows.events["syn_ns"].astype(np.int64) + rows.offset_ns).astype("datetime64[ns]")
+    return Coded([f"{text}Z" for text in np.datetime_as_string(stamps).tolist()], np.arange(len(rows)))
 
 
-def _id(part: Part) -> Column:
-    return Coded([f"{id_:016x}" for id_ in part.events["id"].tolist()], np.arange(len(part)))
+def _id(rows: Rows) -> Column:
+    return Coded([f"{id_:016x}" for id_ in rows.events["id"].tolist()], np.arange(len(rows)))
 
 
-def _of_payload(read: Callable[[Payload], Any]) -> Callable[[Part], Column]:
-    def column(part: Part) -> Column:
+def _of_payload(read: Callable[[Payload], Any]) -> Callable[[Rows], Column]:
+    def column(rows: Rows) -> Column:
         # a list that still grows: rows know no later places than those it has now
-        values = [None if payload is None else read(payload) for payload in list(part.payloads)]
-        return Coded(values, part.payload.copy())  # not a part of a larger array
+        values = [None if payload is None else read(payload) for payload in list(rows.payloads)]
+        return Coded(values, rows.payload.copy())  # not a part of a larger array
 
     return column
 
 
-def _flag_of_payload(read: Callable[[Payload], bool | None]) -> Callable[[Part], Column]:
-    def column(part: Part) -> Column:
-        values = [None if payload is None else read(payload) for payload in list(part.payloads)]
+def _flag_of_payload(read: Callable[[Payload], bool | None]) -> Callable[[Rows], Column]:
+    def column(rows: Rows) -> Column:
+        values = [None if payload is None else read(payload) for payload in list(rows.payloads)]
         numbers = np.array([np.nan if value is None else float(value) for value in values])
-        return numbers[part.payload]
+        return numbers[rows.payload]
 
     return column
 
 
-def _captured(part: Part) -> Column:
-    return _where(part.events["syn"]["payload_len"] > 0, part.payload > 0)
+def _captured(rows: Rows) -> Column:
+    return _where(rows.events["syn"]["payload_len"] > 0, rows.payload > 0)
 
 
-def _group(part: Part) -> NDArray[Any]:
-    return np.where(part.verdicts.outcome == Outcome.UNKNOWN, len(Group), part.verdicts.group)
+def _group(rows: Rows) -> NDArray[Any]:
+    return np.where(rows.verdicts.outcome == Outcome.UNKNOWN, len(Group), rows.verdicts.group)
 
 
-def process_rows(part: Part, end: str) -> list[Process | None]:
+def process_rows(rows: Rows, end: str) -> list[Process | None]:
     """The process behind one end ("client" or "server") of each row."""
-    clients, servers = processes(part.batch, part.names.cgroups)
+    clients, servers = processes(rows.batch, rows.names.cgroups)
     return clients if end == "client" else servers
 
 
-def _process_number(end: str, name: str) -> Callable[[Part], Column]:
-    def column(part: Part) -> Column:
-        found = process_rows(part, end)
+def _process_number(end: str, name: str) -> Callable[[Rows], Column]:
+    def column(rows: Rows) -> Column:
+        found = process_rows(rows, end)
         return np.array([np.nan if one is None else getattr(one, name) for one in found], np.float64)
 
     return column
 
 
-def _process_text(end: str, name: str) -> Callable[[Part], Column]:
-    return lambda part: coded(None if one is None else getattr(one, name) for one in process_rows(part, end))
+def _process_text(end: str, name: str) -> Callable[[Rows], Column]:
+    return lambda rows: coded(None if one is None else getattr(one, name) for one in process_rows(rows, end))
 
 
 # --- the fields ---
 
 
 # How columns are made of rows. What is not here and what `_default` does not find is read off composed records: slowly.
-_COLUMNS: dict[str, Callable[[Part], Column]] = {
+_COLUMNS: dict[str, Callable[[Rows], Column]] = {
     "ts": _ts,
     "id": _id,
     "interface": _interface,
     "hook": _hook,
     "vlan": _vlan,
-    "vantage": _words(VANTAGE_WORDS, lambda part: part.vantage),
-    "handshake.result": _words(RESULT_WORDS, lambda part: part.events["result"]),
-    "handshake.settled_by": _words(REASON_WORDS, lambda part: part.events["reason"]),
+    "vantage": _words(VANTAGE_WORDS, lambda rows: rows.vantage),
+    "handshake.result": _words(RESULT_WORDS, lambda rows: rows.events["result"]),
+    "handshake.settled_by": _words(REASON_WORDS, lambda rows: rows.events["reason"]),
     "handshake.icmp.type": _icmp("icmp_type"),
     "handshake.icmp.code": _icmp("icmp_code"),
     "syn.ecn": _segment_ecn("syn", _SYN_ECN),
     "synack.ecn": _segment_ecn("synack", _SYNACK_ECN),
-    "synack.acked_payload_len": lambda part: _where(_answered(part), part.verdicts.acked_payload_len),
+    "synack.acked_payload_len": lambda rows: _where(_answered(rows), rows.verdicts.acked_payload_len),
     "negotiated.wscale": _both(Has.WSCALE),
     "negotiated.sack": _both(Has.SACK),
     "negotiated.timestamps": _both(Has.TIMESTAMPS),
     "negotiated.mptcp": _both(Has.MPTCP),
     "negotiated.ecn": _negotiated_ecn,
-    "tfo.request": _words(REQUEST_WORDS, lambda part: part.verdicts.request),
-    "tfo.outcome": _words(OUTCOME_WORDS, lambda part: part.verdicts.outcome),
+    "tfo.request": _words(REQUEST_WORDS, lambda rows: rows.verdicts.request),
+    "tfo.outcome": _words(OUTCOME_WORDS, lambda rows: rows.verdicts.outcome),
     "tfo.group": _words([*GROUP_WORDS, None], _group),
     "tfo.kind": _segment("syn", "tfo_kind", Has.TFO),
     "tfo.cookie_len": _segment("syn", "cookie_len", Has.TFO),
     "tfo.synack_kind": _segment("synack", "tfo_kind", Has.TFO),
     "tfo.synack_cookie_len": _segment("synack", "cookie_len", Has.TFO),
-    "tfo.cookie_check": _words(COOKIE_CHECK_WORDS, lambda part: part.causes.cookie_check),
-    "tfo.cause": _words(CAUSE_WORDS, lambda part: part.causes.cause),
-    "tfo.cause_confidence": _words(CONFIDENCE_WORDS, lambda part: part.causes.confidence),
+    "tfo.cookie_check": _words(COOKIE_CHECK_WORDS, lambda rows: rows.causes.cookie_check),
+    "tfo.cause": _words(CAUSE_WORDS, lambda rows: rows.causes.cause),
+    "tfo.cause_confidence": _words(CONFIDENCE_WORDS, lambda rows: rows.causes.confidence),
     "payload.protocol": _of_payload(lambda payload: payload.protocol.value),
     "payload.captured": _captured,
     "payload.truncated": _flag_of_payload(lambda payload: payload.truncated),
@@ -360,7 +360,7 @@ _EVENT = struct("handshake_event")
 _DURATIONS = frozenset(one.name for one in fields(Durations))
 
 
-def _default(name: str, kind: Kind, may_be_null: bool) -> Callable[[Part], Column]:
+def _default(name: str, kind: Kind, may_be_null: bool) -> Callable[[Rows], Column]:
     """What stands in the rows under the record's own name, or what records say."""
     of_rows, of_records = _of_rows(name, kind), _from_record(_path(name))
     if of_rows is None:
@@ -368,10 +368,10 @@ def _default(name: str, kind: Kind, may_be_null: bool) -> Callable[[Part], Colum
     if not may_be_null:
         return of_rows
     # a recording that is older than the field has null
-    return lambda part: of_rows(part) if part.names.columns_tell_all else of_records(part)
+    return lambda rows: of_rows(rows) if rows.names.columns_tell_all else of_records(rows)
 
 
-def _of_rows(name: str, kind: Kind) -> Callable[[Part], Column] | None:
+def _of_rows(name: str, kind: Kind) -> Callable[[Rows], Column] | None:
     """A number that stands in all rows under the record's own name."""
     parent, _, own = name.rpartition(".")
     if kind is Kind.DURATION and own in _DURATIONS:

@@ -26,7 +26,7 @@ import numpy as np
 from tracer.filters.fields import FIELDS, Field
 from tracer.filters.values import Matcher, Unfit, contains, matcher
 from tracer.handshake.events import Bool
-from tracer.handshake.part import Part
+from tracer.handshake.rows import Rows
 from tracer.records.record import Handshake
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Node(Protocol):
     """A part of a filter: asked about one record or about many rows, it says the same."""
 
     def matches(self, record: Handshake) -> bool: ...
-    def mask(self, part: Part) -> Bool: ...
+    def mask(self, rows: Rows) -> Bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,12 @@ class _Every:
     def matches(self, record: Handshake) -> bool:
         return all(part.matches(record) for part in self.parts)
 
-    def mask(self, part: Part) -> Bool:
-        found = np.ones(len(part), np.bool_)
+    def mask(self, rows: Rows) -> Bool:
+        found = np.ones(len(rows), np.bool_)
         for one in self.parts:
             if not found.any():
                 break
-            found &= one.mask(part)
+            found &= one.mask(rows)
         return found
 
 
@@ -107,12 +107,12 @@ class _Some:
     def matches(self, record: Handshake) -> bool:
         return any(part.matches(record) for part in self.parts)
 
-    def mask(self, part: Part) -> Bool:
-        found = np.zeros(len(part), np.bool_)
+    def mask(self, rows: Rows) -> Bool:
+        found = np.zeros(len(rows), np.bool_)
         for one in self.parts:
             if found.all():
                 break
-            found |= one.mask(part)
+            found |= one.mask(rows)
         return found
 
 
@@ -123,8 +123,8 @@ class _Not:
     def matches(self, record: Handshake) -> bool:
         return not self.inner.matches(record)
 
-    def mask(self, part: Part) -> Bool:
-        return ~self.inner.mask(part)
+    def mask(self, rows: Rows) -> Bool:
+        return ~self.inner.mask(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +144,11 @@ class _Test:
     def _values(self, record: Handshake) -> list[tuple[Matcher, object]]:
         return [(one, found.of(record)) for found, one in zip(self.fields, self.matchers, strict=True)]
 
-    def mask(self, part: Part) -> Bool:
-        fits = np.zeros(len(part), np.bool_)
-        known = np.zeros(len(part), np.bool_)
+    def mask(self, rows: Rows) -> Bool:
+        fits = np.zeros(len(rows), np.bool_)
+        known = np.zeros(len(rows), np.bool_)
         for found, one in zip(self.fields, self.matchers, strict=True):
-            fitting, there = one.column(found, part)
+            fitting, there = one.column(found, rows)
             fits |= fitting
             known |= there
         return known & ~fits if self.inverted else fits
@@ -163,11 +163,11 @@ class _Null:
     def matches(self, record: Handshake) -> bool:
         return all(found.of(record) is None for found in self.fields)
 
-    def mask(self, part: Part) -> Bool:
-        known = np.zeros(len(part), np.bool_)
+    def mask(self, rows: Rows) -> Bool:
+        known = np.zeros(len(rows), np.bool_)
         anything = contains("")
         for found in self.fields:
-            known |= anything.column(found, part)[1]
+            known |= anything.column(found, rows)[1]
         return ~known
 
 
@@ -183,9 +183,9 @@ class Filter:
         """Does this record pass?"""
         return self.node.matches(record)
 
-    def mask(self, part: Part) -> Bool:
+    def mask(self, rows: Rows) -> Bool:
         """Which of these rows pass?"""
-        return self.node.mask(part)
+        return self.node.mask(rows)
 
 
 def parse(text: str) -> Filter:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tracer.filters.fields import Field, Kind
 from tracer.handshake.events import U8, Bool
-from tracer.handshake.part import Coded, Part
+from tracer.handshake.rows import Coded, Rows
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "==": operators.eq, "<": operators.lt, "<=": operators.le, ">": operators.gt, ">=": operators.ge,
@@ -40,7 +40,7 @@ class Matcher:
 
     test: Callable[[Any], bool]
     numbers: Callable[[Any], Any] | None = None
-    rows: Callable[[Part], Bool] | None = None
+    rows: Callable[[Rows], Bool] | None = None
 
     def fits(self, value: Any) -> bool:
         """Does a record's value fit?"""
@@ -50,18 +50,18 @@ class Matcher:
             return any(self.test(one) for one in value)
         return self.test(value)
 
-    def column(self, field: Field, part: Part) -> tuple[Bool, Bool]:
+    def column(self, field: Field, rows: Rows) -> tuple[Bool, Bool]:
         """Which rows fit, and in which the value is known."""
         if self.rows is not None:
-            return self.rows(part), np.ones(len(part), np.bool_)
-        found = part.column(field.name, field.column)
+            return self.rows(rows), np.ones(len(rows), np.bool_)
+        found = rows.column(field.name, field.column)
         if isinstance(found, Coded):
             fitting = np.array([self.fits(value) for value in found.values], np.bool_)
             there = np.array([value is not None for value in found.values], np.bool_)
             return fitting[found.codes], there[found.codes]
         known = ~np.isnan(found.astype(np.float64))
         if self.numbers is None:
-            return np.zeros(len(part), np.bool_), known
+            return np.zeros(len(rows), np.bool_), known
         return known & self.numbers(found), known
 
 
@@ -168,8 +168,8 @@ def _network(field: Field, text: str) -> Matcher:
     wanted = np.frombuffer(raw, np.uint8)
     end = field.name.partition(".")[0]
 
-    def rows(part: Part) -> Bool:
-        addresses = part.events[end]
+    def rows(rows: Rows) -> Bool:
+        addresses = rows.events[end]
         found: Bool = ((addresses & mask) == wanted).all(axis=1)
         if not mapped:
             # an IPv4 address is in no IPv6 network, though its 16 bytes may be

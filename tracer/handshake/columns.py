@@ -36,7 +36,7 @@ BESIDE: dict[str, np.dtype[Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Arrays:
+class Columns:
     """Columns side by side. Of a packed chunk `events` has fields and a length only: np.asarray() unpacks it."""
 
     events: Events
@@ -50,7 +50,7 @@ class Arrays:
     server_owner: NDArray[np.uint32]
 
     @classmethod
-    def empty(cls, rows: int, dtype: np.dtype[Any]) -> Arrays:
+    def empty(cls, rows: int, dtype: np.dtype[Any]) -> Columns:
         """Room for that many rows in one block of memory: a block of that size is returned when it is freed."""
         sizes = [rows * dtype.itemsize, *(rows * kind.itemsize for kind in BESIDE.values())]
         ends = np.cumsum([-(-size // 64) * 64 for size in sizes]).tolist()
@@ -62,7 +62,7 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.events)
 
-    def rows(self, rows: Selection) -> Arrays:
+    def rows(self, rows: Selection) -> Columns:
         """Some rows; a slice makes no copies."""
         return assembled(self.events[rows], {name: column[rows] for name, column in self.beside()})
 
@@ -82,8 +82,8 @@ class Arrays:
             yield f"causes.{name}", getattr(self.causes, name)
 
 
-def assembled(events: Events, beside: Beside) -> Arrays:
-    return Arrays(
+def assembled(events: Events, beside: Beside) -> Columns:
+    return Columns(
         events,
         Verdicts(*(beside[f"verdicts.{name}"] for name in VERDICTS)),
         Durations(*(beside[f"durations.{name}"] for name in DURATIONS)),
@@ -92,7 +92,7 @@ def assembled(events: Events, beside: Beside) -> Arrays:
     )
 
 
-def joined(pieces: Sequence[Arrays]) -> Arrays:
+def joined(pieces: Sequence[Columns]) -> Columns:
     """Rows one behind the other; at least one piece."""
     if len(pieces) == 1:
         return pieces[0]

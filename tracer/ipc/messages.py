@@ -1,8 +1,9 @@
 """Messages between the root part and the user part: msgpack over a SOCK_SEQPACKET pair, with descriptors.
 
-Root -> user: Ready once, then Counters at every sweep, Host every second, Interfaces, Addresses and Notice when things
-change, an Answer to each Ask, Owners to each WhoHolds, and Ended last; or Failed. User -> root: Ask, WhoHolds, Stop. In
-a replay also Frames, each answered by FramesDone. If one end dies, the other sees the end of file.
+Root -> user: Ready once, then Counters at every sweep, Host every second, InterfacesNow, Addresses and Notice when
+things change, a HostAnswer to each HostQuestion, an OwnerAnswer to each OwnerQuestion, and Ended last; or Failed.
+User -> root: HostQuestion, OwnerQuestion, Stop. In a replay also Frames, each answered by FramesDone. If one end dies,
+the other sees the end of file.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Addresses(msgspec.Struct, tag=True, frozen=True):
     networks: list[tuple[bytes, int]] = []
 
 
-class Interfaces(msgspec.Struct, tag=True, frozen=True):
+class InterfacesNow(msgspec.Struct, tag=True, frozen=True):
     """The interfaces traced from now on."""
 
     interfaces: list[TracedInterface]
@@ -70,8 +71,8 @@ class Host(msgspec.Struct, tag=True, frozen=True):
     begun_ns: int = 0
 
 
-class Answer(msgspec.Struct, tag=True, frozen=True):
-    """Answers an Ask: the host's state now, and CookieCheck numbers for its cookies; fewer if there were too many."""
+class HostAnswer(msgspec.Struct, tag=True, frozen=True):
+    """The host's state now, and CookieCheck numbers for the cookies asked about; fewer if there were too many."""
 
     serial: int
     host: Host
@@ -112,15 +113,15 @@ class SocketOwner(msgspec.Struct, frozen=True):
     cgroup: str | None = None
 
 
-class Owners(msgspec.Struct, tag=True, frozen=True):
-    """Answers the WhoHolds of that number; names of cgroups by their numbers, None = unknown."""
+class OwnerAnswer(msgspec.Struct, tag=True, frozen=True):
+    """Answers the OwnerQuestion of that number; names of cgroups by their numbers, None = unknown."""
 
     number: int
     sockets: list[SocketOwner]
     cgroups: dict[int, str | None]
 
 
-class WhoHolds(msgspec.Struct, tag=True, frozen=True):
+class OwnerQuestion(msgspec.Struct, tag=True, frozen=True):
     """Asks who owns these sockets and what these cgroups are called. Questions are numbered from 1."""
 
     number: int
@@ -166,17 +167,27 @@ class CookieQuestion(msgspec.Struct, array_like=True, frozen=True):
     syn_ns: int
 
 
-class Ask(msgspec.Struct, tag=True, frozen=True):
-    """Asks for the host's state and for verdicts on these cookies. Root sends an Answer with the same serial."""
+class HostQuestion(msgspec.Struct, tag=True, frozen=True):
+    """Asks for the host's state and for verdicts on these cookies. Root sends a HostAnswer with the same serial."""
 
     serial: int
     cookies: list[CookieQuestion] = []
 
 
 ToUser: TypeAlias = (
-    Ready | Addresses | Interfaces | Counters | Host | Answer | Notice | Failed | Ended | Owners | FramesDone
+    Ready
+    | Addresses
+    | InterfacesNow
+    | Counters
+    | Host
+    | HostAnswer
+    | Notice
+    | Failed
+    | Ended
+    | OwnerAnswer
+    | FramesDone
 )
-ToRoot: TypeAlias = Stop | Ask | WhoHolds | Frames
+ToRoot: TypeAlias = Stop | HostQuestion | OwnerQuestion | Frames
 
 _encoder = msgspec.msgpack.Encoder()
 _from_root: msgspec.msgpack.Decoder[ToUser] = msgspec.msgpack.Decoder(ToUser)

@@ -111,7 +111,7 @@ class DamagedError(ValueError):
 
 
 @dataclass(slots=True)
-class Interfaces:
+class InterfaceNumbers:
     """Numbers for the interfaces of a recording, by name and hook: its own where they are free."""
 
     by_index: dict[int, TracedInterface] = field(default_factory=dict)
@@ -158,11 +158,11 @@ class _Row:
     payload: Payload | None
 
 
-class Rows:
+class BatchBuilder:
     """Makes batches of recorded handshakes. The times of a batch never go back: it was settled in that order."""
 
     def __init__(self) -> None:
-        self.interfaces = Interfaces()
+        self.interfaces = InterfaceNumbers()
         self.settled_ns = 0  # when the last one was settled, as far as its record tells
         self._next = 0
 
@@ -394,7 +394,7 @@ class RecordedComposer(Composer):
 
     columns_tell_all: ClassVar[bool] = False
 
-    def __init__(self, interfaces: Interfaces, keep: int) -> None:
+    def __init__(self, interfaces: InterfaceNumbers, keep: int) -> None:
         super().__init__(interfaces.by_index)
         self._keep = keep
         self._lock = Lock()

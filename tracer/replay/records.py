@@ -21,7 +21,7 @@ from tracer.errors import UsageError
 from tracer.ipc.traced import TracedInterface
 from tracer.linux import privileges
 from tracer.records.record import SCHEMA, Balance, End, Handshake, NoticeRecord, Start, Stats
-from tracer.replay.columns import RecordedComposer, Rows, is_time
+from tracer.replay.columns import BatchBuilder, RecordedComposer, is_time
 from tracer.replay.input import Input
 from tracer.replay.lines import Bad, Line, Problems, read_lines
 from tracer.replay.progress import Progress
@@ -116,7 +116,7 @@ class RecordReplay:
 
     source: Input
     composer: RecordedComposer
-    rows: Rows
+    rows: BatchBuilder
     fanout: Fanout
     argv: tuple[str, ...]
     stop: StopRequest
@@ -283,7 +283,7 @@ def replay_records(
     assembly = Assembly(options, narrate)
     source.end_when(lambda: assembly.stop.reason is not None)
     assembly.become(user)
-    rows = Rows()
+    rows = BatchBuilder()
     composer = RecordedComposer(rows.interfaces, options.keep if assembly.app is not None else 0)
     fanout = assembly.open(composer)
     run = RecordReplay(source, composer, rows, fanout, argv, assembly.stop)

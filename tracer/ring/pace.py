@@ -14,7 +14,7 @@ PART = 4
 SOON_RECORDS = 2000
 
 
-class Looks:
+class Pace:
     """Reads sooner if more than a quarter of the ring (8 MiB: 5,800 records) comes in `poll_ms`."""
 
     def __init__(self, ring: Ring | None) -> None:

@@ -16,7 +16,18 @@ from types import FrameType
 from tracer.attach.attach import Attachment, InterfaceGoneError, Programs, attach
 from tracer.attach.instances import Instance, remove_leftovers
 from tracer.errors import CannotTraceError, ExitCode, TfotraceError, UsageError
-from tracer.ipc.messages import Addresses, Ask, Channel, Counters, Ended, Interfaces, Notice, Ready, ToUser, WhoHolds
+from tracer.ipc.messages import (
+    Addresses,
+    Channel,
+    Counters,
+    Ended,
+    HostQuestion,
+    InterfacesNow,
+    Notice,
+    OwnerQuestion,
+    Ready,
+    ToUser,
+)
 from tracer.ipc.traced import TracedInterface
 from tracer.linux import allocator, netns
 from tracer.linux.interfaces import (
@@ -234,9 +245,9 @@ class RootPart:
                 message = self.channel.from_user()
                 if message is None:
                     return  # nobody is left to read records
-                if isinstance(message, Ask):
+                if isinstance(message, HostQuestion):
                     self.channel.offer(self._witness.answer(message))
-                elif isinstance(message, WhoHolds):
+                elif isinstance(message, OwnerQuestion):
                     self.channel.offer(self._finder.ask(message.number, message.sockets, message.cgroups))
                 else:
                     break
@@ -284,7 +295,7 @@ class RootPart:
             message = self.channel.from_user()
             if message is None:
                 return
-            if isinstance(message, Ask):
+            if isinstance(message, HostQuestion):
                 self.channel.offer(self._witness.answer(message))
 
     def _user_part_is_there(self) -> bool:
@@ -327,7 +338,7 @@ class RootPart:
         if attached:
             self._switch_on(interface)
             self._notice("interface_added", f"{interface.name} has appeared and is traced", interface.name)
-            self._post(Interfaces(self._traced()))
+            self._post(InterfacesNow(self._traced()))
 
     def _on_renamed(self, interface: Interface, old_name: str) -> None:
         if interface.index not in self._attached:
@@ -336,7 +347,7 @@ class RootPart:
             self._groups[interface.name] = self._groups.pop(old_name)
         self._names[interface.index] = interface.name
         self._notice("interface_renamed", f"{old_name} is now {interface.name}", interface.name)
-        self._post(Interfaces(self._traced()))
+        self._post(InterfacesNow(self._traced()))
 
     def _forget(self, index: int, kind: str, text: str) -> None:
         attachment = self._attached.pop(index, None)
@@ -349,7 +360,7 @@ class RootPart:
             attachment.detach()
         self._down.discard(index)
         self._notice(kind, text, name)
-        self._post(Interfaces(self._traced()))
+        self._post(InterfacesNow(self._traced()))
 
     def _check_attachments(self) -> None:
         for index, attachment in list(self._attached.items()):

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
-from tracer.ipc.messages import Owners, SocketOwner
+from tracer.ipc.messages import OwnerAnswer, SocketOwner
 from tracer.linux.cgroup import Groups, name_from_proc
 from tracer.linux.proc import PROC, effective_uid, read_stat
 
@@ -125,7 +125,7 @@ class OwnerFinder:
         self._not_before = 0.0
         self._next_tidy = 0.0
 
-    def ask(self, number: int, sockets: Iterable[int], cgroups: Iterable[int]) -> Owners:
+    def ask(self, number: int, sockets: Iterable[int], cgroups: Iterable[int]) -> OwnerAnswer:
         """What can be said at once; the rest comes out of advance(). `number` is given back with each answer."""
         answers: list[SocketOwner] = []
         now = time.monotonic()
@@ -138,9 +138,9 @@ class OwnerFinder:
                 answers.append(SocketOwner(socket))
             else:
                 self._wanted[socket] = number
-        return Owners(number, answers, {group: self._groups.name(group) for group in cgroups})
+        return OwnerAnswer(number, answers, {group: self._groups.name(group) for group in cgroups})
 
-    def advance(self) -> list[Owners]:
+    def advance(self) -> list[OwnerAnswer]:
         """Do a slice of what is left to do; answers that are ready."""
         now = time.monotonic()
         if self._scan is None:
@@ -160,7 +160,7 @@ class OwnerFinder:
                 _put(self._nobody, socket, time.monotonic())
             # looked at once more: what the scan saw may be some time ago
             answers.setdefault(number, []).append(self._check(socket) or SocketOwner(socket))
-        return [Owners(number, found, {}) for number, found in answers.items()]
+        return [OwnerAnswer(number, found, {}) for number, found in answers.items()]
 
     def wait_s(self) -> float:
         """In how many seconds advance() has something to do."""
@@ -168,10 +168,10 @@ class OwnerFinder:
             return 0.0
         return max(0.0, self._not_before - time.monotonic()) if self._wanted else math.inf
 
-    def last_word(self) -> Owners:
+    def last_word(self) -> OwnerAnswer:
         """All owners found so far that still are: for handshakes that end when nothing can be asked any more."""
         checked = [self._check(socket) for socket in list(self._known)]
-        return Owners(LAST_NUMBER, [owner for owner in checked if owner is not None], {})
+        return OwnerAnswer(LAST_NUMBER, [owner for owner in checked if owner is not None], {})
 
     def _tidy(self, now: float) -> None:
         """Forget sockets that are no more: nobody will ask about them again."""

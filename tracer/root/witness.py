@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tracer.ipc.messages import Answer, Ask, Host
+from tracer.ipc.messages import Host, HostAnswer, HostQuestion
 from tracer.linux.hoststate import read_counters, read_sysctls
 from tracer.root.cookie_keys import CookieKeys
 
@@ -26,7 +26,7 @@ class Witness:
         counters, sysctls = read_counters(), read_sysctls()
         return Host(counters, sysctls, time.monotonic_ns(), self._keys.changes, begun_ns)
 
-    def answer(self, ask: Ask) -> Answer:
+    def answer(self, ask: HostQuestion) -> HostAnswer:
         """The host's state, and a verdict for each cookie until there were too many of them in this second."""
         host = self.host()
         second = host.taken_ns // 1_000_000_000
@@ -34,4 +34,4 @@ class Witness:
             self._second, self._checked = second, 0
         left = max(0, CHECKS_A_SECOND - self._checked)
         self._checked += min(left, len(ask.cookies))
-        return Answer(ask.serial, host, [int(self._keys.check(question)) for question in ask.cookies[:left]])
+        return HostAnswer(ask.serial, host, [int(self._keys.check(question)) for question in ask.cookies[:left]])

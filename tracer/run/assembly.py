@@ -105,9 +105,9 @@ def open_metrics(options: Namespace) -> Prometheus | None:
     if getattr(options, "prometheus", None) is None:  # replays have no such option
         return None
     from tracer.sinks.prometheus import Prometheus
-    from tracer.sinks.prometheus_server import Listener
+    from tracer.sinks.prometheus_server import MetricsServer
 
-    return Prometheus(Listener(options.prometheus), options.prometheus_peers)
+    return Prometheus(MetricsServer(options.prometheus), options.prometheus_peers)
 
 
 def open_sinks(options: Namespace, composer: Composer, stdout: Stream | None) -> list[Sink]:

@@ -9,7 +9,7 @@ from tracer.errors import EndedEarlyError
 from tracer.handshake.batch import Batch
 from tracer.records.record import End
 from tracer.run.stop import Ending, Quota
-from tracer.sinks.base import Listener, Observer, Reopens, Sink, SinkClosedError, SinkFullError, TakesPackets
+from tracer.sinks.base import Observer, Reopens, Sink, SinkClosedError, SinkFullError, StatusListener, TakesPackets
 
 Narrate = Callable[[str], None]
 
@@ -27,7 +27,7 @@ class Fanout:
     packet_takers: list[TakesPackets] = field(default_factory=list)
     ending: Ending = field(default_factory=Ending)
     writes: bool = field(init=False)  # somebody may read a record as it comes
-    _listeners: list[Listener] = field(default_factory=list)
+    _listeners: list[StatusListener] = field(default_factory=list)
     _has_failed: bool = False
     _left_out: int = 0  # of the last batch, by the sink that left out most
 
@@ -56,7 +56,7 @@ class Fanout:
                 self.ending.set(str(error), int(error.exit_code))
         self.sinks = [sink for sink in self.sinks if sink not in broken]
 
-    def tell(self, act: Callable[[Listener], None]) -> None:
+    def tell(self, act: Callable[[StatusListener], None]) -> None:
         """Tell every observer something beside handshakes."""
         for listener in self._listeners:
             act(listener)

@@ -18,8 +18,6 @@ from tracer.handshake.events import Events
 from tracer.handshake.vantage import LocalSet
 from tracer.ipc.messages import (
     Addresses,
-    Answer,
-    Ask,
     Channel,
     CookieQuestion,
     Counters,
@@ -27,9 +25,11 @@ from tracer.ipc.messages import (
     Failed,
     FramesDone,
     Host,
-    Interfaces,
+    HostAnswer,
+    HostQuestion,
+    InterfacesNow,
     Notice,
-    Owners,
+    OwnerAnswer,
     Ready,
     Stop,
     ToUser,
@@ -40,10 +40,10 @@ from tracer.linux.clock import wall_now, wall_offset_ns
 from tracer.linux.patience import FACTOR
 from tracer.records.record import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
 from tracer.ring.open import Sources
-from tracer.ring.pace import POLL_GENTLY_MS, SOON_MS, Looks
+from tracer.ring.pace import POLL_GENTLY_MS, SOON_MS, Pace
 from tracer.ring.payloads import PayloadCache
 from tracer.run.fanout import Fanout
-from tracer.run.socket_owners import ProcessDesk
+from tracer.run.socket_owners import OwnerLookup
 from tracer.run.stop import Ending, StopRequest
 from tracer.version import __version__
 
@@ -81,7 +81,7 @@ class Pipeline:
     _local: LocalSet = field(default_factory=LocalSet)
     _local_is_known: bool = False
     _payloads: PayloadCache = field(default_factory=PayloadCache)
-    _desk: ProcessDesk = field(init=False)
+    _owners: OwnerLookup = field(init=False)
     _counters: dict[str, int] = field(default_factory=dict)
     _still_open: int = 0
     _received: int = 0
@@ -93,20 +93,20 @@ class Pipeline:
     _poll: select.poll = field(default_factory=select.poll)
     _judge: CauseJudge = field(default_factory=CauseJudge)
     _asked: int = 0
-    _answer: Answer | None = None
+    _answer: HostAnswer | None = None
     _ask_again_ns: int = 0
     _began: float = 0.0
     _next_second: float = 0.0
     _next_stats: float = 0.0
-    _looks: Looks = field(init=False)
+    _pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
         self._ending = self.fanout.ending
-        self._looks = Looks(self.sources.ring)
+        self._pace = Pace(self.sources.ring)
         if not self.fanout.writes:  # nobody waits for a record as it comes
-            self._looks.poll_ms = POLL_GENTLY_MS
-        self._desk = ProcessDesk(self.channel.offer)
-        self.composer.cgroups = self._desk.cgroups
+            self._pace.poll_ms = POLL_GENTLY_MS
+        self._owners = OwnerLookup(self.channel.offer)
+        self.composer.cgroups = self._owners.cgroups
 
     def run(self) -> int:
         """Trace until something ends it; returns the exit code. Sinks are closed, the root part has left."""
@@ -150,7 +150,7 @@ class Pipeline:
             if self._poll.poll(wait_ms):
                 self._receive()
             now = time.monotonic()
-            wait_ms = self._looks.wait_ms(self._drain())
+            wait_ms = self._pace.wait_ms(self._drain())
             self._do_what_is_due(now)
             if self.stop.reopen:
                 self.stop.reopen = False
@@ -202,12 +202,12 @@ class Pipeline:
         payloads = self._payloads.take(events)
         batch = self._judge.judge(decode(events, self._local, payloads))
         if self.options.details:
-            self._desk.admit(batch, time.monotonic())
+            self._owners.admit(batch, time.monotonic())
         else:
             self._write(batch)
 
     def _release(self, *, everything: bool = False) -> None:
-        for batch in self._desk.release(time.monotonic(), everything=everything):
+        for batch in self._owners.release(time.monotonic(), everything=everything):
             self._write(batch)
 
     def _write(self, batch: Batch) -> None:
@@ -230,13 +230,13 @@ class Pipeline:
 
     # --- messages of the root part ---
 
-    def _ask_root(self, cookies: list[CookieQuestion]) -> Answer | None:
+    def _ask_root(self, cookies: list[CookieQuestion]) -> HostAnswer | None:
         """How does the host stand now? None if the root part does not say so soon: records must not wait for long."""
         now = time.monotonic_ns()
         if not self._root_is_there or now < self._ask_again_ns:
             return None
         self._asked += 1
-        if not self.channel.offer(Ask(self._asked, cookies)):
+        if not self.channel.offer(HostQuestion(self._asked, cookies)):
             return None
         deadline = now + ANSWER_NS
         while (left := deadline - time.monotonic_ns()) > 0:
@@ -272,7 +272,7 @@ class Pipeline:
             case Addresses(addresses, networks):
                 self._local = LocalSet(addresses, networks)
                 self._local_is_known = True
-            case Interfaces(interfaces):
+            case InterfacesNow(interfaces):
                 self._set_interfaces(interfaces)
             case Notice(kind, text, interface):
                 self._notice(kind, text, interface)
@@ -286,10 +286,10 @@ class Pipeline:
             case Host(counters, sysctls):
                 self._judge.add_host(message)
                 self.fanout.tell(lambda listener: listener.set_host(counters, sysctls))
-            case Answer():
+            case HostAnswer():
                 self._answer = message
-            case Owners():
-                self._desk.answered(message)
+            case OwnerAnswer():
+                self._owners.answered(message)
             case Ready() | FramesDone():
                 pass
 
@@ -347,7 +347,7 @@ class Pipeline:
 
     def _finish(self) -> None:
         """Let the root part detach and flush, and take what it flushes."""
-        self._desk.close(time.monotonic())
+        self._owners.close(time.monotonic())
         self.channel.send(Stop())
         deadline = time.monotonic() + END_PATIENCE_S
         while self._root_is_there and time.monotonic() < deadline:

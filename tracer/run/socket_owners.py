@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tracer.handshake.batch import Batch, RowOwners
 from tracer.handshake.events import Events
 from tracer.handshake.owners import named_rows
-from tracer.ipc.messages import Owners, SocketOwner, WhoHolds
+from tracer.ipc.messages import OwnerAnswer, OwnerQuestion, SocketOwner
 from tracer.linux.patience import FACTOR
 from tracer.records.record import Process
 
@@ -39,10 +39,10 @@ class _Waiting:
 
 
 @dataclass(slots=True)
-class ProcessDesk:
+class OwnerLookup:
     """Batches on their way to the sinks, in order. `send` passes a question on; times are seconds of one clock."""
 
-    send: Callable[[WhoHolds], object]
+    send: Callable[[OwnerQuestion], object]
     cgroups: OrderedDict[int, str | None] = field(default_factory=OrderedDict)
     _queue: deque[_Waiting] = field(default_factory=deque)
     # socket: number of the latest question that was answered, and the answer
@@ -56,7 +56,7 @@ class ProcessDesk:
         sockets, cgroups = _unknown(batch.events, self.cgroups)
         self._queue.append(_Waiting(batch, now_s + HOLD_S, sockets, cgroups))
 
-    def answered(self, answer: Owners) -> None:
+    def answered(self, answer: OwnerAnswer) -> None:
         """The root part has said something."""
         for owner in answer.sockets:
             self._answers[owner.socket] = (answer.number, _process(owner))
@@ -68,7 +68,7 @@ class ProcessDesk:
                 held.popitem(last=False)
 
     def ask(self, now_s: float) -> None:
-        """Ask for what batches wait for and nobody was asked yet."""
+        """HostQuestion for what batches wait for and nobody was asked yet."""
         if self._closed:
             return
         waiting = [one for one in self._queue if not one.number and (one.sockets or one.cgroups)]
@@ -83,7 +83,7 @@ class ProcessDesk:
             # what is beyond the limit will not be answered
             one.sockets = [socket for socket in one.sockets if socket in sockets]
             one.cgroups = [number for number in one.cgroups if number in cgroups]
-        self.send(WhoHolds(self._number, sockets, cgroups))
+        self.send(OwnerQuestion(self._number, sockets, cgroups))
 
     def close(self, now_s: float) -> None:
         """The last moment to ask: what comes later is answered by the root part's last word, or not at all."""

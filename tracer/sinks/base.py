@@ -64,7 +64,7 @@ class TakesPackets(Protocol):
     def take_packets(self, packets: NDArray[np.void]) -> None: ...
 
 
-class Listener(Protocol):
+class StatusListener(Protocol):
     """Takes the run's state besides handshakes."""
 
     def set_balance(self, balance: Balance, counters: Mapping[str, int]) -> None: ...
@@ -74,5 +74,5 @@ class Listener(Protocol):
     def set_drain_lag(self, lag_us: float | None) -> None: ...
 
 
-class Observer(Sink, Listener, Protocol):
+class Observer(Sink, StatusListener, Protocol):
     """A sink that is also a listener: the dashboard's store, metrics."""

@@ -8,8 +8,8 @@ from tracer.encode.composer import Composer
 from tracer.filters.filter import Filter
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import Bool
-from tracer.handshake.part import part_of
 from tracer.handshake.payloads import classified
+from tracer.handshake.rows import rows_of
 from tracer.records.record import End, NoticeRecord, Start, Stats
 from tracer.sinks.base import Reopens, Sink
 from tracer.store.chunks import CHUNK_ROWS
@@ -38,7 +38,7 @@ class RecordFilter:
 
     def _mask_of(self, rows: Batch) -> Bool:
         payloads = classified(rows) if self._looks_into_payloads else {}
-        return self._expression.mask(part_of(rows, self._composer, self._composer.offset_ns, payloads))
+        return self._expression.mask(rows_of(rows, self._composer, self._composer.offset_ns, payloads))
 
     def choose(self, batch: Batch) -> Batch:
         """The handshakes that pass, in order."""

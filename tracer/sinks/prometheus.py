@@ -18,7 +18,7 @@ from tracer.aggregate.metrics import BOUNDS_US, FAST_OPEN, OTHER, Counts, Durati
 from tracer.handshake.batch import Batch
 from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Balance, End, NoticeRecord, Start, Stats
-from tracer.sinks.prometheus_server import Listener
+from tracer.sinks.prometheus_server import MetricsServer
 from tracer.vocabulary.vocabulary import (
     GROUP_OF,
     Cause,
@@ -60,7 +60,7 @@ _BALANCE = {
 class Prometheus:
     """A sink and an observer; other threads answer scrapes."""
 
-    def __init__(self, listener: Listener, servers: int = 0) -> None:
+    def __init__(self, listener: MetricsServer, servers: int = 0) -> None:
         self._listener = listener
         self.address = listener.address
         self._lock = threading.Lock()

@@ -65,7 +65,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         """Do not write to the terminal when a client leaves early."""
 
 
-class Listener:
+class MetricsServer:
     """A bound address; `serve` starts to answer, `close` stops."""
 
     def __init__(self, address: Address) -> None:

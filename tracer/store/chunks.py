@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from tracer.dissect.payload import Payload
 from tracer.handshake.batch import Batch
-from tracer.handshake.columns import Arrays, joined
+from tracer.handshake.columns import Columns, joined
 from tracer.handshake.owners import merge_owners
-from tracer.handshake.part import Part, RowNames, keep
+from tracer.handshake.rows import RowNames, Rows, keep
 from tracer.records.record import Handshake, Process
 from tracer.store.packed import Packed
 
@@ -35,7 +35,7 @@ class Chunk:
     )  # fmt: skip
 
     def __init__(self, dtype: np.dtype[Any], names: RowNames) -> None:
-        self._columns: Arrays | Packed = Arrays.empty(CHUNK_ROWS, dtype)
+        self._columns: Columns | Packed = Columns.empty(CHUNK_ROWS, dtype)
         self.payloads: list[Payload | None] = [None]
         self._places: dict[int, int] = {}
         self._owner_table: list[Process | None] = [None]
@@ -46,7 +46,7 @@ class Chunk:
 
     def fill(self, at: int, batch: Batch, begin: int, end: int, offset_ns: int, found: Mapping[int, Payload]) -> None:
         """Copy rows begin..end of a batch to `at`; `found` holds what the payload of some of its rows is."""
-        assert isinstance(self._columns, Arrays)
+        assert isinstance(self._columns, Columns)
         rows, source = self._columns.rows(slice(at, at + end - begin)), slice(begin, end)
         # copying a structured array goes field by field, its bytes go at once
         raw = f"V{rows.events.dtype.itemsize}"
@@ -85,7 +85,7 @@ class Chunk:
 
     def pack(self) -> None:
         """Take less room from now on; only of a full chunk. What was asked for before stays as it is."""
-        if isinstance(self._columns, Arrays):
+        if isinstance(self._columns, Columns):
             self._columns = Packed(self._columns)
 
     @property
@@ -93,18 +93,18 @@ class Chunk:
         """Was it?"""
         return isinstance(self._columns, Packed)
 
-    def part(self, begin: int, end: int) -> Part:
+    def part(self, begin: int, end: int) -> Rows:
         """Rows begin..end as columns."""
         return self._part(self._columns.rows(slice(begin, end)))
 
-    def pick(self, rows: NDArray[np.intp]) -> Part:
+    def pick(self, rows: NDArray[np.intp]) -> Rows:
         """Some rows, copied."""
         return self._part(self._columns.rows(rows))
 
-    def _part(self, columns: Arrays, kept: dict[str, Any] | None = None) -> Part:
-        return Part.of(columns, self.payloads, self._names, self._owner_table, kept)
+    def _part(self, columns: Columns, kept: dict[str, Any] | None = None) -> Rows:
+        return Rows.of(columns, self.payloads, self._names, self._owner_table, kept)
 
-    def cached(self, key: object, make: Callable[[Part], Any]) -> Any:
+    def cached(self, key: object, make: Callable[[Rows], Any]) -> Any:
         """What `make` says of all rows of a full chunk; asked for again it costs nothing."""
         found = self._cache.get(key)
         if found is None:
@@ -117,10 +117,10 @@ class Chunk:
 class MaskMaker(Protocol):
     """A filter (tracer.filters.filter.Filter): hashable, equal ones say the same of every row."""
 
-    def mask(self, part: Part, /) -> NDArray[np.bool_]: ...
+    def mask(self, part: Rows, /) -> NDArray[np.bool_]: ...
 
 
-def _together(parts: list[Part]) -> Part:
+def _together(parts: list[Rows]) -> Rows:
     """Rows of several chunks as one part."""
     if len(parts) == 1:
         return parts[0]
@@ -137,7 +137,7 @@ def _together(parts: list[Part]) -> Part:
     columns = replace(
         columns, payload=places.astype(np.uint16), client_owner=places, server_owner=places + np.uint32(count)
     )
-    return Part.of(columns, payloads, parts[0].names, owners)
+    return Rows.of(columns, payloads, parts[0].names, owners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +152,12 @@ class StoreRows:
     skip: int
     length: int
     first: int
-    compose: Callable[[Sequence[int], Part], list[Handshake]] = field(repr=False)  # numbers since the start, and rows
+    compose: Callable[[Sequence[int], Rows], list[Handshake]] = field(repr=False)  # numbers since the start, and rows
 
     def __len__(self) -> int:
         return self.length
 
-    def part(self, row: int) -> Part:
+    def part(self, row: int) -> Rows:
         """One row as columns of length 1. IndexError if there is no such row."""
         if not 0 <= row < self.length:
             raise IndexError(f"row {row} of {self.length}")
@@ -190,7 +190,7 @@ class StoreRows:
             if begin < last:
                 yield chunk, begin, last
 
-    def collect(self, key: object, make: Callable[[Part], Any]) -> list[tuple[Any, int, int]]:
+    def collect(self, key: object, make: Callable[[Rows], Any]) -> list[tuple[Any, int, int]]:
         """`make` of every chunk with the rows of it that count: kept for full chunks, made anew for the open one."""
         found = []
         for chunk, begin, end in self._pieces():

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.filters.fields import FIELDS, Column, Field, Kind, coded, process_rows
-from tracer.handshake.part import Coded, Part
+from tracer.handshake.rows import Coded, Rows
 from tracer.records.record import Handshake, Process
 from tracer.store.chunks import StoreRows
 from tracer.vocabulary.addresses import endpoint_text
@@ -32,7 +32,7 @@ class ListColumn:
     width: int
     right: bool  # numbers stand right
     text: Callable[[Handshake], str]
-    keys: Callable[[Part], Column]
+    keys: Callable[[Rows], Column]
     field: str | None
     says: str  # one sentence for help and the chooser
 
@@ -97,17 +97,17 @@ def _end(end: str, title: str, says: str) -> ListColumn:
         found = record.client if end == "client" else record.server
         return endpoint_text(found.ip, found.port)
 
-    def keys(part: Part) -> Column:
+    def keys(rows: Rows) -> Column:
         # address and port in one string of bytes: it sorts as the numbers do
-        ports = part.events[f"{end}_port"].astype(">u2").view(np.uint8).reshape(-1, 2)
-        both = np.ascontiguousarray(np.concatenate((part.events[end], ports), axis=1))
+        ports = rows.events[f"{end}_port"].astype(">u2").view(np.uint8).reshape(-1, 2)
+        both = np.ascontiguousarray(np.concatenate((rows.events[end], ports), axis=1))
         return both.view("S18").reshape(-1)
 
     return ListColumn(end, title, 21, False, text, keys, f"{end}.ip", says)
 
 
-def _name_keys(part: Part) -> Column:
-    sni, host, dns = (FIELDS[field].column(part) for field in ("tls.sni", "http.host", "dns.name"))
+def _name_keys(rows: Rows) -> Column:
+    sni, host, dns = (FIELDS[field].column(rows) for field in ("tls.sni", "http.host", "dns.name"))
     assert isinstance(sni, Coded)
     assert isinstance(host, Coded)
     assert isinstance(dns, Coded)
@@ -119,8 +119,8 @@ def _process(end: str, title: str, says: str) -> ListColumn:
     def text(record: Handshake) -> str:
         return process_text(record.client.process if end == "client" else record.server.process)
 
-    def keys(part: Part) -> Column:
-        return coded(None if one is None else process_text(one) for one in process_rows(part, end))
+    def keys(rows: Rows) -> Column:
+        return coded(None if one is None else process_text(one) for one in process_rows(rows, end))
 
     return ListColumn(f"{end}.process", title, 20, False, text, keys, f"{end}.process.name", says)
 
@@ -129,15 +129,15 @@ def _process_of(record: Handshake) -> str:
     return process_text(record.client.process or record.server.process)
 
 
-def _process_keys(part: Part) -> Column:
-    rows = zip(process_rows(part, "client"), process_rows(part, "server"), strict=True)
-    return coded(None if (one := client or server) is None else process_text(one) for client, server in rows)
+def _process_keys(rows: Rows) -> Column:
+    both = zip(process_rows(rows, "client"), process_rows(rows, "server"), strict=True)
+    return coded(None if (one := client or server) is None else process_text(one) for client, server in both)
 
 
 _ALL = [
     ListColumn(
         "time", "Time", 12, False, lambda record: record.ts[11:23],
-        lambda part: part.events["syn_ns"].astype(np.int64), "ts", "first SYN, UTC",
+        lambda rows: rows.events["syn_ns"].astype(np.int64), "ts", "first SYN, UTC",
     ),
     _field("interface", "Interface", 10, "interface", "where the first SYN was seen"),
     _field("vantage", "Seen at", 7, "vantage", "whose address is local to the traced namespace"),
@@ -180,7 +180,7 @@ _ALL = [
     _field("synack_cookie_id", "Got", 8, "tfo.synack_cookie_id", "stands for the cookie that came back"),
     _field("vlan", "VLAN", 9, "vlan", "VLAN tags, the outer one first"),
     ListColumn(
-        "id", "Id", 16, False, lambda record: record.id, lambda part: part.events["id"].astype(np.uint64), "id",
+        "id", "Id", 16, False, lambda record: record.id, lambda rows: rows.events["id"].astype(np.uint64), "id",
         "the same on every interface and host that sees this handshake",
     ),
     _field("community_id", "Community id", 30, "community_id", "as Zeek and Suricata have it"),

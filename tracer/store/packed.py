@@ -13,7 +13,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from tracer.handshake.columns import BESIDE, Arrays, Beside, Selection, assembled
+from tracer.handshake.columns import BESIDE, Beside, Columns, Selection, assembled
 from tracer.handshake.events import Events
 
 BLOCK_ROWS = 256
@@ -27,7 +27,7 @@ class Packed:
 
     __slots__ = ("_data", "_dtype", "_ends", "_length")
 
-    def __init__(self, arrays: Arrays) -> None:
+    def __init__(self, arrays: Columns) -> None:
         """Pack them; not none."""
         events = arrays.events
         self._dtype, self._length = events.dtype, len(events)
@@ -45,12 +45,12 @@ class Packed:
     def __len__(self) -> int:
         return self._length
 
-    def view(self) -> Arrays:
+    def view(self) -> Columns:
         """All rows. The records are unpacked once, when somebody asks for another field of them than _KEYS."""
         columns = self._columns()
         return assembled(cast(Events, _Fields(self, columns)), columns)
 
-    def rows(self, rows: Selection) -> Arrays:
+    def rows(self, rows: Selection) -> Columns:
         """Some of the rows, all columns of them."""
         return assembled(self.events(rows), {name: column[rows] for name, column in self._columns().items()})
 

@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.aggregate.aggregate import Aggregate
-from tracer.aggregate.counted import facts
+from tracer.aggregate.counted import counted_of
 from tracer.aggregate.distributions import DistributionCounts
 from tracer.aggregate.figures import Comparison, Distributions, Peer
 from tracer.aggregate.peers import Peers, PeerTable, server_side
 from tracer.dissect.payload import Payload
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
-from tracer.handshake.part import Part
 from tracer.handshake.payloads import classified
+from tracer.handshake.rows import Rows
 from tracer.ipc.traced import TracedInterface, forget_gone
 from tracer.records.record import (
     Balance,
@@ -76,9 +76,9 @@ class _Seconds:
             self.counts[:, np.arange(self.newest + 1, second + 1) % SERIES_S] = 0
         self.newest = second
 
-    def add(self, part: Part) -> None:
+    def add(self, rows: Rows) -> None:
         """Count rows in the second they were settled in; those from before the beginning in the first one."""
-        second = (part.events["settled_ns"] // np.uint64(NS_PER_S)).astype(np.int64)
+        second = (rows.events["settled_ns"] // np.uint64(NS_PER_S)).astype(np.int64)
         if self.newest < 0:
             self.begin(int(second.min()))
         self.reach(int(second.max()))
@@ -88,8 +88,8 @@ class _Seconds:
         seconds = int(place.max()) + 1
         which = np.arange(first, first + seconds) % SERIES_S
         self.counts[0, which] += np.bincount(place, minlength=seconds)
-        self.counts[1, which] += np.bincount(place[part.verdicts.attempted], minlength=seconds)
-        self.counts[2, which] += np.bincount(place[part.verdicts.group == Group.FAILED], minlength=seconds)
+        self.counts[1, which] += np.bincount(place[rows.verdicts.attempted], minlength=seconds)
+        self.counts[2, which] += np.bincount(place[rows.verdicts.group == Group.FAILED], minlength=seconds)
 
     def series(self, last: int) -> Series:
         """Whole seconds up to and with `last`."""
@@ -112,13 +112,13 @@ class _Sums:
         self.distributions = DistributionCounts()
         self.seconds = _Seconds()
 
-    def add(self, part: Part) -> None:
-        known = facts(part)
-        self.aggregate.add(part.batch)
-        self.servers.add(part, known)
-        self.clients.add(part, known, server_side(part))
-        self.distributions.add(part, known)
-        self.seconds.add(part)
+    def add(self, rows: Rows) -> None:
+        known = counted_of(rows)
+        self.aggregate.add(rows.batch)
+        self.servers.add(rows, known)
+        self.clients.add(rows, known, server_side(rows))
+        self.distributions.add(rows, known)
+        self.seconds.add(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,14 +318,14 @@ class Store:
         first = cleared + dropped + skip
         return StoreRows(chunks[whole:], skip - whole * CHUNK_ROWS, shown, first, self._record)
 
-    def _record(self, numbers: Sequence[int], part: Part) -> list[Handshake]:
+    def _record(self, numbers: Sequence[int], rows: Rows) -> list[Handshake]:
         """The records of rows that have these numbers."""
         with self._records_lock:
-            known = self._records.get(numbers[0]) if len(part) == 1 else None
+            known = self._records.get(numbers[0]) if len(rows) == 1 else None
             if known is not None:
                 self._records.move_to_end(numbers[0])
                 return [known]
-        made = _compose(self._composer, part)
+        made = _compose(self._composer, rows)
         if len(made) > RECORDS_HELD:
             return made  # an export
         with self._records_lock:
@@ -408,11 +408,11 @@ class Store:
                 )
 
 
-def _compose(composer: Composer, part: Part) -> list[Handshake]:
+def _compose(composer: Composer, rows: Rows) -> list[Handshake]:
     """The records of a part, with the times and the payloads that were kept when its rows were written."""
-    kinds = {row: payload for row, place in enumerate(part.payload.tolist()) if (payload := part.payloads[place])}
-    stamps = (part.events["syn_ns"].astype(np.int64) + part.offset_ns).astype("datetime64[ns]")
-    records = composer.compose(replace(part.batch, kinds=kinds))
+    kinds = {row: payload for row, place in enumerate(rows.payload.tolist()) if (payload := rows.payloads[place])}
+    stamps = (rows.events["syn_ns"].astype(np.int64) + rows.offset_ns).astype("datetime64[ns]")
+    records = composer.compose(replace(rows.batch, kinds=kinds))
     times = np.datetime_as_string(stamps, timezone="UTC").tolist()
     return [msgspec.structs.replace(record, ts=ts) for record, ts in zip(records, times, strict=True)]
 

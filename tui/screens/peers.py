@@ -19,7 +19,7 @@ from tracer.vocabulary.vocabulary import GROUP_OF, word
 from tui.actions import bindings_of
 from tui.export import json_text
 from tui.format import clock, count, duration, share, signed_duration
-from tui.lines import Part, cut, group_sign, group_style, safe
+from tui.lines import Rows, cut, group_sign, group_style, safe
 from tui.screens.base import TracerScreen
 from tui.widgets.row_list import ListColumn, RowList
 
@@ -43,40 +43,40 @@ class PeerColumn:
     """How a column shows a peer and sorts by it. `falls`: the greatest first."""
 
     column: ListColumn
-    text: Callable[[Peer, int], Part]
+    text: Callable[[Peer, int], Rows]
     key: Callable[[Peer], float | str]
     falls: bool = True
 
 
-def _accepted(peer: Peer, _: int) -> Part:
+def _accepted(peer: Peer, _: int) -> Rows:
     if not peer.with_data:
         return ("-", "dim")
     ratio = peer.accepted / peer.with_data
     return (share(peer.accepted, peer.with_data), "ok" if ratio >= 0.95 else "degraded" if ratio > 0 else "failed")
 
 
-def _outcome(peer: Peer, _: int) -> Part:
+def _outcome(peer: Peer, _: int) -> Rows:
     group = _GROUPS.get(peer.last_outcome or "", "")
     text = (peer.last_outcome or "unknown").replace("_", " ")
     return (f"{group_sign(group)} {text}", group_style(group))
 
 
-def _saved(peer: Peer, _: int) -> Part:
+def _saved(peer: Peer, _: int) -> Rows:
     style = "ok" if peer.saved_us > 0 else "failed" if peer.saved_us < 0 else "dim"
     return (signed_duration(peer.saved_us), style)
 
 
-def _sooner(peer: Peer, _: int) -> Part:
+def _sooner(peer: Peer, _: int) -> Rows:
     """How much sooner the first response comes with TFO than without."""
     style = "dim" if peer.sooner_us is None else "ok" if peer.sooner_us > 0 else "degraded"
     return (signed_duration(peer.sooner_us), style)
 
 
-def _sooner_rtts(peer: Peer, _: int) -> Part:
+def _sooner_rtts(peer: Peer, _: int) -> Rows:
     return ("-" if peer.sooner_rtts is None else f"{peer.sooner_rtts:.1f}", "text")
 
 
-def _ago(peer: Peer, now_ns: int) -> Part:
+def _ago(peer: Peer, now_ns: int) -> Rows:
     return (clock(max(0, now_ns - peer.last_seen_ns) / 1e9), "dim")
 
 
@@ -86,7 +86,7 @@ def _known(name: str) -> Callable[[Peer], float]:
 
 
 def _count(name: str, title: str, width: int, style: str) -> PeerColumn:
-    def text(peer: Peer, _: int) -> Part:
+    def text(peer: Peer, _: int) -> Rows:
         value = getattr(peer, name)
         return (count(value), style if value else "dim")
 
@@ -139,7 +139,7 @@ class PeerRows:
     def __len__(self) -> int:
         return len(self.peers)
 
-    def cells(self, position: int) -> Sequence[Part]:
+    def cells(self, position: int) -> Sequence[Rows]:
         """Text and style of each column."""
         peer = self.peers[position]
         return [one.text(peer, self.now_ns) for one in self.columns]

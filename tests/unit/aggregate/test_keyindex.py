@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tracer.aggregate.keyindex import ABSENT, KeyIndex, Slots
+from tracer.aggregate.keyindex import ABSENT, Indexes, KeyIndex
 from tracer.handshake.events import U64
 
 
@@ -17,7 +17,7 @@ class Weak(KeyIndex):
         return found
 
 
-def never(_slots: Slots) -> None:
+def never(_slots: Indexes) -> None:
     raise AssertionError("there is room")
 
 
@@ -27,7 +27,7 @@ def test_a_key_keeps_its_slot_and_shares_it_with_none(kind: type[KeyIndex]) -> N
     expected: dict[bytes, int] = {}
     latest: set[bytes] = set()
 
-    def forget(slots: Slots) -> None:
+    def forget(slots: Indexes) -> None:
         gone = [key for key, slot in expected.items() if slot in slots]
         assert len(gone) == len(slots) >= 64 // 4
         assert latest.isdisjoint(gone)

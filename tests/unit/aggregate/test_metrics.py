@@ -25,7 +25,7 @@ from tracer.ipc.traced import TracedInterface
 from tracer.records.record import SCHEMA, Balance, Handshake, NoticeRecord
 from tracer.sinks.address import Address, parse_address
 from tracer.sinks.prometheus import Prometheus
-from tracer.sinks.prometheus_server import Listener
+from tracer.sinks.prometheus_server import MetricsServer
 from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -46,7 +46,7 @@ def batches() -> list[Batch]:
 
 @contextmanager
 def served(servers: int = 0, host: str = "127.0.0.1") -> Iterator[Prometheus]:
-    sink = Prometheus(Listener(Address(host, 0)), servers)
+    sink = Prometheus(MetricsServer(Address(host, 0)), servers)
     sink.set_interfaces(INTERFACES.values())
     sink.start(golden().start)
     try:
@@ -250,10 +250,10 @@ def test_a_port_that_is_taken_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=rf"127\.0\.0\.1:{port}.*Address already in use; use another"):
-            Listener(Address("127.0.0.1", port))
-    Listener(Address("127.0.0.1", port)).close()
+            MetricsServer(Address("127.0.0.1", port))
+    MetricsServer(Address("127.0.0.1", port)).close()
     with pytest.raises(UsageError, match=r"cannot resolve not\.a\.name\.invalid"):
-        Listener(Address("not.a.name.invalid", 0))
+        MetricsServer(Address("not.a.name.invalid", 0))
 
 
 def test_ipv6_is_served() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.rows import batch_of, new_store, parts_of, random_batch, random_events
-from tracer.aggregate.counted import facts
+from tracer.aggregate.counted import counted_of
 from tracer.aggregate.figures import Peer
 from tracer.aggregate.peers import COMPARISONS_SHOWN, PEERS_HELD, PEERS_SHOWN, Peers, PeerTable
 from tracer.aggregate.responses import ENOUGH, KEPT
@@ -132,7 +132,7 @@ def test_comparisons() -> None:
     assert both == sorted(both, reverse=True)
 
 
-def part_of(batch: Batch) -> StoreRows:
+def rows_of(batch: Batch) -> StoreRows:
     store = new_store()
     store.write(batch)
     rows = store.snapshot().rows
@@ -146,8 +146,8 @@ def test_the_busy_stay_when_strangers_come() -> None:
     regular = random_events(rng, 100, peers=1, odd=False)
     for _ in range(40):
         events = np.concatenate((random_events(rng, 100, peers=None, odd=False), regular[:1]))
-        (part,) = parts_of(part_of(batch_of(events)))
-        table.add(part, facts(part))
+        (part,) = parts_of(rows_of(batch_of(events)))
+        table.add(part, counted_of(part))
     peers = list(Peers(table))
     assert 256 // 2 < len(table) == len(peers) <= 256
     assert peers[0].handshakes == 40

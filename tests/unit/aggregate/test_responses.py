@@ -10,7 +10,7 @@ import pytest
 from tests.support.rows import INTERFACES, batch_of, random_events
 from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.benefit import RECORDED, TOLD, BenefitTable, tell
-from tracer.aggregate.keyindex import Slots
+from tracer.aggregate.keyindex import Indexes
 from tracer.aggregate.responses import ENOUGH, KEPT, NORMAL, RTT, TFO, Responses
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
@@ -24,7 +24,7 @@ def slots(*numbers: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     return np.array(numbers, np.intp)
 
 
-def add_each(responses: Responses, kind: int, rows: Slots, durations_us: F64) -> None:
+def add_each(responses: Responses, kind: int, rows: Indexes, durations_us: F64) -> None:
     responses._add(rows + kind * responses._rows, durations_us)
 
 

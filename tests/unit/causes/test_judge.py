@@ -10,7 +10,7 @@ import pytest
 from tests.support.judged import Shake, batch, causes, host, judge_one_by_one, outcomes
 from tests.support.rows import random_batch
 from tracer.causes.judge import CauseJudge
-from tracer.ipc.messages import Answer, CookieQuestion, Host
+from tracer.ipc.messages import CookieQuestion, Host, HostAnswer
 from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, Outcome, SettleReason, Vantage, word
 
 A, B, C, D = (bytes([number]) * 8 for number in (0xA0, 0xB0, 0xC0, 0xD0))
@@ -36,9 +36,9 @@ class Asked(list[list[CookieQuestion]]):
         super().__init__()
         self.looks, self.checks = list(looks), checks
 
-    def __call__(self, questions: list[CookieQuestion]) -> Answer | None:
+    def __call__(self, questions: list[CookieQuestion]) -> HostAnswer | None:
         self.append(questions)
-        return Answer(len(self), self.looks.pop(0), [int(one) for one in self.checks]) if self.looks else None
+        return HostAnswer(len(self), self.looks.pop(0), [int(one) for one in self.checks]) if self.looks else None
 
 
 @pytest.mark.parametrize("vantage", Vantage)

@@ -19,7 +19,7 @@ from tracer.handshake.batch import Batch, RowOwners, decode
 from tracer.handshake.vantage import LocalSet
 from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Process
-from tracer.replay.columns import Interfaces, RecordedComposer
+from tracer.replay.columns import InterfaceNumbers, RecordedComposer
 
 OFFSET_NS = 1_700_000_000_000_000_000
 NAMES = [b"curl", b"nginx: worker", b'a"b\\c', b"\xff\xfe", b"", b"0123456789abcdef", "żółw".encode(), b"\x01\x1b[31m"]
@@ -153,5 +153,5 @@ def test_nothing_of_nothing() -> None:
 
 
 def test_recorded_records_are_encoded_as_they_are() -> None:
-    assert isinstance(line_maker(RecordedComposer(Interfaces(), 10)), PlainLines)
+    assert isinstance(line_maker(RecordedComposer(InterfaceNumbers(), 10)), PlainLines)
     assert isinstance(line_maker(composer()), Lines)

@@ -13,7 +13,7 @@ from tests.support.rows import new_store, parts_of, random_batch
 from tracer.filters.fields import FIELDS, Kind
 from tracer.filters.filter import ALIASES, fields_of, names, parse
 from tracer.filters.grammar import LENGTH_MAX, FilterError
-from tracer.handshake.part import Coded
+from tracer.handshake.rows import Coded
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
 

@@ -24,9 +24,9 @@ from tracer.aggregate.benefit import BenefitTable
 from tracer.cli import main as cli
 from tracer.encode.composer import Composer
 from tracer.filters.fields import FIELDS
-from tracer.handshake.part import Coded, Part
+from tracer.handshake.rows import Coded, Rows
 from tracer.records.record import SCHEMA, Balance, End, Handshake, NoticeRecord, Process, Start, Stats, Totals
-from tracer.replay.columns import BLOCK_ROWS, ROW, RecordedComposer, Rows
+from tracer.replay.columns import BLOCK_ROWS, ROW, BatchBuilder, RecordedComposer
 from tracer.replay.input import open_input
 from tracer.replay.lines import LINE_MAX, AnyRecord, Bad, parse
 from tracer.replay.progress import Progress
@@ -291,7 +291,7 @@ def replayed(lines: bytes, tmp_path: Path, keep: int) -> Store:
     """A store after a replay, as the dashboard has it."""
     path = tmp_path / "events.jsonl"
     path.write_bytes(lines)
-    rows = Rows()
+    rows = BatchBuilder()
     composer = RecordedComposer(rows.interfaces, keep)
     store = Store(keep, composer=composer, clock=lambda: rows.settled_ns, refresh_ns=0)
     source = open_input(path)
@@ -303,7 +303,7 @@ def replayed(lines: bytes, tmp_path: Path, keep: int) -> Store:
     return store
 
 
-def parts(store: Store) -> Iterator[tuple[Part, list[Handshake]]]:
+def parts(store: Store) -> Iterator[tuple[Rows, list[Handshake]]]:
     rows = store.snapshot().rows
     assert isinstance(rows, StoreRows)
     begin = 0
@@ -337,7 +337,7 @@ def test_the_store_gives_records_back(whole_run: bytes, handshakes: list[Handsha
 
 
 def test_the_oldest_records_are_forgotten(whole_run: bytes, handshakes: list[Handshake], tmp_path: Path) -> None:
-    rows = Rows()
+    rows = BatchBuilder()
     composer = RecordedComposer(rows.interfaces, BLOCK_ROWS)
     lines = [_encode(one) for one in handshakes]
     batches = []
@@ -371,7 +371,7 @@ def test_numbers_beyond_their_range_are_damage(handshakes: list[Handshake]) -> N
         change(one, tfo=change(one.tfo, outcome="splendid")),
         change(one, community_id="\x1b[31m"),
     ]
-    batch, bad = Rows().batch([one, *broken, one])
+    batch, bad = BatchBuilder().batch([one, *broken, one])
     assert bad == list(range(1, len(broken) + 1))
     assert len(batch) == 2
 

@@ -8,7 +8,7 @@ import pytest
 
 from tracer.ring import pace
 from tracer.ring.drain import BATCH_BYTES
-from tracer.ring.pace import POLL_MS, SOON_MS, SOON_RECORDS, Looks
+from tracer.ring.pace import POLL_MS, SOON_MS, SOON_RECORDS, Pace
 
 SIZE = 8 << 20
 
@@ -37,15 +37,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return found
 
 
-def wait(looks: Looks, ring: FakeRing, clock: Clock, bytes_: int, seconds: float = 0.04) -> int:
+def wait(looks: Pace, ring: FakeRing, clock: Clock, bytes_: int, seconds: float = 0.04) -> int:
     """After so many bytes in so many seconds, all of them read."""
     clock.now_s += seconds
     ring.consumed += bytes_
     return looks.wait_ms(bytes_ // 360)
 
 
-def looks_at(ring: FakeRing) -> Looks:
-    return Looks(ring)  # type: ignore[arg-type]
+def looks_at(ring: FakeRing) -> Pace:
+    return Pace(ring)  # type: ignore[arg-type]
 
 
 def test_a_quiet_ring_is_looked_at_as_seldom_as_may_be(clock: Clock) -> None:
@@ -82,6 +82,6 @@ def test_what_is_left_is_read_at_once_and_counts_for_the_rate(clock: Clock) -> N
 
 
 def test_perf_buffers_are_small(clock: Clock) -> None:
-    looks = Looks(None)
+    looks = Pace(None)
     assert looks.wait_ms(SOON_RECORDS - 1) == POLL_MS
     assert looks.wait_ms(SOON_RECORDS) == SOON_MS

@@ -13,13 +13,13 @@ import pytest
 from tests.support.rows import random_batch
 from tracer.handshake.batch import Batch
 from tracer.handshake.owners import processes
-from tracer.ipc.messages import Owners, SocketOwner, WhoHolds
+from tracer.ipc.messages import OwnerAnswer, OwnerQuestion, SocketOwner
 from tracer.linux.btf import Btf, BtfError
 from tracer.linux.cgroup import name_from_proc, name_of_path
 from tracer.linux.proc import effective_uid
 from tracer.records.record import Process
 from tracer.root.socket_owners import LAST_NUMBER, Holder, OwnerFinder, Scan, choose
-from tracer.run.socket_owners import HOLD_S, ProcessDesk
+from tracer.run.socket_owners import HOLD_S, OwnerLookup
 
 ID = "3f" * 32
 
@@ -84,9 +84,9 @@ def test_the_uid_is_the_effective_one() -> None:
         effective_uid(b"Name:\tx\n")
 
 
-def answers(finder: OwnerFinder) -> list[Owners]:
+def answers(finder: OwnerFinder) -> list[OwnerAnswer]:
     deadline = time.monotonic() + 30
-    found: list[Owners] = []
+    found: list[OwnerAnswer] = []
     while not found:
         assert time.monotonic() < deadline
         found = finder.advance()
@@ -97,12 +97,12 @@ def test_a_socket_of_this_process_is_found_and_asked_about_again() -> None:
     finder = OwnerFinder()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         number = os.fstat(listener.fileno()).st_ino
-        assert finder.ask(1, [number], []) == Owners(1, [], {})
+        assert finder.ask(1, [number], []) == OwnerAnswer(1, [], {})
         (answer,) = answers(finder)
         (owner,) = answer.sockets
         assert (answer.number, owner.socket, owner.pid, owner.uid) == (1, number, os.getpid(), os.geteuid())
         assert finder.ask(2, [number], []).sockets == [owner]  # at once
-        assert finder.last_word() == Owners(LAST_NUMBER, [owner], {})
+        assert finder.last_word() == OwnerAnswer(LAST_NUMBER, [owner], {})
     assert finder.ask(3, [number], []).sockets == []  # closed: to be looked for again
     (answer,) = answers(finder)
     assert answer.sockets == [SocketOwner(number)]
@@ -142,29 +142,29 @@ NGINX = SocketOwner(9, 70, "nginx", 0, "nginx.service")
 
 
 def test_a_batch_waits_for_an_answer_that_is_younger_than_itself() -> None:
-    asked: list[WhoHolds] = []
-    desk = ProcessDesk(asked.append)
+    asked: list[OwnerQuestion] = []
+    desk = OwnerLookup(asked.append)
     desk.admit(batch(0, 9), 10.0)
     assert desk.release(10.0) == []
-    assert asked == [WhoHolds(1, [9], [])]
-    desk.answered(Owners(1, [NGINX], {}))
+    assert asked == [OwnerQuestion(1, [9], [])]
+    desk.answered(OwnerAnswer(1, [NGINX], {}))
     (first,) = desk.release(10.01)
     assert processes(first, {})[1] == [Process(70, "nginx", 0, "nginx.service")] * 3
     desk.admit(batch(0, 9), 11.0)
     assert desk.release(11.0) == []  # what was so before is asked again
     (late,) = desk.release(11.0 + HOLD_S)
     assert processes(late, {}) == ([None] * 3, [None] * 3)
-    desk.answered(Owners(2, [NGINX], {}))  # too late
+    desk.answered(OwnerAnswer(2, [NGINX], {}))  # too late
     desk.admit(batch(0, 9), 12.0)
     assert desk.release(12.0) == []
     assert not desk._answers  # nobody waits for those of before
-    desk.answered(Owners(3, [NGINX], {}))
+    desk.answered(OwnerAnswer(3, [NGINX], {}))
     assert len(desk.release(12.01)) == 1
     assert not desk._answers
 
 
 def test_batches_keep_their_order_and_what_waits_for_nothing_passes() -> None:
-    desk = ProcessDesk(lambda _: None)
+    desk = OwnerLookup(lambda _: None)
     plain, waiting = batch(0, 0), batch(8, 0)
     desk.admit(plain, 1.0)
     assert desk.release(1.0) == [plain]
@@ -175,24 +175,24 @@ def test_batches_keep_their_order_and_what_waits_for_nothing_passes() -> None:
 
 
 def test_who_the_kernel_named_is_not_asked_about_but_for_the_cgroup() -> None:
-    asked: list[WhoHolds] = []
-    desk = ProcessDesk(asked.append)
+    asked: list[OwnerQuestion] = []
+    desk = OwnerLookup(asked.append)
     desk.admit(batch(8, 0, pid=44, cgroup=77), 1.0)
     desk.release(1.0)
-    assert asked == [WhoHolds(1, [], [77])]
-    desk.answered(Owners(1, [], {77: "a.scope"}))
+    assert asked == [OwnerQuestion(1, [], [77])]
+    desk.answered(OwnerAnswer(1, [], {77: "a.scope"}))
     (found,) = desk.release(1.0)
     assert processes(found, desk.cgroups)[0] == [Process(44, "curl", 5, "a.scope")] * 3
 
 
 def test_at_the_end_only_the_last_word_counts() -> None:
-    asked: list[WhoHolds] = []
-    desk = ProcessDesk(asked.append)
+    asked: list[OwnerQuestion] = []
+    desk = OwnerLookup(asked.append)
     desk.close(1.0)
     desk.admit(batch(0, 9), 1.0)
     assert desk.release(1.0) == []
     assert asked == []
-    desk.answered(Owners(LAST_NUMBER, [NGINX], {}))
+    desk.answered(OwnerAnswer(LAST_NUMBER, [NGINX], {}))
     (found,) = desk.release(1.0, everything=True)
     assert processes(found, {})[1][0] == Process(70, "nginx", 0, "nginx.service")
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.judged import host
 from tracer.encode.composer import Composer
-from tracer.ipc.messages import Addresses, Answer, Ask, Channel, Counters, Ready, channel_pair
+from tracer.ipc.messages import Addresses, Channel, Counters, HostAnswer, HostQuestion, Ready, channel_pair
 from tracer.linux.patience import FACTOR
 from tracer.ring.open import Sources
 from tracer.run.fanout import Fanout
@@ -28,7 +28,7 @@ class Pair:
     root: Channel
     pipeline: Pipeline
 
-    def ask(self) -> Answer | None:
+    def ask(self) -> HostAnswer | None:
         return self.pipeline._ask_root([])
 
 
@@ -50,10 +50,10 @@ def answering(root: Channel) -> threading.Thread:
 
     def run() -> None:
         asked = root.from_user()
-        assert isinstance(asked, Ask)
+        assert isinstance(asked, HostQuestion)
         root.send(Counters({"opened": 7}, 0))
-        root.send(Answer(asked.serial - 1, host(1), []))
-        root.send(Answer(asked.serial, host(2), [1]))
+        root.send(HostAnswer(asked.serial - 1, host(1), []))
+        root.send(HostAnswer(asked.serial, host(2), [1]))
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -73,7 +73,7 @@ def test_a_root_part_that_is_stopped_is_not_waited_for_again_and_again(pair: Pai
     assert pair.ask() is None  # this one waits ANSWER_NS
     asked = 0
     while select.select([pair.root], [], [], 0)[0]:
-        assert isinstance(pair.root.from_user(), Ask)
+        assert isinstance(pair.root.from_user(), HostQuestion)
         asked += 1
     assert asked == 1
     assert pair.ask() is None

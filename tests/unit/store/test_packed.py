@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from tests.support.rows import random_batch
 from tracer.handshake.batch import Batch
-from tracer.handshake.columns import Arrays, joined
+from tracer.handshake.columns import Columns, joined
 from tracer.store.packed import Packed
 
 ROWS = 1000  # some blocks, the last of which is not full
 
 
-def arrays_of(batch: Batch) -> Arrays:
+def arrays_of(batch: Batch) -> Columns:
     rng = np.random.default_rng(1)
     count = len(batch)
-    return Arrays(
+    return Columns(
         batch.events, batch.verdicts, batch.durations, batch.causes, batch.vantage,
         rng.integers(-(1 << 62), 1 << 62, count), rng.integers(0, 9, count).astype(np.uint16),
         rng.integers(0, 9, count).astype(np.uint32), rng.integers(0, 9, count).astype(np.uint32),
@@ -34,7 +34,7 @@ def odd_durations(batch: Batch, longest_us: float) -> Batch:
     return replace(batch, durations=replace(batch.durations, rtt_us=found))
 
 
-def assert_same(found: Arrays, expected: Arrays) -> None:
+def assert_same(found: Columns, expected: Columns) -> None:
     names = expected.events.dtype.names
     assert names is not None
     for name in names:

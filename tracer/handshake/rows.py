@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from tracer.dissect.payload import Payload
 from tracer.handshake.batch import Batch, RowOwners
-from tracer.handshake.columns import Arrays
+from tracer.handshake.columns import Columns
 from tracer.records.record import Handshake, Process
 
 KEPT_COLUMNS = 6  # of a full chunk: cached for the next filter
 
 
 @dataclass(frozen=True, slots=True)
-class Part(Arrays):
+class Rows(Columns):
     """Some rows of one chunk. `payload` is an index into `payloads`, whose entry 0 is None: not captured."""
 
     payloads: Sequence[Payload | None]
@@ -28,14 +28,14 @@ class Part(Arrays):
 
     @classmethod
     def of(
-        cls, columns: Arrays, payloads: Sequence[Payload | None], names: RowNames,
+        cls, columns: Columns, payloads: Sequence[Payload | None], names: RowNames,
         owner_table: Sequence[Process | None], kept: dict[str, Any] | None = None,
-    ) -> Part:  # fmt: skip
+    ) -> Rows:  # fmt: skip
         """Columns with the tables that they point into."""
-        own = {one.name: getattr(columns, one.name) for one in fields(Arrays)}
+        own = {one.name: getattr(columns, one.name) for one in fields(Columns)}
         return cls(**own, payloads=payloads, names=names, owner_table=owner_table, kept=kept)
 
-    def column(self, name: str, make: Callable[[Part], Any]) -> Any:
+    def column(self, name: str, make: Callable[[Rows], Any]) -> Any:
         """A column made by `make`, cached for a full chunk."""
         if self.kept is None:
             return make(self)
@@ -53,13 +53,13 @@ class Part(Arrays):
         return Batch(events, self.verdicts, self.durations, self.vantage, {}, self.causes, owners=owners)
 
 
-def part_of(batch: Batch, names: RowNames, offset_ns: int, payloads: Mapping[int, Payload]) -> Part:
+def rows_of(batch: Batch, names: RowNames, offset_ns: int, payloads: Mapping[int, Payload]) -> Rows:
     """The rows of a batch of fewer than 65,536; `payloads` says what was in the SYN of some, by row."""
     places = np.zeros(len(batch), np.uint16)
     places[list(payloads)] = np.arange(1, len(payloads) + 1)
     nobody = np.zeros(len(batch), np.uint32)
     owners = batch.owners or RowOwners(nobody, nobody, [None])
-    return Part(
+    return Rows(
         batch.events, batch.verdicts, batch.durations, batch.causes, batch.vantage,
         np.full(len(batch), offset_ns, np.int64), places, owners.client, owners.server,
         [None, *payloads.values()], names, owners.table,
