@@ -10,6 +10,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from tracer.store.snapshot import Snapshot
+from tui.actions import bindings_of
 from tui.shell import Shell
 from tui.widgets.banner import Banner
 from tui.widgets.footer_bar import FooterBar
@@ -23,6 +24,11 @@ class TracerScreen(Screen[None]):
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (16, "-low"), (34, "-high"), (60, "-tall")]  # noqa: RUF012
     AUTO_FOCUS = "RowList, Panel"
     NAME: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        """The keys of a screen are those that the list of actions has for its name."""
+        cls.BINDINGS = [*bindings_of(cls.NAME)]
+        super().__init_subclass__()
 
     def __init__(self) -> None:
         super().__init__()

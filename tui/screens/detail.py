@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from textual.binding import BindingType
 from textual.widget import Widget
 
 from tracer.dissect.options import describe
 from tracer.handshake.events import is_replayed
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
-from tui.actions import bindings_of
 from tui.explain import Options, fact_lines, negotiated_lines, option_lines, options_of, verdict_lines
 from tui.export import json_text
 from tui.filtering import parse
@@ -64,7 +62,6 @@ class Detail(TracerScreen):
 
     NAME = "detail"
     AUTO_FOCUS = "Panel"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("detail")]
 
     def __init__(self, handshakes: Handshakes, position: int) -> None:
         super().__init__()

@@ -6,9 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
 
-from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
@@ -18,7 +16,6 @@ from tracer.records.record import Handshake
 from tracer.store.list_columns import COLUMNS
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.printable import plural
-from tui.actions import bindings_of
 from tui.export import export_path, json_text, write_export
 from tui.filtering import Filter
 from tui.format import count
@@ -40,7 +37,6 @@ class Handshakes(TracerScreen):
 
     NAME = "handshakes"
     AUTO_FOCUS = "RowList"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("handshakes")]
 
     def __init__(self, filter_text: str = "") -> None:
         """Start with this filter, which must be valid; the user can change and drop it."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
 
-from textual.binding import BindingType
 from textual.containers import ScrollableContainer
 from textual.widget import Widget
 
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.meanings import COUNTERS, sysctl_meaning
-from tui.actions import bindings_of
 from tui.format import count, duration, share
 from tui.lines import Line, Rows, cell, cut, safe, wrap
 from tui.screens.base import TracerScreen
@@ -33,35 +30,22 @@ _TERMS = ("emitted", "lost", "evicted", "suppressed", "still_open")
 
 
 class Health(TracerScreen):
-    """Five panels."""
+    """Six panels."""
 
     NAME = "health"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("health")]
 
     def __init__(self) -> None:
         super().__init__()
-        self.balance = Panel("Balance sheet", id="health-balance")
-        self.interfaces = Panel("Interfaces", id="health-interfaces")
-        self.kernel = Panel("Kernel counters (TcpExt): now, since the start", id="health-kernel")
-        self.sysctls = Panel("Settings of the kernel", id="health-sysctls")
-        self.counters = Panel("Counters of the programs", id="health-counters")
-        self.notices = Panel("Notices", id="health-notices")
+        self.panels = [Panel(title, id=f"health-{name}") for name, title, _ in _PANELS]
 
     def body(self) -> Iterable[Widget]:
         """All panels in a grid."""
-        yield ScrollableContainer(
-            self.balance, self.interfaces, self.notices, self.kernel, self.sysctls, self.counters,
-            id="health-grid", can_focus=False,
-        )  # fmt: skip
+        yield ScrollableContainer(*self.panels, id="health-grid", can_focus=False)
 
     def update(self, snapshot: Snapshot) -> None:
         """Update every panel."""
-        self.balance.put(balance_lines(snapshot, self.balance.room[0]))
-        self.interfaces.put(interface_lines(snapshot, self.interfaces.room[0]))
-        self.kernel.put(kernel_lines(snapshot, self.kernel.room[0]))
-        self.sysctls.put(sysctl_lines(snapshot, self.sysctls.room[0]))
-        self.counters.put(counter_lines(snapshot, self.counters.room[0]))
-        self.notices.put(notice_lines(snapshot, self.notices.room[0]))
+        for panel, (_, _, lines) in zip(self.panels, _PANELS, strict=True):
+            panel.put(lines(snapshot, panel.room[0]))
 
 
 def balance_lines(snapshot: Snapshot, cells: int) -> list[Line]:
@@ -175,3 +159,13 @@ def notice_lines(snapshot: Snapshot, cells: int) -> list[Line]:
         lines.append(((f"{one.ts[11:19]} ", "dim"), *wrapped[0]))
         lines.extend((((" " * 9), "text"), *more) for more in wrapped[1:])
     return lines or [(("none", "dim"),)]
+
+
+_PANELS = (
+    ("balance", "Balance sheet", balance_lines),
+    ("interfaces", "Interfaces", interface_lines),
+    ("notices", "Notices", notice_lines),
+    ("kernel", "Kernel counters (TcpExt): now, since the start", kernel_lines),
+    ("sysctls", "Settings of the kernel", sysctl_lines),
+    ("counters", "Counters of the programs", counter_lines),
+)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
 
-from textual.binding import BindingType
 from textual.containers import Grid
 from textual.widget import Widget
 
 from tracer.aggregate.aggregate import losses
 from tracer.store.snapshot import Snapshot
-from tui.actions import bindings_of
 from tui.format import count, duration, share
 from tui.headline import headline_lines
 from tui.lines import Line, Rows, cut, safe
@@ -27,7 +24,6 @@ class Overview(TracerScreen):
     """The answer, and the figures behind it."""
 
     NAME = "overview"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("overview")]
 
     def __init__(self) -> None:
         super().__init__()

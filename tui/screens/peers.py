@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
-from textual.binding import BindingType
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
@@ -16,7 +14,6 @@ from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import GROUP_OF, word
-from tui.actions import bindings_of
 from tui.export import json_text
 from tui.format import clock, count, duration, share, signed_duration
 from tui.lines import Rows, cut, group_sign, group_style, safe
@@ -150,7 +147,6 @@ class Peers(TracerScreen):
 
     NAME = "peers"
     AUTO_FOCUS = "RowList"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("peers")]
 
     def __init__(self) -> None:
         super().__init__()

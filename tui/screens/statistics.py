@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
 
-from textual.binding import BindingType
 from textual.containers import ScrollableContainer
 from textual.widget import Widget
 
 from tracer.store.snapshot import Snapshot
-from tui.actions import bindings_of
 from tui.format import count, duration, share, size
 from tui.lines import Line, cell, safe
 from tui.screens.base import TracerScreen
@@ -24,7 +21,6 @@ class Statistics(TracerScreen):
     """Nine panels."""
 
     NAME = "statistics"
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of("statistics")]
 
     def __init__(self) -> None:
         super().__init__()
