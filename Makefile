@@ -1,12 +1,12 @@
-# `make` lists what can be made. Everything sets itself up; `sudo make test` needs nothing beforehand but make.
+# `make` lists the targets. Each installs what it needs; `sudo make test` needs only make.
 
 PYTEST_ARGS ?=
-# how many processes run the tests of `make test`, each its own files; 0: this one
+# how many processes run the tests of `make test`, file by file; 0: no others
 WORKERS ?= 2
 PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
-# Programs of the venv are run by its Python: the first lines of their files would not survive a moved checkout.
+# Run the venv's programs by its Python: their first lines break if the checkout is moved.
 BIN := .venv/bin
 PYTHON := $(BIN)/python
 PYTEST := $(PYTHON) -m pytest $(PYTEST_ARGS)
@@ -38,10 +38,10 @@ test-filters: root system ## compare 1,000 expressions with tcpdump, 10,000 reco
 		tests/unit/filters/test_filter_plain.py || status=$$?; $(DEV) --give-back; exit $$status
 
 .PHONY: fuzz fuzz-python fuzz-kernel
-fuzz: ## fuzz what parses and pairs packets: RUNS=10000000 executions of each target (needs clang)
+fuzz: ## fuzz parsing and pairing of packets: RUNS=10000000 executions of each target (needs clang)
 	@tests/fuzz/run.sh
 
-fuzz-python: venv ## fuzz replay, filters and what else reads strangers' bytes: EXAMPLES=20000 of each test
+fuzz-python: venv ## fuzz replay, filters and other readers of untrusted bytes: EXAMPLES=20000 of each test
 	@TFOTRACE_FUZZ_EXAMPLES=$(or $(EXAMPLES),20000) nice -n 10 $(PYTEST) tests/fuzz --timeout 14400 \
 		--ignore tests/fuzz/test_headers.py
 
@@ -70,7 +70,7 @@ lint-sh:
 	@command -v shellcheck >/dev/null || { echo "shellcheck is missing: sudo make setup installs it" >&2; exit 1; }
 	shellcheck $(SH_FILES)
 
-format: venv ## lay out Python and C
+format: venv ## format Python and C
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 	$(PYTHON) $(BIN)/clang-format -i $(C_FILES)
@@ -81,10 +81,10 @@ generate: venv ## write anew what follows from the record's definition: SQL in d
 demo: ## trace a private lab with TFO traffic of every outcome (root)
 	@./tfotrace demo
 
-bench: root system ## measure speed and memory beside the peers, write bench/RESULTS.md (root)
+bench: root system ## measure speed and memory, compare with other tools, write bench/RESULTS.md (root)
 	@status=0; bench/run || status=$$?; $(DEV) --give-back; exit $$status
 
-bench-quick: root system ## the same in under two minutes, to look at only (root)
+bench-quick: root system ## the same in under two minutes, without writing it (root)
 	@status=0; bench/run --quick || status=$$?; $(DEV) --give-back; exit $$status
 
 .PHONY: test-reliability soak beside
@@ -93,10 +93,10 @@ test-reliability: root system ## the long forms of docs/RELIABILITY.md, about an
 		tests/netns/test_faults_processes.py tests/netns/test_flood.py tests/netns/test_kill_moments.py || status=$$?; \
 		$(DEV) --give-back; exit $$status
 
-soak: root system ## handshakes at full rate for SECONDS=600: is one lost, does memory grow (root)
+soak: root system ## handshakes at full rate for SECONDS=600: is any lost, does memory grow? (root)
 	@status=0; $(PYTHON) -m bench.soak $(or $(SECONDS),600) || status=$$?; $(DEV) --give-back; exit $$status
 
-beside: root system ## what a TCP stream and handshakes lose to tfotrace beside 200,000 SYNs a second (root)
+beside: root system ## how much tfotrace slows a TCP stream and handshakes during 200,000 SYNs a second (root)
 	@status=0; $(PYTHON) -m bench.beside $(or $(ROUNDS),9) || status=$$?; $(DEV) --give-back; exit $$status
 
 .PHONY: test-replay test-fleet
@@ -127,16 +127,16 @@ deb: venv ## build dist/tfotrace_*.deb for this release of Debian or Ubuntu
 deb-check: root ## install that package in a fresh Debian, run it, remove it (root; needs debootstrap)
 	@sh scripts/deb-check.sh
 
-install: root venv ## install for everybody on this host: PREFIX=/usr/local (root)
+install: root venv ## install for all users of this host: PREFIX=/usr/local (root)
 	@PREFIX=$(PREFIX) sh scripts/install.sh install
 
 uninstall: root ## remove what install put there (root)
 	@PREFIX=$(PREFIX) sh scripts/install.sh uninstall
 
-lock: ## write the lock files anew (needs uv)
+lock: ## rewrite the lock files (needs uv)
 	@sh scripts/lock.sh
 
-clean: ## remove what was built
+clean: ## remove built files
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis tests/host/build \
 		tests/fuzz/build bench/build bench/out
 	find . -name .venv -prune -o -name __pycache__ -exec rm -rf {} +

@@ -1,6 +1,6 @@
-"""Run inside a booted system that has the package: the unit traces, belongs to its own user, and ends whole.
+"""Runs inside a booted system that has the package: the unit must trace, run as its own user, and end cleanly.
 
-Prints one line for each thing that was seen; exit status 1 with a sentence for the first that was not.
+Prints one line for each thing seen; exits with status 1 and a sentence for the first one missing.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ RECORDS = Path("/var/log/tfotrace/lo.jsonl")
 
 
 def systemctl(*words: str) -> str:
-    """What systemctl says about the unit."""
+    """systemctl's output about the unit."""
     return subprocess.run(["systemctl", *words, UNIT], check=False, capture_output=True, text=True).stdout
 
 
 def journal() -> str:
-    """What the unit itself said: why it did not start, or failed."""
+    """The unit's own output, which says why it did not start or failed."""
     words = ["journalctl", "--no-pager", "--lines=60", "--output=short-monotonic", "--unit", UNIT]
     return subprocess.run(words, check=False, capture_output=True, text=True).stdout
 
 
 def give_up(what: str) -> NoReturn:
-    """End the check, with everything there is to know."""
+    """End the check and print all that is known."""
     sys.exit(f"not seen: {what}\n{systemctl('status', '--no-pager', '--lines=0')}\n{journal()}")
 
 
 def records() -> list[dict[str, object]]:
-    """What the service has written so far, whole lines only."""
+    """The records that the service has written so far, whole lines only."""
     if not RECORDS.exists():
         return []
     return [json.loads(line) for line in RECORDS.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def wait_for(what: str, event: str) -> dict[str, object]:
-    """The first record of this kind; ends the check when none comes in a minute."""
+    """Wait for the first record of this kind; ends the check if none comes within a minute."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for record in records():
@@ -54,7 +54,7 @@ def wait_for(what: str, event: str) -> dict[str, object]:
 
 
 def connect() -> None:
-    """One connection over loopback with an answer."""
+    """Make one connection over loopback with an answer."""
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
         server, _ = listener.accept()
         with server:

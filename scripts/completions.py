@@ -1,7 +1,7 @@
-"""Write completions for bash, zsh and fish from the one definition of the command line: completions.py FOLDER.
+"""Write completions for bash, zsh and fish from the definition of the command line: completions.py FOLDER.
 
-shtab does the work. It knows commands only as subparsers, while tfotrace takes interfaces in the same place, so the
-interfaces that are up are added to its first positional here.
+shtab does the work. It knows commands only as subparsers, but tfotrace takes interfaces in the same place, so we add
+the host's interfaces to the first positional.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ ZSH_INTERFACES = f"""  local -a _interfaces
 """
 ZSH_CASES = "      case $line[1] in\n"
 ZSH_LAST_CASE = "      esac\n"
-# after an interface: the options of tracing, without the positional of its own that shtab adds to them
+# after an interface: the options of tracing, without the positional that shtab adds to them
 ZSH_AFTER_INTERFACE = """        *)
           _arguments -s ${_shtab_tfotrace_options:#(: :*|*:::*)} '*:interface:_net_interfaces' ;;
 """
 
 
 def _describe(parser: arguments.Parser) -> arguments.Parser:
-    """Tell shtab which options take a file, a folder's name or one of a few words."""
+    """Tell shtab which options take a file or one of a few words."""
     words = {"hook": [choice.value for choice in HookChoice], "transport": [item.value for item in Transport]}
     for action in parser._actions:
         if action.type is Path or action.dest == "file":
@@ -54,7 +54,7 @@ def _describe(parser: arguments.Parser) -> arguments.Parser:
 
 
 def tree() -> arguments.Parser:
-    """One parser with every command below it. Only its shape is meant: it parses nothing."""
+    """One parser with every command below it, for shtab only: it parses nothing."""
     parser = _describe(arguments.trace_parser())
     for group in (parser, parser._positionals):
         shown = group._actions if group is parser else group._group_actions
@@ -75,13 +75,13 @@ def completion(shell: str) -> str:
         return text + FISH_FIRST
     for part in (ZSH_COMMANDS, ZSH_CASES, ZSH_LAST_CASE):
         if text.count(part) != 1:
-            raise SystemExit("completions.py: shtab writes zsh's text another way now: look at ZSH_*")
+            raise SystemExit("completions.py: shtab's text for zsh has changed: adapt ZSH_*")
     text = text.replace(ZSH_COMMANDS, ZSH_COMMANDS + ZSH_INTERFACES)
     return text.replace(ZSH_LAST_CASE, ZSH_AFTER_INTERFACE + ZSH_LAST_CASE)
 
 
 def main() -> None:
-    """Write each shell's file into the folder of the command line, made if it is not there."""
+    """Write each shell's file into the folder given on the command line; create the folder if needed."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for shell, name in FILE_NAMES.items():

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs dist/tfotrace_*.deb in a fresh, minimal Debian of its own, runs the demo there, removes the package and
-# compares what is left with what was there before. Then boots that system with systemd, in a container, and lets
-# tfotrace@lo.service trace (root; debootstrap, systemd-container, and the way to packages that this host has).
+# Installs dist/tfotrace_*.deb in a fresh, minimal Debian, runs the demo there, removes the package and compares the
+# files before and after. Then boots that system with systemd, in a container, and lets tfotrace@lo.service trace
+# (needs root, debootstrap, systemd-container; uses this host's apt configuration).
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 package=$(find "$root/dist" -name 'tfotrace_*.deb' 2>/dev/null | sort | tail -n 1)
@@ -14,7 +14,7 @@ done
 codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
 
 system=$(mktemp -d)
-chmod 755 "$system" # as any root folder is: accounts other than root get nowhere through a closed one
+chmod 755 "$system" # like any root folder: other accounts could reach nothing through a closed one
 unmount() {
 	for place in proc sys dev run; do
 		if mountpoint -q "$system/$place"; then
@@ -86,7 +86,7 @@ status=0
 diff "$system/tmp/before" "$system/tmp/after" >&2 || status=1
 diff "$system/tmp/accounts" "$system/tmp/accounts.after" >&2 || status=1
 [ ! -e "$system/run/tfotrace" ] || { say "/run/tfotrace is left" && status=1; }
-[ "$status" = 0 ] || { say "failed: the lines above were left or are missing" && exit 1; }
+[ "$status" = 0 ] || { say "failed: the files above were left behind or are missing" && exit 1; }
 say "removed without a trace"
 
 say "installing it again and booting the system"

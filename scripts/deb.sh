@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds dist/tfotrace_VERSION_ARCH.deb for the Debian or Ubuntu release it runs on, and for that one: the Python
-# packages that the release lacks, or has too old, come along inside, built for its Python. SOURCE_DATE_EPOCH sets
-# the files' times (default: the last commit's).
+# Builds dist/tfotrace_VERSION_ARCH.deb for the Debian or Ubuntu release on which it runs, and only for that one: it
+# includes Python packages that the release lacks or has too old, built for its Python. SOURCE_DATE_EPOCH sets the
+# files' times (default: that of the last commit).
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 cd -- "$root"
@@ -29,13 +29,13 @@ export SOURCE_DATE_EPOCH
 
 echo "deb.sh: collecting Python packages" >&2
 pip() { quietly "$checkout_python" -I -m pip "$@" --disable-pip-version-check; }
-# --ignore-installed: what the checkout's environment has does not count.
+# --ignore-installed: ignore the checkout's environment.
 pip install --no-input --ignore-installed --no-compile --target "$library" --require-hashes -r requirements.lock
 pip wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
 pip install --no-input --no-deps --no-index --no-compile --target "$library" build/wheel/tfotrace-*.whl
 rm -rf -- "${library:?}/bin" build/wheel build/lib build/bdist.* ./*.egg-info
-find "$library" -name tests -type d -prune -exec rm -rf {} + # numpy's alone are a third of it
-# Shipped with bytecode, never written by root later, so that removing the package leaves nothing.
+find "$library" -name tests -type d -prune -exec rm -rf {} + # numpy's tests alone are a third of it
+# Ship bytecode, so that root never writes it and removing the package leaves nothing.
 quietly "$checkout_python" -I -m compileall -q --invalidation-mode unchecked-hash -s "$tree" "$library"
 
 mkdir -p "$tree/usr/bin"
@@ -78,10 +78,10 @@ Installed-Size: $(du -sk "$tree/usr" | cut -f1)
 Depends: python3 (>= 3.$minor), python3 (<< 3.$((minor + 1))), python3-bpfcc, libpcap0.8
 Recommends: systemd
 Description: shows every TCP handshake and what TCP Fast Open did in it
- eBPF programs pair the packets of each TCP handshake in the kernel; a
- dashboard, JSON lines or text say what became of it: was a TCP Fast Open
- cookie (RFC 7413) asked for, granted and used, was the data in the SYN taken,
- what that saved, and if not, why not.
+ eBPF programs pair the packets of each TCP handshake in the kernel. A
+ dashboard, JSON lines or text show the result: was a TCP Fast Open cookie
+ (RFC 7413) asked for, granted and used, was the data in the SYN accepted,
+ what did that save, and if not, why not?
 CONTROL
 find "$tree" -newermt "@$SOURCE_DATE_EPOCH" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 package=dist/tfotrace_$version~${release}_$architecture.deb

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs tfotrace for everybody on this host, or takes it away again (root).
-#   install.sh install      under PREFIX (default /usr/local), in a Python environment of its own
+# Installs tfotrace for all users of this host, or removes it (root).
+#   install.sh install      under PREFIX (default /usr/local), in its own Python environment
 #   install.sh uninstall    removes exactly what install put there
-# Man pages and completions are made from the command line's definition by the checkout's own environment.
+# The checkout's environment makes man pages and completions from the definition of the command line.
 set -u
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 3
 prefix=${PREFIX:-/usr/local}
@@ -10,7 +10,7 @@ checkout_python=$root/.venv/bin/python
 
 # shellcheck source=scripts/setup.sh
 . "$root/scripts/setup.sh"
-venv=$prefix/lib/tfotrace # what the functions of setup.sh work on from here
+venv=$prefix/lib/tfotrace # from here on the functions of setup.sh use it
 
 units=$prefix/lib/systemd/system
 account=$prefix/lib/sysusers.d/tfotrace.conf
@@ -70,7 +70,7 @@ install_files() (
 	install_locked requirements.lock
 	logged "$venv/bin/python" -I -m pip install --disable-pip-version-check --no-deps --no-index "$made"/*.whl ||
 		fail_with_log "cannot install the wheel: see above"
-	# -I: nothing of the current folder, of PYTHON* or of ~/.local is imported by a program that runs as root.
+	# -I: a program that runs as root must import nothing from the current folder, PYTHON* or ~/.local.
 	printf '#!/bin/sh\nexec %s/bin/python -I -m tracer "$@"\n' "$venv" >"$made/tfotrace"
 	sed "s|/usr/bin/tfotrace|$prefix/bin/tfotrace|" "$root/packaging/tfotrace@.service" >"$made/tfotrace@.service"
 	copy_files || fail "cannot write under $prefix: is the disk full?"
@@ -91,7 +91,7 @@ uninstall)
 		rmdir -p --ignore-fail-on-non-empty -- "$(dirname -- "$folder")" 2>/dev/null
 	done
 	tell_systemd
-	say "removed from $prefix (the account tfotrace and /var/log/tfotrace stay, where there are any)"
+	say "removed from $prefix (an account tfotrace and /var/log/tfotrace are kept)"
 	;;
 *) fail "install.sh: install or uninstall" ;;
 esac

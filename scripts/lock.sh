@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes requirements.lock and requirements-dev.lock anew from pyproject.toml: exact versions and hashes for
-# every Python we support, told apart by markers. Needs uv on PATH.
+# Rewrites requirements.lock and requirements-dev.lock from pyproject.toml: exact versions and hashes for every
+# supported Python, distinguished by markers. Needs uv on PATH.
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 cd -- "$root"

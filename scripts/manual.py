@@ -1,7 +1,7 @@
-"""Write the man pages, one a command, from the one definition of the command line: manual.py FOLDER.
+"""Write the man pages, one per command, from the definition of the command line: manual.py FOLDER.
 
-tfotrace.8 is the page of tracing itself, tfotrace-COMMAND.8 one for each command. The date is SOURCE_DATE_EPOCH's
-where that is set, so that packages can be built twice alike.
+tfotrace.8 is the page for tracing, tfotrace-COMMAND.8 one for each command. If SOURCE_DATE_EPOCH is set, it gives the
+date, so that packages are reproducible.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ SHORT = "show every TCP handshake on an interface and judge what TCP Fast Open d
 
 EXIT_STATUS = """.TP
 .B 0
-ended as asked, also by SIGINT, SIGTERM and a closed standard output
+ended as asked, including SIGINT, SIGTERM and a closed standard output
 .TP
 .B 2
-wrong usage; one line says what and what to do
+wrong usage; one line says what is wrong and what to do
 .TP
 .B 3
 cannot trace here (not root, the kernel too old, lockdown)
@@ -34,48 +34,48 @@ cannot trace here (not root, the kernel too old, lockdown)
 tracing ended early (the last interface went away, disk full)
 .TP
 .B 5
-doctor found a problem that does not keep from tracing"""
+doctor found a problem that does not prevent tracing"""
 
 EXAMPLES = """.TP
 .B tfotrace eth0
-the dashboard; ? explains each screen
+open the dashboard; ? explains each screen
 .TP
 .B tfotrace any \\-\\-text \\-\\-filter\\-record 'result != established'
-which handshakes fail, a line each
+show handshakes that fail, one line each
 .TP
 .B tfotrace eth0 \\-\\-filter 'dst port 443' \\-\\-json | jq 'select(.tfo).tfo.outcome'
-only first SYNs to port 443 are looked at
+trace only handshakes to port 443
 .TP
 .B tfotrace any \\-\\-quiet \\-w /var/log/tfotrace/events.jsonl.zst \\-\\-rotate\\-size 100M \\-\\-rotate\\-keep 20
-record for good
+record permanently
 .TP
 .B tfotrace replay events.jsonl.zst
-look at it again, without root"""
+show recorded events again, without root"""
 
 RECORD_FILTERS = """\\-\\-filter\\-record and the dashboard's / take comparisons
 .RB ( == ", " != ", " < ", " <= ", " > ", " >= )
 of fields with numbers, durations (50ms), words, addresses and networks,
 .BR ~ " and " !~
-(contains, or not, whatever the case),
+(contains, or not, ignoring case),
 .B =~
 (regular expression),
 .BR in\\ (a,\\ b) ,
 joined by
 .BR and ", " or ", " not
 and parentheses. Fields are those of the JSON records by their dotted names, or short ones such as outcome, cause, rtt,
-sni, ip, port, process. A bare word is looked for in addresses and names. What is not known fits no comparison but
+sni, ip, port, process. A bare word matches addresses and names. An unknown value matches no comparison but
 .BR "== null" ."""
 
 SIGNALS = """.TP
 .BR SIGINT ", " SIGTERM
-end the run: what is pending is settled as it stands, and the balance is told
+end the run: pending handshakes are settled now, and the balance is printed
 .TP
 .B SIGHUP
-closes the files of \\-w and opens them again by name; without such files, and with the dashboard, it ends the run"""
+closes the files of \\-w and opens them again by name; ends the run if there are no such files or with the dashboard"""
 
 FILES = """.TP
 .I /run/tfotrace
-root's alone: one file for each running instance, and compiled programs for the next start"""
+for root only: one file for each running instance, and compiled programs for the next start"""
 
 
 def _see_also(command: str) -> str:
@@ -116,7 +116,7 @@ def page(command: str) -> str:
 
 
 def main() -> None:
-    """Write every page into the folder of the command line, made if it is not there."""
+    """Write every page into the folder given on the command line; create the folder if needed."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for command in arguments.PARSERS:

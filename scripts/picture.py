@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Take the pictures of docs/ and the golden texts of the tests anew, from the real dashboard on recorded events.
+"""Make the pictures of docs/ and the golden texts of the tests again, from the real dashboard on recorded events.
 
-Run it from anywhere by the checkout's Python: .venv/bin/python scripts/picture.py
+Run it with the checkout's Python: .venv/bin/python scripts/picture.py
 """
 
 from __future__ import annotations

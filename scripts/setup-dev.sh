@@ -1,8 +1,8 @@
 #!/bin/sh
-# Sets up what tests and linters need beyond what ./tfotrace needs, and nothing that is there already.
+# Installs what tests and linters need in addition to ./tfotrace, unless it is already there.
 #   setup-dev.sh              the packages of requirements-dev.lock in .venv
 #   setup-dev.sh --system     those, and the programs that the tests run, by apt-get (root)
-#   setup-dev.sh --give-back  hand what root made in the checkout to the checkout's owner
+#   setup-dev.sh --give-back  give files that root made in the checkout to the checkout's owner
 set -u
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 3
 
@@ -11,7 +11,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 3
 
 dev_stamp=$venv/.tfotrace-dev-stamp
 
-# Debian package and one of its programs, for distributions where the package has another name.
+# Debian package and one of its programs, for distributions that name the package otherwise.
 programs='bpftool:bpftool curl:curl ethtool:ethtool gcc:gcc iperf3:iperf3 iproute2:ip iptables:iptables libc6-dev:gcc
 netsniff-ng:trafgen nftables:nft nginx-light:nginx openssl:openssl procps:sysctl prometheus:promtool shellcheck:shellcheck
 tcpdump:tcpdump tmux:tmux tshark:tshark zstd:zstd'
@@ -55,7 +55,7 @@ set_up_system() (
 	[ "$(id -u)" = 0 ] || fail "missing here: $missing: run make setup once with sudo"
 	[ "$(distribution)" = debian ] || fail "the tests need $missing: install them and start again"
 	say "installing $missing with apt-get"
-	# A test host wants the programs of nginx and prometheus, not servers that start now and at every boot.
+	# A test host needs the programs of nginx and prometheus, not servers that start now and at every boot.
 	policy=/usr/sbin/policy-rc.d
 	if [ ! -e "$policy" ]; then
 		trap 'rm -f -- "$log" "$policy"' EXIT

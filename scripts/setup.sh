@@ -1,13 +1,13 @@
 # shellcheck shell=sh
-# How a checkout becomes ready to run: functions for ./tfotrace and scripts/setup-dev.sh, no effects when read.
+# Functions that make a checkout ready to run, for ./tfotrace and scripts/setup-dev.sh; sourcing has no effects.
 #
-# Wants $root, the checkout's absolute path. Speaks on stderr only. A function that cannot go on says one sentence
+# Needs $root, the checkout's absolute path. Writes to stderr only. A function that cannot continue says one sentence
 # and ends its process with 3 ("cannot trace here").
 #
-# The tests set TFOTRACE_PYTHON and TFOTRACE_OS_RELEASE to stand in for the system's.
+# The tests set TFOTRACE_PYTHON and TFOTRACE_OS_RELEASE to replace the system's.
 
-# bcc's binding comes from the distribution and works with the distribution's Python alone, so a python3 that comes
-# first on PATH (pyenv, conda) does not count.
+# bcc's binding comes from the distribution and works only with the distribution's Python, so ignore any other
+# python3 that comes first on PATH (pyenv, conda).
 python=${TFOTRACE_PYTHON:-/usr/bin/python3}
 os_release=${TFOTRACE_OS_RELEASE:-/etc/os-release}
 venv=${root:?}/.venv
@@ -22,8 +22,7 @@ fail() {
 	exit 3
 }
 
-# The stamp is written when all else is done: what setup it was made by and the lock file's checksum, the
-# interpreter, bcc's place.
+# The stamp is written last: the version of this setup with the lock file's checksum, the interpreter, bcc's place.
 is_set_up() {
 	[ -r "$stamp" ] && [ -x "$venv/bin/python" ] || return 1
 	{ read -r stamped_lock && read -r stamped_python && read -r stamped_bcc; } <"$stamp" || return 1
@@ -37,7 +36,7 @@ set_up() (
 	umask 022 # root's may be 077, and others run tfotrace too
 	begin_setup
 	if is_set_up; then
-		exit 0 # by the start we waited for
+		exit 0 # done by the start that we waited for
 	fi
 	say "setting up this checkout (once; a minute or two)"
 
@@ -57,7 +56,7 @@ set_up() (
 		say "2/3 keeping .venv"
 		rm -f -- "$stamp"
 	else
-		# Without a stamp nobody knows how far an earlier setup came.
+		# Without a stamp we do not know how far an earlier setup got.
 		say "2/3 making .venv from $python"
 		rm -rf -- "$venv" || fail "cannot remove $venv: remove it as its owner and start again"
 		logged "$python" -I -m venv --system-site-packages "$venv" ||
@@ -68,7 +67,7 @@ set_up() (
 	install_locked requirements.lock
 
 	for packages in "$venv"/lib/python3*/site-packages; do
-		# Relative to where it lies, so that the checkout can be moved.
+		# A relative path, so that the checkout can be moved.
 		echo ../../../.. >"$packages/tfotrace.pth"
 	done
 	logged "$venv/bin/python" -I -m compileall -q "$root/tracer" "$root/tui" || : # only saves time
@@ -83,7 +82,7 @@ set_up() (
 	say "ready"
 )
 
-# Takes the checkout's setup lock and makes the log. Only inside a subshell: the lock ends with file descriptor 9.
+# Takes the checkout's setup lock and makes the log. Use it in a subshell: the lock ends with file descriptor 9.
 begin_setup() {
 	exec 9<"$root/requirements.lock" || fail "cannot read $root/requirements.lock: the checkout is not complete"
 	if command -v flock >/dev/null; then
@@ -106,7 +105,7 @@ begin_setup() {
 	trap 'exit 143' TERM
 }
 
-lock_by_python() { # lock_by_python [-n] 9: the lock stays with the descriptor, which this shell holds
+lock_by_python() { # lock_by_python [-n] 9: the lock stays with the descriptor, which is this shell's
 	"$python" -I -c 'import fcntl, sys
 try:
     fcntl.flock(int(sys.argv[-1]), fcntl.LOCK_EX | (fcntl.LOCK_NB if "-n" in sys.argv else 0))
@@ -114,9 +113,9 @@ except BlockingIOError:
     sys.exit(1)' "$@"
 }
 
-# Runs a command without input, lock or a word on the terminal; what it says is shown if it fails.
+# Runs a command without input, lock or terminal output; its output is shown if it fails.
 logged() {
-	"$@" </dev/null >"$log" 2>&1 9<&- # a daemon that apt starts would keep the lock
+	"$@" </dev/null >"$log" 2>&1 9<&- # else a daemon started by apt would keep the lock
 }
 
 fail_with_log() {
@@ -131,7 +130,7 @@ require_new_enough_python() {
 			"use a newer release of the distribution (Debian 12, Ubuntu 22.04 or later)"
 }
 
-# Prints the file of bcc's package. Importing it in earnest tells it from the other `bcc` on PyPI.
+# Prints the file of bcc's package. Importing it distinguishes it from the other `bcc` on PyPI.
 find_bcc() {
 	"$python" -I -c 'import bcc; bcc.BPF; print(bcc.__file__)' </dev/null 2>/dev/null
 }
@@ -140,13 +139,13 @@ has_libpcap() {
 	"$python" -I -c 'import ctypes; ctypes.CDLL("libpcap.so.0.8")' </dev/null >/dev/null 2>&1
 }
 
-# Prints the Debian names of what tfotrace cannot do without and does not find.
+# Prints the Debian names of missing packages that tfotrace needs.
 missing_packages() {
 	missing=''
 	[ -x "$python" ] || missing="$missing python3"
 	"$python" -I -c 'import ensurepip, venv' </dev/null >/dev/null 2>&1 || missing="$missing python3-venv"
 	find_bcc >/dev/null || missing="$missing python3-bpfcc"
-	# Elsewhere tfotrace itself says so when a capture or a filter needs it.
+	# On other distributions tfotrace itself says so when a capture or a filter needs it.
 	[ "$(distribution)" != debian ] || has_libpcap || missing="$missing libpcap0.8"
 	echo "${missing# }"
 }
@@ -188,7 +187,7 @@ install_missing() { # install_missing PACKAGE...
 apt_install() { # apt_install PACKAGE...
 	command -v apt-get >/dev/null || fail "apt-get is missing: install $* by hand and start again"
 	quiet_apt install "$@" && return
-	# No package lists yet, stale ones, or a dpkg that was interrupted.
+	# The package lists are missing or stale, or dpkg was interrupted.
 	say "    again with fresh package lists"
 	logged dpkg --configure -a
 	quiet_apt update && quiet_apt install "$@" && return
@@ -196,7 +195,7 @@ apt_install() { # apt_install PACKAGE...
 }
 
 quiet_apt() { # quiet_apt COMMAND [PACKAGE...]
-	# Waits for unattended upgrades, asks nothing, restarts no service of a production host.
+	# Wait for unattended upgrades, ask nothing, and restart no service of a production host.
 	logged env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
 		apt-get -y -q -o DPkg::Lock::Timeout=300 --no-install-recommends "$@"
 }
@@ -207,7 +206,7 @@ install_locked() { # install_locked FILE
 		fail_with_log "pip cannot install the packages of $1: see above, check the network, then start again"
 }
 
-# What root made in a checkout goes to the checkout's owner, who will want to update and remove it.
+# Gives files that root made in a checkout to the checkout's owner, who will want to update and remove them.
 give_back() {
 	owner=$(stat -c %u:%g -- "$root")
 	if [ "$(id -u)" = 0 ] && [ "${owner%%:*}" != 0 ]; then

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Validates vagrant/Vagrantfile without starting a machine: Vagrant's own judgement where it is installed, Ruby's on
-# the syntax otherwise; every machine names a provisioning script that is there and passes shellcheck.
+# Validates vagrant/Vagrantfile without starting a machine: by Vagrant if it is installed, else only the syntax by
+# Ruby. Every machine's provisioning script must exist and pass shellcheck.
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 cd -- "$root/vagrant"
@@ -11,11 +11,11 @@ if command -v vagrant >/dev/null; then
 	vagrant validate --ignore-provider </dev/null
 	machines=$(vagrant status --machine-readable </dev/null | awk -F, '$3 == "state" { print $2 }' | sort)
 elif command -v ruby >/dev/null; then
-	echo "vagrant-check.sh: Vagrant is not installed: only the syntax is checked" >&2
+	echo "vagrant-check.sh: Vagrant is not installed: checking only the syntax" >&2
 	ruby -c Vagrantfile
 	machines=$(sed -n 's/^  "\([a-z0-9]*\)" *=> {.*/\1/p' Vagrantfile | sort)
 else
-	echo "vagrant-check.sh: neither vagrant nor ruby is here: apt-get install vagrant" >&2
+	echo "vagrant-check.sh: vagrant and ruby are missing: apt-get install vagrant" >&2
 	exit 1
 fi
 for machine in $machines; do

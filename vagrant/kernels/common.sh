@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # Sourced by run.sh, uml.sh and what they call.
 
-# --- apt with lists and a cache of its own: another release's packages can be fetched, nothing is installed
+# --- apt with its own lists and cache: it can fetch another release's packages, and installs nothing
 
 # use_suite SUITE FOLDER: apt() works on that suite from now on
 use_suite() {
@@ -25,16 +25,16 @@ apt() {
 # chosen_tests: pytest's words, by KERNEL_TESTS or QUICK
 chosen_tests() {
 	if [ -n "${QUICK:-}" ] && [ -z "${KERNEL_TESTS:-}" ]; then
-		# shellcheck disable=SC2154 # whoever sources this says where it lies
+		# shellcheck disable=SC2154 # set by the script that sources this
 		grep -v '^#' "$here/quick" | tr '\n' ' '
 	else
 		echo "${KERNEL_TESTS:-tests/prog tests/netns}"
 	fi
 }
 
-# run_guest COMMAND WORD...: to its end; INT and TERM end it, `stopped` is then 1 and what it has done so far can still be told
+# run_guest COMMAND WORD...: runs it to its end. INT and TERM stop it: then `stopped` is 1, and the results so far remain
 run_guest() {
-	# shellcheck disable=SC2034 # callers look at it
+	# shellcheck disable=SC2034 # callers use it
 	stopped=
 	"$@" &
 	guest=$!
@@ -45,9 +45,9 @@ run_guest() {
 	trap - INT TERM
 }
 
-# --- what came out
+# --- results
 
-# summary RESULTS: passed, skipped and failed tests by the lines that pytest has written so far
+# summary RESULTS: counts passed, skipped and failed tests in pytest's output so far
 summary() {
 	between=
 	for word in PASSED SKIPPED FAILED ERROR; do
@@ -58,7 +58,7 @@ summary() {
 	[ -s "$1/status" ] || printf ', then it was stopped'
 }
 
-# tell KERNEL RESULTS: how the run ended; exit code 1 if it was not well
+# tell KERNEL RESULTS: prints how the run ended; exit code 1 if it failed
 tell() {
 	if [ "$(cat "$2/status" 2>/dev/null)" = 0 ]; then
 		echo "passed  $1: $(summary "$2")"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # fetch.sh SUITE SERIES FOLDER: unpacks Debian's newest kernel of that series ("." for any) into FOLDER and prints the
-# path of its image. Nothing is installed: apt works on lists and folders of its own.
+# path of its image. It installs nothing: apt uses its own lists and folders.
 set -eu
 suite=$1 series=$2 folder=$3
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
@@ -9,7 +9,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
 mkdir -p "$folder"
 folder=$(CDPATH='' cd -- "$folder" && pwd -P)
 
-# below /boot, or among the modules where newer releases have it
+# in /boot, or among the modules in newer releases
 find_image() {
 	find "$folder" \( -path '*/boot/vmlinuz-*' -o -path '*/modules/*/vmlinuz' \) 2>/dev/null | head -n 1
 }
@@ -20,10 +20,10 @@ if [ -z "$image" ]; then
 	kernel=$(apt apt-cache search --names-only '^linux-image-[0-9].*-amd64$' | cut -d' ' -f1 | sed 's/^linux-image-//' |
 		grep -v -e cloud -e rt- -e unsigned | grep "^$series" | sort -V | tail -n 1)
 	[ -n "$kernel" ] || { echo "fetch.sh: $suite has no kernel $series" >&2 && exit 1; }
-	# Newer releases split image and modules off.
+	# Newer releases have separate packages for image and modules.
 	packages=$(apt apt-cache search --names-only '^linux-(image|binary|modules|base)-[0-9]' | cut -d' ' -f1 |
 		grep -F -x -e "linux-image-$kernel" -e "linux-binary-$kernel" -e "linux-modules-$kernel" -e "linux-base-$kernel")
-	for package in $packages; do # all at once makes apt's handler fail on the larger ones
+	for package in $packages; do # one by one: else apt's handler fails on larger ones
 		(cd -- "$folder" && apt apt-get download "$package" >&2)
 	done
 	for package in "$folder"/linux-*.deb; do
@@ -32,7 +32,7 @@ if [ -z "$image" ]; then
 	done
 	image=$(find_image)
 	if [ ! -e "$folder/lib" ]; then
-		ln -s usr/lib "$folder/lib" # newer packages have it below /usr
+		ln -s usr/lib "$folder/lib" # newer packages use /usr/lib
 	fi
 	depmod -b "$folder" "$kernel" >&2
 fi

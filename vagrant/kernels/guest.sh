@@ -1,8 +1,8 @@
 #!/bin/sh
-# Inside the booted kernel: runs verify.py, pytest with the arguments given and doctor, and writes what they say to $RESULTS while
-# they run. The root file system is the host's, read-only, with whatever is written kept in memory; $RESULTS and $KEPT stay on
-# the host.
-if [ -n "${AGAIN:-}" ]; then # run.sh: a root of our own on the same file system, which remembers what it was told once
+# Inside the booted kernel: runs verify.py, pytest with the given arguments, and doctor, and writes their output to $RESULTS
+# while they run. The root file system is the host's, read-only, with changes kept in memory; $RESULTS and $KEPT are folders
+# of the host.
+if [ -n "${AGAIN:-}" ]; then # run.sh: our own root on the same file system, with a cache
 	mount -t tmpfs tmpfs /mnt && mkdir /mnt/lower /mnt/upper /mnt/work /mnt/new || exit 1
 	mount -t 9p -o ro,version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose "$AGAIN" /mnt/lower || exit 1
 	mount -t overlay -o lowerdir=/mnt/lower,upperdir=/mnt/upper,workdir=/mnt/work overlay /mnt/new || exit 1
@@ -20,12 +20,12 @@ mount -t tmpfs -o mode=755 tmpfs /run 2>/dev/null
 mkdir -p /run/netns /run/lock
 ip link set lo up
 [ -z "${ONE_CPU:-}" ] || echo 0 >/sys/devices/system/cpu/cpu1/online # tests/support/cpus.py switches it on
-# made by udev elsewhere; opening the first loads its module
+# udev makes it on other systems; opening it loads its module
 [ -e /dev/net/tun ] || { mkdir -p /dev/net && mknod /dev/net/tun c 10 200; }
 modprobe -q loop
 
-# Compiling takes minutes in emulation: what one test compiled, or the host for this kernel, serves all tests, and, as if
-# this were the same boot, the next guest with this kernel.
+# Compiling takes minutes in emulation: programs compiled by one test, or by the host for this kernel, serve all tests and
+# the next guest with this kernel, since we pretend that it is the same boot.
 mkdir -p /run/tfotrace/programs
 [ -s "$KEPT/boot_id" ] || cat /proc/sys/kernel/random/boot_id >"$KEPT/boot_id"
 mount --bind "$KEPT/boot_id" /proc/sys/kernel/random/boot_id

@@ -1,4 +1,4 @@
-"""A pytest plugin for guests: what a test took, and why it failed or was skipped, is written at once, for runs that are
+"""A pytest plugin for guests: writes at once how long a test took and why it failed or was skipped, in case the run is
 stopped.
 """
 

@@ -1,8 +1,8 @@
-"""precompile.py KEPT: compiles the programs for the kernel of an emulated guest on its host, where it takes seconds.
+"""precompile.py KEPT: compiles the programs for an emulated guest's kernel on the host, where that takes seconds.
 
-KEPT/asked (guest.sh has it written by `precompile.py --ask`) tells what compiling depends on in the guest; the results
-go to KEPT/programs, where tracer/loader/cache.py finds them in the guest under the same keys, and KEPT/variants says
-which is which. What is not there the guest compiles itself. To run as root with KEPT/boot_id bound over
+KEPT/asked (written by `precompile.py --ask` in guest.sh) has everything on which compiling in the guest depends. The
+results go to KEPT/programs, where tracer/loader/cache.py finds them in the guest under the same keys; KEPT/variants
+names them. The guest compiles missing ones itself. Run it as root with KEPT/boot_id bound over
 /proc/sys/kernel/random/boot_id.
 """
 
@@ -25,7 +25,7 @@ def ask() -> None:
 
 
 def wanted() -> dict[str, LoadOptions]:
-    """What most of the tests load."""
+    """The variants that most tests load."""
     some = packet_filter.parse("tcp")
     perf = {
         "event_ring_bytes": 1 << 20,
@@ -53,7 +53,7 @@ def compile_for(kept: Path) -> None:
     guest = os.uname_result(asked["uname"])
     os.uname = lambda: guest
     process_offsets.variant_flags = lambda: asked["variant"]
-    cache.KEPT = 16  # here; a guest lets old ones go when it has compiled something itself
+    cache.KEPT = 16  # only here; a guest drops old ones when it compiles something itself
     keys = {}
     for name, options in wanted().items():
         key = load._cache_key(options)

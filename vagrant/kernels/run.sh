@@ -1,12 +1,12 @@
 #!/bin/bash
-# run.sh [KERNEL ...]: boots each kernel named in the file `kernels` (default: all) with virtme-ng on this host's own file
-# system and runs tests in it (root). What it fetches and makes lies under build/kernels.
-#   KERNEL_TESTS   what to run (default: tests/prog tests/netns); pytest's words
-#   QUICK=1        instead, what differs most from kernel to kernel: the list `quick`
-#   TEST_TIMEOUT   seconds a test may take (default: 120, and 1800 where there is no KVM)
-#   BOOT_TIMEOUT   seconds for a kernel in all (default: 7200, and 6 hours where there is no KVM)
-# While a kernel runs, build/kernels/NAME/results/output says how far it is; of one that is stopped (INT, TERM or its
-# time is up) the tests so far are counted.
+# run.sh [KERNEL ...]: boots each kernel of the file `kernels` (default: all) with virtme-ng on this host's own file
+# system and runs tests in it (root). Its files are in build/kernels.
+#   KERNEL_TESTS   the tests to run (default: tests/prog tests/netns), as pytest's arguments
+#   QUICK=1        run those that differ most between kernels instead: the list `quick`
+#   TEST_TIMEOUT   seconds for a test (default: 120, without KVM 1800)
+#   BOOT_TIMEOUT   seconds for a kernel in all (default: 7200, without KVM 6 hours)
+# While a kernel runs, build/kernels/NAME/results/output shows its progress; if it is stopped (INT, TERM or timeout), the
+# tests so far are counted.
 set -uo pipefail
 here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 root=$(CDPATH='' cd -- "$here/../.." && pwd -P)
@@ -20,7 +20,7 @@ for program in qemu-system-x86_64 depmod busybox script dpkg-deb setquota xdp-lo
 		exit 1
 	}
 done
-# a guest that KVM really runs is still there when its time is up
+# with KVM working, the guest still runs at the timeout
 kvm_works() {
 	[ -w /dev/kvm ] || return 1
 	{ timeout 3 qemu-system-x86_64 -accel kvm -cpu host -S -nodefaults -display none; } >/dev/null 2>&1
@@ -29,11 +29,10 @@ kvm_works() {
 if kvm_works; then
 	speed=() TEST_TIMEOUT=${TEST_TIMEOUT:-120} patience=1 one_cpu=
 else
-	# What guards against other people's programs costs most in emulation, as does a clock that is a device: nearly half.
-	# Emulated CPUs wait for each other with whatever they map and unmap: the second is on only for tests that need it.
-	# Without erms and fsrm the kernel clears and copies pages by words, not by bytes. The serial ports' event descriptors,
-	# some 400, cost a poll each at every turn of QEMU's loop.
-	# QEMU 7.2 emulates some instruction of AVX2 wrongly: numpy's argsort of some numbers gives a wrong order there.
+	# Mitigations and a clock that is a device cost most in emulation: nearly half. Emulated CPUs wait for each other at
+	# every map and unmap, so the second is on only for tests that need it. Without erms and fsrm the kernel clears and
+	# copies pages by words, not by bytes. The serial ports have some 400 event descriptors, each polled at every turn of
+	# QEMU's loop. QEMU 7.2 emulates some instruction of AVX2 wrongly: numpy's argsort gives a wrong order there.
 	speed=(--disable-kvm "--qemu-opts=-accel tcg,thread=multi,tb-size=1024 -cpu max,avx2=off,erms=off,fsrm=off"
 		"--qemu-opts=-global virtio-serial-pci.ioeventfd=off" --append nokaslr --append mitigations=off --append no5lvl
 		--append tsc=reliable --append clocksource=tsc)
@@ -46,17 +45,17 @@ if [ ! -x "$virtme/bin/vng" ]; then
 fi
 export PATH=$virtme/bin:$PATH
 
-# The host's file system once more, for guest.sh to mount with a cache; vng's own mount asks the host about each name anew.
+# The host's file system again, for guest.sh to mount with a cache; vng's own mount asks the host for each name every time.
 again=("--qemu-opts=-fsdev local,id=again,path=/,security_model=none,readonly=on,multidevs=remap"
 	"--qemu-opts=-device virtio-9p-pci,fsdev=again,mount_tag=again")
 
-# What Python would compile in each guest.
+# Compiles what Python would compile in each guest.
 byte_compile() {
 	env -u PYTHONDONTWRITEBYTECODE "$root/.venv/bin/python" -m pytest -q --collect-only tests >/dev/null
 	"$root/.venv/bin/python" -m compileall -q tracer
 }
 
-# precompile KEPT: once the guest has told what its kernel is like
+# precompile KEPT: waits until the guest has described its kernel
 precompile() {
 	until [ -s "$1/asked" ]; do sleep 1; done
 	# shellcheck disable=SC2016 # for the inner shell
@@ -89,7 +88,7 @@ while read -r name suite series; do
 	printf ' %q' "${tests[@]}" >>"$results/start"
 	guest=(vng "${speed[@]}" "${again[@]}" -r "$image" --cpus 2 --memory 3G "--overlay-rwdir=$root" "--rwdir=$results" "--rwdir=$kept"
 		--user root -- sh "$results/start")
-	# vng wants a terminal
+	# vng needs a terminal
 	run_guest timeout "${BOOT_TIMEOUT:-7200}" script -qec "$(printf '%q ' "${guest[@]}")" /dev/null </dev/null >"$results/boot" 2>&1
 	kill "$helper" 2>/dev/null
 	[ ! -s "$results/verified" ] || sed "s/^/$name: /" "$results/verified"

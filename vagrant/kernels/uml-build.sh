@@ -1,6 +1,6 @@
 #!/bin/sh
 # uml-build.sh SUITE SERIES FOLDER: builds Debian's newest kernel source of that series ("." for any) as User Mode Linux in
-# FOLDER and prints the path of the program. Nothing is installed. Takes some minutes and 3 GB for a while.
+# FOLDER and prints the path of the program. It installs nothing. It takes some minutes and, meanwhile, 3 GB.
 set -eu
 suite=$1 series=$2 folder=$3
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
@@ -32,14 +32,14 @@ if [ ! -e "$folder/source/Kconfig" ]; then
 fi
 cd -- "$folder/source"
 
-# What x86 has and nobody has asked for under UML yet: packets may be read unaligned, and perf (software events alone), for
-# the perf buffer and the helpers that only tracing declares.
+# Features of x86 that UML does not enable: unaligned reading of packets, and perf (only software events), for the perf
+# buffer and for helpers that only tracing declares.
 for have in HAVE_PERF_EVENTS HAVE_EFFICIENT_UNALIGNED_ACCESS; do
 	grep -q "$have" arch/um/Kconfig || sed -i "/^config UML\$/,/^\$/ s/^\tdefault y\$/&\n\tselect $have/" arch/um/Kconfig
 done
 [ -e arch/um/include/asm/perf_event.h ] || : >arch/um/include/asm/perf_event.h
 sed -i 's/depends on (KPROBE_EVENTS || UPROBE_EVENTS) && PERF_EVENTS/depends on PERF_EVENTS/' kernel/trace/Kconfig
-# As since 5.11: a file opened through an overlay has the overlay's path.
+# As in 5.11 and newer: a file opened through an overlay has the overlay's path.
 sed -i '/^static int hostfs_open/,/^}/ s/file->f_path\.dentry/file_dentry(file)/' fs/hostfs/hostfs_kern.c
 
 make -s ARCH=um x86_64_defconfig >&2

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The first process of a User Mode Linux kernel (uml.sh): makes a root of its own, the host's file system read-only with whatever
-# is written kept in memory, and runs $START in it. $WRITABLE, a list of folders with colons between, stay the host's.
+# The first process of a User Mode Linux kernel (uml.sh): makes its own root, the host's file system read-only with changes
+# kept in memory, and runs $START in it. $WRITABLE is a list of the host's folders, separated by colons, that stay writable.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb LANG=C.UTF-8
 new=/mnt/root
 end() {
@@ -26,6 +26,6 @@ unset IFS
 cd "$new" || end
 pivot_root . mnt || end "no pivot_root"
 cd /
-# not exec: somebody must take the orphans
+# not exec: this process must adopt orphans
 sh "$START" </dev/null
 end

@@ -1,10 +1,10 @@
 #!/bin/bash
-# uml.sh [KERNEL ...]: builds each kernel named in the file `kernels` (default: all) as User Mode Linux and runs tests in it, on
-# this host's own file system (root). Without KVM it is several times faster than emulation: the version's own verifier and
-# network code, but one CPU, no JIT and no drivers. Only 5.10 has been tried. What it fetches and makes lies under build/kernels.
+# uml.sh [KERNEL ...]: builds each kernel of the file `kernels` (default: all) as User Mode Linux and runs tests in it, on
+# this host's own file system (root). Without KVM it is several times faster than emulation. It has the version's own verifier
+# and network code, but one CPU, no JIT and no drivers. Only 5.10 has been tried. Its files are in build/kernels.
 #   KERNEL_TESTS, QUICK, TEST_TIMEOUT (default: 300), BOOT_TIMEOUT   as for run.sh
-#   PATIENCE   how many times longer than usual tests wait for what must happen (default: 3)
-# Tests that need what User Mode Linux has not got are named in `uml.deselected`.
+#   PATIENCE   the factor by which tests wait longer than usual (default: 3)
+# `uml.deselected` names tests that need what User Mode Linux lacks.
 set -uo pipefail
 here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 root=$(CDPATH='' cd -- "$here/../.." && pwd -P)

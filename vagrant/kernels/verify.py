@@ -1,7 +1,7 @@
-"""verify.py KEPT: has this kernel's verifier judge every program that precompile.py made for it.
+"""verify.py KEPT: lets this kernel's verifier check every program that precompile.py made for it.
 
-One line for each way to compile: how many programs were taken and how many instructions the verifier went through for
-the costliest; of a refused one the end of the verifier's log. Exit code 1 if one was refused.
+Prints one line per variant: how many programs were accepted and how many instructions the verifier processed for the
+costliest; for a rejected one, the end of the verifier's log. Exit code 1 if one was rejected.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LOG_LEVEL, LOG_STATS = 1, 4  # include/linux/bpf_verifier.h
 
 
 def judge(kind: int, name: str, code: bytes, level: int) -> tuple[str, str]:
-    """(error or "", log) of loading it; what was loaded is let go."""
+    """Load a program and unload it again; returns (error or "", log)."""
     text = ctypes.create_string_buffer(code, len(code))
     licence = ctypes.create_string_buffer(b"GPL")
     log = ctypes.create_string_buffer(LOG_BYTES)
@@ -39,7 +39,7 @@ def judge(kind: int, name: str, code: bytes, level: int) -> tuple[str, str]:
 
 
 def verify(kept: artifact.Artifact) -> tuple[str, bool]:
-    """A line or more, and whether every program was taken."""
+    """The lines to print, and whether every program was accepted."""
     maps: dict[str, int] = {}
     costs: dict[str, int] = {}
     try:
@@ -56,13 +56,13 @@ def verify(kept: artifact.Artifact) -> tuple[str, bool]:
         for fd in maps.values():
             os.close(fd)
     costliest = max(costs, key=lambda name: costs[name])
-    return f"{len(costs)} programs taken, {costs[costliest]:,} instructions for {costliest}", True
+    return f"{len(costs)} programs accepted, {costs[costliest]:,} instructions for {costliest}", True
 
 
 def main(kept: Path) -> int:
-    """Exit code."""
+    """Verify all variants; returns the exit code."""
     good = True
-    # before 5.11 maps and programs count against it
+    # before 5.11 it limits maps and programs
     with suppress(ValueError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     for name, key in json.loads((kept / "variants").read_text()).items():

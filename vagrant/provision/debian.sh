@@ -1,5 +1,5 @@
 #!/bin/sh
-# Debian and Ubuntu: make is all that is missing, `make test` installs the rest itself.
+# Debian and Ubuntu: only make is missing; `make test` installs the rest.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q

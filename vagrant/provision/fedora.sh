@@ -1,9 +1,9 @@
 #!/bin/sh
-# Fedora and the RHEL kind: what setup-dev.sh installs on Debian, by its names here.
+# Fedora and RHEL-like systems: installs what setup-dev.sh installs on Debian, by its names here.
 set -eu
 packages='bpftool curl ethtool gcc glibc-devel iproute iptables-nft make nftables nginx openssl procps-ng python3
 	python3-bcc tar tcpdump tmux wireshark-cli'
-extra='netsniff-ng ShellCheck' # in EPEL on the RHEL kind
+extra='netsniff-ng ShellCheck' # in EPEL on RHEL-like systems
 # shellcheck source=/dev/null
 . /etc/os-release
 case " $ID ${ID_LIKE-} " in

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The last step on every machine: which kernel and Python this is, and the project's tests.
+# The last step on every machine: prints kernel and Python, and runs the project's tests.
 set -eu
 cd /tfotrace
 uname -r
