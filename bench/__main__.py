@@ -1,4 +1,4 @@
-"""bench/run: every measurement in turn, as a table on standard output and in bench/RESULTS.md."""
+"""bench/run: runs all measurements and writes a table to standard output and bench/RESULTS.md."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MARKS = {None: "", True: "met", False: "NOT met"}
 
 
 def table(rows: list[Row]) -> str:
-    """Markdown that is readable as it is."""
+    """Markdown that is readable as text."""
     cells = [["what", "measured", "target", ""], *([r.what, r.value, r.target, MARKS[r.met]] for r in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(4)]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
@@ -53,7 +53,7 @@ def table(rows: list[Row]) -> str:
 
 
 def main() -> int:
-    """Measure what the command line asks for. A missed target is a line in the table, not a failure."""
+    """Run the sections given on the command line. A missed target is a line in the table, not a failure."""
     parser = argparse.ArgumentParser(prog="bench/run", description="Measure speed and memory.")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, under two minutes; writes no file")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"only these: {', '.join(SECTIONS)}")

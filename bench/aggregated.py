@@ -1,6 +1,6 @@
-"""tfotrace --quiet: nobody reads the records one by one, they are judged and added up for the summary at the end.
+"""tfotrace --quiet: records are only judged and added up for the summary at the end.
 
-With `--clsact` before its own arguments it attaches as on a kernel without TCX.
+With `--clsact` as the first argument it attaches as on a kernel without TCX.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Records of tfotrace's size out of a program by the roads that bcc's tools take. */
+/* Sends records of tfotrace's size in the ways that bcc's tools use. */
 #include "event.h"
 
 #define RING_PAGES 2048

@@ -1,8 +1,8 @@
 """Records of the same size through bcc's own Python callbacks, as its tools read them: perf buffer and ring buffer.
 
-A program sends them by BPF_PROG_TEST_RUN while nobody reads. Then bcc calls back for each, which is cast by ctypes. The
-barest callback adds one to a sum by result, less than any tool does. The other one adds up what a summary of Fast Open
-needs at least, which is still a part of what tfotrace judges: what was asked for, what was acked, two durations.
+A program sends them by BPF_PROG_TEST_RUN while nobody reads. Then bcc calls back for each record, and the callback
+casts it with ctypes. The barest callback only counts by result, which is less than any tool does. The other one adds up
+the minimum for a summary of Fast Open, only a part of what tfotrace judges: request, acked data, two durations.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TIMES_TARGET = 20
 
 
 class BccCallbacks:
-    """The loaded programs and their open buffers; a context. Each round adds a rate to each list."""
+    """A context with the loaded programs and their open buffers. Each round adds a rate to each list."""
 
     def __init__(self) -> None:
         self.perf: list[float] = []
@@ -56,7 +56,7 @@ class BccCallbacks:
         self._bpf.cleanup()
 
     def round(self) -> None:
-        """Each buffer filled and read once, the perf buffer by both callbacks."""
+        """Fill and read each buffer once, the perf buffer with both callbacks."""
         self._judge = False
         self.perf.append(self._rate("send_perf", lambda: self._bpf.perf_buffer_poll(timeout=0)))
         self.ring.append(self._rate("send_ring", self._bpf.ring_buffer_consume))
@@ -89,7 +89,7 @@ class BccCallbacks:
         self._lost += count
 
     def rows(self, reading: list[float], adding: list[float]) -> list[Row]:
-        """Beside the rates of the ring reader alone and of ring to aggregates that were measured in turn with these."""
+        """The rows, compared with the rates of our ring reader and of ring to aggregates, measured alternately."""
         judging, bare, limit = (
             Spread.of([our_rate / rate for our_rate, rate in zip(ours, theirs, strict=True)])
             for ours, theirs in ((adding, self.judging), (adding, self.perf), (reading, self.judging))

@@ -1,11 +1,12 @@
-"""What a host's other traffic loses by tfotrace while a flood of SYNs arrives.
+"""How much tfotrace slows a host's other traffic while a flood of SYNs arrives.
 
     python -m bench.beside [ROUNDS [RATE]]
 
-200,000 SYNs a second from random sources arrive at the server's interface throughout. By turns without tfotrace and
-with it (`--json` to /dev/null on that interface), a TCP stream and real handshakes go the same way; each figure with
-is divided by the mean of those without right before and right after it. At the end what a SYN of the flood alone costs
-in the kernel programs (a time of theirs: a busy machine changes it little), and the rows of docs/RELIABILITY.md.
+200,000 SYNs a second from random sources arrive at the server's interface throughout. A TCP stream and real handshakes
+take the same path, alternately without tfotrace and with it (`--json` to /dev/null on that interface); each figure with
+tfotrace is divided by the mean of those without right before and after it. At the end it measures the cost of a SYN of
+the flood in the kernel programs (run time, which a busy machine changes little) and prints the rows of
+docs/RELIABILITY.md.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ RATE = 200_000
 STREAM_S = 3.0
 HANDSHAKES = 20_000
 COUNTED_S = 3.0
-SMALL_TABLE = 256  # entries: all of it stays in a CPU's own caches
+SMALL_TABLE = 256  # entries: fits in a CPU's own caches
 TARGET = 0.90
 
 
 def stream(hosts: Wire, seconds: float) -> float:
-    """Bytes a second that one TCP connection moves from client to server."""
+    """Bytes per second that one TCP connection transfers from client to server."""
     with _inside(hosts.server.path):
         listener = socket.create_server((SERVER[4], 0))
     with listener, _inside(hosts.client.path):
@@ -70,12 +71,12 @@ def _inside(path: str) -> Iterator[None]:
 
 
 def once(hosts: Wire) -> tuple[float, float]:
-    """Bytes and handshakes a second."""
+    """Bytes and handshakes per second."""
     return stream(hosts, STREAM_S), float(hosts.handshakes(HANDSHAKES)["rate"])
 
 
 def syn_cost(hosts: Wire, *words: str) -> float:
-    """Nanoseconds that the programs spend on a SYN of the flood that is under way, once the table is full of them."""
+    """Nanoseconds that the programs spend on a SYN of the flood once it has filled the table."""
     with traced(hosts.server, *words, record=False) as run:
         time.sleep(COUNTED_S)
         with bpf_stats.counting(program_ids(process_tree(run.process.pid))) as spent:

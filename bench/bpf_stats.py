@@ -1,4 +1,4 @@
-"""Time that the kernel spends in BPF programs (BPF_ENABLE_STATS): itself a cost, so only in runs of its own."""
+"""Time that the kernel spends in BPF programs (BPF_ENABLE_STATS). Counting costs too, so it needs separate runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RUN_TIME = 0
 
 @dataclass(slots=True)
 class Spent:
-    """By some programs in some time. The kernel reads its clock twice for each run, and one reading is part of it."""
+    """Run time of some programs. The kernel reads its clock twice for each run, and includes one of the readings."""
 
     runs: int = 0
     seconds: float = 0.0
@@ -33,7 +33,7 @@ def _total(ids: Sequence[int]) -> Spent:
 
 @contextmanager
 def counting(ids: Sequence[int]) -> Iterator[Spent]:
-    """What these programs spend in the context; filled in at its end."""
+    """Measure what these programs spend within the context; filled in at its end."""
     fd = bpfsys._call(_ENABLE_STATS, bpfsys._attr("=I", _RUN_TIME))
     spent = Spent()
     try:

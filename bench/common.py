@@ -1,4 +1,4 @@
-"""What all measurements share: the machine, processes, the programs loaded here, and rows of the table."""
+"""Shared by all measurements: the machine, processes, loaded programs, and rows of the table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["ROOT", "Memory", "Row", "Spread", "cpu_seconds", "empty_program", "e
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. `target` is what the project asks of itself, empty where it asks nothing."""
+    """One line of the table. `target` is the project's own target, empty if there is none."""
 
     what: str
     value: str
@@ -57,7 +57,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Of one or several processes, bytes (/proc/PID/smaps_rollup)."""
+    """Memory of one or more processes, bytes (/proc/PID/smaps_rollup)."""
 
     private: int
     proportional: int
@@ -71,11 +71,11 @@ class Memory:
 
 
 def end_cleanly() -> None:
-    """SIGTERM and SIGHUP end a measurement as an exception does: namespaces and processes go with it."""
+    """Let SIGTERM and SIGHUP end a measurement like an exception, which removes namespaces and processes."""
 
     def end(number: int, _frame: object) -> None:
         for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            signal.signal(one, signal.SIG_IGN)  # a second one must not cut the cleaning up short
+            signal.signal(one, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
         raise SystemExit(128 + number)
 
     for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -83,7 +83,7 @@ def end_cleanly() -> None:
 
 
 def machine() -> list[str]:
-    """Processor, memory, kernel and date, a line each."""
+    """Processor, memory, kernel and date, one line each."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     models = {line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")}
     total_kib = int(Path("/proc/meminfo").read_text(encoding="ascii").split()[1])
@@ -96,7 +96,7 @@ def machine() -> list[str]:
 
 
 def process_tree(pid: int) -> list[int]:
-    """A process and all that come from it."""
+    """A process and all its descendants."""
     listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
     parents = {int(child): int(parent) for child, parent in map(str.split, listing.splitlines())}
     found = [pid]
@@ -106,7 +106,7 @@ def process_tree(pid: int) -> list[int]:
 
 
 def memory_of(pids: Sequence[int]) -> Memory:
-    """All of them together."""
+    """The memory of all these processes together."""
     total = Memory(0, 0)
     for pid in pids:
         fields: dict[str, int] = {}
@@ -127,7 +127,7 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 
 
 def program_ids(pids: Sequence[int]) -> list[int]:
-    """Of the BPF programs that these processes hold, themselves or by links."""
+    """Ids of the BPF programs of these processes, directly or by links."""
     found = set()
     for pid in pids:
         for path in Path(f"/proc/{pid}/fdinfo").iterdir():
@@ -139,7 +139,7 @@ def program_ids(pids: Sequence[int]) -> list[int]:
 
 @contextmanager
 def loaded_programs(options: LoadOptions) -> Iterator[Kernel]:
-    """The real programs, loaded as a run loads them; given back at the end."""
+    """The real programs, loaded as in a run; unloaded at the end."""
     loaded = Loader(options).result()
     kernel = Kernel(loaded)
     kernel.configure(3600.0)
@@ -150,7 +150,7 @@ def loaded_programs(options: LoadOptions) -> Iterator[Kernel]:
 
 
 def empty_program(kind: int, verdict: int) -> int:
-    """Descriptor of a program that only returns: what TEST_RUN itself costs."""
+    """Descriptor of a program that only returns, to measure the cost of TEST_RUN itself."""
     import ctypes
     import struct
 

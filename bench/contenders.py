@@ -1,4 +1,4 @@
-"""What is measured side by side: nothing, tfotrace in its forms, and the tools people would use otherwise."""
+"""What is compared: nothing, variants of tfotrace, and the tools that people would use instead."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tracer.linux import bpfsys
 
 PATIENCE_S = 30.0
 CATCH_UP_S = 4.0
-IDLE = 0.1  # of a core: what a contender that has nothing to do stays below
+IDLE = 0.1  # of a core: an idle contender stays below this
 AGGREGATED = (sys.executable, "-m", "bench.aggregated")
 SYNS = "tcp[tcpflags] & tcp-syn != 0"
 _STATES = 'tracepoint:sock:inet_sock_set_state { @[args->newstate] = count(); } BEGIN { printf("attached\\n"); }'
@@ -33,7 +33,7 @@ class NotHereError(Exception):
 
 @dataclass(slots=True)
 class Running:
-    """A contender at work: its processes; after the end whether something was lost, as far as it says, and what."""
+    """A running contender: its processes; after the end what it lost, as far as it says."""
 
     pids: Sequence[int] = ()
     losses: str = ""
@@ -44,7 +44,7 @@ class Running:
         return cpu_seconds(self.pids)
 
     def caught_up(self) -> bool:
-        """Wait until it has nothing left to do. False if it is still busy CATCH_UP_S later."""
+        """Wait until it is idle. False if it is still busy after CATCH_UP_S."""
         deadline = time.monotonic() + CATCH_UP_S
         used, step = self.cpu_seconds(), 0.2
         while time.monotonic() < deadline:
@@ -55,25 +55,25 @@ class Running:
         return False
 
     def bpf_programs(self) -> list[int]:
-        """Ids of the BPF programs on the packet's way that its processes hold: the sweep is a process's own work."""
+        """Ids of its BPF programs in the packet path. The sweep is not one: it counts as work of its process."""
         found = ((number, bpfsys.program_info_by_id(number)) for number in program_ids(self.pids))
         return [number for number, info in found if info is not None and info.name != "sweep"]
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One of them. `words` is a command, or for tfotrace (`own`) its options."""
+    """A contender. `words` is a command, or for tfotrace (`own`) its options."""
 
     name: str
     words: tuple[str, ...] = ()
-    ready: str = ""  # what it says when it has attached
-    perf_events: int = 0  # of those that say nothing: how many it has open then
+    ready: str = ""  # what it prints when it has attached
+    perf_events: int = 0  # for those that print nothing: how many it has open then
     launcher: tuple[str, ...] = ()  # of tfotrace
     own: bool = False
 
     @contextmanager
     def start(self, host: Host) -> Iterator[Running]:
-        """It watches the host's eth0 inside; ended whatever happens.
+        """Let it watch the host's eth0 within the context; always ended.
 
         Raises:
             NotHereError: it ends instead of attaching.
@@ -119,7 +119,7 @@ def _tool(one: Contender, host: Host) -> Iterator[Running]:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE_S)
             text = said.read_text(errors="replace")
-            # of tcpdump and tshark the sum at the end; of bcc a line each time
+            # tcpdump and tshark print the sum at the end, bcc a line each time
             lost = sum(map(int, re.findall(r"(\d+) packets? dropped", text)[-1:]))
             lost += sum(map(int, re.findall(r"[Ll]ost (\d+) (?:samples|events)", text)))
             running.losses, running.lost = f"lost {lost:,}", lost > 0
@@ -166,7 +166,7 @@ TCPDUMP_ALL = Contender(
 TSHARK = Contender(
     "tshark -T ek >/dev/null, SYNs only", ("tshark", "-ni", "eth0", "-l", "-T", "ek", "-f", SYNS), "Capturing on"
 )
-# in a mount namespace of their own; they see the sockets of both hosts, and of all others
+# in their own mount namespace; they see the sockets of both hosts and all others
 _TRACING = ("unshare", "--mount", str(ROOT / "bench" / "with_tracing.sh"))
 _CPUS = os.cpu_count() or 1
 BCC_AND_BPFTRACE = [

@@ -1,9 +1,9 @@
-"""The dashboard under load: CPU, answers to keys, and memory, of a real run in a terminal of 120x40.
+"""The dashboard under load: CPU, response to keys, and memory, of a real run in a terminal of 120x40.
 
-`./tfotrace eth0` runs as always behind a pseudo terminal whose output is read at once; bench/traffic.py lets 20,000
-handshakes a second pass its interface. CPU is user and system time of the process with the dashboard: draining,
-judging, the store and the screen. A key is answered when words that only the changed screen has have come, which is
-a little after the first byte of it.
+`./tfotrace eth0` runs as usual behind a pseudo terminal whose output is read at once; bench/traffic.py sends 20,000
+handshakes a second through its interface. CPU is user and system time of the process with the dashboard: draining,
+judging, the store and the screen. The response to a key ends when words come that only the new screen has, which is a
+little after its first byte.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WIDTH, HEIGHT = 120, 40
 CPU_TARGET = 25.0  # % of one core
 KEY_TARGET_MS = 100.0
 TOTAL_TARGET = 110e6
-GROWTH_TARGET = 1.02  # what is not growth: a part of what the allocator gives back late
+GROWTH_TARGET = 1.02  # tolerance for memory that the allocator returns late
 PATIENCE_S = 30.0
 DOWN = b"\x1b[B"
 SCREENS = {b"1": "Is TCP Fast Open working?", b"2": "following", b"3": "servers", b"4": "Options of SYNs",
@@ -51,7 +51,7 @@ SORTS = (
 
 
 class Terminal:
-    """A run in a pseudo terminal; a thread takes what it writes and keeps when which words came."""
+    """A run in a pseudo terminal; a thread reads its output and notes when the wanted words come."""
 
     def __init__(self, words: Sequence[str], folder: Path) -> None:
         self._master, slave = pty.openpty()
@@ -97,7 +97,7 @@ class Terminal:
         return self._said.read_text(encoding="utf-8", errors="replace")
 
     def press(self, key: bytes, words: str) -> float:
-        """Press a key; milliseconds until words were there. Raises AssertionError if they do not come."""
+        """Press a key; return the milliseconds until the words come. Raises AssertionError if they do not."""
         with self._lock:
             self._wanted, self._heard = words.encode(), b""
             self._found.clear()
@@ -142,18 +142,18 @@ class Load:
         self._phase = random.Random(1)
 
     def until(self, holds: Callable[[], bool]) -> None:
-        """Wait while the load goes on."""
+        """Wait under load until the condition holds."""
         while not holds():
             if self.terminal.process.poll() is not None or self.sender.process.poll() is not None:
                 raise AssertionError(f"the run ended before its time: {self.terminal.said}")
             time.sleep(0.02)
 
     def seen(self, count: int) -> None:
-        """Wait until that many handshakes were begun."""
+        """Wait until that many handshakes have been started."""
         self.until(lambda: self.sender.begun >= count)
 
     def cpu(self, what: str) -> Row:
-        """The share of a core for some time; the thread of the pipeline and that of the dashboard apart."""
+        """The share of a core over some time, separately for the threads of pipeline and dashboard."""
         before, begun, written = thread_seconds(self.pid), self.sender.begun, self.terminal.written
         began = time.monotonic()
         time.sleep(self._seconds)
@@ -173,7 +173,7 @@ class Load:
         time.sleep(self._phase.uniform(0.1, 0.35))  # anywhere between two pulls
 
     def answers(self) -> list[Row]:
-        """Keys, each many times at any moment."""
+        """The response to keys, each pressed many times at random moments."""
         taken: dict[str, list[float]] = {}
         for _ in range(self._keys):
             for key, words in SCREENS.items():
@@ -211,7 +211,7 @@ class Load:
         return rows, own[-1] / own[-2]
 
     def memory_now(self, what: str) -> tuple[Row, int]:
-        """Private memory of the process with the dashboard, and of all."""
+        """Private memory of the dashboard's process, and of all processes."""
         own = memory_of([self.pid]).private
         every = memory_of(process_tree(self.pid)).private
         return Row(f"private memory, {what}", f"{own / 1e6:.1f} MB, all processes {every / 1e6:.1f} MB",

@@ -1,10 +1,10 @@
-"""Handshakes into a tfotrace that runs, at a steady rate, where no TCP stack of this machine could make as many.
+"""Feeds handshakes into a running tfotrace at a steady rate that no TCP stack of this machine could reach.
 
     nsenter --net=... python -m bench.feeder PROGRAM_ID INTERFACE_INDEX RATE SECONDS
 
-The attached program is run by BPF_PROG_TEST_RUN as if the frames had come in at the interface; everything behind it is
-as always. A feeder that was kept waiting makes up for at most AT_ONCE_S: a burst at full speed is not the rate that was
-asked for. Prints one line of JSON: handshakes sent, how many were left out, and the seconds it took.
+BPF_PROG_TEST_RUN runs the attached program as if the frames had arrived at the interface; everything after it is as
+usual. A delayed feeder makes up for at most AT_ONCE_S, since a burst at full speed is not the requested rate. Prints
+one line of JSON: handshakes sent, handshakes left out, and the seconds it took.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ AT_ONCE_S = 0.05
 
 
 def feed(program_id: int, ifindex: int, rate: int, seconds: float) -> dict[str, float]:
-    """Send; returns what is to be printed."""
+    """Send the handshakes; returns the line to print."""
     program = bpfsys.program_by_id(program_id)
     segments = handshake()
     sent = left_out = 0

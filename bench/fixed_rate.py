@@ -1,9 +1,9 @@
-"""What a host pays at the rate that a busy server has: CPU, and how long a handshake takes, with and without.
+"""The cost for a host at a busy server's rate: CPU, and the time of a handshake, with and without tfotrace.
 
-10,000 and 20,000 handshakes a second come evenly spread, and nothing is saturated: the load keeps its rate whoever
-watches. The CPU time of the contender's processes and what the load takes more than without are shares of one core at
-that rate; the host's is all that was not idle, so it is right only where nothing else runs. A handshake's time is from
-before its socket to the server's first byte, both ends on one CPU.
+10,000 and 20,000 handshakes a second come evenly spread, and nothing is saturated: the load keeps its rate with any
+contender. The CPU time of the contender's processes, and the extra CPU time of the load, are shares of one core at that
+rate; the host's CPU time is all that was not idle, so it is right only if nothing else runs. A handshake's time is from
+before its socket is made to the server's first byte, both ends on one CPU.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Pace:
 
 @dataclass
 class Score:
-    """What one contender did, as differences from without right before and after it."""
+    """One contender's figures, as differences from those without it right before and after it."""
 
     own: list[float] = field(default_factory=list)
     load: list[float] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Score:
     absent: str = ""
 
     def text(self) -> str:
-        """For the table."""
+        """The text for the table."""
         if self.absent:
             return f"does not run here: {self.absent}"
         own, load, host, median, p99 = (
@@ -97,7 +97,7 @@ def _rows(hosts: Wire, everybody: Sequence[Contender], rate: int, seconds: int, 
 
 
 def _busy_seconds() -> float:
-    """All CPUs together, since the host began: user, nice, system, irq, softirq."""
+    """All CPUs together, since boot: user, nice, system, irq, softirq."""
     fields = [int(word) for word in Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]]
     return (sum(fields[:3]) + sum(fields[5:7])) / CLOCK_TICKS
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
  * Sends TCP SYNs from random addresses and ports on an interface through a
- * packet socket, past its queue and its egress programs: whoever traces the
- * other end of the veth meets them at ingress.
+ * packet socket, bypassing its queue and its egress programs: a tracer at the
+ * other end of the veth sees them at ingress.
  *
  * Usage: flood INTERFACE TARGET_MAC TARGET_ADDRESS TARGET_PORT RATE SECONDS
- * RATE is in packets a second, 0 is as many as it can. With a MAC that is
- * nobody's the target's stack throws them away behind its ingress hook.
- * Prints what was sent and how long it took: packets, failed, seconds.
+ * RATE is in packets per second, 0 is the maximum. With an unknown MAC the
+ * target's stack drops them after its ingress hook. Prints packets sent,
+ * failures and seconds.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -87,7 +87,7 @@ static void fill(struct frame *f, const struct ether_addr *to, uint32_t address,
 	memcpy(f->options, options, OPTIONS);
 }
 
-/* Another client: an address outside 10/8, 127/8 and multicast, and right checksums. */
+/* Another client: an address outside 10/8, 127/8 and multicast, with valid checksums. */
 static void change(struct frame *f)
 {
 	uint64_t a = next_random(), b = next_random();
@@ -129,7 +129,7 @@ int main(int argc, char **argv)
 		perror("flood");
 		return 1;
 	}
-	state ^= (uint64_t)getpid() << 32; /* several at once are not the same clients */
+	state ^= (uint64_t)getpid() << 32; /* several floods at once must not have the same clients */
 	signal(SIGTERM, stop);
 	signal(SIGINT, stop);
 	for (int i = 0; i < BATCH; i++) {

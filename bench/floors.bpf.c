@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One thing each that a packet can cost, to be compared with the same program that does nothing. */
+/* Each program does one operation that a packet can cost, to compare with the one that does nothing. */
 #include "event.h"
 
 #define SETS 8192

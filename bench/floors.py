@@ -1,4 +1,4 @@
-"""What single things cost a packet: look-ups, clock, lock, record, tail call. No program can do with less."""
+"""What single operations cost a packet: look-ups, clock, lock, record, tail call. No program can cost less."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tracer.linux import bpfsys
 SOURCE = Path(__file__).with_name("floors.bpf.c")
 RING_BYTES = 2048 * 4096
 REPEAT = 20_000
-# what is measured: name of the program, what it does
+# program name: what it does
 _THINGS = {
     "hash look-up": "floor_hash",
     "array look-up": "floor_array",
@@ -26,12 +26,12 @@ _THINGS = {
     "record into the ring, place reserved": "floor_record",
     "record into the ring, copied by the helper": "floor_output",
 }
-# a handshake: the time and the lock of its entry for each of its four packets, and one record
+# a handshake: the clock and the lock of its entry for each of four packets, and one record
 _HANDSHAKE = {"reading the clock": 4, "taking and releasing a lock": 4, "record into the ring, place reserved": 1}
 
 
 class Floors:
-    """The loaded programs; a context."""
+    """A context with the loaded programs."""
 
     def __enter__(self) -> Floors:
         os.environ["BCC_KERNEL_SOURCE"] = str(BPF_DIR)
@@ -49,7 +49,7 @@ class Floors:
         self._bpf.cleanup()
 
     def above_empty(self, thing: str, rounds: int) -> int:
-        """Nanoseconds; the cheapest of alternating rounds."""
+        """Nanoseconds above the empty program; the minimum of alternating rounds."""
         if thing not in self._found:
             empty = cost = 1 << 31
             for _ in range(rounds):
@@ -63,7 +63,7 @@ class Floors:
         return bpfsys.prog_test_run(self._fds[program], bytes(64), repeat=REPEAT).duration_ns
 
     def rows(self, rounds: int) -> list[Row]:
-        """A row for each, and for what a handshake cannot do without."""
+        """A row for each, and one for the minimum of a handshake."""
         rows = [Row(f"alone: {thing}", f"+{self.above_empty(thing, rounds)} ns") for thing in _THINGS]
         floor = sum(count * self._found[thing] for thing, count in _HANDSHAKE.items())
         parts = ", ".join(f"{count} x {thing}" for thing, count in _HANDSHAKE.items())

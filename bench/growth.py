@@ -1,6 +1,6 @@
-"""Does the cost grow? With handshakes that are pending at once, with the table for them, with interfaces traced.
+"""Does the cost grow with the number of pending handshakes, the size of the table, or the number of interfaces?
 
-`nsenter --net=... python -m bench.growth` is the part that runs inside a namespace with many interfaces.
+`nsenter --net=... python -m bench.growth` is the part inside a namespace with many interfaces.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tracer.loader.load import LoadOptions
 LOOPBACK = 1
 TARGET_PERCENT = 20.0
 UNDER_WAY = 500
-SPREAD = 40  # times UNDER_WAY: connections that are measured, so that every turn meets other places of the table
+SPREAD = 40  # times UNDER_WAY: measured connections, so that every turn uses other places of the table
 INTERFACES = 50
 TABLES = (65_536, 1_000_000, 1 << 24)
 
@@ -42,7 +42,7 @@ def measure(quick: bool) -> list[Row]:
 
 
 def _pending_rows(steps: list[int], table_size: int, rounds: int) -> list[Row]:
-    """One table for all of them, as large as the largest needs: what differs is how much of it is in use."""
+    """All use one table that is large enough for the largest: only its use differs."""
     segments = handshake()
     costs: list[int] = []
     nothing = empty_program(SCHED_CLS, TC_ACT_UNSPEC)
@@ -78,7 +78,7 @@ def _pending_rows(steps: list[int], table_size: int, rounds: int) -> list[Row]:
 
 
 def _table_row(size: int) -> Row:
-    """A table is all there from the start: the kernel has no array maps that grow, and zeroes it page by page."""
+    """A table has its full size from the start: the kernel's array maps do not grow, and are zeroed page by page."""
     options = LoadOptions(table_size=size)
     with loaded_programs(options):
         pass  # compiled and kept
@@ -114,7 +114,7 @@ def _interfaces_row(rounds: int) -> Row:
 
 
 def _inside(rounds: int) -> None:
-    """Nanoseconds of a packet, the test run's own included: one interface, and the mean over all."""
+    """Nanoseconds per packet, including the test run itself: for one interface, and the mean over all."""
     indexes = [index for index, name in socket.if_nameindex() if name != "lo"][:INTERFACES]
     frame = data(UNRELATED)
     with loaded_programs(LoadOptions()) as kernel:

@@ -1,11 +1,10 @@
-"""Handshakes a second between two namespaces: nothing, tfotrace and the peers by turns, and where the loss comes from.
+"""Handshakes per second between two namespaces, alternately with each contender, and where the loss comes from.
 
-Both CPUs make handshakes all the time, so what is lost is CPU time, and it is told apart: what the contender's own
-processes took until they had nothing left to do; what each handshake cost the load more than without (the packet path:
-BPF programs, copies of packets, caches that others have used); and, in a run of its own because counting costs too,
-what the kernel says the BPF programs took. From the first two follows the rate on a machine that nothing else runs on:
-where that is far from the measured one, the machine was busy. Everybody watches the server's eth0 and gets the same
-warm-up.
+Both CPUs make handshakes all the time, so the loss is CPU time. It has these parts: the CPU time of the contender's own
+processes until they are idle; the extra cost of each handshake for the load (the packet path: BPF programs, copies of
+packets, caches used by others); and, in a separate run because counting costs too, the run time of the BPF programs
+according to the kernel. The first two give the rate on an otherwise idle machine: if that is far from the measured
+rate, the machine was busy. Every contender watches the server's eth0 after the same warm-up.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ PEERS = [contenders.TCPDUMP_SYNS, contenders.TCPDUMP_ALL, contenders.TSHARK, *co
 QUICK_PEERS = PEERS[:3]
 # bench/handshakes.c: both CPUs make handshakes all the time, half of them with Fast Open and data
 LOAD = {"processes": 2, "tfo_percent": 50}
-PER = 100_000  # handshakes: what CPU seconds are told for
+PER = 100_000  # handshakes: the unit for CPU seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +34,18 @@ class Pace:
 
 @dataclass
 class Score:
-    """What one contender did, round by round."""
+    """One contender's figures, round by round."""
 
-    percent: list[float] = field(default_factory=list)  # of the rate without, measured right before and after
-    own: list[float] = field(default_factory=list)  # CPU seconds for 100,000 handshakes: its processes
-    path: list[float] = field(default_factory=list)  # the same: the load, more than without
+    percent: list[float] = field(default_factory=list)  # share of the rate without it, measured right before and after
+    own: list[float] = field(default_factory=list)  # CPU seconds of its processes for 100,000 handshakes
+    path: list[float] = field(default_factory=list)  # the same: extra CPU seconds of the load
     behind: int = 0  # rounds in which it was still busy long after the load
-    losses: list[str] = field(default_factory=list)  # what it said in rounds in which it lost something
-    spent: bpf_stats.Spent | None = None  # for 100,000, in its BPF programs
+    losses: list[str] = field(default_factory=list)  # its words in rounds with losses
+    spent: bpf_stats.Spent | None = None  # in its BPF programs, for 100,000
     absent: str = ""
 
     def rows(self, name: str, load_cpu: float) -> list[Row]:
-        """For the table. `load_cpu`: what the load takes without anybody; all CPUs are busy, so rate is CPU time."""
+        """Rows for the table. `load_cpu`: CPU time of the load alone, which sets the rate, as all CPUs are busy."""
         if self.absent:
             return [Row(name, f"does not run here: {self.absent}")]
         text = f"{Spread.of(self.percent).text(1)} % of without"
@@ -139,7 +138,7 @@ def _spent(hosts: Wire, one: Contender, count: int) -> bpf_stats.Spent | None:
 
 
 def _judged(row: Row, scores: dict[str, Score]) -> Row:
-    """The row of tfotrace with its target: as fast as without, and better than whoever runs here."""
+    """The row of tfotrace with its target: as fast as without, and faster than the other tools here."""
     score = scores[TFOTRACE.name]
     percent, cpu = Spread.of(score.percent).median, _cpu(score)
     there = [scores[peer.name] for peer in PEERS if peer.name in scores and scores[peer.name].percent]
@@ -149,5 +148,5 @@ def _judged(row: Row, scores: dict[str, Score]) -> Row:
 
 
 def _cpu(score: Score) -> float:
-    """Of its processes and of the packet path."""
+    """CPU time of its processes and of the packet path."""
     return Spread.of(score.own).median + Spread.of(score.path).median

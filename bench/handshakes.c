@@ -5,12 +5,12 @@
  * them uses TCP Fast Open with data in the SYN (RFC 7413).
  *
  * By default a process plays both ends on one CPU, one connection after the
- * other. With --split the two ends are processes of their own, each on its CPU,
- * and many connections are under way at once. With --rate they come evenly
- * spread, and it is said how long they took.
+ * other. With --split the two ends are separate processes, each on its CPU, and
+ * many connections are pending at once. With --rate they come evenly spread, and
+ * their durations are printed.
  *
  * The server answers with one byte; the client then closes by RST, so that no
- * port waits in TIME_WAIT. What was done is printed as one line of JSON.
+ * port waits in TIME_WAIT. The result is printed as one line of JSON.
  */
 #define _GNU_SOURCE
 #include "handshakes.h"
@@ -63,7 +63,7 @@ static void pin(int cpu)
 		die("cannot run on CPU %d: %s", cpu, strerror(errno));
 }
 
-/* A child ends with its parent, even one that died before this call. */
+/* A child ends with its parent, even if the parent died before this call. */
 static void end_with(pid_t parent)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -118,7 +118,7 @@ static int listen_at(int port)
 	return fd;
 }
 
-/* A client on its way: the SYN has left when this returns. -1 if it could not. */
+/* Starts a client: the SYN has left when this returns; -1 if that failed. */
 static int begin(long n, int port, struct tally *t)
 {
 	union address from = source(n), to = opt.server;
@@ -161,7 +161,7 @@ static void finish(int fd, struct tally *t)
 	char answer[16];
 	ssize_t got = recv(fd, answer, sizeof(answer), 0);
 
-	/* mostly it is there at once: one CPU has done it all before send() returned */
+	/* mostly it is there at once: one CPU has done everything before send() returned */
 	if (got < 0 && errno == EAGAIN && wait_readable(fd))
 		got = recv(fd, answer, sizeof(answer), 0);
 	if (got == 1)
@@ -196,7 +196,7 @@ static void sleep_until(long ns)
 		;
 }
 
-/* Buckets of durations: below 32 ns one each, then 32 for each power of two. */
+/* Buckets of durations: one for each value below 32 ns, then 32 for each power of two. */
 static int bucket_of(long ns)
 {
 	int top = 63 - __builtin_clzl(ns | 1), bucket = ns;
@@ -211,7 +211,7 @@ static long least_of(int bucket)
 	return bucket < 32 ? bucket : (32L + bucket % 32) << (bucket / 32 - 1);
 }
 
-/* The duration, in nanoseconds, that `share` of the handshakes did not exceed; to about 3 %. */
+/* The duration in nanoseconds that `share` of the handshakes did not exceed, to within 3 %. */
 static long percentile(const struct tally *t, double share)
 {
 	double left = 0;
@@ -287,7 +287,7 @@ static void serve(int listener)
 	}
 }
 
-/* The clients of a split pair: `opt.window` connections are under way at once. */
+/* The clients of a split pair: `opt.window` connections are pending at once. */
 static void request(int port, long first, long count, struct tally *t)
 {
 	int poller = epoll_create1(EPOLL_CLOEXEC);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the parts of the load generator share. */
+/* Shared by the parts of the load generator. */
 #ifndef BENCH_HANDSHAKES_H
 #define BENCH_HANDSHAKES_H
 
@@ -28,7 +28,7 @@ struct options {
 	long count;  /* handshakes of all processes together */
 	int processes;
 	int tfo_percent;
-	int window; /* connections under way at once, with --split */
+	int window; /* connections pending at once, with --split */
 	int split;
 	int client_cpu;
 	int server_cpu;

@@ -1,4 +1,4 @@
-"""From the settling of a handshake to its line being readable, handshakes coming one by one at any moment."""
+"""The time from the settling of a handshake until its line can be read; handshakes come one by one, at random."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TARGET_MS = 200.0
 
 
 def _settled_s(record: dict[str, Any]) -> float:
-    """When the server's first byte came, seconds since the epoch; `ts` is the first SYN's."""
+    """When the server's first byte came, in seconds since the epoch; `ts` is that of the first SYN."""
     whole, _, fraction = record["ts"].rstrip("Z").partition(".")
     syn = datetime.fromisoformat(whole).replace(tzinfo=timezone.utc).timestamp() + float(f"0.{fraction}")
     response_us: float = record["handshake"]["first_response_us"]
@@ -36,7 +36,7 @@ def measure(quick: bool) -> list[Row]:
             try:
                 process.stdout.readline()  # start
                 for _ in range(count):
-                    time.sleep(moments.uniform(0.1, 0.4))  # anywhere between two looks at the ring
+                    time.sleep(moments.uniform(0.1, 0.4))  # at any moment between two readings of the ring
                     hosts.handshakes(1)
                     record = json.loads(process.stdout.readline())
                     now = time.time()

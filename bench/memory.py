@@ -14,7 +14,7 @@ def measure(quick: bool) -> list[Row]:
     """Rows for memory. The load is 1,000,000 handshakes, half of them with TLS data in the SYN."""
     count = 50_000 if quick else 1_000_000
     with wire() as hosts, traced(hosts.server, record=False) as run:
-        time.sleep(1)  # settled after start-up, which is what "idle" means
+        time.sleep(1)  # let it become idle after start-up
         pids = process_tree(run.process.pid)
         idle = memory_of(pids)
         hosts.handshakes(count, processes=2, tfo_percent=50)

@@ -1,4 +1,4 @@
-"""What a packet costs in the programs: ns by BPF_PROG_TEST_RUN, beside an empty program and a bare hash look-up."""
+"""The cost of a packet in the programs: ns by BPF_PROG_TEST_RUN, next to an empty program and a bare hash look-up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TAGGED = Flow(address("192.0.2.3"), address("198.51.100.4"), 40001, 443, (7,))
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A frame that is run again and again; `target_ns` above the empty program, 0 where none is set."""
+    """A frame that is run repeatedly; `target_ns` is above the empty program, 0 means no target."""
 
     name: str
     frame: bytes
@@ -58,7 +58,7 @@ PACKETS = [
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """An attached program by name, and an empty one of its type."""
+    """The name of an attached program, and an empty one of its type."""
 
     name: str
     kind: str
@@ -68,7 +68,7 @@ class Hook:
 
 @contextmanager
 def hooks(kernel: Kernel) -> Iterator[list[Hook]]:
-    """Every program that an interface can have."""
+    """All programs that an interface can have."""
     found: list[Hook] = []
     try:
         for name in ("tc_ingress", "tc_egress", "xdp_ingress"):
@@ -82,7 +82,7 @@ def hooks(kernel: Kernel) -> Iterator[list[Hook]]:
 
 
 def measure(quick: bool) -> list[Row]:
-    """Rows for packets and whole handshakes. Of alternating rounds the cheapest counts: noise only adds."""
+    """Rows for packets and whole handshakes: the minimum of alternating rounds, since noise only adds."""
     rounds = 5 if quick else 25
     rows: list[Row] = []
     with Floors() as floors:
@@ -100,7 +100,7 @@ def measure(quick: bool) -> list[Row]:
 
 
 def _open(kernel: Kernel) -> None:
-    """A connection that has been established and waits for the server's first byte."""
+    """Open an established connection that waits for the server's first byte."""
     frames = [
         TRACKED.frame(SYN, ISN, options=SYN_OPTIONS),
         TRACKED.back.frame(SYN | ACK, SERVER_ISN, ISN + 1, options=SYN_OPTIONS),
@@ -112,7 +112,7 @@ def _open(kernel: Kernel) -> None:
 
 
 def cheapest(rounds: int, *runs: Callable[[], int]) -> list[int]:
-    """Of each the smallest of `rounds` results, taken by turns."""
+    """The minimum of `rounds` results of each, measured alternately."""
     least = [run() for run in runs]
     for _ in range(rounds - 1):
         least = [min(before, run()) for before, run in zip(least, runs, strict=True)]
@@ -143,10 +143,10 @@ def _handshake_rows(name: str, payload_len: int, rounds: int) -> list[Row]:
 
 
 def handshake_ns(name: str, segments: Sequence[Segment], rounds: int) -> tuple[int, list[int]]:
-    """Nanoseconds over an empty program of a handshake, and of each of its segments.
+    """Nanoseconds of a handshake, and of each of its segments, above an empty program.
 
-    UNDER_WAY connections at once, the same again and again: caches are warm. An XDP test run changes kernel code before
-    it begins, so that segments one by one would be measured cold: for XDP there is no second part.
+    It repeats the same UNDER_WAY connections, so caches are warm. An XDP test run changes kernel code before it starts,
+    so that single segments would be measured cold: for XDP there is no second part.
     """
     with loaded_programs(LoadOptions(xdp=True)) as kernel, hooks(kernel) as found:
         kernel.trace_interface(LOOPBACK, 0, True)

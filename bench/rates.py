@@ -1,10 +1,9 @@
-"""Records a second through the user part, in one thread, with records of real handshakes.
+"""Records per second through the user part, in one thread, with records of real handshakes.
 
 The programs are attached to a veth; a batch of handshakes, half of them with a TLS ClientHello in the SYN, fills the
-ring while nobody reads. Then the ring is drained once, and its events are judged and added up: that is timed. For JSON
-lines the same events and their payloads go through Composer and encoder to /dev/null in batches as they come at a
-busy moment. "A second" is a second of the thread's CPU time (user and system), so that others on the machine count
-little.
+ring while nobody reads. Then we time draining the ring once, judging its events and adding them up. For JSON lines the
+same events and their payloads go through Composer and encoder to /dev/null, in batches as at a busy moment. "A second"
+is a second of the thread's CPU time (user and system), so that other processes matter little.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from tracer.store.store import Store
 
 RECORDS_TARGET = 5_000_000
 LINES_TARGET = 150_000
-# what a ring of the usual 8 MiB holds
+# the capacity of a ring of the usual 8 MiB
 BATCH = 22_000
 OPTIONS = LoadOptions(payload_ring_bytes=32 << 20)
 JSON_BATCH = 1000
@@ -54,7 +53,7 @@ SNAPSHOT_EVERY = 5000  # four a second at 20,000 records a second
 
 @dataclass
 class Sample:
-    """Records of real handshakes and the payloads that belong to them."""
+    """Records of real handshakes and their payloads."""
 
     events: Events
     payloads: Mapping[PayloadKey, SynPayload]
@@ -69,7 +68,7 @@ def _local() -> LocalSet:
 
 @dataclass
 class Tap:
-    """The programs attached to the server's eth0, and their rings mapped here."""
+    """The programs attached to the server's eth0, and their mapped rings."""
 
     hosts: Wire
     kernel: Kernel
@@ -79,7 +78,7 @@ class Tap:
     ifindex: int
 
     def fill(self) -> None:
-        """One batch of handshakes into the ring."""
+        """Send one batch of handshakes into the ring."""
         before = self.ring.fill
         self.hosts.handshakes(BATCH, processes=2, tfo_percent=50)
         counters = self.kernel.counters()
@@ -93,7 +92,7 @@ class Tap:
 
 
 def attach_tap(hosts: Wire, kernel: Kernel) -> Tap:
-    """Attach by TCX links, as a run does where it can."""
+    """Attach by TCX links, as a run does if it can."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
         netns.enter(hosts.server.path)
@@ -124,7 +123,7 @@ def record_sample(tap: Tap) -> Sample:
     reader, payload_reader = RingEvents(tap.ring, dtype), RingPayloads(tap.payload_ring)
     cache = PayloadCache(256 << 20)
     tap.fill()
-    # as plain bytes: numpy leaves out a structure's padding when it joins
+    # as plain bytes: numpy drops a structure's padding when it concatenates
     events = np.concatenate([batch.view(f"V{dtype.itemsize}") for batch in iter_batches(reader)]).view(dtype)
     cache.add(payload_reader.read())
     interface = TracedInterface(tap.ifindex, "eth0", "tcx", "")
@@ -133,14 +132,14 @@ def record_sample(tap: Tap) -> Sample:
 
 
 def _individual(payload: SynPayload) -> SynPayload:
-    """The load's ClientHellos are all the same: with a random and a session id of its own, as in life."""
+    """Give each ClientHello, which are all equal, its own random and session id, as in reality."""
     data = payload.data
     assert data[43] == 32, "no session id of 32 bytes"
     return replace(payload, data=data[:11] + os.urandom(32) + data[43:44] + os.urandom(32) + data[76:])
 
 
 def sample() -> Sample:
-    """A sample for others to replay."""
+    """A sample for other measurements."""
     with wire() as hosts, loaded_programs(OPTIONS) as kernel:
         tap = attach_tap(hosts, kernel)
         try:
@@ -150,7 +149,7 @@ def sample() -> Sample:
 
 
 class Sums:
-    """All that a run with --quiet does with records."""
+    """Everything that a run with --quiet does with records."""
 
     PARTS = ("judge and durations", "causes", "sums", "benefit")
 
@@ -159,13 +158,13 @@ class Sums:
         self._causes, self._aggregate, self._benefit = CauseJudge(), Aggregate(), BenefitTable()
 
     def add(self, events: Events) -> None:
-        """One batch."""
+        """Add one batch."""
         batch = self._causes.judge(decode(events, self._local, {}))
         self._aggregate.add(batch)
         self._benefit.add(batch)
 
     def add_timed(self, events: Events, spent: list[float]) -> None:
-        """The same, and adds the CPU seconds of each of PARTS."""
+        """Add one batch and the CPU seconds of each of PARTS."""
         times = [time.thread_time()]
         judged = decode(events, self._local, {})
         times.append(time.thread_time())
@@ -182,8 +181,8 @@ class Sums:
 def drain_rates(
     tap: Tap, rounds: int, local: LocalSet, peer: BccCallbacks
 ) -> tuple[list[float], list[float], list[float]]:
-    """Records a second: by the ring reader alone, by reader to aggregates, and with payloads joined as well. The peer
-    has a round after each."""
+    """Records per second: the ring reader alone, reader to aggregates, and with payloads joined too. The peer has a
+    round after each."""
     dtype = to_dtype(struct("handshake_event"))
     reader, payload_reader = RingEvents(tap.ring, dtype), RingPayloads(tap.payload_ring)
     reading: list[float] = []
@@ -204,7 +203,7 @@ def drain_rates(
             added_s += time.thread_time() - began
             read_s += read - began
             batches.append(events)
-        # by itself: a run that only adds up is not sent payloads
+        # separately: a run that only adds up gets no payloads
         began = time.thread_time()
         cache = PayloadCache(256 << 20)
         for events in batches:
@@ -222,7 +221,7 @@ def drain_rates(
 
 
 def json_rate(sample: Sample, rounds: int, batch: int = JSON_BATCH) -> list[float]:
-    """Full JSON lines a second from decoded events: judge, compose, encode, write to /dev/null."""
+    """Full JSON lines per second from decoded events: judge, compose, encode, write to /dev/null."""
     rates = []
     for _ in range(rounds):
         stream = Stream(os.open(os.devnull, os.O_WRONLY), "/dev/null")
@@ -236,7 +235,7 @@ def json_rate(sample: Sample, rounds: int, batch: int = JSON_BATCH) -> list[floa
 
 
 def dashboard_rate(sample: Sample, rounds: int, batch: int) -> list[float]:
-    """Records a second into what the dashboard shows, 100,000 held, with a snapshot for each SNAPSHOT_EVERY."""
+    """Records per second into the dashboard's store of 100,000, with a snapshot for each SNAPSHOT_EVERY."""
     store = Store(composer=Composer({sample.interface.index: sample.interface}))
     batches = [
         decode(sample.events[start : start + batch], sample.local, sample.payloads)
@@ -258,7 +257,7 @@ def dashboard_rate(sample: Sample, rounds: int, batch: int) -> list[float]:
 
 
 def replay_rate(sample: Sample, rounds: int, batch: int) -> list[float]:
-    """Records a second judged and added up from memory, in batches of this size."""
+    """Records per second judged and added up from memory, in batches of this size."""
     rates = []
     sums = Sums(sample.local)
     for _ in range(rounds):
@@ -270,7 +269,7 @@ def replay_rate(sample: Sample, rounds: int, batch: int) -> list[float]:
 
 
 def cause_rate(sample: Sample, rounds: int, batch: int) -> list[float]:
-    """Records a second that causes are inferred of, judged before; half of them bring a cookie and data."""
+    """Judged records per second whose causes are inferred; half of them have a cookie and data."""
     batches = [
         decode(sample.events[start : start + batch], sample.local, {}) for start in range(0, len(sample.events), batch)
     ]
@@ -285,7 +284,7 @@ def cause_rate(sample: Sample, rounds: int, batch: int) -> list[float]:
 
 
 def part_costs(sample: Sample, rounds: int, batch: int) -> Row:
-    """What each part of adding up takes of a record, in batches as the ring gives them, and in tenths of these."""
+    """The cost of each part of adding up per record, in batches as from the ring, and in tenths of these."""
     told = []
     for size in (batch, batch // 10):
         sums = Sums(sample.local)

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT
 /*
  * Sends frames of a file on an interface at given times, round after round,
- * through a packet socket, so they pass the interface's egress programs. With
- * each round the client's port and sequence number of every frame change, so
- * that no connection comes twice.
+ * through a packet socket, so they pass the interface's egress programs. In each
+ * round every frame gets another client port and sequence number, so that no
+ * connection comes twice.
  *
  * The file is a sequence of: u32 time within the round in ticks, ascending;
  * u16 length; u16 offset of the port; u16 offset of the number; u16 is it the
- * first frame of a connection; then the frame. Whoever made it is trusted.
+ * first frame of a connection; then the frame. The file is trusted.
  *
  * Usage: replay INTERFACE FILE TICK_US TICKS_OF_A_ROUND SECONDS
- * A line of standard output every quarter of a second: connections begun,
- * frames that could not be sent, ticks left out because the sender was late.
+ * Prints a line every quarter of a second: connections started, frames that
+ * could not be sent, ticks left out because the sender was late.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -77,7 +77,7 @@ static char *read_file(const char *path, size_t *size)
 	return data;
 }
 
-/* Another connection the next time. */
+/* Makes it another connection for the next time. */
 static void change(struct entry *e)
 {
 	uint32_t number;
@@ -181,7 +181,7 @@ int main(int argc, char **argv)
 		}
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		late = ((now.tv_sec - at.tv_sec) * 1000000000L + now.tv_nsec - at.tv_nsec) / tick_ns;
-		if (late > LATE_TICKS) { /* no flood after a pause: that is not what is measured */
+		if (late > LATE_TICKS) { /* do not flood after a pause, which would distort the measurement */
 			left_out += late;
 			at = now;
 		}

@@ -1,4 +1,4 @@
-"""Packets of a capture a second through `tfotrace replay`, beside the peers on the same file."""
+"""Packets per second of a capture through `tfotrace replay`, compared with other tools on the same file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.captures import EN10MB, Packet, handshake, pcap, pcapng
 
 TARGET = 150_000
 BETWEEN_NS = 1_000_000  # from one connection's SYN to the next one's
-PACKETS_EACH = 10  # of a connection: the handshake and data in both directions
+PACKETS_EACH = 10  # per connection: the handshake and data in both directions
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def _replay(path: Path, *words: str) -> list[str]:
 
 
 def _packets(connections: int) -> list[Packet]:
-    """Handshakes with Fast Open, each followed by data, ten of them under way at any time."""
+    """Handshakes with Fast Open, each followed by data; ten are pending at any time."""
     found: list[Packet] = []
     for number in range(connections):
         at_ns = captures.START_NS + number * BETWEEN_NS
@@ -53,7 +53,7 @@ def _packets(connections: int) -> list[Packet]:
 
 
 def measure(quick: bool) -> list[Row]:
-    """Rows for replay and for the peers."""
+    """Rows for replay and the other tools."""
     connections, runs = (6_000, 2) if quick else (30_000, 5)
     packets = _packets(connections)
     count = len(packets)
@@ -68,7 +68,7 @@ def measure(quick: bool) -> list[Row]:
             files["pcapng"].write_bytes(pcapng(EN10MB, packets))
             files["pcap.gz"] = folder / "plain.pcap.gz"
             files["pcap.gz"].write_bytes(gzip.compress(plain.read_bytes(), 6))
-        _timed(_replay(empty))  # what it compiles is kept
+        _timed(_replay(empty))  # it keeps its compiled programs
         idle = [_timed(_replay(empty)) for _ in range(runs)]
         start_s, start_cpu_s = Spread.of(one.wall_s for one in idle).median, Spread.of(one.cpu_s for one in idle).median
         rows = [

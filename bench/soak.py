@@ -1,12 +1,12 @@
-"""Handshakes at the highest rate that this machine makes, for as long as asked: is one lost, does memory grow?
+"""Handshakes at the highest rate of this machine, for a given time: is any lost, does memory grow?
 
     python -m bench.soak [SECONDS]
 
 Both CPUs make real handshakes between two namespaces, half of them with Fast Open and data, while `tfotrace --json`
-writes every one to /dev/null. A line every ten seconds, and at the end the row of docs/RELIABILITY.md: 0 lost, and
-the memory of all processes in the last minute at most 2 % above that of the minute after the first one (medians: a
-sample can meet a large batch). Memory is what they have written to and nobody shares: pages of files come and go with
-whoever else runs the same Python.
+writes every one to /dev/null. It prints a line every ten seconds, and at the end the row of docs/RELIABILITY.md: 0
+lost, and the memory of all processes in the last minute at most 2 % above that in the minute after the first one
+(medians, since a sample may hit a large batch). Memory means private dirty pages: pages of files come and go with other
+processes that run the same Python.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GROWTH_MAX = 0.02
 
 
 def dirty_of(pids: Sequence[int]) -> int:
-    """Private memory of the processes that was written to, bytes."""
+    """Private dirty memory of the processes, bytes."""
     total = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():

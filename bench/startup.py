@@ -14,7 +14,7 @@ from tracer.loader import cache
 FIRST_TARGET_S = 1.0
 KEPT_TARGET_S = 0.4
 
-# The steps of the child that compiles or takes what was kept, each timed in a fresh process as in a run.
+# The steps of the child that compiles or loads cached programs, each timed in a fresh process as in a run.
 _STEPS = """
 import json, sys, time
 times = [("begin", time.monotonic())]
@@ -48,7 +48,7 @@ print(json.dumps({name: at - before for (_, before), (name, at) in zip(times, ti
 
 
 def measure(quick: bool) -> list[Row]:
-    """Rows for start-up: the first after a boot, which compiles, and every later one."""
+    """Rows for start-up: the first one after a boot, which compiles, and later ones."""
     runs = 2 if quick else 10
     rows: list[Row] = []
     with wire() as hosts:

@@ -1,9 +1,9 @@
-"""What the dashboard's store costs: a share of one core at 20,000 handshakes a second, with 100,000 held; and memory.
+"""The cost of the dashboard's store: memory, and a share of one core at 20,000 handshakes per second, 100,000 kept.
 
     .venv/bin/python -m bench.store_cost
 
-CPU time is the process's own, so a busy machine changes it little. The store is fed as the pipeline feeds it, in
-batches of what comes in 2 to 20 ms, and asked for a snapshot four times for every second of traffic.
+CPU time is the process's own, so a busy machine changes it little. The store gets batches as from the pipeline, each of
+2 to 20 ms, and gives a snapshot four times per second of traffic.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def resident_mib() -> float:
 
 
 def traffic(size: int, *, peers: int | None, payloads: bool) -> list[Batch]:
-    """Batches to feed again and again."""
+    """Batches to feed repeatedly."""
     return [random_batch(seed, size, peers=peers, odd=False, payloads=payloads) for seed in range(BATCHES)]
 
 
 def feed(title: str, batches: list[Batch], seconds: int) -> None:
-    """So many seconds' worth of traffic, as fast as it goes; prints CPU time per second of traffic.
+    """Feed that many seconds of traffic at full speed; prints CPU time per second of traffic.
 
-    Every snapshot makes everything anew here; in a run only one a second does.
+    Here every snapshot computes everything again; in a run only one per second does.
     """
     store = new_store(refresh_ns=0)
     size = len(batches[0])
@@ -67,7 +67,7 @@ def feed(title: str, batches: list[Batch], seconds: int) -> None:
 
 
 def growth(batches: list[Batch]) -> None:
-    """Memory over a million handshakes of addresses that never come again."""
+    """Memory over a million handshakes whose addresses never repeat."""
     store = new_store()
     rng = np.random.default_rng(1)
     written = 0
@@ -83,7 +83,7 @@ def growth(batches: list[Batch]) -> None:
 
 
 def questions(batches: list[Batch]) -> None:
-    """What a screen asks of 100,000 rows: first time, and again when a quarter of a second has passed."""
+    """The queries of a screen over 100,000 rows: the first time, and again a quarter of a second later."""
     store = new_store()
     while len(store.snapshot().rows) < store.limit:
         for batch in batches:
@@ -113,7 +113,7 @@ def questions(batches: list[Batch]) -> None:
 
 
 def main() -> int:
-    """Print all of it."""
+    """Print everything."""
     print(f"share of one core at {RATE:,} handshakes a second, 100,000 held")
     feed("batches of 50, 50 peers", traffic(50, peers=50, payloads=False), 5)
     feed("batches of 50, 50 peers, payloads", traffic(50, peers=50, payloads=True), 5)

@@ -1,4 +1,4 @@
-"""100,000 handshakes a second into a tfotrace that runs: is one lost, and what does it cost?"""
+"""100,000 handshakes per second into a running tfotrace: is any lost, and what does it cost?"""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _row(hosts: Wire, one: Contender, rate: int, seconds: int, target: str) -> R
 
 
 def _attached(pids: Sequence[int]) -> int:
-    """Id of the tc_ingress that these processes hold."""
+    """Id of these processes' tc_ingress."""
     for number in program_ids(pids):
         info = bpfsys.program_info_by_id(number)
         if info is not None and info.name == "tc_ingress":

@@ -1,4 +1,4 @@
-"""Bulk throughput of one iperf3 stream between two namespaces: nothing, tfotrace and the peers by turns."""
+"""Bulk throughput of one iperf3 stream between two namespaces, alternately with each contender."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EVERYBODY = [TFOTRACE, *contenders.TFOTRACE_HOOKS, contenders.TCPDUMP_SYNS, cont
 
 @dataclass
 class Score:
-    """What one contender did, round by round."""
+    """One contender's figures, round by round."""
 
     percent: list[float] = field(default_factory=list)  # of the throughput without, right before and after
     cpu: list[float] = field(default_factory=list)  # of its processes, percent of a core
@@ -30,7 +30,7 @@ class Score:
     absent: str = ""
 
     def text(self) -> str:
-        """For the table."""
+        """The text for the table."""
         if self.absent:
             return f"does not run here: {self.absent}"
         losses = f"; losses in {len(self.losses)} of {len(self.percent)} rounds" if self.losses else ""
@@ -38,7 +38,7 @@ class Score:
 
 
 def measure(quick: bool) -> list[Row]:
-    """Rows for the throughput, as shares of that without."""
+    """Rows for the throughput, as shares of the throughput without a contender."""
     rounds, seconds = (1, 1) if quick else (3, 3)
     everybody = QUICK if quick else EVERYBODY
     without: list[float] = []

@@ -1,8 +1,7 @@
-"""Handshakes at a steady rate without their hosts: frames of both ends, sent on an interface by bench/replay.c.
+"""Handshakes at a steady rate without hosts: bench/replay.c sends the frames of both ends on an interface.
 
-Two real TCP stacks at 20,000 handshakes a second take all of a small machine, and what is to be measured would be how
-they are in its way. Here the kernel only sends prepared frames through the interface's egress hook, and the whole of
-tfotrace runs as it does anywhere.
+At 20,000 handshakes per second two real TCP stacks take a whole small machine and disturb the measurement. Here the
+kernel only sends prepared frames through the interface's egress hook, and all of tfotrace runs as usual.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ _SYN_OPTIONS = (
 
 @dataclass(slots=True)
 class _Script:
-    """Frames with their times."""
+    """A script of frames with their times."""
 
     random: random.Random
     frames: list[tuple[int, int, bytes]] = field(default_factory=list)
 
     def add(self, tick: int, frame: bytes, port_at: int, number_at: int, first: bool = False) -> None:
-        """A frame; one that is sent in the next round belongs to the connection of the round before."""
+        """Add a frame. One that is sent in the next round belongs to the connection of the round before."""
         if tick >= ROUND_TICKS:
             changed = bytearray(frame)
             port, number = (
@@ -60,7 +59,7 @@ class _Script:
         self.frames.append((tick % ROUND_TICKS, len(self.frames), head + padded(frame, b"\0")))
 
     def handshake(self, tick: int, client: bytes, server: bytes, name: str) -> None:
-        """One connection: half of them use Fast Open, and of these most do so with success."""
+        """Add one connection: half of them use Fast Open, most of these successfully."""
         r = self.random
         flow = Flow(client, server, r.randint(2000, 65000), 443)
         isn, other = r.getrandbits(32), r.getrandbits(32)
@@ -91,7 +90,7 @@ _hellos: dict[str, bytes] = {}
 
 
 def _hello(name: str) -> bytes:
-    """A ClientHello for a name, made once."""
+    """A ClientHello for a name; cached."""
     found = _hellos.get(name)
     if found is None:
         found = _hellos[name] = client_hello(name)
@@ -104,7 +103,7 @@ def local_servers() -> list[str]:
 
 
 def write_frames(path: Path, rate: int) -> None:
-    """One second of traffic: half to servers of this host from everywhere, half between others; few are busy."""
+    """Write one second of traffic: half to this host's servers from everywhere, half between others; few are busy."""
     r = random.Random(1)
     here = [address(one) for one in local_servers()]
     there = [address(f"198.51.{i // 250}.{1 + i % 250}") for i in range(REMOTE_SERVERS)]
@@ -132,7 +131,7 @@ def _program() -> Path:
 
 
 class Sender:
-    """The running replay; what it has done so far."""
+    """The running replay and its progress."""
 
     def __init__(self, host: Host, frames: Path, seconds: int) -> None:
         words = ["nsenter", f"--net={host.path}", str(_program()), "eth0", str(frames), str(TICK_US), str(ROUND_TICKS),
@@ -158,11 +157,11 @@ class Sender:
 
 @contextlib.contextmanager
 def quiet_host() -> Iterator[Host]:
-    """A namespace with an eth0 that leads nowhere, removed whatever happens."""
+    """A namespace with an eth0 that leads nowhere; always removed."""
     host = Host("replay")
     try:
         host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
-        # the other end stays down: what leaves is thrown away behind the hook
+        # the other end stays down: packets that leave are dropped after the hook
         host.batch(["link set lo up", "link add eth0 type veth peer name gone", "link set eth0 up",
                     *(f"address add {one}/16 dev eth0" for one in local_servers())])  # fmt: skip
         yield host

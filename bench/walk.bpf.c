@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * BPF_PROG_TEST_RUN repeats one frame, and a handshake has many. This program
- * stands before the one that is measured: each time it makes the frame into the
- * next segment - the first of every connection, then the second of every one, and
- * so on, and then from the beginning - and goes on there by tail call. What it
- * costs itself is seen by putting an empty program behind it.
+ * BPF_PROG_TEST_RUN repeats one frame, but a handshake has several. This program
+ * runs before the measured one: each time it turns the frame into the next segment
+ * - the first of every connection, then the second of every one, and so on, then
+ * from the beginning - and calls the measured program by tail call. Running it
+ * with an empty program shows its own cost.
  */
 #include "types.h"
 
@@ -35,7 +35,7 @@ struct position {
 
 /* Filled by user space. */
 BPF_ARRAY(segments, struct segment, SEGMENTS_MAX);
-/* Set by user space, moved on here. */
+/* Set by user space, advanced here. */
 BPF_ARRAY(positions, struct position, 1);
 BPF_PROG_ARRAY(tc_measured, 1);
 BPF_PROG_ARRAY(xdp_measured, 1);

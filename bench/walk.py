@@ -18,7 +18,7 @@ from tracer.root.kernel import Kernel
 
 SOURCE = Path(__file__).with_name("walk.bpf.c")
 HEADERS_LEN = 96
-FRAME_LEN = 1200  # of every frame; what a segment really has is in its IP header
+FRAME_LEN = 1200  # of every frame; the IP header has the segment's real length
 SYN, PSH, ACK = 2, 8, 16
 ISN, SERVER_ISN = 1000, 5000
 TIMESTAMPS = option(8, bytes(8))
@@ -29,7 +29,7 @@ _KEY = bytes(4)
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One kind of segment; `frame` is connection 0's."""
+    """One kind of segment; `frame` is that of connection 0."""
 
     name: str
     frame: bytes
@@ -37,7 +37,7 @@ class Segment:
 
 
 def handshake(payload_len: int = 0) -> list[Segment]:
-    """SYN, SYN-ACK, ACK and the server's first data; with a payload the SYN carries a Fast Open cookie and it."""
+    """SYN, SYN-ACK, ACK and the server's first data; a payload goes into the SYN with a Fast Open cookie."""
     flow = Flow(address("10.1.0.0"), address("198.51.100.2"), 1024, 443)
     cookie = padded(option(34, bytes(8))) if payload_len else b""
     acked = ISN + 1 + payload_len
@@ -52,7 +52,7 @@ def handshake(payload_len: int = 0) -> list[Segment]:
 
 @dataclass
 class Walk:
-    """The loaded program; a context. `hook` is tc or xdp; frames come in at `ifindex` of this namespace."""
+    """A context with the loaded program. `hook` is tc or xdp; frames arrive at `ifindex` of this namespace."""
 
     hook: str
     ifindex: int = 1
@@ -68,9 +68,9 @@ class Walk:
         self._program = self._bpf.load_func(f"{self.hook}_walk", kind).fd
 
     def run(self, program: int, segments: Sequence[Segment], first: int, count: int, times: int = 1) -> int:
-        """`times` over: each of the segments for `count` connections from `first` on.
+        """Run each segment for `count` connections from `first` on, `times` times.
 
-        Returns the nanoseconds that a packet took on average, this program's share included.
+        Returns the average nanoseconds per packet, including this program's share.
         """
         bpfsys.map_update_elem(self._bpf[f"{self.hook}_measured"].map_fd, _KEY, struct.pack("=I", program))
         for number, one in enumerate(segments):
@@ -82,7 +82,7 @@ class Walk:
         return bpfsys.prog_test_run(self._program, bytes(FRAME_LEN), self._context(), repeat).duration_ns
 
     def _context(self) -> bytes:
-        """struct __sk_buff or xdp_md with the interface in it; none for loopback, where test runs come in anyway."""
+        """struct __sk_buff or xdp_md with the interface; none for loopback, where test runs arrive anyway."""
         if self.ifindex == 1:
             return b""
         if self.hook == "xdp":
@@ -97,7 +97,7 @@ class Walk:
 
 
 class RingReset:
-    """A BPF ring that nobody reads: everything in it can be thrown away."""
+    """A BPF ring that nobody reads, which can be emptied."""
 
     def __init__(self, fd: int) -> None:
         self._consumer = mmap.mmap(fd, mmap.PAGESIZE)
@@ -106,7 +106,7 @@ class RingReset:
     @staticmethod
     @contextmanager
     def of(kernel: Kernel) -> Iterator[Callable[[], None]]:
-        """What empties both rings of the loaded programs."""
+        """Objects that empty both rings of the loaded programs."""
         rings = [RingReset(kernel.loaded.maps[name]) for name in ("events", "payloads")]
 
         def empty() -> None:
@@ -120,7 +120,7 @@ class RingReset:
                 ring.close()
 
     def empty(self) -> None:
-        """Throw away what is in it now; no program is running."""
+        """Drop everything in the ring; no program may be running."""
         self._consumer[:8] = self._producer[:8]
 
     def close(self) -> None:

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs a tracing tool in a mount namespace of its own, where it finds what this machine may not have mounted or
-# installed: tracefs, and for bcc's tools kernel headers under /lib/modules. Another kernel's headers do: offsets may be
-# wrong, and then some numbers that the tool prints, but not what it costs.
+# Runs a tracing tool in its own mount namespace, with things that this machine may not have mounted or installed:
+# tracefs, and for bcc's tools kernel headers under /lib/modules. Another kernel's headers will do: wrong offsets may
+# change the tool's output, but not its cost.
 # Usage: unshare --mount with_tracing.sh COMMAND [ARGUMENT ...]
 set -eu
 
-unset BCC_KERNEL_SOURCE # set by our own loader where it runs in the same process as the bench
+unset BCC_KERNEL_SOURCE # set by our loader if it runs in the bench's process
 
 [ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing
 [ -d /sys/kernel/debug/tracing/events ] || mount -t debugfs debugfs /sys/kernel/debug
