@@ -1,10 +1,10 @@
-"""From `tfotrace demo -w` by way of an OpenTelemetry collector into ClickHouse, and the questions of docs/clickhouse.
+"""From `tfotrace demo -w` through an OpenTelemetry collector into ClickHouse, with the queries of docs/clickhouse.
 
     python -m tests.fleet.check FOLDER     FOLDER: a virtual environment with tests/fleet/requirements.txt
 
 Two hosts: one writes files that are rotated while the collector reads them, the other's show a few handshakes without
-their Fast Open option. Every answer is compared with what Python makes of the files. Prints what was seen; exit status
-1 with a sentence for the first thing that was not.
+their Fast Open option. Every answer is compared with Python's own from the files. Prints what was seen; exits with
+status 1 and a sentence for the first mismatch.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def expect(what: str, found: object, expected: object) -> None:
 
 
 def free_port() -> int:
-    """One that nobody listens on just now."""
+    """A port on which nobody listens now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
@@ -101,7 +101,7 @@ def wait(what: str, is_there: Callable[[], bool]) -> None:
 
 @contextmanager
 def running(log: Path, *command: str, **environment: str) -> Iterator[None]:
-    """A program beside; what it said is shown if the check fails."""
+    """A background program; its output is shown if the check fails."""
     with (
         log.open("wb") as file,
         subprocess.Popen(
@@ -124,7 +124,7 @@ def trace_demo(folder: Path) -> None:
 
 
 def second_host(first: list[str], folder: Path) -> None:
-    """The same handshakes as another host saw them: of every tenth that asked for Fast Open, without the option."""
+    """The same handshakes as seen by another host: every tenth that asked for Fast Open lacks the option."""
     lines = []
     asked = 0
     for line in first:
@@ -204,7 +204,7 @@ def check_answers(database: ClickHouse, records: list[dict[str, Any]]) -> None:
         delay = (tfo["delay_us"] or 0) if tfo["outcome"] not in ("not_attempted", None) else 0
         hours[record["ts"][:13].replace("T", " ")] += ((tfo["rtt_saved_us"] or 0) - delay) / 1e6
     found_hours = {row["hour"][:13]: round(row["seconds"], 6) for row in database.ask(saved)}
-    expect("net time saved an hour", found_hours, {hour: round(value, 6) for hour, value in hours.items()})
+    expect("net time saved per hour", found_hours, {hour: round(value, 6) for hour, value in hours.items()})
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""ClickHouse's HTTP interface before chDB, the engine as a library: as much of it as collectors and questions need.
+"""ClickHouse's HTTP interface for chDB, the engine as a library: as much of it as collectors and queries need.
 
     python server.py FOLDER PORT
 
-A query comes as `query` of the URL, as the body, or half and half as an INSERT with its data; a failed one is answered
+A query comes as `query` of the URL, as the body, or partly in each as an INSERT with its data; a failed one is answered
 with 500 and the engine's words. Runs with the fleet check's own Python, which has chdb.
 """
 
@@ -23,7 +23,7 @@ INSERT = re.compile(
 
 
 class Engine:
-    """One session, one query at a time."""
+    """One session that runs one query at a time."""
 
     def __init__(self, folder: str) -> None:
         self._session = Session(folder)

@@ -1,4 +1,4 @@
-"""Damage for the fuzz tests, and how much of it: TFOTRACE_FUZZ_EXAMPLES in the environment asks for more."""
+"""Damage for the fuzz tests; TFOTRACE_FUZZ_EXAMPLES in the environment sets the number of examples."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Test = TypeVar("Test", bound=Callable[..., Any])
 
 
 def fuzzed(share: float = 1.0) -> Callable[[Test], Test]:
-    """As many examples as asked for; `share` of them where each takes longer."""
+    """The number of examples; only a `share` of them if each takes longer."""
     return settings(
         max_examples=max(1, int(EXAMPLES * share)),
         deadline=None,

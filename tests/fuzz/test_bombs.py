@@ -1,4 +1,4 @@
-"""Small files that become much: replay reads them within little memory, or says why not."""
+"""Small files that expand a lot: replay reads them with little memory, or says why not."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def blocks_without_packets() -> Iterator[bytes]:
 
 
 def measured(command: list[str]) -> tuple[int, float, str]:
-    """Exit status, most memory at a time in MiB, and all that was said."""
+    """Exit status, peak memory in MiB, and all output."""
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
     measuring = [sys.executable, "-I", "-S", "-c", MEASURE, *command]
     with subprocess.Popen(measuring, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment) as child:

@@ -1,4 +1,4 @@
-"""Strangers' bytes, filters and messages: whatever they are, the answer is a value or a sentence."""
+"""Untrusted bytes, filters and messages: any input gives a value or a sentence."""
 
 from __future__ import annotations
 

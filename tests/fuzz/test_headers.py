@@ -1,4 +1,4 @@
-"""The fuzz targets in C for a moment: their corpora and mutations of them, built by gcc with its sanitizers.
+"""A short run of the fuzz targets in C: their corpora and mutations of them, built by gcc with its sanitizers.
 
 `make fuzz` runs the same targets with libFuzzer (run.sh).
 """

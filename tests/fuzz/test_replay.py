@@ -1,4 +1,4 @@
-"""Whatever a file holds: replay reads records or packets from it, or says in a sentence why not."""
+"""For any file, replay reads records or packets from it, or says in a sentence why not."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def no_thread_fails() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[Path]:
-    """Standard output and error go to files in a folder of their own."""
+    """Send standard output and error to files in a separate folder."""
     with tempfile.TemporaryDirectory() as folder:
         saved = [os.dup(fd) for fd in (1, 2)]
         for fd, name in ((1, "out"), (2, "err")):
@@ -199,7 +199,7 @@ def slots() -> tuple[int, ...]:
 
 
 def read_packets(data: bytes) -> None:
-    """All that a capture holds into the slots, and what the root part would be told of it."""
+    """Read a whole capture into the slots, and make the messages for the root part."""
     with tempfile.NamedTemporaryFile() as file, no_thread_fails():
         file.write(data)
         file.flush()

@@ -1,4 +1,4 @@
-"""Builds the pure headers of tracer/bpf with the host's compiler and its sanitizers, and runs the tests in C."""
+"""Build the pure headers of tracer/bpf with the host's compiler and its sanitizers, and run the tests in C."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CFLAGS = [
 
 
 def build_and_run(folder: Path, source: Path, *arguments: str) -> str:
-    """Standard output of the built program, which must succeed without a word on standard error."""
+    """Standard output of the built program, which must succeed with nothing on standard error."""
     program = folder / source.stem
     built = subprocess.run(["gcc", *CFLAGS, "-o", str(program), str(source)], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr

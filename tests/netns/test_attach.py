@@ -1,4 +1,4 @@
-"""tc programs on real interfaces: beside and behind other people's."""
+"""tc programs on real interfaces, next to and behind other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a killed run leaves, and who removes it."""
+"""What a killed run leaves, and what removes it."""
 
 from __future__ import annotations
 

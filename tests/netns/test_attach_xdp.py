@@ -1,4 +1,4 @@
-"""XDP programs on real interfaces, and tc where somebody else has the place."""
+"""XDP programs on real interfaces, and tc if another program has the place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Fast Open is worth: a TLS server 40 ms away, and what tfotrace says of it."""
+"""The benefit of Fast Open with a TLS server 40 ms away, as reported by tfotrace."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tracer.records.record import Benefit
 
 pytestmark = pytest.mark.root
 
-ATTEMPTS = 3  # a busy machine can shift the medians of one run; a benefit told wrongly is wrong in each
-CONNECTIONS = 30  # of each kind, one after the other and in turn, so that a busy moment of the machine meets both
+ATTEMPTS = 3  # a busy machine can shift the medians of one run; a wrong benefit is wrong in every run
+CONNECTIONS = 30  # handshakes of each kind, alternately, so that a busy moment of the machine affects both
 SERVER = (ADDRESSES[4][1], 443)
 
 
 def hello(hosts: Hosts, fast_open: bool) -> None:
-    """A TLS handshake's first round, the ClientHello and the server's first bytes, in a thread of its own."""
+    """The first round of a TLS handshake, ClientHello and the server's first bytes, in a separate thread."""
     with ThreadPoolExecutor(1, initializer=first_in_line) as pool:
         pool.submit(_hello, hosts, fast_open).result(30)
 
@@ -42,7 +42,7 @@ def _hello(hosts: Hosts, fast_open: bool) -> None:
 
 
 def measured(folder: Path) -> list[Benefit]:
-    """The benefit with the one server, as the client's and the server's tracing tell it."""
+    """The benefit with the server, as traced at the client and at the server."""
     folder.mkdir()
     found = []
     with (

@@ -1,6 +1,6 @@
 """Each cause of TFO.md section 4 between real kernels, traced at the client, at the router and at the server at once.
 
-The kernels' own counters are the judge of whether a cause was really there.
+The kernels' own counters show whether the cause was really there.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class World:
     opened: ExitStack = field(default_factory=ExitStack)
 
     def listen(self, queue: int | None = 64, backlog: int = 64, version: int = 4) -> socket.socket:
-        """A listener at the first server, at an address that nobody has used before."""
+        """A listener at the first server, at an address not used before."""
         address = service_address(next(_numbers), version)
         return self.opened.enter_context(self.hosts.listen(self.hosts.first, address, queue=queue, backlog=backlog))
 

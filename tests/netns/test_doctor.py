@@ -1,4 +1,4 @@
-"""`tfotrace doctor` in hosts of every kind, each answer held against what other tools say of the same host."""
+"""`tfotrace doctor` on hosts of every kind; each answer is compared with other tools on the same host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever cannot be done is told in one sentence, with the exit code of DESIGN.md section 2 and never a traceback."""
+"""Every failure is reported in one sentence, with the exit code of DESIGN.md section 2 and never a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tfotrace demo` as its users start it: every outcome, every result, nothing lost and nothing left behind."""
+"""`tfotrace demo` as users start it: every outcome, every result, nothing lost and nothing left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""-w with the real command: rotated, compressed, moved away, on a full disk; what one file loses no other does."""
+"""-w with the real command: rotated, compressed, moved away, on a full disk; a failing file does not affect others."""
 
 from __future__ import annotations
 

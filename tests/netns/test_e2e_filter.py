@@ -1,4 +1,4 @@
-"""--filter with real traffic: the first SYN is asked, and what it lets in is a whole handshake, both ways."""
+"""--filter with real traffic: it judges the first SYN and selects whole handshakes, in both directions."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ def test_any_survives_the_loss_of_every_interface(apart: Hosts) -> None:
 
 @pytest.fixture
 def two_wires(hosts: Hosts) -> Hosts:
-    """A second wire between the two, with addresses of its own."""
+    """A second wire between the two, with other addresses."""
     hosts.join(SECOND_WIRE, addressed=False)
     for box, number in ((hosts.client, 1), (hosts.server, 2)):
         add_addresses(box, SECOND_WIRE, f"10.98.0.{number}", f"fd00:98::{number}")

@@ -1,4 +1,4 @@
-"""SIGKILL of all or part of a run: nothing stays attached, nobody stays behind, and the next run is fine."""
+"""SIGKILL of all or part of a run: nothing stays attached, no process is left, and the next run works."""
 
 from __future__ import annotations
 

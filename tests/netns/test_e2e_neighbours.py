@@ -1,4 +1,4 @@
-"""Other people's programs on the interface: the same ones, in the same order, doing the same, whatever we do there."""
+"""Other programs on the interface stay the same, in the same order, and work the same, whatever we do there."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Neighbours:
             return interfaces.find("left").index
 
     def order(self) -> dict[str, list[object]]:
-        """Everything on the hooks that is not tfotrace's, in the order in which a packet meets it."""
+        """All other programs on the hooks, in the order in which packets pass them."""
         ids = {one.id for one in self.ingress + self.egress}
         found: dict[str, list[object]] = {}
         with self.box.inside():
@@ -157,7 +157,7 @@ def _inside(box: NetBox, piece: xdp.XdpAttachment) -> None:
 
 @contextmanager
 def unchanged(there: Neighbours, hook: str, prefix: list[str]) -> Iterator[Run]:
-    """Trace with neighbours; whatever is true of them without us is true beside us and after us."""
+    """Trace with neighbours; everything that holds for them without us also holds with us and after us."""
     before, without = there.order(), there.counts()
     assert without == [FRAMES + 1] * len(without)
     with tracing("left", "--json", "--hook", hook, "--netns", there.box.name, prefix=prefix) as traced:

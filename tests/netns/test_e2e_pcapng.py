@@ -30,7 +30,7 @@ REQUESTS_A_COOKIE = {"cookie_request", "cookie_request_and_data"}
 
 @contextmanager
 def tcpdump(box: NetBox, path: Path, interface: str = WIRE) -> Iterator[None]:
-    """A whole capture beside ours, complete when the block is left."""
+    """A full capture next to ours, complete at the end of the block."""
     with box.inside():
         process = subprocess.Popen(
             # a small frame and a large buffer: by default it loses some on a busy machine

@@ -1,4 +1,4 @@
-"""Whose sockets: real clients and servers, a thousand short connections, and SYNs that leave on top of others."""
+"""Owners of sockets: real clients and servers, a thousand short connections, and SYNs sent while others run."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def patient_client(hosts: Hosts, stack: ExitStack, port: int) -> subprocess.Pope
 
 
 class NotNamedError(AssertionError):
-    """Null, which is never wrong: the root part was kept from answering within the tenth of a second it has."""
+    """Null, which is never wrong: the root part could not answer within a tenth of a second."""
 
 
 def certain(process: Process | None) -> Process:
@@ -222,7 +222,7 @@ def certain(process: Process | None) -> Process:
 
 
 def patiently(test: Callable[..., None]) -> Callable[..., None]:
-    """Again, a few times, as long as nobody was named: others use this machine too."""
+    """Try a few times until a process is named: others use this machine too."""
 
     @functools.wraps(test)
     def again(*args: object, **kwargs: object) -> None:
@@ -242,7 +242,7 @@ def silence(hosts: Hosts) -> None:
 
 @patiently
 def test_a_syn_sent_by_whoever_resolves_the_neighbour_is_not_his(hosts: Hosts) -> None:
-    """It waits for the neighbour's address, and `ip neigh` sends it, in a system call of its own."""
+    """The SYN waits for the neighbour's address, and `ip neigh` sends it, in another system call."""
     with ExitStack() as stack:
         listening = stack.enter_context(server(hosts.server, FORKING, 81))
         silence(hosts)
@@ -260,7 +260,7 @@ def test_a_syn_sent_by_whoever_resolves_the_neighbour_is_not_his(hosts: Hosts) -
 
 @patiently
 def test_a_syn_that_a_neighbours_answer_sends(hosts: Hosts) -> None:
-    """It leaves in the interrupt that brings the answer, on top of whatever runs then."""
+    """The SYN leaves in the interrupt that brings the answer, while any process may run."""
     with ExitStack() as stack:
         stack.enter_context(server(hosts.server, FORKING, 81))
         for _ in range(os.cpu_count() or 1):

@@ -1,4 +1,4 @@
-"""The capabilities that packaging/tfotrace@.service leaves to root suffice, by whichever hook, and after a kill too."""
+"""The capabilities in packaging/tfotrace@.service suffice, with every hook, and also after a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to interfaces while they are traced: after each of it handshakes are seen as before."""
+"""Changes to interfaces while they are traced: after each, handshakes are seen as before."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What happens to the machine while it traces: its clock is set, a CPU leaves and comes back, a user's quota is full.
+"""Changes to the machine while it traces: its clock is set, a CPU goes offline and comes back, a user's quota is full.
 
-Nobody wants that of a machine that does other work, so guests of `make test-kernels` run this, each for itself.
+This would disturb other work, so only guests of `make test-kernels` run it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def seconds_off(record: Handshake) -> float:
 
 
 def exchange_until_right(run: Run, web: Service) -> Handshake:
-    """The first handshake whose time is the wall clock's: the clock is asked each second."""
+    """The first handshake with the new wall clock, which is read once a second."""
     found: list[Handshake] = []
 
     def right() -> bool:
@@ -123,7 +123,7 @@ def test_with_the_perf_buffer_what_that_cpu_sends_later_is_counted_as_lost(hosts
 
 @contextmanager
 def disk_with_quota(user: str) -> Iterator[Path]:
-    """An ext4 of its own on which a user may have QUOTA_KB."""
+    """A separate ext4 on which a user may have QUOTA_KB."""
     folder = Path(tempfile.mkdtemp(prefix="tfotest-"))
     folder.chmod(0o755)  # pytest's folders are closed to others
     image, disk = folder / "image", folder / "disk"

@@ -1,4 +1,4 @@
-"""Processes that do not run, readers that do not read, memory that is not there: counted, bounded, and over again."""
+"""Stopped processes, readers that do not read, lack of memory: losses are counted and bounded, and the run recovers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def children(pid: int) -> list[int]:
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that a process has by itself."""
+    """Private memory of a process in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("RssAnon:")]
     return int(line.split()[1]) * 1024
@@ -93,7 +93,7 @@ def test_stopped_and_continued_what_is_lost_is_counted(hosts: Wire, who: str) ->
 
 @dataclass
 class Piped:
-    """A run whose standard output is a pipe that nobody reads, until read()."""
+    """A run whose standard output is a pipe that nobody reads before read()."""
 
     process: subprocess.Popen[bytes]
     said: Path

@@ -1,6 +1,6 @@
-"""SYN floods from random sources beside real handshakes: memory and CPU bounded, the real ones reported, sums exact.
+"""SYN floods from random sources with real handshakes: memory and CPU are bounded, all real ones reported, sums exact.
 
-TFOTRACE_FLOOD_S says for how many seconds; `make test-reliability` takes 60.
+TFOTRACE_FLOOD_S sets the seconds; `make test-reliability` takes 60.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The same packets give the same records whatever hook and buffer they go through, also behind another's program.
+"""The same packets give the same records with every hook and buffer, also behind another program.
 
-Hand-made frames are put on one end of a veth pair, for the ingress hook from its peer, for the egress hook on the
-traced end itself, one after the other on one CPU. Every conversation comes twice: from a client beyond the interface
-and from one on this side. What the records say must be equal but for hook, times and the cookie ids' key.
+Hand-made frames are sent on a veth pair one after the other on one CPU: from the peer for the ingress hook, from the
+traced end for the egress hook. Every conversation comes twice: from a client beyond the interface and from one on this
+side. The records must be equal except for hook, times and the key of cookie ids.
 """
 
 from __future__ import annotations
@@ -272,7 +272,7 @@ def comparable(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def split(records: Records) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Records settled by a packet in their order; those settled at the end by connection."""
+    """Records settled by a packet, in order; those settled at the end, by connection."""
     all_of_them = [comparable(record) for record in records.handshakes]
     at_end = [record for record in all_of_them if record["handshake"]["settled_by"] == "at_end"]
     return [r for r in all_of_them if r["handshake"]["settled_by"] != "at_end"], sorted(at_end, key=key_of)
@@ -280,7 +280,7 @@ def split(records: Records) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def reference() -> Records:
-    """Through TCX and the ring buffer: what the others are held against."""
+    """Records through TCX and the ring buffer, with which the others are compared."""
     return trace_all("tc")
 
 

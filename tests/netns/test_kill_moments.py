@@ -1,6 +1,6 @@
 """SIGKILL at random moments of start-up, tracing and end, of any process: nothing of ours stays attached.
 
-`make test-reliability` kills 200 times with links and 200 times with filters; TFOTRACE_KILLS and TFOTRACE_SEED choose.
+`make test-reliability` kills 200 times with links and 200 with filters; TFOTRACE_KILLS and TFOTRACE_SEED set that.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def attached(box: NetBox) -> list[object]:
 
 @dataclass
 class Victim:
-    """A run from which one process, or all, is killed after a time, wherever it is then."""
+    """A run of which one process, or all, is killed after some time, at any point."""
 
     process: subprocess.Popen[bytes]
     began: float
@@ -56,7 +56,7 @@ class Victim:
         return not members(self.process.pid)
 
     def kill(self, after_s: float, who: str, pick: random.Random) -> str:
-        """Whom it met: user part, root part, compiler; "ended" if nobody was left."""
+        """Returns what it killed: user part, root part, compiler; "ended" if nothing was left."""
         time.sleep(max(0.0, self.began + after_s - time.monotonic()))
         there = sorted(members(self.process.pid))
         if not there:
@@ -91,7 +91,7 @@ def whole_run_s(box: NetBox, prefix: list[str], hook: str) -> float:
 
 
 def kill_often(hosts: Hosts, prefix: list[str], hook: str, kills: int, after: object) -> tuple[Counter[str], float]:
-    """Kill; call `after()` each time, which asserts. Whom it met how often, and the longest time to "nobody left"."""
+    """Kill repeatedly and call `after()`, which asserts. Returns who was killed how often, and the longest end."""
     pick = random.Random(f"{SEED} {hook}")
     print(f"TFOTRACE_SEED={SEED}")
     box, met, longest = hosts.client, Counter[str](), 0.0
@@ -119,7 +119,7 @@ def kill_often(hosts: Hosts, prefix: list[str], hook: str, kills: int, after: ob
 
 
 def one_run_is_fine(hosts: Hosts, prefix: list[str], hook: str) -> list[str]:
-    """Trace a handshake; kinds of the notices."""
+    """Trace a handshake; returns the kinds of the notices."""
     words = (WIRE, "--json", "--hook", hook, "--netns", hosts.client.name)
     with tracing(*words, prefix=prefix) as after, service(hosts.client, hosts.server) as web:
         assert after.wait_port(web.exchange()).handshake.result == "established"

@@ -1,6 +1,6 @@
-"""The lab against an independent witness: tcpdump on the client's interface, scapy and a small judge written here.
+"""The lab against an independent witness: tcpdump on the client's interface, scapy and a small judge of its own.
 
-The judge knows TFO.md sections 1 to 3 and nothing of the lab's or the tracer's code, so it can contradict both.
+The judge follows TFO.md sections 1 to 3 and shares no code with the lab or the tracer, so it can contradict both.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def judge_outcome(
 
 
 def flows_of(packets: list[Packet], client: tuple[str, str]) -> dict[Flow, Seen]:
-    """Segments and ICMP errors of a capture, sorted by who asked whom, in order of appearance."""
+    """Segments and ICMP errors of a capture by client and server, in order of appearance."""
     flows: dict[Flow, Seen] = defaultdict(Seen)
     for packet in packets:
         ip = packet.getlayer(IP) or packet.getlayer(IPv6)
@@ -322,7 +322,7 @@ def network_namespaces() -> set[int]:
 
 
 def alive(pid: int) -> bool:
-    """Runs; a zombie that nobody has waited for yet holds nothing any more."""
+    """Does it run? A zombie has released everything."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Ten thousand handshakes as fast as the machine makes them: every one recorded, and the kernel's counters agree."""
+"""Ten thousand handshakes at full speed: all are recorded, and the kernel's counters agree."""
 
 from __future__ import annotations
 

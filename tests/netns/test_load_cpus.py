@@ -29,7 +29,7 @@ def hosts() -> Iterator[Wire]:
 
 
 def counted_on(run: Traced, names: list[str]) -> dict[str, list[int]]:
-    """The programs' counters, one value a CPU, from the map "cpus" at whose beginning they lie."""
+    """The programs' counters, one value per CPU, from the beginning of the map "cpus"."""
     (cpus,) = [one["id"] for one in map(_map, _maps_of_children(run.process.pid)) if one["name"] == "cpus"]
     (element,) = _bpftool("map", "dump", "id", str(cpus))
     raw = [bytes(int(byte, 16) for byte in one["value"]) for one in element["values"]]

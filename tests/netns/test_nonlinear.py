@@ -1,6 +1,6 @@
-"""Headers and options that are not in the linear part of the skb are read all the same.
+"""Headers and options outside the linear part of the skb are still read.
 
-A packet socket with a virtio header says how much of a large frame is to be linear (packet_alloc_skb in af_packet.c).
+A packet socket with a virtio header sets how much of a large frame is linear (packet_alloc_skb in af_packet.c).
 """
 
 from __future__ import annotations

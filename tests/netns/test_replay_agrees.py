@@ -1,4 +1,4 @@
-"""The demo lab traced live and captured by tcpdump at once: replay gives the same records, and tshark agrees."""
+"""The demo lab, traced live and captured by tcpdump: replay gives the same records, and tshark agrees."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tracer.records.record import End, Handshake
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
 DURATIONS = ("synack_delay_us", "ack_delay_us", "rtt_us", "first_response_us", "rtt_saved_us", "delay_us")
-# what only the traced host knows, and what is made anew in each run
+# what only the traced host knows, and what differs in each run
 OF_THE_HOST = ("interface", "hook", "ts")
 OF_THE_RUN = ("cookie_id", "synack_cookie_id", "cause", "cause_confidence", "cookie_check")
 ROUND_S = 90.0

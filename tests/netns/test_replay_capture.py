@@ -1,4 +1,4 @@
-"""Captures of every kind through the real kernel programs: judged right, or refused with a sentence."""
+"""Captures of every kind through the real kernel programs: judged correctly or refused with a sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A capture far larger than what a replay may hold in memory: every handshake of it, in bounded memory.
+"""A capture far larger than a replay's memory: every handshake is reported, in bounded memory.
 
 100 MB in every run, 1 GB with TFOTRACE_LONG=1 (`make test-replay`).
 """
@@ -29,7 +29,7 @@ JUMBO = 8_900  # bytes of a data segment
 SEGMENTS = 10  # a connection
 EVERY_NS = 1_000_000
 PORTS = 60_000
-CHUNK = 500  # connections that are made at a time
+CHUNK = 500  # connections made at a time
 PAUSE = 50  # connections that could be between them: one chunk is over before the next begins
 
 # the largest of a command's processes, in kilobytes, behind what it says itself

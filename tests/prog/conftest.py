@@ -18,7 +18,7 @@ def need_root() -> None:
 
 @pytest.fixture(scope="session")
 def loaded() -> Iterator[Programs]:
-    """The programs, whatever an earlier test left in their table."""
+    """The programs with an empty table."""
     need_root()
     programs = Programs()
     yield programs
@@ -27,7 +27,7 @@ def loaded() -> Iterator[Programs]:
 
 @pytest.fixture(scope="session")
 def loaded_for_replay() -> Iterator[Programs]:
-    """The tc programs of which the packets' time is told, whatever an earlier test left in their table."""
+    """The tc programs that take the packets' time, with an empty table."""
     need_root()
     programs = Programs(replay=True)
     yield programs

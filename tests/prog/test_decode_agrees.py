@@ -1,6 +1,6 @@
 """100,000 frames, valid and damaged, through the real programs and through an independent decoder: no disagreement.
 
-TFOTRACE_FRAMES and TFOTRACE_SEED in the environment ask for more and others (make fuzz-kernel).
+TFOTRACE_FRAMES and TFOTRACE_SEED in the environment set their number and seed (make fuzz-kernel).
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Expected:
 
 @dataclass(slots=True)
 class Run:
-    """One road's way through a batch: what was expected so far."""
+    """One path through a batch: what is expected so far."""
 
     programs: Programs
     road: Road

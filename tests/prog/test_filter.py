@@ -1,6 +1,6 @@
 """--filter against tcpdump: random expressions select the same SYNs, by the real programs and BPF_PROG_TEST_RUN.
 
-TFOTRACE_EXPRESSIONS and TFOTRACE_SEED in the environment ask for more (make test-filters); a failure names both.
+TFOTRACE_EXPRESSIONS and TFOTRACE_SEED set number and seed (make test-filters); a failure prints both.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def filtered() -> Iterator[Programs]:
 
 @pytest.fixture(scope="module")
 def replaying() -> Iterator[Programs]:
-    """Those of a replay: with a clock of their own, no limit of unanswered handshakes a second is in the way."""
+    """The programs of a replay: with the test's clock, the limit of unanswered handshakes per second does not apply."""
     need_root()
     programs = Programs(filtered=True, sets=1024, replay=True)
     yield programs
@@ -212,7 +212,7 @@ def test_an_unwanted_syn_ends_the_old_handshake_of_its_ports(filtered: Programs)
 
 @pytest.mark.parametrize("words", [200, 330])
 def test_long_expressions_are_taken(filtered: Programs, words: int) -> None:
-    """One host each, of which the last one is asked for: the verifier goes all the way."""
+    """An expression of many hosts, of which the last one matches: the verifier must follow all."""
     flow = C
     hosts = [f"10.{number >> 8}.{number & 255}.1" for number in range(words)]
     wanted = parse(" or ".join(f"src host {host}" for host in hosts) + " or dst host 198.51.100.2")

@@ -1,4 +1,4 @@
-"""Where something is full: who has to go, and that each loss is counted where it happens (DESIGN.md section 5)."""
+"""Full tables and rings: what is evicted, and that each loss is counted where it happens (DESIGN.md section 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The third ring: the handshake's own packets, their headers only, each before the record it belongs to."""
+"""The third ring: the headers of the handshake's own packets, each before its record."""
 
 from __future__ import annotations
 

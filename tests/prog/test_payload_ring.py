@@ -1,4 +1,4 @@
-"""The payload of a SYN arrives whole in the second ring, and is counted where it does not."""
+"""The payload of a SYN arrives completely in the second ring, or is counted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ XDP_FRAME_MAX = 4096 - 256 - 320
 
 
 def pattern(size: int) -> bytes:
-    """Bytes of which no two 251 apart or less are mistaken for each other."""
+    """Bytes that differ within any distance below 251."""
     return bytes((i * 7 + i // 251) % 256 for i in range(size))
 
 

@@ -1,5 +1,5 @@
-"""Programs from a kept artifact are the compiled ones: the same instructions, the same records; and when they are not
-used. A child that must not compile cannot start, and so tells which way it went."""
+"""Programs from a cached artifact are the compiled ones: the same instructions, the same records; and when the cache is
+not used. A child that must not compile cannot start, which shows which way was taken."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Seen:
     counters: dict[str, int]
 
     def timeless_payloads(self) -> list[bytes]:
-        """In order, without the second word of struct payload_event, which is a time."""
+        """Payload events in order, without their second word, which is a time."""
         return sorted(payload[:8] + payload[16:] for payload in self.payloads)
 
 

@@ -1,4 +1,4 @@
-"""Segments of the same few connections on several CPUs at once, the sweep in between: the sums must still agree."""
+"""Segments of the same few connections on several CPUs at once, with sweeps between: the sums must still agree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROCESSES = 2
 
 
 def segments(flow: Flow) -> list[bytes]:
-    """Everything that moves a handshake on, to be sent in any order."""
+    """Every kind of segment of a handshake, to be sent in any order."""
     packets = [
         syn(0, flow=flow),
         syn(0, 2000, flow=flow),
@@ -36,7 +36,7 @@ def segments(flow: Flow) -> list[bytes]:
 
 
 def storm(programs: Programs, number: int) -> int:
-    """A process of its own that sends segments at random; its process id."""
+    """Start a process that sends segments at random; returns its process id."""
     pid = os.fork()
     if pid:
         return pid

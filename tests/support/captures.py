@@ -1,4 +1,4 @@
-"""Captures written byte by byte: pcap and pcapng of both byte orders, every link type that is read."""
+"""Captures written byte by byte: pcap and pcapng in both byte orders, with every supported link type."""
 
 from __future__ import annotations
 
@@ -129,6 +129,6 @@ def enhanced(link: int, packet: Packet, order: str = "<", *, flags: bool = True)
 
 
 def pcapng(link: int, packets: Sequence[Packet], names: Sequence[str | None] = ("eth7",), order: str = "<") -> bytes:
-    """A pcapng file of one section, its packets from the interfaces of these names."""
+    """A pcapng file of one section, with packets from the interfaces of these names."""
     blocks = [section(order), *(interface(link, name, order) for name in names)]
     return b"".join([*blocks, *(enhanced(link, packet, order) for packet in packets)])

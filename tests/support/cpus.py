@@ -1,4 +1,4 @@
-"""Two CPUs for a test that needs them: an emulated guest runs with the second switched off, since that is faster."""
+"""Two CPUs for a test that needs them: an emulated guest runs with the second one off, since that is faster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECOND = Path("/sys/devices/system/cpu/cpu1/online")
 
 @contextmanager
 def two_cpus() -> Iterator[None]:
-    """The test fails where there is one. Switches the second on where the machine is the tests' own, and off again."""
+    """The test fails with one CPU. On a machine for tests only, switches the second one on, and off again."""
     asleep = bool(os.environ.get("TFOTRACE_OWN_MACHINE")) and SECOND.exists() and SECOND.read_text().strip() == "0"
     before = os.sched_getaffinity(0)
     if asleep:

@@ -1,8 +1,8 @@
-"""An independent judge of what a frame says: written from the RFCs and TFO.md, not from the C code.
+"""An independent decoder of frames, written from the RFCs and TFO.md, not from the C code.
 
-Structure (which header follows, what is malformed) is decided here in plain Python, since scapy dissects nearly
-anything; the fields of each header, once it is known to be one, are read by scapy. Counters are named as in
-tracer/bpf/event.h. `decode` tells what a single frame has to do to the counters and what its TCP header holds.
+Plain Python decides the structure (which header follows, what is malformed), since scapy dissects nearly anything;
+scapy then reads the fields of each valid header. Counters are named as in tracer/bpf/event.h. `decode` gives the effect
+of a frame on the counters, and the content of its TCP header.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Segment:
 
 @dataclass(slots=True)
 class Verdict:
-    """Counters that rise by one beside `packets`, and the segment if there is one to be followed."""
+    """Counters that rise by one besides `packets`, and the segment if it must be followed."""
 
     counters: set[str] = field(default_factory=set)
     segment: Segment | None = None
@@ -171,7 +171,7 @@ def _take_option(found: Options, kind: int, value: bytes, at: int) -> None:
 
 
 def _take_cookie(found: Options, kind: int, cookie: bytes, at: int) -> None:
-    """RFC 7413, 4.1.1; TFO.md section 1: what does not fit counts as absent, of several the last one is taken."""
+    """RFC 7413, 4.1.1; TFO.md section 1: an invalid option counts as absent; of several, the last one counts."""
     if len(cookie) not in TFO_COOKIE_SIZES:
         found.tfo_malformed = True
         found.counters.add("tfo_malformed")
@@ -180,7 +180,7 @@ def _take_cookie(found: Options, kind: int, cookie: bytes, at: int) -> None:
 
 
 def _link(frame: bytes) -> tuple[int, tuple[int, ...], bytes]:
-    """Ethertype, VLAN ids without priority tags, and what follows. More than two tags are nobody's business."""
+    """Ethertype, VLAN ids without priority tags, and the rest. More than two tags are not supported."""
     if len(frame) < 14:
         raise _Malformed("malformed_ethernet")
     ether = Ether(frame[:14])

@@ -18,7 +18,7 @@ PORT = 9  # nobody listens there
 
 @dataclass
 class Flood:
-    """A running one; `sent` and `rate` (SYNs a second) once stop() has been called."""
+    """A running flood; `sent` and `rate` (SYNs per second) are valid after stop()."""
 
     senders: list[subprocess.Popen[str]]
     sent: int = 0
@@ -54,8 +54,7 @@ def program() -> str:
 def flooding(
     host: Host, rate: int, mac: str = NOBODY, port: int = PORT, most_s: int = 900, senders: int = 1
 ) -> Iterator[Flood]:
-    """SYNs to SERVER leave by the host's eth0, `rate` a second of each sender (0: as many as it can), until the block
-    is left."""
+    """Send SYNs to SERVER by the host's eth0, `rate` per second from each sender (0: the maximum), within the block."""
     words = [program(), "eth0", mac, SERVER[4], str(port), str(rate), str(most_s)]
     flood = Flood([])
     try:

@@ -1,4 +1,4 @@
-"""Programs to attach, other people's programs beside them, and what is seen of both."""
+"""Programs to attach, other programs next to them, and views of both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two hosts in namespaces of their own and real TCP connections between them, with and without Fast Open."""
+"""Two hosts in their own namespaces and real TCP connections between them, with and without Fast Open."""
 
 from __future__ import annotations
 

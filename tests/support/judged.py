@@ -1,4 +1,4 @@
-"""Handshakes told in a few words and judged with their causes: for tests of tracer/causes."""
+"""Handshakes described in a few words and judged with their causes, for tests of tracer/causes."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def outcomes(judged: Batch) -> list[str]:
 
 
 def judge_one_by_one(judge: CauseJudge, *shakes: Shake) -> list[str]:
-    """The causes of handshakes that come in a batch each."""
+    """The causes of handshakes, each in its own batch."""
     return [causes(judge.judge(batch(one)))[0] for one in shakes]
 
 

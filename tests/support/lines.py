@@ -1,4 +1,4 @@
-"""The recorded lab as JSON lines: what `tfotrace demo --json` wrote when it was recorded, judged by today's rules."""
+"""The recorded lab as JSON lines, as `tfotrace demo --json` wrote them, but judged by today's rules."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ def handshakes() -> list[Handshake]:
 
 
 def as_lines(records: tuple[Record, ...] | list[Handshake]) -> bytes:
-    """One JSON object a line, as --json and -w write them."""
+    """One JSON object per line, like --json and -w."""
     return b"".join(_encode(record) + b"\n" for record in records)

@@ -1,4 +1,4 @@
-"""Real handshakes in bulk: two namespaces, the load generator of bench/, and `tfotrace` beside them."""
+"""Real handshakes in bulk: two namespaces, the load generator of bench/, and `tfotrace` tracing them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Host:
 
     @classmethod
     def existing(cls, name: str) -> Host:
-        """A namespace of `ip netns` that somebody else made and removes."""
+        """A namespace of `ip netns` that the caller makes and removes."""
         host = cls.__new__(cls)
         host.name, host.path = name, f"/run/netns/{name}"
         return host
@@ -189,7 +189,7 @@ class Wire:
 
 @contextlib.contextmanager
 def wire() -> Iterator[Wire]:
-    """A Wire, removed whatever happens."""
+    """A Wire, always removed."""
     made = Wire()
     try:
         yield made
@@ -283,7 +283,7 @@ class Traced:
 
 @contextlib.contextmanager
 def traced(host: Host | None, *words: str, interface: str = "eth0", record: bool = True) -> Iterator[Traced]:
-    """A `tfotrace` that is attached, ended whatever happens. `record` False throws its lines away."""
+    """An attached `tfotrace`, always ended. `record` False drops its lines."""
     run = Traced(host, *words, interface=interface, record=record)
     try:
         run.wait_ready()

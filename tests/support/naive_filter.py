@@ -1,4 +1,4 @@
-"""Filters on records a second time: made up at random as trees, written out, and evaluated as plainly as can be.
+"""A second implementation of record filters: random trees, written as text and evaluated in the plainest way.
 
 Nothing here knows tracer.filters.filter: the rules are those of its help text, the values those of the JSON.
 """
@@ -63,7 +63,7 @@ UNITS = {"us": 1, "ms": 1000, "s": 1_000_000}
 
 
 def value_at(record: Record, path: str) -> Any:
-    """What stands at a dotted name; None where any step is missing or null."""
+    """The value at a dotted name; None if any step is missing or null."""
     found: Any = record
     for step in path.split("."):
         if not isinstance(found, dict):

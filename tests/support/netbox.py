@@ -1,4 +1,4 @@
-"""A network namespace with a name of its own for a test, and its removal."""
+"""A network namespace with a unique name for a test, and its removal."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Frames for tests: a plain builder, and a seeded maker of valid and damaged SYNs and SYN-ACKs.
 
-Checksums are left 0: nobody who only looks at packets on their way verifies them.
+Checksums are 0: an observer of packets does not verify them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What handshakes are made of, sent once or again, and what keeps two apart (DESIGN.md section 4)."""
+"""The segments of handshakes, sent once or again, and what distinguishes two handshakes (DESIGN.md section 4)."""
 
 from __future__ import annotations
 

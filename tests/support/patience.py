@@ -1,7 +1,7 @@
-"""How long tests wait for what must happen: nothing here is a measurement.
+"""How long tests wait for what must happen. This measures nothing.
 
-A busy machine is slow, one in emulation (vagrant/kernels) many times slower: there TFOTRACE_PATIENCE multiplies it, and
-what is done a thousand times elsewhere is done less often.
+A busy machine is slow, an emulated one (vagrant/kernels) many times slower: there TFOTRACE_PATIENCE multiplies the wait
+and reduces repetitions.
 """
 
 from __future__ import annotations

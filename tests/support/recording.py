@@ -1,6 +1,6 @@
-"""Handshake records with their payloads in a file: what a run drained, for tests and pictures without a kernel.
+"""Handshake records with their payloads in a file, as drained by a run, for tests and pictures without a kernel.
 
-The file is numpy's .npz. Cookies and payloads are in it as they were on the wire: record the lab, not people.
+The file is numpy's .npz. It has real cookies and payloads: record the lab, not people.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Head(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Records as drained, batch by batch with their vantages, and what is known of the run beside them."""
+    """Records as drained, batch by batch with their vantages, and facts about the run."""
 
     batches: Sequence[tuple[Events, U8]]
     payloads: Sequence[SynPayload]
@@ -77,7 +77,7 @@ class Recording:
         return sum(len(events) for events, _ in self.batches)
 
     def decoded(self) -> Iterator[Batch]:
-        """The batches as sinks get them: judged anew, so that a recording outlives the rules."""
+        """The batches as sinks get them, judged again, so that a recording outlives the rules."""
         payloads = {(one.id, one.syn_ns): one for one in self.payloads}
         for events, vantage in self.batches:
             keys = zip(events["id"].tolist(), events["syn_ns"].tolist(), strict=True)
@@ -186,7 +186,7 @@ def _copy(old: Events, new: Events) -> None:
 
 
 def recorded_store(path: Path, *, limit: int = 100_000, ended: bool = False) -> Store:
-    """A store that was given a whole recording: its clock stands a second after the last record was settled.
+    """A store with a whole recording; its clock is stopped a second after the last record was settled.
 
     Raises OSError, and ValueError if `path` is no recording.
     """
@@ -209,7 +209,7 @@ def recorded_store(path: Path, *, limit: int = 100_000, ended: bool = False) -> 
 
 @dataclass(slots=True)
 class _Clock:
-    """A clock that stands."""
+    """A stopped clock."""
 
     now_ns: int
 

@@ -1,7 +1,7 @@
-"""A client, a router and two servers in namespaces of their own: a path that can be interfered with, real kernels.
+"""A client, a router and two servers in their own namespaces: a path to interfere with, on the real kernel.
 
-client (10.98.0.2) -- router -- first (10.98.1.2), second (10.98.2.2). Both servers hold the service addresses
-10.99.N.1 and fd00:99:0:N::1; the router sends each to the first one until told otherwise.
+client (10.98.0.2) -- router -- first (10.98.1.2), second (10.98.2.2). Both servers have the service addresses
+10.99.N.1 and fd00:99:0:N::1; by default the router sends each to the first one.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Routed:
 
     @contextmanager
     def rule(self, box: NetBox, hook: str, rule: str) -> Iterator[None]:
-        """An nft rule in a table of its own at a hook (input, output, forward), and its removal."""
+        """An nft rule in its own table at a hook (input, output, forward), and its removal."""
         table = f"test-{hook}-{next(_tables)}"
         box.run("nft", f"table inet {table} {{ chain c {{ type filter hook {hook} priority 0; {rule}; }}; }}")
         try:

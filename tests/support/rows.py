@@ -1,4 +1,4 @@
-"""Made-up handshake records, as many and as odd as a test wants, in the layout that the recorded ones have."""
+"""Made-up handshake records, as many and as odd as a test needs, in the layout of recorded ones."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def random_batch(seed: int, count: int, *, peers: int | None = 50, odd: bool = T
 
 
 def new_store(limit: int = 100_000, refresh_ns: int = 0) -> Store:
-    """A store whose clock stands behind every made-up record."""
+    """A store whose clock is stopped after all made-up records."""
     composer = Composer(INTERFACES, offset_ns=1_700_000_000_000_000_000)
     return Store(limit, composer=composer, clock=lambda: START_NS + 80_000_000_000, refresh_ns=refresh_ns)
 

@@ -1,4 +1,4 @@
-"""JSON Schema of the records in tests: validators, and the schema as plain lines that can be compared."""
+"""The JSON Schema of the records for tests: validators, and the schema as lines to compare."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def assert_valid(record: dict[str, Any]) -> None:
 
 
 def schema_lines(schema: dict[str, Any]) -> list[str]:
-    """A line a field and a line a word: `handshake.tfo.kind: integer or null, required`, `... : "queue_overflow"`.
+    """A line per field and per word: `handshake.tfo.kind: integer or null, required`, `... : "queue_overflow"`.
 
-    What a program that reads records can rely on, and nothing else: neither descriptions nor order.
+    Only what readers of records may rely on: neither descriptions nor order.
     """
     definitions = schema["$defs"]
     return sorted(line for one in schema["anyOf"] for line in _lines(_event(definitions, one), one, definitions))

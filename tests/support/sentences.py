@@ -1,7 +1,7 @@
-"""A handshake told as a sentence: its packets with their times, and what must come of them.
+"""A handshake as a sentence: its packets with their times, and the expected result.
 
-Times are milliseconds of the test's own clock, which the programs built for replay take from the test; the programs
-as they are attached run the same sentences as fast as they can.
+Times are milliseconds of the test's own clock, which programs built for replay take from the test; the attached
+programs run the same sentences at full speed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BY_TIMEOUT, BY_ACK, AT_END = SettleReason.BY_TIMEOUT, SettleReason.BY_ACK, Settl
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A frame at a time."""
+    """A frame at a given time."""
 
     at: int
     frame: bytes
@@ -42,7 +42,7 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A sweep at a time, and how many handshakes must be open after it."""
+    """A sweep at a given time, and how many handshakes must be open after it."""
 
     at: int
     open: int
@@ -78,7 +78,7 @@ DULL = {"opened", "emitted", "packets", "syns", "synacks", "payloads"}
 
 
 def at(ms: float) -> int:
-    """The clock's value, nanoseconds, at a time in a sentence."""
+    """The clock's value in nanoseconds at a time of a sentence."""
     return START_NS + int(ms * 1_000_000)
 
 
@@ -122,19 +122,19 @@ def from_client(
     flow: Flow = C,
     options: bytes = b"",
 ) -> Packet:
-    """A segment of the client's, an ACK unless told otherwise."""
+    """A segment from the client, by default an ACK."""
     return Packet(ms, flow.frame(flags, seq, ack, payload=bytes(data), options=options))
 
 
 def from_server(
     ms: int, seq: int = SERVER_ISN + 1, ack: int = ISN + 1, *, data: int = 0, flags: int = ACK, flow: Flow = C
 ) -> Packet:
-    """A segment of the server's, an ACK unless told otherwise."""
+    """A segment from the server, by default an ACK."""
     return Packet(ms, flow.back.frame(flags, seq, ack, payload=bytes(data)))
 
 
 def icmp(ms: int, kind: int, code: int, *, seq: int = ISN, flow: Flow = C, quoted_bytes: int = 8) -> Packet:
-    """An ICMP or ICMPv6 error by a router about the client's SYN, of whose TCP header `quoted_bytes` are quoted."""
+    """An ICMP or ICMPv6 error from a router that quotes the client's SYN, with `quoted_bytes` of its TCP header."""
     segment = flow.frame(SYN, seq)[14 + 4 * len(flow.vlans) :]
     header = 20 if flow.is_ipv4 else 40
     body = bytes([kind, code]) + bytes(6) + segment[: header + quoted_bytes]

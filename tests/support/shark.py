@@ -1,4 +1,4 @@
-"""Captures as tshark and dpkt read them."""
+"""Captures as read by tshark and dpkt."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A path that takes its time, on kernels without netem: two hosts joined by tun devices and a relay between them.
+"""A slow path for kernels without netem: two hosts joined by tun devices and a relay.
 
-Every packet is held for DELAY_S in each direction, never less; how much more is the machine's doing, and is in every
-round trip alike. IPv4, one relay for both directions.
+The relay delays every packet by at least DELAY_S in each direction; a busy machine adds the same to every round trip.
+IPv4, one relay for both directions.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def first_in_line(pid: int = 0) -> None:
 
 @contextmanager
 def _relaying(left: int, right: int, delay_s: float) -> Iterator[None]:
-    """A process of its own: it must not wait for this one's interpreter."""
+    """A separate process, which must not wait for this one's interpreter."""
     words = [sys.executable, "-m", "tests.support.slowpath", str(left), str(right), str(delay_s)]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, pass_fds=(left, right), cwd=CHECKOUT)
     try:

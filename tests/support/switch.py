@@ -1,4 +1,4 @@
-"""A switch with a trunk: traffic with VLAN tags between two hosts that know nothing of them."""
+"""A switch with a trunk: traffic with VLAN tags between two hosts that do not know about them."""
 
 from __future__ import annotations
 

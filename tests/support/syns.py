@@ -1,4 +1,4 @@
-"""Varied SYNs, built by scapy, as frames and as a capture; and random expressions in tcpdump's syntax about them."""
+"""Varied SYNs, built by scapy, as frames and as a capture; and random tcpdump expressions about them."""
 
 from __future__ import annotations
 

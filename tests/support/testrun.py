@@ -1,7 +1,7 @@
 """The real kernel programs, loaded by bcc in this process and fed by BPF_PROG_TEST_RUN: nothing is attached.
 
-Frames go through `tc_ingress`, `tc_egress` or `xdp_ingress` with everything behind them; records are read from the
-rings, counters and the pending table from the maps. Needs root.
+Frames go through `tc_ingress`, `tc_egress` or `xdp_ingress` and all later stages; records are read from the rings,
+counters and the pending table from the maps. Needs root.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EVENT_RING_PAGES = 2048
 PAYLOAD_RING_PAGES = 1024
 LOOPBACK = 1
 NS_PER_S = 1_000_000_000
-# Later than any boot clock: a sweep of this time settles whatever has a deadline.
+# Later than any boot clock: a sweep at this time settles everything with a deadline.
 FAR_FUTURE_NS = 1 << 62
 
 BALANCE = ("emitted", "lost", "evicted_unanswered", "evicted_half_open", "evicted_awaiting_response", "suppressed")
@@ -158,10 +158,10 @@ class Programs:
         filtered: bool = False,
         packet_pages: int = 0,
     ) -> None:
-        """`replay` builds the programs with -DREPLAY: the time of a tc packet is then told to `run`.
+        """`replay` builds the programs with -DREPLAY: then `run` takes the time of a tc packet.
 
-        `filtered` builds them with -DFILTER: no SYN opens anything until `set_filter` says which; `packet_pages` with
-        -DPACKETS: `packets` has the handshakes' own.
+        `filtered` builds them with -DFILTER: no SYN opens a handshake until `set_filter` selects some; `packet_pages`
+        with -DPACKETS: `packets` has the handshakes' own packets.
         """
         # Not at the top of the file: it maps LLVM, and the decoder's tests do without.
         os.environ["BCC_KERNEL_SOURCE"] = str(BPF_FOLDER)
@@ -274,7 +274,7 @@ class Programs:
             attr.ctx_size_in = _XDP_CTX_LEN if road is Road.XDP else _SKB_CTX_LEN
             attr.ctx_in = ctypes.addressof(self._ctx)
         _bpf(_BPF_PROG_TEST_RUN, attr)
-        # XDP_PASS; TC_ACT_UNSPEC: whatever we make of a packet, it goes on.
+        # XDP_PASS; TC_ACT_UNSPEC: every packet goes on.
         assert attr.retval == (2 if road is Road.XDP else 0xFFFFFFFF), f"{road} returned {attr.retval}"
 
     def sweep(self, *, now_ns: int = 0, flush: bool = False) -> int:
@@ -294,7 +294,7 @@ class Programs:
         return int(state["live"])
 
     def sweep_state(self) -> Any:
-        """`struct sweep_state` as it is now."""
+        """The current `struct sweep_state`."""
         value = np.zeros((), self._sweep_dtype)
         _bpf(_BPF_MAP_LOOKUP_ELEM, self._element("sweep_states", value.ctypes.data))
         return value

@@ -1,4 +1,4 @@
-"""The real command as a subprocess: start it, wait for what it says, end it, and never leave anything behind."""
+"""The real command as a subprocess: start it, wait for its output, end it, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def with_run_dir(directory: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that has ended by itself."""
+    """A command that has ended without a signal."""
 
     code: int
     out: bytes
@@ -69,7 +69,7 @@ def run(
     env: Mapping[str, str] | None = None,
     stdout: int | IO[bytes] = subprocess.PIPE,
 ) -> Finished:
-    """Run to its end, at most PATIENCE_S; whatever of it still lives is killed."""
+    """Run to the end, for at most PATIENCE_S; kill what is left."""
     process = _popen([*prefix, *command, *words], env, stdout)
     try:
         out, err = process.communicate(timeout=PATIENCE_S)
@@ -235,7 +235,7 @@ class Run:
         wait_until(ready, "the ready file", PATIENCE_S)
 
     def wait_end(self, seconds: float = PATIENCE_S) -> int:
-        """Exit code, once it has ended by itself and everything it wrote is read."""
+        """The exit code, after the command has ended and all its output is read."""
         code = self.process.wait(seconds)
         for thread in self._threads:
             thread.join(PATIENCE_S)

@@ -1,4 +1,4 @@
-"""TFO.md section 3 spelled once more, so that a word that changes in the code is noticed."""
+"""TFO.md section 3 spelled again, so that a changed word in the code is noticed."""
 
 from __future__ import annotations
 

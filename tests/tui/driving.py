@@ -33,7 +33,7 @@ async def until(pilot: Pilot[None], holds: Callable[[], bool], what: str) -> Non
     """Pull until something holds."""
     deadline = time.monotonic() + DEADLINE_S
     while not holds():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        assert time.monotonic() < deadline, f"timed out waiting until {what}"
         app = pilot.app
         assert isinstance(app, Dashboard)
         app.pull()
@@ -77,7 +77,7 @@ def _render(app: Dashboard) -> Console:
 
 
 def screen_text(app: Dashboard) -> str:
-    """What is on the screen as plain text, a line a row, without blanks at the ends."""
+    """The screen as plain text, one line per row, without trailing blanks."""
     lines = _render(app).export_text(styles=False).splitlines()
     return "\n".join(line.rstrip() for line in lines)
 

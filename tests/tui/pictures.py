@@ -1,4 +1,4 @@
-"""Pictures of every screen, taken of the real app on recorded events: always the same while nothing changes."""
+"""Pictures of every screen of the real app on recorded events; they stay the same unless something changes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def text(screen: str) -> str:
 
 
 def write() -> list[Path]:
-    """Take all pictures anew; returns the files."""
+    """Make all pictures again; returns the files."""
     files = []
     SVG_FOLDER.mkdir(exist_ok=True)
     TEXT_FOLDER.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Engines for tests: a store filled from recorded lab events, and one that is filled bit by bit."""
+"""Engines for tests: a store filled with recorded lab events, at once or bit by bit."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ RECORDED = sum(len(batch) for batch in batches())
 
 
 class Recorded:
-    """An engine over recorded events. Its clock stands and its key is fixed, so pictures of it are always the same.
+    """An engine over recorded events. Its clock is stopped and its key is fixed, so its pictures are always the same.
 
-    `limit`: rows that are held; `share`: what part of the events is there from the beginning.
+    `limit`: rows to keep; `share`: the part of the events that is there from the start.
     """
 
     def __init__(self, share: float = 1.0, limit: int = 100_000) -> None:

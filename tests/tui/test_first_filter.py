@@ -1,4 +1,4 @@
-"""The filter that a run was started with (--filter-record) is in the list of handshakes from the beginning."""
+"""The filter given at the start (--filter-record) is in the list of handshakes from the beginning."""
 
 from __future__ import annotations
 

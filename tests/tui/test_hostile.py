@@ -1,4 +1,4 @@
-"""Strings off the network are shown harmlessly on every screen."""
+"""Strings from the network are harmless on every screen."""
 
 from __future__ import annotations
 

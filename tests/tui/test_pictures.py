@@ -1,4 +1,4 @@
-"""The pictures in docs/ and the golden texts are what the app shows; `python scripts/picture.py` takes them anew."""
+"""The pictures in docs/ and the golden texts match the app; `python scripts/picture.py` makes them again."""
 
 from __future__ import annotations
 

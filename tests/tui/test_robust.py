@@ -1,4 +1,4 @@
-"""Whatever happens to terminal, tracing or program: no traceback, nothing lost that was seen."""
+"""Whatever happens to terminal, tracing or program, there is no traceback, and nothing seen is lost."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ DEADLINE_S = 60.0
 
 
 class Terminal:
-    """A tmux server of its own with one window that runs `tfotrace demo` and then says how it ended."""
+    """A separate tmux server with one window that runs `tfotrace demo` and then prints its exit status."""
 
     def __init__(self, folder: Path, width: int, height: int, words: str = "demo") -> None:
         assert shutil.which("tmux"), "tmux is missing: sudo make setup installs it"
@@ -64,7 +64,7 @@ class Terminal:
                 return text
             if time.monotonic() >= deadline:
                 state = self._tmux("display-message", "-p", "#{pane_width}x#{pane_height} #{pane_current_command}")
-                pytest.fail(f"waited in vain for {what}; {state} on the screen:\n{text}\n{self.said()}")
+                pytest.fail(f"timed out waiting for {what}; {state} on the screen:\n{text}\n{self.said()}")
             time.sleep(0.1)
 
     def shows(self, words: str) -> str:
@@ -77,7 +77,7 @@ class Terminal:
         return path.read_text() if path.exists() else ""
 
     def ended(self) -> int:
-        """Wait for the end; the exit status. The terminal must be as it was before."""
+        """Wait for the end; returns the exit status. The terminal must be restored."""
         text = self.shows("LEFT")
         assert "Traceback" not in text + self.said()
         assert (self._folder / "after").read_text() == (self._folder / "before").read_text()

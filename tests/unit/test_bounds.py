@@ -1,7 +1,7 @@
-"""What a run remembers of two million handshakes, each of strangers, is no more than of the first million.
+"""A run remembers no more of two million handshakes, all different, than of the first million.
 
-All that judges, names, adds up and writes is fed as the pipeline feeds it. Objects are counted, not bytes: numpy's
-tables are of fixed size, which tests/unit/causes/test_slot_table.py and test_keyindex.py show.
+Everything that judges, names, adds up and writes is fed as by the pipeline. We count objects, not bytes: numpy's tables
+have a fixed size, which tests/unit/causes/test_slot_table.py and test_keyindex.py show.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def test_two_million_strangers_are_not_remembered() -> None:
         run.take(events.copy(), rng, written=number % WRITTEN == 0)
         if number % (BATCHES // 20) == BATCHES // 20 - 1:
             gc.collect()
-            held.append(sys.getallocatedblocks())  # not gc.get_objects(): it does not know of records
+            held.append(sys.getallocatedblocks())  # not gc.get_objects(), which does not see records
     print(held)
     assert run.aggregate.handshakes == BATCH * BATCHES * (2 * WRITTEN - 1) // (2 * WRITTEN)
     before, after = max(held[: len(held) // 2]), max(held[len(held) // 2 :])

@@ -1,4 +1,4 @@
-"""docs/clickhouse against the record's schema: what the view reads is there, and null where the column may be."""
+"""docs/clickhouse against the record's schema: the view reads existing fields, nullable exactly if the column is."""
 
 from __future__ import annotations
 

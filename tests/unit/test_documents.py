@@ -1,4 +1,4 @@
-"""The documents say what the program has: options, commands, words, files."""
+"""The documents agree with the program: options, commands, words, files."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def table(head: str) -> list[list[str]]:
 
 
 def option_rows() -> list[tuple[set[str], str]]:
-    """Options of a row, and where else they can be used."""
+    """Options of each row, and where else they can be used."""
     return [(set(re.findall(r"`(--?[a-z-]+)", row[0])), row[2]) for row in table("| option |")]
 
 
 def where(cell: str, option: str) -> str:
-    """What the last column says of one option of its row: `--a`: X says it of that one only."""
+    """What the last column says about one option of its row; "`--a`: X" is about that option only."""
     said = []
     for part in cell.split("; "):
         named = re.match(r"`(--?[a-z-]+)`: (.*)", part)

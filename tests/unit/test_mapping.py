@@ -1,4 +1,4 @@
-"""docs/MAPPING.md: the table names every field, the views make what it says."""
+"""docs/MAPPING.md: the table has every field, and the views agree with it."""
 
 from __future__ import annotations
 

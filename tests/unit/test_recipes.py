@@ -1,4 +1,4 @@
-"""docs/RECIPES.md: every recipe runs on the recorded lab and says what is known of it."""
+"""docs/RECIPES.md: every recipe runs on the recorded lab and gives the known answer."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def both_ends() -> tuple[list[Handshake], list[Handshake]]:
-    """Handshakes at the client, and as a middlebox left them for the server: the first is dropped, of the next with an
-    option that is removed, of the next with data these are."""
+    """Handshakes at the client, and at the server behind a middlebox that drops the first, removes an option from the
+    next one that has it, and data from the next one that has some."""
     client = handshakes()[:200]
     server = [msgspec.structs.replace(one, vantage="server") for one in client[1:]]
     bare = next(row for row, one in enumerate(server) if one.tfo.kind is not None and not one.syn.payload_len)

@@ -1,4 +1,4 @@
-"""./tfotrace, the start script: what it installs, says and runs, with stand-ins for Python, apt-get and id."""
+"""./tfotrace, the start script: what it installs, prints and runs, with stand-ins for Python, apt-get and id."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ esac
 
 @dataclass
 class Checkout:
-    """A copy of the start script in a folder with a space in its name, and a world made of stand-ins."""
+    """A copy of the start script in a folder with a space in its name, and stand-ins for the system's programs."""
 
     base: Path
     path: Path = field(init=False)
@@ -103,7 +103,7 @@ class Checkout:
         target.chmod(0o755)
 
     def become(self, uid: int) -> None:
-        """What `id -u` says: who asks decides whether apt-get may be called."""
+        """Set what `id -u` prints: only root may call apt-get."""
         self.stub("id", f"#!/bin/sh\necho {uid}\n")
 
     def release(self, text: str) -> None:
@@ -169,7 +169,7 @@ def ready(checkout: Checkout) -> Checkout:
 
 
 def sentence(result: subprocess.CompletedProcess[str]) -> str:
-    """The last line on stderr of a start that could not go on."""
+    """The last line on stderr of a start that failed."""
     assert result.returncode == 3
     assert result.stdout == ""
     return result.stderr.splitlines()[-1]
@@ -214,7 +214,7 @@ def test_nothing_missing_needs_neither_apt_nor_root(checkout: Checkout) -> None:
 
 
 def test_later_start_runs_two_small_programs_only(ready: Checkout) -> None:
-    """PATH holds nothing else, so that anything more would fail; the stand-ins count."""
+    """PATH has only these programs, so that any other fails; the stand-ins count their calls."""
     few = ready.base / "few"
     few.mkdir()
     for name in ("cksum", "readlink", "basename"):
@@ -304,7 +304,7 @@ Spawn = Callable[[Checkout], "subprocess.Popen[str]"]
 
 @pytest.fixture
 def spawn() -> Iterator[Spawn]:
-    """Starts ./tfotrace in a process group of its own, which ends with the test."""
+    """Start ./tfotrace in its own process group, which ends with the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(checkout: Checkout) -> subprocess.Popen[str]:

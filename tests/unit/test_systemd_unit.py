@@ -1,4 +1,4 @@
-"""The systemd unit and its companions against the program: what they name is there, what it needs they allow."""
+"""The systemd unit and its companions against the program: they name what exists and allow what it needs."""
 
 from __future__ import annotations
 

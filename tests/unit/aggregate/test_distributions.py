@@ -1,4 +1,4 @@
-"""Distributions against counts made one record at a time."""
+"""Distributions against counts computed record by record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys and their slots against a dict, also where keys share their hash."""
+"""Keys and their slots against a dict, also if keys share a hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics are the records' own numbers, under so many labels and no more, in a form that parsers accept."""
+"""Metrics agree with the records, have a bounded number of labels, and a format that parsers accept."""
 
 from __future__ import annotations
 

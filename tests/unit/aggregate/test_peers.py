@@ -1,4 +1,4 @@
-"""Peers and comparisons against sums made one record at a time."""
+"""Peers and comparisons against sums computed record by record."""
 
 from __future__ import annotations
 

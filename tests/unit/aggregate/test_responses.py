@@ -1,4 +1,4 @@
-"""The sample behind the benefit, and the benefit, against sums made one record at a time."""
+"""The sample behind the benefit, and the benefit, against sums computed record by record."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def loaded_programs(monkeypatch: pytest.MonkeyPatch) -> dict[int, bpfsys.Program
 
 @pytest.fixture
 def removed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Keys whose removal was asked for."""
+    """Keys that were to be removed."""
     keys: list[object] = []
 
     def remove(key: object) -> bool:

@@ -1,4 +1,4 @@
-"""The user part's memory of cookie verdicts: what is asked, what is remembered, when it is asked again."""
+"""The user part's memory of cookie verdicts: what it asks, what it remembers, when it asks again."""
 
 from __future__ import annotations
 

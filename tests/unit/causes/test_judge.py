@@ -30,7 +30,7 @@ def refused(sent: bytes, given: bytes, at_ms: float = 1000) -> Shake:
 
 
 class Asked(list[list[CookieQuestion]]):
-    """What the root part was asked, and the looks at the host that it gives in turn."""
+    """The questions to the root part, and its readings of the host, one for each."""
 
     def __init__(self, *looks: Host, checks: tuple[CookieCheck, ...] = ()) -> None:
         super().__init__()

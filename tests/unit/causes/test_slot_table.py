@@ -1,4 +1,4 @@
-"""Bounded memory: what is found, what takes whose place."""
+"""Bounded memory: what is found, and what replaces what."""
 
 from __future__ import annotations
 

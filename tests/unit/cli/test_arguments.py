@@ -1,4 +1,4 @@
-"""Wrong usage is one sentence and exit status 2; the commands are found before the interfaces."""
+"""Wrong usage gives one sentence and exit status 2; commands take precedence over interfaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the system refuses is told as what it is: standard output that takes no more, or anything else."""
+"""Failing system calls are reported correctly, on standard output or elsewhere."""
 
 from __future__ import annotations
 

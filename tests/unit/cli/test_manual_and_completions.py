@@ -1,4 +1,4 @@
-"""Man pages and completions say what the command line's one definition says."""
+"""Man pages and completions agree with the definition of the command line."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ NOP = b"\x01"
 COOKIE = b"\xc0\xff\xee\x00\xde\xad\xbe\xef"
 
 U32 = st.integers(0, 2**32 - 1)
-# An option as scapy is told to write it, with the name and the text it must get here.
+# An option in scapy's form, with the expected name and text.
 SCAPY_OPTION = st.one_of(
     st.integers(0, 65535).map(lambda mss: (("MSS", mss), "mss", f"MSS {mss}")),
     st.integers(0, 14).map(lambda shift: (("WScale", shift), "wscale", f"window scale {shift} (x{2**shift})")),
@@ -56,7 +56,7 @@ SPOILED = st.one_of(st.binary(max_size=40), st.builds(lambda a, b: (a + b)[:40],
 
 
 def linux_walk(options: bytes) -> list[tuple[int, bytes]]:
-    """tcp_parse_options() line by line: kind and value of what it comes to."""
+    """tcp_parse_options() line by line: kind and value of each option it reaches."""
     seen: list[tuple[int, bytes]] = []
     length = len(options)
     at = 0

@@ -1,4 +1,4 @@
-"""classify() as a whole: no input makes it raise, return broken text or work without bound."""
+"""classify(): no input makes it raise, return broken text or run without bound."""
 
 from __future__ import annotations
 

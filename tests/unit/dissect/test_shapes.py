@@ -1,4 +1,4 @@
-"""What is known again says what a walk would say, whatever was seen before."""
+"""A recognised message gives the same result as a parse, whatever was seen before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS ClientHellos: real ones by OpenSSL, hand-made ones whose lengths lie."""
+"""TLS ClientHellos: real ones by OpenSSL, hand-made ones with wrong lengths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What doctor makes of what it reads: levels, words, exit status."""
+"""How doctor judges what it reads: levels, words, exit status."""
 
 from __future__ import annotations
 

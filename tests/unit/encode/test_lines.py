@@ -1,4 +1,4 @@
-"""The quick way to JSON lines says, byte for byte, what the plain one says."""
+"""The fast encoder of JSON lines gives the same bytes as the plain one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The filter language: what is understood, what is refused and where, and that its two evaluations agree."""
+"""The filter language: what is accepted, what is refused and where, and that its two evaluations agree."""
 
 from __future__ import annotations
 

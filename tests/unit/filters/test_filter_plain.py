@@ -1,6 +1,6 @@
 """Random record filters against a plain evaluation of the same tree over the JSON of the records.
 
-TFOTRACE_RECORD_FILTERS and TFOTRACE_SEED in the environment ask for more (make test-filters); a failure names both.
+TFOTRACE_RECORD_FILTERS and TFOTRACE_SEED set number and seed (make test-filters); a failure prints both.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Masking many segments' options at once is masking each by hand."""
+"""Masking many segments' options at once equals masking each one."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def acked_by(case: Case) -> int:
 
 
 def cookie_back(case: Case) -> bytes | None:
-    """A cookie in the SYN-ACK that was asked for; any other is ignored (TFO.md section 1)."""
+    """A requested cookie in the SYN-ACK; any other is ignored (TFO.md section 1)."""
     if case.synack is None or case.syn.cookie is None:
         return None
     return case.synack.cookie or None
@@ -338,7 +338,7 @@ def test_a_verdict_does_not_depend_on_its_neighbours(batch: list[Case], order: A
         np.testing.assert_array_equal(getattr(straight, name)[places], getattr(mixed, name))
 
 
-# --- sentences of TFO.md, one handshake each: the second judge is held to them as well ---
+# --- sentences of TFO.md, one handshake each: the second judge must agree with them too ---
 
 COOKIE, OTHER = b"ABCDEFGH", b"abcdefgh"
 MS = 1_000_000

@@ -1,4 +1,4 @@
-"""Local addresses and networks, asked a batch at a time, agree with the standard library."""
+"""Local addresses and networks, tested in batches, agree with the standard library."""
 
 from __future__ import annotations
 

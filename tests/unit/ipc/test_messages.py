@@ -1,4 +1,4 @@
-"""What one part says is what the other hears."""
+"""Messages arrive unchanged at the other part."""
 
 from __future__ import annotations
 

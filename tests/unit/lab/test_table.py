@@ -1,4 +1,4 @@
-"""The lab's table of scenarios: complete, in the contract's words, and one server address for each."""
+"""The lab's table of scenarios: complete, with the vocabulary's words, and one server address each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A wall clock that is set back or forward moves times of records, and nothing else."""
+"""Setting the wall clock back or forward changes the times of records, and nothing else."""
 
 from __future__ import annotations
 

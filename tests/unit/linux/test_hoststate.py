@@ -1,4 +1,4 @@
-"""Counters and sysctls are read as the kernel prints them."""
+"""Counters and sysctls are read in the kernel's format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts wait longer for each other where somebody says so, and never less or for ever."""
+"""TFOTRACE_PATIENCE makes the parts wait longer for each other, but never less or for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose account the user part takes."""
+"""Which account the user part uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept of a compilation, when it is believed, and what its key depends on. No root, no compiler, no kernel."""
+"""What is cached of a compilation, when it is used, and what its key depends on. No root, no compiler, no kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""--filter: what libpcap compiles, what is refused, and that a wrong expression is one sentence."""
+"""--filter: what libpcap compiles, what is refused, and that a wrong expression gives one sentence."""
 
 from __future__ import annotations
 

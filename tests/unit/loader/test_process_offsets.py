@@ -1,4 +1,4 @@
-"""Which compiler flags the running kernel's BTF comes to."""
+"""Which compiler flags follow from the running kernel's BTF."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tracer.loader import process_offsets
 
 
 class Described:
-    """A kernel that describes every member that is asked for, but for those of one struct."""
+    """A kernel that describes every member except those of one struct."""
 
     def __init__(self, without: str) -> None:
         self._without = without

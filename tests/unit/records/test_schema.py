@@ -1,4 +1,4 @@
-"""`tfotrace schema`: a JSON Schema 2020-12 that the records fit, and that only grows."""
+"""`tfotrace schema`: a JSON Schema 2020-12 that the records match, and that only grows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ADDED = (
     "describe the field in tracer/records/record.py, give it a default (older files lack it), and say so in "
     "CHANGELOG.md."
 )
-# Definitions whose every field says by a description what it is, or by its name and its struct's docstring.
+# Definitions in which each field is explained by a description, or by its name and its struct's docstring.
 WORDS = {"result", "settled_by", "request", "outcome", "group", "cause", "cause_confidence", "cookie_check", "vantage",
          "hook", "ecn", "protocol", "transport"}  # fmt: skip
 
@@ -95,7 +95,7 @@ def test_every_recorded_record_fits() -> None:
         kinds.add(record["event"])
     assert kinds == TAGS.keys()
     assert len(lines) > 100
-    # and by the schema as a whole, as a stranger would use it: of each kind one
+    # and by the whole schema, as other programs use it: one of each kind
     for record in {json.loads(line)["event"]: json.loads(line) for line in lines}.values():
         validator().validate(record)
 

@@ -1,4 +1,4 @@
-"""Recorded JSON lines come back as they were; what is no record is told by its line's number and skipped."""
+"""Recorded JSON lines come back unchanged; other lines are reported by number and skipped."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_standard_input(whole_run: bytes, tmp_path: Path, capfd: pytest.CaptureF
 
 
 def test_a_silent_pipe_keeps_nobody(whole_run: bytes) -> None:
-    """A signal ends a replay of standard input also while nothing comes: an end as asked, with its summary."""
+    """A signal ends a replay of standard input even while nothing comes: a normal end, with the summary."""
     command = [sys.executable, "-m", "tracer", "replay", "-", "--text"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None

@@ -1,4 +1,4 @@
-"""How long the pipeline sleeps between looks at the ring: the ring must not fill up, and looks must not be many."""
+"""How long the pipeline sleeps between readings of the ring: the ring must not fill up, and readings must be few."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZE = 8 << 20
 
 @dataclass
 class FakeRing:
-    """As much of a ring as is asked for."""
+    """The part of a ring that Looks needs."""
 
     size: int = SIZE
     consumed: int = 0

@@ -1,4 +1,4 @@
-"""Payloads wait for their record within a bound, and what is held is counted right."""
+"""Payloads wait for their record within a bound, and their bytes are counted correctly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of the perf ring are taken apart as include/uapi/linux/perf_event.h lays them out."""
+"""Records of the perf ring are parsed as laid out in include/uapi/linux/perf_event.h."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SipHash and cookies against published vectors; verdicts while keys change, with a clock of the test's own."""
+"""SipHash and cookies against published vectors; verdicts while keys change, with the test's own clock."""
 
 from __future__ import annotations
 

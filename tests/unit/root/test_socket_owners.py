@@ -1,4 +1,4 @@
-"""Names of cgroups, owners of sockets, offsets from BTF, and the desk where batches wait for answers."""
+"""Names of cgroups, owners of sockets, and batches that wait for answers."""
 
 from __future__ import annotations
 

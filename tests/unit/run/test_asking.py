@@ -46,7 +46,7 @@ def pair() -> Iterator[Pair]:
 
 
 def answering(root: Channel) -> threading.Thread:
-    """A root part that says other things too, answers one question late by a serial, then the one that was asked."""
+    """A root part that also sends other messages, and answers an older question before the current one."""
 
     def run() -> None:
         asked = root.from_user()

@@ -1,4 +1,4 @@
-"""Files of -w: each can be read by itself, up to the last flush, however it ended; nothing is lost between two."""
+"""Files of -w: each can be read alone, up to the last flush, however it ended; nothing is lost between two."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_keep_alone_means_nothing() -> None:
 
 
 def test_a_named_pipe_wants_a_reader(tmp_path: Path) -> None:
-    """Without one to open it would wait for as long as it takes, whatever signals come."""
+    """Without a reader, opening it would block for ever, even against signals."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     with pytest.raises(UsageError, match="nobody reads from"):

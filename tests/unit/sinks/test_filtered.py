@@ -1,4 +1,4 @@
-"""--filter-record: what sinks are given, what the sums count, what wrong usage says."""
+"""--filter-record: what sinks get, what the sums count, how wrong usage is reported."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_counting_ends_with_the_last_one_wanted() -> None:
 
 @pytest.fixture
 def as_nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An ordinary user: a wrong expression is told before that is."""
+    """An ordinary user: a wrong expression is reported before the lack of root."""
     monkeypatch.setattr("os.geteuid", lambda: 65534)
     return
 

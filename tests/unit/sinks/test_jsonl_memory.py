@@ -1,4 +1,4 @@
-"""JSON lines keep nothing of what they have written."""
+"""The JSON lines sink keeps no memory of what it wrote."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def recorded() -> list[Batch]:
 
 def living() -> int:
     gc.collect()
-    return sys.getallocatedblocks()  # not gc.get_objects(): it does not know of records
+    return sys.getallocatedblocks()  # not gc.get_objects(), which does not see records
 
 
 def test_nothing_of_a_batch_is_kept() -> None:
     batches = recorded()
     sink = JsonLines(Stream(os.open(os.devnull, os.O_WRONLY), "nowhere"), Composer(INTERFACES))
-    for batch in batches:  # fills what is cached for good
+    for batch in batches:  # fills the caches that stay
         sink.write(batch)
     before = living()
     for _ in range(10):

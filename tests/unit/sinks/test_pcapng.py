@@ -1,4 +1,4 @@
-"""Captures are what other programs read, block by block; packets find their handshake, and wait in bounded room."""
+"""Other programs can read captures block by block; packets find their handshake and wait in bounded memory."""
 
 from __future__ import annotations
 

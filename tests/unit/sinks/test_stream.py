@@ -1,4 +1,4 @@
-"""Output breaks in sentences: a closed pipe is an end, a full disk is a failure, nothing is cut in the middle."""
+"""Output fails in sentences: a closed pipe is a normal end, a full disk a failure, nothing is cut in the middle."""
 
 from __future__ import annotations
 

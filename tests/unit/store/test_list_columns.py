@@ -1,4 +1,4 @@
-"""Columns: every one has a text and keys that sort as the text means."""
+"""Columns: each has a text and keys that sort by its meaning."""
 
 from __future__ import annotations
 

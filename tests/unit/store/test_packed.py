@@ -1,4 +1,4 @@
-"""Packed rows: every value comes back, whichever way it is asked for."""
+"""Packed rows: every value comes back, however it is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings: what is saved comes back, and nothing else is taken for one."""
+"""Recordings: what is saved comes back, and other files are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing that comes off the network can act on a terminal."""
+"""No text from the network can affect a terminal."""
 
 from __future__ import annotations
 
