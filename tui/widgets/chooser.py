@@ -36,7 +36,8 @@ class Chooser(ModalScreen[tuple[str, ...] | None]):
 
     def _prompt(self, name: str) -> Content:
         column = COLUMNS[name]
-        return Content(f"{'[x]' if name in self.marked else '[ ]'} {column.title:<15} {column.says}")
+        mark = "[x]" if name in self.marked else "[ ]"
+        return Content.assemble(f"{mark} {column.title:<14}  ", (column.says, "dim"))
 
     def compose(self) -> ComposeResult:
         """The list and its keys."""
