@@ -46,7 +46,7 @@ def fact_lines(record: Handshake, cells: int) -> list[Line]:
     result = RESULTS.get(timing.result, timing.result)
     facts: list[tuple[str, str]] = [
         ("result", f"{result}, {SETTLED.get(timing.settled_by, timing.settled_by)}"),
-        ("asked for", REQUESTS.get(tfo.request, tfo.request)),
+        ("request", REQUESTS.get(tfo.request, tfo.request)),
         ("RTT", duration(timing.rtt_us)),
         ("first response", f"{duration(timing.first_response_us)} after the first SYN"
          if timing.first_response_us is not None else "none seen"),

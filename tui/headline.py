@@ -53,7 +53,7 @@ def sentence(totals: Totals) -> tuple[str, str]:
 
 
 def headline_lines(snapshot: Snapshot, cells: int) -> list[Line]:
-    """Three lines: the answer, the numbers, the trouble."""
+    """Four lines: the answer, the rates, the time saved, the most frequent problem."""
     totals = snapshot.totals
     text, style = sentence(totals)
     lines = wrap(text, cells, style)[:1]
@@ -77,7 +77,7 @@ def headline_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     trouble = worst(totals)
     if trouble is not None:
         name, seen = trouble
-        lines.append((("most frequent trouble ", "dim"), (f"{outcome_words(name)}, {count(seen)} times", "strong")))
+        lines.append((("most frequent problem ", "dim"), (f"{outcome_words(name)}, {count(seen)} times", "strong")))
     else:
         lines.append((("nothing went wrong so far", "dim"),))
     return lines

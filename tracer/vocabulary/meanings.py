@@ -67,13 +67,13 @@ EXPLANATIONS: dict[str | None, str] = {
 }
 
 REQUESTS: dict[str, str] = {
-    "none": "nothing",
-    "cookie_request": "a cookie",
-    "cookie_request_and_data": "a cookie, and sent data",
+    "none": "none",
+    "cookie_request": "asked for a cookie",
+    "cookie_request_and_data": "asked for a cookie and sent data",
     "cookie": "sent its cookie, no data",
     "cookie_and_data": "sent its cookie and data",
     "data_only": "sent data without a cookie",
-    "malformed": "a malformed option (counts as none)",
+    "malformed": "malformed option (counts as none)",
 }
 
 RESULTS: dict[str, str] = {
