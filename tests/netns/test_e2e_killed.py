@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from tests.support.hooks import needs_tcx, tcx_programs
 from tests.support.hosts import WIRE, Hosts, service, two_hosts
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S
-from tests.support.tracing import KEPT_PROGRAMS, Run, assert_balanced, members, run, tracing, with_run_dir
+from tests.support.tracing import KEPT_PROGRAMS, Run, assert_balanced, kill_at_once, members, run, tracing, with_run_dir
 from tracer.attach import clsact
 from tracer.linux import interfaces
 
@@ -44,8 +43,7 @@ def filters(box: NetBox, name: str = WIRE) -> set[str]:
 
 def kill(run: Run, who: str) -> None:
     pids = {"everybody": members(run.user_part), "user part": [run.user_part], "root part": [run.root_part]}[who]
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    kill_at_once(pids)
 
 
 def next_run_is_fine(hosts: Hosts, prefix: list[str]) -> Run:

@@ -30,7 +30,7 @@ STRUCT_OF = {
 def test_the_layout_read_from_the_headers_is_the_compilers(packets: bool) -> None:
     options = LoadOptions(table_size=8, packets=packets)
     flags = [*options.flags(random_hash_key()), "-DFILTER"]
-    compiled = compiler._bcc().BPF(text=compiler.source(), cflags=flags)
+    compiled = compiler._bcc().BPF(text=compiler.source().encode(), cflags=flags)
     try:
         for name, read in STRUCT_OF.items():
             if name == "packet_scratch" and not packets:

@@ -105,6 +105,13 @@ def members(session: int) -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and session_of(int(name)) == session]
 
 
+def kill_at_once(pids: Sequence[int]) -> None:
+    """End processes by SIGKILL before one of them can see that another has gone."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for pid in pids:
+            os.kill(pid, number)
+
+
 def _kill_session(process: subprocess.Popen[bytes]) -> None:
     """End what is left of a session that _popen() began, by the ids of its processes."""
     for pid in members(process.pid):
