@@ -1,4 +1,4 @@
-"""TODO."""
+"""What sums over many handshakes come to, as screens show it: one peer, one comparison, all distributions."""
 
 from __future__ import annotations
 
