@@ -24,6 +24,7 @@ from tracer.handshake.option_bytes import masked
 from tracer.handshake.outcome import cookie_rows
 from tracer.handshake.owners import processes
 from tracer.handshake.payloads import classified
+from tracer.handshake.words import words
 from tracer.ipc.event_header import constant, struct
 from tracer.ipc.layout import to_dtype
 from tracer.ipc.traced import TracedInterface
@@ -44,28 +45,13 @@ from tracer.records.record import (
     TlsInfo,
 )
 from tracer.vocabulary.addresses import ip_text
-from tracer.vocabulary.vocabulary import (
-    CAUSE_WORDS,
-    CONFIDENCE_WORDS,
-    COOKIE_CHECK_WORDS,
-    GROUP_WORDS,
-    OUTCOME_WORDS,
-    REASON_WORDS,
-    REQUEST_WORDS,
-    RESULT_WORDS,
-    VANTAGE_WORDS,
-    HandshakeResult,
-    Has,
-    Outcome,
-)
+from tracer.vocabulary.vocabulary import HandshakeResult, Has
 
 # records that exist at a time: each is some kilobytes of Python objects
 PART_MAX = 1000
 COOKIE_IDS_KEPT = 8192
 
 
-_UNKNOWN = int(Outcome.UNKNOWN)
-_UNREACHABLE = int(HandshakeResult.UNREACHABLE)
 _OPTION = ("kind", "cookie_len", "cookie_id", "cookie")  # what a record says of the option
 _NO_OPTION = (None, None, None, None)
 
@@ -127,7 +113,7 @@ class Composer:
             events["id"].tolist(),
             [names[index] for index in interfaces],
             _vlans(events),
-            [VANTAGE_WORDS[vantage] for vantage in batch.vantage.tolist()],
+            words(batch, "vantage"),
             community_ids(events["client"], events["server"], events["client_port"], events["server_port"]),
             map(Endpoint, map(ip_text, clients), client_ports, client_processes),
             map(Endpoint, map(ip_text, servers), server_ports, server_processes),
@@ -154,24 +140,17 @@ class Composer:
         return texts
 
     def _tfos(self, batch: Batch, syn_templates: list[_Template], synack_templates: list[_Template]) -> Iterator[Tfo]:
-        verdicts, durations, causes = batch.verdicts, batch.durations, batch.causes
-        outcomes = verdicts.outcome.tolist()
-        groups = zip(outcomes, verdicts.group.tolist(), strict=True)
         sent = [*map(self._option, syn_templates, cookie_rows(batch.events["syn"]))]
         returned = [*map(self._option, synack_templates, cookie_rows(batch.events["synack"]))]
         made: dict[str, Iterable[Any]] = {
-            "request": [REQUEST_WORDS[request] for request in verdicts.request.tolist()],
-            "outcome": [OUTCOME_WORDS[outcome] for outcome in outcomes],
-            "group": [None if outcome == _UNKNOWN else GROUP_WORDS[group] for outcome, group in groups],
             **{name: [one[at] for one in sent] for at, name in enumerate(_OPTION)},
             **{f"synack_{name}": [one[at] for one in returned] for at, name in enumerate(_OPTION)},
-            "cookie_check": [COOKIE_CHECK_WORDS[check] for check in causes.cookie_check.tolist()],
-            "cause": [CAUSE_WORDS[cause] for cause in causes.cause.tolist()],
-            "cause_confidence": [CONFIDENCE_WORDS[confidence] for confidence in causes.confidence.tolist()],
-            "rtt_saved_us": nullable(durations.rtt_saved_us),
-            "delay_us": nullable(durations.delay_us),
+            "rtt_saved_us": nullable(batch.durations.rtt_saved_us),
+            "delay_us": nullable(batch.durations.delay_us),
         }
-        return map(Tfo, *(made[name] for name in Tfo.__struct_fields__))
+        return map(
+            Tfo, *(made[name] if name in made else words(batch, f"tfo.{name}") for name in Tfo.__struct_fields__)
+        )
 
     def _option(self, template: _Template, cookie: bytes) -> tuple[int | None, int | None, str | None, str | None]:
         if template.tfo_kind is None:
@@ -324,11 +303,10 @@ def _vlans(events: Events) -> list[tuple[int, ...]]:
 def _timings(batch: Batch) -> Iterator[Timing]:
     """Counts and durations stand in the columns under their own names; the others are made here."""
     events, durations = batch.events, batch.durations
-    results = events["result"].tolist()
     made: dict[str, Iterable[Any]] = {
-        "result": [RESULT_WORDS[result] for result in results],
-        "settled_by": [REASON_WORDS[reason] for reason in events["reason"].tolist()],
-        "icmp": _icmps(events, results),
+        "result": words(batch, "handshake.result"),
+        "settled_by": words(batch, "handshake.settled_by"),
+        "icmp": _icmps(events),
     }
     for name in Timing.__struct_fields__:
         if name not in made:
@@ -336,11 +314,11 @@ def _timings(batch: Batch) -> Iterator[Timing]:
     return map(Timing, *(made[name] for name in Timing.__struct_fields__))
 
 
-def _icmps(events: Events, results: list[int]) -> list[Icmp | None]:
-    if _UNREACHABLE not in results:
-        return [None] * len(results)
-    codes = zip(results, events["icmp_type"].tolist(), events["icmp_code"].tolist(), strict=True)
-    return [Icmp(type_, code) if result == _UNREACHABLE else None for result, type_, code in codes]
+def _icmps(events: Events) -> list[Icmp | None]:
+    found: list[Icmp | None] = [None] * len(events)
+    for row in np.flatnonzero(events["result"] == HandshakeResult.UNREACHABLE).tolist():
+        found[row] = Icmp(int(events["icmp_type"][row]), int(events["icmp_code"][row]))
+    return found
 
 
 _Payload = tuple[PayloadInfo | None, TlsInfo | None, HttpInfo | None, DnsInfo | None]

@@ -24,26 +24,12 @@ from tracer.handshake.events import F64, Bool, Events, byte_rows, has
 from tracer.handshake.option_bytes import layout_keys, masked
 from tracer.handshake.owners import processes
 from tracer.handshake.rows import Coded, Rows
+from tracer.handshake.words import WORDS
 from tracer.ipc.event_header import struct
 from tracer.records.record import Handshake, Process
 from tracer.records.types import IP_FORMS
 from tracer.vocabulary.addresses import ip_text
-from tracer.vocabulary.vocabulary import (
-    CAUSE_WORDS,
-    CONFIDENCE_WORDS,
-    COOKIE_CHECK_WORDS,
-    GROUP_WORDS,
-    OUTCOME_WORDS,
-    REASON_WORDS,
-    REQUEST_WORDS,
-    RESULT_WORDS,
-    VANTAGE_WORDS,
-    Group,
-    HandshakeResult,
-    Has,
-    Outcome,
-    known,
-)
+from tracer.vocabulary.vocabulary import HandshakeResult, Has, known
 
 Column = NDArray[np.generic] | Coded
 
@@ -265,10 +251,6 @@ def _captured(rows: Rows) -> Column:
     return _where(rows.events["syn"]["payload_len"] > 0, rows.payload > 0)
 
 
-def _group(rows: Rows) -> NDArray[Any]:
-    return np.where(rows.verdicts.outcome == Outcome.UNKNOWN, len(Group), rows.verdicts.group)
-
-
 def process_rows(rows: Rows, end: str) -> list[Process | None]:
     """The process behind one end ("client" or "server") of each row."""
     clients, servers = processes(rows.batch, rows.names.cgroups)
@@ -292,14 +274,12 @@ def _process_text(end: str, name: str) -> Callable[[Rows], Column]:
 
 # How columns are made of rows. What is not here and what `_default` does not find is read off composed records: slowly.
 _COLUMNS: dict[str, Callable[[Rows], Column]] = {
+    **{name: _words(*one) for name, one in WORDS.items()},
     "ts": _ts,
     "id": _id,
     "interface": _interface,
     "hook": _hook,
     "vlan": _vlan,
-    "vantage": _words(VANTAGE_WORDS, lambda rows: rows.vantage),
-    "handshake.result": _words(RESULT_WORDS, lambda rows: rows.events["result"]),
-    "handshake.settled_by": _words(REASON_WORDS, lambda rows: rows.events["reason"]),
     "handshake.icmp.type": _icmp("icmp_type"),
     "handshake.icmp.code": _icmp("icmp_code"),
     "syn.ecn": _segment_ecn("syn", _SYN_ECN),
@@ -310,16 +290,10 @@ _COLUMNS: dict[str, Callable[[Rows], Column]] = {
     "negotiated.timestamps": _both(Has.TIMESTAMPS),
     "negotiated.mptcp": _both(Has.MPTCP),
     "negotiated.ecn": _negotiated_ecn,
-    "tfo.request": _words(REQUEST_WORDS, lambda rows: rows.verdicts.request),
-    "tfo.outcome": _words(OUTCOME_WORDS, lambda rows: rows.verdicts.outcome),
-    "tfo.group": _words([*GROUP_WORDS, None], _group),
     "tfo.kind": _segment("syn", "tfo_kind", Has.TFO),
     "tfo.cookie_len": _segment("syn", "cookie_len", Has.TFO),
     "tfo.synack_kind": _segment("synack", "tfo_kind", Has.TFO),
     "tfo.synack_cookie_len": _segment("synack", "cookie_len", Has.TFO),
-    "tfo.cookie_check": _words(COOKIE_CHECK_WORDS, lambda rows: rows.causes.cookie_check),
-    "tfo.cause": _words(CAUSE_WORDS, lambda rows: rows.causes.cause),
-    "tfo.cause_confidence": _words(CONFIDENCE_WORDS, lambda rows: rows.causes.confidence),
     "payload.protocol": _of_payload(lambda payload: payload.protocol.value),
     "payload.captured": _captured,
     "payload.truncated": _flag_of_payload(lambda payload: payload.truncated),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tracer.dissect.payload import Payload
 from tracer.handshake.causes import Causes
 from tracer.handshake.durations import Durations, measure
-from tracer.handshake.events import U8, Events, SynPayload
+from tracer.handshake.events import U8, Events, Selection, SynPayload, some_rows
 from tracer.handshake.outcome import Verdicts, judge
 from tracer.handshake.vantage import LocalSet
 from tracer.records.record import Process
@@ -26,10 +26,6 @@ class RowOwners:
     client: NDArray[np.uint32]
     server: NDArray[np.uint32]
     table: Sequence[Process | None]
-
-    def rows(self, chosen: slice | NDArray[np.intp]) -> RowOwners:
-        """Some rows."""
-        return RowOwners(self.client[chosen], self.server[chosen], self.table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +53,18 @@ class Batch:
             return self
         return self.select(slice(start, stop))
 
-    def select(self, chosen: slice | NDArray[np.intp]) -> Batch:
-        """Some rows of the batch: by a slice, without copies, or by number."""
+    def select(self, chosen: Selection) -> Batch:
+        """Some rows of the batch."""
+        kinds, owners = self.kinds, self.owners
+        if kinds is not None:
+            numbers = np.arange(len(self))[chosen].tolist()
+            kinds = {place: kinds[row] for place, row in enumerate(numbers) if row in kinds}
+        if owners is not None:
+            owners = RowOwners(owners.client[chosen], owners.server[chosen], owners.table)
         return Batch(
-            self.events[chosen],
-            Verdicts(*(getattr(self.verdicts, one.name)[chosen] for one in fields(Verdicts))),
-            Durations(*(getattr(self.durations, one.name)[chosen] for one in fields(Durations))),
-            self.vantage[chosen],
-            self.payloads,
-            self.causes.rows(chosen),
-            _moved(self.kinds, chosen, len(self)),
-            self.owners.rows(chosen) if self.owners is not None else None,
-        )
-
-
-def _moved(
-    kinds: Mapping[int, Payload] | None, chosen: slice | NDArray[np.intp], length: int
-) -> Mapping[int, Payload] | None:
-    if kinds is None:
-        return None
-    rows = range(*chosen.indices(length)) if isinstance(chosen, slice) else chosen.tolist()
-    return {place: kinds[row] for place, row in enumerate(rows) if row in kinds}
+            self.events[chosen], some_rows(self.verdicts, chosen), some_rows(self.durations, chosen),
+            self.vantage[chosen], self.payloads, some_rows(self.causes, chosen), kinds, owners,
+        )  # fmt: skip
 
 
 def decode(events: Events, local: LocalSet, payloads: Mapping[PayloadKey, SynPayload]) -> Batch:

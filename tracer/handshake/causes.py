@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tracer.handshake.events import U8
 
@@ -22,7 +21,3 @@ class Causes:
     def none(cls, count: int) -> Causes:
         """`count` unknown rows, for the caller to fill in."""
         return cls(np.zeros(count, np.uint8), np.zeros(count, np.uint8), np.zeros(count, np.uint8))
-
-    def rows(self, part: slice | NDArray[np.intp]) -> Causes:
-        """Some rows: by a slice, without copies, or by number."""
-        return Causes(self.cause[part], self.confidence[part], self.cookie_check[part])

@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from tracer.handshake.causes import Causes
 from tracer.handshake.durations import Durations
-from tracer.handshake.events import U8, Events
+from tracer.handshake.events import U8, Events, Selection
 from tracer.handshake.outcome import Verdicts
 
-# some rows: by a slice, without copies, or by number
-Selection = slice | NDArray[np.intp]
 Beside = dict[str, NDArray[Any]]
 VERDICTS, DURATIONS, CAUSES = (tuple(one.name for one in fields(kind)) for kind in (Verdicts, Durations, Causes))
 OTHERS = ("vantage", "offset_ns", "payload", "client_owner", "server_owner")

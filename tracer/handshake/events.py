@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from dataclasses import fields
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.vocabulary.vocabulary import Has
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 # structured arrays of struct handshake_event (bpf/event.h); the dtype comes from tracer/ipc/layout.py
 Events: TypeAlias = NDArray[np.void]
@@ -18,6 +22,8 @@ U64 = NDArray[np.uint64]
 F64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Indexes = NDArray[np.intp]  # of rows, or slots of tables
+Selection = slice | NDArray[np.intp]  # some rows: by a slice, without copies, or by number
+C = TypeVar("C", bound="DataclassInstance")
 
 NS_PER_US = 1000.0
 
@@ -28,6 +34,11 @@ def pick(events: Events, rows: NDArray[np.intp]) -> Events:
         return events[rows]
     found: Events = events.view(f"V{events.dtype.itemsize}")[rows].view(events.dtype)
     return found
+
+
+def some_rows(columns: C, rows: Selection) -> C:
+    """Some rows of a dataclass of columns."""
+    return type(columns)(*(getattr(columns, one.name)[rows] for one in fields(columns)))
 
 
 def is_replayed(events: Events) -> bool:

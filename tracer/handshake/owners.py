@@ -46,18 +46,9 @@ def _named(said: np.void, cgroups: Mapping[int, str | None]) -> Process | None:
 def owners_of(records: Sequence[Handshake]) -> RowOwners:
     """The processes that records name."""
     places: dict[Process | None, int] = {None: 0}
-    table: list[Process | None] = [None]
-    columns: list[NDArray[np.uint32]] = []
-    for end in ("client", "server"):
-        column = np.zeros(len(records), np.uint32)
-        for row, record in enumerate(records):
-            process = getattr(record, end).process
-            place = places.setdefault(process, len(table))
-            if place == len(table):
-                table.append(process)
-            column[row] = place
-        columns.append(column)
-    return RowOwners(columns[0], columns[1], table)
+    clients = [places.setdefault(record.client.process, len(places)) for record in records]
+    servers = [places.setdefault(record.server.process, len(places)) for record in records]
+    return RowOwners(np.array(clients, np.uint32), np.array(servers, np.uint32), list(places))
 
 
 def merge_owners(owners: RowOwners, places: dict[Process, int], table: list[Process | None]) -> Sequence[int]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from ipaddress import ip_address
 from threading import Lock
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 import numpy as np
@@ -27,27 +27,16 @@ from tracer.encode.composer import Composer
 from tracer.handshake import ecn
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
+from tracer.handshake.columns import BESIDE
 from tracer.handshake.durations import Durations
 from tracer.handshake.outcome import Verdicts
 from tracer.handshake.owners import owners_of
+from tracer.handshake.words import WORDS
 from tracer.ipc.event_header import constant, struct
 from tracer.ipc.layout import Field, Struct, to_dtype
 from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Handshake, Segment, SynAck, Timing
-from tracer.vocabulary.vocabulary import (
-    CAUSE_WORDS,
-    CONFIDENCE_WORDS,
-    COOKIE_CHECK_WORDS,
-    GROUP_WORDS,
-    OUTCOME_WORDS,
-    REASON_WORDS,
-    REQUEST_WORDS,
-    RESULT_WORDS,
-    VANTAGE_WORDS,
-    Group,
-    Has,
-    numbers,
-)
+from tracer.vocabulary.vocabulary import Group, Has, numbers
 
 BLOCK_ROWS = 256  # lines that are compressed together
 INTERFACES_MAX = 1 << 14  # of a recording: a file that names ever new ones would fill the memory
@@ -78,10 +67,10 @@ _SEGMENT_MEMBERS = (
     *(name for name, _ in _NUMBERS),
 )  # fmt: skip
 
-_RESULTS, _REASONS = numbers(RESULT_WORDS[1:], 1), numbers(REASON_WORDS[1:], 1)
-_VANTAGES, _REQUESTS, _OUTCOMES = numbers(VANTAGE_WORDS), numbers(REQUEST_WORDS), numbers(OUTCOME_WORDS)
-_CAUSES, _CONFIDENCES, _COOKIE_CHECKS = (numbers(w) for w in (CAUSE_WORDS, CONFIDENCE_WORDS, COOKIE_CHECK_WORDS))
-_GROUPS: dict[str | None, int] = {**numbers(GROUP_WORDS), None: int(Group.NOT_APPLICABLE)}
+# the number of each word, by the field's name
+_NUMBER_OF = {name: numbers(words) for name, (words, _) in WORDS.items()}
+_NUMBER_OF["tfo.group"][None] = int(Group.NOT_APPLICABLE)
+del _NUMBER_OF["handshake.result"]["none"], _NUMBER_OF["handshake.settled_by"]["not"]  # no record has them
 _PROTOCOLS = {value.value: value for value in Protocol}
 
 _TS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", re.ASCII)
@@ -93,6 +82,9 @@ _SYN_FLAG = 0x02
 _KINDS = {name: kind for kind, name in opt.NAMES.items()}
 _KIND = re.compile(r"kind_(\d{1,3})")
 _NS_PER_US = 1000
+
+
+J = TypeVar("J", Verdicts, Durations, Causes)
 
 
 def is_time(ts: str) -> bool:
@@ -151,7 +143,7 @@ class _Row:
     event: tuple[Any, ...]  # _EVENT_MEMBERS
     syn: tuple[Any, ...]  # _SEGMENT_MEMBERS
     synack: tuple[Any, ...]
-    verdict: tuple[Any, ...]
+    verdict: tuple[Any, ...]  # in the order of Verdicts, and so on
     durations: tuple[float | None, ...]
     vantage: int
     causes: tuple[int, int, int]
@@ -174,14 +166,15 @@ class BatchBuilder:
     def batch(self, records: Sequence[Handshake]) -> tuple[Batch, list[int]]:
         """Those that are sound as a batch, and the places of those that are not."""
         rows: list[_Row] = []
+        sound: list[Handshake] = []
         bad: list[int] = []
         for place, record in enumerate(records):
             try:
                 rows.append(self._row(record, self._next + len(rows)))
+                sound.append(record)
             except (ValueError, KeyError, OverflowError):  # noqa: PERF203 - one that is damaged must not cost the others
                 bad.append(place)
         self._next += len(rows)
-        bad_places = set(bad)
         events = np.zeros(len(rows), ROW)
         if rows:
             _fill(events, _EVENT_MEMBERS, [row.event for row in rows])
@@ -189,22 +182,20 @@ class BatchBuilder:
             _fill(events["synack"], _SEGMENT_MEMBERS, [row.synack for row in rows])
             events["settled_ns"] = np.maximum(np.maximum.accumulate(events["settled_ns"]), np.uint64(self.settled_ns))
             self.settled_ns = int(events["settled_ns"][-1])
-        return (
-            Batch(
-                events,
-                _verdicts(rows),
-                _durations(rows),
-                np.array([row.vantage for row in rows], np.uint8),
-                {},
-                _causes(rows),
-                {place: row.payload for place, row in enumerate(rows) if row.payload is not None},
-                owners_of([record for place, record in enumerate(records) if place not in bad_places]),
-            ),
-            bad,
+        batch = Batch(
+            events,
+            _judged(Verdicts, "verdicts", [row.verdict for row in rows]),
+            _judged(Durations, "durations", [row.durations for row in rows]),
+            np.array([row.vantage for row in rows], np.uint8),
+            {},
+            _judged(Causes, "causes", [row.causes for row in rows]),
+            {place: row.payload for place, row in enumerate(rows) if row.payload is not None},
+            owners_of(sound),
         )
+        return batch, bad
 
     def _row(self, record: Handshake, number: int) -> _Row:
-        timing, tfo = record.handshake, record.tfo
+        timing, tfo, code = record.handshake, record.tfo, _NUMBER_OF
         if not _TS.fullmatch(record.ts) or not _ID.fullmatch(record.id):
             raise DamagedError("ts or id")
         if not _PLAIN.fullmatch(record.community_id) or not _PLAIN.fullmatch(record.signature.p0f):
@@ -222,7 +213,7 @@ class BatchBuilder:
             _within(record.client.port, 16), _within(record.server.port, 16),
             self.interfaces.index(record.interface, record.hook),
             tuple(_within(vid, 16) for vid in (*record.vlan, 0, 0)[:2]), 6 if ":" in record.client.ip else 4,
-            _RESULTS[timing.result], _REASONS[timing.settled_by],
+            code["handshake.result"][timing.result], code["handshake.settled_by"][timing.settled_by],
             _within(icmp.type, 8) if icmp is not None else 0, _within(icmp.code, 8) if icmp is not None else 0,
             tfo.outcome is None, *_numbers_of(timing, _COUNTS),
         )  # fmt: skip
@@ -231,13 +222,16 @@ class BatchBuilder:
         durations = tuple(getattr(timing if hasattr(timing, name) else tfo, name) for name in _DURATIONS)
         acked = record.synack.acked_payload_len if record.synack is not None else 0
         attempted = tfo.kind is not None or record.syn.payload_len > 0
-        delay_us = np.nan if tfo.delay_us is None else tfo.delay_us
         verdict = (
-            _REQUESTS[tfo.request], _OUTCOMES[tfo.outcome], _GROUPS[tfo.group], attempted, _within(acked, 32), delay_us,
-            record.synack is not None and tfo.delay_us is not None,
+            code["tfo.request"][tfo.request], code["tfo.outcome"][tfo.outcome], code["tfo.group"][tfo.group],
+            attempted, _within(acked, 32), tfo.delay_us, record.synack is not None and tfo.delay_us is not None,
         )  # fmt: skip
-        causes = (_CAUSES[tfo.cause], _CONFIDENCES[tfo.cause_confidence], _COOKIE_CHECKS[tfo.cookie_check])
-        return _Row(event, syn, synack, verdict, durations, _VANTAGES[record.vantage], causes, _payload(record))
+        causes = (
+            code["tfo.cause"][tfo.cause], code["tfo.cause_confidence"][tfo.cause_confidence],
+            code["tfo.cookie_check"][tfo.cookie_check],
+        )  # fmt: skip
+        vantage = code["vantage"][record.vantage]
+        return _Row(event, syn, synack, verdict, durations, vantage, causes, _payload(record))
 
 
 def _fill(rows: NDArray[np.void], members: Sequence[str], values: Sequence[tuple[Any, ...]]) -> None:
@@ -353,31 +347,11 @@ def _payload(record: Handshake) -> Payload | None:
     )
 
 
-def _verdicts(rows: list[_Row]) -> Verdicts:
-    request, outcome, group, attempted, acked, after, known = (
-        zip(*(row.verdict for row in rows), strict=True) if rows else ((),) * 7
-    )
-    return Verdicts(
-        np.array(request, np.uint8),
-        np.array(outcome, np.uint8),
-        np.array(group, np.uint8),
-        np.array(attempted, np.bool_),
-        np.array(acked, np.uint32),
-        np.array(after, np.float64),
-        np.array(known, np.bool_),
-    )
-
-
-def _causes(rows: list[_Row]) -> Causes:
-    table = np.array([row.causes for row in rows], np.uint8).reshape(len(rows), 3)
-    return Causes(*(np.ascontiguousarray(column) for column in table.T))
-
-
-def _durations(rows: list[_Row]) -> Durations:
-    table = np.array([row.durations for row in rows], np.float64).reshape(
-        len(rows), len(_DURATIONS)
-    )  # None becomes NaN
-    return Durations(*(np.ascontiguousarray(column) for column in table.T))
+def _judged(kind: type[J], name: str, rows: Sequence[tuple[Any, ...]]) -> J:
+    """Columns from what each row has for them; None becomes NaN."""
+    columns = [one.name for one in fields(kind)]
+    values = zip(*rows, strict=True) if rows else [()] * len(columns)
+    return kind(*(np.array(one, BESIDE[f"{name}.{column}"]) for column, one in zip(columns, values, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

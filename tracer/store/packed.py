@@ -13,8 +13,8 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from tracer.handshake.columns import BESIDE, Beside, Columns, Selection, assembled
-from tracer.handshake.events import Events
+from tracer.handshake.columns import BESIDE, Beside, Columns, assembled
+from tracer.handshake.events import Events, Selection
 
 BLOCK_ROWS = 256
 _LEVEL = -1  # of zstd: the quickest that finds nearly all of what repeats

@@ -1,0 +1,62 @@
+"""Fields of the record that are words of a vocabulary: the words, and the column that has a word's number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.handshake.causes import Causes
+from tracer.handshake.events import U8, Events
+from tracer.handshake.outcome import Verdicts
+from tracer.vocabulary.vocabulary import (
+    CAUSE_WORDS,
+    CONFIDENCE_WORDS,
+    COOKIE_CHECK_WORDS,
+    GROUP_WORDS,
+    OUTCOME_WORDS,
+    REASON_WORDS,
+    REQUEST_WORDS,
+    RESULT_WORDS,
+    VANTAGE_WORDS,
+    Group,
+    Outcome,
+)
+
+
+class Judged(Protocol):
+    """A batch, or rows."""
+
+    @property
+    def events(self) -> Events: ...
+    @property
+    def verdicts(self) -> Verdicts: ...
+    @property
+    def causes(self) -> Causes: ...
+    @property
+    def vantage(self) -> U8: ...
+
+
+def _group(rows: Judged) -> NDArray[Any]:
+    return np.where(rows.verdicts.outcome == Outcome.UNKNOWN, len(Group), rows.verdicts.group)
+
+
+WORDS: dict[str, tuple[Sequence[str | None], Callable[[Judged], NDArray[Any]]]] = {
+    "vantage": (VANTAGE_WORDS, lambda rows: rows.vantage),
+    "handshake.result": (RESULT_WORDS, lambda rows: rows.events["result"]),
+    "handshake.settled_by": (REASON_WORDS, lambda rows: rows.events["reason"]),
+    "tfo.request": (REQUEST_WORDS, lambda rows: rows.verdicts.request),
+    "tfo.outcome": (OUTCOME_WORDS, lambda rows: rows.verdicts.outcome),
+    "tfo.group": ([*GROUP_WORDS, None], _group),
+    "tfo.cookie_check": (COOKIE_CHECK_WORDS, lambda rows: rows.causes.cookie_check),
+    "tfo.cause": (CAUSE_WORDS, lambda rows: rows.causes.cause),
+    "tfo.cause_confidence": (CONFIDENCE_WORDS, lambda rows: rows.causes.confidence),
+}
+
+
+def words(rows: Judged, name: str) -> list[str | None]:
+    """What the records of these rows say in that field."""
+    vocabulary, numbers = WORDS[name]
+    return [vocabulary[number] for number in numbers(rows).tolist()]
