@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from tracer.dissect import signature
 from tracer.dissect.payload import Payload
 from tracer.handshake.durations import Durations
-from tracer.handshake.ecn import negotiated_ecn, syn_ecn, synack_ecn
+from tracer.handshake.ecn import negotiated_ecn, segment_ecn
 from tracer.handshake.events import F64, Bool, Events, byte_rows, has
 from tracer.handshake.option_bytes import layout_keys, masked
 from tracer.handshake.owners import processes
@@ -117,77 +118,44 @@ def _from_record(of: Callable[[Handshake], Any]) -> Callable[[Rows], Column]:
     return lambda rows: coded(of(record) for record in rows.names.compose(rows.batch))
 
 
-def _segment(segment: str, name: str, flag: Has = Has.SEGMENT) -> Callable[[Rows], Column]:
-    def column(rows: Rows) -> Column:
-        facts: Events = rows.events[segment]
-        return _where(has(facts["has"], flag), facts[name])
-
-    return column
+def _segment(segment: str, read: Callable[[Events], NDArray[Any]], flag: Has = Has.SEGMENT) -> Callable[[Rows], Column]:
+    return lambda rows: _where(has(rows.events[segment]["has"], flag), read(rows.events[segment]))
 
 
 def _carries(segment: str, flag: Has) -> Callable[[Rows], Column]:
-    def column(rows: Rows) -> Column:
-        carried = rows.events[segment]["has"]
-        return _where(has(carried, Has.SEGMENT), has(carried, flag))
-
-    return column
+    return _segment(segment, lambda facts: has(facts["has"], flag))
 
 
 _HOPS = np.array([signature.hops(ttl) for ttl in range(256)], np.float64)
 
 
-def _hops(segment: str) -> Callable[[Rows], Column]:
+def _segment_ecn(segment: str) -> Callable[[Rows], Column]:
     def column(rows: Rows) -> Column:
         facts = rows.events[segment]
-        return _where(has(facts["has"], Has.SEGMENT), _HOPS[facts["ttl"]])
-
-    return column
-
-
-# the three ECN bits of the TCP flags, as a number 0..7
-_ECN_SHIFT, _ECN_CODES = 6, 8
-_SYN_ECN: list[str | None] = [syn_ecn(code << _ECN_SHIFT) for code in range(_ECN_CODES)]
-_SYNACK_ECN: list[str | None] = [synack_ecn(code << _ECN_SHIFT) for code in range(_ECN_CODES)]
-_BOTH_ECN: list[str | None] = [
-    negotiated_ecn(syn_ecn(asked << _ECN_SHIFT), synack_ecn(granted << _ECN_SHIFT))
-    for asked in range(_ECN_CODES)
-    for granted in range(_ECN_CODES)
-]
-
-
-def _ecn_code(segment: Events) -> NDArray[np.intp]:
-    return (segment["tcp_flags"].astype(np.intp) >> _ECN_SHIFT) & (_ECN_CODES - 1)
-
-
-def _segment_ecn(segment: str, values: list[str | None]) -> Callable[[Rows], Column]:
-    def column(rows: Rows) -> Column:
-        facts = rows.events[segment]
-        known = has(facts["has"], Has.SEGMENT)
-        return Coded([*values, None], np.where(known, _ecn_code(facts), len(values)))
+        return _by_number(facts["tcp_flags"], segment_ecn, has(facts["has"], Has.SEGMENT))
 
     return column
 
 
 def _negotiated_ecn(rows: Rows) -> Column:
-    codes = _ecn_code(rows.events["syn"]) * _ECN_CODES + _ecn_code(rows.events["synack"])
-    return Coded([*_BOTH_ECN, None], np.where(_answered(rows), codes, len(_BOTH_ECN)))
+    asked, granted = (rows.events[segment]["tcp_flags"].astype(np.uint32) for segment in ("syn", "synack"))
+    return _by_number(
+        asked << 16 | granted,
+        lambda both: negotiated_ecn(segment_ecn(both >> 16), segment_ecn(both & 0xFFFF)),
+        _answered(rows),
+    )
 
 
 def _both(flag: Has) -> Callable[[Rows], Column]:
-    def column(rows: Rows) -> Column:
-        both = rows.events["syn"]["has"] & rows.events["synack"]["has"]
-        return _where(_answered(rows), has(both, flag))
-
-    return column
+    return lambda rows: _where(_answered(rows), has(rows.events["syn"]["has"] & rows.events["synack"]["has"], flag))
 
 
 def _layout(segment: str, read: Callable[[signature.OptionLayout], Any]) -> Callable[[Rows], Column]:
     def column(rows: Rows) -> Column:
         facts = rows.events[segment]
-        answered = has(facts["has"], Has.SEGMENT)
         keys = coded(layout_keys(masked(facts), facts["options_len"]))
         values = [read(signature.option_layout(key)) for key in keys.values]
-        return Coded([*values, None], np.where(answered, keys.codes, len(values)))
+        return Coded([*values, None], np.where(has(facts["has"], Has.SEGMENT), keys.codes, len(values)))
 
     return column
 
@@ -200,17 +168,12 @@ def _address(end: str) -> Callable[[Rows], Column]:
     return column
 
 
-def _by_number(numbers: NDArray[Any], name: Callable[[int], Any]) -> Coded:
+def _by_number(numbers: NDArray[Any], name: Callable[[int], Any], known: Bool | None = None) -> Coded:
+    """A name for each number where it is known."""
     values, codes = np.unique(numbers, return_inverse=True)
-    return Coded([name(value) for value in values.tolist()], codes.astype(np.min_scalar_type(len(values))))
-
-
-def _interface(rows: Rows) -> Column:
-    return _by_number(rows.events["ifindex"], lambda index: rows.names.interface(index)[0])
-
-
-def _hook(rows: Rows) -> Column:
-    return _by_number(rows.events["ifindex"], lambda index: rows.names.interface(index)[1])
+    codes = codes.astype(np.min_scalar_type(len(values)))
+    names = [name(value) for value in values.tolist()]
+    return Coded(names, codes) if known is None else Coded([*names, None], np.where(known, codes, len(names)))
 
 
 def _vlan(rows: Rows) -> Column:
@@ -229,26 +192,17 @@ def _id(rows: Rows) -> Column:
     return Coded([f"{id_:016x}" for id_ in rows.events["id"].tolist()], np.arange(len(rows)))
 
 
-def _of_payload(read: Callable[[Payload], Any]) -> Callable[[Rows], Column]:
-    def column(rows: Rows) -> Column:
-        # a list that still grows: rows know no later places than those it has now
-        values = [None if payload is None else read(payload) for payload in list(rows.payloads)]
-        return Coded(values, rows.payload.copy())  # not a part of a larger array
+def _payload_values(rows: Rows, read: Callable[[Payload], Any]) -> list[Any]:
+    # a list that still grows: rows know no later places than those it has now
+    return [None if payload is None else read(payload) for payload in list(rows.payloads)]
 
-    return column
+
+def _of_payload(read: Callable[[Payload], Any]) -> Callable[[Rows], Column]:
+    return lambda rows: Coded(_payload_values(rows, read), rows.payload.copy())  # not a part of a larger array
 
 
 def _flag_of_payload(read: Callable[[Payload], bool | None]) -> Callable[[Rows], Column]:
-    def column(rows: Rows) -> Column:
-        values = [None if payload is None else read(payload) for payload in list(rows.payloads)]
-        numbers = np.array([np.nan if value is None else float(value) for value in values])
-        return numbers[rows.payload]
-
-    return column
-
-
-def _captured(rows: Rows) -> Column:
-    return _where(rows.events["syn"]["payload_len"] > 0, rows.payload > 0)
+    return lambda rows: np.array(_payload_values(rows, read), np.float64)[rows.payload]  # None becomes NaN
 
 
 def process_rows(rows: Rows, end: str) -> list[Process | None]:
@@ -258,15 +212,11 @@ def process_rows(rows: Rows, end: str) -> list[Process | None]:
 
 
 def _process_number(end: str, name: str) -> Callable[[Rows], Column]:
-    def column(rows: Rows) -> Column:
-        found = process_rows(rows, end)
-        return np.array([np.nan if one is None else getattr(one, name) for one in found], np.float64)
-
-    return column
+    return lambda rows: np.array([getattr(one, name, None) for one in process_rows(rows, end)], np.float64)
 
 
 def _process_text(end: str, name: str) -> Callable[[Rows], Column]:
-    return lambda rows: coded(None if one is None else getattr(one, name) for one in process_rows(rows, end))
+    return lambda rows: coded(getattr(one, name, None) for one in process_rows(rows, end))
 
 
 # --- the fields ---
@@ -277,25 +227,23 @@ _COLUMNS: dict[str, Callable[[Rows], Column]] = {
     **{name: _words(*one) for name, one in WORDS.items()},
     "ts": _ts,
     "id": _id,
-    "interface": _interface,
-    "hook": _hook,
+    "interface": lambda rows: _by_number(rows.events["ifindex"], lambda index: rows.names.interface(index)[0]),
+    "hook": lambda rows: _by_number(rows.events["ifindex"], lambda index: rows.names.interface(index)[1]),
     "vlan": _vlan,
     "handshake.icmp.type": _icmp("icmp_type"),
     "handshake.icmp.code": _icmp("icmp_code"),
-    "syn.ecn": _segment_ecn("syn", _SYN_ECN),
-    "synack.ecn": _segment_ecn("synack", _SYNACK_ECN),
     "synack.acked_payload_len": lambda rows: _where(_answered(rows), rows.verdicts.acked_payload_len),
     "negotiated.wscale": _both(Has.WSCALE),
     "negotiated.sack": _both(Has.SACK),
     "negotiated.timestamps": _both(Has.TIMESTAMPS),
     "negotiated.mptcp": _both(Has.MPTCP),
     "negotiated.ecn": _negotiated_ecn,
-    "tfo.kind": _segment("syn", "tfo_kind", Has.TFO),
-    "tfo.cookie_len": _segment("syn", "cookie_len", Has.TFO),
-    "tfo.synack_kind": _segment("synack", "tfo_kind", Has.TFO),
-    "tfo.synack_cookie_len": _segment("synack", "cookie_len", Has.TFO),
+    "tfo.kind": _segment("syn", itemgetter("tfo_kind"), Has.TFO),
+    "tfo.cookie_len": _segment("syn", itemgetter("cookie_len"), Has.TFO),
+    "tfo.synack_kind": _segment("synack", itemgetter("tfo_kind"), Has.TFO),
+    "tfo.synack_cookie_len": _segment("synack", itemgetter("cookie_len"), Has.TFO),
     "payload.protocol": _of_payload(lambda payload: payload.protocol.value),
-    "payload.captured": _captured,
+    "payload.captured": lambda rows: _where(rows.events["syn"]["payload_len"] > 0, rows.payload > 0),
     "payload.truncated": _flag_of_payload(lambda payload: payload.truncated),
     "tls.sni": _of_payload(lambda payload: payload.tls and payload.tls.sni),
     "tls.alpn": _of_payload(lambda payload: payload.tls and payload.tls.alpn),
@@ -316,12 +264,13 @@ for _end in ("client", "server"):
     }
 for _end in ("syn", "synack"):
     _COLUMNS |= {
-        f"{_end}.mss": _segment(_end, "mss", Has.MSS),
-        f"{_end}.wscale": _segment(_end, "wscale", Has.WSCALE),
+        f"{_end}.mss": _segment(_end, itemgetter("mss"), Has.MSS),
+        f"{_end}.wscale": _segment(_end, itemgetter("wscale"), Has.WSCALE),
         f"{_end}.sack_permitted": _carries(_end, Has.SACK),
-        f"{_end}.ts_val": _segment(_end, "ts_val", Has.TIMESTAMPS),
-        f"{_end}.ts_ecr": _segment(_end, "ts_ecr", Has.TIMESTAMPS),
-        f"{_end}.hops": _hops(_end),
+        f"{_end}.ts_val": _segment(_end, itemgetter("ts_val"), Has.TIMESTAMPS),
+        f"{_end}.ts_ecr": _segment(_end, itemgetter("ts_ecr"), Has.TIMESTAMPS),
+        f"{_end}.hops": _segment(_end, lambda facts: _HOPS[facts["ttl"]]),
+        f"{_end}.ecn": _segment_ecn(_end),
         f"{_end}.md5": _carries(_end, Has.MD5),
         f"{_end}.ao": _carries(_end, Has.AO),
         f"{_end}.mptcp": _layout(_end, lambda layout: layout.mptcp),
@@ -354,7 +303,7 @@ def _of_rows(name: str, kind: Kind) -> Callable[[Rows], Column] | None:
         if parent == "handshake" and own in _EVENT:
             return _event(own)
         if parent in ("syn", "synack") and own in _EVENT.nested(parent):
-            return _segment(parent, own)
+            return _segment(parent, itemgetter(own))
     return None
 
 

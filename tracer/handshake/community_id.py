@@ -15,12 +15,8 @@ V4_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, RFC 4291 2.5.5.2
 SEED = bytes(2)
 PROTOCOL_TCP_AND_PAD = b"\x06\x00"
 
-_TCP = np.frombuffer(PROTOCOL_TCP_AND_PAD, np.uint8)
-_SEED = np.frombuffer(SEED, np.uint8)
 _MAPPED = np.frombuffer(V4_MAPPED, np.uint8)
 _PROTOCOL_BITS = np.uint64(int.from_bytes(PROTOCOL_TCP_AND_PAD, "big") << 32)
-_LONG = len(SEED) + 2 * 16 + len(PROTOCOL_TCP_AND_PAD) + 4  # bytes to hash
-_END_WORDS = 3
 
 
 def community_ids(
@@ -67,20 +63,11 @@ def _long_texts(
     client_ip: NDArray[np.uint8], server_ip: NDArray[np.uint8], client_port: NDArray[np.uint16],
     server_port: NDArray[np.uint16],
 ) -> list[str]:  # fmt: skip
-    ends = [_ends(client_ip, client_port), _ends(server_ip, server_port)]
-    order = [end.view(">u8") for end in ends]
-    after = np.zeros(len(client_port), np.bool_)
-    for word in reversed(range(_END_WORDS)):
-        first, second = order[0][:, word], order[1][:, word]
-        after = (first > second) | ((first == second) & after)
-    low, high = (np.where(after[:, None], one, other) for one, other in ((ends[1], ends[0]), (ends[0], ends[1])))
-    parts = (_SEED, low[:, :16], high[:, :16], _TCP, low[:, 16:18], high[:, 16:18])
-    messages, at = np.empty((len(low), _LONG), np.uint8), 0
-    for part in parts:
-        width = part.shape[-1]
-        messages[:, at : at + width] = part
-        at += width
-    return _texts(messages)
+    client, server = _ends(client_ip, client_port), _ends(server_ip, server_port)
+    swapped = client.view(f"S{client.shape[1]}") > server.view(f"S{server.shape[1]}")
+    low, high = np.where(swapped, server, client), np.where(swapped, client, server)
+    seed, tcp = (np.tile(np.frombuffer(part, np.uint8), (len(low), 1)) for part in (SEED, PROTOCOL_TCP_AND_PAD))
+    return _texts(np.hstack([seed, low[:, :16], high[:, :16], tcp, low[:, 16:], high[:, 16:]]))
 
 
 def _texts(messages: NDArray[np.uint8]) -> list[str]:
@@ -91,8 +78,5 @@ def _texts(messages: NDArray[np.uint8]) -> list[str]:
 
 
 def _ends(address: NDArray[np.uint8], port: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """[n, 24]: address and port in network order, zero padded, so that words compare in the same order."""
-    found = np.zeros((len(port), 8 * _END_WORDS), np.uint8)
-    found[:, :16] = address
-    found[:, 16:18] = port.astype(">u2").view(np.uint8).reshape(-1, 2)
-    return found
+    """[n, 18]: address and port in network order."""
+    return np.hstack([address, port.astype(">u2").view(np.uint8).reshape(-1, 2)])
