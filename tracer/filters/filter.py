@@ -19,7 +19,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from tracer.handshake.rows import Rows
 from tracer.records.record import Handshake
 
 if TYPE_CHECKING:
-    from tracer.filters.grammar import Bare, Comparison, FilterError, Syntax, Word
+    from tracer.filters.grammar import FilterError, Word
 
 NAMES = ("tls.sni", "http.host", "dns.name")
 
@@ -85,34 +85,21 @@ class Node(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Every:
+class _Junction:
+    """`every` part fits, or some part does."""
+
+    every: bool
     parts: tuple[Node, ...]
 
     def matches(self, record: Handshake) -> bool:
-        return all(part.matches(record) for part in self.parts)
+        return (all if self.every else any)(part.matches(record) for part in self.parts)
 
     def mask(self, rows: Rows) -> Bool:
-        found = np.ones(len(rows), np.bool_)
+        found = np.full(len(rows), self.every)
         for one in self.parts:
-            if not found.any():
+            if (found != self.every).all():  # no part can change that
                 break
-            found &= one.mask(rows)
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Some:
-    parts: tuple[Node, ...]
-
-    def matches(self, record: Handshake) -> bool:
-        return any(part.matches(record) for part in self.parts)
-
-    def mask(self, rows: Rows) -> Bool:
-        found = np.zeros(len(rows), np.bool_)
-        for one in self.parts:
-            if found.all():
-                break
-            found |= one.mask(rows)
+            (np.logical_and if self.every else np.logical_or)(found, one.mask(rows), out=found)
         return found
 
 
@@ -129,20 +116,16 @@ class _Not:
 
 @dataclass(frozen=True, slots=True)
 class _Test:
-    """One of several fields fits; `inverted`: at least one is known and none fits. `null`: is none / any known?"""
+    """One of several fields fits; `inverted`: at least one is known and none fits."""
 
     fields: tuple[Field, ...]
     matchers: tuple[Matcher, ...]
     inverted: bool
 
     def matches(self, record: Handshake) -> bool:
-        if not self.inverted:
-            return any(one.fits(value) for one, value in self._values(record))
-        known = [(one, value) for one, value in self._values(record) if value is not None]
-        return bool(known) and not any(one.fits(value) for one, value in known)
-
-    def _values(self, record: Handshake) -> list[tuple[Matcher, object]]:
-        return [(one, found.of(record)) for found, one in zip(self.fields, self.matchers, strict=True)]
+        values = [found.of(record) for found in self.fields]
+        fits = any(one.fits(value) for one, value in zip(self.matchers, values, strict=True))
+        return any(value is not None for value in values) and not fits if self.inverted else fits
 
     def mask(self, rows: Rows) -> Bool:
         fits = np.zeros(len(rows), np.bool_)
@@ -195,7 +178,7 @@ def parse(text: str) -> Filter:
         FilterError (tracer.filters.grammar), a UsageError: it says what is wrong and where.
     """
     if not text.strip():
-        return Filter("", _Every(()))
+        return Filter("", _Junction(True, ()))
     from tracer.filters import grammar
 
     reader = _Reader(text)
@@ -218,22 +201,27 @@ class _Reader:
     def _look_at(self, fields: tuple[Field, ...]) -> None:
         self.seen.update(one.name for one in fields)
 
-    def node(self, syntax: Syntax) -> Node:
-        from tracer.filters.grammar import Bare, Comparison, Negation
+    def node(self, tree: Any) -> Node:
+        """What a tree of the grammar asks."""
+        from tracer.filters.grammar import Word
 
-        if isinstance(syntax, Bare):
-            return self._bare(syntax)
-        if isinstance(syntax, Comparison):
-            return self._comparison(syntax)
-        if isinstance(syntax, Negation):
-            return _Not(self.node(syntax.inner))
-        parts = tuple(self.node(part) for part in syntax.parts)
-        return _Every(parts) if syntax.every else _Some(parts)
+        inverted = False
+        while tree.data == "negation":  # any number of them, so no recursion
+            (tree,), inverted = tree.children, not inverted
+        if tree.data in ("and_expr", "or_expr"):
+            node: Node = _Junction(tree.data == "and_expr", tuple(self.node(part) for part in tree.children))
+        elif tree.data == "bare":
+            node = self._bare(Word.of(tree.children[0]))
+        elif tree.data == "membership":
+            name, *values = map(Word.of, tree.children)
+            node = self._membership(name, values)
+        else:
+            node = self._comparison(Word.of(tree.children[0]), str(tree.children[1]), Word.of(tree.children[2]))
+        return _Not(node) if inverted else node
 
-    def _bare(self, bare: Bare) -> Node:
-        word = bare.word
+    def _bare(self, word: Word) -> Node:
         if not word.quoted:
-            if known(word.text):
+            if fields_of(word.text):
                 says = f"{word.text} is a field: compare it with something, or put it in quotation marks"
                 raise self._error(says, word)
             if is_network(word.text):
@@ -243,18 +231,23 @@ class _Reader:
         self._look_at(fields)
         return _Test(fields, (contains(word.text),) * len(fields), False)
 
-    def _comparison(self, syntax: Comparison) -> Node:
-        name, operator = syntax.name, syntax.operator
+    def _membership(self, name: Word, values: list[Word]) -> Node:
+        fields = self._named(name)
+        return _Junction(False, tuple(self._test(fields, "==", value, name) for value in values))
+
+    def _comparison(self, name: Word, operator: str, value: Word) -> Node:
+        fields = self._named(name)
+        operator = "==" if operator == "=" else operator
+        if operator in ("==", "!=") and not value.quoted and value.text.lower() == "null":
+            return _Null(fields) if operator == "==" else _Not(_Null(fields))
+        return self._test(fields, operator, value, name)
+
+    def _named(self, name: Word) -> tuple[Field, ...]:
         fields = fields_of(name.text) if not name.quoted else ()
         if not fields:
             raise self._error(_no_field(name.text), name)
         self._look_at(fields)
-        first = syntax.values[0]
-        if operator in ("==", "!=") and not first.quoted and first.text.lower() == "null":
-            return _Null(fields) if operator == "==" else _Not(_Null(fields))
-        if operator == "in":
-            return _Some(tuple(self._test(fields, "==", value, name) for value in syntax.values))
-        return self._test(fields, operator, first, name)
+        return fields
 
     def _test(self, fields: tuple[Field, ...], operator: str, value: Word, name: Word | None = None) -> Node:
         inverted = operator in ("!=", "!~")
@@ -267,11 +260,6 @@ class _Reader:
         except Unfit as error:
             raise self._error(str(error), name if error.is_operator and name is not None else value) from None
         return _Test(fields, found, inverted)
-
-
-def known(name: str) -> bool:
-    """Is there a field of that name?"""
-    return bool(fields_of(name))
 
 
 def fields_of(name: str) -> tuple[Field, ...]:

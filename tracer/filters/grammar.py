@@ -1,4 +1,4 @@
-"""The grammar of filters, and its parser (lark): text to a tree of syntax, without a word about what fields mean.
+"""The grammar of filters, and its parser (lark): text to a tree of rules and words; filter.py knows what fields mean.
 
 Imported when a filter is first parsed: lark takes some 40 ms to load.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
-from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedEOF, UnexpectedToken, v_args
+from lark import Lark, Token, Tree, UnexpectedCharacters, UnexpectedEOF, UnexpectedToken
 from lark.exceptions import UnexpectedInput
 
 from tracer.errors import UsageError
@@ -28,7 +28,7 @@ GRAMMAR = r"""
      | value OPERATOR value -> comparison
      | value _IN _OPEN value (_COMMA value)* _CLOSE -> membership
      | value -> bare
-value: WORD | QUOTED
+?value: WORD | QUOTED
 
 _OR.2: /or(?=[\s()]|$)/i | "||"
 _AND.2: /and(?=[\s()]|$)/i | "&&"
@@ -45,28 +45,20 @@ WORD: /[^\s()!=<>~,&|"']+/
 
 
 class FilterError(UsageError):
-    """A filter that cannot be: `says` what is wrong, `at` is its place in `text` (from 0), `length` characters long."""
+    """A wrong filter: `says` what is wrong, `at` is its place in `text` (from 0), `length` characters long.
+
+    `shown` is the text around that place, fit for a terminal, and a line that marks it.
+    """
 
     def __init__(self, says: str, text: str, at: int, length: int = 1) -> None:
         super().__init__(f"filter, column {at + 1}: {says}")
-        self.says = says
-        self.text = text
         self.at = at
-        self.length = max(1, length)
-        self.shown = self._excerpt()
-
-    def _excerpt(self) -> tuple[str, str]:
-        """The text around the wrong place, fit for a terminal, and a line that marks it."""
-        begin, end = max(0, self.at - _AROUND), self.at + min(self.length, _AROUND) + _AROUND
-        before = ("... " if begin else "") + printable(self.text[begin : self.at])
-        wrong = printable(self.text[self.at : min(self.at + self.length, end)])
-        after = printable(self.text[self.at + self.length : end]) + (" ..." if end < len(self.text) else "")
-        return before + wrong + after, " " * cells(before) + "^" * max(1, cells(wrong))
-
-    def marked(self) -> str:
-        """The filter with its wrong place marked below, in two lines, and the sentence in a third."""
-        line = "".join(" " if character.isspace() else character for character in self.text)
-        return f"{line}\n{' ' * self.at}{'^' * self.length}\n{self.says}"
+        stop = at + max(1, length)
+        begin, end = max(0, at - _AROUND), min(stop, at + _AROUND) + _AROUND
+        before = ("... " if begin else "") + printable(text[begin:at])
+        wrong = printable(text[at : min(stop, end)])
+        after = printable(text[stop:end]) + (" ..." if end < len(text) else "")
+        self.shown = before + wrong + after, " " * cells(before) + "^" * max(1, cells(wrong))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,87 +70,26 @@ class Word:
     length: int
     quoted: bool
 
-
-@dataclass(frozen=True, slots=True)
-class Bare:
-    """A word alone."""
-
-    word: Word
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Field, operator, values: one but for `in`."""
-
-    name: Word
-    operator: str
-    values: tuple[Word, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Negation:
-    """not."""
-
-    inner: Syntax
-
-
-@dataclass(frozen=True, slots=True)
-class Junction:
-    """and, or."""
-
-    every: bool
-    parts: tuple[Syntax, ...]
-
-
-Syntax: TypeAlias = Bare | Comparison | Negation | Junction
-
-
-def _unquoted(text: str) -> str:
-    """Without the quotes; a backslash takes the next character as it is."""
-    return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)
-
-
-@v_args(inline=True)
-class _Build(Transformer[Token, Syntax]):
-    """Called bottom-up while parsing, so depth costs no stack."""
-
-    def value(self, token: Token) -> Word:
-        at, length = token.start_pos or 0, len(token)
-        if token.type == "QUOTED":
-            return Word(_unquoted(str(token)), at, length, True)
-        return Word(str(token), at, length, False)
-
-    def comparison(self, name: Word, operator: Token, value: Word) -> Comparison:
-        return Comparison(name, "==" if operator == "=" else str(operator), (value,))
-
-    def membership(self, name: Word, *values: Word) -> Comparison:
-        return Comparison(name, "in", values)
-
-    def bare(self, word: Word) -> Bare:
-        return Bare(word)
-
-    def negation(self, inner: Syntax) -> Syntax:
-        return inner.inner if isinstance(inner, Negation) else Negation(inner)
-
-    def and_expr(self, *parts: Syntax) -> Junction:
-        return Junction(True, parts)
-
-    def or_expr(self, *parts: Syntax) -> Junction:
-        return Junction(False, parts)
+    @classmethod
+    def of(cls, token: Token) -> Word:
+        """Without the quotation marks; within them a backslash takes the next character as it is."""
+        quoted = token.type == "QUOTED"
+        text = re.sub(r"\\(.)", r"\1", token[1:-1], flags=re.DOTALL) if quoted else str(token)
+        return cls(text, token.start_pos or 0, len(token), quoted)
 
 
 # the basic lexer: `and` is never a word, whatever stands before it
-_parser: Any = Lark(GRAMMAR, parser="lalr", lexer="basic", transformer=_Build(), maybe_placeholders=False)
+_parser: Any = Lark(GRAMMAR, parser="lalr", lexer="basic", maybe_placeholders=False)
 
 _BEGINS_SOMETHING = {"WORD", "QUOTED"}
 
 
-def parse(text: str) -> Syntax:
+def parse(text: str) -> Tree[Token]:
     """The tree of a filter that is not blank. Raises FilterError."""
     if len(text) > LENGTH_MAX:
         raise FilterError(f"a filter has at most {LENGTH_MAX} characters", text, LENGTH_MAX)
     try:
-        tree: Syntax = _parser.parse(text)
+        tree: Tree[Token] = _parser.parse(text)
     except UnexpectedCharacters as error:
         at = cast("int", error.pos_in_stream)  # lark's types say it were None
         raise FilterError(_strange(text, at), text, at) from None

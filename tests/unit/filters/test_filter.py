@@ -188,9 +188,9 @@ def test_equal_texts_are_equal_filters() -> None:
 def test_what_is_wrong_is_said_and_marked(text: str, at: int, says: str) -> None:
     with pytest.raises(FilterError) as caught:
         parse(text)
-    assert says in caught.value.says
+    assert says in str(caught.value)
     assert caught.value.at == at
-    assert caught.value.marked().splitlines()[1].index("^") == at
+    assert caught.value.shown[1].index("^") == min(at, len("... ") + 36)
     assert f"column {at + 1}" in str(caught.value)
 
 
@@ -209,7 +209,8 @@ def test_any_text_is_a_filter_or_an_error(text: str) -> None:
         chosen(text)
     else:
         assert 0 <= error.at <= len(text)
-        assert error.marked().splitlines()[-1] == error.says
+        assert str(error).startswith(f"filter, column {error.at + 1}: ")
+        assert "^" in error.shown[1]
 
 
 @pytest.mark.parametrize(
