@@ -10,10 +10,10 @@ tracer/records/record.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import repeat
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -29,9 +29,6 @@ HOLE: Any = msgspec.Raw(b"\0")
 TEXT_HOLE: Any = msgspec.Raw(b'"\0"')
 
 _encoder = msgspec.json.Encoder()
-
-K = TypeVar("K", bound=Hashable)
-P = TypeVar("P")
 
 
 def json_text(value: object) -> str:
@@ -165,27 +162,27 @@ def _synack_pieces(synack: SynAck | None) -> SynAckPieces:
 
 
 @dataclass(slots=True)
-class Known(Generic[K, P]):
-    """Pieces of one kind by their keys; `part` picks them from a line's. Full, it forgets them all."""
+class Known:
+    """Pieces of one kind, a field of LinePieces, by their keys. Full, it forgets them all."""
 
-    part: Callable[[LinePieces], P]
-    _known: dict[K, P] = field(default_factory=dict)
+    kind: str
+    _known: dict[Hashable, Any] = field(default_factory=dict)
 
-    def of(self, keys: Sequence[K]) -> list[P]:
+    def of(self, keys: Sequence[Hashable]) -> list[Any]:
         """The pieces of each key. KeyError if one is not known."""
         known = self._known
         return [known[key] for key in keys]
 
-    def unknown(self, keys: Sequence[K]) -> Iterable[int]:
+    def unknown(self, keys: Sequence[Hashable]) -> Iterable[int]:
         """A row for each key that is not known."""
         if len(self._known) > KEPT:
             self._known.clear()
         known = self._known
         return {key: row for row, key in enumerate(keys) if key not in known}.values()
 
-    def learn(self, key: K, pieces: LinePieces) -> None:
+    def learn(self, key: Hashable, pieces: LinePieces) -> None:
         """Remember."""
-        self._known[key] = self.part(pieces)
+        self._known[key] = getattr(pieces, self.kind)
 
     def forget(self) -> None:
         """What they depended on has changed."""

@@ -7,10 +7,10 @@ composed, and the piece remembered; a part in which many do (a flood of stranger
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import fields
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -24,7 +24,7 @@ from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
 from tracer.handshake.community_id import community_ids
 from tracer.handshake.durations import Durations
-from tracer.handshake.events import Events, has
+from tracer.handshake.events import Events, byte_rows, has
 from tracer.handshake.outcome import Verdicts, cookie_rows
 from tracer.handshake.owners import processes
 from tracer.handshake.payloads import classified
@@ -67,21 +67,12 @@ def line_maker(composer: Composer) -> LineMaker:
     return Lines(composer) if composer.columns_tell_all else PlainLines(composer)
 
 
-@dataclass(frozen=True, slots=True)
-class _Keys:
-    """By row, what the pieces of a line depend on."""
-
-    place: list[bytes]
-    timing: list[bytes]
-    syn: list[bytes]
-    synack: list[bytes]
-    tfo: list[bytes]
-    payload: list[Payload | bool | None]
+# what the pieces of a line depend on, by row: a column for each kind, in the order of _Pieces
+_Keys = tuple[Sequence[Hashable], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Pieces:
-    """The same of the pieces."""
+class _Pieces(NamedTuple):
+    """By row, the pieces of a line."""
 
     place: list[str]
     timing: list[TimingPieces]
@@ -92,7 +83,7 @@ class _Pieces:
 
 
 class Lines:
-    """The lines of what is known, put together; what is not is composed."""
+    """Lines put together from known pieces; rows with others are composed."""
 
     def __init__(self, composer: Composer) -> None:
         self._composer = composer
@@ -101,12 +92,7 @@ class Lines:
         self._interfaces: dict[int, tuple[str, str]] = {}
         self._sent: dict[bytes, str] = {}
         self._returned: dict[bytes, str] = {}
-        self._place: Known[bytes, str] = Known(lambda pieces: pieces.place)
-        self._timing: Known[bytes, TimingPieces] = Known(lambda pieces: pieces.timing)
-        self._syn: Known[bytes, SynPieces] = Known(lambda pieces: pieces.syn)
-        self._synack: Known[bytes, SynAckPieces] = Known(lambda pieces: pieces.synack)
-        self._tfo: Known[bytes, TfoPieces] = Known(lambda pieces: pieces.tfo)
-        self._payload: Known[Payload | bool | None, str] = Known(lambda pieces: pieces.payload)
+        self._known = [Known(kind) for kind in _Pieces._fields]
 
     def lines(self, batch: Batch) -> Iterator[bytes]:
         """One line a handshake, in the batch's order, some at a time."""
@@ -135,35 +121,26 @@ class Lines:
         for index in np.unique(events["ifindex"]).tolist():
             name = self._composer.interface(index)
             if known.setdefault(index, name) != name:
-                self._place.forget()
+                self._known[0].forget()  # place
                 self._interfaces = {index: name}
                 return
 
     def _find(self, keys: _Keys) -> _Pieces:
-        return _Pieces(
-            self._place.of(keys.place), self._timing.of(keys.timing), self._syn.of(keys.syn),
-            self._synack.of(keys.synack), self._tfo.of(keys.tfo), self._payload.of(keys.payload),
-        )  # fmt: skip
+        return _Pieces(*(known.of(column) for known, column in zip(self._known, keys, strict=True)))
 
     def _learn(self, batch: Batch, keys: _Keys) -> bool:
         """Compose rows that have something new. False if there are more of them than are worth it."""
         new: set[int] = set()
-        for known, column in self._pairs(keys):
+        for known, column in zip(self._known, keys, strict=True):
             new.update(known.unknown(column))
         rows = sorted(new)[:LEARNED_MAX]
         records = self._composer.compose(batch.select(np.array(rows, np.intp)))
         for row, record in zip(rows, records, strict=True):
             pieces = cut(record)
             self._frame = pieces.frame
-            for known, column in self._pairs(keys):
+            for known, column in zip(self._known, keys, strict=True):
                 known.learn(column[row], pieces)
         return len(new) <= LEARNED_MAX
-
-    def _pairs(self, keys: _Keys) -> list[tuple[Known[Any, Any], Sequence[Any]]]:
-        return [
-            (self._place, keys.place), (self._timing, keys.timing), (self._syn, keys.syn),
-            (self._synack, keys.synack), (self._tfo, keys.tfo), (self._payload, keys.payload),
-        ]  # fmt: skip
 
     # --- what is between them ---
 
@@ -260,7 +237,7 @@ def _packed(*columns: NDArray[Any]) -> list[bytes]:
 def _keys(batch: Batch) -> _Keys:
     events = batch.events
     syn, synack, vlan, family = events["syn"], events["synack"], events["vlan"], events["family"]
-    return _Keys(
+    return (
         _packed(events["ifindex"], vlan[:, 0], vlan[:, 1], batch.vantage),
         _packed(*(events[name] for name in _OF_EVENT)),
         template_keys(syn, family),
@@ -292,9 +269,8 @@ def _ids(events: Events) -> list[str]:
     return [digits[at : at + 16] for at in range(0, len(digits), 16)]
 
 
-def _addresses(column: NDArray[np.uint8]) -> list[str]:
-    rows: list[bytes] = np.ascontiguousarray(column).view("V16").reshape(-1).tolist()
-    return [ip_text(row) for row in rows]
+def _addresses(column: NDArray[np.uint8]) -> Iterable[str]:
+    return map(ip_text, byte_rows(column))
 
 
 def _process_texts(found: list[Process | None]) -> list[str]:

@@ -126,14 +126,8 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(8):
         batch = random_batch(seed, 60)
         assert quick(lines, batch) == plain(made, batch)
-        known = [len(one._known) for one, _ in lines._pairs(lines_keys(batch))]
+        known = [len(one._known) for one in lines._known]
         assert max(known) <= 20 + LEARNED_MAX, known
-
-
-def lines_keys(batch: Batch) -> object:
-    from tracer.encode.lines import _keys
-
-    return _keys(batch)
 
 
 def test_more_rows_than_are_written_at_once() -> None:
