@@ -79,8 +79,8 @@ _PLAIN = re.compile(r"[\x20-\x7e]*")  # what is never a stranger's text
 
 _SYN_FLAG = 0x02
 
-_KINDS = {name: kind for kind, name in opt.NAMES.items()}
-_KIND = re.compile(r"kind_(\d{1,3})")
+_KINDS = {f"kind_{kind}": kind for kind in range(256)} | {name: kind for kind, name in opt.NAMES.items()}
+_SUBTYPES = {opt.mptcp_subtype(number): number for number in range(16)}
 _NS_PER_US = 1000
 
 
@@ -284,8 +284,6 @@ def _segment(one: Segment, flags: int, kind: int | None, cookie_len: int | None)
         (Has.MD5, one.md5), (Has.AO, one.ao),
     ):  # fmt: skip
         has |= flag.value if present else 0
-    if one.mptcp is not None:
-        _subtype(one.mptcp)  # before it is kept with the options
     options = _option_bytes(one.options, one.mptcp, kind)
     return (
         has, flags, len(options), NO_OFFSET, NO_OFFSET, _within(kind or 0, 8), _within(cookie_len or 0, 8),
@@ -299,6 +297,8 @@ _NO_SEGMENT = (0, 0, 0, NO_OFFSET, NO_OFFSET, 0, 0, bytes(_OPTIONS_MAX), *(0 for
 @lru_cache(maxsize=16384)
 def _option_bytes(names: tuple[str, ...], mptcp: str | None, tfo_kind: int | None) -> bytes:
     """The shortest options with these names in this order: for whoever asks the columns for names."""
+    if mptcp not in (None, *_SUBTYPES):
+        raise DamagedError("an MPTCP subtype that there is not")
     found = bytearray()
     for name in names:
         if name in ("eol", "nop"):
@@ -307,30 +307,13 @@ def _option_bytes(names: tuple[str, ...], mptcp: str | None, tfo_kind: int | Non
             kind = tfo_kind if tfo_kind in opt.EXPERIMENTS else opt.EXPERIMENTS[1]
             found += bytes((kind, 4)) + opt.TFO_MAGIC.to_bytes(2, "big")
         elif name == "mptcp" and mptcp is not None:
-            found += bytes((opt.MPTCP, 3, _subtype(mptcp) << 4))
+            found += bytes((opt.MPTCP, 3, _SUBTYPES[mptcp] << 4))
             mptcp = None  # of the first one
         else:
-            found += bytes((_kind(name), 2))
+            found += bytes((_KINDS[name], 2))
     if len(found) > _OPTIONS_MAX:
         raise DamagedError("more options than fit a header")
     return bytes(found)
-
-
-def _kind(name: str) -> int:
-    kind = _KINDS.get(name)
-    if kind is None:
-        match = _KIND.fullmatch(name)
-        if match is None or int(match[1]) > 255:
-            raise DamagedError("an option that there is not")
-        kind = int(match[1])
-    return kind
-
-
-def _subtype(name: str) -> int:
-    for number in range(16):
-        if opt.mptcp_subtype(number) == name:
-            return number
-    raise DamagedError("an MPTCP subtype that there is not")
 
 
 def _payload(record: Handshake) -> Payload | None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeAlias
+from typing import get_args
 
 import msgspec
 
-from tracer.records.record import SCHEMA, End, Handshake, NoticeRecord, Start, Stats
+from tracer.records.record import SCHEMA, Handshake, Record
 from tracer.replay.input import Input
 
 LINE_MAX = 1 << 20  # bytes: a record has some thousand, `start` with hundreds of interfaces some ten thousand
 HANDSHAKE_MAX = 1 << 15  # bytes of a handshake: 16 protocols and a host name, each byte of them escaped, are 22,000
 _TOLD = 3  # lines of each kind that are told one by one
-
-AnyRecord: TypeAlias = Start | Handshake | Stats | NoticeRecord | End
 
 
 class Bad(Enum):
@@ -35,7 +34,8 @@ class _Head(msgspec.Struct):
     event: str
 
 
-_decoder: msgspec.json.Decoder[AnyRecord] = msgspec.json.Decoder(AnyRecord)
+_EVENTS = {kind.__struct_config__.tag for kind in get_args(Record)}
+_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 _head: msgspec.json.Decoder[_Head] = msgspec.json.Decoder(_Head)
 
 
@@ -45,26 +45,22 @@ class Line:
 
     number: int
     raw: bytes
-    record: AnyRecord
+    record: Record
 
 
 @dataclass(slots=True)
 class Problems:
     """Lines that were skipped: how many of each kind, and the first few by number."""
 
-    counts: dict[Bad, int] = field(default_factory=dict)
+    counts: Counter[Bad] = field(default_factory=Counter)
     first: dict[Bad, list[int]] = field(default_factory=dict)
 
     def add(self, bad: Bad, number: int) -> None:
         """Count one."""
-        self.counts[bad] = self.counts.get(bad, 0) + 1
+        self.counts[bad] += 1
         told = self.first.setdefault(bad, [])
         if len(told) < _TOLD:
             told.append(number)
-
-    @property
-    def total(self) -> int:
-        return sum(self.counts.values())
 
     def sentences(self, name: str) -> Iterator[str]:
         """One for each kind of trouble."""
@@ -79,7 +75,7 @@ class Problems:
                 yield f"{name}: lines {listed} and {count - len(numbers)} more: each {bad.value}; skipped"
 
 
-def parse(raw: bytes) -> AnyRecord | Bad:
+def parse(raw: bytes) -> Record | Bad:
     """One line without its newline."""
     try:
         record = _decoder.decode(raw)
@@ -101,8 +97,7 @@ def _why_not(raw: bytes) -> Bad:
         return Bad.FOREIGN
     if head.schema != SCHEMA:
         return _schema_of(head.schema)
-    known = {kind.__struct_config__.tag for kind in (Start, Handshake, Stats, NoticeRecord, End)}
-    return Bad.INVALID if head.event in known else Bad.FOREIGN
+    return Bad.INVALID if head.event in _EVENTS else Bad.FOREIGN
 
 
 def read_lines(source: Input, problems: Problems) -> Iterator[list[Line]]:
@@ -126,23 +121,19 @@ def read_lines(source: Input, problems: Problems) -> Iterator[list[Line]]:
         yield found
     if too_long:
         problems.add(Bad.FOREIGN, number)
-    elif rest.strip():
+    else:
         last: list[Line] = []
-        record = parse(rest)
-        if isinstance(record, Bad):
-            # a line without an end that begins like one of ours
-            cut = record is Bad.FOREIGN and rest.lstrip().startswith(b"{")
-            problems.add(Bad.CUT if cut else record, number)
-        else:
-            last.append(Line(number, rest, record))
+        _take(rest, number, last, problems, has_end=False)
         yield last
 
 
-def _take(raw: bytes, number: int, found: list[Line], problems: Problems) -> None:
+def _take(raw: bytes, number: int, found: list[Line], problems: Problems, *, has_end: bool = True) -> None:
     if not raw.strip():
         return
     record = parse(raw)
     if isinstance(record, Bad):
-        problems.add(record, number)
+        # a line without an end that begins like one of ours
+        cut = not has_end and record is Bad.FOREIGN and raw.lstrip().startswith(b"{")
+        problems.add(Bad.CUT if cut else record, number)
     else:
         found.append(Line(number, raw, record))

@@ -58,56 +58,49 @@ class _Run:
         return max(0.0, float(span.astype(np.int64)) / 1e9)
 
 
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Of some recorded runs."""
+
+    balance: Balance = _NO_BALANCE
+    counters: dict[str, int] = field(default_factory=dict)
+    duration_s: float = 0.0
+    unfinished: int = 0  # how many have no end and do not go on in another file
+    balance_is_known: bool = True  # each has its end, and so its balance
+
+    def plus(self, run: _Run) -> _Sums:
+        """With one more run."""
+        sheets = (msgspec.structs.astuple(self.balance), msgspec.structs.astuple(run.balance))
+        counters = dict(self.counters)
+        for name, value in run.counters.items():
+            if name in counters or len(counters) < COUNTERS_MAX:
+                counters[name] = counters.get(name, 0) + value
+        return _Sums(
+            Balance(*map(sum, zip(*sheets, strict=True))),
+            counters,
+            self.duration_s + run.duration_s,
+            self.unfinished + (run.end is None and not run.continued),
+            self.balance_is_known and run.end is not None and run.end.balance is not None,
+        )
+
+
 @dataclass(slots=True)
 class _Runs:
     """All recorded runs: the last one, and of those before it only the sums, for a file can hold any number."""
 
     count: int = 0
     last: _Run | None = None
-    _balanced: bool = True
-    _unfinished: int = 0
-    _duration_s: float = 0.0
-    _balance: Balance = _NO_BALANCE
-    _counters: dict[str, int] = field(default_factory=dict)
+    _before: _Sums = field(default_factory=_Sums)
 
     def begin(self, run: _Run) -> None:
         """Another one."""
-        balance, counters = self.balance(), self.counters()
-        self._balanced = self.balance_is_known
-        unfinished, duration_s = self.unfinished, self.duration_s
-        self._balance, self._counters, self._unfinished, self._duration_s = balance, counters, unfinished, duration_s
+        self._before = self.sums()
         self.last = run
         self.count += 1
 
-    @property
-    def balance_is_known(self) -> bool:
-        """Has each its end, and so its balance?"""
-        last = self.last
-        return self._balanced and (last is None or (last.end is not None and last.end.balance is not None))
-
-    @property
-    def unfinished(self) -> int:
-        """How many have no end and are not said to go on elsewhere."""
-        return self._unfinished + (self.last is not None and self.last.end is None and not self.last.continued)
-
-    @property
-    def duration_s(self) -> float:
-        return self._duration_s + (self.last.duration_s if self.last is not None else 0.0)
-
-    def balance(self) -> Balance:
-        """The sum of all sheets."""
-        if self.last is None:
-            return self._balance
-        sheets = (msgspec.structs.astuple(self._balance), msgspec.structs.astuple(self.last.balance))
-        return Balance(*(sum(column) for column in zip(*sheets, strict=True)))
-
-    def counters(self) -> dict[str, int]:
-        """The sums by name."""
-        sums = dict(self._counters)
-        for name, value in (self.last.counters if self.last is not None else {}).items():
-            if name in sums or len(sums) < COUNTERS_MAX:
-                sums[name] = sums.get(name, 0) + value
-        return sums
+    def sums(self) -> _Sums:
+        """Of all runs."""
+        return self._before.plus(self.last) if self.last is not None else self._before
 
 
 @dataclass(slots=True)
@@ -147,11 +140,9 @@ class RecordReplay:
             self._flush()
             self.fanout.each(lambda sink: sink.tick())
             self._progress.show(self.source.position, self.aggregate.handshakes)
-            if self.stop.reason is not None:
-                self._ending.set(self.stop.reason, 0)
-            if self._ending.reason is not None:
+            if self._ending.reason is not None or self.stop.reason is not None:
                 break
-        if self.stop.reason is not None:  # while nothing came
+        if self.stop.reason is not None:
             self._ending.set(self.stop.reason, 0)
         self._progress.clear()
         self._tell_problems()
@@ -175,7 +166,8 @@ class RecordReplay:
             case Stats():
                 run = self._begin(record.ts)
                 run.balance, run.counters = record.balance, record.counters
-                self.fanout.tell(lambda one: one.set_balance(self._runs.balance(), self._runs.counters()))
+                sums = self._runs.sums()
+                self.fanout.tell(lambda one: one.set_balance(sums.balance, sums.counters))
                 self.fanout.each(lambda sink: sink.stats(record))
             case NoticeRecord():
                 self._begin(record.ts).continued = record.kind == CONTINUED
@@ -217,7 +209,8 @@ class RecordReplay:
         batch, bad = self.rows.batch([_handshake(line) for line in lines])
         for place in bad:
             self._problems.add(Bad.INVALID, lines[place].number)
-        kept = [line for place, line in enumerate(lines) if place not in set(bad)] if bad else lines
+        wrong = set(bad)
+        kept = [line for place, line in enumerate(lines) if place not in wrong]
         if not kept:
             return
         self.composer.add(batch, [_handshake(line) for line in kept], [line.raw for line in kept])
@@ -242,29 +235,26 @@ class RecordReplay:
             if self._ending.reason is None:
                 raise UsageError(f"{self.source.name} holds no record of tfotrace")
             return
-        unfinished = self._runs.unfinished
+        unfinished = self._runs.sums().unfinished
         if unfinished and self._ending.reason is None:
             what = "the recording has" if self._runs.count == 1 else f"{unfinished} of {self._runs.count} runs have"
             self.fanout.narrate(f"{self.source.name}: {what} no end record: cut, killed, or still being written")
 
     def _close(self) -> None:
-        last = self._runs.last
+        last, sums = self._runs.last, self._runs.sums()
         if last is None:
             self.fanout.close(None)
             return
-        whole = self._runs.count == 1 and last.end is not None and self._ending.reason is None
-        if whole and last.end is not None and not self._problems.total:
-            record = last.end
-        else:
+        totals, benefits = self.aggregate.totals(), self.benefit.benefits()
+        record = last.end
+        if record is None or self._runs.count > 1 or self._ending.reason is not None or self._problems.counts:
             record = End(
                 SCHEMA, last.last_ts, self._ending.reason or f"all of {os.path.basename(self.source.name)} was read",
-                self._ending.exit_code, round(self._runs.duration_s, 3), self.aggregate.totals(),
-                self._runs.balance() if self._runs.balance_is_known else None,
-                self._runs.counters(), self.benefit.benefits(),
+                self._ending.exit_code, round(sums.duration_s, 3), totals,
+                sums.balance if sums.balance_is_known else None, sums.counters, benefits,
             )  # fmt: skip
         self.fanout.close(record)
-        sums = {"totals": self.aggregate.totals(), "benefits": self.benefit.benefits()}
-        summarize(msgspec.structs.replace(record, **sums), self.fanout.narrate)
+        summarize(msgspec.structs.replace(record, totals=totals, benefits=benefits), self.fanout.narrate)
 
 
 def _handshake(line: Line) -> Handshake:

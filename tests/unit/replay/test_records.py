@@ -25,10 +25,10 @@ from tracer.cli import main as cli
 from tracer.encode.composer import Composer
 from tracer.filters.fields import FIELDS
 from tracer.handshake.rows import Coded, Rows
-from tracer.records.record import SCHEMA, Balance, End, Handshake, NoticeRecord, Process, Start, Stats, Totals
+from tracer.records.record import SCHEMA, Balance, End, Handshake, NoticeRecord, Process, Record, Start, Stats, Totals
 from tracer.replay.columns import BLOCK_ROWS, ROW, BatchBuilder, RecordedComposer
 from tracer.replay.input import open_input
-from tracer.replay.lines import LINE_MAX, AnyRecord, Bad, parse
+from tracer.replay.lines import LINE_MAX, Bad, parse
 from tracer.replay.progress import Progress
 from tracer.replay.records import RecordReplay
 from tracer.run.fanout import Fanout
@@ -38,7 +38,7 @@ from tracer.store.store import Store
 from tui.screens.detail import raw_options
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(AnyRecord).decode
+_decode = msgspec.json.Decoder(Record).decode
 TOTALS = Totals(0, {}, 0, 0, 0, {}, {}, {}, {}, 0.0, 0.0, 0.0)
 
 
@@ -62,7 +62,7 @@ def whole_run(handshakes: list[Handshake]) -> bytes:
     """A run as --json writes it."""
     ts = handshakes[-1].ts
     balance = Balance(len(handshakes), len(handshakes), 0, 0, 0, 0, len(handshakes), 0)
-    records: list[AnyRecord] = [
+    records: list[Record] = [
         golden().start,
         *handshakes,
         NoticeRecord(SCHEMA, ts, "losses", "none in truth", None),
