@@ -13,6 +13,7 @@ from tracer.cli import quantities
 from tracer.errors import UsageError
 from tracer.sinks.address import Address, parse_address
 from tracer.version import __version__
+from tracer.vocabulary.addresses import sixteen_bytes
 from tracer.vocabulary.vocabulary import HookChoice, Transport
 
 if TYPE_CHECKING:
@@ -218,9 +219,8 @@ class _Local(argparse.Action):
             network = ip_network(str(values), strict=False)
         except ValueError:
             parser.error(f'argument {option}: "{values}" is not an address or network like 192.0.2.1 or 2001:db8::/32')
-        packed = network.network_address.packed
-        whole = packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
         addresses, networks = getattr(namespace, self.dest)
+        whole = sixteen_bytes(network.network_address.packed)
         networks = [*networks, (whole, 128 - network.max_prefixlen + network.prefixlen)]
         setattr(namespace, self.dest, (addresses, networks))
 

@@ -16,6 +16,7 @@ import numpy as np
 from tracer.filters.fields import Field, Kind
 from tracer.handshake.events import U8, Bool
 from tracer.handshake.rows import Coded, Rows
+from tracer.vocabulary.addresses import IPV4_MAPPED, sixteen_bytes
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "==": operators.eq, "<": operators.lt, "<=": operators.le, ">": operators.gt, ">=": operators.ge,
@@ -23,7 +24,7 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 _UNITS = {"us": 1.0, "µs": 1.0, "μs": 1.0, "ms": 1e3, "s": 1e6}
 _NUMBER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d*)?|\.\d+)")
 _FLAGS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
-_MAPPED: U8 = np.frombuffer(bytes(10) + b"\xff\xff", np.uint8)
+_MAPPED: U8 = np.frombuffer(IPV4_MAPPED, np.uint8)
 
 
 class Unfit(Exception):
@@ -162,10 +163,8 @@ def _network(field: Field, text: str) -> Matcher:
     if isinstance(network, IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped is not None:
         network = IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
     mapped = isinstance(network, IPv4Network)
-    raw = bytes(_MAPPED) + network.network_address.packed if mapped else network.network_address.packed
-    bits = network.netmask.packed
-    mask = np.frombuffer(b"\xff" * 12 + bits if mapped else bits, np.uint8)
-    wanted = np.frombuffer(raw, np.uint8)
+    mask = np.frombuffer(network.netmask.packed.rjust(16, b"\xff"), np.uint8)
+    wanted = np.frombuffer(sixteen_bytes(network.network_address.packed), np.uint8)
     end = field.name.partition(".")[0]
 
     def rows(rows: Rows) -> Bool:

@@ -11,11 +11,12 @@ from hashlib import sha1
 import numpy as np
 from numpy.typing import NDArray
 
-V4_MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, RFC 4291 2.5.5.2
+from tracer.vocabulary.addresses import IPV4_MAPPED
+
 SEED = bytes(2)
 PROTOCOL_TCP_AND_PAD = b"\x06\x00"
 
-_MAPPED = np.frombuffer(V4_MAPPED, np.uint8)
+_MAPPED = np.frombuffer(IPV4_MAPPED, np.uint8)
 _PROTOCOL_BITS = np.uint64(int.from_bytes(PROTOCOL_TCP_AND_PAD, "big") << 32)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tracer.errors import UsageError
 from tracer.linux import netlink
+from tracer.vocabulary.addresses import IPV4_MAPPED
 
 _IFF_UP = 1
 _IFLA_IFNAME, _IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 3, 52, 53
@@ -28,7 +29,6 @@ _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_TABLE = 1, 15
 _RT_TABLE_LOCAL = 255
 _RTN_LOCAL, _RTN_ANYCAST = 2, 4
-_MAPPED = bytes(10) + b"\xff\xff"
 
 _GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
 
@@ -171,7 +171,7 @@ class LocalAddresses:
 
 def _sixteen(address: bytes) -> bytes | None:
     if len(address) == 4:
-        return _MAPPED + address
+        return IPV4_MAPPED + address
     return address if len(address) == 16 else None
 
 
@@ -208,7 +208,7 @@ def local_addresses() -> LocalAddresses:
     127.0.0.0/8 is always among them.
     """
     addresses = set(_interface_addresses())
-    networks = {(_MAPPED + bytes((127, 0, 0, 0)), 104)}
+    networks = {(IPV4_MAPPED + bytes((127, 0, 0, 0)), 104)}
     for family in (socket.AF_INET, socket.AF_INET6):
         for destination, length in _local_routes(family):
             if length == 128:

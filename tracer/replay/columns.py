@@ -36,6 +36,7 @@ from tracer.ipc.event_header import constant, struct
 from tracer.ipc.layout import Field, Struct, to_dtype
 from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Handshake, Segment, SynAck, Timing
+from tracer.vocabulary.addresses import sixteen_bytes
 from tracer.vocabulary.vocabulary import Group, Has, numbers
 
 BLOCK_ROWS = 256  # lines that are compressed together
@@ -266,8 +267,7 @@ def _ns(duration_us: float | None) -> int:
 def _address(text: str) -> bytes:
     if not _PLAIN.fullmatch(text) or "%" in text:
         raise DamagedError("address")
-    packed = ip_address(text).packed
-    return packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
+    return sixteen_bytes(ip_address(text).packed)
 
 
 def _synack(synack: SynAck | None, kind: int | None, cookie_len: int | None) -> tuple[Any, ...]:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from tracer.ipc.messages import CookieQuestion
 from tracer.linux.siphash import siphash24
+from tracer.vocabulary.addresses import IPV4_MAPPED
 from tracer.vocabulary.vocabulary import CookieCheck
 
 SYSCTL = Path("/proc/sys/net/ipv4/tcp_fastopen_key")
 READ_AGAIN_NS = 10_000_000
 GENERATIONS = 8  # sets of keys that are remembered: those of handshakes that are settled later
-_IPV4_PREFIX = bytes(10) + b"\xff\xff"
 _KEY_LEN = 16
 
 
@@ -44,7 +44,7 @@ def parse_keys(text: str) -> tuple[bytes, ...]:
 
 def cookie(key: bytes, client: bytes, server: bytes) -> bytes:
     """The cookie that a key makes for two addresses of 16 bytes, IPv4 as ::ffff:a.b.c.d."""
-    if client.startswith(_IPV4_PREFIX):
+    if client.startswith(IPV4_MAPPED):
         client, server = client[12:], server[12:]
     return siphash24(key, client + server).to_bytes(8, "little")
 

@@ -10,7 +10,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests.support.rows import addresses
-from tracer.handshake.community_id import V4_MAPPED, community_ids
+from tracer.handshake.community_id import community_ids
+from tracer.vocabulary.addresses import IPV4_MAPPED
 
 PORT = st.integers(0, 65535)
 V4 = st.ip_addresses(v=4)
@@ -18,7 +19,7 @@ V6 = st.ip_addresses(v=6)
 
 
 def sixteen(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:
-    return V4_MAPPED + address.packed if address.version == 4 else address.packed
+    return IPV4_MAPPED + address.packed if address.version == 4 else address.packed
 
 
 def community_id(client: bytes, server: bytes, client_port: int, server_port: int) -> str:
@@ -39,7 +40,7 @@ def test_reference_agrees(
     addresses: tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, ...], client_port: int, server_port: int
 ) -> None:
     client, server = addresses
-    both = all(address.version == 6 and sixteen(address).startswith(V4_MAPPED) for address in addresses)
+    both = all(address.version == 6 and sixteen(address).startswith(IPV4_MAPPED) for address in addresses)
     assume(not both)  # those mean IPv4 here
     ours = community_id(sixteen(client), sixteen(server), client_port, server_port)
     assert ours == reference(str(client), str(server), client_port, server_port)
@@ -47,8 +48,8 @@ def test_reference_agrees(
 
 
 def test_example_of_the_specification() -> None:
-    client = V4_MAPPED + bytes((128, 232, 110, 120))
-    server = V4_MAPPED + bytes((66, 35, 250, 204))
+    client = IPV4_MAPPED + bytes((128, 232, 110, 120))
+    server = IPV4_MAPPED + bytes((66, 35, 250, 204))
     assert community_id(client, server, 34855, 80) == "1:LQU9qZlK+B5F3KDmev6m5PMibrg="
 
 
