@@ -51,16 +51,12 @@ def owners_of(records: Sequence[Handshake]) -> RowOwners:
     return RowOwners(np.array(clients, np.uint32), np.array(servers, np.uint32), list(places))
 
 
-def merge_owners(owners: RowOwners, places: dict[Process, int], table: list[Process | None]) -> Sequence[int]:
+def merge_owners(owners: RowOwners, places: dict[Process | None, int], table: list[Process | None]) -> list[int]:
     """The places of one table's processes in another table; missing ones are added."""
     found = []
     for process in owners.table:
-        if process is None:
-            found.append(0)
-            continue
-        place = places.get(process)
-        if place is None:
-            place = places[process] = len(table)
+        place = places.setdefault(process, len(table))
+        if place == len(table):
             table.append(process)
         found.append(place)
     return found

@@ -86,7 +86,7 @@ class Pipeline:
     _still_open: int = 0
     _received: int = 0
     _dropped: int = 0
-    _told_losses: int = 0
+    _losses_are_told: bool = False
     _root: Ended | None = None
     _root_is_there: bool = True
     _ending: Ending = field(init=False)
@@ -116,7 +116,8 @@ class Pipeline:
         self.composer.offset_ns = self._offset_ns()
         self._set_interfaces(self.ready.interfaces)
         self._poll.register(self.channel.fileno(), select.POLLIN)
-        self._receive_waiting()  # addresses follow Ready at once: no handshake is judged without them
+        while self._root_is_there and self._poll.poll(0):  # addresses follow Ready at once
+            self._receive()
         start = self._start_record()
         self.fanout.each(lambda sink: sink.start(start))
         allocator.fill_numpys_cache()
@@ -221,13 +222,6 @@ class Pipeline:
         if quota.is_met():
             self._ending.set("count", 0)
 
-    def _end_by_root_part(self, reason: str, exit_code: int) -> None:
-        # a signal to the whole group reaches both parts, and the root part may be the quicker one
-        if self.stop.reason is not None:
-            self._ending.set(self.stop.reason, 0)
-        else:
-            self._ending.set(reason, exit_code)
-
     # --- messages of the root part ---
 
     def _ask_root(self, cookies: list[CookieQuestion]) -> HostAnswer | None:
@@ -246,10 +240,6 @@ class Pipeline:
                 return self._answer
         self._ask_again_ns = time.monotonic_ns() + ASK_AGAIN_NS
         return None
-
-    def _receive_waiting(self) -> None:
-        while self._root_is_there and self._poll.poll(0):
-            self._receive()
 
     def _receive(self) -> bool:
         """Take one message; False if there will be none any more."""
@@ -281,8 +271,11 @@ class Pipeline:
             case Ended(values, still_open, reason, exit_code):
                 self._root = message
                 self._counters, self._still_open = values, still_open
-                if reason is not None:
-                    self._end_by_root_part(reason, exit_code)
+                # a signal to the whole group reaches both parts, and the root part may be the quicker one
+                if reason is not None and self.stop.reason is not None:
+                    self._ending.set(self.stop.reason, 0)
+                elif reason is not None:
+                    self._ending.set(reason, exit_code)
             case Host(counters, sysctls):
                 self._judge.add_host(message)
                 self.fanout.tell(lambda listener: listener.set_host(counters, sysctls))
@@ -309,14 +302,13 @@ class Pipeline:
 
     def _tell_losses(self) -> None:
         sheet = self._balance()
-        total = losses(sheet)
-        if total and not self._told_losses:
+        if losses(sheet) and not self._losses_are_told:
             self._notice(
                 "losses",
                 f"handshakes are being lost: {sheet.lost} ring full, {sheet.evicted} table full, "
                 f"{sheet.suppressed} unanswered above 10,000 a second, {sheet.dropped} not written",
             )
-        self._told_losses = total
+            self._losses_are_told = True
 
     # --- records about the run ---
 

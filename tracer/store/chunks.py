@@ -39,7 +39,7 @@ class Chunk:
         self.payloads: list[Payload | None] = [None]
         self._places: dict[int, int] = {}
         self._owner_table: list[Process | None] = [None]
-        self._owner_places: dict[Process, int] = {}
+        self._owner_places: dict[Process | None, int] = {None: 0}
         self._names = names
         self._cache: dict[object, Any] = {}
         self._kept: dict[str, Any] = {}

@@ -28,15 +28,7 @@ from tracer.handshake.batch import Batch
 from tracer.handshake.payloads import classified
 from tracer.handshake.rows import Rows
 from tracer.ipc.traced import TracedInterface, forget_gone
-from tracer.records.record import (
-    Balance,
-    End,
-    Handshake,
-    InterfaceInfo,
-    NoticeRecord,
-    Start,
-    Stats,
-)
+from tracer.records.record import Balance, End, Handshake, InterfaceInfo, NoticeRecord, Start, Stats
 from tracer.store.chunks import CHUNK_ROWS, Chunk, StoreRows
 from tracer.store.snapshot import HostState, InterfaceState, Series, Snapshot
 from tracer.vocabulary.vocabulary import Group
@@ -183,7 +175,7 @@ class Store:
 
     def start(self, record: Start) -> None:
         """The run begins; interfaces are known from here, unless set_interfaces told them before."""
-        told = {interface.index: _state(interface, True) for interface in record.interfaces}
+        told = {interface.index: _state(interface) for interface in record.interfaces}
         with self._rows_lock:
             self._start = record
             self._started_ns = self._clock()
@@ -251,7 +243,7 @@ class Store:
     def set_interfaces(self, interfaces: Iterable[TracedInterface | InterfaceInfo]) -> None:
         """The interfaces traced now; those told before and not now are shown as gone."""
         states = {index: replace(state, present=False) for index, state in self._interfaces.items()}
-        there = {interface.index: _state(interface, True) for interface in interfaces}
+        there = {interface.index: _state(interface) for interface in interfaces}
         states.update(there)
         forget_gone(states, there)
         with self._rows_lock:
@@ -417,8 +409,8 @@ def _compose(composer: Composer, rows: Rows) -> list[Handshake]:
     return [msgspec.structs.replace(record, ts=ts) for record, ts in zip(records, times, strict=True)]
 
 
-def _state(one: TracedInterface | InterfaceInfo, present: bool) -> InterfaceState:
-    return InterfaceState(one.name, one.index, one.hook, one.why, tuple(one.others), tuple(one.warnings), present)
+def _state(one: TracedInterface | InterfaceInfo) -> InterfaceState:
+    return InterfaceState(one.name, one.index, one.hook, one.why, tuple(one.others), tuple(one.warnings), present=True)
 
 
 def _rate(counts: NDArray[np.int64]) -> float:
