@@ -145,7 +145,7 @@ def _demo(words: list[str]) -> int:
         return run.trace(in_lab, (demo.interface,), argv, narrate, on_ready=demo.begin)
 
 
-# options for replaying a capture only: records were judged when they were made
+# options for replaying a capture only: records were judged when they were written
 _JUDGING = {"local": "--local", "table_size": "--table-size", "response_timeout": "--response-timeout"}
 
 

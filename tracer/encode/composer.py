@@ -1,4 +1,4 @@
-"""Records of a batch, one object a handshake: made only where somebody reads them one by one (JSON lines, text)."""
+"""Makes the records of a batch, one object a handshake, only where somebody reads each (JSON lines, text)."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ from tracer.records.record import (
 from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.vocabulary import HandshakeResult, Has
 
-# records that exist at a time: each is some kilobytes of Python objects
+# how many records exist at a time: each takes some kilobytes
 PART_MAX = 1000
 COOKIE_IDS_KEPT = 8192
 
 
-_OPTION = ("kind", "cookie_len", "cookie_id", "cookie")  # what a record says of the option
+_OPTION = ("kind", "cookie_len", "cookie_id", "cookie")  # a record's fields for the option
 _NO_OPTION = (None, None, None, None)
 
 _SEGMENT, _MSS, _WSCALE, _SACK, _STAMPS, _TFO, _MPTCP, _MD5, _AO = (
@@ -65,20 +65,20 @@ _SEGMENT, _MSS, _WSCALE, _SACK, _STAMPS, _TFO, _MPTCP, _MD5, _AO = (
 
 @dataclass(slots=True)
 class Composer:
-    """Makes records. `offset_ns` (CLOCK_REALTIME - CLOCK_MONOTONIC) and `interfaces` are kept current by the owner."""
+    """Makes records. The owner keeps `offset_ns` (CLOCK_REALTIME - CLOCK_MONOTONIC) and `interfaces` up to date."""
 
-    columns_tell_all: ClassVar[bool] = True  # nothing but a batch and what is known here goes into its records
+    columns_tell_all: ClassVar[bool] = True  # records are made of a batch and this object's state only
 
     interfaces: Mapping[int, TracedInterface]
     show_cookies: bool = False
     offset_ns: int = 0
-    hook: str | None = None  # instead of the interface's own: replay
-    cgroups: Mapping[int, str | None] = field(default_factory=dict)  # names by number, kept current by the owner
+    hook: str | None = None  # replaces the interface's own, in a replay
+    cgroups: Mapping[int, str | None] = field(default_factory=dict)  # names by number, which the owner keeps up to date
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     _cookie_ids: dict[bytes, str] = field(default_factory=dict)
 
     def cookie_id(self, cookie: bytes) -> str:
-        """8 hex digits under a key of this run: equal cookies template equal, and nothing leads back to them."""
+        """8 hex digits under a key of this run: equal for equal cookies, and nothing leads back to a cookie."""
         known = self._cookie_ids.get(cookie)
         if known is None:
             if len(self._cookie_ids) >= COOKIE_IDS_KEPT:
@@ -94,7 +94,7 @@ class Composer:
         )
 
     def _part(self, batch: Batch) -> Iterator[Handshake]:
-        """Column by column as Python lists: one conversion a column is what makes records cheap."""
+        """Convert whole columns to Python lists, which makes records cheap."""
         events = batch.events
         family = events["family"]
         syn_rows, synack_rows = template_keys(events["syn"], family), template_keys(events["synack"], family)
@@ -175,13 +175,13 @@ def _record(
 
 # --- segments ---
 
-# Of numbers that differ from handshake to handshake p0f asks only whether they are 0.
+# These differ from handshake to handshake, and p0f asks only whether they are 0.
 _TOLD_FROM_0 = ("seq", "ack", "payload_len", "ts_val", "ts_ecr")
 # These follow from the option bytes, in which the cookie is masked.
 _OF_OPTIONS = ("options", "ts_offset", "tfo_offset", "cookie_len")
 _FACTS = to_dtype(struct("segment_facts"))
 _COPIED = [name for name in _FACTS.names or () if name not in _TOLD_FROM_0 + _OF_OPTIONS]
-# Everything else of a segment, which few hosts vary, in one row of bytes: the key by which all that follows is cached.
+# Everything else in a segment, which few hosts vary, as one row of bytes: the key under which the template is cached.
 _TEMPLATE_KEY = np.dtype(
     [("options", "u1", (constant("TCP_OPTIONS_MAX"),)), ("family", "u1")]
     + [(name, _FACTS[name]) for name in _COPIED]
@@ -191,7 +191,7 @@ _TEMPLATE_KEY = np.dtype(
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """What follows from a segment's template: its record, in which only the numbers have to be put."""
+    """What follows from a segment's template: its record, which lacks only the numbers."""
 
     has: int
     is_there: bool
@@ -200,7 +200,7 @@ class _Template:
 
 
 def template_keys(segment: Events, family: NDArray[np.uint8]) -> list[bytes]:
-    """What a segment's template follows from, as one bytes object a row."""
+    """The key of each segment's template, one bytes object a row."""
     rows = np.zeros(len(segment), _TEMPLATE_KEY)
     rows["options"] = masked(segment).view(np.uint8)
     rows["family"] = family
@@ -229,7 +229,7 @@ def _template(row: bytes, kind: type[Segment]) -> _Template:
         "ao": has & _AO != 0,
         "options": layout.names,
     }
-    # the others are as the kernel programs send them
+    # the others stay as the kernel programs send them
     given = fields | {name: values[name] for name in Segment.__struct_fields__ if name not in fields}
     if kind is SynAck:
         given["acked_payload_len"] = 0
@@ -272,7 +272,7 @@ def _synacks(segment: Events, templates: list[_Template], acked: list[int]) -> I
 
 
 def _numbers(segment: Events) -> Iterator[tuple[int, int, int | None, int | None]]:
-    """What a template leaves open."""
+    """The numbers that a template lacks."""
     seq, length, ts_val, ts_ecr = (segment[name].tolist() for name in ("seq", "payload_len", "ts_val", "ts_ecr"))
     for row in np.flatnonzero(~has(segment["has"], Has.TIMESTAMPS)).tolist():
         ts_val[row] = ts_ecr[row] = None
@@ -301,7 +301,7 @@ def _vlans(events: Events) -> list[tuple[int, ...]]:
 
 
 def _timings(batch: Batch) -> Iterator[Timing]:
-    """Counts and durations stand in the columns under their own names; the others are made here."""
+    """Columns have counts and durations under the record's names; this makes the others."""
     events, durations = batch.events, batch.durations
     made: dict[str, Iterable[Any]] = {
         "result": words(batch, "handshake.result"),

@@ -1,8 +1,8 @@
-"""What lies between the numbers of a JSON line: encoded once, and remembered by what it depends on.
+"""The pieces between the numbers of a JSON line: encoded once, and cached by what they depend on.
 
-Handshakes differ in times, ports, sequence numbers, addresses. What is between these in their lines (names of fields,
-words, options, what few hosts vary) repeats from line to line. So a record is encoded with holes in those places and
-cut there; each piece is kept under a key of all that it depends on. tracer/encode/lines.py fills the holes.
+Handshakes differ in times, ports, sequence numbers, addresses. What stands between these in their lines (names of
+fields, words, options, what few hosts vary) repeats from line to line. So a record is encoded with holes in those
+places and cut there; each piece is kept under a key of all that it depends on. tracer/encode/lines.py fills the holes.
 
 No piece is written here: each comes from a record that Composer made, so names, order and values are those of
 tracer/records/record.py.
@@ -23,7 +23,7 @@ from tracer.records.record import Endpoint, Handshake, SynAck, Timing
 
 KEPT = 4096  # keys of one kind; a piece is some 300 bytes
 
-# No JSON text has this byte: in strings it is escaped. What stands for a string keeps its quotes.
+# No JSON text has this byte: strings escape it. A hole for a string keeps its quotes.
 _NUL = "\0"
 HOLE: Any = msgspec.Raw(b"\0")
 TEXT_HOLE: Any = msgspec.Raw(b'"\0"')
@@ -40,13 +40,13 @@ def _cut(record: object) -> list[str]:
     return json_text(record).split(_NUL)
 
 
-# The durations of the handshake as a whole, in the record's order. Those of Fast Open stand elsewhere in the line.
+# The durations of the handshake as a whole, in the record's order. Fast Open's stand elsewhere in the line.
 OF_TIMING = [name for name in Timing.__struct_fields__ if name in {one.name for one in fields(Durations)}]
 TimingPieces = tuple[str, ...]  # around each of them
 
 
 class SynPieces(NamedTuple):
-    """Around the SYN's timestamps, and what stands alone at the line's end."""
+    """Around the SYN's timestamps, and the fingerprint at the line's end."""
 
     before: str
     after: str
@@ -54,7 +54,7 @@ class SynPieces(NamedTuple):
 
 
 class SynAckPieces(NamedTuple):
-    """Around the SYN-ACK's numbers, from its brace to the one behind it; `begin` is all of it where there is none."""
+    """Around the SYN-ACK's numbers, from brace to brace; without a SYN-ACK `begin` is all of it."""
 
     begin: str
     payload_len: str = ""
@@ -65,9 +65,9 @@ class SynAckPieces(NamedTuple):
 
 
 class TfoPieces(NamedTuple):
-    """The negotiated options and what is around the SYN's cookie and the SYN-ACK's (id, next field's name, cookie).
+    """The negotiated options, and around the SYN's and the SYN-ACK's cookie (id, next field's name, cookie).
 
-    `plain` is all of it without cookies, `after_sent` what follows the SYN's where there is no other.
+    `plain` is all of it without cookies, `after_sent` follows the SYN's cookie if the SYN-ACK has none.
     """
 
     plain: str
@@ -80,7 +80,7 @@ class TfoPieces(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Names between two numbers, the same in every line: each without end."""
+    """The names between two numbers, the same in every line: endless iterators."""
 
     begin: Iterable[str]
     id: Iterable[str]
@@ -181,9 +181,9 @@ class Known:
         return {key: row for row, key in enumerate(keys) if key not in known}.values()
 
     def learn(self, key: Hashable, pieces: LinePieces) -> None:
-        """Remember."""
+        """Remember the piece of this kind."""
         self._known[key] = getattr(pieces, self.kind)
 
     def forget(self) -> None:
-        """What they depended on has changed."""
+        """Forget all: something they depend on has changed."""
         self._known.clear()

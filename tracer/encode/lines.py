@@ -1,8 +1,8 @@
-"""JSON lines of a batch, straight from its columns: byte for byte what encoding each record of Composer gives.
+"""Makes the JSON lines of a batch from its columns, byte for byte as if each record were composed and encoded.
 
-PlainLines is the definition: compose a record, encode it. Lines takes a quarter less time: it keeps what repeats from
-line to line (line_pieces.py) and writes only what differs, as columns of texts. A row that brings a new piece is
-composed, and the piece remembered; a part in which many do (a flood of strangers) is written by the definition.
+PlainLines is the definition: compose a record, encode it. Lines takes a quarter less time: it caches what repeats from
+line to line (line_pieces.py) and writes only what differs, as columns of texts. A row with a new piece is composed,
+and its pieces are cached; a part with many such rows (a flood of strangers) is written by PlainLines.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from tracer.records.record import Process
 from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.vocabulary import Has
 
-LEARNED_MAX = 64  # rows of a batch that are composed to learn from
-BLOCK_LINES = 256  # joined at a time: half a megabyte stays in the processor's cache, and below allocator.MMAP_FROM
+LEARNED_MAX = 64  # rows of a batch that may be composed to learn from
+BLOCK_LINES = 256  # joined at a time: half a megabyte fits the processor's cache and stays below allocator.MMAP_FROM
 NULL = "null"
 COOKIES_KEPT = 4096
 REPR_BELOW = 1e16
@@ -56,14 +56,14 @@ class PlainLines:
 
     def lines(self, batch: Batch) -> Iterator[bytes]:
         """One line a handshake, in the batch's order, some at a time."""
-        # not Encoder.encode_lines(): in msgspec 0.22 it never lets go of an iterator, and so of the columns behind it
+        # not Encoder.encode_lines(), which in msgspec 0.22 never frees an iterator, nor the columns behind it
         records = self._composer.compose(batch)
         while block := b"".join([_encoder.encode(record) + b"\n" for record in islice(records, BLOCK_LINES)]):
             yield block
 
 
 def line_maker(composer: Composer) -> LineMaker:
-    """The quick way where it leads to the same."""
+    """Lines, if columns give the same as records."""
     return Lines(composer) if composer.columns_tell_all else PlainLines(composer)
 
 
@@ -109,14 +109,14 @@ class Lines:
                 yield from self._plain.lines(batch)
                 return
             pieces = self._find(keys)
-        lines = map("".join, zip(*self._columns(batch, pieces), strict=False))  # names go on for ever
+        lines = map("".join, zip(*self._columns(batch, pieces), strict=False))  # the names never end
         while block := "".join(islice(lines, BLOCK_LINES)):
             yield block.encode()
 
     # --- pieces ---
 
     def _forget_renamed(self, events: Events) -> None:
-        """Names of interfaces are the one thing that a piece depends on beside its key."""
+        """Only the names of interfaces can change what a piece is without changing its key."""
         known = self._interfaces
         for index in np.unique(events["ifindex"]).tolist():
             name = self._composer.interface(index)
@@ -129,7 +129,7 @@ class Lines:
         return _Pieces(*(known.of(column) for known, column in zip(self._known, keys, strict=True)))
 
     def _learn(self, batch: Batch, keys: _Keys) -> bool:
-        """Compose rows that have something new. False if there are more of them than are worth it."""
+        """Compose rows that have something new. False if there are too many of them."""
         new: set[int] = set()
         for known, column in zip(self._known, keys, strict=True):
             new.update(known.unknown(column))
@@ -145,10 +145,10 @@ class Lines:
     # --- what is between them ---
 
     def _columns(self, batch: Batch, pieces: _Pieces) -> list[Iterable[str]]:
-        """A line's texts from left to right; those of one row make its line."""
-        assert self._frame is not None  # with the first row's pieces it was learned
+        """The texts of lines from left to right, a column each."""
+        assert self._frame is not None  # it was learned with the first pieces
         frame = self._frame
-        # zip(*...) would make an iterator a row
+        # zip(*...) would make an iterator for each row
         first_timing, *timings = ([piece[part] for piece in pieces.timing] for part in range(len(OF_TIMING) + 1))
         syn_middle, syn_rest, p0f = ([piece[part] for piece in pieces.syn] for part in range(3))
         events, syn = batch.events, batch.events["syn"]
@@ -192,7 +192,7 @@ class Lines:
         return texts
 
     def _cookies(self, segment: Events, known: dict[bytes, str], name: str) -> dict[int, str]:
-        """By row that brings a cookie, its id and, behind `name`, what is shown of it."""
+        """By row with a cookie: its id, `name`, and the cookie if it is shown."""
         rows = np.flatnonzero(has(segment["has"], Has.TFO) & (segment["cookie_len"] > 0)).tolist()
         if not rows:
             return {}
@@ -212,8 +212,8 @@ class Lines:
 # --- keys: all that the pieces between two numbers depend on ---
 
 
-# What is written between the pieces. All else that the programs send of a handshake as a whole, or that was judged
-# of it, belongs to a key: so a new field's value is right from the start, and repeats as often as its values do.
+# These are written between the pieces. All other facts about a handshake as a whole belong to a key: so the value of
+# a new field is right from the start, and its pieces repeat as often as its values do.
 _WRITTEN = frozenset({
     "id", "syn_ns", "synack_ns", "ack_ns", "response_ns", "settled_ns", "client_port", "server_port", "ifindex",
     "ack_ts_ecr", "client_socket", "server_socket",
@@ -283,7 +283,7 @@ def _durations(durations: Durations) -> dict[str, list[str]]:
     names = [one.name for one in fields(Durations)]
     rounded = np.round([getattr(durations, name) for name in names], 3)
     known = ~np.isnan(rounded)
-    # as Python and msgspec both write them, but for what lasts centuries
+    # Python and msgspec write the same, except for durations of centuries
     text: Callable[[float], str] = repr if not (np.abs(rounded) >= REPR_BELOW).any() else encoded
     found: dict[str, list[str]] = {}
     for name, column, there in zip(names, rounded, known, strict=True):
@@ -300,7 +300,7 @@ def _durations(durations: Durations) -> dict[str, list[str]]:
 
 
 def _same_as_rtt(durations: Durations) -> str | None:
-    """Where all that is traced is at one end, the round trip is one of the two delays."""
+    """The delay that equals the round trip of all rows, as when all of them are seen from one end."""
     for name in ("ack_delay_us", "synack_delay_us"):
         if np.array_equal(durations.rtt_us, getattr(durations, name), equal_nan=True):
             return name

@@ -1,8 +1,7 @@
-"""Every field of a handshake record by its dotted name: read off one record, or off many rows as a column.
+"""Every field of a handshake record by its dotted name: read from one record, or from many rows as a column.
 
-The fields are those of tracer/records. Filters and lists are made of them. A column is an array of numbers (float64 or
-int64, NaN = not known) or `Coded`, for everything that is no number. It must agree with the record to the last digit;
-tests hold the two together.
+The fields are those of tracer/records. Filters and lists use them. A column is an array of numbers (float64 or int64,
+NaN = unknown) or `Coded`, for everything else. It must agree with the record to the last digit, which tests check.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ Column = NDArray[np.generic] | Coded
 
 
 class Kind(Enum):
-    """What a field's values are, and so what they can be compared with."""
+    """What a field's values are, which decides what they can be compared with."""
 
     NUMBER = "a number"
     DURATION = "a duration"  # microseconds
@@ -49,9 +48,9 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`of` reads a record, None = not known; `column` reads rows. `words`: the vocabulary, where there is one.
+    """`of` reads a record, None = unknown; `column` reads rows. `words`: the vocabulary, if there is one.
 
-    `says` is the schema's description, for people; not every field has one.
+    `says` is the schema's description; some fields have none.
     """
 
     name: str
@@ -83,7 +82,7 @@ def _path(name: str) -> Callable[[Handshake], Any]:
 
 
 def coded(values: Iterable[Any]) -> Coded:
-    """One value a row, hashable; equal ones are held once."""
+    """A column of one hashable value a row; equal ones are stored once."""
     places: dict[Any, int] = {}
     codes = [places.setdefault(value, len(places)) for value in values]
     return Coded(list(places), np.array(codes, np.min_scalar_type(len(places))))
@@ -193,12 +192,12 @@ def _id(rows: Rows) -> Column:
 
 
 def _payload_values(rows: Rows, read: Callable[[Payload], Any]) -> list[Any]:
-    # a list that still grows: rows know no later places than those it has now
+    # copy a list that still grows: rows do not refer to entries that come later
     return [None if payload is None else read(payload) for payload in list(rows.payloads)]
 
 
 def _of_payload(read: Callable[[Payload], Any]) -> Callable[[Rows], Column]:
-    return lambda rows: Coded(_payload_values(rows, read), rows.payload.copy())  # not a part of a larger array
+    return lambda rows: Coded(_payload_values(rows, read), rows.payload.copy())  # a copy, not a view of a larger array
 
 
 def _flag_of_payload(read: Callable[[Payload], bool | None]) -> Callable[[Rows], Column]:
@@ -222,7 +221,7 @@ def _process_text(end: str, name: str) -> Callable[[Rows], Column]:
 # --- the fields ---
 
 
-# How columns are made of rows. What is not here and what `_default` does not find is read off composed records: slowly.
+# How rows become columns. What neither this nor `_default` has is read from composed records, which is slow.
 _COLUMNS: dict[str, Callable[[Rows], Column]] = {
     **{name: _words(*one) for name, one in WORDS.items()},
     "ts": _ts,
@@ -278,27 +277,27 @@ for _end in ("syn", "synack"):
     }
 
 
-_OPEN = ("syn.mptcp", "synack.mptcp")  # names of numbers, of which later standards may have more
+_OPEN = ("syn.mptcp", "synack.mptcp")  # vocabularies that later standards may extend
 _EVENT = struct("handshake_event")
 _DURATIONS = frozenset(one.name for one in fields(Durations))
 
 
 def _default(name: str, kind: Kind, may_be_null: bool) -> Callable[[Rows], Column]:
-    """What stands in the rows under the record's own name, or what records say."""
+    """The rows' column of the record's own name, or the field of composed records."""
     of_rows, of_records = _of_rows(name, kind), _from_record(_path(name))
     if of_rows is None:
         return of_records
     if not may_be_null:
         return of_rows
-    # a recording that is older than the field has null
+    # older recordings lack the field: null
     return lambda rows: of_rows(rows) if rows.names.columns_tell_all else of_records(rows)
 
 
 def _of_rows(name: str, kind: Kind) -> Callable[[Rows], Column] | None:
-    """A number that stands in all rows under the record's own name."""
+    """A number that all rows have under the record's own name."""
     parent, _, own = name.rpartition(".")
     if kind is Kind.DURATION and own in _DURATIONS:
-        return _duration(own)  # null where it is not known, in rows of a replay too
+        return _duration(own)  # NaN if unknown, in rows of a replay too
     if kind is Kind.NUMBER:
         if parent == "handshake" and own in _EVENT:
             return _event(own)
@@ -308,7 +307,7 @@ def _of_rows(name: str, kind: Kind) -> Callable[[Rows], Column] | None:
 
 
 def _leaves(kind: inspect.StructType, prefix: str = "") -> Iterator[tuple[str, inspect.Type]]:
-    """Name and type of every field that is no struct."""
+    """Name and type of every field that is not a struct."""
     for one in kind.fields:
         inner = _plain(one.type)[0]
         if isinstance(inner, inspect.StructType):
@@ -318,7 +317,7 @@ def _leaves(kind: inspect.StructType, prefix: str = "") -> Iterator[tuple[str, i
 
 
 def _plain(type_: inspect.Type) -> tuple[inspect.Type, dict[str, Any], bool]:
-    """A type without what the schema says of it, that, and whether it may be null."""
+    """A type without its metadata, the metadata's schema, and whether null is allowed."""
     if isinstance(type_, inspect.Metadata):
         found, schema, may_be_null = _plain(type_.type)
         return found, {**schema, **(type_.extra_json_schema or {})}, may_be_null

@@ -8,10 +8,10 @@
     bare word   text contained in an address or a name; an address or network
 
 Fields are those of the records by their dotted names (fields.py), and ALIASES. A comparison says something
-about a value that is known: with an unknown one (null) it is false, `!=` and `!~` too; only `== null` and `!= null`
+about a value that is known: for an unknown one (null) it is false, `!=` and `!~` too; only `== null` and `!= null`
 ask whether it is known. `not` turns true and false around, so `not sni ~ x` holds for handshakes without SNI and
 `sni !~ x` does not. Of a list (vlan, alpn, options) one element has to fit, for `!=` and `!~` none must. `ip`, `name`
-and `process` look at several fields: one has to fit, for `!=` and `!~` none must.
+and `process` stand for several fields: one has to fit, for `!=` and `!~` none must.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 
 
 class Node(Protocol):
-    """A part of a filter: asked about one record or about many rows, it says the same."""
+    """A part of a filter. It gives the same answer for a record and for its row."""
 
     def matches(self, record: Handshake) -> bool: ...
     def mask(self, rows: Rows) -> Bool: ...
@@ -86,7 +86,7 @@ class Node(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Junction:
-    """`every` part fits, or some part does."""
+    """`every` part must fit, or any part."""
 
     every: bool
     parts: tuple[Node, ...]
@@ -97,7 +97,7 @@ class _Junction:
     def mask(self, rows: Rows) -> Bool:
         found = np.full(len(rows), self.every)
         for one in self.parts:
-            if (found != self.every).all():  # no part can change that
+            if (found != self.every).all():  # no other part can change this
                 break
             (np.logical_and if self.every else np.logical_or)(found, one.mask(rows), out=found)
         return found
@@ -156,11 +156,11 @@ class _Null:
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter that was understood; two of the same text are equal. `parse` makes it."""
+    """A parsed filter; two with the same text are equal. `parse` makes it."""
 
     text: str
     node: Node = field(compare=False, repr=False)
-    fields: frozenset[str] = field(default=frozenset(), compare=False, repr=False)  # names of what it looks at
+    fields: frozenset[str] = field(default=frozenset(), compare=False, repr=False)  # names of those it compares
 
     def matches(self, record: Handshake) -> bool:
         """Does this record pass?"""
@@ -172,10 +172,10 @@ class Filter:
 
 
 def parse(text: str) -> Filter:
-    """Understand a filter; a blank one lets everything through.
+    """Parse a filter; a blank one lets everything through.
 
     Raises:
-        FilterError (tracer.filters.grammar), a UsageError: it says what is wrong and where.
+        FilterError (tracer.filters.grammar), a UsageError that says what is wrong and where.
     """
     if not text.strip():
         return Filter("", _Junction(True, ()))
@@ -187,7 +187,7 @@ def parse(text: str) -> Filter:
 
 
 class _Reader:
-    """From syntax to meaning; knows the text for messages."""
+    """Makes nodes of the grammar's trees; has the text for messages."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -202,11 +202,11 @@ class _Reader:
         self.seen.update(one.name for one in fields)
 
     def node(self, tree: Any) -> Node:
-        """What a tree of the grammar asks."""
+        """The node of a tree."""
         from tracer.filters.grammar import Word
 
         inverted = False
-        while tree.data == "negation":  # any number of them, so no recursion
+        while tree.data == "negation":  # without recursion: there may be hundreds
             (tree,), inverted = tree.children, not inverted
         if tree.data in ("and_expr", "or_expr"):
             node: Node = _Junction(tree.data == "and_expr", tuple(self.node(part) for part in tree.children))
@@ -254,7 +254,7 @@ class _Reader:
         positive = {"!=": "==", "!~": "~"}.get(operator, operator)
         called = fields[0].name if name is None else name.text
         if not value.quoted and value.text.lower() == "null":
-            raise self._error("null can only be asked for by == and !=", value)
+            raise self._error("null can only be compared with == and !=", value)
         try:
             found = tuple(matcher(one, positive, value.text, called) for one in fields)
         except Unfit as error:
@@ -277,7 +277,7 @@ def names() -> tuple[str, ...]:
 
 
 def is_network(text: str) -> bool:
-    """An address or network written out whole?"""
+    """Is this a complete address or network?"""
     try:
         ip_network(text, strict=False)
     except ValueError:

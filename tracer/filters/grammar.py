@@ -1,4 +1,4 @@
-"""The grammar of filters, and its parser (lark): text to a tree of rules and words; filter.py knows what fields mean.
+"""The grammar of filters and its parser (lark): text becomes a tree. filter.py knows what fields mean.
 
 Imported when a filter is first parsed: lark takes some 40 ms to load.
 """
@@ -16,7 +16,7 @@ from tracer.errors import UsageError
 from tracer.vocabulary.printable import cells, printable
 
 LENGTH_MAX = 1000  # characters; also bounds how deep a filter can nest
-_AROUND = 36  # characters on either side of a wrong place that are shown with it
+_AROUND = 36  # how many characters around a wrong place are shown
 
 GRAMMAR = r"""
 ?start: or_expr
@@ -63,7 +63,7 @@ class FilterError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word or quoted text, and where it stands."""
+    """A word or quoted text, and its place."""
 
     text: str
     at: int
@@ -78,7 +78,7 @@ class Word:
         return cls(text, token.start_pos or 0, len(token), quoted)
 
 
-# the basic lexer: `and` is never a word, whatever stands before it
+# the basic lexer: `and` is never a word, whatever precedes it
 _parser: Any = Lark(GRAMMAR, parser="lalr", lexer="basic", maybe_placeholders=False)
 
 _BEGINS_SOMETHING = {"WORD", "QUOTED"}
@@ -91,7 +91,7 @@ def parse(text: str) -> Tree[Token]:
     try:
         tree: Tree[Token] = _parser.parse(text)
     except UnexpectedCharacters as error:
-        at = cast("int", error.pos_in_stream)  # lark's types say it were None
+        at = cast("int", error.pos_in_stream)  # lark's types say it is None
         raise FilterError(_strange(text, at), text, at) from None
     except UnexpectedToken as error:
         at = len(text) if error.token.type == "$END" else error.token.start_pos or 0
@@ -115,11 +115,11 @@ def _expected(accepted: set[str], token: Token) -> str:
     if accepted >= _BEGINS_SOMETHING:
         return "a value is missing here" if ended else "a value was expected here"
     if accepted == {"_OPEN"}:
-        return "`in` wants values in parentheses: port in (80, 443)"
+        return "`in` needs values in parentheses: port in (80, 443)"
     if "_COMMA" in accepted:
         return "a comma or a closing parenthesis was expected here"
     if ended:
         return "a closing parenthesis is missing"
     if token.type == "_CLOSE":
         return "this parenthesis was never opened"
-    return f"{str(token)!r} does not continue what stands before it: say and, or, or compare"
+    return f"{str(token)!r} cannot follow what stands before it: use and, or, or a comparison"

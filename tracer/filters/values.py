@@ -1,4 +1,4 @@
-"""What a value in a filter means for a field, and whether a field's value fits it: one record's or a whole column's."""
+"""What a value in a filter means for a field, and which values of a record or a column fit it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAPPED: U8 = np.frombuffer(IPV4_MAPPED, np.uint8)
 
 
 class Unfit(Exception):
-    """A value or operator that a field cannot be compared by; the reader of the filter adds the place."""
+    """A value or operator that does not suit a field; filter.py adds its place."""
 
     def __init__(self, says: str, *, is_operator: bool = False) -> None:
         super().__init__(says)
@@ -37,7 +37,7 @@ class Unfit(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """`fits` is asked about known values and says False of None; `rows`, if set, answers for a column at once."""
+    """`fits` tests one value, and is False for None; `rows`, if set, tests a whole column."""
 
     test: Callable[[Any], bool]
     numbers: Callable[[Any], Any] | None = None
@@ -67,13 +67,13 @@ class Matcher:
 
 
 def contains(text: str) -> Matcher:
-    """Is `text` in it, whatever the case?"""
+    """Does the value contain `text`, in upper or lower case?"""
     wanted = text.casefold()
     return Matcher(lambda value: wanted in str(value).casefold())
 
 
 def matcher(field: Field, operator: str, text: str, called: str) -> Matcher:
-    """What `field operator text` asks, `operator` none of the inverted ones. Raises Unfit."""
+    """The matcher for `field operator text`; `operator` is not an inverted one. Raises Unfit."""
     if field.kind in (Kind.NUMBER, Kind.DURATION, Kind.FLAG):
         return _number(field, operator, text, called)
     if operator in ("<", "<=", ">", ">="):
@@ -98,10 +98,10 @@ def _equal(wanted: str) -> Matcher:
 def _number(field: Field, operator: str, text: str, called: str) -> Matcher:
     compare = _COMPARE.get(operator)
     if compare is None:
-        raise Unfit(f"{called} is {field.kind.value}: {operator} looks into text", is_operator=True)
+        raise Unfit(f"{called} is {field.kind.value}: {operator} searches text", is_operator=True)
     if field.kind is Kind.FLAG:
         if operator != "==":
-            raise Unfit(f"{called} is true or false: compare it by == or !=", is_operator=True)
+            raise Unfit(f"{called} is true or false: compare it with == or !=", is_operator=True)
         if text.lower() not in _FLAGS:
             raise Unfit(f"{called} is true or false")
         wanted = _FLAGS[text.lower()]
@@ -114,7 +114,7 @@ def _number(field: Field, operator: str, text: str, called: str) -> Matcher:
 
 def _plain_number(text: str, called: str) -> float:
     if not _NUMBER.fullmatch(text):
-        raise Unfit(f"{called} is a number, {text!r} is none")
+        raise Unfit(f"{called} is a number, {text!r} is not")
     try:
         return float(int(text, 16)) if "x" in text.lower() else float(text)
     except OverflowError:
@@ -146,7 +146,7 @@ def _regex(text: str) -> Matcher:
     try:
         expression = re.compile(text, re.IGNORECASE)
     except (re.error, RecursionError, OverflowError) as error:
-        raise Unfit(f"this is no regular expression: {error}") from None
+        raise Unfit(f"this is not a regular expression: {error}") from None
     return Matcher(lambda value: expression.search(str(value)) is not None)
 
 
@@ -159,7 +159,7 @@ def _network(field: Field, text: str) -> Matcher:
     try:
         network = ip_network(text, strict=False)
     except ValueError:
-        raise Unfit(f"{text!r} is no address or network; {field.name} ~ {text} looks for a part of one") from None
+        raise Unfit(f"{text!r} is not an address or network; {field.name} ~ {text} searches for a part") from None
     if isinstance(network, IPv6Network) and network.prefixlen >= 96 and network.network_address.ipv4_mapped is not None:
         network = IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
     mapped = isinstance(network, IPv4Network)
@@ -171,7 +171,7 @@ def _network(field: Field, text: str) -> Matcher:
         addresses = rows.events[end]
         found: Bool = ((addresses & mask) == wanted).all(axis=1)
         if not mapped:
-            # an IPv4 address is in no IPv6 network, though its 16 bytes may be
+            # no IPv6 network contains an IPv4 address, though it may contain its 16 bytes
             found &= ~(addresses[:, : len(_MAPPED)] == _MAPPED).all(axis=1)
         return found
 

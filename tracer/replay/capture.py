@@ -51,7 +51,7 @@ class CapturePipeline(Pipeline):
         self._local = local
         self.feed = feed
         self.progress = Progress(feed.source.size, "packets")
-        self.clock_ns = 0  # of the capture, as far as records came
+        self.clock_ns = 0  # time of the latest record
         self._refused = 0
         self._named = len(feed.interfaces)
 
@@ -59,7 +59,7 @@ class CapturePipeline(Pipeline):
         return 0
 
     def _start_record(self) -> Start:
-        # the first packets tell when the capture began and what some of its interfaces are
+        # the first packets say when the capture began and name some of its interfaces
         self._read_some()
         self.clock_ns = self.feed.begin_ns
         return msgspec.structs.replace(super()._start_record(), boot_clock_offset_ns=0)
@@ -68,7 +68,7 @@ class CapturePipeline(Pipeline):
         while self._ending.reason is None:
             if self.feed.can_read:
                 self._read_some()
-            # with nothing to read the root part is at work: records come before its word that a slot is done
+            # when nothing can be read the root part is busy: it sends records before it says that a slot is done
             if self._poll.poll(0 if self.feed.can_read else SOON_MS):
                 self._receive()
             self._drain()
@@ -82,7 +82,7 @@ class CapturePipeline(Pipeline):
 
     def _read_some(self) -> None:
         frames = self.feed.read()
-        if len(self.feed.interfaces) > self._named:  # before the first record that names it
+        if len(self.feed.interfaces) > self._named:  # before any record names the new one
             self._named = len(self.feed.interfaces)
             self.ready = msgspec.structs.replace(self.ready, interfaces=traced(self.feed))
             self._set_interfaces(self.ready.interfaces)
@@ -134,7 +134,7 @@ class CapturePipeline(Pipeline):
 
 
 def traced(feed: Feed) -> list[TracedInterface]:
-    """The capture's interfaces as far as they are known."""
+    """The interfaces of the capture that are known so far."""
     return [TracedInterface(number, name, HOOK, WHY) for number, name in feed.interfaces.items()]
 
 
@@ -148,7 +148,7 @@ def replay_capture(
     """
     if os.geteuid() != 0:
         raise CannotTraceError(
-            "replaying a capture needs root, for its packets go through the kernel programs: run it with sudo"
+            "replaying a capture needs root, since its packets go through the kernel programs: run it with sudo"
         )
     if default_transport() is not Transport.RING:
         raise CannotTraceError("replaying a capture needs the ring buffer of Linux 5.8 or newer")
@@ -174,13 +174,13 @@ def _as_user(
         return 0
     ready, sources = first
     assembly.become(user)
-    # a thread decompresses: the two take turns often, or each waits 5 ms for the other at every turn
+    # another thread decompresses: switch often, or each waits 5 ms for the other at every turn
     sys.setswitchinterval(SWITCH_S)
     feed = Feed(source, request.slots)
     try:
         if options.filter is not None and options.filter.without_link is None and not feed.is_ethernet:
             raise UsageError(
-                f"--filter cannot be asked of {source.name}, whose packets begin with the IP header: "
+                f"--filter does not work for {source.name}, whose packets begin with the IP header: "
                 f"{options.filter.why_not}"
             )
         ready = msgspec.structs.replace(ready, interfaces=traced(feed))

@@ -1,7 +1,7 @@
-"""Recorded handshakes as the columns that sinks and the dashboard's store work on, and back from a row to its record.
+"""Makes columns, as sinks and the dashboard's store use them, of recorded handshakes, and finds the record of a row.
 
-A record says less than struct handshake_event (no option bytes, no cookies) and more (what only the traced host
-knew), so verdicts and durations are the recorded ones, and a row leads back to its record by a number.
+A record has less than struct handshake_event (no option bytes, no cookies) and more (what only the traced host
+knew). So verdicts and durations are the recorded ones, and a number in each row leads back to its record.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from tracer.vocabulary.addresses import sixteen_bytes
 from tracer.vocabulary.vocabulary import Group, Has, numbers
 
 BLOCK_ROWS = 256  # lines that are compressed together
-INTERFACES_MAX = 1 << 14  # of a recording: a file that names ever new ones would fill the memory
+INTERFACES_MAX = 1 << 14  # in a recording: a file that names new ones without end would fill the memory
 
 _EVENT, _SEGMENT = struct("handshake_event"), struct("segment_facts")
-# struct handshake_event, and behind it the number that leads back to the record
+# struct handshake_event, followed by the number that leads back to the record
 ROW = to_dtype(Struct(_EVENT.size + 8, [*_EVENT.fields, Field("row", _EVENT.size, "<u8")]))
 _OPTIONS_MAX, NO_OFFSET = constant("TCP_OPTIONS_MAX"), constant("NO_OFFSET")
 
 
 def _alike(members: Struct, record: type[msgspec.Struct]) -> list[tuple[str, int]]:
-    """Numbers that struct and record have under the same name, and of how many bits; null is 0 in a row."""
+    """The numbers that struct and record both have under one name, and their bits; null is 0 in a row."""
     names = record.__struct_fields__
     return [(one.name, 8 * one.number_size) for one in members.fields if one.name in names and one.number_size]
 
@@ -57,7 +57,7 @@ def _alike(members: Struct, record: type[msgspec.Struct]) -> list[tuple[str, int
 _COUNTS = [one for one in _alike(_EVENT, Timing) if one[0] != "result"]  # a word in records
 _NUMBERS = _alike(_SEGMENT, Segment)
 _DURATIONS = [one.name for one in fields(Durations)]
-# what a record taken apart says of a row, in this order; everything else in a row is 0
+# what _row() takes from a record, in this order; everything else in a row is 0
 _EVENT_MEMBERS = (
     "row", "id", "syn_ns", "synack_ns", "ack_ns", "response_ns", "settled_ns", "client", "server", "client_port",
     "server_port", "ifindex", "vlan", "family", "result", "reason", "icmp_type", "icmp_code", "one_way",
@@ -76,7 +76,7 @@ _PROTOCOLS = {value.value: value for value in Protocol}
 
 _TS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", re.ASCII)
 _ID = re.compile(r"[0-9a-f]{16}")
-_PLAIN = re.compile(r"[\x20-\x7e]*")  # what is never a stranger's text
+_PLAIN = re.compile(r"[\x20-\x7e]*")  # for what never holds a stranger's text
 
 _SYN_FLAG = 0x02
 
@@ -89,7 +89,7 @@ J = TypeVar("J", Verdicts, Durations, Causes)
 
 
 def is_time(ts: str) -> bool:
-    """Is this a time as records have it? What is not may be one to numpy all the same, or none at all."""
+    """Is this a time as records write it, and does it exist?"""
     if not _TS.fullmatch(ts):
         return False
     try:
@@ -122,7 +122,7 @@ class InterfaceNumbers:
         self.by_index[index] = msgspec.structs.replace(one, index=index)
 
     def index(self, name: str, hook: str) -> int:
-        """The number of an interface, be it that nobody told of it before."""
+        """The number of an interface; a new one gets the next that is free."""
         found = self._indexes.get((name, hook))
         if found is None:
             if len(self.by_index) >= INTERFACES_MAX:
@@ -156,16 +156,16 @@ class BatchBuilder:
 
     def __init__(self) -> None:
         self.interfaces = InterfaceNumbers()
-        self.settled_ns = 0  # when the last one was settled, as far as its record tells
+        self.settled_ns = 0  # when the last one was settled, according to its record
         self._next = 0
 
     def begin(self, ts: str) -> None:
-        """The clock of the recording begins to go, unless handshakes set it before."""
+        """Set the clock of the recording, unless handshakes have set it."""
         if not self.settled_ns and is_time(ts):
             self.settled_ns = max(0, int(np.datetime64(ts[:-1], "ns").astype(np.int64)))
 
     def batch(self, records: Sequence[Handshake]) -> tuple[Batch, list[int]]:
-        """Those that are sound as a batch, and the places of those that are not."""
+        """A batch of the sound records, and the places of the damaged ones."""
         rows: list[_Row] = []
         sound: list[Handshake] = []
         bad: list[int] = []
@@ -236,7 +236,7 @@ class BatchBuilder:
 
 
 def _fill(rows: NDArray[np.void], members: Sequence[str], values: Sequence[tuple[Any, ...]]) -> None:
-    """Members of rows, column by column; bytes become their numbers."""
+    """Fill members of rows, column by column; bytes become numbers."""
     for name, column in zip(members, zip(*values, strict=True), strict=True):
         if isinstance(column[0], bytes):
             rows[name] = np.frombuffer(b"".join(column), np.uint8).reshape(len(column), -1)
@@ -296,7 +296,7 @@ _NO_SEGMENT = (0, 0, 0, NO_OFFSET, NO_OFFSET, 0, 0, bytes(_OPTIONS_MAX), *(0 for
 
 @lru_cache(maxsize=16384)
 def _option_bytes(names: tuple[str, ...], mptcp: str | None, tfo_kind: int | None) -> bytes:
-    """The shortest options with these names in this order: for whoever asks the columns for names."""
+    """The shortest options with these names in this order: columns of option names are read from them."""
     if mptcp not in (None, *_SUBTYPES):
         raise DamagedError("an MPTCP subtype that there is not")
     found = bytearray()
@@ -344,7 +344,7 @@ class _Block:
 
 
 class RecordedComposer(Composer):
-    """Gives the recorded records back. The newest `keep` stay, compressed; of older ones what the columns tell is left.
+    """Gives the recorded records back. The newest `keep` stay, compressed; older ones are composed from their columns.
 
     One thread adds, any thread composes.
     """

@@ -1,8 +1,8 @@
-"""From a capture file to packets that the root part can run: read by libpcap, with their link header made plain.
+"""Reads a capture file with libpcap and prepares its packets for the root part.
 
-The programs know Ethernet and bare IP. Linux' cooked headers end as an Ethernet header does, with the protocol, so a
-packet just begins later (v1) or gets its protocol copied there (v2); what they say of interface and direction goes into
-the packet's word (root_part.py).
+The programs know Ethernet and bare IP. Linux' cooked headers end like an Ethernet header, with the protocol: a packet
+just begins later (v1), or its protocol is copied there (v2). Their interface and direction go into the packet's word
+(root_part.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tracer.replay.input import PCAPNG, Input
 from tracer.replay.pcapng import Places
 from tracer.replay.root_part import COPY_PACKETS, INTERFACES_MAX, SLOT_FULL, SLOT_SIZE, WORD_EGRESS, WORD_SKIP_SHIFT
 
-FILE_INTERFACE = 1  # the number of the one interface where the capture names none
+FILE_INTERFACE = 1  # the number of the only interface, if the capture names none
 _CHUNK = 1 << 18  # bytes in a pipe
 _OUTGOING = 4  # packet type of cooked headers
 _HEAD = struct.Struct("=III")
@@ -43,7 +43,7 @@ class Link(Enum):
     COOKED2 = "Linux' cooked header, version 2"
 
 
-# DLT_ numbers (pcap-linktype(7)); 12 is DLT_RAW. That of OpenBSD, 14, libpcap reads here but does not hand on.
+# DLT_ numbers (pcap-linktype(7)); 12 is DLT_RAW. Libpcap does not pass on OpenBSD's, 14.
 LINKS = {
     0: Link.FAMILY, 1: Link.ETHERNET, 12: Link.IP, 101: Link.IP, 108: Link.FAMILY, 113: Link.COOKED,
     228: Link.IP, 229: Link.IP, 276: Link.COOKED2,
@@ -61,14 +61,14 @@ class _Slot:
 
 @dataclass(slots=True)
 class Feed:
-    """Reads `source` into the slots, one after the other. `close` it in the end."""
+    """Reads `source` into the slots, one after the other. `close` it at the end."""
 
     source: Input
     slots: tuple[int, ...]
     packets: int = 0  # handed over so far
-    begin_ns: int = 0  # time of the first packet, since the epoch; 0 before it was read
+    begin_ns: int = 0  # time of the first packet, since the epoch; 0 until it is read
     at_end: bool = False
-    damage: str | None = None  # why it ended before the file did
+    damage: str | None = None  # why reading ended before the end of the file
     interfaces: dict[int, str] = field(default_factory=dict)
     _capture: Capture = field(init=False)
     _link: Link = field(init=False)
@@ -79,7 +79,7 @@ class Feed:
     _places: Places | None = None
 
     def __post_init__(self) -> None:
-        """Raises UsageError for what is no capture or of a link type that is not read."""
+        """Raises UsageError if this is not a capture, or has an unknown link type."""
         try:
             self._capture = Capture(self._open())
         except PcapError as error:
@@ -113,29 +113,29 @@ class Feed:
 
     @property
     def is_ethernet(self) -> bool:
-        """Does something like an Ethernet header come before the IP header, as the root part gets packets?"""
+        """Do packets reach the root part with something like an Ethernet header before the IP header?"""
         return self._link not in (Link.IP, Link.FAMILY)
 
     @property
     def snaplen(self) -> int:
-        """Bytes of a packet that the capture kept at most."""
+        """How many bytes of a packet the capture kept at most."""
         return self._capture.snaplen
 
     @property
     def position(self) -> int:
-        """Bytes of the file, as stored, that were read so far."""
+        """How many bytes of the file, as stored, have been read."""
         if self._fd >= 0:
             return os.lseek(self._fd, 0, os.SEEK_CUR)
         return self.source.position
 
     @property
     def can_read(self) -> bool:
-        """Is there a free slot, and anything left to put in?"""
+        """Is there a free slot, and anything left to put into it?"""
         return bool(self._free) and not self.at_end
 
     @property
     def is_over(self) -> bool:
-        """Was everything read and done?"""
+        """Has everything been read and run?"""
         return self.at_end and not self._busy
 
     def read(self) -> Frames | None:
@@ -166,7 +166,7 @@ class Feed:
         self._free.append(self._busy.pop(slot))
 
     def _word(self, slot: _Slot, end: int) -> int:
-        """What holds for every packet; 0 where each has its own, which is then written into it."""
+        """The word of all packets; 0 if each has its own, which this writes into the packet."""
         skip = _SKIPS[self._link] << WORD_SKIP_SHIFT
         told: set[int] | None = None
         starts, lengths, times = _packets(slot.memory, end)
@@ -205,7 +205,7 @@ class Feed:
         return 0
 
     def _name(self, told: set[int]) -> None:
-        """The names of the interfaces that packets come from, as far as the file has them."""
+        """Name the interfaces of packets, if the file has their names."""
         assert self._places is not None
         if self._link is Link.COOKED2:
             return
@@ -229,7 +229,7 @@ class Feed:
         return number
 
     def close(self) -> None:
-        """Close the file; a thread that still decompresses ends by itself."""
+        """Close the file; a thread that is still decompressing ends by itself."""
         for slot in (*self._free, *self._busy.values()):
             if slot.dump is not None:
                 slot.dump.close()
@@ -252,7 +252,7 @@ def _packets(memory: mmap.mmap, end: int) -> tuple[np.ndarray, np.ndarray, np.nd
 
 
 def _sort(memory: mmap.mmap, end: int, starts: np.ndarray, lengths: np.ndarray, times: np.ndarray) -> None:
-    """Bring the packets of a slot in the order of their times: several CPUs may have written the capture."""
+    """Sort the packets of a slot by time: several CPUs may have written the capture."""
     view = memoryview(memory)
     order = np.argsort(times, kind="stable").tolist()
     begins, stops = (starts - 16).tolist(), (starts + lengths).tolist()
@@ -263,12 +263,12 @@ def _pump(source: Input, fd: int, places: Places | None) -> None:
     try:
         while chunk := source.read():
             if places is not None:
-                places.look(chunk)  # before libpcap can see it
+                places.look(chunk)  # before libpcap sees it
             view = memoryview(chunk)
             while view:
                 view = view[os.write(fd, view) :]
     except (OSError, ValueError):
-        pass  # nobody reads any more, or the source was closed meanwhile
+        pass  # the reader has gone, or the source was closed
     except UsageError as error:
         source.broken = str(error)
     finally:

@@ -19,18 +19,18 @@ import zstandard
 from tracer.errors import UsageError
 
 STDIN = Path("-")
-HEAD = 64  # bytes that are enough to tell what something is
+HEAD = 64  # bytes: enough to recognize the kind of file
 _CHUNK = 1 << 18
-_LOOK_MS = 200  # a signal to end waits this long for a pipe that brings nothing
+_LOOK_MS = 200  # how long a signal to end waits for a silent pipe
 PCAPNG = b"\x0a\x0d\x0d\x0a"
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
-# of a compressed file that does not go on as it began: cut, or damaged
+# raised for a compressed file that is cut or damaged
 _BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
 
 
 class _Ahead(io.RawIOBase):
-    """A descriptor with the first bytes put back, which counts what was taken from it."""
+    """A descriptor whose first bytes can be read twice. It counts what was read."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -39,7 +39,7 @@ class _Ahead(io.RawIOBase):
         self.is_over: Callable[[], bool] = lambda: False
 
     def look(self, size: int) -> bytes:
-        """The first bytes, however small the pieces in which they come; they will be read once more."""
+        """The first bytes, however small the pieces in which they come; read() returns them again."""
         while len(self._head) < size and (part := os.read(self._fd, size - len(self._head))):
             self._head += part
         return self._head
@@ -84,7 +84,7 @@ class _Ahead(io.RawIOBase):
 
 @dataclass(slots=True)
 class Input:
-    """An open input. `name` is how people call it, `size` its bytes as stored, None where they cannot be known."""
+    """An open input. `name` is for people, `size` its bytes as stored, None if unknown."""
 
     name: str
     size: int | None
@@ -93,26 +93,26 @@ class Input:
     _source: _Ahead
     _stream: BinaryIO | gzip.GzipFile
     _first: bytes = b""
-    broken: str | None = None  # how a compressed input ended before its time
+    broken: str | None = None  # why a compressed input ended too early
 
     @property
     def position(self) -> int:
-        """Bytes as stored that were read so far."""
+        """How many bytes, as stored, have been read."""
         return self._source.taken
 
     def end_when(self, is_over: Callable[[], bool]) -> None:
-        """Let it end as soon as `is_over` says so, also while whoever writes into a pipe is silent."""
+        """End the input once `is_over` says so, also while a pipe is silent."""
         self._source.is_over = is_over
 
     def descriptor(self) -> int | None:
-        """The file's own descriptor, at its beginning, for who reads it by other means; None if that cannot be."""
+        """The file's own descriptor, at its beginning, for other readers; None for a pipe or a compressed file."""
         if self.size is None or self.compressed:
             return None
         os.lseek(self._source.fileno(), 0, os.SEEK_SET)
         return self._source.fileno()
 
     def read(self, size: int = _CHUNK) -> bytes:
-        """The next bytes, at most `size`; empty at the end, be it that a compressed file is cut (`broken`).
+        """The next bytes, at most `size`; empty at the end, also where a compressed file is cut (`broken`).
 
         Raises:
             UsageError: it cannot be read.
@@ -126,7 +126,7 @@ class Input:
         if self.broken is not None:
             return b""
         try:
-            # not read(): where a gzip file is cut that would lose what came before
+            # not read(), which loses the last bytes before the cut of a gzip file
             return self._stream.read1(size) if isinstance(self._stream, gzip.GzipFile) else self._stream.read(size)
         except _BROKEN as error:
             self.broken = str(error) or "it ends in the middle"
@@ -143,7 +143,7 @@ def open_input(path: Path) -> Input:
     """Open a file, or standard input for `-`, and look at its first bytes.
 
     Raises:
-        UsageError: there is no such file, it is a folder, may not be read ...
+        UsageError: there is no such file, it is a folder, it may not be read ...
     """
     name = "standard input" if path == STDIN else str(path)
     try:

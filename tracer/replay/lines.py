@@ -1,4 +1,4 @@
-"""Recorded JSON lines as records again: what is whole and known as it is, everything else told by its line's number."""
+"""Reads recorded JSON lines as records, and reports lines that are none by their numbers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import msgspec
 from tracer.records.record import SCHEMA, Handshake, Record
 from tracer.replay.input import Input
 
-LINE_MAX = 1 << 20  # bytes: a record has some thousand, `start` with hundreds of interfaces some ten thousand
-HANDSHAKE_MAX = 1 << 15  # bytes of a handshake: 16 protocols and a host name, each byte of them escaped, are 22,000
-_TOLD = 3  # lines of each kind that are told one by one
+LINE_MAX = 1 << 20  # bytes: a record has some thousands, `start` with hundreds of interfaces some ten thousands
+HANDSHAKE_MAX = 1 << 15  # bytes of a handshake: with 16 protocols and a host name, every byte escaped, it has 22,000
+_TOLD = 3  # lines of each kind that are reported by number
 
 
 class Bad(Enum):
-    """Why a line is no record; the value is how people are told, after the line's number."""
+    """Why a line is not a record; the value follows the line's number in a sentence for people."""
 
     CUT = "is cut off"
     FOREIGN = "is no record of tfotrace"
@@ -28,7 +28,7 @@ class Bad(Enum):
 
 
 class _Head(msgspec.Struct):
-    """What every record of every schema begins with."""
+    """The beginning of every record in every schema."""
 
     schema: int
     event: str
@@ -63,7 +63,7 @@ class Problems:
             told.append(number)
 
     def sentences(self, name: str) -> Iterator[str]:
-        """One for each kind of trouble."""
+        """One for each kind of problem."""
         for bad, count in self.counts.items():
             numbers = self.first[bad]
             listed = ", ".join(map(str, numbers))
@@ -82,7 +82,7 @@ def parse(raw: bytes) -> Record | Bad:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _why_not(raw)
     if isinstance(record, Handshake) and len(raw) > HANDSHAKE_MAX:
-        return Bad.INVALID  # many are held at a time
+        return Bad.INVALID  # many are in memory at a time
     return record if record.schema == SCHEMA else _schema_of(record.schema)
 
 
@@ -101,7 +101,7 @@ def _why_not(raw: bytes) -> Bad:
 
 
 def read_lines(source: Input, problems: Problems) -> Iterator[list[Line]]:
-    """Every record in the order of the file, some thousand at a time; what is skipped is counted in `problems`."""
+    """Every record in the order of the file, some thousands at a time; `problems` counts skipped lines."""
     number = 1
     rest = b""
     too_long = False
@@ -116,7 +116,7 @@ def read_lines(source: Input, problems: Problems) -> Iterator[list[Line]]:
             else:
                 _take(piece, number, found, problems)
             number += 1
-        if len(rest) > LINE_MAX:  # nobody's record; its end is not worth keeping in memory
+        if len(rest) > LINE_MAX:  # this is not a record: do not keep the rest in memory
             rest, too_long = b"", True
         yield found
     if too_long:
@@ -132,7 +132,7 @@ def _take(raw: bytes, number: int, found: list[Line], problems: Problems, *, has
         return
     record = parse(raw)
     if isinstance(record, Bad):
-        # a line without an end that begins like one of ours
+        # it begins like one of ours
         cut = not has_end and record is Bad.FOREIGN and raw.lstrip().startswith(b"{")
         problems.add(Bad.CUT if cut else record, number)
     else:

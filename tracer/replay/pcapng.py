@@ -1,7 +1,7 @@
-"""What libpcap does not tell of a pcapng file: of which interface each packet is, and whether it was sent there.
+"""Finds what libpcap does not say of a pcapng file: the interface of each packet, and whether it was sent there.
 
-It looks at the blocks on their way to libpcap, which reads and checks them; nothing here is needed to judge a packet.
-Where a block is not as draft-ietf-opsawg-pcapng has it, the looking ends, and packets are of no particular interface.
+This reads the blocks on their way to libpcap, which checks them; judging a packet needs nothing from here. At a block
+that does not follow draft-ietf-opsawg-pcapng the reading ends, and later packets have no particular interface.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ _IF_NAME = 2
 _EPB_FLAGS = 2
 _OUTBOUND = 2
 _NAME_MAX = 64
-SECTION_INTERFACES_MAX = 1 << 16  # libpcap keeps every one that a section describes, so more would fill the memory
+SECTION_INTERFACES_MAX = 1 << 16  # libpcap keeps all that a section describes, so more would fill the memory
 
 
 @dataclass(slots=True)
 class Places:
     """For each packet the number of its interface (1 ...) and whether it was sent, in the order of the file.
 
-    One thread looks, another takes.
+    One thread calls look(), another one take().
     """
 
-    limit: int  # of numbers: later interfaces share the last one
-    egress: int  # the bit that says so
-    unnamed: str  # what the first interface is called if the file gives it no name
+    limit: int  # the highest number, which all later interfaces share
+    egress: int  # the bit that marks a sent packet
+    unnamed: str  # the first interface's name if the file gives none
     names: dict[int, str] = field(default_factory=dict)
-    refused: str | None = None  # why nothing more is to be read
+    refused: str | None = None  # why reading must end
     _order: str = "<"
     _section: list[int] = field(default_factory=list)  # numbers of this section's interfaces
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Places:
         self._rest = data[at:]
 
     def take(self, count: int) -> list[int]:
-        """Of the next `count` packets, 0 where it is not known."""
+        """The numbers and bits of the next `count` packets, 0 if unknown."""
         with self._lock:
             found = self._found[:count].tolist()
             del self._found[:count]
@@ -130,7 +130,7 @@ class Places:
         number = self._numbers.get(text)
         if number is None:
             number = min(len(self._numbers) + 1, self.limit)
-            if number < self.limit:  # the names of the others are never asked for
+            if number < self.limit:  # the others need no names
                 self._numbers[text] = number
             self.names[number] = text if number < self.limit else "other"
         self._section.append(number)

@@ -1,4 +1,4 @@
-"""How far a long reading has come: one line on a terminal, drawn again and again, gone at the end."""
+"""Shows the progress of a long replay in one line of the terminal, which disappears at the end."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _WIDTH = 30
 
 
 def _terminal() -> TextIO | None:
-    """Standard error if it is a terminal, unless the dashboard or lines of text are written to the same one."""
+    """Standard error if it is a terminal, unless the dashboard or text output uses the same one."""
     wanted = sys.stderr.isatty() and not sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     return sys.stderr if wanted else None
 
 
 @dataclass(slots=True)
 class Progress:
-    """`total`: what `show` counts up to, None where nobody knows. `unit`: what the count beside it counts."""
+    """`total`: what `show` counts up to, None if unknown. `unit`: what the count beside it counts."""
 
     total: int | None
     unit: str
-    stream: TextIO | None = field(default_factory=_terminal)  # None: nobody looks
+    stream: TextIO | None = field(default_factory=_terminal)  # None: draw nothing
     _next: float = 0.0
     _drawn: bool = False
 
@@ -45,7 +45,7 @@ class Progress:
         self._drawn = True
 
     def clear(self) -> None:
-        """Take the line away: before anything else is written there, and at the end."""
+        """Erase the line: before anything else is written there, and at the end."""
         if self._drawn:
             self._write("\r\x1b[K")
             self._drawn = False
@@ -56,4 +56,4 @@ class Progress:
             self.stream.write(text)
             self.stream.flush()
         except (OSError, ValueError):
-            self.stream = None  # nobody looks any more
+            self.stream = None  # the terminal has gone

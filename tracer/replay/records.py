@@ -1,7 +1,7 @@
-"""Replay of recorded JSON lines: the records back through the sinks, as if they happened now. Needs no root.
+"""Replays recorded JSON lines: hands the records to the sinks as if they happened now. Needs no root.
 
-A file can hold several runs (appended, concatenated). What comes out is one: the first run's `start`, everything
-between, one `end`; where a later run begins a notice says so. A single whole recording comes out as it went in.
+A file can hold several runs (appended, concatenated), which become one: the first run's `start`, everything between,
+one `end`; a notice says where a later run begins. A single whole recording comes out as it went in.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from tracer.version import __version__
 
 BATCH_ROWS = 1000
 CONTINUED = "continued"  # the notice at the end of a file that was rotated (sinks/jsonl.py)
-COUNTERS_MAX = 1000  # names that are summed up; there are some 40
+COUNTERS_MAX = 1000  # how many names are summed up; there are about 40
 _NO_BALANCE = Balance(0, 0, 0, 0, 0, 0, 0, 0)
 
 
 @dataclass(slots=True)
 class _Run:
-    """One recorded run as far as it was read."""
+    """One recorded run, as far as it has been read."""
 
     first_ts: str
     last_ts: str
     balance: Balance = _NO_BALANCE
     counters: dict[str, int] = field(default_factory=dict)
     end: End | None = None
-    continued: bool = False  # the file says that the run goes on in another one
+    continued: bool = False  # the file says that the run continues in another one
 
     @property
     def duration_s(self) -> float:
-        """As its end says, else from the first record's time to the last one's."""
+        """From its `end`, otherwise from the first record's time to the last one's."""
         if self.end is not None:
             return self.end.duration_s
         if not is_time(self.first_ts) or not is_time(self.last_ts):
@@ -60,16 +60,16 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """Of some recorded runs."""
+    """Sums over some recorded runs."""
 
     balance: Balance = _NO_BALANCE
     counters: dict[str, int] = field(default_factory=dict)
     duration_s: float = 0.0
-    unfinished: int = 0  # how many have no end and do not go on in another file
-    balance_is_known: bool = True  # each has its end, and so its balance
+    unfinished: int = 0  # how many have no end and do not continue in another file
+    balance_is_known: bool = True  # every one has its end, and so its balance
 
     def plus(self, run: _Run) -> _Sums:
-        """With one more run."""
+        """The sums with one more run."""
         sheets = (msgspec.structs.astuple(self.balance), msgspec.structs.astuple(run.balance))
         counters = dict(self.counters)
         for name, value in run.counters.items():
@@ -86,7 +86,7 @@ class _Sums:
 
 @dataclass(slots=True)
 class _Runs:
-    """All recorded runs: the last one, and of those before it only the sums, for a file can hold any number."""
+    """All recorded runs: the last one, and only the sums of earlier ones, since a file can hold any number."""
 
     count: int = 0
     last: _Run | None = None
@@ -184,7 +184,7 @@ class RecordReplay:
                 TracedInterface(one.index, one.name, one.hook, one.why, list(one.others), list(one.warnings), one.group)
             )
         if record.part > 1 and self._runs.last is not None and self._runs.last.continued:
-            return  # files of one run, one behind the other
+            return  # files of one run, one after the other
         self._runs.begin(_Run(record.ts, record.ts))
         if self._runs.count == 1:
             self.rows.begin(record.ts)
@@ -195,7 +195,7 @@ class RecordReplay:
             self.fanout.each(lambda sink: sink.notice(notice))
 
     def _begin(self, ts: str) -> _Run:
-        """The run that a record belongs to: one whose `start` is not in the file begins here."""
+        """The run that a record belongs to. A run whose `start` is not in the file begins here."""
         if self._runs.last is None:
             self._start(Start(SCHEMA, ts, __version__, self.argv, platform.release(), (), "ring", 0, 0))
         assert self._runs.last is not None

@@ -1,4 +1,4 @@
-"""`tfotrace replay`: what a file is, and who replays it."""
+"""`tfotrace replay`: finds out what a file is, and replays it."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ _PCAP = tuple(bytes.fromhex(text) for text in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d
 def replay(options: Namespace, judging: Sequence[str], argv: tuple[str, ...], narrate: Narrate) -> int:
     """Replay `options.file` as the command line says; returns the exit status.
 
-    `judging`: those of the options given that only a capture can be asked, since records are judged already.
+    `judging` lists the given options that apply to captures only, since records have been judged.
 
     Raises:
         TfotraceError: it cannot begin.
     """
-    targets.targets(options.write)  # a wrong name is told at once
+    targets.targets(options.write)  # report a wrong name at once
     targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
     if any(one.form is targets.Form.PCAPNG for one in targets.targets(options.write)):
         raise UsageError("a replay writes records, not packets: name a file for JSON lines after -w")
     for path in options.write:
         if os.path.realpath(path) == os.path.realpath(options.file):
-            raise UsageError(f"{path} is what is read: name another file after -w")
+            raise UsageError(f"{path} is the file being replayed: name another file after -w")
     give_back_early()
-    # `sudo -u somebody` sets the same variables, and there is nothing to give up then
+    # `sudo -u somebody` sets the same variables, but there is no privilege to give up
     is_root = os.geteuid() == 0
     if options.user is not None and not is_root:
-        raise UsageError("--user needs root, which alone can become somebody else: leave it out, or use sudo")
+        raise UsageError("only root can run as another user: leave --user out, or use sudo")
     user = privileges.target_user(options.user) if is_root else None
     source = _open_as(user, options.file)
     try:
@@ -70,12 +70,12 @@ def _open_as(user: privileges.User | None, path: Path) -> Input:
 
 
 def _may_be_lines(head: bytes) -> bool:
-    """Text, whatever it says: control characters are in no line of JSON."""
+    """Is this text? No line of JSON contains control characters."""
     return all(byte >= 0x20 or byte in b"\t\n\r" for byte in head)
 
 
 def _refuse_what_is_for_captures(name: str, options: Namespace, judging: Sequence[str]) -> None:
     if options.filter is not None:
-        raise UsageError(f"{name} holds no packets to ask --filter of: for records there is --filter-record")
+        raise UsageError(f"{name} holds records, and --filter is for packets: use --filter-record")
     for option in judging:
-        raise UsageError(f"{name} holds records, which were judged when they were made: leave {option} out")
+        raise UsageError(f"{name} holds records, which were judged when they were written: leave {option} out")

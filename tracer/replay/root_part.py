@@ -1,8 +1,8 @@
-"""The part of a replay that needs root: packets of a capture through the kernel programs, one by one, at their times.
+"""The part of a replay that needs root: runs the packets of a capture through the kernel programs at their times.
 
-It loads the tc programs built with -DREPLAY and runs them by BPF_PROG_TEST_RUN; nothing is attached anywhere. The
-packets come from the user part, which reads the file, in two slots of shared memory; whatever is in there, nothing
-outside a slot is touched. Sweeps go by the capture's clock, as often as live tracing would sweep.
+It loads the tc programs built with -DREPLAY and runs them with BPF_PROG_TEST_RUN; nothing is attached anywhere. The
+user part reads the file and sends packets in two slots of shared memory; whatever they contain, nothing outside a
+slot is read. Sweeps follow the capture's clock, as often as live tracing would sweep.
 """
 
 from __future__ import annotations
@@ -32,34 +32,34 @@ from tracer.root.part import SWEEP_S
 from tracer.root.startup import LeaveError, await_loaded, end_by_signals, telling
 
 SLOTS = 2
-SLOT_FULL = 4 << 20  # bytes: no more packets are put behind these
-COPY_PACKETS = 256  # at a time, so that many of the largest fit above that
+SLOT_FULL = 4 << 20  # bytes: a slot with as many gets no more packets
+COPY_PACKETS = 256  # copied at a time: so many of the largest size still fit behind SLOT_FULL
 SLOT_SIZE = SLOT_FULL + COPY_PACKETS * (SNAPLEN_MAX + 16) + mmap.PAGESIZE
 
-# a packet's word: number of its interface, bytes before its link header, and whether it was sent from there
+# a packet's word: number of its interface, bytes before its link header, and whether the interface sent it
 WORD_SKIP_SHIFT = 16
 WORD_EGRESS = 1 << 31
-INTERFACES_MAX = 4095  # numbers that the programs find without hashing
+INTERFACES_MAX = 4095  # the programs find these numbers without hashing
 
 FRAME_MIN = 15  # bytes: the kernel refuses an Ethernet header with nothing behind it
-FRAME_MAX = 3500  # bytes: what an skb of one page holds beside its own needs; lengths come from the IP header
-ROOM_EVERY = 64  # packets between looks at the rings: each may bring one record and one payload
+FRAME_MAX = 3500  # bytes: what fits an skb of one page; lengths come from the IP header
+ROOM_EVERY = 64  # packets between checks of the rings: each may cause one record and one payload
 
 _NS_PER_S = 1_000_000_000
 _SWEEP_NS = int(SWEEP_S * _NS_PER_S)
 _TOMBSTONES_NS = 4 * _NS_PER_S  # pair.h: they last 3 s
-_FINE_SWEEPS = 64  # in a gap without packets; then less and less often
+_FINE_SWEEPS = 64  # in a gap without packets; later sweeps become rarer
 _JUMP_BACK_NS = 10 * _NS_PER_S
 _HEADER = struct.Struct("=IIII")
 _PROG_TEST_RUN = 10
 _CTX_LEN = 192  # struct __sk_buff
 _MARK, _TSTAMP, _WIRE_LEN = 8 // 4, 152 // 8, 160 // 4
-_WIRE_LEN_MAX = 65535  # what the kernel takes
+_WIRE_LEN_MAX = 65535  # the kernel accepts no more
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """What to load, when to give a silent server up, and the shared slots."""
+    """What to load, when to give up a silent server, and the shared slots."""
 
     load: LoadOptions
     response_timeout_s: float
@@ -67,7 +67,7 @@ class ReplayRequest:
 
 
 def make_slots() -> tuple[int, ...]:
-    """Shared memory of a fixed size: nobody can take it away under the other's feet."""
+    """Shared memory of a sealed size: neither part can shrink it while the other uses it."""
     fds = []
     for _ in range(SLOTS):
         fd = os.memfd_create("tfotrace-packets", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -78,7 +78,7 @@ def make_slots() -> tuple[int, ...]:
 
 
 def run(request: ReplayRequest, channel: Channel, loader: Loader) -> int:
-    """Body of the root process; returns its exit status. Whatever goes wrong is told to the user part."""
+    """Body of the root process; returns its exit status. The user part is told of every failure."""
 
     def work() -> None:
         part = ReplayPart(request, channel, await_loaded(loader, channel))
@@ -133,7 +133,7 @@ class ReplayPart:
         self.asked_to_end = f"the root part got {signal.Signals(number).name}"
 
     def serve(self) -> None:
-        """Run what the user part sends, until it says stop or is gone."""
+        """Run what the user part sends, until it says stop or has gone."""
         load = self.request.load
         rings = [self.loaded.maps["events"], self.loaded.maps["payloads"]]
         self.channel.send(
@@ -200,14 +200,14 @@ class ReplayPart:
             if length < FRAME_MIN:
                 refused += 1
                 continue
-            now_ns = seconds * _NS_PER_S + nanoseconds or 1  # 0 would be: ask the clock
+            now_ns = seconds * _NS_PER_S + nanoseconds or 1  # 0 would mean: ask the clock
             if now_ns >= next_sweep or now_ns < next_sweep - _JUMP_BACK_NS:
                 next_sweep = self._reach(now_ns)
             if packets % ROOM_EVERY == 0:
                 self._wait_for_room()
             fields[0] = egress if word & WORD_EGRESS else ingress
             fields[2] = min(FRAME_MAX, length)
-            fields[3] = 0  # the kernel leaves the last size here and would take it for a limit
+            fields[3] = 0  # the kernel leaves the last size here, and would read it as a limit
             wide[2] = base + start + skip
             marks[_MARK] = word & INTERFACES_MAX
             times[_TSTAMP] = now_ns
@@ -258,7 +258,7 @@ class ReplayPart:
     # --- the reader ---
 
     def _wait_for_room(self) -> None:
-        """A replay has time: nothing is lost because its reader is slow."""
+        """Wait for a slow reader, so that a replay loses nothing."""
         while self._events.fill > self._events.size // 2 or self._payloads.fill > self._payloads.size // 2:
             if self.asked_to_end is not None or self._user_has_left():
                 raise LeaveError

@@ -1,4 +1,4 @@
-"""A run is put together here, wherever its records come from: signals, user, sinks, filter, dashboard, narration."""
+"""Assembles a run, wherever its records come from: signals, user, sinks, filter, dashboard, narration."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ class Run(Protocol):
 
 
 class Assembly:
-    """What every run has. Make it, `become` the user, `open` the sinks, and `run`."""
+    """The parts that every run has. Create it, `become` the user, `open` the sinks, and `run`."""
 
     def __init__(self, options: Namespace, narrate: Narrate, *, reopens: bool = False) -> None:
-        """`reopens`: SIGHUP asks for files to be closed and opened again."""
+        """`reopens`: SIGHUP closes and reopens files."""
         self.stop = StopRequest(reopens=reopens)
         self.stop.install()
         self.metrics = open_metrics(options)
         self.app: Any = dashboard.load() if dashboard.is_wanted(options) else None
         self._options = options
         self._narrate_now = narrate
-        self._kept: list[str] = []  # sentences, until the terminal is the user's again
+        self._kept: list[str] = []  # sentences, until the dashboard has left the terminal
         self.narrate: Narrate = narrate if self.app is None else self._kept.append
         self._user: privileges.User | None = None
         self._stdout: Stream | None = None
 
     def become(self, user: privileges.User | None, *, live: bool = False) -> None:
-        """Go on as `user` (None: as this one). `live`: a reader who stops must not hold up the run."""
+        """Continue as `user` (None: as the current one). `live`: a reader that stalls must not hold up the run."""
         if self.app is None:
-            self._stdout = Stream.stdout(live=live)  # opens the pipe again, which may be somebody else's
+            self._stdout = Stream.stdout(live=live)  # opens the pipe again, which may be another user's
         self._user = user
         privileges.drop(user)
 
@@ -59,7 +59,7 @@ class Assembly:
         """Every sink but the dashboard's store. Raises UsageError."""
         options = self._options
         sinks = open_sinks(options, composer, self._stdout)
-        # before a filter stands between: it knows records only
+        # before the filter, which passes records only, wraps the sinks
         packet_takers: list[TakesPackets] = [sink for sink in sinks if isinstance(sink, TakesPackets)]
         record_filter = None
         if options.filter_record is not None:
@@ -73,12 +73,12 @@ class Assembly:
         return fanout
 
     def warn_of_root(self) -> None:
-        """Say so if every part runs as root. To be called when nothing on the command line can be wrong any more."""
+        """Say so if every part runs as root. Call this after all checks of the command line."""
         if self._user is None:
             self.narrate("running as root throughout: there is no user behind sudo and no --user")
 
     def run(self, run: Run, *, clock: Callable[[], int] = time.monotonic_ns, leave_when_ended: bool = False) -> int:
-        """Run to the end, behind the dashboard if it is wanted; returns the exit status.
+        """Run to the end, behind the dashboard if it is wanted; return the exit status.
 
         `clock` gives nanoseconds on the clock of the records. `leave_when_ended`: the dashboard does not stay.
         """
@@ -101,7 +101,7 @@ class Assembly:
 
 
 def open_metrics(options: Namespace) -> Prometheus | None:
-    """--prometheus: bound before anything else takes its time. Raises UsageError."""
+    """--prometheus: bind its address before the slow work begins. Raises UsageError."""
     if getattr(options, "prometheus", None) is None:  # replays have no such option
         return None
     from tracer.sinks.prometheus import Prometheus

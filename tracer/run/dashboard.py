@@ -1,6 +1,6 @@
 """A run with the dashboard: the pipeline in a thread, the dashboard in front, one store between them.
 
-The dashboard is found by name when it is wanted: tracer stands without it, and without textual.
+The dashboard is imported by name when it is wanted: tracer does without it, and without textual.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tracer.store.store import Store
 
 APP = "tui.app"
-TURN_S = 0.001  # how long one thread may go on in Python while the other waits
+TURN_S = 0.001  # how long one thread may run Python while the other waits
 
 
 def is_wanted(options: Namespace) -> bool:
@@ -30,13 +30,13 @@ def is_wanted(options: Namespace) -> bool:
 
 
 def load() -> Any:
-    """The dashboard's module: a third of a second, spent while the kernel programs compile."""
+    """Import the dashboard: it takes a third of a second, while the kernel programs compile."""
     return importlib.import_module(APP)
 
 
 @dataclass(frozen=True, slots=True)
 class _Engine:
-    """What the dashboard asks for (tui/engine.py)."""
+    """What the dashboard needs (tui/engine.py)."""
 
     store: Store
     request: StopRequest
@@ -54,10 +54,10 @@ class _Engine:
 def run(
     app: Any, work: Callable[[], int], store: Store, request: StopRequest, *, leave_when_ended: bool, filter_text: str
 ) -> int:
-    """Do `work` behind the dashboard until it is left; returns the exit status. `filter_text`: what `/` begins with.
+    """Do `work` behind the dashboard until it is left; returns the exit status. `filter_text` is what `/` starts with.
 
     Raises:
-        Exception: whatever went wrong in either, when the terminal is in order and the programs are detached.
+        Exception: any failure of either, once the terminal is restored and the programs are detached.
     """
     codes: list[int] = []
     failures: list[BaseException] = []
@@ -69,7 +69,7 @@ def run(
             failures.append(error)
             store.end(f"tracing broke off: {error}")
 
-    # a key is answered by this thread: it shall not wait 5 ms for each turn while the pipeline computes
+    # this thread answers keys: it must not wait 5 ms for each turn while the pipeline computes
     sys.setswitchinterval(TURN_S)
     give_back_at_once()
     thread = threading.Thread(target=trace, name="pipeline")

@@ -1,4 +1,4 @@
-"""`tfotrace demo`: the lab in a process of its own, which stays root while the rest becomes the user."""
+"""`tfotrace demo`: runs the lab in its own process, which stays root while the rest becomes the user."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BACKGROUND_PER_S = 30.0
 
 
 class Demo:
-    """The lab's keeper: a child that makes the lab, begins its traffic on a word, and ends when this process does."""
+    """A child process that makes the lab, starts its traffic when told, and ends when this process does."""
 
     interface = Lab.client_interface
 
@@ -56,7 +56,7 @@ class Demo:
 
 
 def _keep(orders: int, says: int) -> int:
-    """Body of the child: hold the lab until the other end of `orders` is closed, by whatever end of the parent."""
+    """Body of the child: keep the lab until the parent closes `orders` or ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:

@@ -1,4 +1,4 @@
-"""The sinks of a run, and who else is told what goes on."""
+"""The sinks of a run, and the observers of its state."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Narrate = Callable[[str], None]
 
 @dataclass(slots=True)
 class Fanout:
-    """Hands everything to every sink. One that breaks is left out from then on and ends the run.
+    """Hands everything to every sink. One that breaks gets nothing more, and ends the run.
 
-    `sinks` are those that write; observers join them later. `narrate` gets sentences for people.
+    `sinks` write output; observers join them later. `narrate` gets sentences for people.
     """
 
     sinks: list[Sink]
@@ -26,21 +26,21 @@ class Fanout:
     quota: Quota = field(default_factory=Quota)
     packet_takers: list[TakesPackets] = field(default_factory=list)
     ending: Ending = field(default_factory=Ending)
-    writes: bool = field(init=False)  # somebody may read a record as it comes
+    writes: bool = field(init=False)  # somebody may be waiting for each record
     _listeners: list[StatusListener] = field(default_factory=list)
     _has_failed: bool = False
-    _left_out: int = 0  # of the last batch, by the sink that left out most
+    _left_out: int = 0  # records of the last batch, by the sink that left out most
 
     def __post_init__(self) -> None:
         self.writes = bool(self.sinks)
 
     def observe(self, observer: Observer) -> None:
-        """One more sink, which is also told what goes on beside handshakes."""
+        """Add a sink that also gets the state of the run."""
         self.sinks.append(observer)
         self._listeners.append(observer)
 
     def each(self, act: Callable[[Sink], None]) -> None:
-        """Do something with every sink. A reader that left (a closed pipe) ends the run, but is no failure."""
+        """Do something with every sink. A reader that left (a closed pipe) ends the run, but this is not a failure."""
         broken = []
         for sink in self.sinks:
             try:
@@ -57,22 +57,22 @@ class Fanout:
         self.sinks = [sink for sink in self.sinks if sink not in broken]
 
     def tell(self, act: Callable[[StatusListener], None]) -> None:
-        """Tell every observer something beside handshakes."""
+        """Tell every observer about the state of the run."""
         for listener in self._listeners:
             act(listener)
 
     def write(self, batch: Batch) -> int:
-        """Write a batch; returns how many of its handshakes some sink has not written, now or since it broke."""
+        """Write a batch; return how many handshakes some sink did not write, now or since it broke."""
         self._left_out = 0
         self.each(lambda sink: sink.write(batch))
         return len(batch) if self._has_failed else self._left_out
 
     def reopen(self) -> None:
-        """Files are closed and opened again."""
+        """Close files and open them again."""
         self.each(lambda sink: sink.reopen() if isinstance(sink, Reopens) else None)
 
     def close(self, record: End | None) -> None:
-        """The last record for every sink; a failure is told."""
+        """Give every sink the last record; narrate a failure."""
         self.each(lambda sink: sink.close(record))
         if self.ending.exit_code:
             self.narrate(str(self.ending.reason))

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 def fork(body: Callable[[], int]) -> int:
-    """Run `body`, which returns an exit status, in a child; returns the child's process id."""
+    """Run `body`, which returns an exit status, in a child; return the child's process id."""
     sys.stderr.flush()
-    gc.freeze()  # a collection in either process writes to every object it looks at, and its page is no longer shared
+    gc.freeze()  # a collection writes to every object it visits, and then the processes no longer share the page
     child = os.fork()
     if child == 0:
         status = 3
         try:
             status = body()
         finally:
-            # whatever happened, nothing of the parent's runs in this process
+            # whatever happened, none of the parent's code may run in this process
             sys.stderr.flush()
             os._exit(status)
     return child
@@ -37,7 +37,7 @@ def fork(body: Callable[[], int]) -> int:
 
 @contextmanager
 def root_child(body: Callable[[Channel], int], *, reopens: bool = False) -> Iterator[Channel]:
-    """Run `body` in a child that stays root. Within, this process has the channel to it; at the end the child has left.
+    """Run `body` in a child that stays root. Inside, this process has the channel to it; at the end the child is gone.
 
     `reopens`: SIGHUP asks for files to be reopened, and the child ignores it.
     """

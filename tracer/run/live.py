@@ -37,7 +37,7 @@ def trace(
     Raises:
         TfotraceError: it cannot begin.
     """
-    targets.targets(options.write)  # a wrong name is told at once
+    targets.targets(options.write)  # report a wrong name at once
     targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
     privileges.require_root()
     give_back_early()
@@ -54,7 +54,7 @@ def _request(options: Namespace, interfaces: tuple[str, ...]) -> RootRequest:
         table_size=options.table_size,
         transport=transport,
         xdp=hook in (HookChoice.XDP, HookChoice.XDP_NATIVE, HookChoice.XDP_GENERIC),
-        # the perf buffer is a CPU's own, and locked memory is scarce
+        # every CPU has a perf buffer, and locked memory is scarce
         event_ring_bytes=(8 << 20) if transport is Transport.RING else (1 << 20),
         payload_ring_bytes=(4 << 20) if transport is Transport.RING else (1 << 20),
         filter=options.filter,
@@ -66,17 +66,17 @@ def _request(options: Namespace, interfaces: tuple[str, ...]) -> RootRequest:
 
 
 def _shows_handshakes(options: Namespace) -> bool:
-    """Does anybody look at handshakes one by one? If not, nobody asks whose they are and what was in their SYNs."""
+    """Does anybody read single handshakes? If not, their processes and payloads are not needed."""
     return not options.quiet or bool(options.write) or options.filter_record is not None
 
 
 def _reopens(options: Namespace) -> bool:
-    """Is SIGHUP to close and reopen files? With the dashboard it is how a terminal says that it has gone."""
+    """Does SIGHUP close and reopen files? With the dashboard it means that the terminal has gone."""
     return bool(options.write) and not dashboard.is_wanted(options)
 
 
 def _as_root(request: RootRequest, channel: Channel) -> int:
-    loader = Loader(request.load)  # compiles while this goes on
+    loader = Loader(request.load)  # starts to compile in a child
     from tracer.root import part
 
     return part.run(request, channel, loader)
@@ -90,7 +90,7 @@ def _as_user(
     narrate: Narrate,
     on_ready: Callable[[], None] | None,
 ) -> int:
-    # while the root part compiles: numpy and the rest take a tenth of a second
+    # while the root part compiles: importing numpy and the rest takes a tenth of a second
     from tracer.encode.composer import Composer
     from tracer.run.assembly import Assembly
     from tracer.run.pipeline import Pipeline, RunOptions
@@ -111,7 +111,7 @@ def _as_user(
     pipeline = Pipeline(channel, ready, sources, composer, fanout, run_options, assembly.stop)
     if options.ready_file is not None:
         _create(options.ready_file)
-    # only now, when nothing on the command line can be wrong any more
+    # only now, after all checks of the command line
     assembly.warn_of_root()
     if assembly.metrics is not None:
         assembly.narrate(f"metrics for Prometheus at http://{assembly.metrics.address}/metrics")

@@ -1,4 +1,4 @@
-"""The user part's loop: drain, judge, add up, hand to the sinks; and what the root part says on the way."""
+"""The user part's loop: drain, judge, add up, hand to the sinks, and answer the root part's messages."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ from tracer.version import __version__
 SECOND_S = 1.0
 STATS_S = 10.0
 END_PATIENCE_S = 10.0 * FACTOR
-ANSWER_NS = int(100_000_000 * FACTOR)  # of the 200 ms until a reader sees a record
+ANSWER_NS = int(100_000_000 * FACTOR)  # of the 200 ms in which a reader must see a record
 ASK_AGAIN_NS = 1_000_000_000  # after a question that was not answered in time
 
 
 @dataclass(slots=True)
 class RunOptions:
-    """When to end, what to say at the beginning, and what nobody asks for."""
+    """When to end, what to say at the beginning, and what may be left out."""
 
     argv: tuple[str, ...] = ()
     duration_s: float | None = None
-    details: bool = True  # somebody looks at handshakes one by one: payloads, processes
+    details: bool = True  # somebody reads single handshakes: find payloads and processes
     check_cookies: bool = True
 
 
@@ -103,13 +103,13 @@ class Pipeline:
     def __post_init__(self) -> None:
         self._ending = self.fanout.ending
         self._pace = Pace(self.sources.ring)
-        if not self.fanout.writes:  # nobody waits for a record as it comes
+        if not self.fanout.writes:  # nobody waits for a record
             self._pace.poll_ms = POLL_GENTLY_MS
         self._owners = OwnerLookup(self.channel.offer)
         self.composer.cgroups = self._owners.cgroups
 
     def run(self) -> int:
-        """Trace until something ends it; returns the exit code. Sinks are closed, the root part has left."""
+        """Trace until something ends it; return the exit code. The sinks are closed and the root part has left."""
         self._began = time.monotonic()
         self._next_second, self._next_stats = self._began + SECOND_S, self._began + STATS_S
         self._judge = self._cause_judge()
@@ -131,18 +131,18 @@ class Pipeline:
         return wall_offset_ns()
 
     def _cause_judge(self) -> CauseJudge:
-        """Who infers causes, with this host's own state to ask about."""
+        """What infers causes; it may ask for this host's state."""
         return CauseJudge(self._ask_root, check_cookies=self.options.check_cookies)
 
     def _note(self, events: Events) -> None:
-        """Records have come: how long after they were settled?"""
+        """Note how long after they were settled these records came."""
         lag_us = (time.monotonic_ns() - int(events["settled_ns"].max())) / 1000
         self.fanout.tell(lambda listener: listener.set_drain_lag(lag_us))
 
     # --- the loop ---
 
     def _trace(self) -> None:
-        # the root part sends them right after it is ready: without them the first records would have a wrong vantage
+        # the root part sends addresses right after it is ready: without them the first records get a wrong vantage
         while not self._local_is_known and self._root_is_there and self.stop.reason is None:
             if self._poll.poll(SOON_MS):
                 self._receive()
@@ -156,7 +156,7 @@ class Pipeline:
             if self.stop.reopen:
                 self.stop.reopen = False
                 self.fanout.reopen()
-                self.fanout.narrate("files are closed and opened again, as SIGHUP asks")
+                self.fanout.narrate("SIGHUP: closed the files and opened them again")
             if self.stop.reason is not None:
                 self._ending.set(self.stop.reason, 0)
             elif self.options.duration_s is not None:
@@ -176,7 +176,7 @@ class Pipeline:
             allocator.give_back()
 
     def _drain(self) -> int:
-        """One batch from the ring towards the sinks, and those to them that are ready; how many records came."""
+        """Take a batch from the ring, and write the batches that are ready; return how many records came."""
         count = self._drain_ring()
         self._release()
         return count
@@ -185,7 +185,7 @@ class Pipeline:
         ring = self.sources.ring
         waiting = ring.fill / ring.size if ring is not None else 0.0
         events = self.sources.events.read()
-        # payloads after the records: a record's payload was sent before it
+        # payloads after the records: the kernel sends a record's payload before the record
         self._payloads.add(self.sources.payloads.read())
         if self.sources.packets is not None:
             packets = self.sources.packets.read()
@@ -225,7 +225,7 @@ class Pipeline:
     # --- messages of the root part ---
 
     def _ask_root(self, cookies: list[CookieQuestion]) -> HostAnswer | None:
-        """How does the host stand now? None if the root part does not say so soon: records must not wait for long."""
+        """Ask for the host's state; None if the root part does not answer soon, since records must not wait long."""
         now = time.monotonic_ns()
         if not self._root_is_there or now < self._ask_again_ns:
             return None
@@ -242,7 +242,7 @@ class Pipeline:
         return None
 
     def _receive(self) -> bool:
-        """Take one message; False if there will be none any more."""
+        """Take one message; False if there will be no more."""
         message, _ = self.channel.from_root()
         if message is None:
             self._root_is_there = False
@@ -271,7 +271,7 @@ class Pipeline:
             case Ended(values, still_open, reason, exit_code):
                 self._root = message
                 self._counters, self._still_open = values, still_open
-                # a signal to the whole group reaches both parts, and the root part may be the quicker one
+                # a signal to the group reaches both parts, and the root part may react first
                 if reason is not None and self.stop.reason is not None:
                     self._ending.set(self.stop.reason, 0)
                 elif reason is not None:
@@ -287,7 +287,7 @@ class Pipeline:
                 pass
 
     def _set_interfaces(self, interfaces: list[TracedInterface]) -> None:
-        # kept when they go: records of their last handshakes still come
+        # keep those that have gone: records of their last handshakes still come
         there = {interface.index: interface for interface in interfaces}
         self._interfaces.update(there)
         forget_gone(self._interfaces, there)
@@ -338,14 +338,14 @@ class Pipeline:
     # --- end ---
 
     def _finish(self) -> None:
-        """Let the root part detach and flush, and take what it flushes."""
+        """Let the root part detach and flush, and read what it flushes."""
         self._owners.close(time.monotonic())
         self.channel.send(Stop())
         deadline = time.monotonic() + END_PATIENCE_S
         while self._root_is_there and time.monotonic() < deadline:
             if self._root is None and self._poll.poll(SOON_MS):
                 self._receive()
-            # Ended was sent when all was in the ring: an empty ring after it is the end
+            # the root part sends Ended when all is in the ring: an empty ring after it is the end
             ended = self._root is not None
             if not self._drain() and ended:
                 break

@@ -1,9 +1,9 @@
-"""Who is behind the local ends of handshakes: the user part's half, which asks the root part and waits a moment.
+"""Finds the processes at local ends of handshakes: the user part's half, which asks the root part and waits a moment.
 
-The kernel programs name the client's process themselves where they saw it in the system call that sent the SYN. The
-listener that answered, and clients that they could not name, come as numbers of sockets' inodes, and the root part says
-who holds those (root/socket_owners.py). An answer counts for a handshake only if it was given after the handshake's
-end: so a batch waits here until it is answered or HOLD_S is over, and what is not known by then stays null.
+The kernel programs name the client's process if they saw it in the system call that sent the SYN. The listener, and
+clients that they could not name, come as inode numbers of sockets, and the root part says which process has them open
+(root/socket_owners.py). An answer counts for a handshake only if it was given after the handshake's end: so a batch
+waits here for its answer, HOLD_S at most, and what is not known by then stays null.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tracer.ipc.messages import OwnerAnswer, OwnerQuestion, SocketOwner
 from tracer.linux.patience import FACTOR
 from tracer.records.record import Process
 
-HOLD_S = 0.12 * FACTOR  # a record is to be read within 200 ms of its settling
+HOLD_S = 0.12 * FACTOR  # a reader must see a record within 200 ms of its settling
 ASK_S = 0.02
 ASKED_MAX = 256  # sockets and cgroups in one question
 GROUPS_HELD = 4096
@@ -40,24 +40,24 @@ class _Waiting:
 
 @dataclass(slots=True)
 class OwnerLookup:
-    """Batches on their way to the sinks, in order. `send` passes a question on; times are seconds of one clock."""
+    """Batches on their way to the sinks, in order. `send` sends a question; times are seconds of one clock."""
 
     send: Callable[[OwnerQuestion], object]
     cgroups: OrderedDict[int, str | None] = field(default_factory=OrderedDict)
     _queue: deque[_Waiting] = field(default_factory=deque)
-    # socket: number of the latest question that was answered, and the answer
+    # by socket: number of the latest answered question, and the answer
     _answers: OrderedDict[int, tuple[int, Process | None]] = field(default_factory=OrderedDict)
     _number: int = 0
     _asked_s: float = 0.0
     _closed: bool = False
 
     def admit(self, batch: Batch, now_s: float) -> None:
-        """A batch that release() will give back."""
+        """Take a batch, which release() will give back."""
         sockets, cgroups = _unknown(batch.events, self.cgroups)
         self._queue.append(_Waiting(batch, now_s + HOLD_S, sockets, cgroups))
 
     def answered(self, answer: OwnerAnswer) -> None:
-        """The root part has said something."""
+        """Take an answer of the root part."""
         for owner in answer.sockets:
             self._answers[owner.socket] = (answer.number, _process(owner))
             self._answers.move_to_end(owner.socket)
@@ -68,7 +68,7 @@ class OwnerLookup:
                 held.popitem(last=False)
 
     def ask(self, now_s: float) -> None:
-        """HostQuestion for what batches wait for and nobody was asked yet."""
+        """Ask for what batches wait for and no question has named yet."""
         if self._closed:
             return
         waiting = [one for one in self._queue if not one.number and (one.sockets or one.cgroups)]
@@ -86,12 +86,12 @@ class OwnerLookup:
         self.send(OwnerQuestion(self._number, sockets, cgroups))
 
     def close(self, now_s: float) -> None:
-        """The last moment to ask: what comes later is answered by the root part's last word, or not at all."""
+        """Ask for the last time: the root part is about to leave."""
         self.ask(now_s)
         self._closed = True
 
     def release(self, now_s: float, *, everything: bool = False) -> list[Batch]:
-        """Batches that have waited long enough, in the order of their coming."""
+        """Batches that have waited long enough, in the order in which they came."""
         if now_s - self._asked_s >= ASK_S:
             self.ask(now_s)
         ready: list[Batch] = []
@@ -101,7 +101,7 @@ class OwnerLookup:
         return ready
 
     def _forget(self) -> None:
-        """Answers to questions before that of the oldest batch here: no batch will look at them."""
+        """Drop answers to questions that are older than the oldest waiting batch's: no batch needs them."""
         oldest = self._queue[0].number if self._queue else 0
         needed = oldest or self._number + 1
         while self._answers and self._answers[next(iter(self._answers))][0] < needed:
@@ -117,7 +117,7 @@ class OwnerLookup:
         )
 
     def _with_owners(self, one: _Waiting) -> Batch:
-        """Only answers to questions asked after the batch had come count."""
+        """Only answers to questions that were asked after the batch came count."""
         places: dict[int, int] = {}
         table: list[Process | None] = [None]
         for socket in one.sockets:

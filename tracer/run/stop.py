@@ -1,4 +1,4 @@
-"""When a run ends: a signal, --count, or a failure; and which of them is the reason."""
+"""What ends a run (a signal, --count, a failure), and which of them is the reason."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _has_terminal() -> bool:
-    """Is there a controlling terminal? After it hung up there is none any more."""
+    """Is there a controlling terminal? There is none after it hung up."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError:
@@ -23,19 +23,19 @@ def _has_terminal() -> bool:
 
 
 class StopRequest:
-    """SIGINT and SIGTERM as a reason to end. A second one ends the process at once.
+    """SIGINT and SIGTERM end the run. A second one ends the process at once.
 
-    So is SIGHUP, unless there are files to close and open again: then it is one only if the terminal has gone.
+    SIGHUP does the same, unless there are files to reopen: then it ends the run only if the terminal has gone.
     """
 
     def __init__(self, *, reopens: bool = False) -> None:
         self.reason: str | None = None
-        self.reopen = False  # asked to; set back by who does it
+        self.reopen = False  # reset by the code that reopens
         self._reopens = reopens
         self._had_terminal = _has_terminal()
 
     def install(self) -> None:
-        """Take over SIGINT, SIGTERM and SIGHUP; writes to closed pipes raise instead of killing."""
+        """Handle SIGINT, SIGTERM and SIGHUP; let writes to closed pipes raise instead of killing."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and background jobs of scripts
                 signal.signal(number, self._on_signal)
@@ -57,21 +57,21 @@ class Ending:
     exit_code: int = 0
 
     def set(self, reason: str, exit_code: int) -> None:
-        """The first reason counts. But a failure while ending as asked is a failure all the same."""
+        """The first reason counts. But a failure while ending as asked is still a failure."""
         if self.reason is None or (exit_code and not self.exit_code):
             self.reason, self.exit_code = reason, exit_code
 
 
 @dataclass(slots=True)
 class Quota:
-    """--count: so many handshakes are wanted (None: all), of those that pass the filter if there is one."""
+    """--count: how many handshakes are wanted (None: all), after the filter if there is one."""
 
     count: int | None = None
     record_filter: RecordFilter | None = None
     _taken: int = 0
 
     def is_met(self, waiting: int = 0) -> bool:
-        """Was enough taken? Or will it be with `waiting` more, as far as that is known before the filter is asked?"""
+        """Has enough been taken, or will it be with `waiting` more? With a filter these do not count."""
         if self.record_filter is not None:
             waiting = 0
         return self.count is not None and self._taken + waiting >= self.count
