@@ -15,7 +15,7 @@ from tracer.vocabulary.vocabulary import Cause, Group, HandshakeResult, Outcome,
 
 
 def one_of(*outcomes: Outcome) -> Bool:
-    """By outcome: is it one of these?"""
+    """A table by outcome: is it one of these?"""
     found = np.zeros(len(Outcome), np.bool_)
     found[list(outcomes)] = True
     return found
@@ -25,7 +25,7 @@ IS_ACCEPTED = one_of(Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE)
 
 
 def _named(counts: NDArray[np.int64], members: type[IntEnum]) -> dict[str, int]:
-    """Counts that are not 0 by the member's word."""
+    """Counts by the member's word, without zeros."""
     return {word(member): int(counts[member]) for member in members if counts[member]}
 
 

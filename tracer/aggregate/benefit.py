@@ -1,4 +1,4 @@
-"""What Fast Open is worth, server by server, for the `end` record and the summary: how much sooner is the answer?"""
+"""How much sooner each server answers with Fast Open, for the `end` record and the summary."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BenefitTable:
 
     def add(self, batch: Batch) -> None:
         """Count a batch."""
-        step = self._limit * 3 // 4  # so that making room never meets the keys it is made for
+        step = self._limit * 3 // 4  # so that making room never removes the keys that need it
         for begin in range(0, len(batch), step):
             self._add(batch, slice(begin, begin + step))
 
@@ -61,7 +61,7 @@ class BenefitTable:
 
 
 def tell(benefits: tuple[Benefit, ...], narrate: Callable[[str], None]) -> None:
-    """The first few for people."""
+    """Narrate the first few."""
     for one in benefits[:TOLD]:
         where = endpoint_text(one.ip, one.port)
         later = "sooner" if one.sooner_us >= 0 else "LATER"

@@ -15,7 +15,7 @@ EDGES: F64 = 10.0 ** (np.arange(BUCKETS + 1) / PER_DECADE)
 
 
 def buckets(durations_us: F64) -> tuple[NDArray[np.intp], Bool]:
-    """The bucket of each duration (anything where it is not known), and which are known; the ends catch the rest."""
+    """The bucket of each duration (undefined if unknown), and which are known; the outer buckets take the rest."""
     known: Bool = ~np.isnan(durations_us)
     clipped = np.clip(np.where(known, durations_us, 1.0), 1.0, EDGES[-1])
     found = (np.log10(clipped) * PER_DECADE).astype(np.intp)
@@ -23,15 +23,15 @@ def buckets(durations_us: F64) -> tuple[NDArray[np.intp], Bool]:
 
 
 def used(counts: NDArray[np.integer], rows: NDArray[np.intp]) -> slice:
-    """The buckets in which any of some rows has something, and those between them; one at least."""
+    """The range of buckets that some of these rows use, at least one."""
     found = np.flatnonzero(counts[rows].any(axis=0))
     return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 1)
 
 
 def quantiles(counts: NDArray[np.integer], share: float, first: int = 0) -> F64:
-    """The quantile of each row of [n, BUCKETS] counts in microseconds, NaN without samples; right within 10 %.
+    """The quantile of each row of [n, BUCKETS] counts in microseconds, NaN without samples; exact to 10 %.
 
-    Of fewer columns, which are the buckets from `first` on, if all others are empty.
+    `counts` may have only the buckets from `first` on, if all others are empty.
     """
     sums = counts.cumsum(axis=1)
     total = sums[:, -1]
@@ -42,5 +42,5 @@ def quantiles(counts: NDArray[np.integer], share: float, first: int = 0) -> F64:
     before = sums[rows, place] - inside
     with np.errstate(divide="ignore", invalid="ignore"):
         part = np.clip((wanted - before) / inside, 0.0, 1.0)
-    # an empty row has 0 / 0 in `part`, so it is NaN by itself; buckets are even in the logarithm
+    # buckets are even in the logarithm
     return np.where(total > 0, 10.0 ** ((first + place + part) / PER_DECADE), np.nan)

@@ -1,4 +1,4 @@
-"""What the sums over peers and distributions need of some rows, found once for all of them."""
+"""What the sums over peers and distributions need of some rows, computed once."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ class Counted:
     rtt_known: Bool
     response_bucket: NDArray[np.intp]
     response_known: Bool
-    name: NDArray[np.uint16]  # a key of `names`, 0 where the SYN names nobody
+    name: NDArray[np.uint16]  # a key of `names`, 0 if the SYN names nobody
     names: dict[int, str]  # SNI or HTTP host
     named: NDArray[np.intp]  # how many rows have the name with this key
     counted: Bool  # [Count, n]: what each row counts in
-    net_saved_us: F64  # round trips saved less what lost SYNs of attempts cost, as in the totals
+    net_saved_us: F64  # round trips saved minus what lost SYNs of attempts cost, as in the totals
 
 
 def counted_of(rows: Rows) -> Counted:
-    """Counted of some rows."""
-    # few payloads are many rows': a name is read once for all of them
+    """Compute it for some rows."""
+    # many rows share few payloads: read each name once
     counts = np.bincount(rows.payload)
     names = {place: name for place in np.flatnonzero(counts).tolist() if (name := _name(rows.payloads[place]))}
     named = np.zeros(len(counts), np.bool_)

@@ -25,7 +25,7 @@ WINDOW_EDGES: F64 = np.concatenate(([0.0], 2.0 ** np.arange(17)))  # bytes: 0, 1
 
 NAMES_HELD = 4096
 LAYOUTS_HELD = 4096
-NEW_LAYOUTS = 64  # walked at once
+NEW_LAYOUTS = 64  # of a batch: no more of them are walked
 SHOWN = 50
 
 _FILLERS = frozenset({"nop", "eol"})
@@ -33,7 +33,7 @@ _LAYOUT_WORDS = WIDTH // 8 + 1  # the option bytes, and how many of them are use
 
 
 class Recent:
-    """How often each text was seen; of too many the quarter that was not seen for longest is forgotten."""
+    """How often each text was seen. When full it forgets the quarter that has not been seen for longest."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -44,7 +44,7 @@ class Recent:
         return len(self._counts)
 
     def add(self, texts: Iterable[tuple[str, int]]) -> None:
-        """Count each so many times."""
+        """Add to each text its number."""
         counts = self._counts
         self._clock += 1
         for text, times in texts:
@@ -79,7 +79,7 @@ class _Layouts:
         self._index = KeyIndex(_LAYOUT_WORDS, limit, self._forget)
         self._options: dict[int, set[str]] = {}  # by slot
         self._counts = np.zeros(limit, np.int64)
-        self._older: Counter[str] = Counter()  # by name, of layouts that are forgotten
+        self._older: Counter[str] = Counter()  # by name, of forgotten layouts
 
     def add(self, segment: Events) -> None:
         """Count the options of each segment; of new layouts the first NEW_LAYOUTS."""
@@ -87,7 +87,7 @@ class _Layouts:
         keys = np.column_stack((bytes_, segment["options_len"].astype(np.uint64)))
         slots = self._index.find(keys)
         new = np.flatnonzero(slots == ABSENT)
-        # counted before new ones may need their room
+        # count known ones before new ones take their slots
         self._count(slots[slots != ABSENT])
         if len(new):
             slots = self._index.place(keys[new], NEW_LAYOUTS)

@@ -1,7 +1,7 @@
-"""Which slot a key has: keys of some 64 bit words, looked up and added a batch at a time without a step per row.
+"""Finds the slots of keys, which are some 64 bit words, a batch at a time and without a step per row.
 
-A key is found by a hash under a secret of the process, then compared word by word: two keys never share a slot. Of too
-many keys the quarter that was not seen for longest is forgotten.
+A key is found by a hash under a secret of the process, then compared word by word: two keys never share a slot. When
+full it forgets the quarter of the keys that has not been seen for longest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ABSENT = -1
 class KeyIndex:
     """At most `limit` keys. `keys[slot]` is the key of a slot that is taken; free slots are given out lowest first.
 
-    `forget` is told the slots whose keys are forgotten.
+    `forget` gets the slots whose keys are forgotten.
     """
 
     def __init__(self, words: int, limit: int, forget: Callable[[Indexes], None]) -> None:
@@ -36,7 +36,7 @@ class KeyIndex:
         self._taken = np.zeros(limit, np.bool_)
         self._sorted: U64 = np.zeros(0, np.uint64)  # hashes of the slots in _order
         self._order: Indexes = np.zeros(0, np.intp)
-        # keys whose hash another key has: as good as never any, but then they are found here
+        # keys that share their hash with another key, which almost never happens
         self._shadowed: dict[bytes, int] = {}
 
     def __len__(self) -> int:
@@ -64,13 +64,13 @@ class KeyIndex:
     def place(self, keys: U64, most: int | None = None) -> Indexes:
         """The slot of each key; new keys get one, of too many only `most` (in their order, the others are ABSENT).
 
-        None of these keys is forgotten. At most three quarters as many as are held can be placed at once.
+        None of these keys is forgotten. At most three quarters of `limit` can be placed at once.
         """
         hashes = self.hash(keys)
         self._clock += 1
         slots = self._look(keys, hashes)
         self._used[slots[slots != ABSENT]] = self._clock
-        # twice only if two new keys have one hash
+        # a second turn only if two new keys share a hash
         while len(rows := np.flatnonzero(slots == ABSENT)):
             fresh = rows[np.sort(np.unique(hashes[rows], return_index=True)[1])]
             if most is not None:
@@ -126,7 +126,7 @@ END_WORDS = 3  # the address as it is in memory, and the port
 
 
 def end_keys(events: Events, end: str, rows: NDArray[np.intp]) -> U64:
-    """Of some rows the server's address and port, or the client's address."""
+    """The keys of some rows: the server's address and port, or the client's address."""
     # column by column: numpy copies a row of a structure field by field
     keys = np.zeros((len(rows), END_WORDS), np.uint64)
     keys[:, :2] = events[end][rows].view(np.uint64)

@@ -1,7 +1,7 @@
-"""What monitoring counts of handshakes, added to a batch at a time: few numbers under bounded labels.
+"""The metrics of handshakes for monitoring, added to a batch at a time: few numbers under bounded labels.
 
-An address has labels of its own only where that is asked for, and then so many and no more: what changes with the
-traffic must not decide how many time series a monitoring system keeps.
+Addresses get labels only on request, and a limited number: traffic must not decide how many time series a monitoring
+system keeps.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from tracer.vocabulary.vocabulary import (
     Vantage,
 )
 
-# Upper bounds of the buckets in microseconds, both ends of what loopback and satellites do.
+# Upper bounds of the buckets in microseconds, from loopback to satellites.
 BOUNDS_US: F64 = np.array(
     [50, 100, 250, 500, 1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 2.5e6, 5e6, 1e7], np.float64
 )
 INTERFACES_MAX = 64
 OTHER = "other"
 
-# first_response is told apart by what Fast Open did: SYN data taken whole, any other attempt, no attempt
+# the label of first_response: no attempt, any other attempt, SYN data acked whole
 FAST_OPEN = ("none", "attempted", "accepted")
 
 Ints = NDArray[np.int64]
@@ -43,14 +43,14 @@ Key = TypeVar("Key")
 
 
 class Slots(Generic[Key]):
-    """Numbers for keys in the order they are first met; number 0 is for all those beyond the limit."""
+    """Numbers for keys in the order they are first seen; number 0 is for all beyond the limit."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._numbers: dict[Key, int] = {}
 
     def number(self, key: Key) -> int:
-        """Of this key, for good."""
+        """The number of this key, which never changes."""
         found = self._numbers.get(key)
         if found is None:
             if len(self._numbers) >= self._limit:
@@ -112,7 +112,7 @@ class Durations:
         self._sums_us += np.bincount(place, values, minlength=self._places)
 
     def items(self) -> Iterator[tuple[tuple[int, ...], list[int], float]]:
-        """Of each place with a duration: cumulative counts of BOUNDS_US and beyond, and the sum in microseconds."""
+        """For each place with a duration: cumulative counts of BOUNDS_US and beyond, and the sum in microseconds."""
         for place in np.flatnonzero(self._counts.any(axis=1)):
             key = tuple(int(part) for part in np.unravel_index(place, self._sizes))
             yield key, self._counts[place].cumsum().tolist(), float(self._sums_us[place])
@@ -124,7 +124,7 @@ def server_text(key: bytes) -> str:
 
 
 class Metrics:
-    """All of it. Not to be read while a batch is added: the owner has a lock."""
+    """All metrics. The owner has a lock: they must not be read while a batch is added."""
 
     def __init__(self, servers: int = 0) -> None:
         self._names: dict[int, str] = {}

@@ -1,6 +1,6 @@
 """One row per server, and per client where this host is the server: sums and small histograms in arrays.
 
-At most `limit` peers are held; of too many the quarter that was not seen for longest is forgotten.
+There are at most `limit` peers; when full the table forgets the quarter that has not been seen for longest.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NO_OUTCOME = int(Outcome.UNKNOWN)
 
 @dataclass(slots=True)
 class _Columns:
-    """What is added up of each peer; row = its slot. A table holds some thousand rows, a snapshot the busiest."""
+    """The sums of each peer; row = its slot. A table has some thousands of rows, a snapshot the busiest."""
 
     counts: NDArray[np.int64]  # [n, Count]
     saved_us: F64
@@ -56,13 +56,13 @@ class _Columns:
         )
 
     def clear(self, slots: Indexes) -> None:
-        """Begin these anew."""
+        """Reset these."""
         for one in fields(self):
             getattr(self, one.name)[slots] = 0
         self.outcome[slots] = _NO_OUTCOME
 
     def of(self, slots: Indexes, buckets: slice) -> _Columns:
-        """A copy of these, of `rtt` only some buckets."""
+        """A copy of these, with some buckets of `rtt` only."""
         return _Columns(
             self.counts[slots], self.saved_us[slots], self.rtt[slots, buckets], self.outcome[slots], self.seen_ns[slots]
         )
@@ -84,7 +84,7 @@ class PeerTable:
         return len(self._index)
 
     def add(self, rows: Rows, known: Counted, wanted: Bool | None = None) -> None:
-        """Count rows, or those that are `wanted`. At most half as many rows at once as peers are held."""
+        """Count rows, or those that are `wanted`. At most half of `limit` rows at once."""
         chosen = np.arange(len(rows)) if wanted is None else np.flatnonzero(wanted)
         if not len(chosen):
             return
@@ -121,13 +121,13 @@ class PeerTable:
             self._names.pop(slot, None)
 
     def busiest(self) -> _Busiest:
-        """Those with most handshakes, the busiest first; of equals the one seen last."""
+        """Those with most handshakes, the busiest first; among equals the one seen last."""
         live = self._index.live()
         columns = self._columns
         order = np.lexsort((-columns.seen_ns[live], -columns.counts[live, Count.HANDSHAKES]))[:PEERS_SHOWN]
         slots = live[order]
         names = [self._names.get(slot) for slot in slots.tolist()]
-        # only what can be compared is copied: that is one server in many
+        # copy only what can be compared: few servers
         comparable = np.zeros(len(slots), np.bool_)
         if self._responses is not None:
             comparable = self._responses.enough(slots)
@@ -172,7 +172,7 @@ class _Busiest:
     sample: Sample | None  # of the comparable ones
 
     def peers(self) -> Iterator[Peer]:
-        """As objects."""
+        """Make the objects."""
         columns = self.columns
         rows = zip(
             _addresses(self.keys, self.role), self.names, columns.counts.tolist(),
@@ -197,7 +197,7 @@ class _Busiest:
 
 
 class Peers(Sequence[Peer]):
-    """The busiest peers of several tables, one table after the other. Peer objects are made when somebody looks."""
+    """The busiest peers of several tables, one table after the other. Peer objects are made when they are read."""
 
     def __init__(self, *tables: PeerTable) -> None:
         self._tables = [table.busiest() for table in tables]
@@ -233,6 +233,6 @@ def _addresses(keys: U64, role: str) -> list[tuple[str, int | None]]:
 
 
 def _add(counts: NDArray[Any], row: Indexes | int, column: NDArray[np.intp] | int) -> None:
-    """One more at each of these places."""
-    # of the very type: with any other number, also one of Python, numpy takes seventy times as long
+    """Add 1 at each of these places."""
+    # of exactly this type: with any other, even Python's int, numpy takes seventy times as long
     np.add.at(counts.reshape(-1), row * counts.shape[1] + column, counts.dtype.type(1))

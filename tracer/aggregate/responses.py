@@ -1,6 +1,6 @@
 """How soon servers answer with Fast Open and without: a bounded sample of exact durations for each server.
 
-Histograms as coarse as those of the other distributions would blur what is asked here, the difference of two medians.
+Histograms as coarse as the other distributions' would blur the difference of two medians.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ENOUGH = 10
 class Comparisons:
     """Some servers in columns, microseconds; NaN without samples. `sooner_*` are NaN without enough of both.
 
-    `sooner_us` is the median of normal handshakes less that with TFO, `sooner_rtts` that in median round trips.
+    `sooner_us` is the median of normal handshakes minus that with TFO, `sooner_rtts` the same in median round trips.
     """
 
     tfo_samples: NDArray[np.int64]
@@ -42,15 +42,15 @@ class Comparisons:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The durations kept of some servers: `values` [KINDS, n, KEPT] and of how many each is a sample [KINDS, n]."""
+    """The samples of some servers: `values` [KINDS, n, KEPT], and how many durations there were [KINDS, n]."""
 
     values: NDArray[np.float32]
     counts: NDArray[np.int64]
 
     def quantile(self, kind: int, share: float) -> F64:
-        """Of each server, between the two durations that are nearest; NaN without any."""
+        """The quantile of each server, interpolated; NaN without samples."""
         kept = np.minimum(self.counts[kind], KEPT)
-        # places never written hold anything: behind the last as NaN, which sorts to the end
+        # places that were never written count as NaN, which sorts to the end
         there = np.arange(KEPT) < kept[:, None]
         ordered = np.sort(np.where(there, self.values[kind], np.nan), axis=1).astype(np.float64)
         at = np.maximum(kept - 1, 0) * share
@@ -88,7 +88,7 @@ class _Random:
         self._state = np.uint64(seed)
 
     def numbers(self, count: int) -> F64:
-        """So many, even between 0 and 1, the latter not reached."""
+        """`count` numbers, uniform from 0 to below 1."""
         steps = np.arange(1, count + 1, dtype=np.uint64)
         steps *= self._GOLDEN
         steps += self._state
@@ -107,7 +107,7 @@ class Responses:
     """Time to the server's first data byte with SYN data acked whole (TFO) and without data in the SYN (NORMAL), and
     the round trips of these handshakes; row = slot of a server.
 
-    Up to KEPT durations all of them, beyond that a uniform sample of the whole run (reservoir sampling, algorithm R).
+    It keeps up to KEPT durations, then a uniform sample of the whole run (reservoir sampling, algorithm R).
     """
 
     def __init__(self, rows: int) -> None:
@@ -117,7 +117,7 @@ class Responses:
         self._counts = np.zeros(KINDS * rows, np.int64)
         # numbers of 16 bits are sorted without comparing them
         self._order_by = np.min_scalar_type(KINDS * rows)
-        # the same numbers each time: a replay says what the run said
+        # the same numbers each time, so that a replay gives the same results
         self._random = _Random(7413)
 
     def _add(self, rows: Indexes, durations_us: F64) -> None:
@@ -137,11 +137,11 @@ class Responses:
         if len(late):
             place[late] = self._random.numbers(len(late)) * (place[late] + 1)
         kept = np.flatnonzero(place < KEPT)
-        self._values[rows[kept], place[kept]] = durations_us[order[kept]]  # of two at one place the later
+        self._values[rows[kept], place[kept]] = durations_us[order[kept]]  # of two in one place the later stays
         self._counts[rows[starts]] += lengths
 
     def clear(self, slots: Indexes) -> None:
-        """Begin these anew."""
+        """Reset these."""
         self._by_kind(self._counts)[:, slots] = 0
 
     def add_handshakes(self, slots: Indexes, tfo: Bool, normal: Bool, response_us: F64, rtt_us: F64) -> None:
@@ -149,7 +149,7 @@ class Responses:
         answered = ~np.isnan(response_us)
         by_tfo, by_normal = np.flatnonzero(tfo & answered), np.flatnonzero(normal & answered)
         measured = np.flatnonzero((tfo | normal) & answered & ~np.isnan(rtt_us))
-        # all at once: with few rows the number of calls is what counts
+        # all at once: with few rows the number of calls decides the cost
         rows = (slots[by_tfo], slots[by_normal] + NORMAL * self._rows, slots[measured] + RTT * self._rows)
         self._add(np.concatenate(rows), np.concatenate((response_us[by_tfo], response_us[by_normal], rtt_us[measured])))
 
@@ -157,7 +157,7 @@ class Responses:
         return counts.reshape(KINDS, self._rows)
 
     def of(self, slots: Indexes) -> Sample:
-        """A copy of what is kept of these."""
+        """A copy of the samples of these."""
         values = self._values.reshape(KINDS, self._rows, KEPT)
         return Sample(values[:, slots], self._by_kind(self._counts)[:, slots])
 
@@ -168,7 +168,7 @@ class Responses:
         return found
 
     def ranked(self, live: Indexes, shown: int, only_enough: bool = False) -> Indexes:
-        """Of these the servers with most samples, before all others those with enough of both; none without any."""
+        """The servers with most samples; those with enough of both kinds come first, those without any are left out."""
         tfo, normal = self._by_kind(self._counts)[: NORMAL + 1, live]
         enough = self.enough(live)
         counted = enough if only_enough else tfo + normal > 0

@@ -14,7 +14,7 @@ TOP_CAUSES = 3  # each with what to do about it
 
 
 def summarize(record: End, narrate: Callable[[str], None], *, whole: bool = True) -> None:
-    """Tell it by sentences; not `whole`: the last balance is missing."""
+    """Narrate the summary; not `whole`: the last balance is missing."""
     totals, sheet = record.totals, record.balance
     accepted = ""
     if totals.tfo_with_data:

@@ -1,8 +1,7 @@
-"""The newest handshakes as the dashboard holds them: append-only chunks of columns, which snapshots share by reference.
+"""The newest handshakes for the dashboard, in append-only chunks of columns, which snapshots share by reference.
 
-A row never changes once it was published, so views of it stay valid as long as somebody holds them; a full chunk is
-packed (packed.py), and the oldest one simply let go. Cached sort keys and filter masks belong to whole chunks and
-go with them.
+A published row never changes, so views of it stay valid as long as anything refers to them. Full chunks are packed
+(packed.py), and the oldest one is dropped, together with its cached sort keys and filter masks.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from tracer.records.record import Handshake, Process
 from tracer.store.packed import Packed
 
 CHUNK_ROWS = 4096
-CACHED = 2  # of a full chunk: keys of sorted columns and masks of filters, the latest asked for
+CACHED = 2  # of a full chunk: the latest keys of sorted columns and masks of filters
 
 
 class Chunk:
-    """Room for CHUNK_ROWS rows. Rows up to the number that snapshots were told are final."""
+    """Room for CHUNK_ROWS rows. Rows that a snapshot has counted are final."""
 
     __slots__ = (
         "_cache", "_columns", "_kept", "_names", "_owner_places", "_owner_table", "_places", "payloads",
@@ -45,10 +44,10 @@ class Chunk:
         self._kept: dict[str, Any] = {}
 
     def fill(self, at: int, batch: Batch, begin: int, end: int, offset_ns: int, found: Mapping[int, Payload]) -> None:
-        """Copy rows begin..end of a batch to `at`; `found` holds what the payload of some of its rows is."""
+        """Copy rows begin..end of a batch to `at`; `found` has the payloads of some of its rows."""
         assert isinstance(self._columns, Columns)
         rows, source = self._columns.rows(slice(at, at + end - begin)), slice(begin, end)
-        # copying a structured array goes field by field, its bytes go at once
+        # numpy copies a structured array field by field, but its bytes at once
         raw = f"V{rows.events.dtype.itemsize}"
         rows.events.view(raw)[:] = batch.events[source].view(raw)
         for name, column in rows.judged():
@@ -70,7 +69,7 @@ class Chunk:
             ]
 
     def _place(self, payload: Payload) -> int:
-        # by identity, which `payloads` keeps from being reused: classify() gives one object for equal ones mostly
+        # by identity, safe while `payloads` has the object: classify() mostly returns one object for equal payloads
         key = id(payload)
         place = self._places.get(key)
         if place is None:
@@ -79,18 +78,18 @@ class Chunk:
         return place
 
     def seal(self) -> None:
-        """No row will be added: give back what only writing needs."""
+        """No more rows will come: free what only writing needs."""
         self._places = {}
         self._owner_places = {}
 
     def pack(self) -> None:
-        """Take less room from now on; only of a full chunk. What was asked for before stays as it is."""
+        """Compress the rows of a full chunk. Parts that were taken before stay as they are."""
         if isinstance(self._columns, Columns):
             self._columns = Packed(self._columns)
 
     @property
     def is_packed(self) -> bool:
-        """Was it?"""
+        """Has it been packed?"""
         return isinstance(self._columns, Packed)
 
     def part(self, begin: int, end: int) -> Rows:
@@ -105,7 +104,7 @@ class Chunk:
         return Rows.of(columns, self.payloads, self._names, self._owner_table, kept)
 
     def cached(self, key: object, make: Callable[[Rows], Any]) -> Any:
-        """What `make` says of all rows of a full chunk; asked for again it costs nothing."""
+        """What `make` returns for all rows of a full chunk; the latest results are cached."""
         found = self._cache.get(key)
         if found is None:
             columns = self._columns
@@ -115,13 +114,13 @@ class Chunk:
 
 
 class MaskMaker(Protocol):
-    """A filter (tracer.filters.filter.Filter): hashable, equal ones say the same of every row."""
+    """A filter (tracer.filters.filter.Filter): hashable, and equal ones give equal masks."""
 
     def mask(self, part: Rows, /) -> NDArray[np.bool_]: ...
 
 
 def _together(parts: list[Rows]) -> Rows:
-    """Rows of several chunks as one part."""
+    """Rows of several chunks in one."""
     if len(parts) == 1:
         return parts[0]
     columns = joined(parts)
@@ -165,11 +164,11 @@ class StoreRows:
         return self.chunks[which].part(at, at + 1)
 
     def record(self, row: int) -> Handshake:
-        """The full record of one row; made when asked for. IndexError if there is no such row."""
+        """The full record of one row, composed now. IndexError if there is no such row."""
         return self.compose((self.first + row,), self.part(row))[0]
 
     def gather(self, rows: NDArray[np.intp]) -> list[Handshake]:
-        """The records of any rows, in their order: each chunk is looked into once. Of some thousand at most."""
+        """The records of any rows, some thousands at most, in their order; each chunk is read once."""
         if not len(rows):
             return []
         which, at = np.divmod(self.skip + rows, CHUNK_ROWS)
@@ -191,7 +190,7 @@ class StoreRows:
                 yield chunk, begin, last
 
     def collect(self, key: object, make: Callable[[Rows], Any]) -> list[tuple[Any, int, int]]:
-        """`make` of every chunk with the rows of it that count: kept for full chunks, made anew for the open one."""
+        """What `make` returns for every chunk, and its rows that count; cached for full chunks."""
         found = []
         for chunk, begin, end in self._pieces():
             if end == CHUNK_ROWS:
@@ -201,10 +200,10 @@ class StoreRows:
         return found
 
     def mask(self, expression: MaskMaker) -> NDArray[np.bool_]:
-        """Which rows a filter (filters.filter.Filter) lets through; only new rows cost anything the next time."""
+        """Which rows pass a filter (filters.filter.Filter); the next time only new rows cost anything."""
         pieces = [made[begin:end] for made, begin, end in self.collect(expression, expression.mask)]
         return np.concatenate(pieces) if pieces else np.zeros(0, np.bool_)
 
     def select(self, expression: MaskMaker) -> NDArray[np.intp]:
-        """The numbers of the rows a filter lets through, ascending."""
+        """The numbers of the rows that pass a filter, ascending."""
         return np.flatnonzero(self.mask(expression))

@@ -1,7 +1,7 @@
-"""The columns a list of handshakes can have, as data: title, width, how a record is written there, how rows sort by it.
+"""The columns that a list of handshakes can have, as data: title, width, the text of a record, the sort keys of rows.
 
-Texts are fit for a terminal (vocabulary/printable.py): no control or direction characters; markup is for whoever
-shows them to mind. `-` stands for what is not known.
+Texts are safe for a terminal (vocabulary/printable.py): no control or direction characters. Whoever shows them escapes
+markup. `-` means unknown.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ UNKNOWN = "-"
 
 @dataclass(frozen=True, slots=True)
 class ListColumn:
-    """`width` is in terminal cells; what is longer is for the screen to cut. `field`: its name in filters, if any."""
+    """`width` is in terminal cells; the screen cuts longer texts. `field`: its name in filters, if any."""
 
     name: str
     title: str
     width: int
-    right: bool  # numbers stand right
+    right: bool  # aligned right, as numbers are
     text: Callable[[Handshake], str]
     keys: Callable[[Rows], Column]
     field: str | None
@@ -38,7 +38,7 @@ class ListColumn:
 
 
 def milliseconds(duration_us: float | None) -> str:
-    """A duration in ms with three decimals, fewer where they mean nothing."""
+    """A duration in ms with three decimals, or fewer for large ones."""
     if duration_us is None:
         return UNKNOWN
     value = duration_us / 1000
@@ -46,7 +46,7 @@ def milliseconds(duration_us: float | None) -> str:
 
 
 def value_text(value: Any) -> str:
-    """Any value of a record as people read it."""
+    """Any value of a record as text for people."""
     if value is None:
         return UNKNOWN
     if isinstance(value, bool):
@@ -87,7 +87,7 @@ def _field(name: str, title: str, width: int, field: str, says: str) -> ListColu
 
 
 def _own_column(field: Field) -> ListColumn:
-    """Of a field that has no column below, under the field's own name."""
+    """The column of a field that has none below, under the field's own name."""
     width = max(len(field.name), _WIDTHS.get(field.kind, 8))
     return _field(field.name, field.name, width, field.name, field.says)
 
@@ -98,7 +98,7 @@ def _end(end: str, title: str, says: str) -> ListColumn:
         return endpoint_text(found.ip, found.port)
 
     def keys(rows: Rows) -> Column:
-        # address and port in one string of bytes: it sorts as the numbers do
+        # address and port in one string of bytes, which sorts as the numbers do
         ports = rows.events[f"{end}_port"].astype(">u2").view(np.uint8).reshape(-1, 2)
         both = np.ascontiguousarray(np.concatenate((rows.events[end], ports), axis=1))
         return both.view("S18").reshape(-1)
@@ -203,7 +203,7 @@ COLUMNS: dict[str, ListColumn] = {
 
 
 def sort_keys(rows: StoreRows, name: str) -> NDArray[np.generic]:
-    """What rows are ordered by in a column: numbers (NaN = not known), or strings of bytes for client and server.
+    """The keys by which rows are sorted: numbers (NaN = unknown), or strings of bytes for client and server.
 
     Texts and lists give their rank among the rows' values, without regard to case. KeyError if there is no such column.
     """

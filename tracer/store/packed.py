@@ -1,8 +1,8 @@
-"""The columns of a full chunk, packed: a handshake takes about 130 bytes of 500 with all that was found out about it.
+"""The columns of a full chunk, compressed: a handshake takes about 130 bytes instead of 500.
 
-Most of a record says what the record before says. The records are packed a few hundred at a time, so that one is had
-without the others. The columns beside them are packed as a whole chunk's, and with them the fields of the records
-that lists are sorted and filtered by most.
+Most of a record repeats the record before. The records are packed a few hundred at a time, so that one can be read
+without the others. The columns beside them are packed for a whole chunk, together with the fields of the records by
+which lists are sorted and filtered most.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from tracer.handshake.columns import BESIDE, Beside, Columns, assembled
 from tracer.handshake.events import Events, Selection
 
 BLOCK_ROWS = 256
-_LEVEL = -1  # of zstd: the quickest that finds nearly all of what repeats
-# fields of the records that are had without unpacking these
+_LEVEL = -1  # of zstd: the fastest that finds nearly all repetitions
+# fields that can be read without unpacking the records
 _KEYS = ("syn_ns", "client", "server", "client_port", "server_port", "ifindex", "result", "reason")
 
 
 class Packed:
-    """Rows that will not change any more. Columns are unpacked by whoever asks: any number of threads may."""
+    """Rows that no longer change. Any number of threads may read them at once."""
 
     __slots__ = ("_data", "_dtype", "_ends", "_length")
 
     def __init__(self, arrays: Columns) -> None:
-        """Pack them; not none."""
+        """Pack rows, at least one."""
         events = arrays.events
         self._dtype, self._length = events.dtype, len(events)
         beside = [column for _, column in arrays.beside()] + [events[name] for name in _KEYS]
@@ -38,7 +38,7 @@ class Packed:
             compressor.compress(b"".join(column.tobytes() for column in columns))
             for columns in (beside, *([block] for block in blocks))
         ]
-        # one piece of memory that goes as a whole
+        # one piece of memory, which is freed as a whole
         self._data = b"".join(frames)
         self._ends = np.cumsum([0, *map(len, frames)], dtype=np.uint32)
 
@@ -46,7 +46,7 @@ class Packed:
         return self._length
 
     def view(self) -> Columns:
-        """All rows. The records are unpacked once, when somebody asks for another field of them than _KEYS."""
+        """All rows. The records are unpacked once, when a field that is not in _KEYS is read."""
         columns = self._columns()
         return assembled(cast(Events, _Fields(self, columns)), columns)
 
@@ -60,14 +60,14 @@ class Packed:
         wanted = np.flatnonzero(np.bincount(numbers // BLOCK_ROWS))
         decompressor = zstandard.ZstdDecompressor()
         found = b"".join(self._frame(1 + block, decompressor) for block in wanted.tolist())
-        # where the block of each row is among those found
+        # the row's place in the unpacked blocks
         place = np.searchsorted(wanted, numbers // BLOCK_ROWS) * BLOCK_ROWS + numbers % BLOCK_ROWS
         unpacked = np.frombuffer(found, f"V{self._dtype.itemsize}")
         chosen = unpacked if len(place) == len(unpacked) and isinstance(rows, slice) else unpacked[place]
         return chosen.view(self._dtype)
 
     def _columns(self) -> Beside:
-        """All but the records, and _KEYS."""
+        """The columns beside the records, and those of _KEYS."""
         data, found, at = self._frame(0, zstandard.ZstdDecompressor()), {}, 0
         for name, kind in {**BESIDE, **{name: self._dtype[name] for name in _KEYS}}.items():
             found[name] = np.frombuffer(data, np.dtype((kind, self._length)), 1, at)[0]
@@ -80,7 +80,7 @@ class Packed:
 
 
 class _Fields:
-    """Packed records. To those who ask for fields they look like an array, and np.asarray() makes them one."""
+    """Packed records. Their fields can be read as an array's, and np.asarray() makes them one."""
 
     __slots__ = ("_columns", "_events", "_packed")
 

@@ -1,6 +1,6 @@
-"""What the dashboard sees: one immutable picture of the run, pulled four times a second (store.py makes it).
+"""What the dashboard sees: an immutable picture of the run, which it takes four times a second (store.py).
 
-Nothing here changes after it was made, so it crosses threads without locks and a paused screen just keeps its picture.
+Nothing here ever changes, so threads share it without locks, and a paused screen just keeps its snapshot.
 Durations are microseconds, times nanoseconds of CLOCK_MONOTONIC, rates per second.
 """
 
@@ -72,4 +72,4 @@ class Snapshot:
     drain_lag_us: float | None  # age of the newest record when it was drained
     notices: tuple[NoticeRecord, ...]  # newest last, at most 100
     rows: StoreRows
-    ended: str | None  # why tracing ended, once it has
+    ended: str | None  # why tracing ended; None while it goes on

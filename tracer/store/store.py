@@ -34,11 +34,11 @@ from tracer.store.snapshot import HostState, InterfaceState, Series, Snapshot
 from tracer.vocabulary.vocabulary import Group
 
 ROWS_HELD = 100_000
-FOLD_ROWS = 2048  # added up at once: enough that numpy's cost per call does not matter
+FOLD_ROWS = 2048  # added up at once: with so many numpy's cost per call does not matter
 NOTICES_HELD = 100
-RECORDS_HELD = 256  # composed records: what some screens show
+RECORDS_HELD = 256  # composed records: as many as some screens show
 SERIES_S = 3600
-RATE_S = 3  # whole seconds that a rate is the mean of
+RATE_S = 3  # a rate is the mean over so many whole seconds
 REFRESH_NS = 1_000_000_000  # peers, comparisons and distributions are made anew this often
 NS_PER_S = 1_000_000_000
 
@@ -84,18 +84,18 @@ class _Seconds:
         self.counts[2, which] += np.bincount(place[rows.verdicts.group == Group.FAILED], minlength=seconds)
 
     def series(self, last: int) -> Series:
-        """Whole seconds up to and with `last`."""
+        """Whole seconds up to and including `last`."""
         if self.newest < 0 or last < self.oldest:
             return Series(*(np.zeros(0, np.int64) for _ in range(3)))
         self.reach(last)
-        # events may be settled after the second that is asked for: the ring holds up to `newest`
+        # handshakes may be settled after `last`: the array has seconds up to `newest`
         first = max(self.oldest, self.newest - SERIES_S + 1)
         columns = self.counts[:, np.arange(first, last + 1) % SERIES_S]
         return Series(columns[0], columns[1], columns[2])
 
 
 class _Sums:
-    """All that `clear` throws away but the rows."""
+    """All sums that `clear` resets."""
 
     def __init__(self) -> None:
         self.aggregate = Aggregate()
@@ -115,7 +115,7 @@ class _Sums:
 
 @dataclass(frozen=True, slots=True)
 class _Pieces:
-    """The parts of a snapshot that cost something to make."""
+    """The parts of a snapshot that are expensive to make."""
 
     made_ns: int
     of_rows: int
@@ -125,9 +125,9 @@ class _Pieces:
 
 
 class Store:
-    """A sink (tracer.sinks.base.Sink) that snapshots are taken of.
+    """A sink (tracer.sinks.base.Sink) that makes snapshots.
 
-    `limit` handshakes are held. `clock` gives nanoseconds of CLOCK_MONOTONIC; over recorded events it is the
+    It keeps `limit` handshakes. `clock` gives nanoseconds of CLOCK_MONOTONIC; over recorded events it is the
     recording's. `refresh_ns`: how old peers, comparisons and distributions of a snapshot may be. One thread calls the
     Sink's methods and the setters, any thread the others.
     """
@@ -146,13 +146,13 @@ class Store:
         self._composer = composer if composer is not None else Composer({})
         self._clock = clock
         self._refresh_ns = refresh_ns
-        # of the rows and all that is told beside them: held for as long as a batch takes to copy
-        # of the sums: held while rows are added up or pieces of a snapshot made; taken before that of the rows
+        # guards the rows and the run's state, while a batch is copied
+        # guards the sums, while rows are added up or a snapshot is made; taken before the rows' lock
         self._rows_lock = threading.Lock()
         self._sums_lock = threading.Lock()
         self._chunks: tuple[Chunk, ...] = ()
         self._in_last = 0  # rows of the last chunk that are final
-        self._dropped = 0  # rows that went, since the last clear
+        self._dropped = 0  # rows dropped since the last clear
         self._cleared = 0  # rows that were there before the last clear
         self._folded = 0  # rows since the last clear that are in the sums
         self._sums = _Sums()
@@ -174,7 +174,7 @@ class Store:
     # --- Sink ---
 
     def start(self, record: Start) -> None:
-        """The run begins; interfaces are known from here, unless set_interfaces told them before."""
+        """The run begins; it names the interfaces, unless set_interfaces already did."""
         told = {interface.index: _state(interface) for interface in record.interfaces}
         with self._rows_lock:
             self._start = record
@@ -191,7 +191,7 @@ class Store:
             self._append(batch, found)
             pending = self._written() - self._folded
             self._serial += 1
-        # if a snapshot is adding up just now, it is done with what this batch would have been added with
+        # if a snapshot has the lock, it is adding up rows itself
         if pending >= FOLD_ROWS and self._sums_lock.acquire(blocking=False):
             try:
                 self._fold()
@@ -222,7 +222,7 @@ class Store:
 
     def close(self, record: End | None) -> None:
         """Tracing has ended; snapshots go on."""
-        if record is not None and record.balance is not None:  # None: the last one of a recording that was cut stays
+        if record is not None and record.balance is not None:  # None: keep the last one of a cut recording
             self.set_balance(record.balance, record.counters)
         self.end(record.reason if record is not None else "broken off")
 
@@ -241,7 +241,7 @@ class Store:
             self._serial += 1
 
     def set_interfaces(self, interfaces: Iterable[TracedInterface | InterfaceInfo]) -> None:
-        """The interfaces traced now; those told before and not now are shown as gone."""
+        """The interfaces traced now; earlier ones that are missing are shown as gone."""
         states = {index: replace(state, present=False) for index, state in self._interfaces.items()}
         there = {interface.index: _state(interface) for interface in interfaces}
         states.update(there)
@@ -251,7 +251,7 @@ class Store:
             self._serial += 1
 
     def set_host(self, counters: Mapping[str, int], sysctls: Mapping[str, str]) -> None:
-        """TcpExt counters and sysctls of the traced namespace; the first ones told are those of the start."""
+        """TcpExt counters and sysctls of the traced namespace; the first call gives those at the start."""
         began = self._host.counters_at_start if self._host is not None else dict(counters)
         state = HostState(dict(counters), began, dict(sysctls))
         with self._rows_lock:
@@ -292,7 +292,7 @@ class Store:
         fresh = Chunk(batch.events.dtype, self._composer)
         if chunks:
             chunks[-1].seal()
-        # those that snapshots show, which are not more than are in the sums
+        # snapshots show only rows that are in the sums
         while self._folded - self._dropped - CHUNK_ROWS >= self.limit:
             chunks = chunks[1:]
             self._dropped += CHUNK_ROWS
@@ -300,7 +300,7 @@ class Store:
         self._in_last = 0
 
     def _view(self) -> StoreRows:
-        """The rows that are in the sums, so that a snapshot's numbers fit together; the caller holds the sums' lock."""
+        """The rows that are in the sums, so that a snapshot is consistent; the caller has the sums' lock."""
         with self._rows_lock:
             chunks, dropped, cleared = self._chunks, self._dropped, self._cleared
         held = self._folded - dropped
@@ -329,7 +329,7 @@ class Store:
     # --- sums ---
 
     def _fold(self) -> None:
-        """Add up rows that are not in the sums yet; the caller holds the lock of the sums."""
+        """Add up rows that are not in the sums yet; the caller has the sums' lock."""
         with self._rows_lock:
             chunks, dropped, end = self._chunks, self._dropped, self._written()
         while self._folded < end:
@@ -401,7 +401,7 @@ class Store:
 
 
 def _compose(composer: Composer, rows: Rows) -> list[Handshake]:
-    """The records of a part, with the times and the payloads that were kept when its rows were written."""
+    """The records of rows, with the times and payloads that were stored with them."""
     kinds = {row: payload for row, place in enumerate(rows.payload.tolist()) if (payload := rows.payloads[place])}
     stamps = (rows.events["syn_ns"].astype(np.int64) + rows.offset_ns).astype("datetime64[ns]")
     records = composer.compose(replace(rows.batch, kinds=kinds))
