@@ -23,7 +23,7 @@ from tracer.handshake.events import Events, byte_rows, has, nullable
 from tracer.handshake.option_bytes import masked
 from tracer.handshake.outcome import cookie_rows
 from tracer.handshake.owners import processes
-from tracer.handshake.payloads import classified
+from tracer.handshake.payloads import payload_rows
 from tracer.handshake.words import words
 from tracer.ipc.event_header import constant, struct
 from tracer.ipc.layout import to_dtype
@@ -327,12 +327,10 @@ _NOT_CAPTURED: _Payload = (PayloadInfo(None, False, None), None, None, None)
 
 
 def _payload_infos(batch: Batch) -> list[_Payload]:
-    infos = [_NO_PAYLOAD] * len(batch)
-    for row in np.flatnonzero(batch.events["syn"]["payload_len"]).tolist():
-        infos[row] = _NOT_CAPTURED
-    for row, payload in classified(batch).items():
-        infos[row] = _payload_info(payload)
-    return infos
+    return [
+        _NO_PAYLOAD if one is None else _NOT_CAPTURED if one is False else _payload_info(one)
+        for one in payload_rows(batch)
+    ]
 
 
 def _payload_info(payload: Payload) -> _Payload:

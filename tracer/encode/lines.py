@@ -16,7 +16,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.dissect.payload import Payload
 from tracer.encode.composer import PART_MAX, Composer, template_keys
 from tracer.encode.line_pieces import OF_TIMING, Frame, Known, SynAckPieces, SynPieces, TfoPieces, TimingPieces, cut
 from tracer.encode.line_pieces import json_text as encoded
@@ -27,7 +26,7 @@ from tracer.handshake.durations import Durations
 from tracer.handshake.events import Events, byte_rows, has
 from tracer.handshake.outcome import Verdicts, cookie_rows
 from tracer.handshake.owners import processes
-from tracer.handshake.payloads import classified
+from tracer.handshake.payloads import payload_rows
 from tracer.ipc.event_header import struct
 from tracer.records.record import Process
 from tracer.vocabulary.addresses import ip_text
@@ -247,18 +246,8 @@ def _keys(batch: Batch) -> _Keys:
             *(getattr(batch.causes, name) for name in _CAUSES),
             *(segment[name] for segment in (syn, synack) for name in _OF_OPTION),
         ),
-        _payload_keys(batch),
+        payload_rows(batch),
     )
-
-
-def _payload_keys(batch: Batch) -> list[Payload | bool | None]:
-    """What the SYN's data is; None without data, False where it was not captured."""
-    found: list[Payload | bool | None] = [None] * len(batch)
-    for row in np.flatnonzero(batch.events["syn"]["payload_len"]).tolist():
-        found[row] = False
-    for row, payload in classified(batch).items():
-        found[row] = payload
-    return found
 
 
 # --- columns of texts ---

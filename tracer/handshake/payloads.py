@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from tracer.dissect.payload import Payload, classify
@@ -25,3 +27,13 @@ def classified(batch: Batch) -> dict[int, Payload]:
         )
         if payload is not None
     }
+
+
+def payload_rows(batch: Batch) -> list[Payload | Literal[False] | None]:
+    """What each SYN's data is; None without data, False where it was not captured."""
+    found: list[Payload | Literal[False] | None] = [None] * len(batch)
+    for row in np.flatnonzero(batch.events["syn"]["payload_len"]).tolist():
+        found[row] = False
+    for row, payload in classified(batch).items():
+        found[row] = payload
+    return found

@@ -233,6 +233,6 @@ def known(words: Iterable[str | None]) -> list[str]:
     return [text for text in words if text is not None]
 
 
-def numbers(words: Iterable[W], first: int = 0) -> dict[W, int]:
-    """The number of each word, counted from `first`."""
-    return {text: number for number, text in enumerate(words, first)}
+def numbers(words: Iterable[W]) -> dict[W, int]:
+    """The number of each word."""
+    return {text: number for number, text in enumerate(words)}
