@@ -1,9 +1,9 @@
 """The records of DESIGN.md section 3: the one definition that JSON lines, text and `tfotrace schema` are made from.
 
 Durations are microseconds (`*_us`), sizes bytes, `ts` is RFC 3339 UTC with nanoseconds. What is not known is null.
-What the schema says of a field beyond its Python type stands beside it (types.py has what many share).
-A handshake's structs hold no containers but tuples of plain values, so no cycle goes through them, and the garbage
-collector need not look at them (`gc=False`): a hundred thousand a second of them would keep it busy.
+A field's annotation has what the schema says beyond the Python type (types.py has what many fields share).
+A handshake's structs contain no containers but tuples of plain values, so they are never part of a cycle, and the
+garbage collector skips them (`gc=False`): a hundred thousand a second would keep it busy.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Types of the records' fields: what JSON Schema says of a field beyond its Python type.
 
-Nothing here is checked when a record is read: a word that a newer version of the same schema added must not keep this
-one from reading the line. So formats, patterns and vocabularies go into the schema (`extra_json_schema`) and not into
-msgspec's own constraints.
+Nothing here is checked when a record is read: this version must be able to read a line with a word that a newer
+version of the same schema added. So formats, patterns and vocabularies go into the schema (`extra_json_schema`) and not
+into msgspec's own constraints.
 """
 
 from __future__ import annotations

@@ -168,18 +168,18 @@ class Feed:
     def _word(self, slot: _Slot, end: int) -> int:
         """The word of all packets; 0 if each has its own, which this writes into the packet."""
         skip = _SKIPS[self._link] << WORD_SKIP_SHIFT
-        told: set[int] | None = None
+        sources: set[int] | None = None
         starts, lengths, times = _packets(slot.memory, end)
         if self._places is not None:
             places = self._places.take(len(starts))
-            told = set(places)
-            self._name(told)
+            sources = set(places)
+            self._name(sources)
         self.begin_ns = self.begin_ns or int(times.min())
         backwards = bool((np.diff(times) < 0).any())
-        if self._link not in (Link.COOKED, Link.COOKED2) and (told is None or len(told) == 1):
+        if self._link not in (Link.COOKED, Link.COOKED2) and (sources is None or len(sources) == 1):
             if backwards:
                 _sort(slot.memory, end, starts, lengths, times)
-            return skip | ((told.pop() if told else 0) or FILE_INTERFACE)
+            return skip | ((sources.pop() if sources else 0) or FILE_INTERFACE)
         data = np.frombuffer(slot.memory, np.uint8)
         outgoing = np.zeros(len(starts), np.bool_)
         numbers = np.full(len(starts), FILE_INTERFACE, np.uint32)
@@ -191,7 +191,7 @@ class Feed:
             data[starts[whole] + 19] = data[starts[whole] + 1]
             outgoing = whole & (data[starts + 10] == _OUTGOING)
             numbers = self._interface_numbers(data, starts)
-        if told is not None and self._link is not Link.COOKED2:
+        if sources is not None and self._link is not Link.COOKED2:
             listed = np.array(places, np.uint32)
             known = listed & np.uint32(INTERFACES_MAX) != 0
             numbers = np.where(known, listed & np.uint32(INTERFACES_MAX), numbers)
@@ -204,12 +204,12 @@ class Feed:
             _sort(slot.memory, end, starts, lengths, times)
         return 0
 
-    def _name(self, told: set[int]) -> None:
+    def _name(self, sources: set[int]) -> None:
         """Name the interfaces of packets, if the file has their names."""
         assert self._places is not None
         if self._link is Link.COOKED2:
             return
-        for word in told:
+        for word in sources:
             number = word & INTERFACES_MAX or FILE_INTERFACE
             if number not in self.interfaces:
                 self.interfaces[number] = self._places.names.get(number, os.path.basename(self.source.name))

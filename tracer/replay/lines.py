@@ -58,9 +58,9 @@ class Problems:
     def add(self, bad: Bad, number: int) -> None:
         """Count one."""
         self.counts[bad] += 1
-        told = self.first.setdefault(bad, [])
-        if len(told) < _TOLD:
-            told.append(number)
+        numbers = self.first.setdefault(bad, [])
+        if len(numbers) < _TOLD:
+            numbers.append(number)
 
     def sentences(self, name: str) -> Iterator[str]:
         """One for each kind of problem."""

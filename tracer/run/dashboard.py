@@ -65,7 +65,7 @@ def run(
     def trace() -> None:
         try:
             codes.append(work())
-        except BaseException as error:  # noqa: BLE001 - told by the main thread
+        except BaseException as error:  # noqa: BLE001 - the main thread raises it
             failures.append(error)
             store.end(f"tracing broke off: {error}")
 
