@@ -250,7 +250,7 @@ class ReplayPart:
 
     def _sweep(self, at_ns: int) -> None:
         self._kernel.now_ns = at_ns
-        self._sweeps.live = self._kernel.sweep_gently(self._wait_for_room)
+        self._sweeps.live = self._kernel.sweep(self._wait_for_room)
         self._sweeps.swept_ns = at_ns
         if self._sweeps.live:
             self._sweeps.active_ns = at_ns

@@ -7,6 +7,7 @@ __tcp_fastopen_cookie_gen_cipher), eight bytes, the lowest first.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -105,14 +106,11 @@ class CookieKeys:
 
     def _of(self, syn_ns: int) -> list[_Generation]:
         """The keys that may have been in force at a time."""
-        found = []
-        for at, one in enumerate(self._generations):
-            after = self._generations[at + 1] if at + 1 < len(self._generations) else None
-            # in force from somewhere behind the last look at the ones before, until somewhere before the next ones
-            begins = self._generations[at - 1].last_ns if at else 0
-            if begins <= syn_ns and (after is None or syn_ns < after.first_ns):
-                found.append(one)
-        return found
+        # each from some moment after the last look at the ones before it, until some moment before the next ones
+        begins = [0, *(one.last_ns for one in self._generations)]
+        ends = [*(one.first_ns for one in self._generations), math.inf][1:]
+        spans = zip(self._generations, begins, ends, strict=False)
+        return [one for one, begin, end in spans if begin <= syn_ns < end]
 
 
 def _under(keys: tuple[bytes, ...], question: CookieQuestion) -> tuple[CookieCheck, bool]:
@@ -120,18 +118,12 @@ def _under(keys: tuple[bytes, ...], question: CookieQuestion) -> tuple[CookieChe
     if not keys:
         return CookieCheck.NONE, False
     made = cookie(keys[0], question.client, question.server)
-    if question.given:
-        if question.given != made:
-            return CookieCheck.NONE, False
-        if question.cookie == made:
-            return CookieCheck.VALID, True
-        backup = len(keys) > 1 and question.cookie == cookie(keys[1], question.client, question.server)
-        if backup:
-            return CookieCheck.VALID_BACKUP, True
-        # taken all the same: no cookie is asked for there (0x200), or somebody else's rules
-        return (CookieCheck.NONE if question.accepted else CookieCheck.INVALID), True
+    if question.given not in (b"", made):
+        return CookieCheck.NONE, False
+    proof = bool(question.given)
     if question.cookie == made:
-        return CookieCheck.VALID, False
+        return CookieCheck.VALID, proof
     if len(keys) > 1 and question.cookie == cookie(keys[1], question.client, question.server):
-        return CookieCheck.VALID_BACKUP, False
-    return CookieCheck.NONE, False
+        return CookieCheck.VALID_BACKUP, proof
+    # one that is taken all the same: the listener needs no cookie (0x200), or has rules of its own
+    return (CookieCheck.INVALID if proof and not question.accepted else CookieCheck.NONE), proof

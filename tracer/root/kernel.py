@@ -89,22 +89,18 @@ class Kernel:
         after = self._sweep.unpack(self._read_sweep())
         return after["cursor"], after["live"]
 
-    def sweep(self) -> int:
-        """Settle what is overdue; returns (and keeps) the number of entries that are still open."""
-        sets = self.loaded.options.sets
-        cursor = live = 0
-        while cursor < sets:
-            cursor, live = self._run_sweep(cursor, sets - cursor, False, live)
-        self.still_open = live
-        return live
+    def sweep(self, wait: Callable[[], None] | None = None) -> int:
+        """Settle what is overdue; returns (and keeps) the number of entries that are still open.
 
-    def sweep_gently(self, wait: Callable[[], None]) -> int:
-        """The same a part at a time, with a `wait` for room before each: all of them may be due at once."""
+        With `wait`, which waits for room, it goes a part at a time: all entries may be due at once.
+        """
         sets = self.loaded.options.sets
         cursor = live = 0
         while cursor < sets:
-            wait()
-            cursor, live = self._run_sweep(cursor, min(_SWEEP_CHUNK, sets - cursor), False, live)
+            if wait is not None:
+                wait()
+            chunk = sets if wait is None else _SWEEP_CHUNK
+            cursor, live = self._run_sweep(cursor, min(chunk, sets - cursor), False, live)
         self.still_open = live
         return live
 
