@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import socket
@@ -16,8 +17,6 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from tracer.errors import CannotTraceError
 from tracer.ipc.event_header import BPF_DIR, constant
@@ -49,6 +48,7 @@ MAPS = (
     "events",
     "payloads",
 )
+_LOADED = b"loaded"  # what the child says with the descriptors; without them it says what went wrong
 STAGES = ("pair", "icmp", "payload", "uncommon")  # the programs of a hook that others call, enum stage in state.h
 
 
@@ -82,19 +82,18 @@ class LoadOptions:
             f"-DEVENT_RING_PAGES={self.event_ring_bytes // PAGE_SIZE}",
             f"-DPAYLOAD_RING_PAGES={self.payload_ring_bytes // PAGE_SIZE}",
         ]
-        if self.transport is Transport.PERF:
-            flags.append("-DTRANSPORT_PERF")
-        if self.xdp:
-            flags.append("-DWITH_XDP")
-        if self.replay:
-            flags.append("-DREPLAY")
-        if self.filter is not None:
-            flags.append("-DFILTER")
+        variants = {
+            "TRANSPORT_PERF": self.transport is Transport.PERF,
+            "WITH_XDP": self.xdp,
+            "REPLAY": self.replay,
+            "FILTER": self.filter is not None,
+            "NO_DETAILS": not self.details,
+            "PACKETS": self.packets,
+        }
+        flags += [f"-D{macro}" for macro, wanted in variants.items() if wanted]
         flags += process_offsets.variant_flags()
-        if not self.details:
-            flags.append("-DNO_DETAILS")
         if self.packets:
-            flags += ["-DPACKETS", f"-DPACKET_RING_PAGES={self.packet_ring_bytes // PAGE_SIZE}"]
+            flags.append(f"-DPACKET_RING_PAGES={self.packet_ring_bytes // PAGE_SIZE}")
         if hash_key is not None:
             flags.append(f"-DHASH_KEY={hash_key:#x}ULL")
         return flags
@@ -109,14 +108,6 @@ class LoadOptions:
         """Names of the maps that user space wants of them."""
         of_filter = ("filter_states",) if self.filter is not None else ()
         return MAPS + of_filter + (("packets",) if self.packets else ())
-
-
-class _Answer(msgspec.Struct):
-    """What the child says: names in the order of the descriptors that come with it, or what went wrong."""
-
-    programs: list[str] = []
-    maps: list[str] = []
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +157,12 @@ class Loader:
             os.close(self._log)
         if not data:
             raise CannotTraceError(f"the process that compiles the kernel programs died ({words})")
-        answer = msgspec.json.decode(data, type=_Answer)
-        if answer.error:
-            for fd in fds:
-                os.close(fd)
-            raise CannotTraceError(answer.error + (f" ({words})" if words else ""))
+        if not fds:
+            raise CannotTraceError(data.decode() + (f" ({words})" if words else ""))
         for fd in fds:
             os.set_inheritable(fd, False)
-        programs = dict(zip(answer.programs, fds, strict=False))
-        maps = dict(zip(answer.maps, fds[len(answer.programs) :], strict=True))
+        programs = dict(zip(self.options.programs, fds, strict=False))
+        maps = dict(zip(self.options.maps, fds[len(programs) :], strict=True))
         return Loaded(programs, maps, self.options)
 
     def kill(self) -> None:
@@ -203,28 +191,27 @@ def _child(sock: socket.socket, options: LoadOptions, log_fd: int, keep: bool) -
     with contextlib.suppress(ValueError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     key = _cache_key(options)
-    kept = _load_kept(key, options)
-    if kept is not None:
-        _send(sock, *kept)
+    fds = _load_kept(key, options)
+    if fds:
+        socket.send_fds(sock, [_LOADED], fds)
         return 0
     made: Artifact | None = None
-    fds: list[int] = []
+    answer = _LOADED
     try:
-        made, answer, fds = _compiled(options)
+        made, fds = _compiled(options)
     except ImportError:
-        answer = _Answer(error="the bcc Python module is missing: apt-get install python3-bpfcc")
+        answer = b"the bcc Python module is missing: apt-get install python3-bpfcc"
     except CannotTraceError as error:
-        answer = _Answer(error=str(error))
+        answer = str(error).encode("utf-8", "replace")
     except Exception as error:  # bcc raises bare Exception for everything  # noqa: BLE001
-        answer = _Answer(error=f"the kernel refuses the tracing programs: {error}")
-    _send(sock, answer, fds)
+        answer = f"the kernel refuses the tracing programs: {error}".encode("utf-8", "replace")
+    socket.send_fds(sock, [answer], fds)
     if keep and made is not None and key is not None:
-        _keep(key, options, made)
+        # otherwise somebody has changed the sources meanwhile
+        with contextlib.suppress(Exception):
+            if _cache_key(options) == key:
+                cache.store(key, made, cache.DIRECTORY)
     return 0
-
-
-def _send(sock: socket.socket, answer: _Answer, fds: list[int]) -> None:
-    socket.send_fds(sock, [msgspec.json.encode(answer)], fds)
 
 
 def _fill_stages(options: LoadOptions, programs: Mapping[str, int], maps: Mapping[str, int]) -> None:
@@ -248,7 +235,7 @@ def _fill_filter(wanted: PacketFilter, hook: str, replay: bool, maps: Mapping[st
 # --- compiled ---
 
 
-def _compiled(options: LoadOptions) -> tuple[Artifact | None, _Answer, list[int]]:
+def _compiled(options: LoadOptions) -> tuple[Artifact | None, list[int]]:
     """Compile and load; no artifact where the kernel does not let one be taken.
 
     Raises:
@@ -263,15 +250,15 @@ def _compiled(options: LoadOptions) -> tuple[Artifact | None, _Answer, list[int]
     return _compiled_with(options, [])
 
 
-def _compiled_with(options: LoadOptions, more_flags: list[str]) -> tuple[Artifact | None, _Answer, list[int]]:
+def _compiled_with(options: LoadOptions, more_flags: list[str]) -> tuple[Artifact | None, list[int]]:
     made: Artifact | None = None
     if bpfsys.may_read_btf():
         made = _compile(options, more_flags)
         with contextlib.suppress(OSError):
-            return made, *_loaded(made, options)
+            return made, _filled(options, *artifact.load(made, random_hash_key()))
     # bcc does the same one by one, needs no artifact for it, and has the verifier say why not
     flags = options.flags(random_hash_key()) + more_flags
-    return made, *_handed_over(options, *compiler.load_by_bcc(flags, options.programs, options.maps))
+    return made, _filled(options, *compiler.load_by_bcc(flags, options.programs, options.maps))
 
 
 def _compile(options: LoadOptions, more_flags: list[str]) -> Artifact:
@@ -279,17 +266,10 @@ def _compile(options: LoadOptions, more_flags: list[str]) -> Artifact:
     return compiler.make(options.flags(hash_key) + more_flags, options.programs, hash_key)
 
 
-def _loaded(made: Artifact, options: LoadOptions) -> tuple[_Answer, list[int]]:
-    """Raises OSError where the kernel refuses."""
-    return _handed_over(options, *artifact.load(made, random_hash_key()))
-
-
-def _handed_over(
-    options: LoadOptions, programs: Mapping[str, int], maps: Mapping[str, int]
-) -> tuple[_Answer, list[int]]:
+def _filled(options: LoadOptions, programs: Mapping[str, int], maps: Mapping[str, int]) -> list[int]:
+    """Complete the stage maps; every descriptor in the order of the options."""
     _fill_stages(options, programs, maps)
-    fds = [programs[name] for name in options.programs] + [maps[name] for name in options.maps]
-    return _Answer(list(options.programs), list(options.maps)), fds
+    return [programs[name] for name in options.programs] + [maps[name] for name in options.maps]
 
 
 # --- kept: whatever goes wrong here, the programs are compiled as if nothing were kept ---
@@ -301,29 +281,24 @@ def _cache_key(options: LoadOptions) -> str | None:
     return None
 
 
-def _load_kept(key: str | None, options: LoadOptions) -> tuple[_Answer, list[int]] | None:
-    kept = cache.fetch(key, cache.DIRECTORY) if key is not None else None
-    if kept is None:
-        return None
+def _load_kept(key: str | None, options: LoadOptions) -> list[int]:
     with contextlib.suppress(Exception):
-        return _loaded(kept, options)
-    return None
-
-
-def _keep(key: str, options: LoadOptions, made: Artifact) -> None:
-    with contextlib.suppress(Exception):
-        if _cache_key(options) == key:  # otherwise somebody changed the sources meanwhile
-            cache.store(key, made, cache.DIRECTORY)
+        kept = cache.fetch(key, cache.DIRECTORY) if key is not None else None
+        if kept is not None:
+            return _filled(options, *artifact.load(kept, random_hash_key()))
+    return []
 
 
 RING_BUFFER_SINCE = (5, 8)
 
 
+def kernel_version(release: str) -> tuple[int, int]:
+    """(6, 18) for "6.18.44-something"; (0, 0) if it does not begin like that."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
 def default_transport(release: str | None = None) -> Transport:
     """The ring buffer where the kernel has it (5.8)."""
-    release = os.uname().release if release is None else release
-    major, _, rest = release.partition(".")
-    minor = rest.split(".")[0].split("-")[0]
-    if major.isdigit() and minor.isdigit() and (int(major), int(minor)) < RING_BUFFER_SINCE:
-        return Transport.PERF
-    return Transport.RING
+    version = kernel_version(os.uname().release if release is None else release)
+    return Transport.PERF if (0, 0) < version < RING_BUFFER_SINCE else Transport.RING
