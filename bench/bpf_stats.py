@@ -34,7 +34,7 @@ def _total(ids: Sequence[int]) -> Spent:
 @contextmanager
 def counting(ids: Sequence[int]) -> Iterator[Spent]:
     """Measure what these programs spend within the context; filled in at its end."""
-    fd = bpfsys._call(_ENABLE_STATS, bpfsys._attr("=I", _RUN_TIME))
+    fd = bpfsys._call(_ENABLE_STATS, "=I", _RUN_TIME)
     spent = Spent()
     try:
         before = _total(ids)

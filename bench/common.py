@@ -151,12 +151,4 @@ def loaded_programs(options: LoadOptions) -> Iterator[Kernel]:
 
 def empty_program(kind: int, verdict: int) -> int:
     """Descriptor of a program that only returns, to measure the cost of TEST_RUN itself."""
-    import ctypes
-    import struct
-
-    code = _instruction(0xB7, immediate=verdict) + _instruction(0x95)
-    text = ctypes.create_string_buffer(code, len(code))
-    licence = ctypes.create_string_buffer(b"GPL")
-    attr = bpfsys._attr("=IIQQIIQII", kind, 2, ctypes.addressof(text), ctypes.addressof(licence), 0, 0, 0, 0, 0)
-    struct.pack_into("=16s", attr, 48, b"empty")
-    return bpfsys._call(5, attr)
+    return bpfsys.prog_load(kind, "empty", _instruction(0xB7, immediate=verdict) + _instruction(0x95))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import struct
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -16,17 +16,16 @@ SCHED_CLS, XDP = 3, 6
 TC_ACT_UNSPEC, TC_ACT_OK = -1, 0
 XDP_PASS = 2
 
-_MAP_CREATE, _PROG_LOAD = 0, 5
 _ARRAY, _PERCPU_ARRAY = 2, 6
 
 
-def _make(command: int, attr: ctypes.Array[ctypes.c_char]) -> int:
-    """bpf(2) without the limit of locked memory, against which maps and programs count before 5.11."""
+def _unlimited(make: Callable[[], int]) -> int:
+    """Call it without the limit of locked memory, against which maps and programs count before 5.11."""
     before = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     with suppress(ValueError):  # not allowed to
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     try:
-        return bpfsys._call(command, attr)
+        return make()
     finally:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, before)  # tfotrace lifts it itself, which is tested
 
@@ -34,7 +33,7 @@ def _make(command: int, attr: ctypes.Array[ctypes.c_char]) -> int:
 def create_map(value_size: int = 8, entries: int = 1, per_cpu: bool = False) -> int:
     """Descriptor of an array map with u32 keys."""
     kind = _PERCPU_ARRAY if per_cpu else _ARRAY
-    return _make(_MAP_CREATE, bpfsys._attr("=IIIII", kind, 4, value_size, entries, 0))
+    return _unlimited(lambda: bpfsys.map_create(bpfsys.MapInfo(kind, 0, 4, value_size, entries, 0, "")))
 
 
 def _instruction(code: int, dst: int = 0, src: int = 0, offset: int = 0, immediate: int = 0) -> bytes:
@@ -58,13 +57,7 @@ def load(kind: int, verdict: int, name: str, map_fd: int) -> int:
             _instruction(0x95),  # return r0
         )
     )
-    text = ctypes.create_string_buffer(code, len(code))
-    licence = ctypes.create_string_buffer(b"GPL")
-    attr = bpfsys._attr(
-        "=IIQQIIQII", kind, len(code) // 8, ctypes.addressof(text), ctypes.addressof(licence), 0, 0, 0, 0, 0
-    )
-    struct.pack_into("=16s", attr, 48, name.encode()[:15])
-    return _make(_PROG_LOAD, attr)
+    return _unlimited(lambda: bpfsys.prog_load(kind, name, code))
 
 
 @dataclass

@@ -6,9 +6,9 @@ import re
 import shlex
 from pathlib import Path
 
-from tracer.attach.instances import RUN_DIR
 from tracer.cli import arguments
 from tracer.errors import ExitCode
+from tracer.linux.run_dir import RUN_DIR
 from tracer.sinks import targets
 
 PACKAGING = Path(__file__).parents[2] / "packaging"

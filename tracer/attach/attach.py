@@ -7,7 +7,7 @@ the link on many drivers. Call attach and detach in the interface's network name
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from tracer.attach.instances import Instance
 from tracer.attach.tcx import TcxLink
 from tracer.attach.xdp import XdpAttachment, XdpKey, XdpTakenError
 from tracer.errors import CannotTraceError
-from tracer.linux import bpfsys, netlink
+from tracer.linux import bpfsys
 from tracer.linux.interfaces import Interface
 from tracer.vocabulary.vocabulary import Hook, HookChoice
 
@@ -129,9 +129,7 @@ def _explain(interface: Interface, error: OSError) -> CannotTraceError:
         return InterfaceGoneError(f"{interface.name} went away while tfotrace was attaching to it")
     if error.errno in (errno.EPERM, errno.EACCES):
         return CannotTraceError(f"not permitted to attach to {interface.name}; run tfotrace as root (with sudo)")
-    reason = error.reason if isinstance(error, netlink.NetlinkError) else error.strerror
-    name = interface.name
-    return CannotTraceError(f"could not attach to {name}: {reason}")
+    return CannotTraceError(f"could not attach to {interface.name}: {error.strerror}")
 
 
 class _XdpRefusedError(Exception):
@@ -155,14 +153,18 @@ class _Builder:
         fds = (programs.tc_ingress, programs.tc_egress, programs.xdp_ingress)
         found = [bpfsys.program_info(fd) for fd in fds if fd is not None]
         self._loaded_ns = {info.id: info.loaded_ns for info in found}
+        self._sides = [(True, programs.tc_egress)]  # (egress?, program) of tc
+        if not interface.is_loopback:
+            self._sides.insert(0, (False, programs.tc_ingress))
 
     def build(self, choice: HookChoice) -> tuple[Hook, str]:
         if choice in (HookChoice.XDP, HookChoice.XDP_NATIVE, HookChoice.XDP_GENERIC):
             return self._xdp_or_tc(choice)
         if choice is HookChoice.CLSACT:
-            self._both_sides(self._clsact)
+            for side in self._sides:
+                self._clsact(*side)
             return Hook.CLSACT, self._sentence("tc by clsact filters, as asked for")
-        hook, what = self._tc()
+        hook, what = self._tc(self._sides)
         reason = "tc by choice" if choice is HookChoice.TC else "tc, the default, since it costs other traffic nothing"
         return hook, self._sentence(f"{reason}; {what}")
 
@@ -190,26 +192,20 @@ class _Builder:
 
     # --- tc ---
 
-    def _tc(self) -> tuple[Hook, str]:
+    def _tc(self, sides: list[tuple[bool, int]]) -> tuple[Hook, str]:
         before = len(self._pieces)
         try:
-            self._both_sides(self._tcx)
+            for egress, prog_fd in sides:
+                self._pieces.append(TcxLink(self._interface.index, egress, prog_fd))
         except OSError as error:
             if error.errno not in tcx.NOT_HERE:
                 raise
             while len(self._pieces) > before:  # one side by link and the other by filter would be two hooks
                 self._pieces.pop().detach()
-            self._both_sides(self._clsact)
+            for side in sides:
+                self._clsact(*side)
             return Hook.CLSACT, "clsact filters at priority 1, because this kernel has no TCX links (Linux 6.6 has)"
         return Hook.TCX, "TCX links, ahead of other programs"
-
-    def _both_sides(self, one_side: Callable[[bool, int], None]) -> None:
-        if not self._interface.is_loopback:
-            one_side(False, self._programs.tc_ingress)
-        one_side(True, self._programs.tc_egress)
-
-    def _tcx(self, egress: bool, prog_fd: int) -> None:
-        self._pieces.append(TcxLink(self._interface.index, egress, prog_fd))
 
     def _clsact(self, egress: bool, prog_fd: int) -> None:
         try:
@@ -233,20 +229,12 @@ class _Builder:
         try:
             hook, why = self._xdp(choice)
         except _XdpRefusedError as refusal:
-            hook, what = self._tc()
+            hook, what = self._tc(self._sides)
             return hook, self._sentence(f"tc instead of {choice.value}, because {refusal}; {what}")
         if self._interface.is_loopback:
             return hook, self._sentence(why)
-        self._egress_beside_xdp()
+        self._tc(self._sides[1:])
         return hook, f"{why}; egress by tc"
-
-    def _egress_beside_xdp(self) -> None:
-        try:
-            self._tcx(True, self._programs.tc_egress)
-        except OSError as error:
-            if error.errno not in tcx.NOT_HERE:
-                raise
-            self._clsact(True, self._programs.tc_egress)
 
     def _xdp(self, choice: HookChoice) -> tuple[Hook, str]:
         """Attach at ingress; what was taken and why. Raises _XdpRefusedError."""
@@ -273,16 +261,13 @@ class _Builder:
         except OSError as error:
             if error.errno in (errno.ENODEV, errno.EPERM, errno.EACCES):
                 raise
-            reason = error.reason if isinstance(error, netlink.NetlinkError) else str(error.strerror)
             where = "the driver" if flags == bpfsys.XDP_FLAGS_DRV_MODE else "generic XDP"
-            raise _XdpRefusedError(f"{where} does not take it ({reason})") from error
+            raise _XdpRefusedError(f"{where} does not take it ({error.strerror})") from error
         self._pieces.append(piece)
 
     def _xdp_owner(self) -> str:
-        for item in survey.occupants(self._interface.index):
-            if item.words.startswith("XDP"):
-                return item.words
-        return "another XDP program"
+        words = (item.words for item in survey.occupants(self._interface.index) if item.words.startswith("XDP"))
+        return next(words, "another XDP program")
 
     def _sentence(self, text: str) -> str:
         if self._interface.is_loopback:

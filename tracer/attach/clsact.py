@@ -10,8 +10,9 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tracer.linux import bpfsys, netlink
 
@@ -36,7 +37,7 @@ class NoEgressSideError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FilterKey:
-    """What names one filter exactly."""
+    """What names one filter exactly. `program_id` is 0 for one that is not bpf."""
 
     ifindex: int
     parent: int
@@ -44,29 +45,18 @@ class FilterKey:
     handle: int
     program_id: int
     name: str
+    kind: str = "bpf"
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """A filter that is there. `program_id` is None if it is not bpf."""
-
-    parent: int
-    priority: int
-    handle: int
-    kind: str
-    name: str
-    program_id: int | None
+def _number(raw: bytes) -> int:
+    return int.from_bytes(raw, sys.byteorder)
 
 
-def _number(raw: bytes | None) -> int | None:
-    return struct.unpack("=I", raw)[0] if raw is not None and len(raw) == 4 else None
-
-
-def filters(ifindex: int, parent: int) -> list[Filter]:
+def filters(ifindex: int, parent: int) -> list[FilterKey]:
     """Filters of chain 0 on one side of the interface in the order in which they run; empty without a clsact qdisc."""
     try:
         payloads = netlink.dump(netlink.GETTFILTER, _TCMSG.pack(0, ifindex, 0, parent, 0))
-    except netlink.NetlinkError as error:
+    except OSError as error:
         if error.errno in _GONE:
             return []
         raise
@@ -74,20 +64,12 @@ def filters(ifindex: int, parent: int) -> list[Filter]:
     for payload in payloads:
         _, _, handle, at, info = _TCMSG.unpack_from(payload, 0)
         fields = netlink.attributes(payload, _TCMSG.size)
-        if handle == 0 or at != parent or _number(fields.get(_TCA_CHAIN)):
+        if handle == 0 or at != parent or _number(fields.get(_TCA_CHAIN, b"")):
             continue  # handle 0 is the head of a priority, not a filter
         kind = netlink.text(fields.get(_TCA_KIND, b""))
         options = netlink.attributes(fields.get(_TCA_OPTIONS, b"")) if kind == "bpf" else {}
-        found.append(
-            Filter(
-                parent=parent,
-                priority=info >> 16,
-                handle=handle,
-                kind=kind,
-                name=netlink.text(options.get(_BPF_NAME, b"")),
-                program_id=_number(options.get(_BPF_ID)),
-            )
-        )
+        name, program_id = netlink.text(options.get(_BPF_NAME, b"")), _number(options.get(_BPF_ID, b""))
+        found.append(FilterKey(ifindex, parent, info >> 16, handle, program_id, name, kind))
     return found
 
 
@@ -101,12 +83,12 @@ def ingress_qdisc(ifindex: int) -> str | None:
 
 
 def ensure_qdisc(ifindex: int, egress: bool) -> None:
-    """Add a clsact qdisc where there is none. Raises NoEgressSideError, NetlinkError."""
+    """Add a clsact qdisc where there is none. Raises NoEgressSideError, OSError."""
     header = _TCMSG.pack(0, ifindex, _HANDLE_CLSACT, _PARENT_CLSACT, 0)
     kind = netlink.attribute(_TCA_KIND, b"clsact\0")
     try:
         netlink.request(netlink.NEWQDISC, header + kind, netlink.F_CREATE | netlink.F_EXCL)
-    except netlink.NetlinkError as error:
+    except OSError as error:
         if error.errno != errno.EEXIST:
             raise
         # the kernel gives no interface's qdisc alone: looked at only where it counts
@@ -122,7 +104,7 @@ class ClsactFilter:
     ) -> None:
         """Attach at the first priority that takes a filter of ours, which is 1 unless a filter of another kind has it.
 
-        Raises NoEgressSideError, NetlinkError.
+        Raises NoEgressSideError, OSError.
         """
         ensure_qdisc(ifindex, egress)
         parent = PARENT_EGRESS if egress else PARENT_INGRESS
@@ -132,7 +114,7 @@ class ClsactFilter:
         for priority in range(1, _LAST_PRIORITY):
             if self._try_priority(FilterKey(ifindex, parent, priority, 0, program_id, name), prog_fd, taken, announce):
                 return
-        raise netlink.NetlinkError(errno.EBUSY, f"the first {_LAST_PRIORITY - 1} tc priorities are taken")
+        raise OSError(errno.EBUSY, f"the first {_LAST_PRIORITY - 1} tc priorities are taken")
 
     def _try_priority(
         self,
@@ -144,15 +126,17 @@ class ClsactFilter:
         for handle in range(_FIRST_HANDLE, _FIRST_HANDLE + _HANDLES):
             if (base.priority, handle) in taken:
                 continue
-            key = FilterKey(base.ifindex, base.parent, base.priority, handle, base.program_id, base.name)
+            key = replace(base, handle=handle)
             announce(key)
             try:
                 _add(key, prog_fd)
-            except netlink.NetlinkError as error:
+            except OSError as error:
                 if error.errno == errno.EEXIST:
                     continue  # another run took the handle since we looked
                 # another kind or protocol has this priority; with none there the fault is elsewhere
-                if error.errno == errno.EINVAL and _has_others(key):
+                if error.errno == errno.EINVAL and any(
+                    there.priority == key.priority for there in filters(key.ifindex, key.parent)
+                ):
                     return False
                 raise
             self.key = key
@@ -170,12 +154,9 @@ class ClsactFilter:
             remove(key)
 
 
-def _has_others(key: FilterKey) -> bool:
-    return any(f.priority == key.priority for f in filters(key.ifindex, key.parent))
-
-
-def _info(priority: int) -> int:
-    return priority << 16 | socket.htons(_ETH_P_ALL)
+def _header(key: FilterKey) -> bytes:
+    info = key.priority << 16 | socket.htons(_ETH_P_ALL)
+    return _TCMSG.pack(0, key.ifindex, key.handle, key.parent, info) + netlink.attribute(_TCA_KIND, b"bpf\0")
 
 
 def _add(key: FilterKey, prog_fd: int) -> None:
@@ -186,31 +167,21 @@ def _add(key: FilterKey, prog_fd: int) -> None:
         netlink.attribute(_BPF_FLAGS, struct.pack("=I", _FLAG_DIRECT_ACTION)),
         netlink.attribute(_BPF_FLAGS_GEN, struct.pack("=I", _SKIP_HARDWARE)),
     )
-    header = _TCMSG.pack(0, key.ifindex, key.handle, key.parent, _info(key.priority))
-    netlink.request(
-        netlink.NEWTFILTER,
-        header + netlink.attribute(_TCA_KIND, b"bpf\0") + options,
-        netlink.F_CREATE | netlink.F_EXCL,
-    )
+    netlink.request(netlink.NEWTFILTER, _header(key) + options, netlink.F_CREATE | netlink.F_EXCL)
 
 
 def exists(key: FilterKey) -> bool:
     """Whether exactly this filter, with this name and this program, is on the interface of that index."""
-    return any(
-        (f.priority, f.handle, f.kind, f.name, f.program_id)
-        == (key.priority, key.handle, "bpf", key.name, key.program_id)
-        for f in filters(key.ifindex, key.parent)
-    )
+    return key in filters(key.ifindex, key.parent)
 
 
 def remove(key: FilterKey) -> bool:
-    """Delete exactly this filter; False when it is not there (any more) or not ours. Raises NetlinkError."""
+    """Delete exactly this filter; False when it is not there (any more) or not ours. Raises OSError."""
     if key.handle == 0 or not exists(key):  # to the kernel handle 0 means every filter of the priority
         return False
-    header = _TCMSG.pack(0, key.ifindex, key.handle, key.parent, _info(key.priority))
     try:
-        netlink.request(netlink.DELTFILTER, header + netlink.attribute(_TCA_KIND, b"bpf\0"))
-    except netlink.NetlinkError as error:
+        netlink.request(netlink.DELTFILTER, _header(key))
+    except OSError as error:
         if error.errno in _GONE:
             return False
         raise

@@ -9,33 +9,53 @@ an id given out again is not taken for ours.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from tracer.attach import clsact, xdp
 from tracer.attach.clsact import FilterKey
 from tracer.attach.xdp import XdpKey
 from tracer.linux import bpfsys, interfaces, netns
+from tracer.linux.proc import boot_id, read_stat
+from tracer.linux.run_dir import RUN_DIR, require_own
 
-RUN_DIR = Path("/run/tfotrace")
 _LIMIT = 1 << 20  # bytes read of one file
 
 Key = FilterKey | XdpKey
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class _Entry(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     """One attachment that outlives its process: where, what, and the program's load time (ns since boot)."""
 
-    key: Key
     interface: str
     netns: int
     loaded_ns: int
+
+
+class FilterEntry(_Entry, frozen=True, tag="clsact"):
+    """A tc filter."""
+
+    key: FilterKey
+
+
+class XdpEntry(_Entry, frozen=True, tag="xdp"):
+    """An XDP program without a link."""
+
+    key: XdpKey
+
+
+Entry = FilterEntry | XdpEntry
+
+
+class _File(msgspec.Struct, frozen=True):
+    pid: int
+    boot: str
+    attachments: list[Entry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,65 +65,14 @@ class InstanceFile:
     path: Path
     pid: int
     running: bool
-    entries: tuple[Entry, ...]
-
-
-def process_start_time(pid: int | None = None) -> int:
-    """Start of a process in clock ticks since boot (proc(5), stat field 22): with the pid it names a process."""
-    with open(f"/proc/{pid if pid is not None else 'self'}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[19])
+    entries: list[Entry]
 
 
 # --- the file ---
 
 
-def _encode(pid: int, entries: Iterable[Entry]) -> bytes:
-    listed = []
-    for entry in entries:
-        kind = "clsact" if isinstance(entry.key, FilterKey) else "xdp"
-        listed.append({"kind": kind, "key": asdict(entry.key), **{k: getattr(entry, k) for k in _ENTRY_FIELDS}})
-    return json.dumps({"pid": pid, "boot": _boot_id(), "attachments": listed}).encode() + b"\n"
-
-
-_ENTRY_FIELDS = {"interface": str, "netns": int, "loaded_ns": int}
-_FILTER_FIELDS = {"ifindex": int, "parent": int, "priority": int, "handle": int, "program_id": int, "name": str}
-_XDP_FIELDS = {"ifindex": int, "flags": int, "program_id": int}
-
-
-def _checked(raw: object, fields: dict[str, type]) -> dict[str, int | str]:
-    if not isinstance(raw, dict) or any(type(raw.get(name)) is not kind for name, kind in fields.items()):
-        raise ValueError("not an attachment")
-    return {name: raw[name] for name in fields}
-
-
-def _decode(data: bytes) -> tuple[int, tuple[Entry, ...]]:
-    """Raises ValueError for anything that this program did not write. Entries of an earlier boot are dropped."""
-    document = json.loads(data.partition(b"\n")[0])  # behind the first line there may be the tail of a longer version
-    if not isinstance(document, dict) or type(document.get("pid")) is not int:
-        raise ValueError("not an instance file")
-    listed = document.get("attachments")
-    if not isinstance(listed, list):
-        raise ValueError("not an instance file")
-    if document.get("boot") != _boot_id():
-        return document["pid"], ()
-    entries = []
-    for raw in listed:
-        place = _checked(raw, _ENTRY_FIELDS)
-        key: Key
-        if raw.get("kind") == "clsact":
-            key = FilterKey(**_checked(raw.get("key"), _FILTER_FIELDS))  # type: ignore[arg-type]
-        else:
-            key = XdpKey(**_checked(raw.get("key"), _XDP_FIELDS))  # type: ignore[arg-type]
-        entries.append(Entry(key, **place))  # type: ignore[arg-type]
-    return document["pid"], tuple(entries)
-
-
-def _boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
-
-
-def _write(fd: int, data: bytes) -> None:
+def _write(fd: int, pid: int, entries: list[Entry]) -> None:
+    data = msgspec.json.encode(_File(pid, boot_id(), entries)) + b"\n"
     # new text first, then the cut: killed in between, the first line is whole
     os.pwrite(fd, data, 0)
     os.ftruncate(fd, len(data))
@@ -116,7 +85,8 @@ class Instance:
     """
 
     def __init__(self, directory: Path = RUN_DIR) -> None:
-        pid, started = os.getpid(), process_start_time()
+        pid = os.getpid()
+        _, started = read_stat(pid)
         self.filter_name = f"tfotrace-{pid}-{started}"
         self.warning: str | None = None
         self._pid = pid
@@ -133,16 +103,14 @@ class Instance:
 
     def _create(self, directory: Path) -> None:
         directory.mkdir(mode=0o755, exist_ok=True)
-        status = directory.stat(follow_symlinks=False)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-            raise PermissionError(13, "it belongs to another user or is open to others")
+        require_own(directory.stat(follow_symlinks=False))
         # locked under another name first: under its own name the file is never seen without its lock
         draft = directory / f".{self._path.name}"
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(draft, flags, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _write(fd, _encode(self._pid, ()))
+            _write(fd, self._pid, [])
             os.rename(draft, self._path)
         except BaseException:
             os.close(fd)
@@ -154,7 +122,11 @@ class Instance:
 
         `loaded_ns` is ProgramInfo.loaded_ns of its program.
         """
-        self._entries.append(Entry(key, interface, netns.current(), loaded_ns))
+        here = netns.current()
+        if isinstance(key, FilterKey):
+            self._entries.append(FilterEntry(key=key, interface=interface, netns=here, loaded_ns=loaded_ns))
+        else:
+            self._entries.append(XdpEntry(key=key, interface=interface, netns=here, loaded_ns=loaded_ns))
         self._save()
 
     def forget(self, keys: Iterable[Key]) -> None:
@@ -168,7 +140,7 @@ class Instance:
 
     def _save(self) -> None:
         if self._fd >= 0:
-            _write(self._fd, _encode(self._pid, self._entries))
+            _write(self._fd, self._pid, self._entries)
 
     def close(self) -> None:
         """Give the lock back; the file goes too if nothing is listed any more. Harmless the second time."""
@@ -185,9 +157,7 @@ class Instance:
 
 def _files(directory: Path, drafts: bool = False) -> list[Path]:
     try:
-        status = directory.stat(follow_symlinks=False)
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-            return []  # somebody else could have written there what to remove
+        require_own(directory.stat(follow_symlinks=False))  # somebody else could have written there what to remove
         found = (path for path in directory.iterdir() if path.suffix == ".json")
         return sorted(path for path in found if path.name.startswith(".") == drafts)
     except OSError:
@@ -225,12 +195,15 @@ def _opened(path: Path) -> Iterator[tuple[int, bool] | None]:
         os.close(fd)
 
 
-def _read(fd: int, path: Path) -> tuple[int, tuple[Entry, ...]]:
+def _read(fd: int, path: Path) -> tuple[int, list[Entry]]:
+    """Pid and attachments; none if this program did not write the file, or wrote it before this boot."""
     try:
-        return _decode(os.pread(fd, _LIMIT, 0))
-    except ValueError:
+        # after the first line, the end of a longer version may be left
+        found = msgspec.json.decode(os.pread(fd, _LIMIT, 0).partition(b"\n")[0], type=_File)
+    except ValueError:  # msgspec's errors are ValueErrors
         pid = path.name.partition("-")[0]
-        return int(pid) if pid.isdigit() else 0, ()
+        return int(pid) if pid.isdigit() else 0, []
+    return found.pid, found.attachments if found.boot == boot_id() else []
 
 
 def instances(directory: Path = RUN_DIR) -> list[InstanceFile]:
@@ -268,7 +241,7 @@ def remove_leftovers(ifname: str | None = None, directory: Path = RUN_DIR) -> li
                 if not done:
                     remaining.append(entry)
             if remaining:
-                _write(opened[0], _encode(pid, remaining))
+                _write(opened[0], pid, remaining)
             else:
                 path.unlink(missing_ok=True)
     return told
@@ -312,19 +285,11 @@ def _remove_here(key: Key) -> bool:
 
 def _in_namespace(path: str, work: Callable[[], bool]) -> bool:
     """Do `work` in another network namespace, in a thread of its own: setns(2) moves a thread and nothing else."""
-    result: list[bool] = []
-    failure: list[OSError] = []
+    from concurrent.futures import ThreadPoolExecutor  # here: hardly any run needs it
 
-    def run() -> None:
-        try:
-            netns.enter(path)
-            result.append(work())
-        except OSError as error:
-            failure.append(error)
+    def run() -> bool:
+        netns.enter(path)
+        return work()
 
-    thread = threading.Thread(target=run, name="leftovers")
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return result[0]
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(run).result()

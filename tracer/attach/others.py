@@ -14,10 +14,10 @@ OWN_NAME = "tfotrace-"  # how the names of this program's own clsact filters beg
 
 @dataclass(frozen=True, slots=True)
 class Occupant:
-    """One program on a hook. `program_id` is None for a tc filter that is not bpf; `harmless` ones are tfotrace's."""
+    """One program on a hook. `program_id` is 0 for a tc filter that is not bpf; `harmless` ones are tfotrace's."""
 
     egress: bool
-    program_id: int | None
+    program_id: int
     words: str
     harmless: bool = False
 
@@ -53,7 +53,7 @@ def _clsact(ifindex: int, egress: bool) -> list[Occupant]:
     found: list[Occupant] = []
     for item in clsact.filters(ifindex, parent):
         words = " ".join(filter(None, (f"tc {side} filter prio {item.priority} {item.kind}", item.name)))
-        if item.program_id is not None:
+        if item.program_id:
             words += f" (id {item.program_id})"
         elif found and found[-1].words == words:
             continue  # u32 lists its hash tables too, and many filters of a kind are one line for people

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from tracer.linux import bpfsys, netlink
 
 _IFLA_XDP = 43
-_XDP_FD, _XDP_ATTACHED, _XDP_FLAGS, _XDP_PROG_ID = 1, 2, 3, 4
-_XDP_DRV_ID, _XDP_SKB_ID, _XDP_HW_ID, _XDP_EXPECTED_FD = 5, 6, 7, 8
-_LEVELS = {1: "driver", 2: "generic", 3: "hardware"}
+_XDP_FD, _XDP_FLAGS, _XDP_EXPECTED_FD = 1, 3, 8
+_LEVELS = {7: "hardware", 5: "driver", 6: "generic"}  # by the attribute with the program's id: IFLA_XDP_*_PROG_ID
 _TAKEN = frozenset((errno.EBUSY, errno.EEXIST))
 _NO_LINK = frozenset((errno.EINVAL, errno.EOPNOTSUPP, bpfsys.ENOTSUPP))
 _GONE = frozenset((errno.ENODEV, errno.ENOENT))
@@ -48,19 +47,14 @@ def programs(ifindex: int) -> list[XdpProgram]:
     """XDP programs of the interface; empty when it has gone."""
     try:
         payload = netlink.get(netlink.GETLINK, netlink.LINK_HEADER.pack(0, 0, ifindex, 0, 0))
-    except netlink.NetlinkError as error:
+    except OSError as error:
         if error.errno in _GONE:
             return []
         raise
     fields = netlink.attributes(netlink.attributes(payload, netlink.LINK_HEADER.size).get(_IFLA_XDP, b""))
-    attached = fields.get(_XDP_ATTACHED, b"\0")[0]
-    found = []
-    for kind, level in ((_XDP_HW_ID, "hardware"), (_XDP_DRV_ID, "driver"), (_XDP_SKB_ID, "generic")):
-        if kind in fields:
-            found.append(XdpProgram(struct.unpack("=I", fields[kind])[0], level))
-    if not found and attached in _LEVELS and _XDP_PROG_ID in fields:  # before 4.19 there is only this one
-        found.append(XdpProgram(struct.unpack("=I", fields[_XDP_PROG_ID])[0], _LEVELS[attached]))
-    return found
+    return [
+        XdpProgram(struct.unpack("=I", fields[kind])[0], level) for kind, level in _LEVELS.items() if kind in fields
+    ]
 
 
 class XdpAttachment:
@@ -91,7 +85,7 @@ class XdpAttachment:
         announce(key)
         try:
             _set(ifindex, prog_fd, flags | bpfsys.XDP_FLAGS_UPDATE_IF_NOEXIST)
-        except netlink.NetlinkError as error:
+        except OSError as error:
             if error.errno in _TAKEN:
                 raise XdpTakenError from error
             raise
@@ -129,7 +123,7 @@ def _is_there(key: XdpKey) -> bool:
 
 
 def remove(key: XdpKey) -> bool:
-    """Take exactly this program off; False when it is not there (any more). Raises NetlinkError, PermissionError."""
+    """Take exactly this program off; False when it is not there (any more). Raises OSError."""
     try:
         expected = bpfsys.program_by_id(key.program_id)
     except FileNotFoundError:
@@ -145,7 +139,7 @@ def _remove(key: XdpKey, prog_fd: int) -> bool:
         return False
     try:
         _set(key.ifindex, -1, key.flags | bpfsys.XDP_FLAGS_REPLACE, prog_fd)
-    except netlink.NetlinkError as error:
+    except OSError as error:
         if error.errno in _GONE or error.errno == errno.EEXIST:  # gone, or another program since we looked
             return False
         if error.errno != errno.EINVAL or not _is_there(key):

@@ -7,12 +7,15 @@ Source: net/ipv4/tcp_metrics.c.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from tracer.doctor.model import CachedServer, Finding, Level, Topic, explained, some
+from tracer.doctor.model import CachedServer, Finding, Level, Topic, finding, some
 from tracer.doctor.settings import CLIENT
 from tracer.linux import tcp_metrics
 from tracer.vocabulary.printable import plural
+
+_finding = partial(finding, Topic.COOKIES)
 
 
 def parse(entry: Mapping[str, Any]) -> CachedServer | None:
@@ -32,9 +35,12 @@ def parse(entry: Mapping[str, Any]) -> CachedServer | None:
     )
 
 
-def look() -> list[CachedServer]:
-    """The Fast Open entries in this network namespace's cache. Raises OSError if it cannot be read."""
-    entries = map(parse, tcp_metrics.entries())
+def look() -> list[CachedServer] | None:
+    """The Fast Open entries in this network namespace's cache; None if it cannot be read."""
+    try:
+        entries = map(parse, tcp_metrics.entries())
+    except OSError:
+        return None
     return sorted((item for item in entries if item is not None), key=lambda item: item.server_ip)
 
 
@@ -61,7 +67,3 @@ def findings(found: list[CachedServer] | None, bits: int | None, prefix: str) ->
         text = f"SYNs with Fast Open went unanswered (up to {most} in a row): {servers}"
         command = f"{prefix}ip tcp_metrics show  # fo_syn_drops"
         yield _finding("syn_drops", Level.WARNING, text, command, "path_drops_syn_data")
-
-
-def _finding(word: str, level: Level, text: str, command: str | None = None, cause: str | None = None) -> Finding:
-    return Finding(Topic.COOKIES, word, level, explained(text, cause) if cause else text, command, cause=cause)

@@ -6,8 +6,9 @@ They count from the creation of the network namespace, over all programs and ser
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 
-from tracer.doctor.model import Finding, Level, Topic, explained
+from tracer.doctor.model import Finding, Level, Topic, finding
 from tracer.doctor.settings import SERVER
 from tracer.vocabulary.printable import plural, times
 
@@ -16,6 +17,7 @@ WORTH_A_WARNING = 0.1
 ENOUGH = 10
 
 Counters = Mapping[str, int]
+_finding = partial(finding, Topic.COUNTERS)
 
 
 def findings(counters: Counters, sysctls: Mapping[str, str], bits: int | None, prefix: str) -> Iterator[Finding]:
@@ -28,10 +30,6 @@ def findings(counters: Counters, sysctls: Mapping[str, str], bits: int | None, p
     yield from _cookie_requests(counters, bits)
     yield from _queue(counters, sysctls, prefix)
     yield _blackhole(counters, sysctls)
-
-
-def _finding(word: str, level: Level, text: str, command: str | None = None, cause: str | None = None) -> Finding:
-    return Finding(Topic.COUNTERS, word, level, explained(text, cause) if cause else text, command, cause=cause)
 
 
 def _is_much(failed: int, good: int) -> bool:

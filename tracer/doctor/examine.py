@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 
 from tracer.doctor import cookies, counters, hooks, host, listeners, settings
-from tracer.doctor.model import CachedServer, Report, exit_code
+from tracer.doctor.model import Report, exit_code
 from tracer.linux.clock import wall_now
 from tracer.linux.hoststate import read_counters, read_sysctls
+from tracer.loader.load import kernel_version
 from tracer.records.record import SCHEMA
 from tracer.version import __version__
 
@@ -20,14 +21,14 @@ def examine(words: Sequence[str], netns_path: str | None) -> Report:
         UsageError: there is no such interface.
     """
     root = os.geteuid() == 0
-    kernel = host.version(os.uname().release)
+    kernel = kernel_version(os.uname().release)
     links = hooks.find(words)  # first, to report a typo at once
     prefix = f"nsenter --net={netns_path} " if netns_path is not None else ""
     reports, on_hooks = hooks.findings(links, kernel, root)
     sysctls, counted = read_sysctls(), read_counters()
     bits = settings.bits(sysctls)
     sockets = listeners.look()
-    cached = _cached()
+    cached = cookies.look()
     found = [
         *host.findings(root),
         *on_hooks,
@@ -51,10 +52,3 @@ def examine(words: Sequence[str], netns_path: str | None) -> Report:
         counters=counted,
         exit_code=int(exit_code(found)),
     )
-
-
-def _cached() -> list[CachedServer] | None:
-    try:
-        return cookies.look()
-    except OSError:
-        return None

@@ -9,7 +9,6 @@ from tracer.attach import clsact
 from tracer.attach import others as survey
 from tracer.attach import tcx as attach_tcx
 from tracer.doctor.model import Finding, HookReport, Level, Topic, some
-from tracer.errors import UsageError
 from tracer.linux import bpfsys, interfaces
 from tracer.linux.interfaces import Interface
 from tracer.vocabulary.vocabulary import Hook
@@ -29,18 +28,9 @@ def find(words: Iterable[str]) -> list[Interface]:
         return list(interfaces.all_up())
     found: dict[int, Interface] = {}
     for word in names:
-        for link in _members(word):
+        for link in interfaces.find_members(word):
             found[link.index] = link
     return list(found.values())
-
-
-def _members(word: str) -> list[Interface]:
-    try:
-        return [interfaces.find(word)]
-    except UsageError:
-        if "+" not in word:
-            raise
-        return [interfaces.find(name) for name in word.split("+")]
 
 
 def _has_tcx(ifindex: int, kernel: tuple[int, int]) -> bool:

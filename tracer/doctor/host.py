@@ -12,25 +12,19 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-from tracer.attach.instances import RUN_DIR, instances
+from tracer.attach.instances import instances
 from tracer.doctor.model import Finding, Level, Topic, some
 from tracer.errors import CannotTraceError
-from tracer.loader.load import Loader, LoadOptions, default_transport
+from tracer.linux import btf
+from tracer.loader.load import Loader, LoadOptions, default_transport, kernel_version
 
 STATUS = Path("/proc/self/status")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
-BTF = Path("/sys/kernel/btf/vmlinux")
 WRITTEN_FOR = (5, 10)
 NO_MEMLOCK_SINCE = (5, 11)  # from here on the control group accounts for BPF memory
 
 # include/uapi/linux/capability.h
 _NET_ADMIN, _SYS_ADMIN, _SYS_RESOURCE, _PERFMON, _BPF = 12, 21, 24, 38, 39
-
-
-def version(release: str) -> tuple[int, int]:
-    """(6, 18) for "6.18.44-something"; (0, 0) if it does not begin like that."""
-    found = re.match(r"(\d+)\.(\d+)", release)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def findings(root: bool) -> Iterator[Finding]:
@@ -39,7 +33,7 @@ def findings(root: bool) -> Iterator[Finding]:
     yield kernel(release)
     yield privilege(root, _capabilities())
     yield lockdown()
-    yield memlock(version(release), _capabilities())
+    yield memlock(kernel_version(release), _capabilities())
     found = bcc()
     yield found
     if root:
@@ -57,13 +51,13 @@ def _finding(word: str, level: Level, text: str, command: str | None = None, pre
 
 def kernel(release: str) -> Finding:
     """Judge the version only; programs() tries whether the programs load."""
-    btf = "BTF is there, so processes are named" if BTF.exists() else "without BTF, processes are not named"
+    naming = "BTF is there, so processes are named" if btf.KERNEL.exists() else "without BTF, processes are not named"
     buffer = default_transport(release).value
     text = (
-        f"Linux {release} on {os.uname().machine}; a {buffer} buffer carries the records; {btf}; "
+        f"Linux {release} on {os.uname().machine}; a {buffer} buffer carries the records; {naming}; "
         "kernel headers are not needed"
     )
-    if version(release) < WRITTEN_FOR:
+    if kernel_version(release) < WRITTEN_FOR:
         return _finding("kernel", Level.WARNING, f"{text}; tfotrace is written for Linux 5.10 and newer")
     return _finding("kernel", Level.OK, text)
 
@@ -156,7 +150,7 @@ def programs() -> Finding:
 
 def others_at_work() -> Iterator[Finding]:
     """Running instances of tfotrace, and what killed ones left behind."""
-    own = instances(RUN_DIR)
+    own = instances()
     running = [str(item.pid) for item in own if item.running]
     if running:
         text = f"tfotrace is already running (process {some(running)}); several can trace at once"

@@ -5,19 +5,22 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import asdict
+from functools import partial
 
 from tracer.doctor import sockets
-from tracer.doctor.model import Finding, Level, Listener, Topic, explained, some
+from tracer.doctor.model import Finding, Level, Listener, Topic, finding, some
 from tracer.doctor.settings import EVERY_LISTENER, SERVER, set_command
 from tracer.doctor.sockets import ListenerOptions, Listening, Owner
-from tracer.linux.proc import effective_uid
+from tracer.linux.proc import read_name_and_uid
 from tracer.records.record import Process
+from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.printable import printable
 
 # At a round trip of 50 ms a queue of 4 takes 80 Fast Open connections per second, and stands no attack.
 SMALL_QUEUE = 4
 SHOWN_PROCESSES = 64
+_finding = partial(finding, Topic.LISTENERS)
 
 # How to configure these programs, from their manuals; bit 0x400 serves all others.
 ASKS_BY = {
@@ -35,10 +38,9 @@ def look() -> list[Listener]:
 
 
 def _process(pid: int) -> Process | None:
-    folder = Path("/proc", str(pid))
     try:
-        name = (folder / "comm").read_bytes().rstrip(b"\n").decode("utf-8", "replace")
-        return Process(pid, printable(name), effective_uid((folder / "status").read_bytes()))
+        name, uid = read_name_and_uid(pid)
+        return Process(pid, printable(name), uid)
     except (OSError, ValueError):
         return None  # it has just ended
 
@@ -49,18 +51,7 @@ def _listener(item: Listening, owners: list[Owner], unseen: int) -> Listener:
     facts, reason = _facts(item, owners, unseen)
     if facts is None:
         return Listener(item.ip, item.port, item.uid, processes, None, None, None, None, None, None, reason)
-    return Listener(
-        item.ip,
-        item.port,
-        item.uid,
-        processes,
-        fast_open=facts.queue > 0,
-        queue=facts.queue,
-        own_keys=facts.own_keys,
-        no_cookie=facts.no_cookie,
-        waiting=facts.waiting,
-        backlog=facts.backlog,
-    )
+    return Listener(item.ip, item.port, item.uid, processes, fast_open=facts.queue > 0, **asdict(facts))
 
 
 def _facts(item: Listening, owners: list[Owner], unseen: int) -> tuple[ListenerOptions | None, str | None]:
@@ -89,9 +80,8 @@ def _facts(item: Listening, owners: list[Owner], unseen: int) -> tuple[ListenerO
 
 def name(listener: Listener) -> str:
     """`nginx 0.0.0.0:443` for a sentence."""
-    ip = f"[{listener.ip}]" if ":" in listener.ip else listener.ip
     who = listener.processes[0].name if listener.processes else "unknown process"
-    return f"{who} {ip}:{listener.port}"
+    return f"{who} {endpoint_text(listener.ip, listener.port)}"
 
 
 def findings(found: list[Listener], bits: int | None, prefix: str) -> Iterator[Finding]:
@@ -115,10 +105,6 @@ def findings(found: list[Listener], bits: int | None, prefix: str) -> Iterator[F
         why = some(sorted({str(item.unknown_because) for item in unknown}))
         text = f"{len(unknown)} of {len(found)} listening sockets could not be read: {why}"
         yield _finding("not_asked", Level.UNKNOWN, text, "sudo tfotrace doctor" if os.geteuid() else None)
-
-
-def _finding(word: str, level: Level, text: str, command: str | None = None, cause: str | None = None) -> Finding:
-    return Finding(Topic.LISTENERS, word, level, explained(text, cause) if cause else text, command, cause=cause)
 
 
 def _names(listeners: list[Listener]) -> str:

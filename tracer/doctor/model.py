@@ -120,9 +120,12 @@ def exit_code(findings: Iterable[Finding]) -> ExitCode:
     return ExitCode.PROBLEM if problems else ExitCode.OK
 
 
-def explained(fact: str, cause: str) -> str:
-    """A fact, followed by the usual sentence about what it causes and what to do."""
-    return f"{fact}. {CAUSES[cause]}"
+def finding(
+    topic: Topic, word: str, level: Level, text: str, command: str | None = None, cause: str | None = None
+) -> Finding:
+    """A finding; with `cause`, the usual sentence about what it causes and what to do follows the text."""
+    text = f"{text}. {CAUSES[cause]}" if cause else text
+    return Finding(topic, word, level, text, command, cause=cause)
 
 
 def some(names: Iterable[str], most: int = 8) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
-from tracer.doctor.model import Finding, Level, Topic, explained
+from tracer.doctor.model import Finding, Level, Topic, finding
 from tracer.linux.hoststate import SYSCTL
 
 # bits of net.ipv4.tcp_fastopen (Documentation/networking/ip-sysctl.rst)
 CLIENT, SERVER, CLIENT_NO_COOKIE, SERVER_NO_COOKIE, EVERY_LISTENER = 0x1, 0x2, 0x4, 0x200, 0x400
 _NAME = "net.ipv4.tcp_fastopen"
+_finding = partial(finding, Topic.SETTINGS)
 
 
 def bits(sysctls: Mapping[str, str]) -> int | None:
@@ -51,10 +53,6 @@ def findings(sysctls: Mapping[str, str], prefix: str, folder: Path = SYSCTL) -> 
         text = "SYN cookies are always sent (net.ipv4.tcp_syncookies=2): no server here can take a SYN's data"
         command = f"{prefix}sysctl -w net.ipv4.tcp_syncookies=1"
         yield _finding("syn_cookies", Level.PROBLEM, text, command, "syn_cookies")
-
-
-def _finding(word: str, level: Level, text: str, command: str | None = None, cause: str | None = None) -> Finding:
-    return Finding(Topic.SETTINGS, word, level, explained(text, cause) if cause else text, command, cause=cause)
 
 
 def _client(value: int, prefix: str) -> Finding:

@@ -6,16 +6,16 @@ copy of its descriptor by pidfd_getfd(2) (Linux 5.6), read the options and close
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
-PROC = Path("/proc")
+from tracer.linux.libc import checked, libc
+from tracer.linux.proc import PROC, open_files, pids
+
 _NET = "/proc/thread-self/net"  # of the calling thread's network namespace
 _LISTEN = "0A"
 _PIDFD_GETFD = 438  # the same number on every architecture but alpha
@@ -23,9 +23,6 @@ _PIDFD_GETFD = 438  # the same number on every architecture but alpha
 _TCP_INFO, _TCP_FASTOPEN, _TCP_FASTOPEN_KEY, _TCP_FASTOPEN_NO_COOKIE = 11, 23, 33, 34
 _KEY_SIZE = 16
 _WAITING_OFFSET = 24  # tcpi_unacked and tcpi_sacked: for a listener, the accept queue's length and limit
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,26 +93,19 @@ def _read(path: str) -> Iterator[Listening]:
             yield Listening(_address(ip), int(port, 16), int(fields[7]), int(fields[9]))
 
 
-def owners(inodes: set[int], proc: Path = PROC) -> Owners:
+def owners(inodes: set[int], proc: str = PROC) -> Owners:
     """Search the descriptors of every visible process."""
     result = Owners()
     wanted = {f"socket:[{inode}]": inode for inode in inodes if inode}
-    for name in sorted((entry for entry in os.listdir(proc) if entry.isdigit()), key=int):
-        folder = f"{proc}/{name}/fd"
+    for pid in sorted(pids(proc)):
         try:
-            descriptors = os.listdir(folder)
-        except PermissionError:
+            for fd, file in open_files(pid, proc):
+                if file in wanted:
+                    result.by_inode.setdefault(wanted[file], []).append(Owner(pid, fd))
+        except PermissionError:  # noqa: PERF203 - the next process may allow it
             result.unseen += 1
-            continue
         except OSError:  # it has just ended
             continue
-        for fd in descriptors:
-            try:
-                inode = wanted.get(os.readlink(f"{folder}/{fd}"))
-            except OSError:
-                continue
-            if inode is not None:
-                result.by_inode.setdefault(inode, []).append(Owner(int(name), int(fd)))
     return result
 
 
@@ -123,10 +113,7 @@ def ask(owner: Owner, inode: int) -> ListenerOptions | None:
     """Read the socket's options; None if that descriptor is another file by now. Raises OSError."""
     pidfd = os.pidfd_open(owner.pid)
     try:
-        fd = int(_libc.syscall(_PIDFD_GETFD, pidfd, owner.fd, 0))
-        if fd < 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
+        fd = checked(libc.syscall(_PIDFD_GETFD, pidfd, owner.fd, 0))
     finally:
         os.close(pidfd)
     if os.fstat(fd).st_ino != inode:

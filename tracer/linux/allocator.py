@@ -11,9 +11,9 @@ come in all sizes, so over hours that looks like a leak of 3.6 MB; fill_numpys_c
 
 from __future__ import annotations
 
-import ctypes
 import os
-from collections.abc import Callable
+
+from tracer.linux.libc import libc
 
 # <malloc.h>
 M_TRIM_THRESHOLD = -1
@@ -25,22 +25,23 @@ MMAP_SHOWN_FROM = 1 << 18
 TRIM_FROM = 8 << 20  # bytes free at the top of the heap that are given back at once
 CACHED_BELOW, CACHED_OF_A_SIZE = 1024, 7  # NBUCKETS and NCACHE of numpy
 
+# None where the C library is another
+_mallopt, _trim = getattr(libc, "mallopt", None), getattr(libc, "malloc_trim", None)
+
 
 def give_back_early() -> None:
     """Set it for this process and those it forks, before threads begin. Other C libraries are left as they are."""
     # read when numpy is imported: huge pages for all arrays from 4 MB on would fill tables that are hardly used
     os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
-    mallopt = _of_libc("mallopt")
-    if mallopt is not None:
+    if _mallopt is not None:
         for option, value in ((M_ARENA_MAX, 1), (M_MMAP_THRESHOLD, MMAP_FROM), (M_TRIM_THRESHOLD, TRIM_FROM)):
-            mallopt(option, value)
+            _mallopt(option, value)
 
 
 def give_back_at_once() -> None:
     """Map smaller blocks each for itself, too: what screens sort by would tear the heap."""
-    mallopt = _of_libc("mallopt")
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, MMAP_SHOWN_FROM)
+    if _mallopt is not None:
+        _mallopt(M_MMAP_THRESHOLD, MMAP_SHOWN_FROM)
 
 
 def give_back() -> None:
@@ -56,14 +57,3 @@ def fill_numpys_cache() -> None:
     for size in range(1, CACHED_BELOW):
         held = [np.empty(size, np.uint8) for _ in range(CACHED_OF_A_SIZE)]
         held.clear()
-
-
-def _of_libc(name: str) -> Callable[..., int] | None:
-    try:
-        function: Callable[..., int] = getattr(ctypes.CDLL(None), name)
-    except AttributeError:
-        return None
-    return function
-
-
-_trim = _of_libc("malloc_trim")

@@ -14,6 +14,8 @@ import struct
 from dataclasses import dataclass
 from functools import lru_cache
 
+from tracer.linux.libc import checked, libc
+
 # attach types (enum bpf_attach_type)
 XDP = 37
 TCX_INGRESS = 46
@@ -44,7 +46,6 @@ _LINK_CREATE = 28
 _F_BEFORE = 1 << 3
 _ATTR_SIZE = 128
 _INFO_SIZE = 232
-_PER_CPU_MAP_TYPES = frozenset((5, 6, 10, 21))  # percpu hash, percpu array, LRU percpu hash, percpu cgroup storage
 
 _SYSCALL_NUMBERS = {
     "x86_64": 321,
@@ -56,9 +57,6 @@ _SYSCALL_NUMBERS = {
     "armv7l": 386,
     "i686": 357,
 }
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +98,6 @@ class MapInfo:
     btf_key_type: int = 0
     btf_value_type: int = 0
 
-    @property
-    def is_per_cpu(self) -> bool:
-        return self.type in _PER_CPU_MAP_TYPES
-
-    @property
-    def lookup_size(self) -> int:
-        """Bytes that a look-up of one key copies: of a per-CPU map a value, rounded up to 8, for each possible CPU."""
-        if not self.is_per_cpu:
-            return self.value_size
-        return (self.value_size + 7) // 8 * 8 * possible_cpus()
-
 
 @dataclass(frozen=True, slots=True)
 class TestRunResult:
@@ -132,20 +119,24 @@ def syscall_number() -> int:
     return number
 
 
-def _call(command: int, attr: ctypes.Array[ctypes.c_char]) -> int:
-    result = _libc.syscall(
-        ctypes.c_long(syscall_number()), ctypes.c_long(command), ctypes.byref(attr), ctypes.c_ulong(ctypes.sizeof(attr))
-    )
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return int(result)
+_Buffer = ctypes.Array[ctypes.c_char]
 
 
-def _attr(layout: str, *fields: int | bytes) -> ctypes.Array[ctypes.c_char]:
+def _buffer(data: bytes) -> _Buffer:
+    return ctypes.create_string_buffer(data, len(data))
+
+
+def _bpf(command: int, layout: str, *fields: int | bytes | _Buffer) -> tuple[int, _Buffer]:
+    """Call bpf(2) with these fields, buffers by address; its result, and the attribute as the kernel left it."""
     attr = ctypes.create_string_buffer(_ATTR_SIZE)
-    struct.pack_into(layout, attr, 0, *fields)
-    return attr
+    values = (ctypes.addressof(field) if isinstance(field, ctypes.Array) else field for field in fields)
+    struct.pack_into(layout, attr, 0, *values)
+    number, size = ctypes.c_long(syscall_number()), ctypes.c_ulong(_ATTR_SIZE)
+    return checked(libc.syscall(number, ctypes.c_long(command), ctypes.byref(attr), size)), attr
+
+
+def _call(command: int, layout: str, *fields: int | bytes | _Buffer) -> int:
+    return _bpf(command, layout, *fields)[0]
 
 
 def _text(raw: bytes) -> str:
@@ -157,7 +148,7 @@ def link_create_tcx(prog_fd: int, ifindex: int, attach_type: int, before: bool =
 
     The link lives as long as the descriptor returned. EINVAL on a kernel without TCX.
     """
-    return _call(_LINK_CREATE, _attr("=IIIIIIQ", prog_fd, ifindex, attach_type, _F_BEFORE if before else 0, 0, 0, 0))
+    return _call(_LINK_CREATE, "=IIIIIIQ", prog_fd, ifindex, attach_type, _F_BEFORE if before else 0, 0, 0, 0)
 
 
 def link_create_xdp(prog_fd: int, ifindex: int, flags: int) -> int:
@@ -165,33 +156,31 @@ def link_create_xdp(prog_fd: int, ifindex: int, flags: int) -> int:
 
     EBUSY or EEXIST where another program has the interface: nothing is ever replaced.
     """
-    return _call(_LINK_CREATE, _attr("=IIII", prog_fd, ifindex, XDP, flags))
+    return _call(_LINK_CREATE, "=IIII", prog_fd, ifindex, XDP, flags)
 
 
 def tcx_query(ifindex: int, attach_type: int) -> tuple[int, ...]:
     """Ids of the programs on a TCX hook in the order in which they run. EINVAL on a kernel without TCX."""
     capacity = 64  # BPF_MPROG_MAX
     ids = (ctypes.c_uint32 * capacity)()
-    attr = _attr("=IIIIQII", ifindex, attach_type, 0, 0, ctypes.addressof(ids), capacity, 0)
-    _call(_PROG_QUERY, attr)
+    _, attr = _bpf(_PROG_QUERY, "=IIIIQII", ifindex, attach_type, 0, 0, ctypes.addressof(ids), capacity, 0)
     (count,) = struct.unpack_from("=I", attr, 24)
     return tuple(ids[:count])
 
 
 def program_by_id(program_id: int) -> int:
     """Descriptor of a loaded program; ENOENT when there is none."""
-    return _call(_PROG_GET_FD_BY_ID, _attr("=I", program_id))
+    return _call(_PROG_GET_FD_BY_ID, "=I", program_id)
 
 
-def _info(fd: int, size: int) -> ctypes.Array[ctypes.c_char]:
-    info = ctypes.create_string_buffer(size)
-    _call(_OBJ_GET_INFO_BY_FD, _attr("=IIQ", fd, size, ctypes.addressof(info)))
+def _info(fd: int, info: _Buffer) -> _Buffer:
+    _call(_OBJ_GET_INFO_BY_FD, "=IIQ", fd, len(info), info)
     return info
 
 
 def program_info(fd: int) -> ProgramInfo:
     """What the kernel knows of a program (struct bpf_prog_info); run time and count need kernel.bpf_stats_enabled."""
-    info = _info(fd, _INFO_SIZE)
+    info = _info(fd, ctypes.create_string_buffer(_INFO_SIZE))
     kind, number, tag = struct.unpack_from("=II8s", info, 0)
     (loaded,) = struct.unpack_from("=Q", info, 40)
     (name,) = struct.unpack_from("=16s", info, 64)
@@ -213,13 +202,14 @@ def program_info_by_id(program_id: int) -> ProgramInfo | None:
 
 def link_info(fd: int) -> LinkInfo:
     """What the kernel knows of a link (struct bpf_link_info), for XDP and TCX links."""
-    kind, number, program_id, _, ifindex, attach_type = struct.unpack_from("=IIIIII", _info(fd, 64), 0)
+    info = _info(fd, ctypes.create_string_buffer(64))
+    kind, number, program_id, _, ifindex, attach_type = struct.unpack_from("=IIIIII", info, 0)
     return LinkInfo(kind, number, program_id, ifindex, attach_type)
 
 
 def map_get_info(fd: int) -> MapInfo:
     """Type, sizes and name of a map (struct bpf_map_info)."""
-    info = _info(fd, 80)
+    info = _info(fd, ctypes.create_string_buffer(80))
     kind, number, key, value, entries, flags, name = struct.unpack_from("=IIIIII16s", info, 0)
     btf, btf_key, btf_value = struct.unpack_from("=III", info, 64)
     return MapInfo(kind, number, key, value, entries, flags, _text(name), btf, btf_key, btf_value)
@@ -229,8 +219,7 @@ def map_create(info: MapInfo, btf_fd: int = 0) -> int:
     """Make an empty map like `info` (its ids are ignored; its BTF types are those of `btf_fd`). The descriptor."""
     types = (info.btf_key_type, info.btf_value_type) if btf_fd else (0, 0)
     sizes = (info.type, info.key_size, info.value_size, info.max_entries, info.flags)
-    attr = _attr("=IIIIIII16sIIII", *sizes, 0, 0, info.name.encode("ascii")[:15], 0, btf_fd, *types)
-    return _call(_MAP_CREATE, attr)
+    return _call(_MAP_CREATE, "=IIIIIII16sIIII", *sizes, 0, 0, info.name.encode("ascii")[:15], 0, btf_fd, *types)
 
 
 def prog_load(kind: int, name: str, code: bytes) -> int:
@@ -238,17 +227,13 @@ def prog_load(kind: int, name: str, code: bytes) -> int:
 
     The descriptor. EACCES, EINVAL and the like where the verifier refuses.
     """
-    text = ctypes.create_string_buffer(code, len(code))
-    licence = ctypes.create_string_buffer(b"GPL")
-    where = (ctypes.addressof(text), ctypes.addressof(licence))
-    attr = _attr("=IIQQIIQII16s", kind, len(code) // 8, *where, 0, 0, 0, 0, 0, name.encode("ascii")[:15])
-    return _call(_PROG_LOAD, attr)
+    where = (_buffer(code), _buffer(b"GPL\0"))
+    return _call(_PROG_LOAD, "=IIQQIIQII16s", kind, len(code) // 8, *where, 0, 0, 0, 0, 0, name.encode("ascii")[:15])
 
 
 def btf_load(data: bytes) -> int:
     """Load type information (Documentation/bpf/btf.rst); the descriptor."""
-    buffer = ctypes.create_string_buffer(data, len(data))
-    return _call(_BTF_LOAD, _attr("=QQII", ctypes.addressof(buffer), 0, len(data), 0))
+    return _call(_BTF_LOAD, "=QQII", _buffer(data), 0, len(data), 0)
 
 
 def may_read_btf() -> bool:
@@ -264,14 +249,13 @@ def may_read_btf() -> bool:
 
 def btf_by_id(btf_id: int) -> bytes:
     """Type information that the kernel holds, as it was loaded; ENOENT when there is none of that id."""
-    fd = _call(_BTF_GET_FD_BY_ID, _attr("=I", btf_id))
+    fd = _call(_BTF_GET_FD_BY_ID, "=I", btf_id)
     try:
         size = 1 << 20
         buffer = ctypes.create_string_buffer(size)
         info = ctypes.create_string_buffer(16)  # struct bpf_btf_info: address, size, id
         struct.pack_into("=QI", info, 0, ctypes.addressof(buffer), size)
-        _call(_OBJ_GET_INFO_BY_FD, _attr("=IIQ", fd, len(info), ctypes.addressof(info)))
-        (used,) = struct.unpack_from("=I", info, 8)
+        (used,) = struct.unpack_from("=I", _info(fd, info), 8)
         if used > size:
             raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         return buffer.raw[:used]
@@ -280,10 +264,13 @@ def btf_by_id(btf_id: int) -> bytes:
 
 
 def map_lookup_elem(fd: int, key: bytes, value_size: int) -> bytes:
-    """The value of `key`; `value_size` is MapInfo.lookup_size, or memory is overrun. ENOENT when it is not there."""
+    """The value of `key`. ENOENT if it is not there.
+
+    `value_size` must be what the kernel copies, or memory is overrun: for a per-CPU map a value, rounded up to 8 bytes,
+    for each possible CPU.
+    """
     value = ctypes.create_string_buffer(value_size)
-    key_buffer = ctypes.create_string_buffer(key, len(key))
-    _call(_MAP_LOOKUP_ELEM, _attr("=IIQQ", fd, 0, ctypes.addressof(key_buffer), ctypes.addressof(value)))
+    _call(_MAP_LOOKUP_ELEM, "=IIQQ", fd, 0, _buffer(key), value)
     return value.raw
 
 
@@ -296,16 +283,12 @@ def map_lookup_per_cpu(fd: int, key: bytes, value_size: int) -> list[bytes]:
 
 def map_update_elem(fd: int, key: bytes, value: bytes, flags: int = 0) -> None:
     """Set the value of `key`; per-CPU maps want one rounded value for each possible CPU, joined."""
-    key_buffer = ctypes.create_string_buffer(key, len(key))
-    value_buffer = ctypes.create_string_buffer(value, len(value))
-    attr = _attr("=IIQQQ", fd, 0, ctypes.addressof(key_buffer), ctypes.addressof(value_buffer), flags)
-    _call(_MAP_UPDATE_ELEM, attr)
+    _call(_MAP_UPDATE_ELEM, "=IIQQQ", fd, 0, _buffer(key), _buffer(value), flags)
 
 
 def map_delete_elem(fd: int, key: bytes) -> None:
     """Remove `key`; ENOENT when it is not there."""
-    key_buffer = ctypes.create_string_buffer(key, len(key))
-    _call(_MAP_DELETE_ELEM, _attr("=IIQ", fd, 0, ctypes.addressof(key_buffer)))
+    _call(_MAP_DELETE_ELEM, "=IIQ", fd, 0, _buffer(key))
 
 
 def prog_test_run(prog_fd: int, data: bytes, ctx_in: bytes = b"", repeat: int = 1) -> TestRunResult:
@@ -313,32 +296,15 @@ def prog_test_run(prog_fd: int, data: bytes, ctx_in: bytes = b"", repeat: int = 
 
     `ctx_in` is a struct __sk_buff or xdp_md, or empty. Frames under 14 or over about 4,000 bytes: EINVAL.
     """
-    out_size = len(data) + 256  # XDP may grow the frame by its headroom
-    data_buffer = ctypes.create_string_buffer(data, len(data)) if data else None
-    out = ctypes.create_string_buffer(out_size)
-    ctx_buffer = ctypes.create_string_buffer(ctx_in, len(ctx_in)) if ctx_in else None
-    ctx_out = ctypes.create_string_buffer(len(ctx_in)) if ctx_in else None
-    attr = _attr(
-        "=IIIIQQIIIIQQ",
-        prog_fd,
-        0,
-        len(data),
-        out_size if data else 0,
-        ctypes.addressof(data_buffer) if data_buffer is not None else 0,
-        ctypes.addressof(out) if data else 0,
-        repeat,
-        0,
-        len(ctx_in),
-        len(ctx_in),
-        ctypes.addressof(ctx_buffer) if ctx_buffer is not None else 0,
-        ctypes.addressof(ctx_out) if ctx_out is not None else 0,
-    )
-    _call(_PROG_TEST_RUN, attr)
+    out = ctypes.create_string_buffer(len(data) + 256)  # XDP may grow the frame by its headroom
+    ctx_out = _buffer(ctx_in)
+    frame = (len(data), len(out), _buffer(data), out)
+    context = (len(ctx_in), len(ctx_in), *((_buffer(ctx_in), ctx_out) if ctx_in else (0, 0)))
+    _, attr = _bpf(_PROG_TEST_RUN, "=IIIIQQIIIIQQ", prog_fd, 0, *frame, repeat, 0, *context)
     (retval,) = struct.unpack_from("=I", attr, 4)
     (size,) = struct.unpack_from("=I", attr, 12)
     duration, _, ctx_size = struct.unpack_from("=III", attr, 36)
-    context = ctx_out.raw[:ctx_size] if ctx_out is not None else b""
-    return TestRunResult(retval, duration, out.raw[:size], context)
+    return TestRunResult(retval, duration, out.raw[:size], ctx_out.raw[:ctx_size])
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,8 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from tracer.linux.libc import libc
+
 MOUNTS = Path("/proc/self/mounts")
 ROOT_ID = 1
 
@@ -75,7 +77,7 @@ class Groups:
 
     def __init__(self, mounts: Path = MOUNTS) -> None:
         self._mount = -1
-        self._open = ctypes.CDLL(None, use_errno=True).open_by_handle_at
+        self._open = libc.open_by_handle_at
         self._open.argtypes = (ctypes.c_int, ctypes.POINTER(_Handle), ctypes.c_int)
         with suppress(OSError):
             for line in mounts.read_text().splitlines():

@@ -30,7 +30,8 @@ _RTA_DST, _RTA_TABLE = 1, 15
 _RT_TABLE_LOCAL = 255
 _RTN_LOCAL, _RTN_ANYCAST = 2, 4
 
-_GROUPS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
+_EVENTS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
+GROUP_SIGN = "+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +142,24 @@ def find(name: str) -> Interface:
     raise UsageError(f'no interface named "{name}" here; there are: {known}')
 
 
+def find_members(word: str) -> list[Interface]:
+    """The interfaces of a group (`eth0+eth1`), or the one of that name, which may contain a plus sign itself.
+
+    Raises UsageError.
+    """
+    try:
+        return [find(word)]
+    except UsageError:
+        if GROUP_SIGN not in word:
+            raise
+        return [find(name) for name in word.split(GROUP_SIGN)]
+
+
 def by_index(index: int) -> Interface | None:
     """The interface with that index, None when it has gone."""
     try:
         return _parse_link(netlink.get(netlink.GETLINK, netlink.LINK_HEADER.pack(0, 0, index, 0, 0)))
-    except netlink.NetlinkError as error:
+    except OSError as error:
         if error.errno in (errno.ENODEV, errno.EINVAL):
             return None
         raise
@@ -160,13 +174,6 @@ class LocalAddresses:
 
     addresses: frozenset[bytes]
     networks: tuple[tuple[bytes, int], ...]
-
-    def is_local(self, address: bytes) -> bool:
-        """Whether a 16-byte address belongs to this namespace (loopback networks and AnyIP routes too)."""
-        if address in self.addresses:
-            return True
-        number = int.from_bytes(address, "big")
-        return any((number ^ int.from_bytes(net, "big")) >> (128 - length) == 0 for net, length in self.networks)
 
 
 def _sixteen(address: bytes) -> bytes | None:
@@ -233,7 +240,7 @@ class Follower:
         )
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            self._socket.bind((0, _GROUPS))
+            self._socket.bind((0, _EVENTS))
             # subscribed first, read then: nothing falls between, and what comes twice changes nothing
             self.interfaces = {link.index: link for link in all_interfaces()}
         except BaseException:
@@ -246,12 +253,6 @@ class Follower:
     def close(self) -> None:
         """Stop following. May be called twice."""
         self._socket.close()
-
-    def __enter__(self) -> Follower:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def read(self) -> list[Change]:
         """What changed since the last call, in order; empty when nothing did. Never blocks.

@@ -12,6 +12,12 @@ import os
 from functools import lru_cache
 
 from tracer.errors import CannotTraceError
+from tracer.linux.libc import libc
+
+libc.fdopen.restype, libc.fdopen.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_char_p)
+libc.fclose.argtypes = (ctypes.c_void_p,)
+libc.setvbuf.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
+libc.fseek.argtypes = (ctypes.c_void_p, ctypes.c_long, ctypes.c_int)
 
 NAMES = ("libpcap.so.0.8", "libpcap.so.1", "libpcap.so")
 DUMP_HEADER = 24  # bytes of the file header that a dump begins with
@@ -55,21 +61,13 @@ def library() -> ctypes.CDLL:
         ("pcap_dump_ftell", ctypes.c_long, (pointer,)),
         ("pcap_dump_close", None, (pointer,)),
         ("pcap_close", None, (pointer,)),
+        ("pcap_open_dead", pointer, (number, number)),
+        ("pcap_compile", number, (pointer, pointer, text, number, ctypes.c_uint32)),
+        ("pcap_freecode", None, (pointer,)),
     ):
         found = getattr(lib, function)
         found.restype, found.argtypes = result, arguments
     return lib
-
-
-@lru_cache(maxsize=1)
-def _libc() -> ctypes.CDLL:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.fdopen.restype, libc.fdopen.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_char_p)
-    libc.fclose.restype, libc.fclose.argtypes = ctypes.c_int, (ctypes.c_void_p,)
-    libc.setvbuf.restype = ctypes.c_int
-    libc.setvbuf.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
-    libc.fseek.restype, libc.fseek.argtypes = ctypes.c_int, (ctypes.c_void_p, ctypes.c_long, ctypes.c_int)
-    return libc
 
 
 def link_name(link: int) -> str:
@@ -82,7 +80,7 @@ def link_name(link: int) -> str:
 
 
 def _file(fd: int, mode: bytes) -> int:
-    file: int | None = _libc().fdopen(fd, mode)
+    file: int | None = libc.fdopen(fd, mode)
     if file is None:
         code = ctypes.get_errno()
         os.close(fd)
@@ -99,7 +97,7 @@ class Dump:
         self._file = _file(fd, b"r+b")
         self._dumper: int | None = library().pcap_dump_fopen(capture.handle, self._file)
         if self._dumper is None:
-            _libc().fclose(self._file)
+            libc.fclose(self._file)
             raise PcapError(capture.error())
 
     @property
@@ -109,7 +107,7 @@ class Dump:
 
     def begin(self) -> None:
         """The next packet is written over the first one."""
-        _libc().fseek(self._file, DUMP_HEADER, os.SEEK_SET)
+        libc.fseek(self._file, DUMP_HEADER, os.SEEK_SET)
 
     def end(self) -> int:
         """Bytes that are used now, header included; all of them are in the file."""
@@ -140,10 +138,10 @@ class Capture:
         lib = library()
         errors = ctypes.create_string_buffer(_ERRBUF_SIZE)
         file = _file(fd, b"rb")
-        _libc().setvbuf(file, None, _FULLY_BUFFERED, _READ_AHEAD)  # of a pipe it would read 4 KiB at a time
+        libc.setvbuf(file, None, _FULLY_BUFFERED, _READ_AHEAD)  # of a pipe it would read 4 KiB at a time
         handle: int | None = lib.pcap_fopen_offline_with_tstamp_precision(file, _PRECISION_NANO, errors)
         if handle is None:
-            _libc().fclose(file)
+            libc.fclose(file)
             raise PcapError(errors.value.decode("utf-8", "replace"))
         self._handle: int | None = handle
         self._dump = ctypes.cast(lib.pcap_dump, ctypes.c_void_p)

@@ -26,7 +26,7 @@ NEWQDISC, GETQDISC = 36, 38
 NEWTFILTER, DELTFILTER, GETTFILTER = 44, 45, 46
 
 F_REQUEST, F_ACK, F_DUMP, F_EXCL, F_CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
-_F_DUMP_INTR = 0x10
+_F_MULTI, _F_DUMP_INTR = 0x2, 0x10
 _F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
 _ERROR, _DONE = 2, 3
 _SOL_NETLINK = 270
@@ -36,14 +36,6 @@ _TYPE_MASK = 0x3FFF
 _HEADER = struct.Struct("=IHHII")
 LINK_HEADER = struct.Struct("=BxHiII")  # struct ifinfomsg: family, ARPHRD type, index, flags, change mask
 _RECEIVE = 1 << 16
-
-
-class NetlinkError(OSError):
-    """The kernel refused a request; `reason` is its own sentence (extended ACK) or the text of the errno."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(code, reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +102,7 @@ def _open() -> socket.socket:
 
 
 def _raise_error(message: Message) -> None:
+    """Raise OSError with the kernel's own sentence (extended ACK), or the text of the errno."""
     (code,) = struct.unpack_from("=i", message.payload, 0)
     if code == 0:
         return
@@ -120,61 +113,43 @@ def _raise_error(message: Message) -> None:
         sentence = attributes(message.payload, start).get(1)
         if sentence:
             reason = text(sentence).rstrip(".")
-    raise NetlinkError(-code, reason)
+    raise OSError(-code, reason)
 
 
-def _send(sock: socket.socket, kind: int, flags: int, payload: bytes) -> None:
-    sock.send(_HEADER.pack(_HEADER.size + len(payload), kind, flags | F_REQUEST, 1, 0) + payload)
-
-
-def request(kind: int, payload: bytes, flags: int = 0) -> None:
-    """Ask for a change and wait for the acknowledgement. Raises NetlinkError."""
-    with _open() as sock:
-        _send(sock, kind, flags | F_ACK, payload)
-        while True:
-            for message in messages(sock.recv(_RECEIVE)):
-                if message.type == _ERROR:
-                    _raise_error(message)
-                    return
-
-
-def get(kind: int, payload: bytes) -> bytes:
-    """Payload of the one answer to a look-up. Raises NetlinkError."""
-    with _open() as sock:
-        _send(sock, kind, 0, payload)
-        for message in messages(sock.recv(_RECEIVE)):
-            if message.type == _ERROR:
-                _raise_error(message)
-            return message.payload
-    raise NetlinkError(71, "the kernel gave no answer")
-
-
-def dump(kind: int, payload: bytes, strict: bool = False) -> list[bytes]:
-    """Payloads of a dump, begun again when the kernel says that it changed meanwhile. Raises NetlinkError.
-
-    `strict` has the kernel filter by the fields of the header (Linux 4.20; older kernels give everything).
-    """
-    for _ in range(8):
-        found, consistent = _dump_once(kind, payload, strict)
-        if consistent:
-            break
-    return found
-
-
-def _dump_once(kind: int, payload: bytes, strict: bool) -> tuple[list[bytes], bool]:
-    found: list[bytes] = []
-    consistent = True
+def _exchange(kind: int, payload: bytes, flags: int = 0, strict: bool = False) -> list[Message]:
+    """Send a request; every message of the answer. Raises OSError."""
+    found: list[Message] = []
     with _open() as sock:
         if strict:
             with suppress(OSError):
                 sock.setsockopt(_SOL_NETLINK, _STRICT_CHK, 1)
-        _send(sock, kind, F_DUMP, payload)
+        sock.send(_HEADER.pack(_HEADER.size + len(payload), kind, flags | F_REQUEST, 1, 0) + payload)
         while True:
             for message in messages(sock.recv(_RECEIVE)):
-                if message.flags & _F_DUMP_INTR:
-                    consistent = False
+                found.append(message)
                 if message.type == _ERROR:
                     _raise_error(message)
-                if message.type == _DONE:
-                    return found, consistent
-                found.append(message.payload)
+                if message.type in (_ERROR, _DONE) or not message.flags & _F_MULTI:
+                    return found
+
+
+def request(kind: int, payload: bytes, flags: int = 0) -> None:
+    """Ask for a change and wait for the acknowledgement. Raises OSError."""
+    _exchange(kind, payload, flags | F_ACK)
+
+
+def get(kind: int, payload: bytes) -> bytes:
+    """Payload of the one answer to a look-up. Raises OSError."""
+    return _exchange(kind, payload)[0].payload
+
+
+def dump(kind: int, payload: bytes, strict: bool = False) -> list[bytes]:
+    """Payloads of a dump, which is repeated if something changed meanwhile. Raises OSError.
+
+    `strict` makes the kernel filter by the fields of the header (Linux 4.20; older kernels give everything).
+    """
+    for _ in range(8):
+        answer = _exchange(kind, payload, F_DUMP, strict)
+        if not any(message.flags & _F_DUMP_INTR for message in answer):
+            break
+    return [message.payload for message in answer[:-1]]

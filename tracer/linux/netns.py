@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 
 from tracer.errors import CannotTraceError, UsageError
+from tracer.linux.libc import checked, libc
+from tracer.linux.proc import pids
 
-_CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 
 
 def current() -> int:
@@ -22,9 +22,7 @@ def enter(path: str) -> None:
     """Move the calling thread, and no other, into the namespace at `path`. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if _libc.setns(fd, _CLONE_NEWNET) != 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), path)
+        checked(libc.setns(fd, CLONE_NEWNET), path)
     finally:
         os.close(fd)
 
@@ -61,8 +59,6 @@ def path_of(inode: int) -> str | None:
 
 
 def _candidates() -> Iterator[str]:
-    try:
+    with suppress(OSError):
         yield from (f"/run/netns/{name}" for name in sorted(os.listdir("/run/netns")))
-    except OSError:
-        pass
-    yield from (f"/proc/{name}/ns/net" for name in os.listdir("/proc") if name.isdigit())
+    yield from (f"/proc/{pid}/ns/net" for pid in pids())

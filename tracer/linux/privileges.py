@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pwd
 from collections.abc import Iterator, Mapping
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tracer.errors import CannotTraceError, UsageError
+from tracer.linux.libc import libc
 
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -27,14 +27,6 @@ def require_root() -> None:
     """Raises CannotTraceError unless the effective user is root."""
     if os.geteuid() != 0:
         raise CannotTraceError("tracing needs root: run it with sudo")
-
-
-def _is_known(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
 
 
 def _is_number(text: str) -> bool:
@@ -69,15 +61,12 @@ def drop(user: User | None) -> None:
     """
     if user is not None and user.uid != os.geteuid():
         try:
-            os.initgroups(user.name, user.gid)
-        except (OSError, KeyError):
-            os.setgroups([user.gid])
-        try:
+            os.setgroups(os.getgrouplist(user.name, user.gid))
             os.setresgid(user.gid, user.gid, user.gid)
             os.setresuid(user.uid, user.uid, user.uid)
         except OSError as error:
             raise CannotTraceError(f"cannot become user {user.name}: {error.strerror}") from None
-    ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if user is not None and not os.access(__file__, os.R_OK):
         place = os.path.dirname(__file__)
         raise UsageError(
@@ -94,7 +83,7 @@ def acting_as(user: User | None) -> Iterator[None]:
         return
     groups, gid = os.getgroups(), os.getegid()
     try:
-        os.setgroups(os.getgrouplist(user.name, user.gid) if _is_known(user.name) else [user.gid])
+        os.setgroups(os.getgrouplist(user.name, user.gid))  # of a name that nobody has: this one group
         os.setegid(user.gid)
         os.seteuid(user.uid)
         yield

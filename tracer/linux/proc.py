@@ -1,8 +1,22 @@
-"""What /proc says of processes."""
+"""What /proc says of processes, and of this boot."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 PROC = "/proc"
+
+
+def boot_id() -> str:
+    """A random number that the kernel draws at every boot."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def pids(proc: str = PROC) -> list[int]:
+    """Every process that is visible."""
+    return [int(name) for name in os.listdir(proc) if name.isdigit()]
 
 
 def read_stat(pid: int, proc: str = PROC) -> tuple[int, int]:
@@ -14,9 +28,25 @@ def read_stat(pid: int, proc: str = PROC) -> tuple[int, int]:
     return int(fields[1]), int(fields[19])
 
 
-def effective_uid(status: bytes) -> int:
-    """Of /proc/PID/status: the folder's owner is root for what may not be dumped. Raises ValueError."""
-    for line in status.split(b"\n"):
-        if line.startswith(b"Uid:"):
-            return int(line.split()[2])
+def read_name_and_uid(pid: int, proc: str = PROC) -> tuple[str, int]:
+    """Name and effective user of a process. Raises OSError and ValueError.
+
+    The owner of its folder is not the user: that is root for a process that may not be dumped.
+    """
+    with open(f"{proc}/{pid}/comm", "rb") as file:
+        name = file.read().rstrip(b"\n").decode("utf-8", "replace")
+    with open(f"{proc}/{pid}/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"Uid:"):
+                return name, int(line.split()[2])
     raise ValueError("no uid")
+
+
+def open_files(pid: int, proc: str = PROC) -> Iterator[tuple[int, str]]:
+    """Each descriptor of a process and what it leads to; "" if it was closed meanwhile. Raises OSError."""
+    folder = f"{proc}/{pid}/fd"
+    for name in os.listdir(folder):
+        try:
+            yield int(name), os.readlink(f"{folder}/{name}")
+        except OSError:  # noqa: PERF203 - each may go by itself
+            yield int(name), ""

@@ -10,19 +10,20 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import msgspec
 
 from tracer.linux import bpfsys
+from tracer.linux.bpfsys import MapInfo
 
 _SIZE = 8
 _LOAD_IMM64 = 0x18  # BPF_LD | BPF_IMM | BPF_DW: two instructions, the immediate's low half first
 _CALL = 0x85
 _PSEUDO_MAP_FD = 1
 _PLAIN = 0  # source register of a 64-bit constant that is just that, and of a call of a kernel helper
-_LOADERS = 2  # verifying runs without any lock: two at once
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -35,24 +36,11 @@ class Program(msgspec.Struct, frozen=True):
     keys: list[int]
 
 
-class Map(msgspec.Struct, frozen=True):
-    """One map, as it is made (tracer.linux.bpfsys.MapInfo)."""
-
-    name: str
-    type: int
-    key_size: int
-    value_size: int
-    max_entries: int
-    flags: int
-    btf_key_type: int
-    btf_value_type: int
-
-
 class Artifact(msgspec.Struct, frozen=True):
     """All that a run loads into the kernel. `btf` is the types of the maps' keys and values, empty if there is none."""
 
     programs: list[Program]
-    maps: list[Map]
+    maps: list[MapInfo]  # without ids, which differ from run to run
     btf: bytes
 
 
@@ -89,7 +77,7 @@ class _Taker:
         self._name_of = {fd: name for name, fd in names.items()}
         self._index_of: dict[int, int] = {}
         self._btf_id = 0
-        self.maps: list[Map] = []
+        self.maps: list[MapInfo] = []
         for fd in names.values():
             self.map_index(fd)
 
@@ -101,13 +89,7 @@ class _Taker:
         if info.btf_id and self._btf_id not in (0, info.btf_id):
             raise NotKeepableError("the maps' types come from more than one place")
         self._btf_id = info.btf_id or self._btf_id
-        name = self._name_of.get(fd, info.name)
-        self.maps.append(
-            Map(
-                name, info.type, info.key_size, info.value_size, info.max_entries, info.flags,
-                info.btf_key_type, info.btf_value_type,
-            )
-        )  # fmt: skip
+        self.maps.append(replace(info, name=self._name_of.get(fd, info.name), id=0, btf_id=0))
         self._index_of[fd] = len(self.maps) - 1
         return self._index_of[fd]
 
@@ -188,19 +170,32 @@ def load(artifact: Artifact, hash_key: int) -> tuple[dict[str, int], dict[str, i
 
 
 def load_programs(programs: Mapping[str, tuple[int, bytes]]) -> dict[str, int]:
-    """Load name -> (type, bytecode), several at once; the descriptors. Nothing is left if it fails. Raises OSError."""
+    """Load name -> (type, bytecode), two at a time; the descriptors. Nothing is left if it fails. Raises OSError.
+
+    bpf(2) runs without the interpreter's lock, and the kernel verifies without one.
+    """
     loaded: dict[str, int] = {}
+    failures: list[BaseException] = []
+    left = sorted(programs, key=lambda name: len(programs[name][1]))  # the longest first, from the end
 
-    def load_one(name: str) -> None:
-        kind, code = programs[name]
-        loaded[name] = bpfsys.prog_load(kind, name, code)
+    def run() -> None:
+        with suppress(IndexError):  # nothing is left to do
+            while not failures:
+                name = left.pop()
+                kind, code = programs[name]
+                try:
+                    loaded[name] = bpfsys.prog_load(kind, name, code)
+                except BaseException as error:  # raised again below, in the caller's thread  # noqa: BLE001
+                    failures.append(error)
 
-    try:
-        _in_parallel(load_one, sorted(programs, key=lambda name: len(programs[name][1])))
-    except BaseException:
+    other = threading.Thread(target=run, name="load")
+    other.start()
+    run()
+    other.join()
+    if failures:
         for fd in loaded.values():
             os.close(fd)
-        raise
+        raise failures[0]
     return loaded
 
 
@@ -210,8 +205,7 @@ def _make_maps(artifact: Artifact, made: dict[str, int]) -> None:
         for one in artifact.maps:
             if one.name in made:
                 raise ValueError(f"{one.name} is there twice")
-            info = bpfsys.MapInfo(id=0, btf_id=0, **msgspec.structs.asdict(one))
-            made[one.name] = bpfsys.map_create(info, btf_fd if one.btf_value_type else 0)
+            made[one.name] = bpfsys.map_create(one, btf_fd if one.btf_value_type else 0)
     finally:
         if btf_fd:
             os.close(btf_fd)  # the maps keep it
@@ -226,26 +220,3 @@ def _completed(program: Program, map_fds: list[int], hash_key: int) -> bytes:
             raise ValueError(f"{program.name} has no constant at {index}")
         _put(code, index, value)
     return bytes(code)
-
-
-def _in_parallel(work: Callable[[str], None], names: list[str]) -> None:
-    """Do it for every name, the last ones first, in a few threads; bpf(2) runs without the interpreter's lock."""
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        with suppress(IndexError):  # nothing is left to do
-            while not failures:
-                name = names.pop()
-                try:
-                    work(name)
-                except BaseException as error:  # raised again below, in the caller's thread  # noqa: BLE001
-                    failures.append(error)
-
-    threads = [threading.Thread(target=run, name="load") for _ in range(_LOADERS - 1)]
-    for thread in threads:
-        thread.start()
-    run()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import msgspec
 
+from tracer.linux.proc import boot_id
+from tracer.linux.run_dir import RUN_DIR, require_own
 from tracer.loader.artifact import Artifact
 
-# The parent is instances.RUN_DIR, which this module does not import: that would double what the loading child needs.
-DIRECTORY = Path("/run/tfotrace/programs")
-FORMAT = 1  # of the file; to be raised when the same sources mean another artifact
+DIRECTORY = RUN_DIR / "programs"
+FORMAT = 2  # of the file; to be raised when the same sources mean another artifact
 KEPT = 8  # one is about 100 kB
 _LIMIT = 4 << 20  # bytes read of one file
 _SUFFIX = ".programs"
@@ -45,11 +46,9 @@ def key(sources: Path, flags: Sequence[str], names: Sequence[str], compiler: str
         return None  # it is for the compiling itself to say so
     try:
         module = os.stat(spec.origin)
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            boot = file.read().strip()
         host = os.uname()
         digest = hashlib.sha256()
-        parts = [str(FORMAT), host.release, host.version, host.machine, boot]
+        parts = [str(FORMAT), host.release, host.version, host.machine, boot_id()]
         parts += [spec.origin, str(module.st_size), str(module.st_mtime_ns)]
         for part in (*parts, *flags, "", *names, ""):
             _add(digest, part.encode("utf-8", "surrogateescape"))
@@ -69,24 +68,18 @@ def _add(digest: hashlib._Hash, part: bytes) -> None:
 # --- the files ---
 
 
-def _is_roots_alone(status: os.stat_result, forbidden: int) -> bool:
-    return status.st_uid == os.geteuid() and not status.st_mode & forbidden
-
-
 @contextmanager
 def _opened(directory: Path) -> Iterator[int]:
     """Descriptor of the directory, if it and its parent are nobody else's. Raises OSError."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     parent = os.open(directory.parent, flags)
     try:
-        if not _is_roots_alone(os.fstat(parent), 0o022):
-            raise PermissionError(13, "it belongs to another user or is open to others")
+        require_own(os.fstat(parent))
         fd = os.open(directory.name, flags, dir_fd=parent)
     finally:
         os.close(parent)
     try:
-        if not _is_roots_alone(os.fstat(fd), 0o077):
-            raise PermissionError(13, "it belongs to another user or is open to others")
+        require_own(os.fstat(fd), 0o077)
         yield fd
     finally:
         os.close(fd)
@@ -97,14 +90,12 @@ def fetch(name: str, directory: Path) -> Artifact | None:
     try:
         with _opened(directory) as folder:
             fd = os.open(name + _SUFFIX, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-            try:
+            with open(fd, "rb") as file:
                 status = os.fstat(fd)
-                if not stat.S_ISREG(status.st_mode) or not _is_roots_alone(status, 0o077) or status.st_size > _LIMIT:
+                require_own(status, 0o077)
+                if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT:
                     return None
-                with open(fd, "rb", closefd=False) as file:
-                    data = file.read(_LIMIT)
-            finally:
-                os.close(fd)
+                data = file.read(_LIMIT)
         return _decode(name, data)
     except (OSError, ValueError):  # msgspec's errors are ValueErrors
         return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from functools import lru_cache
 
 from tracer.errors import UsageError
 from tracer.linux.libpcap import library
@@ -57,23 +56,6 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_uint), ("instructions", ctypes.POINTER(_Instruction))]
 
 
-@lru_cache(maxsize=1)
-def _compiler() -> ctypes.CDLL:
-    lib = library()
-    pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
-    program = ctypes.POINTER(_Program)
-    for function, result, arguments in (
-        ("pcap_open_dead", pointer, (number, number)),
-        ("pcap_compile", number, (pointer, program, text, number, ctypes.c_uint32)),
-        ("pcap_freecode", None, (program,)),
-        ("pcap_geterr", text, (pointer,)),
-        ("pcap_close", None, (pointer,)),
-    ):
-        found = getattr(lib, function)
-        found.restype, found.argtypes = result, arguments
-    return lib
-
-
 class RefusedError(Exception):
     """libpcap's reason."""
 
@@ -89,7 +71,7 @@ def compile_for(text: str, link: int) -> Code:
         RefusedError: libpcap does not understand the expression, or nothing can ever match it.
         CannotTraceError: there is no libpcap.
     """
-    lib = _compiler()
+    lib = library()
     handle = lib.pcap_open_dead(link, SNAPLEN)
     if not handle:
         raise RefusedError("libpcap is out of memory")

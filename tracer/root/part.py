@@ -41,7 +41,7 @@ from tracer.linux.interfaces import (
     LinkUp,
     all_up,
     by_index,
-    find,
+    find_members,
     local_addresses,
 )
 from tracer.linux.patience import FACTOR
@@ -60,9 +60,7 @@ HOST_S = 1.0
 LAST_ANSWERS_S = 2.0 * FACTOR
 ADDRESSES_AGAIN_S = 10.0  # routes of the local table may change without an event
 ANY = "any"
-# `eth0+eth1`: one group; group numbers of single interfaces are their indexes
-_FIRST_GROUP = 1 << 24
-_GROUP_FIELD = "+"
+_FIRST_GROUP = 1 << 24  # group numbers of single interfaces are their indexes
 
 
 def run(options: RootRequest, channel: Channel, loader: Loader) -> int:
@@ -92,9 +90,8 @@ class RootPart:
         self.asked_to_end: str | None = None
         self._backlog: deque[ToUser] = deque(maxlen=BACKLOG_MAX)
         self._loader: Loader | None = loader
-        self._groups: dict[str, int] = {}
+        self._groups: dict[int, int] = {}  # by interface index, where several are one group
         self._attached: dict[int, Attachment] = {}
-        self._names: dict[int, str] = {}
         self._down: set[int] = set()
         self._kernel: Kernel | None = None
         self._instance: Instance | None = None
@@ -151,9 +148,9 @@ class RootPart:
             return found
         found = []
         for number, word in enumerate(self.options.interfaces):
-            names = word.split(_GROUP_FIELD) if _is_group(word) else [word]
-            for name in names:
-                interface = find(name)
+            members = find_members(word)
+            for interface in members:
+                name = interface.name
                 if not interface.up:
                     raise UsageError(f"{name} is down: bring it up (ip link set {name} up) or name another interface")
                 misfit = self._misfit(interface)
@@ -162,8 +159,8 @@ class RootPart:
                 if any(interface.index == other.index for other in found):
                     raise UsageError(f"{name} is named twice: name each interface once")
                 found.append(interface)
-                if len(names) > 1:
-                    self._groups[interface.name] = _FIRST_GROUP + number
+                if len(members) > 1:
+                    self._groups[interface.index] = _FIRST_GROUP + number
         return found
 
     def _misfit(self, interface: Interface) -> str | None:
@@ -204,20 +201,19 @@ class RootPart:
                 raise
             return False
         self._attached[interface.index] = attachment
-        self._names[interface.index] = interface.name
         return True
 
     def _switch_on(self, interface: Interface) -> None:
         assert self._kernel is not None
         if interface.index in self._attached:
-            group = self._groups.get(interface.name, interface.index)
+            group = self._groups.get(interface.index, interface.index)
             self._kernel.trace_interface(interface.index, group, interface.has_ethernet_header)
 
     def _traced(self) -> list[TracedInterface]:
         return [
             TracedInterface(
-                index, self._names[index], one.hook.value, one.why, list(one.others), list(one.warnings),
-                self._groups.get(self._names[index], index),
+                index, one.name, one.hook.value, one.why, list(one.others), list(one.warnings),
+                self._groups.get(index, index),
             )
             for index, one in self._attached.items()
         ]  # fmt: skip
@@ -343,9 +339,7 @@ class RootPart:
     def _on_renamed(self, interface: Interface, old_name: str) -> None:
         if interface.index not in self._attached:
             return
-        if old_name in self._groups:
-            self._groups[interface.name] = self._groups.pop(old_name)
-        self._names[interface.index] = interface.name
+        self._attached[interface.index].name = interface.name
         self._notice("interface_renamed", f"{old_name} is now {interface.name}", interface.name)
         self._post(InterfacesNow(self._traced()))
 
@@ -354,18 +348,17 @@ class RootPart:
         if attachment is None:
             return
         assert self._kernel is not None
-        name = self._names.pop(index)
         self._kernel.ignore_interface(index)
         with suppress(TfotraceError):
             attachment.detach()
         self._down.discard(index)
-        self._notice(kind, text, name)
+        self._notice(kind, text, attachment.name)
         self._post(InterfacesNow(self._traced()))
 
     def _check_attachments(self) -> None:
         for index, attachment in list(self._attached.items()):
             if not attachment.is_intact():
-                name = self._names[index]
+                name = attachment.name
                 if by_index(index) is None:  # its event has not come yet
                     self._forget(index, "interface_gone", f"{name} has gone")
                 else:
@@ -407,14 +400,3 @@ class RootPart:
         if self._follower is not None:
             self._follower.close()
         self._finder.close()
-
-
-def _is_group(word: str) -> bool:
-    """A name may contain a plus sign itself: an interface of exactly that name wins."""
-    if _GROUP_FIELD not in word:
-        return False
-    try:
-        find(word)
-    except UsageError:
-        return True
-    return False

@@ -17,7 +17,7 @@ from itertools import islice
 
 from tracer.ipc.messages import OwnerAnswer, SocketOwner
 from tracer.linux.cgroup import Groups, name_from_proc
-from tracer.linux.proc import PROC, effective_uid, read_stat
+from tracer.linux.proc import PROC, open_files, pids, read_name_and_uid, read_stat
 
 OWNERS_HELD = 1024
 CHECKED = 16  # of these a second: does it still hold its socket?
@@ -89,8 +89,7 @@ class Scan:
         return choose(self.found[number], self._parents)
 
     def _walk(self) -> Iterator[None]:
-        pids = [int(name) for name in os.listdir(self._proc) if name.isdigit()]
-        for pid in pids:
+        for pid in pids(self._proc):
             # it may end at any moment, which no longer makes it anybody's owner
             with suppress(OSError, ValueError):
                 parent, started = read_stat(pid, self._proc)
@@ -99,16 +98,11 @@ class Scan:
             yield
 
     def _look(self, pid: int, parent: int, started: int) -> Iterator[None]:
-        folder = f"{self._proc}/{pid}/fd"
-        for count, name in enumerate(os.listdir(folder)):
+        for count, (fd, file) in enumerate(open_files(pid, self._proc)):
             if count % 256 == 255:
                 yield
-            try:
-                number = self._wanted.get(os.readlink(f"{folder}/{name}"))
-            except OSError:
-                continue
-            if number is not None:
-                self.found[number].append(Holder(pid, parent, started, int(name)))
+            if file in self._wanted:
+                self.found[self._wanted[file]].append(Holder(pid, parent, started, fd))
 
 
 class OwnerFinder:
@@ -197,15 +191,11 @@ class OwnerFinder:
         holder = self._known.get(socket)
         if holder is None:
             return None
-        folder = f"{self._proc}/{holder.pid}"
         try:
             held = self._holds(holder, socket)
-            with open(f"{folder}/comm", "rb") as file:
-                name = file.read().rstrip(b"\n").decode("utf-8", "replace")
-            with open(f"{folder}/cgroup", encoding="utf-8", errors="replace") as file:
+            name, uid = read_name_and_uid(holder.pid, self._proc)
+            with open(f"{self._proc}/{holder.pid}/cgroup", encoding="utf-8", errors="replace") as file:
                 cgroup = name_from_proc(file.read())
-            with open(f"{folder}/status", "rb") as file:
-                uid = effective_uid(file.read())
             same = read_stat(holder.pid, self._proc)[1] == holder.started
         except (OSError, ValueError):
             held = same = False

@@ -26,13 +26,9 @@ def judge(kind: int, name: str, code: bytes, level: int) -> tuple[str, str]:
     text = ctypes.create_string_buffer(code, len(code))
     licence = ctypes.create_string_buffer(b"GPL")
     log = ctypes.create_string_buffer(LOG_BYTES)
-    where = ctypes.addressof(text), ctypes.addressof(licence)
-    attr = bpfsys._attr(
-        "=IIQQIIQII16s", kind, len(code) // 8, *where, level, LOG_BYTES, ctypes.addressof(log), 0, 0,
-        name.encode("ascii")[:15],
-    )  # fmt: skip
+    fields = (kind, len(code) // 8, text, licence, level, LOG_BYTES, log, 0, 0, name.encode("ascii")[:15])
     try:
-        os.close(bpfsys._call(bpfsys._PROG_LOAD, attr))
+        os.close(bpfsys._call(bpfsys._PROG_LOAD, "=IIQQIIQII16s", *fields))
     except OSError as error:
         return str(error), log.value.decode("utf-8", "replace")
     return "", log.value.decode("utf-8", "replace")

@@ -14,9 +14,10 @@ import pytest
 from tests.support.leftovers import find_leftovers
 from tracer.attach import instances as module
 from tracer.attach.clsact import PARENT_INGRESS, FilterKey
-from tracer.attach.instances import Instance, instances, process_start_time, remove_leftovers
+from tracer.attach.instances import Instance, instances, remove_leftovers
 from tracer.attach.xdp import XdpKey
 from tracer.linux import bpfsys, netns
+from tracer.linux.proc import boot_id, read_stat
 
 FILTER = FilterKey(4, PARENT_INGRESS, 1, 0x54464F00, 77, "tfotrace-1-2")
 XDP = XdpKey(5, 4, 78)
@@ -54,7 +55,7 @@ def test_a_running_instance_is_listed_and_never_a_leftover(tmp_path: Path, remov
     instance.record(FILTER, "eth0", 1077)
     (found,) = instances(tmp_path)
     assert (found.pid, found.running) == (os.getpid(), True)
-    assert found.path.name == f"{os.getpid()}-{process_start_time()}.json"
+    assert found.path.name == f"{os.getpid()}-{read_stat(os.getpid())[1]}.json"
     assert found.path.stat().st_mode & 0o777 == 0o600
     (entry,) = found.entries
     assert (entry.key, entry.interface, entry.netns, entry.loaded_ns) == (FILTER, "eth0", netns.current(), 1077)
@@ -187,7 +188,7 @@ def test_killed_between_writing_and_cutting_the_file_reads_well(tmp_path: Path) 
     ],
 )
 def test_a_damaged_file_removes_nothing_and_is_cleared(tmp_path: Path, removed: list[object], text: str) -> None:
-    (tmp_path / "1-2.json").write_text(text.replace("BOOT", json.dumps(module._boot_id())), encoding="latin-1")
+    (tmp_path / "1-2.json").write_text(text.replace("BOOT", json.dumps(boot_id())), encoding="latin-1")
     assert find_leftovers(tmp_path) == []
     assert remove_leftovers(directory=tmp_path) == []
     assert (removed, list(tmp_path.iterdir())) == ([], [])

@@ -13,6 +13,7 @@ from tracer.doctor import cookies, counters, host, listeners, settings, sockets
 from tracer.doctor.model import Finding, Level, Listener, Report, Topic, exit_code, some
 from tracer.doctor.text import lines
 from tracer.linux import tcp_metrics
+from tracer.loader.load import kernel_version
 from tracer.records.record import Process
 
 CAPABLE = (1 << 41) - 1
@@ -47,7 +48,7 @@ def test_a_list_for_a_sentence_is_bounded() -> None:
     ("release", "version"), [("6.18.44-fc", (6, 18)), ("5.10.0-30-amd64", (5, 10)), ("6.1", (6, 1)), ("odd", (0, 0))]
 )
 def test_kernel_version(release: str, version: tuple[int, int]) -> None:
-    assert host.version(release) == version
+    assert kernel_version(release) == version
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tracer.loader.artifact import Artifact, Map, NotKeepableError, Program, joined
+from tracer.linux.bpfsys import MapInfo
+from tracer.loader.artifact import Artifact, NotKeepableError, Program, joined
 
 
-def one_map(name: str) -> Map:
-    return Map(name, 2, 4, 8, 1, 0, 0, 0)
+def one_map(name: str) -> MapInfo:
+    return MapInfo(2, 0, 4, 8, 1, 0, name)
 
 
 def made(maps: list[str], programs: dict[str, list[tuple[int, int]]]) -> Artifact:

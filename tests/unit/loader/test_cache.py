@@ -14,14 +14,14 @@ from tracer.attach import instances
 from tracer.linux import bpfsys
 from tracer.loader import artifact as module
 from tracer.loader import cache, load
-from tracer.loader.artifact import Artifact, Map, NotKeepableError, Program, take
+from tracer.loader.artifact import Artifact, NotKeepableError, Program, take
 from tracer.loader.cache import KEPT, fetch, key, store
 
 HASH_KEY = 0x9E3779B97F4A7C15
 NAME = "0" * 64
 SAMPLE = Artifact(
     [Program("tc_ingress", 3, bytes(range(64)), [(0, 0)], [2])],
-    [Map("flows", 2, 4, 2888, 8192, 0, 1, 19)],
+    [bpfsys.MapInfo(2, 0, 4, 2888, 8192, 0, "flows", 0, 1, 19)],
     b"\x9f\xebtypes",
 )
 

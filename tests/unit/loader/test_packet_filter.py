@@ -79,7 +79,6 @@ def test_without_libpcap_a_sentence_says_what_to_install(
 
     monkeypatch.setattr(libpcap, "NAMES", ("libpcap.so.none",))
     libpcap.library.cache_clear()
-    packet_filter._compiler.cache_clear()
     try:
         with pytest.raises(CannotTraceError, match=r"apt-get install libpcap0\.8"):
             parse("tcp")
@@ -87,7 +86,6 @@ def test_without_libpcap_a_sentence_says_what_to_install(
         assert len(capsys.readouterr().err.splitlines()) == 1
     finally:
         libpcap.library.cache_clear()
-        packet_filter._compiler.cache_clear()
 
 
 def test_slots_and_offsets_are_those_of_the_c_side() -> None:

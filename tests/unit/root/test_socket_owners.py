@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ from tracer.handshake.owners import processes
 from tracer.ipc.messages import OwnerAnswer, OwnerQuestion, SocketOwner
 from tracer.linux.btf import Btf, BtfError
 from tracer.linux.cgroup import name_from_proc, name_of_path
-from tracer.linux.proc import effective_uid
+from tracer.linux.proc import read_name_and_uid
 from tracer.records.record import Process
 from tracer.root.socket_owners import LAST_NUMBER, Holder, OwnerFinder, Scan, choose
 from tracer.run.socket_owners import HOLD_S, OwnerLookup
@@ -78,10 +79,14 @@ def test_whose_socket_it_is(pids: list[int], parents: dict[int, int], chosen: in
     assert (found.pid if found else None) == chosen
 
 
-def test_the_uid_is_the_effective_one() -> None:
-    assert effective_uid(b"Name:\tx\nUid:\t1\t2\t3\t4\n") == 2
+def test_the_uid_is_the_effective_one(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "comm").write_text("x\n")
+    (tmp_path / "7" / "status").write_text("Name:\tx\nUid:\t1\t2\t3\t4\n")
+    assert read_name_and_uid(7, str(tmp_path)) == ("x", 2)
+    (tmp_path / "7" / "status").write_text("Name:\tx\n")
     with pytest.raises(ValueError, match="no uid"):
-        effective_uid(b"Name:\tx\n")
+        read_name_and_uid(7, str(tmp_path))
 
 
 def answers(finder: OwnerFinder) -> list[OwnerAnswer]:
