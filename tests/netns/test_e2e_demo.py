@@ -58,7 +58,7 @@ if tuple(map(int, os.uname().release.split(".")[:2])) < (5, 11):
     # told of the path's MTU, the client's kernel sent data again at once, but not yet a SYN with data: after its second
     # that looks like a lost packet
     CAUSES["path_mtu_fallback"] = ({"packet_loss possible", "path_drops_syn_data likely"},)
-CASES = [(scenario, version) for scenario in SCENARIOS for version in scenario.versions]
+CASES = [(scenario, version) for scenario in SCENARIOS for version in (4, 6)]
 
 
 def namespaces(pids: list[int]) -> set[int]:

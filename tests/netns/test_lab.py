@@ -32,7 +32,7 @@ pytestmark = pytest.mark.root
 
 ROUNDS = 2  # what the first leaves in the kernels (cookies, path MTUs) must not spoil the next
 SYN, RST, ACK = 2, 4, 16
-CASES = [(scenario, version) for scenario in SCENARIOS for version in scenario.versions]
+CASES = [(scenario, version) for scenario in SCENARIOS for version in (4, 6)]
 Flow = tuple[str, int, str, int]  # client and server as address and port
 
 
@@ -256,7 +256,7 @@ def test_nothing_else_is_on_the_wire(played: Round) -> None:
 
 
 def test_checksums_of_hand_made_segments_are_right(played: Round) -> None:
-    by_hand = {server_address(s, v) for s, v in CASES if s.made_by == "raw_both"}
+    by_hand = {server_address(s, v) for s, v in CASES if s.name == "over_acked"}
     checked = 0
     for packet in played.packets:
         ip = packet.getlayer(IP) or packet.getlayer(IPv6)
@@ -271,7 +271,7 @@ def test_checksums_of_hand_made_segments_are_right(played: Round) -> None:
 
 def test_synack_with_data_carries_data(played: Round) -> None:
     scenario = next(each for each in SCENARIOS if each.name == "synack_with_data")
-    for version in scenario.versions:
+    for version in (4, 6):
         server = server_address(scenario, version)
         lengths = [
             payload_len(packet[TCP])
@@ -283,7 +283,7 @@ def test_synack_with_data_carries_data(played: Round) -> None:
 
 def test_client_hello_is_in_the_syn(played: Round) -> None:
     scenario = next(each for each in SCENARIOS if each.name == "tls_in_syn")
-    servers = {server_address(scenario, version) for version in scenario.versions}
+    servers = {server_address(scenario, version) for version in (4, 6)}
     hellos = [
         bytes(packet[TCP].payload)
         for packet in played.packets
@@ -339,7 +339,7 @@ def test_nothing_is_left_after_the_block() -> None:
         pids = (lab.client_pid, lab.server_pid)
         spaces = {inode(lab.client_netns), inode(lab.server_netns)}
         assert len(spaces | {inode("/proc/self/ns/net")}) == 3
-        assert os.fstat(lab.client_netns_fd).st_ino == inode(lab.client_netns)
+        assert os.fstat(lab._namespaces[0]).st_ino == inode(lab.client_netns)
         lab.start_traffic()
     assert not any(alive(pid) for pid in pids)
     assert not spaces & network_namespaces()

@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tracer.lab import netns
+from tracer.linux.libc import checked, libc
 
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # include/uapi/linux/prctl.h
 MESSAGE_MAX = 4096  # bytes of one control message
 _WATCH_MS = 500
 
@@ -87,10 +88,10 @@ def _become_child(name: str, parent: int, tied: bool, keep: set[int], watched: i
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if tied:
-        netns.die_with_parent(signal.SIGKILL)
+        checked(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
     if os.getppid() != parent:
         os._exit(0)
-    netns.name_process(name)
+    checked(libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0), "prctl")  # at most 15 characters
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(nothing, standard)

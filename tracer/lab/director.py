@@ -6,7 +6,6 @@ into the server's namespace for a moment, so a scenario reads as one story and n
 
 from __future__ import annotations
 
-import array
 import itertools
 import socket
 import threading
@@ -15,7 +14,7 @@ from contextlib import suppress
 
 from tracer.lab import background, netns, topology
 from tracer.lab.child import MESSAGE_MAX
-from tracer.lab.scenarios import SCENARIOS, Scenario, server_address, versions
+from tracer.lab.scenarios import SCENARIOS, Scenario, server_address
 from tracer.lab.stage import Stage
 from tracer.lab.topology import Namespaces
 
@@ -27,8 +26,7 @@ def be_server(control: socket.socket) -> None:
     """Main function of the server host's process: sends the far host's namespace, then serves for ever."""
     netns.unshare_network()
     far = netns.create()
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [far]))]
-    control.sendmsg([b"namespace"], ancillary)
+    socket.send_fds(control, [b"namespace"], [far])
     if control.recv(MESSAGE_MAX) == b"serve":
         background.serve(control)
 
@@ -52,9 +50,8 @@ class Director:
         if len(words) != 3:  # the lab ended without traffic
             return
         rounds, per_s = int(words[1]), float(words[2])
-        stop = threading.Event()
         if per_s > 0:
-            threading.Thread(target=self._background, args=(per_s, stop), daemon=True, name="background").start()
+            threading.Thread(target=self._background, args=(per_s,), daemon=True, name="background").start()
         for number in itertools.count(1) if rounds < 0 else range(1, rounds + 1):
             self._round(spaces)
             self._say(f"round {number}")
@@ -65,25 +62,19 @@ class Director:
         with self._sending, suppress(BlockingIOError):
             self._control.send(text.encode()[:MESSAGE_MAX], socket.MSG_DONTWAIT)
 
-    def _background(self, per_s: float, stop: threading.Event) -> None:
-        while not stop.wait(self._ordinary_traffic(per_s, stop)):
-            pass
-
-    def _ordinary_traffic(self, per_s: float, stop: threading.Event) -> float:
-        """Until `stop` or until a connection fails; returns after how many seconds to try again."""
-        try:
-            background.run_clients(per_s, stop)
-        except OSError as error:
-            self._say(f"fault ordinary traffic: {error}")
-        return 1.0
+    def _background(self, per_s: float) -> None:
+        while True:
+            try:
+                background.run_clients(per_s)
+            except OSError as error:
+                self._say(f"fault ordinary traffic: {error}")
+            time.sleep(1.0)
 
     def _round(self, spaces: Namespaces) -> None:
         began = time.monotonic()
         beside = []
         for scenario in SCENARIOS:
-            for version in scenario.versions:
-                if version not in versions():
-                    continue
+            for version in topology.versions():
                 if scenario.slow:
                     thread = threading.Thread(target=self._play, args=(scenario, version, spaces), daemon=True)
                     thread.start()
@@ -99,6 +90,7 @@ class Director:
         server = server_address(scenario, version)
         try:
             with Stage(version, topology.client_address(version), server, scenario.place, spaces) as stage:
+                stage.forget()
                 scenario.play(stage)
         except (OSError, ValueError) as error:  # one scenario that this kernel cannot play must not end the demo
             self._say(f"fault {scenario.name} over IPv{version}: {type(error).__name__}: {error}")

@@ -6,12 +6,10 @@ with this process however it ends, also by SIGKILL.
 
 from __future__ import annotations
 
-import array
 import os
 import select
 import socket
 import time
-from types import TracebackType
 
 from tracer.errors import CannotTraceError
 from tracer.lab import child, director, topology
@@ -45,9 +43,7 @@ class Lab:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
@@ -69,11 +65,6 @@ class Lab:
     def server_netns(self) -> str:
         """Path of the server's network namespace."""
         return f"/proc/{self.server_pid}/ns/net"
-
-    @property
-    def client_netns_fd(self) -> int:
-        """Descriptor of the client's network namespace; belongs to the lab, do not close it."""
-        return self._namespaces[0]
 
     def start_traffic(self, rounds: int | None = None, background_per_s: float = 30) -> None:
         """Begin with the scenarios, `rounds` times or until the lab ends, and with ordinary connections beside them.
@@ -157,11 +148,10 @@ class Lab:
 
     def _receive_namespace(self, control: socket.socket) -> int:
         """The descriptor that the server's process sends first."""
-        room = socket.CMSG_SPACE(array.array("i").itemsize)
-        text, ancillary, _, _ = control.recvmsg(child.MESSAGE_MAX, room, socket.MSG_CMSG_CLOEXEC)
-        if not ancillary:
+        text, fds, _, _ = socket.recv_fds(control, child.MESSAGE_MAX, 1, socket.MSG_CMSG_CLOEXEC)
+        if not fds:
             raise _cannot(text.decode(errors="replace").partition(" ")[2] or "a process of the lab died")
-        return array.array("i", ancillary[0][2])[0]
+        return fds[0]
 
 
 def _cannot(why: str) -> CannotTraceError:

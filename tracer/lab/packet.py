@@ -7,9 +7,10 @@ import struct
 from dataclasses import dataclass
 from enum import IntFlag
 
-TFO_KIND = 34  # RFC 7413 section 4.1.1
+from tracer.dissect.options import TFO as TFO_KIND
+from tracer.dissect.options import TFO_MAGIC, walk
+
 TFO_EXPERIMENT_KIND = 254  # RFC 6994
-TFO_EXPERIMENT_MAGIC = 0xF989
 MSS_1460 = bytes((2, 4, 0x05, 0xB4))
 
 _HEADER = struct.Struct("!HHIIHHHH")
@@ -92,20 +93,12 @@ def tfo_option(cookie: bytes = b"", kind: int = TFO_KIND) -> bytes:
     """Fast Open option; without a cookie it asks for one. Any cookie length is accepted, also forbidden ones."""
     if kind == TFO_KIND:
         return bytes((kind, 2 + len(cookie))) + cookie
-    return struct.pack("!BBH", kind, 4 + len(cookie), TFO_EXPERIMENT_MAGIC) + cookie
+    return struct.pack("!BBH", kind, 4 + len(cookie), TFO_MAGIC) + cookie
 
 
 def tfo_cookie(options: bytes) -> bytes | None:
     """Cookie of the first Fast Open option of kind 34, b"" if it asks for one, None if there is no such option."""
-    position = 0
-    while position < len(options) and options[position] != 0:
-        if options[position] == 1:
-            position += 1
-            continue
-        if position + 1 >= len(options) or options[position + 1] < 2:
-            return None
-        end = position + options[position + 1]
-        if options[position] == TFO_KIND:
-            return options[position + 2 : end]
-        position = end
+    for option in walk(options)[0]:
+        if option.kind == TFO_KIND:
+            return options[option.offset + 2 : option.offset + option.length]
     return None

@@ -29,20 +29,27 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A named piece of traffic. `made_by`: kernel, raw_client, raw_server or raw_both."""
+    """A piece of traffic, named after the function that plays it."""
 
-    name: str
     play: Callable[[Stage], None]
     handshakes: tuple[Expected, ...]
-    made_by: str = "kernel"
     place: Place = Place.SERVER
     slow: bool = False  # takes about a second, so it runs beside the others
-    versions: tuple[int, ...] = (4, 6)
+
+    @property
+    def name(self) -> str:
+        return self.play.__name__
 
 
-_PLAIN = Expected("none", "not_attempted")
+def _none(result: str = "established") -> Expected:
+    return Expected("none", "not_attempted", result)
+
+
+_PLAIN = _none()
 _ASKED = Expected("cookie_request", "cookie_granted", kind=34)
 _NOT_GRANTED = Expected("cookie_request", "cookie_not_granted", kind=34)
+_ASKED_AGAIN = Expected("cookie_request", "cookie_granted", kind=254)
+_NOT_GRANTED_EITHER = Expected("cookie_request", "cookie_not_granted", kind=254)
 
 
 def _used(outcome: str, result: str = "established", kind: int = 34, syn_count: int = 1) -> Expected:
@@ -56,126 +63,56 @@ def _only(outcome: str) -> Expected:
 _ACKED = _used("data_acked")
 _NEW_COOKIE = _used("data_not_acked_new_cookie")
 _MALFORMED = Expected("malformed", "not_attempted")
+_UNREACHABLE = (
+    Expected("cookie_request", "rejected", "unreachable", 34),
+    Expected("data_only", "rejected", "unreachable"),
+)
 
 # Those that settle by a timeout come first: a short demo must see them settled too.
 SCENARIOS: tuple[Scenario, ...] = (
-    Scenario(
-        "syn_data_dropped", kernel.syn_data_dropped, (_ASKED, _used("syn_timeout_fallback", syn_count=2)), slow=True
-    ),
-    Scenario("no_answer", kernel.no_answer, (_ASKED, _used("no_answer", "no_reply"))),
-    Scenario("plain_no_reply", kernel.plain_no_reply, (Expected("none", "not_attempted", "no_reply"),)),
-    Scenario("half_open", raw.half_open, (Expected("none", "not_attempted", "half_open"),), "raw_client"),
-    Scenario(
-        "half_open_fast_open",
-        raw.half_open_fast_open,
-        (Expected("cookie_request", "cookie_granted", "half_open", 34),),
-        "raw_client",
-    ),
-    Scenario("plain", kernel.plain, (_PLAIN,)),
-    Scenario("cookie_asked", kernel.cookie_asked, (_ASKED,)),
-    Scenario("tls_in_syn", kernel.tls_in_syn, (_ASKED, _ACKED)),
-    Scenario("http_in_syn", kernel.http_in_syn, (_ASKED, _ACKED)),
-    Scenario("dns_in_syn", kernel.dns_in_syn, (_ASKED, _ACKED)),
-    Scenario("stale_cookie", kernel.stale_cookie, (_ASKED, _NEW_COOKIE, _ACKED)),
-    Scenario("key_rotation", kernel.key_rotation, (_ASKED, _used("data_acked_new_cookie"), _ACKED)),
-    Scenario(
-        "pool_without_shared_key",
-        kernel.pool_without_shared_key,
-        (_ASKED, _NEW_COOKIE, _NEW_COOKIE, _NEW_COOKIE),
-    ),
-    Scenario(
-        "host_without_fast_open",
-        kernel.host_without_fast_open,
-        (_NOT_GRANTED, Expected("cookie_request", "cookie_not_granted", kind=254)),
-        place=Place.FAR,
-    ),
-    Scenario("listener_without_fast_open", kernel.listener_without_fast_open, (_ASKED, _used("data_not_acked"))),
-    Scenario(
-        "experimental_option",
-        kernel.experimental_option,
-        (_NOT_GRANTED, Expected("cookie_request", "cookie_granted", kind=254), _used("data_acked", kind=254)),
-    ),
-    Scenario("queue_overflow", kernel.queue_overflow, (_ASKED, _ACKED, _used("data_not_acked"))),
-    Scenario("cookieless_accepted", kernel.cookieless_accepted, (Expected("data_only", "data_acked"),)),
-    Scenario("cookieless_refused", kernel.cookieless_refused, (Expected("data_only", "data_not_acked"),)),
-    Scenario("cookie_without_data", kernel.cookie_without_data, (_ASKED, _only("cookie_only"))),
-    Scenario(
-        "stale_cookie_without_data",
-        kernel.stale_cookie_without_data,
-        (_ASKED, _only("cookie_only_new_cookie")),
-    ),
-    Scenario(
-        "path_mtu_fallback",
-        kernel.path_mtu_fallback,
-        (Expected("data_only", "syn_timeout_fallback", syn_count=2),),
-        place=Place.FAR,
-    ),
-    Scenario("rejected", kernel.rejected, (_ASKED, _used("rejected", "rejected"))),
-    Scenario("plain_rejected", kernel.plain_rejected, (Expected("none", "not_attempted", "rejected"),)),
-    Scenario(
-        "unreachable",
-        kernel.unreachable,
-        (Expected("cookie_request", "rejected", "unreachable", 34), Expected("data_only", "rejected", "unreachable")),
-        place=Place.UNREACHABLE,
-    ),
-    Scenario(
-        "plain_unreachable",
-        kernel.plain_unreachable,
-        (Expected("none", "not_attempted", "unreachable"),),
-        place=Place.UNREACHABLE,
-    ),
-    Scenario("aborted", raw.aborted, (Expected("none", "not_attempted", "aborted"),), "raw_client"),
-    Scenario(
-        "aborted_fast_open",
-        raw.aborted_fast_open,
-        (Expected("cookie_request", "cookie_granted", "aborted", 34),),
-        "raw_client",
-    ),
-    Scenario(
-        "request_and_data",
-        raw.request_and_data,
-        (Expected("cookie_request_and_data", "data_not_acked_new_cookie", kind=34),),
-        "raw_client",
-    ),
-    Scenario(
-        "request_and_data_accepted",
-        raw.request_and_data_accepted,
-        (Expected("cookie_request_and_data", "data_acked", kind=34),),
-        "raw_client",
-    ),
-    Scenario("malformed_length_3", raw.malformed_length_3, (_MALFORMED,), "raw_client"),
-    Scenario("malformed_length_4", raw.malformed_length_4, (_MALFORMED,), "raw_client"),
-    Scenario("malformed_length_19", raw.malformed_length_19, (_MALFORMED,), "raw_client"),
-    Scenario(
-        "syn_on_established",
-        raw.syn_on_established,
-        (_PLAIN, Expected("none", "not_attempted", "syn_on_established")),
-        "raw_client",
-    ),
-    Scenario("long_cookie", raw.long_cookie, (_ASKED, _ACKED), "raw_server"),
-    Scenario("short_cookie", raw.short_cookie, (_ASKED, _ACKED), "raw_server"),
-    Scenario("data_partly_acked", raw.data_partly_acked, (_ASKED, _used("data_partly_acked")), "raw_server"),
-    Scenario("same_cookie", raw.same_cookie, (_ASKED, _used("data_not_acked_same_cookie")), "raw_server"),
-    Scenario(
-        "same_cookie_without_data",
-        raw.same_cookie_without_data,
-        (_ASKED, _only("cookie_only_same_cookie")),
-        "raw_server",
-    ),
-    Scenario("synack_with_data", raw.synack_with_data, (_ASKED, _ACKED), "raw_server"),
-    Scenario(
-        "simultaneous_open",
-        raw.simultaneous_open,
-        (Expected("none", "not_attempted", "simultaneous_open"),),
-        "raw_server",
-    ),
-    Scenario("over_acked", raw.over_acked, (_used("over_acked", "aborted"),), "raw_both"),
+    Scenario(kernel.syn_data_dropped, (_ASKED, _used("syn_timeout_fallback", syn_count=2)), slow=True),
+    Scenario(kernel.no_answer, (_ASKED, _used("no_answer", "no_reply"))),
+    Scenario(kernel.plain_no_reply, (_none("no_reply"),)),
+    Scenario(raw.half_open, (_none("half_open"),)),
+    Scenario(raw.half_open_fast_open, (Expected("cookie_request", "cookie_granted", "half_open", 34),)),
+    Scenario(kernel.plain, (_PLAIN,)),
+    Scenario(kernel.cookie_asked, (_ASKED,)),
+    Scenario(kernel.tls_in_syn, (_ASKED, _ACKED)),
+    Scenario(kernel.http_in_syn, (_ASKED, _ACKED)),
+    Scenario(kernel.dns_in_syn, (_ASKED, _ACKED)),
+    Scenario(kernel.stale_cookie, (_ASKED, _NEW_COOKIE, _ACKED)),
+    Scenario(kernel.key_rotation, (_ASKED, _used("data_acked_new_cookie"), _ACKED)),
+    Scenario(kernel.pool_without_shared_key, (_ASKED, _NEW_COOKIE, _NEW_COOKIE, _NEW_COOKIE)),
+    Scenario(kernel.host_without_fast_open, (_NOT_GRANTED, _NOT_GRANTED_EITHER), Place.FAR),
+    Scenario(kernel.listener_without_fast_open, (_ASKED, _used("data_not_acked"))),
+    Scenario(kernel.experimental_option, (_NOT_GRANTED, _ASKED_AGAIN, _used("data_acked", kind=254))),
+    Scenario(kernel.queue_overflow, (_ASKED, _ACKED, _used("data_not_acked"))),
+    Scenario(kernel.cookieless_accepted, (Expected("data_only", "data_acked"),)),
+    Scenario(kernel.cookieless_refused, (Expected("data_only", "data_not_acked"),)),
+    Scenario(kernel.cookie_without_data, (_ASKED, _only("cookie_only"))),
+    Scenario(kernel.stale_cookie_without_data, (_ASKED, _only("cookie_only_new_cookie"))),
+    Scenario(kernel.path_mtu_fallback, (Expected("data_only", "syn_timeout_fallback", syn_count=2),), Place.FAR),
+    Scenario(kernel.rejected, (_ASKED, _used("rejected", "rejected"))),
+    Scenario(kernel.plain_rejected, (_none("rejected"),)),
+    Scenario(kernel.unreachable, _UNREACHABLE, Place.UNREACHABLE),
+    Scenario(kernel.plain_unreachable, (_none("unreachable"),), Place.UNREACHABLE),
+    Scenario(raw.aborted, (_none("aborted"),)),
+    Scenario(raw.aborted_fast_open, (Expected("cookie_request", "cookie_granted", "aborted", 34),)),
+    Scenario(raw.request_and_data, (Expected("cookie_request_and_data", "data_not_acked_new_cookie", kind=34),)),
+    Scenario(raw.request_and_data_accepted, (Expected("cookie_request_and_data", "data_acked", kind=34),)),
+    Scenario(raw.malformed_length_3, (_MALFORMED,)),
+    Scenario(raw.malformed_length_4, (_MALFORMED,)),
+    Scenario(raw.malformed_length_19, (_MALFORMED,)),
+    Scenario(raw.syn_on_established, (_PLAIN, _none("syn_on_established"))),
+    Scenario(raw.long_cookie, (_ASKED, _ACKED)),
+    Scenario(raw.short_cookie, (_ASKED, _ACKED)),
+    Scenario(raw.data_partly_acked, (_ASKED, _used("data_partly_acked"))),
+    Scenario(raw.same_cookie, (_ASKED, _used("data_not_acked_same_cookie"))),
+    Scenario(raw.same_cookie_without_data, (_ASKED, _only("cookie_only_same_cookie"))),
+    Scenario(raw.synack_with_data, (_ASKED, _ACKED)),
+    Scenario(raw.simultaneous_open, (_none("simultaneous_open"),)),
+    Scenario(raw.over_acked, (_used("over_acked", "aborted"),)),
 )
-
-
-def versions() -> tuple[int, ...]:
-    """The IP versions this kernel can show."""
-    return (4, 6) if topology.has_ipv6() else (4,)
 
 
 def server_address(scenario: Scenario, version: int) -> str:

@@ -6,8 +6,8 @@ import os
 import random
 import socket
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from types import TracebackType
 
 from tracer.lab import netns, sockets
 from tracer.lab.packet import MSS_1460, Flag, Segment, decode, encode
@@ -59,28 +59,15 @@ class RawEnd:
         raise TimeoutError(f"no segment with {flags!r} arrived at port {self.port}")
 
 
-class Stage:
+class Stage(ExitStack):
     """One run of a scenario. Client sockets live in the calling thread's namespace, server sockets in the server's."""
 
     def __init__(self, version: int, client_ip: str, server_ip: str, place: Place, spaces: Namespaces) -> None:
+        super().__init__()
         self.version = version
         self.client_ip = client_ip
         self.server_ip = server_ip
         self._space = spaces.far if place is Place.FAR else spaces.server
-        self._open = ExitStack()
-
-    def __enter__(self) -> Stage:
-        try:
-            self.forget()
-        except BaseException:
-            self._open.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
 
     def forget(self) -> None:
         """Empty the client's memory of this server address: cookie, MSS, and so that the next SYN asks with kind 34."""
@@ -99,11 +86,7 @@ class Stage:
         """A listener at the scenario's server address; `queue` None = without Fast Open."""
         with netns.entered(self._space):
             made = sockets.listener(self.version, self.server_ip, port, queue, key, no_cookie, drop)
-        return self._open.enter_context(made)
-
-    def deaf_listener(self, port: int = PORT) -> socket.socket:
-        """A server port that takes packets and answers nothing at all."""
-        return self.listen(port, queue=None, drop=sockets.DROP_ALL)
+        return self.enter_context(made)
 
     def fast_open(
         self, port: int = PORT, data: bytes = HTTP_REQUEST, no_cookie: bool = False, wait: bool = True
@@ -113,26 +96,20 @@ class Stage:
         With `wait` it returns after the handshake, or at once where the data left in the SYN; without, always at once
         (and without a cookie the data is then not sent at all). Raises OSError if the server refuses.
         """
-        client = self._open.enter_context(sockets.stream(self.version))
-        if no_cookie:
-            client.setsockopt(socket.IPPROTO_TCP, sockets.TCP_FASTOPEN_NO_COOKIE, 1)
-        if not wait:
-            client.setblocking(False)
-        try:
-            client.sendto(data, sockets.MSG_FASTOPEN, (self.server_ip, port))
-        except BlockingIOError:
-            if wait:
-                raise
-        client.setblocking(True)
-        return client
+        there = (self.server_ip, port)
+        return self._client(lambda client: client.sendto(data, sockets.MSG_FASTOPEN, there), wait, no_cookie)
 
     def connect(self, port: int = PORT, wait: bool = True) -> socket.socket:
         """A client with an ordinary handshake. Raises OSError if the server refuses."""
-        client = self._open.enter_context(sockets.stream(self.version))
-        if not wait:
-            client.setblocking(False)
+        return self._client(lambda client: client.connect((self.server_ip, port)), wait)
+
+    def _client(self, begin: Callable[[socket.socket], object], wait: bool, no_cookie: bool = False) -> socket.socket:
+        client = self.enter_context(sockets.stream(self.version))
+        if no_cookie:
+            client.setsockopt(socket.IPPROTO_TCP, sockets.TCP_FASTOPEN_NO_COOKIE, 1)
+        client.setblocking(wait)
         try:
-            client.connect((self.server_ip, port))
+            begin(client)
         except BlockingIOError:
             if wait:
                 raise
@@ -165,8 +142,8 @@ class Stage:
         self.serve(listener, self.fast_open())
 
     def raw_server(self, port: int = PORT) -> RawEnd:
-        """A server whose segments the scenario makes."""
-        self.deaf_listener(port)
+        """A server whose segments the scenario makes; the kernel takes packets there and answers nothing."""
+        self.listen(port, queue=None, drop=sockets.DROP_ALL)
         with netns.entered(self._space):
             raw = self._raw_socket(self.server_ip, self.client_ip)
         return RawEnd(raw, (self.server_ip, port), self.client_ip)
@@ -178,7 +155,7 @@ class Stage:
         else:
             holder = sockets.stream(self.version)
             holder.bind((self.client_ip, 0))  # keeps the port free, takes no packets
-        self._open.enter_context(holder)
+        self.enter_context(holder)
         return self.raw_port(holder.getsockname()[1])
 
     def raw_port(self, port: int) -> RawEnd:
@@ -187,7 +164,7 @@ class Stage:
 
     def _raw_socket(self, local_ip: str, remote_ip: str) -> socket.socket:
         family = socket.AF_INET if self.version == 4 else socket.AF_INET6
-        raw = self._open.enter_context(socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP))
+        raw = self.enter_context(socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP))
         raw.bind((local_ip, 0))
         raw.connect((remote_ip, 0))  # each scenario has its own server address, so this keeps others' packets out
         return raw

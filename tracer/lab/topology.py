@@ -53,6 +53,11 @@ def has_ipv6() -> bool:
     return Path("/proc/sys/net/ipv6").is_dir()
 
 
+def versions() -> tuple[int, ...]:
+    """The IP versions that this kernel can show."""
+    return (4, 6) if has_ipv6() else (4,)
+
+
 def address(place: Place, host: int, version: int) -> str:
     """Address of host number `host` in `place`, for IP version 4 or 6."""
     third, prefix = place.value
@@ -84,7 +89,6 @@ def build(spaces: Namespaces, places: list[Place]) -> None:
     """Make links, addresses, routes and sysctls; `places` has one entry a scenario. Raises OSError."""
     from tracer.linux.pyroute import route_socket  # here: a process that only names addresses need not load pyroute2
 
-    versions = (4, 6) if has_ipv6() else (4,)
     for descriptor in (spaces.client, spaces.server, spaces.far):
         with netns.entered(descriptor):
             _quiet_defaults()
@@ -97,7 +101,7 @@ def build(spaces: Namespaces, places: list[Place]) -> None:
             route.link("add", ifname=_TO_FAR, kind="veth", mtu=FAR_MTU, peer=peer)
             here = _up(route, SERVER_INTERFACE)
             behind = _up(route, _TO_FAR)
-            for version in versions:
+            for version in versions():
                 for number in range(SERVICE_HOSTS):
                     _add(route, here, service_address(number, version))
                 _add(route, behind, address(Place.FAR, 1, version))
@@ -110,7 +114,7 @@ def build(spaces: Namespaces, places: list[Place]) -> None:
         netns.write_sysctl("ipv4/tcp_fastopen", "0")
         with route_socket() as route:
             link = _up(route, _FAR)
-            for version in versions:
+            for version in versions():
                 for position, place in enumerate(places):
                     if place is Place.FAR:
                         _add(route, link, scenario_address(position, place, version))
@@ -120,7 +124,7 @@ def build(spaces: Namespaces, places: list[Place]) -> None:
         _client_sysctls()
         with route_socket() as route:
             link = _up(route, CLIENT_INTERFACE)
-            for version in versions:
+            for version in versions():
                 _add(route, link, client_address(version))
                 for place in (Place.FAR, Place.UNREACHABLE):
                     gateway = service_address(0, version)

@@ -41,13 +41,13 @@ def test_those_that_settle_by_a_timeout_come_first() -> None:
 
 
 def test_each_scenario_has_a_name_an_explanation_and_addresses_of_its_own() -> None:
-    addresses = [server_address(scenario, version) for scenario in SCENARIOS for version in scenario.versions]
+    addresses = [server_address(scenario, version) for scenario in SCENARIOS for version in (4, 6)]
     assert len(set(addresses)) == len(addresses)
     others = {topology.client_address(4), topology.client_address(6)}
     others |= {topology.service_address(n, v) for n in range(topology.SERVICE_HOSTS) for v in (4, 6)}
     assert not others & set(addresses)
     for scenario in SCENARIOS:
-        for version in scenario.versions:
+        for version in (4, 6):
             address = ipaddress.ip_address(server_address(scenario, version))
             assert address.version == version
             assert address in ipaddress.ip_network(topology.network(scenario.place, version))
