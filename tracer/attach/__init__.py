@@ -1,4 +1,4 @@
-"""Programs on their hooks: TCX, clsact and XDP, beside the programs of others; and what killed runs left there.
+"""Puts programs on their hooks (TCX, clsact, XDP) beside those of others, and removes what killed runs left there.
 
-May import linux/ and everything beneath it; not numpy.
+May import linux/ and everything beneath it, but not numpy.
 """

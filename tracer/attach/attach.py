@@ -1,7 +1,7 @@
-"""Put the programs on an interface, in front of everybody else's, and take exactly them off again.
+"""Put our programs on an interface, ahead of all others, and later take off exactly them.
 
-Which hook: DESIGN.md section 6. tc is what `auto` means, because native XDP costs other traffic its offloads and resets
-the link on many drivers. Call attach and detach in the interface's network namespace.
+DESIGN.md section 6 says which hook. `auto` means tc, because native XDP costs other traffic its offloads and resets the
+link with many drivers. Call attach and detach in the interface's network namespace.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class InterfaceGoneError(CannotTraceError):
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """Descriptors of the loaded programs: two of type SCHED_CLS and, where it can be had, one of type XDP."""
+    """Descriptors of the loaded programs: two of type SCHED_CLS and, if loaded, one of type XDP."""
 
     tc_ingress: int
     tc_egress: int
@@ -47,8 +47,8 @@ class _Piece(Protocol):
 class Attachment:
     """Our programs on one interface.
 
-    `why` is one sentence for the `start` record; `others` are the other programs on the interface and `warnings`
-    sentences on those that may end the chain before us, both as they were after attaching.
+    `why` is one sentence for the `start` record. `others` are the other programs on the interface, `warnings` sentences
+    about those that may end the chain before us, both as of attaching.
     """
 
     ifindex: int
@@ -63,7 +63,7 @@ class Attachment:
     _keys: list[FilterKey | XdpKey] = field(default_factory=list)
 
     def look_again(self) -> None:
-        """Bring `others` and `warnings` up to date: programs come later too."""
+        """Update `others` and `warnings`: programs may come later."""
         found = survey.occupants(self.ifindex)
         self.others = survey.others(found, self.own_ids)
         self.warnings = tuple(
@@ -72,15 +72,15 @@ class Attachment:
         )
 
     def is_intact(self) -> bool:
-        """False once any of our programs was taken off (the interface has gone, somebody deleted the qdisc)."""
+        """False once any of our programs was taken off (the interface is gone, somebody deleted the qdisc)."""
         return bool(self._pieces) and all(piece.is_intact() for piece in self._pieces)
 
     def detach(self) -> None:
-        """Take our programs off and nothing else. Harmless the second time and when the interface has gone."""
+        """Take off our programs and nothing else. Harmless the second time, and if the interface is gone."""
         pieces, self._pieces = self._pieces, []
         failure = _detach_all(pieces)
         if failure is not None:
-            # the entries stay in the instance's file, so that `tfotrace detach` finds them
+            # entries stay in the instance's file, where `tfotrace detach` finds them
             raise CannotTraceError(
                 f"could not remove every program from {self.name} ({failure.strerror}); "
                 "run `tfotrace detach` when this run has ended"
@@ -91,12 +91,12 @@ class Attachment:
 
 
 def _detach_all(pieces: Iterable[_Piece]) -> OSError | None:
-    """Detach every one; the last failure, if any."""
+    """Detach every piece; returns the last failure, if any."""
     failure = None
     for piece in pieces:
         try:
             piece.detach()
-        except OSError as error:  # noqa: PERF203 - one that fails must not keep the others
+        except OSError as error:  # noqa: PERF203 - one failure must not stop the rest
             failure = error
     return failure
 
@@ -104,10 +104,10 @@ def _detach_all(pieces: Iterable[_Piece]) -> OSError | None:
 def attach(
     interface: Interface, programs: Programs, choice: HookChoice, instance: Instance | None = None
 ) -> Attachment:
-    """Attach to `interface` as `choice` says, or as near to it as is possible without touching another's programs.
+    """Attach to `interface` as `choice` says, or as close to it as possible without touching programs of others.
 
-    On loopback only one side, since each packet passes both hooks there: by tc egress, where it still belongs to its
-    socket, by XDP ingress. Raises InterfaceGoneError and CannotTraceError.
+    Each packet passes both hooks of loopback, so only one side is traced there: with tc egress, where a packet still
+    belongs to its socket, with XDP ingress. Raises InterfaceGoneError and CannotTraceError.
     """
     if interface.untraceable is not None:
         raise CannotTraceError(interface.untraceable)
@@ -133,7 +133,7 @@ def _explain(interface: Interface, error: OSError) -> CannotTraceError:
 
 
 class _XdpRefusedError(Exception):
-    """XDP cannot be had here: why, as a clause; `taken` when another program has the place."""
+    """XDP is not possible here: why, as a clause. `taken`: another program has the place."""
 
     def __init__(self, reason: str, taken: bool = False) -> None:
         super().__init__(reason)
@@ -141,7 +141,7 @@ class _XdpRefusedError(Exception):
 
 
 class _Builder:
-    """Collects what one attach() makes, so that a failure half-way undoes it."""
+    """Collects what one attach() makes, so that a failure half-way can undo it."""
 
     def __init__(self, interface: Interface, programs: Programs, instance: Instance | None) -> None:
         self._interface = interface
@@ -200,7 +200,7 @@ class _Builder:
         except OSError as error:
             if error.errno not in tcx.NOT_HERE:
                 raise
-            while len(self._pieces) > before:  # one side by link and the other by filter would be two hooks
+            while len(self._pieces) > before:  # a link on one side and a filter on the other would be two hooks
                 self._pieces.pop().detach()
             for side in sides:
                 self._clsact(*side)
@@ -237,7 +237,7 @@ class _Builder:
         return hook, f"{why}; egress by tc"
 
     def _xdp(self, choice: HookChoice) -> tuple[Hook, str]:
-        """Attach at ingress; what was taken and why. Raises _XdpRefusedError."""
+        """Attach at ingress; returns the hook and why. Raises _XdpRefusedError."""
         prog_fd = self._programs.xdp_ingress
         if prog_fd is None:
             raise _XdpRefusedError("no XDP program could be loaded")

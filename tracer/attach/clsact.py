@@ -1,7 +1,7 @@
-"""tc programs as clsact filters, where the kernel has no TCX: priority 1, an own handle, direct action.
+"""tc programs as clsact filters, where the kernel has no TCX: priority 1, a handle of our own, direct action.
 
-Nothing of others is replaced (NLM_F_EXCL) or removed, and a clsact qdisc stays when it is empty, since nobody can tell
-who else counts on it. A filter outlives its process, so its key is handed to `announce` before it is made.
+This replaces (NLM_F_EXCL) and removes nothing of others. A clsact qdisc stays when it is empty, since somebody else may
+count on it. A filter outlives its process, so `announce` gets its key before the filter is made.
 Sources: tc-bpf(8), net/sched/cls_bpf.c (a new filter goes to the head of its priority), include/uapi/linux/pkt_cls.h.
 """
 
@@ -27,17 +27,17 @@ _FIRST_HANDLE = 0x54464F00  # "TFO" and a count: several runs on one interface
 _HANDLES = 256
 _LAST_PRIORITY = 64
 
-# the interface, its qdisc or the filter has gone
+# the interface, its qdisc or the filter is gone
 _GONE = frozenset((errno.ENODEV, errno.ENOENT, errno.EINVAL))
 
 
 class NoEgressSideError(Exception):
-    """The interface has an `ingress` qdisc, which takes clsact's place and has no egress side."""
+    """The interface has an `ingress` qdisc in clsact's place, which has no egress side."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilterKey:
-    """What names one filter exactly. `program_id` is 0 for one that is not bpf."""
+    """Identifies one filter. `program_id` is 0 if it is not bpf."""
 
     ifindex: int
     parent: int
@@ -53,7 +53,7 @@ def _number(raw: bytes) -> int:
 
 
 def filters(ifindex: int, parent: int) -> list[FilterKey]:
-    """Filters of chain 0 on one side of the interface in the order in which they run; empty without a clsact qdisc."""
+    """Filters of chain 0 on one side of the interface, in the order in which they run. None without a clsact qdisc."""
     try:
         payloads = netlink.dump(netlink.GETTFILTER, _TCMSG.pack(0, ifindex, 0, parent, 0))
     except OSError as error:
@@ -74,7 +74,7 @@ def filters(ifindex: int, parent: int) -> list[FilterKey]:
 
 
 def ingress_qdisc(ifindex: int) -> str | None:
-    """Kind of the qdisc in clsact's place, None where there is none."""
+    """Kind of the qdisc in clsact's place; None if there is none."""
     for payload in netlink.dump(netlink.GETQDISC, _TCMSG.pack(0, ifindex, 0, 0, 0)):
         _, index, handle, parent, _ = _TCMSG.unpack_from(payload, 0)
         if index == ifindex and handle == _HANDLE_CLSACT and parent == _PARENT_CLSACT:
@@ -83,7 +83,7 @@ def ingress_qdisc(ifindex: int) -> str | None:
 
 
 def ensure_qdisc(ifindex: int, egress: bool) -> None:
-    """Add a clsact qdisc where there is none. Raises NoEgressSideError, OSError."""
+    """Add a clsact qdisc if there is none. Raises NoEgressSideError, OSError."""
     header = _TCMSG.pack(0, ifindex, _HANDLE_CLSACT, _PARENT_CLSACT, 0)
     kind = netlink.attribute(_TCA_KIND, b"clsact\0")
     try:
@@ -91,7 +91,7 @@ def ensure_qdisc(ifindex: int, egress: bool) -> None:
     except OSError as error:
         if error.errno != errno.EEXIST:
             raise
-        # the kernel gives no interface's qdisc alone: looked at only where it counts
+        # the kernel lists qdiscs of all interfaces only: ask where it matters
         if egress and ingress_qdisc(ifindex) == "ingress":
             raise NoEgressSideError from None
 
@@ -102,7 +102,7 @@ class ClsactFilter:
     def __init__(
         self, ifindex: int, egress: bool, prog_fd: int, name: str, announce: Callable[[FilterKey], None]
     ) -> None:
-        """Attach at the first priority that takes a filter of ours, which is 1 unless a filter of another kind has it.
+        """Attach at the first priority that takes our filter: 1, unless a filter of another kind is there.
 
         Raises NoEgressSideError, OSError.
         """
@@ -133,7 +133,7 @@ class ClsactFilter:
             except OSError as error:
                 if error.errno == errno.EEXIST:
                     continue  # another run took the handle since we looked
-                # another kind or protocol has this priority; with none there the fault is elsewhere
+                # a filter of another kind or protocol has this priority; without one, the fault is elsewhere
                 if error.errno == errno.EINVAL and any(
                     there.priority == key.priority for there in filters(key.ifindex, key.parent)
                 ):
@@ -144,11 +144,11 @@ class ClsactFilter:
         return False
 
     def is_intact(self) -> bool:
-        """Whether the filter is still there; somebody may have deleted it or its qdisc."""
+        """False once somebody deleted the filter or its qdisc."""
         return self.key is not None and exists(self.key)
 
     def detach(self) -> None:
-        """Delete the filter if it is still ours. Harmless when it or its interface has gone, and the second time."""
+        """Delete the filter if it is still ours. Harmless the second time, and if it or its interface is gone."""
         key, self.key = self.key, None
         if key is not None:
             remove(key)
@@ -171,13 +171,13 @@ def _add(key: FilterKey, prog_fd: int) -> None:
 
 
 def exists(key: FilterKey) -> bool:
-    """Whether exactly this filter, with this name and this program, is on the interface of that index."""
+    """Is exactly this filter, with this name and program, on its interface?"""
     return key in filters(key.ifindex, key.parent)
 
 
 def remove(key: FilterKey) -> bool:
-    """Delete exactly this filter; False when it is not there (any more) or not ours. Raises OSError."""
-    if key.handle == 0 or not exists(key):  # to the kernel handle 0 means every filter of the priority
+    """Delete exactly this filter; False if it is not there (any more) or not ours. Raises OSError."""
+    if key.handle == 0 or not exists(key):  # for the kernel, handle 0 means every filter of the priority
         return False
     try:
         netlink.request(netlink.DELTFILTER, _header(key))

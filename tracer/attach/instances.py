@@ -1,9 +1,8 @@
-"""Running instances and what killed ones left: a locked file for each process under /run/tfotrace.
+"""Running instances and what killed ones left: each process has a locked file under /run/tfotrace.
 
-A root part holds its file's flock for as long as it lives, so a file whose lock is free belongs to a run that was
-killed. Links vanish with their process and are not listed; clsact filters and netlink XDP attachments are, before they
-are made. A leftover is removed only if its name and program still match: the program's id with its load time, so that
-an id given out again is not taken for ours.
+A root part keeps its file's flock for as long as it lives, so a file whose lock is free belongs to a killed run. Links
+vanish with their process and are not listed. Clsact filters and XDP programs without a link are, before they are made.
+A leftover is removed only if its name and program still match: the id with its load time, since ids are used again.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ Key = FilterKey | XdpKey
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
-    """One attachment that outlives its process: where, what, and the program's load time (ns since boot)."""
+    """An attachment that outlives its process: where and what it is, and the program's load time (ns since boot)."""
 
     interface: str
     netns: int
@@ -73,15 +72,15 @@ class InstanceFile:
 
 def _write(fd: int, pid: int, entries: list[Entry]) -> None:
     data = msgspec.json.encode(_File(pid, boot_id(), entries)) + b"\n"
-    # new text first, then the cut: killed in between, the first line is whole
+    # write first, then truncate: if we are killed in between, the first line is whole
     os.pwrite(fd, data, 0)
     os.ftruncate(fd, len(data))
 
 
 class Instance:
-    """This process's entry among the running instances. Without /run it goes on and says so in `warning`.
+    """This process among the running instances. Without /run it works all the same, and `warning` says so.
 
-    The lock belongs to the open file: a child that is forked without exec must close() it, or it keeps the lock.
+    The lock belongs to the open file: a child forked without exec must close() it, or it keeps the lock.
     """
 
     def __init__(self, directory: Path = RUN_DIR) -> None:
@@ -104,7 +103,7 @@ class Instance:
     def _create(self, directory: Path) -> None:
         directory.mkdir(mode=0o755, exist_ok=True)
         require_own(directory.stat(follow_symlinks=False))
-        # locked under another name first: under its own name the file is never seen without its lock
+        # lock it under another name first, so that nobody sees it unlocked under its own
         draft = directory / f".{self._path.name}"
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(draft, flags, 0o600)
@@ -118,9 +117,9 @@ class Instance:
         self._fd = fd
 
     def record(self, key: Key, interface: str, loaded_ns: int) -> None:
-        """List an attachment that is about to be made in the calling thread's network namespace.
+        """List an attachment before it is made in the calling thread's network namespace.
 
-        `loaded_ns` is ProgramInfo.loaded_ns of its program.
+        `loaded_ns` is its program's ProgramInfo.loaded_ns.
         """
         here = netns.current()
         if isinstance(key, FilterKey):
@@ -130,7 +129,7 @@ class Instance:
         self._save()
 
     def forget(self, keys: Iterable[Key]) -> None:
-        """Strike attachments that are no more, in the calling thread's network namespace."""
+        """Strike attachments that are gone from the calling thread's network namespace."""
         gone = set(keys)
         if not gone:
             return
@@ -143,7 +142,7 @@ class Instance:
             _write(self._fd, self._pid, self._entries)
 
     def close(self) -> None:
-        """Give the lock back; the file goes too if nothing is listed any more. Harmless the second time."""
+        """Release the lock, and remove the file if it lists nothing. Harmless the second time."""
         fd, self._fd = self._fd, -1
         if fd < 0:
             return
@@ -157,7 +156,7 @@ class Instance:
 
 def _files(directory: Path, drafts: bool = False) -> list[Path]:
     try:
-        require_own(directory.stat(follow_symlinks=False))  # somebody else could have written there what to remove
+        require_own(directory.stat(follow_symlinks=False))  # otherwise others could have us remove what they like
         found = (path for path in directory.iterdir() if path.suffix == ".json")
         return sorted(path for path in found if path.name.startswith(".") == drafts)
     except OSError:
@@ -165,10 +164,10 @@ def _files(directory: Path, drafts: bool = False) -> list[Path]:
 
 
 def _remove_drafts(directory: Path) -> None:
-    """Those of runs that were killed before their file had its name: nothing was attached yet."""
+    """Remove files of runs that were killed before they renamed them, and so before they attached anything."""
     for path in _files(directory, drafts=True):
         pid = path.name[1:].partition("-")[0]
-        # a draft of a living process may be about to be locked
+        # a living process may be about to lock its draft
         if pid.isdigit() and not Path("/proc", pid).exists():
             with _opened(path) as opened, suppress(OSError):
                 if opened is not None and opened[1]:
@@ -177,7 +176,7 @@ def _remove_drafts(directory: Path) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[int, bool] | None]:
-    """(descriptor, whether the lock was free and is now ours), or None if the file has gone or is no plain file."""
+    """(descriptor, whether the lock was free and is now ours), or None if the file is gone or not a plain file."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
@@ -207,7 +206,7 @@ def _read(fd: int, path: Path) -> tuple[int, list[Entry]]:
 
 
 def instances(directory: Path = RUN_DIR) -> list[InstanceFile]:
-    """Every instance that is known, running or killed."""
+    """All known instances, running or killed."""
     found = []
     for path in _files(directory):
         with _opened(path) as opened:
@@ -218,12 +217,12 @@ def instances(directory: Path = RUN_DIR) -> list[InstanceFile]:
 
 
 def remove_leftovers(ifname: str | None = None, directory: Path = RUN_DIR) -> list[str]:
-    """Remove what killed runs left, on one interface of this namespace or everywhere, and tell it in sentences.
+    """Remove what killed runs left, on one interface of this namespace or everywhere; returns sentences about it.
 
-    Nothing of running instances or of other programs is touched. Raises UsageError for an unknown interface.
+    Running instances and other programs stay untouched. Raises UsageError for an unknown interface.
     """
     ifindex = None if ifname is None else interfaces.find(ifname).index
-    told: list[str] = []
+    sentences: list[str] = []
     _remove_drafts(directory)
     for path in _files(directory):
         with _opened(path) as opened:
@@ -237,28 +236,28 @@ def remove_leftovers(ifname: str | None = None, directory: Path = RUN_DIR) -> li
                     continue
                 sentence, done = _remove(entry, pid)
                 if sentence:
-                    told.append(sentence)
+                    sentences.append(sentence)
                 if not done:
                     remaining.append(entry)
             if remaining:
                 _write(opened[0], pid, remaining)
             else:
                 path.unlink(missing_ok=True)
-    return told
+    return sentences
 
 
 def _remove(entry: Entry, pid: int) -> tuple[str | None, bool]:
-    """(what to tell, whether the entry is settled)."""
+    """(a sentence for the user, whether the entry is settled)."""
     what = f"the {_what(entry.key)} that process {pid} left on {entry.interface}"
     try:
         info = bpfsys.program_info_by_id(entry.key.program_id)
         if info is None or info.loaded_ns != entry.loaded_ns:
-            return None, True  # the program has gone, so it is attached nowhere, in no namespace
+            return None, True  # the program is gone, so it is attached nowhere
     except PermissionError:
-        # Looking at a program by its id takes CAP_SYS_ADMIN, which a service does without. A filter is ours by its name
-        # too, which has its process's pid and start; an XDP program has no such name.
+        # Looking up a program takes CAP_SYS_ADMIN, which the systemd unit lacks. The name of a filter shows that it is
+        # ours, too: it has pid and start of its process. An XDP program has no such name.
         if isinstance(entry.key, XdpKey):
-            return f"{what} may still be there; `sudo tfotrace detach` may look, and removes it", False
+            return f"{what} may still be there; `sudo tfotrace detach` can check, and removes it", False
     try:
         if entry.netns == netns.current():
             removed = _remove_here(entry.key)
@@ -266,7 +265,7 @@ def _remove(entry: Entry, pid: int) -> tuple[str | None, bool]:
             path = netns.path_of(entry.netns)
             if path is None:
                 where = f"its network namespace ({entry.netns}) cannot be reached from here"
-                return f"{what} is still there, because {where}; it goes when that namespace does", False
+                return f"{what} is still there, because {where}; it goes with that namespace", False
             removed = _in_namespace(path, lambda: _remove_here(entry.key))
     except OSError as error:
         return f"{what} could not be removed: {error.strerror}", False
@@ -284,8 +283,8 @@ def _remove_here(key: Key) -> bool:
 
 
 def _in_namespace(path: str, work: Callable[[], bool]) -> bool:
-    """Do `work` in another network namespace, in a thread of its own: setns(2) moves a thread and nothing else."""
-    from concurrent.futures import ThreadPoolExecutor  # here: hardly any run needs it
+    """Do `work` in another network namespace, in a thread, since setns(2) moves only the calling thread."""
+    from concurrent.futures import ThreadPoolExecutor  # here, since hardly any run needs it
 
     def run() -> bool:
         netns.enter(path)

@@ -1,4 +1,4 @@
-"""Which programs sit on an interface's hooks, and which of them run before ours."""
+"""The programs on an interface's hooks, and those that run before ours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OWN_NAME = "tfotrace-"  # how the names of this program's own clsact filters beg
 
 @dataclass(frozen=True, slots=True)
 class Occupant:
-    """One program on a hook. `program_id` is 0 for a tc filter that is not bpf; `harmless` ones are tfotrace's."""
+    """A program on a hook. `program_id` is 0 for a tc filter that is not bpf; `harmless` ones are tfotrace's."""
 
     egress: bool
     program_id: int
@@ -25,7 +25,7 @@ class Occupant:
 def _name(program_id: int) -> str:
     try:
         info = bpfsys.program_info_by_id(program_id)
-    except PermissionError:  # only looking without attaching comes here as an ordinary user
+    except PermissionError:  # doctor runs as an ordinary user, too
         return ""
     return info.name if info is not None else ""
 
@@ -40,7 +40,7 @@ def _tcx(ifindex: int, egress: bool) -> list[Occupant]:
     try:
         ids = bpfsys.tcx_query(ifindex, bpfsys.TCX_EGRESS if egress else bpfsys.TCX_INGRESS)
     except OSError as error:
-        # it went away; or not permitted, which only looking without attaching meets
+        # the interface went away, or doctor runs as an ordinary user
         if error.errno in tcx.NOT_HERE or error.errno in (errno.ENODEV, errno.EPERM):
             return []
         raise
@@ -56,13 +56,13 @@ def _clsact(ifindex: int, egress: bool) -> list[Occupant]:
         if item.program_id:
             words += f" (id {item.program_id})"
         elif found and found[-1].words == words:
-            continue  # u32 lists its hash tables too, and many filters of a kind are one line for people
+            continue  # u32 also lists its hash tables, and many filters of a kind are one line for people
         found.append(Occupant(egress, item.program_id, words, item.name.startswith(OWN_NAME)))
     return found
 
 
 def occupants(ifindex: int) -> list[Occupant]:
-    """Everything on the XDP, TCX and clsact hooks, for each direction in the order in which packets meet it."""
+    """Everything on the XDP, TCX and clsact hooks, in the order in which packets of each direction meet it."""
     found = [
         Occupant(False, p.program_id, f"{_words('XDP program', p.program_id)} at {p.level} level")
         for p in xdp.programs(ifindex)
@@ -74,12 +74,12 @@ def occupants(ifindex: int) -> list[Occupant]:
 
 
 def others(found: Iterable[Occupant], own_ids: frozenset[int]) -> tuple[str, ...]:
-    """In words those that are not ours."""
+    """The words for those that are not ours."""
     return tuple(item.words for item in found if item.program_id not in own_ids)
 
 
 def before_us(found: Iterable[Occupant], own_ids: frozenset[int]) -> tuple[str, ...]:
-    """In words those that a packet meets before it comes to a program of ours in the same direction."""
+    """The words for those that a packet meets before our program in the same direction."""
     result: list[str] = []
     for egress in (False, True):
         side = [item for item in found if item.egress == egress]

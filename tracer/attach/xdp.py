@@ -1,4 +1,4 @@
-"""XDP programs by link (Linux 5.9), else by netlink; never in the place of another program.
+"""XDP programs by link (Linux 5.9), else by netlink; they never replace another program.
 
 Sources: net/core/dev.c (dev_xdp_attach), include/uapi/linux/if_link.h.
 """
@@ -28,7 +28,7 @@ class XdpTakenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class XdpKey:
-    """What names one netlink attachment exactly. `flags` is XDP_FLAGS_DRV_MODE or _SKB_MODE."""
+    """Identifies one netlink attachment. `flags` is XDP_FLAGS_DRV_MODE or _SKB_MODE."""
 
     ifindex: int
     flags: int
@@ -44,7 +44,7 @@ class XdpProgram:
 
 
 def programs(ifindex: int) -> list[XdpProgram]:
-    """XDP programs of the interface; empty when it has gone."""
+    """XDP programs of the interface; none if it is gone."""
     try:
         payload = netlink.get(netlink.GETLINK, netlink.LINK_HEADER.pack(0, 0, ifindex, 0, 0))
     except OSError as error:
@@ -58,15 +58,15 @@ def programs(ifindex: int) -> list[XdpProgram]:
 
 
 class XdpAttachment:
-    """One program on one interface. Attach and detach in the same network namespace."""
+    """A program on an interface. Attach and detach in the same network namespace."""
 
     def __init__(
         self, ifindex: int, prog_fd: int, flags: int, announce: Callable[[XdpKey], None], use_link: bool = True
     ) -> None:
         """Attach at the level of `flags`; `prog_fd` must stay open until detach.
 
-        Raises XdpTakenError; OSError with the driver's reason where it refuses.
-        `use_link=False` goes by netlink as on kernels before 5.9.
+        Raises XdpTakenError, and OSError with the driver's reason if it refuses.
+        `use_link=False` uses netlink, as on kernels before 5.9.
         """
         self._fd = -1
         self._prog_fd = prog_fd
@@ -80,7 +80,7 @@ class XdpAttachment:
                     raise XdpTakenError from error
                 if error.errno not in _NO_LINK:
                     raise
-        # no links here, or the driver refuses: netlink tells which, and the driver's own sentence
+        # the kernel has no links, or the driver refuses: netlink says which, with the driver's own sentence
         key = XdpKey(ifindex, flags, bpfsys.program_info(prog_fd).id)
         announce(key)
         try:
@@ -92,13 +92,13 @@ class XdpAttachment:
         self.key = key
 
     def is_intact(self) -> bool:
-        """False once the interface has gone, another program took the place, or after detach."""
+        """False once the interface is gone or another program took the place, and after detach."""
         if self._fd >= 0:
             return bpfsys.link_info(self._fd).ifindex != 0
         return self.key is not None and _is_there(self.key)
 
     def detach(self) -> None:
-        """Take the program off if it is still ours. Harmless when the interface has gone, and the second time."""
+        """Take off the program if it is still ours. Harmless the second time, and if the interface is gone."""
         fd, self._fd = self._fd, -1
         key, self.key = self.key, None
         if fd >= 0:
@@ -123,7 +123,7 @@ def _is_there(key: XdpKey) -> bool:
 
 
 def remove(key: XdpKey) -> bool:
-    """Take exactly this program off; False when it is not there (any more). Raises OSError."""
+    """Take off exactly this program; False if it is not there (any more). Raises OSError."""
     try:
         expected = bpfsys.program_by_id(key.program_id)
     except FileNotFoundError:
@@ -140,9 +140,9 @@ def _remove(key: XdpKey, prog_fd: int) -> bool:
     try:
         _set(key.ifindex, -1, key.flags | bpfsys.XDP_FLAGS_REPLACE, prog_fd)
     except OSError as error:
-        if error.errno in _GONE or error.errno == errno.EEXIST:  # gone, or another program since we looked
+        if error.errno in _GONE or error.errno == errno.EEXIST:  # it is gone, or was replaced since we looked
             return False
         if error.errno != errno.EINVAL or not _is_there(key):
             raise
-        _set(key.ifindex, -1, key.flags)  # before 5.7 the kernel cannot compare; the id was ours a moment ago
+        _set(key.ifindex, -1, key.flags)  # before 5.7 the kernel cannot compare; a moment ago the id was ours
     return True

@@ -1,8 +1,8 @@
-"""bpf(2) in typed functions: what the root part needs of it and no more.
+"""bpf(2) in typed functions: only what the root part needs.
 
-Everything works on plain descriptors, because the programs are loaded elsewhere. Offsets are those of `union bpf_attr`
-and `struct bpf_*_info` in include/uapi/linux/bpf.h; the kernel accepts a longer attribute than it knows as long as the
-tail is zero. All integers are in host byte order. Every function raises OSError with the kernel's errno.
+All functions take plain descriptors, because the programs are loaded elsewhere. Offsets are those of `union bpf_attr`
+and `struct bpf_*_info` in include/uapi/linux/bpf.h. The kernel accepts a longer attribute than it knows if the rest is
+zero. All integers are in host byte order. Every function raises OSError with the kernel's errno.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ XDP_FLAGS_SKB_MODE = 1 << 1
 XDP_FLAGS_DRV_MODE = 1 << 2
 XDP_FLAGS_REPLACE = 1 << 4
 
-# the kernel's own "not supported", which bpf(2) lets through to user space
+# the kernel's internal "not supported", which bpf(2) also returns to user space
 ENOTSUPP = 524
 
 _MAP_CREATE = 0
@@ -61,7 +61,7 @@ _SYSCALL_NUMBERS = {
 
 @dataclass(frozen=True, slots=True)
 class ProgramInfo:
-    """A loaded program. `loaded_ns` (CLOCK_BOOTTIME, ns) tells it from a later program that got the same id."""
+    """A loaded program. `loaded_ns` (CLOCK_BOOTTIME, ns) tells it from a later program with the same id."""
 
     type: int
     id: int
@@ -74,7 +74,7 @@ class ProgramInfo:
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """A BPF link. `ifindex` is 0 once the interface has gone; `attach_type` is 0 where the link kind has none."""
+    """A BPF link. `ifindex` is 0 once the interface is gone; `attach_type` is 0 if this kind of link has none."""
 
     type: int
     id: int
@@ -85,7 +85,7 @@ class LinkInfo:
 
 @dataclass(frozen=True, slots=True)
 class MapInfo:
-    """A map. Sizes in bytes, without the rounding of per-CPU values. `btf_*` are 0 where it was made without BTF."""
+    """A map. Sizes are bytes, without the rounding of per-CPU values. `btf_*` are 0 if it was made without BTF."""
 
     type: int
     id: int
@@ -101,9 +101,9 @@ class MapInfo:
 
 @dataclass(frozen=True, slots=True)
 class TestRunResult:
-    """What BPF_PROG_TEST_RUN gave back. `duration_ns` is the mean of the repetitions."""
+    """What BPF_PROG_TEST_RUN returned. `duration_ns` is the mean of the repetitions."""
 
-    __test__ = False  # not a test class, whatever pytest makes of the name
+    __test__ = False  # pytest would take it for a test class
 
     retval: int
     duration_ns: int
@@ -127,7 +127,7 @@ def _buffer(data: bytes) -> _Buffer:
 
 
 def _bpf(command: int, layout: str, *fields: int | bytes | _Buffer) -> tuple[int, _Buffer]:
-    """Call bpf(2) with these fields, buffers by address; its result, and the attribute as the kernel left it."""
+    """Call bpf(2) with these fields, buffers by address. Returns its result and the attribute as the kernel left it."""
     attr = ctypes.create_string_buffer(_ATTR_SIZE)
     values = (ctypes.addressof(field) if isinstance(field, ctypes.Array) else field for field in fields)
     struct.pack_into(layout, attr, 0, *values)
@@ -144,9 +144,9 @@ def _text(raw: bytes) -> str:
 
 
 def link_create_tcx(prog_fd: int, ifindex: int, attach_type: int, before: bool = True) -> int:
-    """Attach a SCHED_CLS program by a TCX link (Linux 6.6): TCX_INGRESS or TCX_EGRESS; `before`: first of the chain.
+    """Attach a SCHED_CLS program by a TCX link (Linux 6.6) at TCX_INGRESS or TCX_EGRESS, with `before` in first place.
 
-    The link lives as long as the descriptor returned. EINVAL on a kernel without TCX.
+    The link lives as long as the returned descriptor. EINVAL on a kernel without TCX.
     """
     return _call(_LINK_CREATE, "=IIIIIIQ", prog_fd, ifindex, attach_type, _F_BEFORE if before else 0, 0, 0, 0)
 
@@ -154,13 +154,13 @@ def link_create_tcx(prog_fd: int, ifindex: int, attach_type: int, before: bool =
 def link_create_xdp(prog_fd: int, ifindex: int, flags: int) -> int:
     """Attach an XDP program by a link (Linux 5.9); `flags` is XDP_FLAGS_DRV_MODE or _SKB_MODE.
 
-    EBUSY or EEXIST where another program has the interface: nothing is ever replaced.
+    EBUSY or EEXIST if another program has the interface: this never replaces any.
     """
     return _call(_LINK_CREATE, "=IIII", prog_fd, ifindex, XDP, flags)
 
 
 def tcx_query(ifindex: int, attach_type: int) -> tuple[int, ...]:
-    """Ids of the programs on a TCX hook in the order in which they run. EINVAL on a kernel without TCX."""
+    """Ids of the programs on a TCX hook, in the order in which they run. EINVAL on a kernel without TCX."""
     capacity = 64  # BPF_MPROG_MAX
     ids = (ctypes.c_uint32 * capacity)()
     _, attr = _bpf(_PROG_QUERY, "=IIIIQII", ifindex, attach_type, 0, 0, ctypes.addressof(ids), capacity, 0)
@@ -169,7 +169,7 @@ def tcx_query(ifindex: int, attach_type: int) -> tuple[int, ...]:
 
 
 def program_by_id(program_id: int) -> int:
-    """Descriptor of a loaded program; ENOENT when there is none."""
+    """Descriptor of a loaded program. ENOENT if there is none."""
     return _call(_PROG_GET_FD_BY_ID, "=I", program_id)
 
 
@@ -179,7 +179,7 @@ def _info(fd: int, info: _Buffer) -> _Buffer:
 
 
 def program_info(fd: int) -> ProgramInfo:
-    """What the kernel knows of a program (struct bpf_prog_info); run time and count need kernel.bpf_stats_enabled."""
+    """What the kernel says about a program (struct bpf_prog_info). Run time and count need kernel.bpf_stats_enabled."""
     info = _info(fd, ctypes.create_string_buffer(_INFO_SIZE))
     kind, number, tag = struct.unpack_from("=II8s", info, 0)
     (loaded,) = struct.unpack_from("=Q", info, 40)
@@ -189,7 +189,7 @@ def program_info(fd: int) -> ProgramInfo:
 
 
 def program_info_by_id(program_id: int) -> ProgramInfo | None:
-    """The same for an id; None when no such program is loaded."""
+    """The same for an id; None if no such program is loaded."""
     try:
         fd = program_by_id(program_id)
     except FileNotFoundError:
@@ -201,7 +201,7 @@ def program_info_by_id(program_id: int) -> ProgramInfo | None:
 
 
 def link_info(fd: int) -> LinkInfo:
-    """What the kernel knows of a link (struct bpf_link_info), for XDP and TCX links."""
+    """What the kernel says about an XDP or TCX link (struct bpf_link_info)."""
     info = _info(fd, ctypes.create_string_buffer(64))
     kind, number, program_id, _, ifindex, attach_type = struct.unpack_from("=IIIIII", info, 0)
     return LinkInfo(kind, number, program_id, ifindex, attach_type)
@@ -216,30 +216,30 @@ def map_get_info(fd: int) -> MapInfo:
 
 
 def map_create(info: MapInfo, btf_fd: int = 0) -> int:
-    """Make an empty map like `info` (its ids are ignored; its BTF types are those of `btf_fd`). The descriptor."""
+    """Make an empty map like `info`; returns its descriptor. Ids are ignored, BTF types are those of `btf_fd`."""
     types = (info.btf_key_type, info.btf_value_type) if btf_fd else (0, 0)
     sizes = (info.type, info.key_size, info.value_size, info.max_entries, info.flags)
     return _call(_MAP_CREATE, "=IIIIIII16sIIII", *sizes, 0, 0, info.name.encode("ascii")[:15], 0, btf_fd, *types)
 
 
 def prog_load(kind: int, name: str, code: bytes) -> int:
-    """Load a GPL program of type `kind` (enum bpf_prog_type); `code` is struct bpf_insn after struct bpf_insn.
+    """Load a GPL program of type `kind` (enum bpf_prog_type) from struct bpf_insn; returns its descriptor.
 
-    The descriptor. EACCES, EINVAL and the like where the verifier refuses.
+    EACCES, EINVAL and the like if the verifier refuses it.
     """
     where = (_buffer(code), _buffer(b"GPL\0"))
     return _call(_PROG_LOAD, "=IIQQIIQII16s", kind, len(code) // 8, *where, 0, 0, 0, 0, 0, name.encode("ascii")[:15])
 
 
 def btf_load(data: bytes) -> int:
-    """Load type information (Documentation/bpf/btf.rst); the descriptor."""
+    """Load type information (Documentation/bpf/btf.rst); returns its descriptor."""
     return _call(_BTF_LOAD, "=QQII", _buffer(data), 0, len(data), 0)
 
 
 def may_read_btf() -> bool:
-    """Does the kernel show the types of maps here? Loading needs CAP_BPF, this CAP_SYS_ADMIN."""
+    """Does the kernel show the types of maps? That takes CAP_SYS_ADMIN, while loading takes CAP_BPF."""
     try:
-        btf_by_id(0)  # none has it
+        btf_by_id(0)  # no object has this id
     except PermissionError:
         return False
     except OSError:
@@ -248,7 +248,7 @@ def may_read_btf() -> bool:
 
 
 def btf_by_id(btf_id: int) -> bytes:
-    """Type information that the kernel holds, as it was loaded; ENOENT when there is none of that id."""
+    """Type information in the kernel, as it was loaded. ENOENT if there is none with that id."""
     fd = _call(_BTF_GET_FD_BY_ID, "=I", btf_id)
     try:
         size = 1 << 20
@@ -266,8 +266,8 @@ def btf_by_id(btf_id: int) -> bytes:
 def map_lookup_elem(fd: int, key: bytes, value_size: int) -> bytes:
     """The value of `key`. ENOENT if it is not there.
 
-    `value_size` must be what the kernel copies, or memory is overrun: for a per-CPU map a value, rounded up to 8 bytes,
-    for each possible CPU.
+    `value_size` must be what the kernel copies, or memory is overrun. In a per-CPU map that is one value, rounded up to
+    8 bytes, for each possible CPU.
     """
     value = ctypes.create_string_buffer(value_size)
     _call(_MAP_LOOKUP_ELEM, "=IIQQ", fd, 0, _buffer(key), value)
@@ -275,26 +275,26 @@ def map_lookup_elem(fd: int, key: bytes, value_size: int) -> bytes:
 
 
 def map_lookup_per_cpu(fd: int, key: bytes, value_size: int) -> list[bytes]:
-    """One value for each possible CPU, each `value_size` bytes (MapInfo.value_size)."""
+    """The value of each possible CPU, `value_size` bytes each (MapInfo.value_size)."""
     step = (value_size + 7) // 8 * 8
     raw = map_lookup_elem(fd, key, step * possible_cpus())
     return [raw[start : start + value_size] for start in range(0, len(raw), step)]
 
 
 def map_update_elem(fd: int, key: bytes, value: bytes, flags: int = 0) -> None:
-    """Set the value of `key`; per-CPU maps want one rounded value for each possible CPU, joined."""
+    """Set the value of `key`. Per-CPU maps take the rounded values of all possible CPUs, joined."""
     _call(_MAP_UPDATE_ELEM, "=IIQQQ", fd, 0, _buffer(key), _buffer(value), flags)
 
 
 def map_delete_elem(fd: int, key: bytes) -> None:
-    """Remove `key`; ENOENT when it is not there."""
+    """Remove `key`. ENOENT if it is not there."""
     _call(_MAP_DELETE_ELEM, "=IIQ", fd, 0, _buffer(key))
 
 
 def prog_test_run(prog_fd: int, data: bytes, ctx_in: bytes = b"", repeat: int = 1) -> TestRunResult:
     """Run a program over one frame (BPF_PROG_TEST_RUN), `repeat` times.
 
-    `ctx_in` is a struct __sk_buff or xdp_md, or empty. Frames under 14 or over about 4,000 bytes: EINVAL.
+    `ctx_in` is a struct __sk_buff or xdp_md, or empty. EINVAL for frames below 14 or above about 4,000 bytes.
     """
     out = ctypes.create_string_buffer(len(data) + 256)  # XDP may grow the frame by its headroom
     ctx_out = _buffer(ctx_in)
@@ -309,7 +309,7 @@ def prog_test_run(prog_fd: int, data: bytes, ctx_in: bytes = b"", repeat: int = 
 
 @lru_cache(maxsize=1)
 def possible_cpus() -> int:
-    """Number of possible CPUs, which sizes per-CPU values (/sys/devices/system/cpu/possible: "0-3,8" and the like)."""
+    """Number of possible CPUs, each with a value in a per-CPU map (/sys/devices/system/cpu/possible: like "0-3,8")."""
     with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
         text = file.read().strip()
     count = 0

@@ -1,6 +1,6 @@
-"""Offsets of members in the running kernel's structures, from its own description of types.
+"""Offsets of members in the running kernel's structures, from its own description of types (BTF).
 
-Only as much of BTF as that takes. Source: Documentation/bpf/btf.rst. All numbers are in host byte order.
+Source: Documentation/bpf/btf.rst. All numbers are in host byte order.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _EXTRA = {
 
 
 class BtfError(Exception):
-    """The kernel does not describe its types, or not this one."""
+    """The kernel does not describe its types, or does not describe this one."""
 
 
 class Btf:
-    """Types of one kernel. Raises BtfError for what is no BTF."""
+    """Types of one kernel. Raises BtfError if the data is not BTF."""
 
     def __init__(self, data: bytes) -> None:
         try:
@@ -73,7 +73,7 @@ class Btf:
         raise BtfError(f"the kernel does not describe struct {name}")
 
     def size(self, name: str) -> int:
-        """Bytes of a struct. Raises BtfError."""
+        """Size of a struct in bytes. Raises BtfError."""
         return self._words[self._find(name) + 2]
 
     def offset(self, name: str, member: str) -> int:
@@ -101,7 +101,7 @@ class Btf:
                     yield deeper, bits // 8 + offset
 
     def _plain(self, kind: int) -> int | None:
-        """Position of the struct or union that a type is, behind const and the like."""
+        """Position of the struct or union that a type is, without const and the like."""
         for _ in range(16):
             at = self._at[kind]
             if self._kind(at) in (_STRUCT, _UNION):

@@ -14,7 +14,7 @@ MOUNTS = Path("/proc/self/mounts")
 ROOT_ID = 1
 
 _HEX_ID = re.compile(r"[0-9a-f]{32,64}")
-# names that container runtimes give: systemd's cgroup driver, LXC, machined; a bare id comes from the cgroupfs driver
+# names that container runtimes give: systemd's cgroup driver, LXC, machined, and the cgroupfs driver with a bare id
 _CONTAINER = re.compile(
     r"(docker|libpod|crio|cri-containerd|containerd|buildkit|nerdctl)-[0-9a-f]{12,64}\.scope"
     r"|lxc\.payload\..+|machine-.+\.scope|[0-9a-f]{64}"
@@ -23,9 +23,9 @@ _UNIT = re.compile(r".+\.(service|scope)")
 
 
 def name_of_path(path: str) -> str | None:
-    """What a cgroup's path says about whose it is: the innermost container, else unit, else the last component.
+    """Whose a cgroup is, judged by its path: the innermost container, else the unit, else the last component.
 
-    None for the root, which says nothing.
+    None for the root.
     """
     parts = [part for part in path.split("/") if part not in ("", ".", "..")]
     if not parts:
@@ -38,7 +38,7 @@ def name_of_path(path: str) -> str | None:
 
 
 def _with_parent(parts: list[str], place: int) -> str:
-    """`docker/3f...`, `lxc/web`: there the parent says what the name is."""
+    """Put the parent in front where it says what the name is: `docker/3f...`, `lxc/web`."""
     name = parts[place]
     if place and (_HEX_ID.fullmatch(name) or parts[place - 1] in ("lxc", "lxc.payload", "docker")):
         return f"{parts[place - 1]}/{name}"
@@ -46,7 +46,7 @@ def _with_parent(parts: list[str], place: int) -> str:
 
 
 def name_from_proc(text: str) -> str | None:
-    """The same from /proc/PID/cgroup (cgroups(7)): of the v2 hierarchy, else of systemd's own."""
+    """The same from /proc/PID/cgroup (cgroups(7)): by the v2 hierarchy, else by systemd's own."""
     paths: dict[str, str] = {}
     for line in text.splitlines():
         number, _, rest = line.partition(":")
@@ -64,7 +64,7 @@ def name_from_proc(text: str) -> str | None:
 
 
 class _Handle(ctypes.Structure):
-    """struct file_handle (open_by_handle_at(2)) of a kernfs node: its number."""
+    """struct file_handle (open_by_handle_at(2)) of a kernfs node, which holds its number."""
 
     _fields_ = (("bytes", ctypes.c_uint), ("type", ctypes.c_int), ("id", ctypes.c_uint64))
 
@@ -88,7 +88,7 @@ class Groups:
                     break
 
     def name(self, number: int) -> str | None:
-        """None if there is no cgroup of this number (any more), or it is the root."""
+        """The name of a cgroup; None if there is none with this number (any more), or it is the root."""
         if self._mount < 0 or number <= ROOT_ID:
             return None
         handle = _Handle(8, _KERNFS, number)
@@ -106,7 +106,7 @@ class Groups:
         return name_of_path(path[len(self._path) :])
 
     def close(self) -> None:
-        """Give the mount's descriptor back."""
+        """Close the mount's descriptor."""
         if self._mount >= 0:
             os.close(self._mount)
             self._mount = -1

@@ -1,14 +1,16 @@
-"""Python's garbage collector, which has next to nothing to find here."""
+"""Python's garbage collector, which finds next to nothing here."""
 
 from __future__ import annotations
 
 import gc
 
-YOUNG_MAX = 20_000  # objects that may refer to others, until the collector looks at them
+YOUNG_MAX = 20_000  # new container objects after which the collector runs
 
 
 def collect_seldom() -> None:
-    """Batches make thousands of tuples a moment, which go without the collector's help: it need not run for every 700
-    of them, nor look at what was imported again and again. To be called when a process has its modules."""
+    """Run the collector seldom, and without the imported modules. Call this when a process has imported them.
+
+    Batches make thousands of tuples at a time, which go without the collector's help. It would run for every 700.
+    """
     gc.freeze()
     gc.set_threshold(YOUNG_MAX)

@@ -1,6 +1,6 @@
-"""What the traced namespace says itself: TcpExt counters (/proc/net/netstat) and the sysctls that matter for Fast Open.
+"""TcpExt counters (/proc/net/netstat) of the traced namespace, and its sysctls that matter for Fast Open.
 
-Both are per network namespace, and a process reads those of the namespace it is in: so the root part reads them.
+A process reads those of its own network namespace, so the root part reads them.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ SYSCTLS = (
 
 
 def read_counters(path: Path = NETSTAT) -> dict[str, int]:
-    """COUNTERS of the calling process's namespace; those that this kernel does not have are left out.
+    """COUNTERS of the calling process's namespace, without those that this kernel does not have.
 
-    The file has two lines a group: names, then values (net/ipv4/proc.c, netstat_seq_show).
+    The file has two lines per group: names, then values (net/ipv4/proc.c, netstat_seq_show).
     """
     try:
         lines = path.read_text().splitlines()
@@ -61,7 +61,7 @@ def read_counters(path: Path = NETSTAT) -> dict[str, int]:
 
 
 def read_sysctls(folder: Path = SYSCTL) -> dict[str, str]:
-    """SYSCTLS as text; those that this kernel does not have are left out."""
+    """SYSCTLS as text, without those that this kernel does not have."""
     values: dict[str, str] = {}
     for name in SYSCTLS:
         try:

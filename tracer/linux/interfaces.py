@@ -21,7 +21,7 @@ _IFLA_IFNAME, _IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 3, 52, 53
 
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 # Devices whose packets begin with the IP header: PPP, raw IP (modems), IP tunnels of every kind, and "none" (tun,
-# WireGuard, XFRM). Their link header, where there is one, is put on below the hooks that are used here.
+# WireGuard, XFRM). If they have a link header, they add it below the hooks that we use.
 _ARPHRD_RAW_IP = frozenset((512, 519, 768, 769, 776, 778, 823, 0xFFFE))
 _ARPHRD_NAMES = {32: "InfiniBand", 280: "CAN bus", 801: "802.11", 803: "802.11 monitor", 824: "netlink"}
 
@@ -36,7 +36,7 @@ GROUP_SIGN = "+"
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """One interface as it was read. `arp_type` is ARPHRD_*."""
+    """An interface as it was read. `arp_type` is ARPHRD_*."""
 
     index: int
     name: str
@@ -55,7 +55,7 @@ class Interface:
 
     @property
     def untraceable(self) -> str | None:
-        """Why no TCP handshake can be read here, as a sentence; None where it can."""
+        """A sentence on why no TCP handshake can be read here; None if it can."""
         if self.has_ethernet_header or self.arp_type in _ARPHRD_RAW_IP:
             return None
         what = _ARPHRD_NAMES.get(self.arp_type, f"link type {self.arp_type}")
@@ -64,7 +64,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """An interface appeared up, or came up."""
+    """An interface came up, or appeared and is up."""
 
     interface: Interface
 
@@ -78,14 +78,14 @@ class LinkDown:
 
 @dataclass(frozen=True, slots=True)
 class LinkGone:
-    """An interface was removed, or moved to another namespace; its links and filters went with it."""
+    """An interface was removed, or moved to another namespace. Its links and filters are gone."""
 
     interface: Interface
 
 
 @dataclass(frozen=True, slots=True)
 class LinkRenamed:
-    """An interface has a new name and the same index."""
+    """An interface has a new name; its index stays."""
 
     interface: Interface
     old_name: str
@@ -104,7 +104,7 @@ def _parse_link(payload: bytes) -> Interface | None:
         return None
     family, arp_type, index, flags, _ = netlink.LINK_HEADER.unpack_from(payload, 0)
     if family != socket.AF_UNSPEC:
-        return None  # a bridge port's message: a port that leaves its bridge looks like a deletion
+        return None  # a message about a bridge port: one that leaves its bridge would look deleted
     fields = netlink.attributes(payload, netlink.LINK_HEADER.size)
     names = [
         netlink.text(v) for k, v in netlink.each_attribute(fields.get(_IFLA_PROP_LIST, b"")) if k == _IFLA_ALT_IFNAME
@@ -130,7 +130,7 @@ def all_up() -> tuple[Interface, ...]:
 
 
 def find(name: str) -> Interface:
-    """The interface of that name or alternative name. Raises UsageError, naming those that there are."""
+    """The interface with that name or alternative name. Raises UsageError, which lists those that exist."""
     links = all_interfaces()
     for link in links:
         if name == link.name:
@@ -143,7 +143,7 @@ def find(name: str) -> Interface:
 
 
 def find_members(word: str) -> list[Interface]:
-    """The interfaces of a group (`eth0+eth1`), or the one of that name, which may contain a plus sign itself.
+    """The members of a group (`eth0+eth1`), or the interface with that name, which may contain a plus sign itself.
 
     Raises UsageError.
     """
@@ -156,7 +156,7 @@ def find_members(word: str) -> list[Interface]:
 
 
 def by_index(index: int) -> Interface | None:
-    """The interface with that index, None when it has gone."""
+    """The interface with that index; None if it is gone."""
     try:
         return _parse_link(netlink.get(netlink.GETLINK, netlink.LINK_HEADER.pack(0, 0, index, 0, 0)))
     except OSError as error:
@@ -170,7 +170,7 @@ def by_index(index: int) -> Interface | None:
 
 @dataclass(frozen=True, slots=True)
 class LocalAddresses:
-    """What this namespace takes as its own: single addresses, and networks as (first address, prefix length of 128)."""
+    """The namespace's own addresses, and its own networks as (first address, prefix length out of 128)."""
 
     addresses: frozenset[bytes]
     networks: tuple[tuple[bytes, int], ...]
@@ -185,7 +185,7 @@ def _sixteen(address: bytes) -> bytes | None:
 def _interface_addresses() -> Iterable[bytes]:
     for payload in netlink.dump(netlink.GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0)):
         fields = netlink.attributes(payload, 8)
-        # on a point-to-point interface IFA_ADDRESS is the peer's
+        # on a point-to-point interface, IFA_ADDRESS is the peer's
         address = _sixteen(fields.get(_IFA_LOCAL, fields.get(_IFA_ADDRESS, b"")))
         if address is not None:
             yield address
@@ -193,12 +193,12 @@ def _interface_addresses() -> Iterable[bytes]:
 
 def _local_routes(family: int) -> Iterable[tuple[bytes, int]]:
     header = struct.pack("=BBBBBBBBI", family, 0, 0, 0, _RT_TABLE_LOCAL, 0, 0, 0, 0)
-    # strict: without the kernel's own filter a router would copy its whole table here
+    # strict: otherwise a router's kernel would send its whole table
     request = header + netlink.attribute(_RTA_TABLE, struct.pack("=I", _RT_TABLE_LOCAL))
     try:
         routes = netlink.dump(netlink.GETROUTE, request, strict=True)
     except OSError:
-        return  # no local table (IPv6 off), or no route dump here
+        return  # no local table (IPv6 is off), or the kernel dumps no routes
     for payload in routes:
         _, length, _, _, table, _, _, kind, _ = struct.unpack_from("=BBBBBBBBI", payload, 0)
         if table != _RT_TABLE_LOCAL or kind not in (_RTN_LOCAL, _RTN_ANYCAST):
@@ -210,9 +210,9 @@ def _local_routes(family: int) -> Iterable[tuple[bytes, int]]:
 
 
 def local_addresses() -> LocalAddresses:
-    """What is local here: the local routing table, and every interface address (VRFs keep theirs in other tables).
+    """What is local here: the local routing table and every interface address (VRFs use other tables).
 
-    127.0.0.0/8 is always among them.
+    127.0.0.0/8 is always included.
     """
     addresses = set(_interface_addresses())
     networks = {(IPV4_MAPPED + bytes((127, 0, 0, 0)), 104)}
@@ -231,7 +231,7 @@ def local_addresses() -> LocalAddresses:
 class Follower:
     """Follows interfaces and addresses of the namespace in which it was made. `fileno()` is for select and poll.
 
-    `interfaces` (by index) is what was known after the last read().
+    `interfaces` (by index) is the state after the last read().
     """
 
     def __init__(self, receive_buffer: int = 1 << 20) -> None:
@@ -241,7 +241,7 @@ class Follower:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
             self._socket.bind((0, _EVENTS))
-            # subscribed first, read then: nothing falls between, and what comes twice changes nothing
+            # subscribe first, then read: that misses nothing, and what comes twice changes nothing
             self.interfaces = {link.index: link for link in all_interfaces()}
         except BaseException:
             self._socket.close()
@@ -255,9 +255,9 @@ class Follower:
         self._socket.close()
 
     def read(self) -> list[Change]:
-        """What changed since the last call, in order; empty when nothing did. Never blocks.
+        """What changed since the last call, in order. Never blocks. Call it in the namespace of __init__.
 
-        When the kernel had to drop messages everything is read again and compared. Call it in __init__'s namespace.
+        If the kernel had to drop messages, this reads everything again and compares.
         """
         changes: list[Change] = []
         addresses = False
@@ -269,7 +269,7 @@ class Follower:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                # what is still queued is older than what is read now, and its sequel was dropped
+                # queued messages are older than what is read now, and those that followed were dropped
                 self._discard_queued()
                 changes += self._read_all_again()
                 addresses = True
@@ -289,7 +289,7 @@ class Follower:
         while True:
             try:
                 self._socket.recv(1 << 16)
-            except BlockingIOError:  # noqa: PERF203 - the way out of the loop
+            except BlockingIOError:  # noqa: PERF203 - ends the loop
                 return
             except OSError as error:
                 if error.errno != errno.ENOBUFS:

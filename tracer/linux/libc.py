@@ -10,7 +10,7 @@ libc.syscall.restype = ctypes.c_long
 
 
 def checked(result: int, what: str | None = None) -> int:
-    """The result of a call, unless it is negative: then OSError of its errno, `what` as the file name."""
+    """Return the result of a call. Raises OSError with its errno if negative; `what` is then the file name."""
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), what)

@@ -1,8 +1,8 @@
-"""libpcap by ctypes: what replay and filters need of it and no more. The library is the distribution's (libpcap0.8).
+"""libpcap by ctypes: what replay and filters need. The library is the distribution's (libpcap0.8).
 
-Signatures are those of pcap(3PCAP), libpcap 1.5 and newer. A capture's packets are never handed to Python one by one:
-libpcap's own pcap_dump() is the callback of its pcap_dispatch(), so they go from file to file in C, whatever the
-format they came in; what arrives is the one simple format that `dump` describes.
+Signatures are those of pcap(3PCAP), libpcap 1.5 and newer. Packets of a capture never pass through Python one by one:
+libpcap's pcap_dump() is the callback of its pcap_dispatch(), so C code copies them from file to file. Whatever the
+capture's format, the result has the simple one that `Dump` describes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ libc.fseek.argtypes = (ctypes.c_void_p, ctypes.c_long, ctypes.c_int)
 
 NAMES = ("libpcap.so.0.8", "libpcap.so.1", "libpcap.so")
 DUMP_HEADER = 24  # bytes of the file header that a dump begins with
-SNAPLEN_MAX = 262144  # bytes of one packet: MAXIMUM_SNAPLEN, for the link types that are read here
+SNAPLEN_MAX = 262144  # bytes of one packet: MAXIMUM_SNAPLEN, for the link types that replay reads
 _ERRBUF_SIZE = 256
 _PRECISION_NANO = 1
 _FULLY_BUFFERED = 0
@@ -29,7 +29,7 @@ _READ_AHEAD = 1 << 18
 
 
 class PcapError(Exception):
-    """What libpcap says is wrong."""
+    """libpcap refused; its reason."""
 
 
 @lru_cache(maxsize=1)
@@ -71,7 +71,7 @@ def library() -> ctypes.CDLL:
 
 
 def link_name(link: int) -> str:
-    """A DLT_ number as people know it: `IEEE802_11 (802.11)`."""
+    """Name of a DLT_ number: `IEEE802_11 (802.11)`."""
     name = library().pcap_datalink_val_to_name(link)
     if name is None:
         return f"number {link}"
@@ -89,11 +89,11 @@ def _file(fd: int, mode: bytes) -> int:
 
 
 class Dump:
-    """Where packets go: for each 16 bytes, seconds, nanoseconds, captured and original length (u32 each, the host's
-    byte order), then the captured bytes."""
+    """A file of packets: for each seconds, nanoseconds, captured and original length (u32 in host byte order), then
+    the captured bytes."""
 
     def __init__(self, capture: Capture, fd: int) -> None:
-        """`fd` becomes the dump's own, seekable and empty."""
+        """Take over `fd`, which must be seekable and empty."""
         self._file = _file(fd, b"r+b")
         self._dumper: int | None = library().pcap_dump_fopen(capture.handle, self._file)
         if self._dumper is None:
@@ -106,17 +106,17 @@ class Dump:
         return self._dumper
 
     def begin(self) -> None:
-        """The next packet is written over the first one."""
+        """Write the next packet over the first one."""
         libc.fseek(self._file, DUMP_HEADER, os.SEEK_SET)
 
     def end(self) -> int:
-        """Bytes that are used now, header included; all of them are in the file."""
+        """Flush; returns how many bytes are used now, with the header."""
         if library().pcap_dump_flush(self.handle) != 0:
             raise PcapError("packets cannot be handed on: out of memory")
         return int(library().pcap_dump_ftell(self.handle))
 
     def tell(self) -> int:
-        """Bytes that are used, some of which may still be on their way."""
+        """How many bytes are used. Some may not be in the file yet."""
         return int(library().pcap_dump_ftell(self.handle))
 
     def close(self) -> None:
@@ -130,15 +130,15 @@ class Capture:
     """An open pcap or pcapng file, times in nanoseconds."""
 
     def __init__(self, fd: int) -> None:
-        """`fd` becomes the capture's own.
+        """Take over `fd`.
 
         Raises:
-            PcapError: it is no capture, or one that libpcap does not read.
+            PcapError: it is no capture, or libpcap cannot read this kind.
         """
         lib = library()
         errors = ctypes.create_string_buffer(_ERRBUF_SIZE)
         file = _file(fd, b"rb")
-        libc.setvbuf(file, None, _FULLY_BUFFERED, _READ_AHEAD)  # of a pipe it would read 4 KiB at a time
+        libc.setvbuf(file, None, _FULLY_BUFFERED, _READ_AHEAD)  # otherwise it reads a pipe 4 KiB at a time
         handle: int | None = lib.pcap_fopen_offline_with_tstamp_precision(file, _PRECISION_NANO, errors)
         if handle is None:
             libc.fclose(file)
@@ -158,19 +158,19 @@ class Capture:
 
     @property
     def snaplen(self) -> int:
-        """Bytes of a packet that the capture kept at most."""
+        """How many bytes of a packet the capture kept at most."""
         return int(library().pcap_snapshot(self.handle))
 
     def error(self) -> str:
-        """What libpcap last complained of."""
+        """libpcap's last error message."""
         text: bytes | None = library().pcap_geterr(self.handle)
         return text.decode("utf-8", "replace") if text else ""
 
     def copy(self, count: int, dump: Dump) -> int:
-        """The next `count` packets to `dump`; how many these were, 0 at the end.
+        """Copy the next `count` packets to `dump`; returns how many, 0 at the end.
 
         Raises:
-            PcapError: the file is damaged or cut here; packets before that were copied.
+            PcapError: the file is damaged or truncated here. It has copied the packets before that.
         """
         done = library().pcap_dispatch(self.handle, count, self._dump, dump.handle)
         if done < 0:

@@ -1,13 +1,12 @@
-"""rtnetlink in small, for the root part: interfaces and addresses, and attaching where the kernel has no link for it.
+"""A small rtnetlink for the root part: interfaces and addresses, and attaching where the kernel has no link for it.
 
-Everything else uses pyroute2 (pyroute.py). The root part reads its filters four times a second and attaches to an
-interface that appears during a run within a millisecond. A child that imports pyroute2 for that takes 0.1 to 0.2 s, in
-which the interface's handshakes pass untraced. Since code for attaching is here, such a child for the start and the end
-would only do the same by a second road, and slower (bench/netlink.py). `tfotrace detach` shares that code.
+Everything else uses pyroute2 (pyroute.py). The root part reads its filters four times a second, and attaches within a
+millisecond to an interface that appears during a run. A child that imports pyroute2 for that takes 0.1 to 0.2 s, during
+which handshakes pass untraced. As the code for attaching is here anyway, such a child at the start and the end would
+only do the same in a second and slower way (bench/netlink.py). `tfotrace detach` shares that code.
 
-Every socket is opened where it is used and closed at once, so that a request goes to the network namespace that the
-calling thread is in now. Integers are in host byte order unless said otherwise. Sources: rtnetlink(7),
-include/uapi/linux/netlink.h.
+Each request opens a socket and closes it, so it goes to the network namespace that the calling thread is in now.
+Integers are in host byte order unless said otherwise. Sources: rtnetlink(7), include/uapi/linux/netlink.h.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ def each_attribute(data: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
 
 
 def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
-    """The same as a mapping; of an attribute that comes twice the last counts."""
+    """The same as a mapping; if an attribute comes twice, the last one counts."""
     return dict(each_attribute(data, offset))
 
 
@@ -93,7 +92,7 @@ def _open() -> socket.socket:
     try:
         sock.bind((0, 0))
         for option in (_EXT_ACK, _CAP_ACK):
-            with suppress(OSError):  # an older kernel: errors come without a sentence
+            with suppress(OSError):  # on an older kernel, errors have no sentence
                 sock.setsockopt(_SOL_NETLINK, option, 1)
     except BaseException:
         sock.close()
@@ -117,7 +116,7 @@ def _raise_error(message: Message) -> None:
 
 
 def _exchange(kind: int, payload: bytes, flags: int = 0, strict: bool = False) -> list[Message]:
-    """Send a request; every message of the answer. Raises OSError."""
+    """Send a request; returns every message of the answer. Raises OSError."""
     found: list[Message] = []
     with _open() as sock:
         if strict:

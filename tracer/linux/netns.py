@@ -1,4 +1,4 @@
-"""Network namespaces: which one a thread is in, how to find and enter another."""
+"""Network namespaces: which one a thread is in, and how to find and enter another."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def enter(path: str) -> None:
 
 
 def path_from(where: str) -> str:
-    """--netns: a name of `ip netns`, a path, or pid:N, as a path."""
+    """The path that --netns means: a name of `ip netns`, a path, or pid:N."""
     if where.startswith("pid:"):
         return f"/proc/{where[4:]}/ns/net"
     return where if "/" in where else f"/run/netns/{where}"
 
 
 def enter_named(where: str) -> None:
-    """enter() what --netns names. Raises UsageError; CannotTraceError where it is not permitted."""
+    """enter() what --netns names. Raises UsageError, and CannotTraceError if that is not permitted."""
     try:
         enter(path_from(where))
     except PermissionError:
         why = "without root: run it with sudo"
         if os.geteuid() == 0:
-            why = "by root as it is here: a container's lacks CAP_SYS_ADMIN or CAP_SYS_PTRACE, run it on the host"
+            why = "by root here: root in a container lacks CAP_SYS_ADMIN or CAP_SYS_PTRACE, run it on the host"
         raise CannotTraceError(f'network namespace "{where}" cannot be entered {why}') from None
     except OSError as error:
         raise UsageError(
@@ -50,7 +50,7 @@ def enter_named(where: str) -> None:
 
 
 def path_of(inode: int) -> str | None:
-    """A path that leads to a namespace: a name given by `ip netns`, or a process in it; None when there is none."""
+    """A path to a namespace: one of `ip netns`, or of a process in it; None if there is none."""
     for path in _candidates():
         with suppress(OSError):  # a process that has just ended
             if os.stat(path).st_ino == inode:

@@ -1,7 +1,7 @@
 """How many times longer than usual one part waits for the other: 1, and more in emulated machines.
 
-There everything takes longer but the time that records may wait. TFOTRACE_PATIENCE says so, to the tests as well
-(vagrant/kernels); sudo does not pass it on unasked.
+There everything takes longer, but records may wait no longer. TFOTRACE_PATIENCE sets the factor, also for the tests
+(vagrant/kernels). sudo does not pass it on by itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ MOST = 100.0
 
 
 def factor(text: str) -> float:
-    """What the variable says, between 1 and MOST; 1 if it is no number."""
+    """The variable's value, between 1 and MOST; 1 if it is not a number."""
     try:
         return min(max(1.0, float(text)), MOST)  # in this order for NaN
     except ValueError:

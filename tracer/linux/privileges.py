@@ -1,4 +1,4 @@
-"""Who the part that people see runs as: the user behind sudo, or --user, never root if it can be helped."""
+"""The account of the user part: the user behind sudo, or --user; root only if there is neither."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def target_user(name: str | None, environment: Mapping[str, str] = os.environ) -
     """The account to become: `name` (--user), else the one behind sudo; None if there is neither.
 
     Raises:
-        UsageError: there is no such account.
+        UsageError: the account does not exist.
     """
     if name is not None:
         try:
@@ -53,11 +53,11 @@ def target_user(name: str | None, environment: Mapping[str, str] = os.environ) -
 
 
 def drop(user: User | None) -> None:
-    """Become `user` for good (None: stay root), and never gain privileges again by executing anything.
+    """Become `user` for good (None: stay root), and never gain privileges again by executing a program.
 
     Raises:
         CannotTraceError: the kernel refuses.
-        UsageError: that user may not read the program, most of which is still to be imported.
+        UsageError: the user may not read this program, most of which is yet to be imported.
     """
     if user is not None and user.uid != os.geteuid():
         try:
@@ -77,13 +77,13 @@ def drop(user: User | None) -> None:
 
 @contextmanager
 def acting_as(user: User | None) -> Iterator[None]:
-    """Files are opened with the rights of `user` (None: as they are) for a moment; root comes back afterwards."""
+    """Open files with the rights of `user` inside the block (None: with those of now), and be root again after it."""
     if user is None or os.geteuid() != 0:
         yield
         return
     groups, gid = os.getgroups(), os.getegid()
     try:
-        os.setgroups(os.getgrouplist(user.name, user.gid))  # of a name that nobody has: this one group
+        os.setgroups(os.getgrouplist(user.name, user.gid))  # only this group if nobody has the name
         os.setegid(user.gid)
         os.seteuid(user.uid)
         yield

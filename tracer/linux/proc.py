@@ -1,4 +1,4 @@
-"""What /proc says of processes, and of this boot."""
+"""What /proc says about processes and this boot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def boot_id() -> str:
 
 
 def pids(proc: str = PROC) -> list[int]:
-    """Every process that is visible."""
+    """All visible processes."""
     return [int(name) for name in os.listdir(proc) if name.isdigit()]
 
 
@@ -31,7 +31,7 @@ def read_stat(pid: int, proc: str = PROC) -> tuple[int, int]:
 def read_name_and_uid(pid: int, proc: str = PROC) -> tuple[str, int]:
     """Name and effective user of a process. Raises OSError and ValueError.
 
-    The owner of its folder is not the user: that is root for a process that may not be dumped.
+    The owner of its folder may be another: root, if the process may not be dumped.
     """
     with open(f"{proc}/{pid}/comm", "rb") as file:
         name = file.read().rstrip(b"\n").decode("utf-8", "replace")
@@ -43,10 +43,10 @@ def read_name_and_uid(pid: int, proc: str = PROC) -> tuple[str, int]:
 
 
 def open_files(pid: int, proc: str = PROC) -> Iterator[tuple[int, str]]:
-    """Each descriptor of a process and what it leads to; "" if it was closed meanwhile. Raises OSError."""
+    """Each descriptor of a process and its file; "" if it was just closed. Raises OSError."""
     folder = f"{proc}/{pid}/fd"
     for name in os.listdir(folder):
         try:
             yield int(name), os.readlink(f"{folder}/{name}")
-        except OSError:  # noqa: PERF203 - each may go by itself
+        except OSError:  # noqa: PERF203 - any may be closed
             yield int(name), ""

@@ -1,7 +1,7 @@
-"""pyroute2 as this program uses it: the kernel's own sentence in every refusal, and refusals as OSError.
+"""pyroute2 as this program uses it: a refusal is an OSError with the kernel's own sentence.
 
-Only processes that end soon and the lab import this module. Importing pyroute2 takes 0.1 to 0.2 s and 14 MB, so the two
-parts of a run do without it (netlink.py); an import contract proves that. Never use a socket on both sides of a fork.
+Only short-lived processes and the lab import this module. Importing pyroute2 takes 0.1 to 0.2 s and 14 MB, so the two
+parts of a run do without it (netlink.py), which an import contract proves. Never use a socket on both sides of a fork.
 Never give IPRoute its `netns` argument, which creates namespaces: enter the namespace first.
 """
 
@@ -26,6 +26,6 @@ def refusals() -> Iterator[None]:
 
 @contextmanager
 def route_socket() -> Iterator[IPRoute]:
-    """rtnetlink in the calling thread's network namespace. What the kernel refuses raises OSError."""
+    """rtnetlink in the calling thread's network namespace. Refusals raise OSError."""
     with refusals(), IPRoute(ext_ack=True) as route:
         yield route

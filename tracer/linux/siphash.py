@@ -1,4 +1,4 @@
-"""SipHash-2-4 (Aumasson and Bernstein, 2012), as the Linux kernel makes Fast Open cookies with (lib/siphash.c)."""
+"""SipHash-2-4 (Aumasson and Bernstein, 2012), with which Linux makes Fast Open cookies (lib/siphash.c)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _MASK = (1 << 64) - 1
 
 
 def siphash24(key: bytes, data: bytes) -> int:
-    """The 64-bit hash of `data` under 16 bytes of key; both are read as little-endian words."""
+    """The 64-bit hash of `data` under a key of 16 bytes. Both are little-endian words."""
     k0, k1 = int.from_bytes(key[:8], "little"), int.from_bytes(key[8:16], "little")
     v0, v1, v2, v3 = k0 ^ 0x736F6D6570736575, k1 ^ 0x646F72616E646F6D, k0 ^ 0x6C7967656E657261, k1 ^ 0x7465646279746573
     whole = len(data) & ~7

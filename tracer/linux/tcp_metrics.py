@@ -1,4 +1,4 @@
-"""What the kernel remembers of the servers it connected to (tcp_metrics), in the calling thread's network namespace.
+"""What the kernel remembers about servers it connected to (tcp_metrics), in the calling thread's network namespace.
 
 pyroute2 has no class for this generic netlink family, so its attributes are named here. Import this module only where
 pyroute.py may be imported. Source: include/uapi/linux/tcp_metrics.h.
@@ -38,13 +38,13 @@ class Message(genlmsg):  # type: ignore[misc]  # pyroute2 has no types
 
 
 def entries() -> list[dict[str, Any]]:
-    """Attributes of every entry. Raises OSError where the kernel does not tell."""
+    """Attributes of every entry. Raises OSError if the kernel refuses."""
     return [dict(message["attrs"]) for message in _ask(_GET, NLM_F_DUMP)]
 
 
 def forget(address: str) -> None:
-    """Drop cookie, MSS and all else that is remembered of the destination `address`. Raises OSError."""
-    with suppress(ProcessLookupError):  # nothing was
+    """Drop the cookie, the MSS and all else that the kernel remembers about `address`. Raises OSError."""
+    with suppress(ProcessLookupError):  # there was nothing
         _ask(_DELETE, NLM_F_ACK, ("ADDR_IPV6" if ":" in address else "ADDR_IPV4", address))
 
 

@@ -145,7 +145,7 @@ def test_without_leave_to_look_at_programs_a_filter_goes_by_its_name_and_xdp_sta
     process = f"that process {os.getpid()} left on"
     assert remove_leftovers(directory=tmp_path) == [
         f"removed the tc ingress filter {process} eth0",
-        f"the XDP program {process} eth1 may still be there; `sudo tfotrace detach` may look, and removes it",
+        f"the XDP program {process} eth1 may still be there; `sudo tfotrace detach` can check, and removes it",
     ]
     assert removed == [FILTER]
     (leftover,) = find_leftovers(tmp_path)

@@ -42,7 +42,7 @@ def test_an_unknown_account_is_wrong_usage(name: str) -> None:
         target_user(name, {})
 
 
-@pytest.mark.parametrize(("uid", "words"), [(0, "by root as it is here"), (1000, "without root: run it with sudo")])
+@pytest.mark.parametrize(("uid", "words"), [(0, "by root here"), (1000, "without root: run it with sudo")])
 def test_a_namespace_that_may_not_be_entered(monkeypatch: pytest.MonkeyPatch, uid: int, words: str) -> None:
     def refuse(_: str) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
