@@ -1,4 +1,4 @@
-"""C becomes loaded programs: the compiler's child, the cache of what it made, packet filters.
+"""Makes loaded programs of C: the compiler's child, the cache of what it compiled, packet filters.
 
-May import linux/ and everything beneath it; not numpy.
+May import linux/ and everything beneath it, but not numpy.
 """

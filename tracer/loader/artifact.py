@@ -1,7 +1,7 @@
-"""The compiled programs without the compiler: taken from bcc after it has compiled, loaded again by bpf(2) alone.
+"""Compiled programs without the compiler: bytecode taken from bcc, which bpf(2) alone can load again.
 
-An Artifact holds bytecode in which two things are left open: the descriptors of the maps, and the random key of the
-flow hash. Both are put in when it is loaded, the key afresh each time, so that a kept artifact holds no secret.
+An Artifact is bytecode with two blanks: the descriptors of the maps, and the random key of the flow hash. Loading fills
+them in, with a new key each time, so that a kept artifact contains no secret.
 Instructions are struct bpf_insn (include/uapi/linux/bpf.h): opcode, registers, offset, 32-bit immediate, 8 bytes.
 """
 
@@ -23,11 +23,11 @@ _SIZE = 8
 _LOAD_IMM64 = 0x18  # BPF_LD | BPF_IMM | BPF_DW: two instructions, the immediate's low half first
 _CALL = 0x85
 _PSEUDO_MAP_FD = 1
-_PLAIN = 0  # source register of a 64-bit constant that is just that, and of a call of a kernel helper
+_PLAIN = 0  # source register of a plain 64-bit constant, and of a call of a kernel helper
 
 
 class Program(msgspec.Struct, frozen=True):
-    """One program. `maps` is (instruction, index into Artifact.maps), `keys` instructions that load the hash key."""
+    """A program. `maps` is (instruction, index into Artifact.maps), `keys` the instructions that load the hash key."""
 
     name: str
     type: int
@@ -37,7 +37,7 @@ class Program(msgspec.Struct, frozen=True):
 
 
 class Artifact(msgspec.Struct, frozen=True):
-    """All that a run loads into the kernel. `btf` is the types of the maps' keys and values, empty if there is none."""
+    """All that a run loads into the kernel. `btf` has the types of the maps' keys and values, or is empty."""
 
     programs: list[Program]
     maps: list[MapInfo]  # without ids, which differ from run to run
@@ -45,14 +45,14 @@ class Artifact(msgspec.Struct, frozen=True):
 
 
 class NotKeepableError(Exception):
-    """The compiler made something that cannot be loaded again this way."""
+    """The compiler's output cannot be loaded again this way."""
 
 
 # --- taking ---
 
 
 def _instructions(code: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """(index, opcode, source register, immediate); of a 64-bit constant once, with all its bits, unsigned."""
+    """(index, opcode, source register, immediate) of each; a 64-bit constant counts once, with all bits, unsigned."""
     index, count = 0, len(code) // _SIZE
     while index < count:
         opcode, registers, _, low = struct.unpack_from("<BBhI", code, index * _SIZE)
@@ -121,26 +121,26 @@ def take(
     hash_key: int,
     keyed: bool = True,
 ) -> Artifact:
-    """The artifact of what has been compiled in this process.
+    """The artifact of what this process has compiled.
 
-    `programs` is name -> (type, bytecode with this process's map descriptors in it), `maps` name -> descriptor of those
-    that user space wants by name; `keyed`: one at least hashes flows. Raises NotKeepableError and OSError.
+    `programs` is name -> (type, bytecode with this process's map descriptors), `maps` is name -> descriptor of those
+    that user space looks up by name. `keyed`: at least one hashes flows. Raises NotKeepableError and OSError.
     """
     taker = _Taker(maps)
     taken = [taker.program(name, kind, code, hash_key) for name, (kind, code) in programs.items()]
     if keyed and not any(program.keys for program in taken):
-        raise NotKeepableError("the hash key is nowhere to be found")
+        raise NotKeepableError("no program contains the hash key")
     return Artifact(taken, taker.maps, taker.btf())
 
 
 def joined(first: Artifact, second: Artifact, programs: Sequence[str]) -> Artifact:
-    """One artifact of two whose maps are the same; `programs` is the order. Raises NotKeepableError if they are not."""
+    """Join two artifacts with the same maps; `programs` is the order. Raises NotKeepableError if the maps differ."""
     index_of = {one.name: index for index, one in enumerate(first.maps)}
     with_first_maps = list(first.programs)
     for program in second.programs:
         names = [(index, second.maps[number].name) for index, number in program.maps]
         if any(name not in index_of for _, name in names):
-            raise NotKeepableError("the two parts have not the same maps")
+            raise NotKeepableError("the two parts do not have the same maps")
         maps = [(index, index_of[name]) for index, name in names]
         with_first_maps.append(msgspec.structs.replace(program, maps=maps))
     by_name = {program.name: program for program in with_first_maps}
@@ -151,7 +151,7 @@ def joined(first: Artifact, second: Artifact, programs: Sequence[str]) -> Artifa
 
 
 def load(artifact: Artifact, hash_key: int) -> tuple[dict[str, int], dict[str, int]]:
-    """Make the maps and load the programs: descriptors by name, of (programs, maps). Nothing is left if it fails.
+    """Make the maps and load the programs; returns descriptors by name. If it fails, nothing is left.
 
     Raises:
         OSError: the kernel refuses.
@@ -170,16 +170,16 @@ def load(artifact: Artifact, hash_key: int) -> tuple[dict[str, int], dict[str, i
 
 
 def load_programs(programs: Mapping[str, tuple[int, bytes]]) -> dict[str, int]:
-    """Load name -> (type, bytecode), two at a time; the descriptors. Nothing is left if it fails. Raises OSError.
+    """Load name -> (type, bytecode), two at a time. If it fails, nothing is left. Raises OSError.
 
-    bpf(2) runs without the interpreter's lock, and the kernel verifies without one.
+    bpf(2) runs without the interpreter's lock, and the kernel verifies without any.
     """
     loaded: dict[str, int] = {}
     failures: list[BaseException] = []
-    left = sorted(programs, key=lambda name: len(programs[name][1]))  # the longest first, from the end
+    left = sorted(programs, key=lambda name: len(programs[name][1]))  # the longest is last, and is popped first
 
     def run() -> None:
-        with suppress(IndexError):  # nothing is left to do
+        with suppress(IndexError):  # none is left
             while not failures:
                 name = left.pop()
                 kind, code = programs[name]
@@ -212,7 +212,7 @@ def _make_maps(artifact: Artifact, made: dict[str, int]) -> None:
 
 
 def _completed(program: Program, map_fds: list[int], hash_key: int) -> bytes:
-    """The bytecode with everything put in that was left open."""
+    """The bytecode with its blanks filled in."""
     code = bytearray(program.code)
     places = [(index, map_fds[number]) for index, number in program.maps] + [(i, hash_key) for i in program.keys]
     for index, value in places:

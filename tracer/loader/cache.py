@@ -1,8 +1,8 @@
-"""Compiled programs kept from one run to the next, so that only the first start after a boot needs the compiler.
+"""Keeps compiled programs from one run to the next, so that only the first start after a boot needs the compiler.
 
-A file for each way to compile under /run/tfotrace/programs, by a key over all that goes into compiling. What is loaded
-from there runs in the kernel, so it is believed only if nobody but root could have written it. Nothing here ever fails
-visibly: whatever is odd means that there is no kept artifact, and the programs are compiled.
+/run/tfotrace/programs has a file for each way to compile, named by a hash of all that goes into compiling. Its programs
+will run in the kernel, so it is trusted only if nobody but root could have written it. Nothing here fails visibly: if
+anything is odd, the programs are compiled.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tracer.linux.run_dir import RUN_DIR, require_own
 from tracer.loader.artifact import Artifact
 
 DIRECTORY = RUN_DIR / "programs"
-FORMAT = 2  # of the file; to be raised when the same sources mean another artifact
+FORMAT = 2  # of the file; raise it when the same sources make another artifact
 KEPT = 8  # one is about 100 kB
 _LIMIT = 4 << 20  # bytes read of one file
 _SUFFIX = ".programs"
@@ -36,14 +36,14 @@ _decoder = msgspec.msgpack.Decoder(Artifact)
 
 
 def key(sources: Path, flags: Sequence[str], names: Sequence[str], compiler: str = "bcc") -> str | None:
-    """The name under which the result of compiling `sources` (a folder) with `flags` is kept; None: do not keep it.
+    """The name under which to keep the result of compiling the folder `sources` with `flags`; None: do not keep it.
 
-    `names` are the programs and maps wanted of it. The compiler counts by the file of its Python module (nothing is
-    imported), the kernel by release, machine and boot: a new kernel compiles anew.
+    `names` are the programs and maps that are taken from it. The file of the compiler's Python module (which is not
+    imported) stands for the compiler; release, machine and boot stand for the kernel.
     """
     spec = importlib.util.find_spec(compiler)
     if spec is None or spec.origin is None:
-        return None  # it is for the compiling itself to say so
+        return None  # compiling will report it
     try:
         module = os.stat(spec.origin)
         host = os.uname()
@@ -70,7 +70,7 @@ def _add(digest: hashlib._Hash, part: bytes) -> None:
 
 @contextmanager
 def _opened(directory: Path) -> Iterator[int]:
-    """Descriptor of the directory, if it and its parent are nobody else's. Raises OSError."""
+    """Descriptor of the directory, if nobody else can write to it or its parent. Raises OSError."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     parent = os.open(directory.parent, flags)
     try:
@@ -86,7 +86,7 @@ def _opened(directory: Path) -> Iterator[int]:
 
 
 def fetch(name: str, directory: Path) -> Artifact | None:
-    """The artifact kept under this key; None if there is none that can be believed."""
+    """The artifact kept under this key; None if there is none that can be trusted."""
     try:
         with _opened(directory) as folder:
             fd = os.open(name + _SUFFIX, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
@@ -102,7 +102,7 @@ def fetch(name: str, directory: Path) -> Artifact | None:
 
 
 def store(name: str, artifact: Artifact, directory: Path) -> None:
-    """Keep it under this key, in place of what was there, and let the oldest of many go. Raises OSError."""
+    """Keep it under this key, replacing what was there, and remove the oldest if there are many. Raises OSError."""
     for path, mode in ((directory.parent, 0o755), (directory, 0o700)):
         with suppress(FileExistsError):
             path.mkdir(mode=mode)
@@ -121,7 +121,7 @@ def store(name: str, artifact: Artifact, directory: Path) -> None:
 
 
 def _remove_oldest(folder: int) -> None:
-    """Drafts that a killed run left count too; one that is being written is among the newest."""
+    """Drafts of killed runs count, too; one that is being written is among the newest."""
     written: dict[str, int] = {}
     for one in os.listdir(folder):
         with suppress(OSError):
@@ -132,7 +132,7 @@ def _remove_oldest(folder: int) -> None:
 
 
 def _digest(name: str, body: bytes) -> bytes:
-    """Over the key as well: a file under another name is not taken for what it is called."""
+    """The hash covers the name: a renamed file is not trusted."""
     return hashlib.sha256(name.encode() + b"\0" + body).digest()
 
 
@@ -142,7 +142,7 @@ def _encode(name: str, artifact: Artifact) -> bytes:
 
 
 def _decode(name: str, data: bytes) -> Artifact:
-    """Raises ValueError for anything but a whole file of that name."""
+    """Raises ValueError unless this is a whole file of that name."""
     body = data[_DIGEST:]
     if data[:_DIGEST] != _digest(name, body):
         raise ValueError("not what was written")

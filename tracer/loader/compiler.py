@@ -1,8 +1,7 @@
-"""From the C programs to an artifact that can be loaded (artifact.py). For the loading child only: bcc brings LLVM.
+"""Compiles the C programs to an artifact (artifact.py). Only for the loading child, since bcc brings LLVM.
 
-bcc compiles one text and knows maps in that text only, so the C files are strung together. The two stages of the
-programs share maps and nothing else: where there are two CPUs, each is compiled in a process of its own, and the
-artifacts are made one.
+bcc compiles one text, and knows only the maps in it, so the C files are concatenated. The two stages of the programs
+share nothing but maps. With two CPUs, each is compiled in a process of its own, and the artifacts are joined.
 """
 
 from __future__ import annotations
@@ -25,23 +24,23 @@ _OF_FOLLOW = ("_pair", "_payload", "sweep")  # how the names of the programs in 
 
 
 class PartFailedError(Exception):
-    """The other process did not compile its part."""
+    """The other process failed to compile its part."""
 
 
 def source(parts: Sequence[str] = (*_MAPS, *_READ, *_FOLLOW)) -> str:
-    """The text for bcc: all of it, or these of tracer/bpf/*.bpf.c."""
+    """The text for bcc: these of tracer/bpf/*.bpf.c, by default all."""
     return "\n".join((BPF_DIR / f"{part}.bpf.c").read_text(encoding="utf-8") for part in parts)
 
 
 def make(flags: Sequence[str], programs: Sequence[str], hash_key: int) -> Artifact:
-    """Compile these programs; `flags` have the hash key in them.
+    """Compile these programs; `flags` contain the hash key.
 
     Raises:
         ImportError: bcc is missing.
-        artifact.NotKeepableError, PartFailedError: it came out otherwise than expected.
+        artifact.NotKeepableError, PartFailedError: the result is not as expected.
         Exception: the compiler refuses (bcc has no class for it).
     """
-    _bcc()  # before the other process begins, which then has it as well
+    _bcc()  # import it before the fork, for both processes
     following = [name for name in programs if name.endswith(_OF_FOLLOW)]
     reading = [name for name in programs if name not in following]
     if len(os.sched_getaffinity(0)) < 2:
@@ -49,7 +48,7 @@ def make(flags: Sequence[str], programs: Sequence[str], hash_key: int) -> Artifa
     out, into = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.closerange(3, into)  # what would tell our parent of our end; LLVM has no file open
+        os.closerange(3, into)  # copies would hide our parent's end from others; LLVM has no file open
         _in_the_other_process(into, source((*_MAPS, *_FOLLOW)), flags, following, hash_key)
     os.close(into)
     try:
@@ -70,26 +69,26 @@ def make(flags: Sequence[str], programs: Sequence[str], hash_key: int) -> Artifa
 
 
 def _in_the_other_process(into: int, text: str, flags: Sequence[str], programs: Sequence[str], hash_key: int) -> None:
-    """Never returns. What the compiler says goes to standard error, which is the child's log."""
+    """Never returns. The compiler writes to standard error, which is the child's log."""
     try:
         made = msgspec.msgpack.encode(_compile(text, flags, programs, hash_key))
         with open(into, "wb") as file:
             file.write(made)
-    except Exception as error:  # the answer is missing, and here is why  # noqa: BLE001
+    except Exception as error:  # it sends no answer; the log says why  # noqa: BLE001
         print(f"error: {error}", file=sys.stderr, flush=True)
     finally:
         os._exit(0)
 
 
-_loaded_by_bcc: list[Any] = []  # bcc closes what it has loaded when it goes
+_loaded_by_bcc: list[Any] = []  # when these objects go, bcc closes what it loaded
 
 
 def load_by_bcc(
     flags: Sequence[str], programs: Sequence[str], maps: Sequence[str]
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Descriptors of programs and maps, which stay bcc's.
+    """Descriptors of programs and maps, which bcc still owns.
 
-    Raises Exception; the verifier speaks to standard error.
+    Raises Exception; the verifier writes to standard error.
     """
     bpf = _bcc().BPF(text=source(), cflags=list(flags))
     _loaded_by_bcc.append(bpf)
@@ -109,7 +108,7 @@ def _compile(text: str, flags: Sequence[str], programs: Sequence[str], hash_key:
 
 
 def _map_names(bpf: Any) -> list[str]:
-    """By bcc's C interface, of which the Python module leaves this out."""
+    """Ask bcc's C library, since its Python module does not offer this."""
     count, name_of = _bcc().lib.bpf_num_tables, _bcc().lib.bpf_table_name
     count.argtypes, count.restype = [ctypes.c_void_p], ctypes.c_size_t
     name_of.argtypes, name_of.restype = [ctypes.c_void_p, ctypes.c_size_t], ctypes.c_char_p

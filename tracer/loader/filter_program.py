@@ -1,13 +1,13 @@
-"""From classic BPF, as libpcap makes it, to the programs that ask a first SYN whether it is wanted (bpf/filter.h).
+"""Translates libpcap's classic BPF to the programs that decide whether a first SYN is wanted (bpf/filter.h).
 
-Both machines have an accumulator A, an index X and 16 words of memory; the rules of the classic one are those of
-libpcap's bpf_filter.c: a load beyond the packet and a division by zero reject it. Instructions are struct bpf_insn
+The classic machine has an accumulator A, an index X and 16 words of memory. Its rules are those of libpcap's
+bpf_filter.c: a load beyond the packet or a division by zero rejects the packet. Instructions are struct bpf_insn
 (include/uapi/linux/bpf.h). The verdict goes into struct filter_state, then the second stage takes over.
 
-At tc a VLAN tag may lie in the skb and not in the packet. Expressions see packets as on the wire, so the first 20
-bytes are copied with the tag in its place, and what lies behind is read four bytes before its place.
+At tc, a VLAN tag may be in the skb instead of the packet. Expressions see packets as on the wire, so the program copies
+the first 20 bytes with the tag in its place, and reads what follows four bytes earlier.
 
-To the verifier a number that went through memory is any number: offsets go that way, so that it follows each
+For the verifier, a number from memory can have any value. Offsets go through memory, so that it follows each
 instruction once and not once for each value that it could prove.
 """
 
@@ -22,13 +22,13 @@ from tracer.ipc.event_header import struct as struct_of
 from tracer.linux import bpfsys
 from tracer.loader.packet_filter import Code, Instruction, PacketFilter
 
-# what is not wanted, a word to carry offsets through, the head of the packet
+# the verdict, a word to pass offsets through, the head of the packet
 STATE_UNWANTED, STATE_OFFSET, STATE_HEAD = (
     struct_of("filter_state").field(name).offset for name in ("unwanted", "offset", "head")
 )
-HEAD = 20  # bytes: Ethernet header, tag, and as many more as a load at the tag's last byte reaches
+HEAD = 20  # bytes: Ethernet header, tag, and what a load at the tag's last byte reaches
 _TAG_AT = 12
-_IN_HEAD = 16  # loads from before here are from the head
+_IN_HEAD = 16  # loads from below this offset use the head
 
 SCHED_CLS, XDP = 3, 6
 TC_GO_ON, XDP_GO_ON = -1, 2  # maps.bpf.c
@@ -50,7 +50,7 @@ _JA, _JEQ_IMM, _JNE_IMM, _JGT_IMM, _JGT = 0x05, 0x15, 0x55, 0x25, 0x2D
 _JMP32, _JEQ32_IMM, _JGE32_IMM = 0x06, 0x16, 0x36
 _TO_BE = 0xDC
 _MEMORY_WORDS = 16
-_XDP_MAX, _TC_MAX = 0x7FF0, 0xFFF0  # offsets: nothing is read from beyond
+_XDP_MAX, _TC_MAX = 0x7FF0, 0xFFF0  # largest offsets
 
 # classic BPF: pcap/bpf.h
 _C_CLASS, _C_OP, _C_SOURCE_X, _C_MODE, _C_SIZE = 0x07, 0xF0, 0x08, 0xE0, 0x18
@@ -68,7 +68,7 @@ _Label = str | int
 
 
 class UntranslatableError(Exception):
-    """Not what libpcap makes."""
+    """libpcap makes no such code."""
 
 
 class _Assembler:
@@ -119,7 +119,7 @@ class _Translation:
     def __init__(self, code: Code, *, xdp: bool, head: bool, replay: bool, state_fd: int, stages_fd: int) -> None:
         self._code = code
         self._xdp = xdp
-        self._head = head  # a tag may have been taken out of the packet
+        self._head = head  # the tag may not be in the packet
         self._replay = replay
         self._state_fd = state_fd
         self._stages_fd = stages_fd
@@ -131,7 +131,7 @@ class _Translation:
         reached = {0}
         for number, one in enumerate(self._code):
             if number not in reached:
-                continue  # the verifier takes no code that nothing leads to
+                continue  # the verifier refuses unreachable code
             self._asm.label(number)
             reached.update(self._instruction(number, one))
         self._end()
@@ -212,7 +212,7 @@ class _Translation:
         asm.put(_MOV64_IMM, _R0, immediate=XDP_GO_ON if self._xdp else TC_GO_ON)
         asm.put(0x95)
 
-    # --- one instruction; returns the numbers of those that may come next ---
+    # --- one instruction; returns the numbers of its possible successors ---
 
     def _instruction(self, number: int, one: Instruction) -> Sequence[int]:
         kind = one.code & _C_CLASS
@@ -319,7 +319,7 @@ class _Translation:
             asm.put(_SUB64, to, _R1)
             asm.put(_MOV32, to, to)
             return
-        if self._replay:  # a capture may have kept less than there was
+        if self._replay:  # a capture may not have the whole packet
             done = self._new_label()
             asm.put(_WORD, to, _CTX, _SKB_WIRE_LEN)
             asm.jump(_JNE_IMM, done, to)
@@ -338,7 +338,7 @@ class _Translation:
         """Load from a fixed place."""
         asm = self._asm
         if offset > (_XDP_MAX if self._xdp else _TC_MAX):
-            # still a load of something, for the code behind it
+            # still load something, for the code that follows
             asm.put(_MOV32_IMM, to)
             asm.jump(_JEQ_IMM, _REJECT, to)
             return
@@ -358,7 +358,7 @@ class _Translation:
         self._host_order(to, size)
 
     def _load_bytes(self, size: int, to: int) -> None:
-        """From what r2 says, a place in the packet as on the wire."""
+        """Load from offset r2 of the packet as on the wire."""
         asm = self._asm
         if self._head:
             asm.put(_SUB64, _R2, _TAG)
@@ -371,7 +371,7 @@ class _Translation:
         asm.put(_LOADS[size], to, _FP, _LOADED_AT)
 
     def _through_memory(self, register: int, mask: int) -> None:
-        """r1 is changed."""
+        """Make the verifier forget what it knows of a register. Changes r1."""
         asm = self._asm
         asm.put(0x79, _R1, _FP, _STATE_AT)
         asm.put(_STORE, _R1, register, STATE_OFFSET)
@@ -379,7 +379,7 @@ class _Translation:
         asm.put(_AND32_IMM, register, immediate=mask)
 
     def _behind_x(self, offset: int, size: int, to: int) -> None:
-        """Load from X + a fixed number, which does not wrap."""
+        """Load from X + a fixed number; the sum does not wrap."""
         asm = self._asm
         if offset > (_XDP_MAX if self._xdp else _TC_MAX):
             asm.put(_MOV32_IMM, to)
@@ -414,20 +414,20 @@ class _Translation:
 
 
 def translate(code: Code, *, xdp: bool, ethernet: bool, replay: bool, state_fd: int, stages_fd: int) -> bytes:
-    """The bytecode of one filter program; the descriptors are those of the maps filter_states and {tc,xdp}_stages.
+    """The bytecode of one filter program. The descriptors are those of the maps filter_states and {tc,xdp}_stages.
 
     Raises:
-        UntranslatableError: no such thing comes from libpcap.
+        UntranslatableError: libpcap makes no such code.
     """
     head = ethernet and not xdp
     return _Translation(code, xdp=xdp, head=head, replay=replay, state_fd=state_fd, stages_fd=stages_fd).bytes()
 
 
 def load(wanted: PacketFilter, hook: str, *, replay: bool, maps: Mapping[str, int]) -> dict[int, int]:
-    """Load the programs of a hook (`tc` or `xdp`): descriptors by slot of the stage map.
+    """Load the programs of a hook (`tc` or `xdp`); returns descriptors by slot of the stage map.
 
     Raises:
-        CannotTraceError: the kernel does not take them.
+        CannotTraceError: the kernel refuses them.
     """
     loaded: dict[int, int] = {}
     for slot, code in ((STAGE_FILTER, wanted.ethernet), (STAGE_FILTER_NO_LINK, wanted.without_link)):
@@ -441,6 +441,6 @@ def load(wanted: PacketFilter, hook: str, *, replay: bool, maps: Mapping[str, in
             loaded[slot] = bpfsys.prog_load(XDP if hook == "xdp" else SCHED_CLS, f"{hook}_filter", program)
         except (OSError, UntranslatableError) as error:
             raise CannotTraceError(
-                f"--filter: the kernel does not take this expression ({error}, {len(code)} instructions): shorten it"
+                f"--filter: the kernel refuses this expression ({error}, {len(code)} instructions): shorten it"
             ) from None
     return loaded

@@ -1,8 +1,8 @@
-"""Load the kernel programs in a short-lived child that hands its descriptors over; compile them if need be.
+"""Load the kernel programs, after compiling them if necessary, in a short-lived child that sends its descriptors.
 
-bcc brings LLVM, about 120 MB: the child that needs it ends as soon as the programs are in the kernel, and no process
-that stays ever maps it. No kernel headers are needed: bpf/include stands in for them. What was compiled is kept
-(cache.py), and the next start does without bcc.
+bcc brings LLVM, about 120 MB. The child that needs it ends as soon as the programs are in the kernel, so that no
+long-running process maps it. bpf/include replaces the kernel headers. cache.py keeps what was compiled, and the next
+start does without bcc.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 4096
 WAYS = 8  # entries of a set: table.h
-NEAR_INTERFACES = 4096  # interface indexes that the programs find without hashing
+NEAR_INTERFACES = 4096  # interface indexes that the programs look up without hashing
 
 TC_PROGRAMS = ("tc_ingress", "tc_egress", "tc_uncommon", "tc_icmp", "tc_pair", "tc_payload", "sweep")
 XDP_PROGRAMS = ("xdp_ingress", "xdp_uncommon", "xdp_icmp", "xdp_pair", "xdp_payload")
@@ -48,13 +48,13 @@ MAPS = (
     "events",
     "payloads",
 )
-_LOADED = b"loaded"  # what the child says with the descriptors; without them it says what went wrong
-STAGES = ("pair", "icmp", "payload", "uncommon")  # the programs of a hook that others call, enum stage in state.h
+_LOADED = b"loaded"  # the child's message with the descriptors; without them, it is the error
+STAGES = ("pair", "icmp", "payload", "uncommon")  # programs of a hook that its others call, enum stage in state.h
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What is fixed when the programs are compiled. Sizes are entries and bytes."""
+    """What is fixed when the programs are compiled. Sizes are in entries and bytes."""
 
     table_size: int = 65536
     event_ring_bytes: int = 8 << 20
@@ -63,9 +63,9 @@ class LoadOptions:
     xdp: bool = False
     replay: bool = False
     filter: PacketFilter | None = None
-    packets: bool = False  # the handshakes' own packets as well, in a ring of their own
+    packets: bool = False  # also send the handshakes' packets, in a ring of their own
     packet_ring_bytes: int = 8 << 20
-    details: bool = True  # somebody looks at handshakes one by one: processes and SYN payloads are wanted
+    details: bool = True  # somebody looks at single handshakes, and wants processes and SYN payloads
 
     @property
     def sets(self) -> int:
@@ -73,9 +73,9 @@ class LoadOptions:
         return 1 << max(0, (self.table_size - 1) // WAYS).bit_length()
 
     def flags(self, hash_key: int | None = None) -> list[str]:
-        """Compiler flags for clang inside bcc; without `hash_key` those that are the same from run to run."""
+        """Compiler flags for clang inside bcc; without `hash_key`, those that are the same in every run."""
         flags = [
-            "-fno-strict-aliasing",  # as the kernel itself: bytes are read as words of any size
+            "-fno-strict-aliasing",  # like the kernel itself: we read bytes as words of any size
             f"-I{BPF_DIR}",
             f"-DSETS={self.sets}",
             f"-DNEAR_INTERFACES={NEAR_INTERFACES}",
@@ -105,14 +105,14 @@ class LoadOptions:
 
     @property
     def maps(self) -> tuple[str, ...]:
-        """Names of the maps that user space wants of them."""
+        """Names of the maps that user space uses."""
         of_filter = ("filter_states",) if self.filter is not None else ()
         return MAPS + of_filter + (("packets",) if self.packets else ())
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Descriptors of programs and maps by name, owned by the caller."""
+    """Descriptors of programs and maps by name. The caller owns them."""
 
     programs: dict[str, int]
     maps: dict[str, int]
@@ -125,10 +125,10 @@ class Loaded:
 
 
 class Loader:
-    """The child at work: start it, do something else meanwhile, then take `result()`."""
+    """The child at work: start it, do something else meanwhile, then call `result()`."""
 
     def __init__(self, options: LoadOptions, keep: bool = True) -> None:
-        """`keep`: what had to be compiled is there for the next start."""
+        """`keep`: keep what had to be compiled for the next start."""
         self.options = options
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._log = os.memfd_create("tfotrace-compile-log")
@@ -166,7 +166,7 @@ class Loader:
         return Loaded(programs, maps, self.options)
 
     def kill(self) -> None:
-        """Nobody wants the result any more."""
+        """End the child: nobody wants the result."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
@@ -180,14 +180,14 @@ class Loader:
 
 
 def random_hash_key() -> int:
-    """A key for the flow hash: odd, and random, so that nobody can aim at one set of the table."""
+    """A key for the flow hash: odd, and random, so that nobody can target one set of the table."""
     return int.from_bytes(os.urandom(8), "little") | 1
 
 
 def _child(sock: socket.socket, options: LoadOptions, log_fd: int, keep: bool) -> int:
-    """Body of the child; clang and the verifier write to standard error, so that becomes the log."""
+    """Body of the child. Its standard error becomes the log, since clang and the verifier write there."""
     os.dup2(log_fd, 2)
-    # before 5.11 maps count against this limit; without CAP_SYS_RESOURCE the load itself will say so
+    # before 5.11, maps count against this limit; without CAP_SYS_RESOURCE, loading will report it
     with contextlib.suppress(ValueError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     key = _cache_key(options)
@@ -207,9 +207,8 @@ def _child(sock: socket.socket, options: LoadOptions, log_fd: int, keep: bool) -
         answer = f"the kernel refuses the tracing programs: {error}".encode("utf-8", "replace")
     socket.send_fds(sock, [answer], fds)
     if keep and made is not None and key is not None:
-        # otherwise somebody has changed the sources meanwhile
         with contextlib.suppress(Exception):
-            if _cache_key(options) == key:
+            if _cache_key(options) == key:  # nobody changed the sources meanwhile
                 cache.store(key, made, cache.DIRECTORY)
     return 0
 
@@ -224,7 +223,7 @@ def _fill_stages(options: LoadOptions, programs: Mapping[str, int], maps: Mappin
 
 
 def _fill_filter(wanted: PacketFilter, hook: str, replay: bool, maps: Mapping[str, int]) -> None:
-    """They are made from the expression each time and never kept: no compiler has a part in it."""
+    """Made from the expression each time and never kept, since that needs no compiler."""
     from tracer.loader import filter_program  # 1 MB that few runs need
 
     for slot, fd in filter_program.load(wanted, hook, replay=replay, maps=maps).items():
@@ -236,7 +235,7 @@ def _fill_filter(wanted: PacketFilter, hook: str, replay: bool, maps: Mapping[st
 
 
 def _compiled(options: LoadOptions) -> tuple[Artifact | None, list[int]]:
-    """Compile and load; no artifact where the kernel does not let one be taken.
+    """Compile and load. Returns no artifact if the kernel does not allow to take one.
 
     Raises:
         ImportError: bcc is missing.
@@ -244,7 +243,7 @@ def _compiled(options: LoadOptions) -> tuple[Artifact | None, list[int]]:
     """
     offsets = process_offsets.offset_flags() if options.details else []
     if offsets:
-        # a kernel that is locked down may refuse to have its memory read
+        # a locked-down kernel may refuse to let programs read its memory
         with contextlib.suppress(Exception):
             return _compiled_with(options, offsets)
     return _compiled_with(options, [])
@@ -256,7 +255,7 @@ def _compiled_with(options: LoadOptions, more_flags: list[str]) -> tuple[Artifac
         made = _compile(options, more_flags)
         with contextlib.suppress(OSError):
             return made, _filled(options, *artifact.load(made, random_hash_key()))
-    # bcc does the same one by one, needs no artifact for it, and has the verifier say why not
+    # bcc loads one by one, without an artifact, and prints the verifier's reason
     flags = options.flags(random_hash_key()) + more_flags
     return made, _filled(options, *compiler.load_by_bcc(flags, options.programs, options.maps))
 
@@ -267,12 +266,12 @@ def _compile(options: LoadOptions, more_flags: list[str]) -> Artifact:
 
 
 def _filled(options: LoadOptions, programs: Mapping[str, int], maps: Mapping[str, int]) -> list[int]:
-    """Complete the stage maps; every descriptor in the order of the options."""
+    """Fill the stage maps; returns every descriptor in the order of the options."""
     _fill_stages(options, programs, maps)
     return [programs[name] for name in options.programs] + [maps[name] for name in options.maps]
 
 
-# --- kept: whatever goes wrong here, the programs are compiled as if nothing were kept ---
+# --- kept: if anything goes wrong here, the programs are compiled ---
 
 
 def _cache_key(options: LoadOptions) -> str | None:
@@ -293,12 +292,12 @@ RING_BUFFER_SINCE = (5, 8)
 
 
 def kernel_version(release: str) -> tuple[int, int]:
-    """(6, 18) for "6.18.44-something"; (0, 0) if it does not begin like that."""
+    """(6, 18) for "6.18.44-something"; (0, 0) if it does not start like that."""
     found = re.match(r"(\d+)\.(\d+)", release)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def default_transport(release: str | None = None) -> Transport:
-    """The ring buffer where the kernel has it (5.8)."""
+    """The ring buffer if the kernel has it (5.8)."""
     version = kernel_version(os.uname().release if release is None else release)
     return Transport.PERF if (0, 0) < version < RING_BUFFER_SINCE else Transport.RING

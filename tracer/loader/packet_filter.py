@@ -1,8 +1,8 @@
-"""--filter: tcpdump's expressions, compiled by libpcap to classic BPF (pcap-filter(7), pcap_compile(3PCAP)).
+"""--filter: tcpdump's expressions, which libpcap compiles to classic BPF (pcap-filter(7), pcap_compile(3PCAP)).
 
-An expression is compiled for each link type that interfaces here have: Ethernet and none. It means what it means to
-`tcpdump -r`: a VLAN tag is part of the packet, `len` is the length on the wire. Only the first SYN of a handshake is
-asked (bpf/filter.h); all that follows belongs to the handshake that it opened.
+Each expression is compiled for interfaces with an Ethernet header and for those without. It means the same as for
+`tcpdump -r`: a VLAN tag is part of the packet, `len` is the length on the wire. It judges only the first SYN of a
+handshake (bpf/filter.h), and all that follows belongs to that handshake.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from tracer.linux.libpcap import library
 DLT_EN10MB = 1
 DLT_RAW = 12
 SNAPLEN = 262144  # tcpdump's
-INSTRUCTIONS_MAX = 2000  # classic ones: what the verifiers of 5.10 and newer surely follow
-_NETMASK = 0  # tcpdump's, reading a file
+INSTRUCTIONS_MAX = 2000  # classic ones: the verifiers of 5.10 and newer follow so many
+_NETMASK = 0  # what tcpdump uses for a file
 _TEXT_MAX = 65536
 _JUMP_ALWAYS = 0x05
 _LOAD_MASK, _LOAD_FIXED = 0xE7, 0x20  # without its size
-_BESIDE_THE_PACKET = range(0xFFFFF000, 0xFFFFF040)  # SKF_AD_OFF (linux/filter.h): what only a socket knows
+_BESIDE_THE_PACKET = range(0xFFFFF000, 0xFFFFF040)  # SKF_AD_OFF (linux/filter.h): data that only a socket has
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ Code = tuple[Instruction, ...]
 
 @dataclass(frozen=True, slots=True)
 class PacketFilter:
-    """An expression that was understood. `without_link` is None where `why_not` keeps it from interfaces without
-    Ethernet header (tun, WireGuard)."""
+    """A parsed expression. `without_link` is for interfaces without an Ethernet header (tun, WireGuard); None if
+    `why_not` rules them out."""
 
     text: str
     ethernet: Code
@@ -69,7 +69,7 @@ def compile_for(text: str, link: int) -> Code:
 
     Raises:
         RefusedError: libpcap does not understand the expression, or nothing can ever match it.
-        CannotTraceError: there is no libpcap.
+        CannotTraceError: libpcap is missing.
     """
     lib = library()
     handle = lib.pcap_open_dead(link, SNAPLEN)
@@ -87,18 +87,18 @@ def compile_for(text: str, link: int) -> Code:
     finally:
         lib.pcap_close(handle)
     if any(one.code == _JUMP_ALWAYS and at + 1 + one.k >= len(code) for at, one in enumerate(code)):
-        raise RefusedError("protochain needs a loop, which the kernel does not take")
+        raise RefusedError("protochain needs a loop, which the kernel does not allow")
     if any(one.code & _LOAD_MASK == _LOAD_FIXED and one.k in _BESIDE_THE_PACKET for one in code):
-        raise RefusedError("inbound, outbound and the like ask what is not in the packet")
+        raise RefusedError("inbound, outbound and the like ask for what is not in the packet")
     return code
 
 
 def parse(text: str) -> PacketFilter:
-    """Understand an expression; a blank one lets everything through.
+    """Parse an expression; a blank one lets everything through.
 
     Raises:
-        UsageError: it cannot be; the sentence says why.
-        CannotTraceError: there is no libpcap.
+        UsageError: it is not valid; the sentence says why.
+        CannotTraceError: libpcap is missing.
     """
     if "\0" in text or len(text) > _TEXT_MAX:
         raise UsageError("--filter: an expression has no NUL in it and at most 65,536 characters")

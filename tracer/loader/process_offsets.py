@@ -1,4 +1,4 @@
-"""What bpf/process.h has to know of the running kernel to tell whose socket a packet belongs to: compiler flags."""
+"""Compiler flags that tell bpf/process.h the running kernel's layout, so that it finds out whose socket a packet is."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _MEMBERS = {
     "CGROUP_NODE": ("cgroup", "kn"),
     "NODE_ID": ("kernfs_node", "id"),
 }
-# where a system call's first argument is kept: a member of struct pt_regs
+# the member of struct pt_regs with a system call's first argument
 _FIRST_ARGUMENT = {"x86_64": "di", "aarch64": "orig_x0"}
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC  # inode; include/linux/proc_ns.h, PROC_PID_INIT_INO
 
 
 def sees_all_pids() -> bool:
-    """Are the kernel's process ids those of /proc here? Inside a container they are not."""
+    """Are the kernel's process ids those of /proc? In a container they are not."""
     try:
         return os.stat("/proc/self/ns/pid").st_ino == _FIRST_PID_NAMESPACE
     except OSError:
@@ -45,12 +45,12 @@ def sees_all_pids() -> bool:
 
 
 def variant_flags() -> list[str]:
-    """Flags by which programs compiled here may differ from those of another run on the same kernel."""
+    """Flags in which two runs on the same kernel may differ."""
     return ["-DOUR_PIDS"] if sees_all_pids() else []
 
 
 def offset_flags() -> list[str]:
-    """Where things are in this kernel; empty if it does not tell. Takes a tenth of a second."""
+    """Offsets in this kernel's structures; empty if it does not describe them. Takes a tenth of a second."""
     argument = _FIRST_ARGUMENT.get(os.uname().machine)
     if argument is None or not KERNEL.exists():
         return []
@@ -59,7 +59,7 @@ def offset_flags() -> list[str]:
         values = {macro: btf.offset(*where) for macro, where in _MEMBERS.items()}
     except (BtfError, IndexError, ValueError):
         return []
-    # where registers are kept in another way (User Mode Linux) clients are looked for by user space alone
+    # if the kernel keeps registers in another way (User Mode Linux), only user space looks for clients
     with suppress(BtfError, IndexError, ValueError):
         values |= {"REGS_FIRST": btf.offset("pt_regs", argument), "REGS_SIZE": btf.size("pt_regs")}
     return [f"-DKERNEL_{macro}={value}" for macro, value in values.items()]

@@ -29,7 +29,7 @@ from tracer.loader.load import Loaded, Loader, LoadOptions
 from tracer.ring.ringbuf import Ring
 from tracer.root.kernel import Kernel
 from tracer.root.part import SWEEP_S
-from tracer.root.startup import LeaveError, await_loaded, end_by_signals, telling
+from tracer.root.startup import LeaveError, await_loaded, end_by_signals, reporting
 
 SLOTS = 2
 SLOT_FULL = 4 << 20  # bytes: a slot with as many gets no more packets
@@ -85,7 +85,7 @@ def run(request: ReplayRequest, channel: Channel, loader: Loader) -> int:
         end_by_signals(part.on_signal)
         part.serve()
 
-    return telling(channel, work)
+    return reporting(channel, work)
 
 
 @dataclass(slots=True)

@@ -1,8 +1,8 @@
-"""Are cookies those that the traced namespace's keys make? Part of the root part, the only one that may read the keys.
+"""Checks cookies against the traced namespace's keys, which only the root part may read.
 
-The keys never leave this file: not in messages, not in records, not in texts. A cookie of a Linux server is
-SipHash-2-4 under its key over the client's and the server's address (net/ipv4/tcp_fastopen.c,
-__tcp_fastopen_cookie_gen_cipher), eight bytes, the lowest first.
+The keys never leave this file: no message, record or text contains them. A cookie of a Linux server is SipHash-2-4 of
+the client's and the server's address under its key (net/ipv4/tcp_fastopen.c, __tcp_fastopen_cookie_gen_cipher), eight
+bytes, the lowest first.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from tracer.vocabulary.vocabulary import CookieCheck
 
 SYSCTL = Path("/proc/sys/net/ipv4/tcp_fastopen_key")
 READ_AGAIN_NS = 10_000_000
-GENERATIONS = 8  # sets of keys that are remembered: those of handshakes that are settled later
+GENERATIONS = 8  # sets of keys to remember, for handshakes that settle later
 _KEY_LEN = 16
 
 
 def parse_keys(text: str) -> tuple[bytes, ...]:
     """The key and, after a comma, the backup key of sysctl tcp_fastopen_key: four words each, the lowest byte first.
 
-    None at all where the text is not understood or no key has been made yet (all zero).
+    Empty if the text is not valid, or the kernel has not made a key yet (all zero).
     """
     keys = []
     for one in text.strip().split(","):
@@ -44,7 +44,7 @@ def parse_keys(text: str) -> tuple[bytes, ...]:
 
 
 def cookie(key: bytes, client: bytes, server: bytes) -> bytes:
-    """The cookie that a key makes for two addresses of 16 bytes, IPv4 as ::ffff:a.b.c.d."""
+    """The cookie of a key for two addresses of 16 bytes, IPv4 as ::ffff:a.b.c.d."""
     if client.startswith(IPV4_MAPPED):
         client, server = client[12:], server[12:]
     return siphash24(key, client + server).to_bytes(8, "little")
@@ -52,7 +52,7 @@ def cookie(key: bytes, client: bytes, server: bytes) -> bytes:
 
 @dataclass(slots=True)
 class _Generation:
-    """Keys and when they were read: first and last, nanoseconds of CLOCK_MONOTONIC."""
+    """Keys, and when they were first and last read (CLOCK_MONOTONIC, ns)."""
 
     keys: tuple[bytes, ...] = field(repr=False)
     first_ns: int
@@ -60,16 +60,16 @@ class _Generation:
 
 
 class CookieKeys:
-    """The keys of the namespace that this process is in, and those that it had a while ago."""
+    """The keys of this process's namespace, and those that it had a while ago."""
 
     def __init__(self, path: Path = SYSCTL, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._path = path
         self._clock = clock
         self._generations: deque[_Generation] = deque(maxlen=GENERATIONS)
-        self.changes = 0  # how often other keys than before were found
+        self.changes = 0  # how often the keys were others than before
 
     def read(self) -> None:
-        """Follow a rotation of keys; reads at most every READ_AGAIN_NS."""
+        """Read the keys, at most every READ_AGAIN_NS."""
         now = self._clock()
         latest = self._generations[-1] if self._generations else None
         if latest is not None and now - latest.last_ns < READ_AGAIN_NS:
@@ -85,15 +85,15 @@ class CookieKeys:
             self.changes += 1
 
     def check(self, question: CookieQuestion) -> CookieCheck:
-        """What the cookie that arrived is under the keys of that time; call read() before.
+        """Judge the cookie that arrived by the keys of that time; call read() first.
 
-        A listener may have keys of its own (TCP_FASTOPEN_KEY). So a cookie is called invalid only where the one that
-        was given back is of the namespace's key, which shows that the listener uses it.
+        A listener may have keys of its own (TCP_FASTOPEN_KEY). So a cookie is called invalid only if the one that the
+        server granted is of the namespace's key, which shows that the listener uses it.
         """
         verdicts = [_under(one.keys, question) for one in self._of(question.syn_ns)]
         if not verdicts:
             return CookieCheck.NONE
-        # which keys were in force is open if they were changed around that time; the cookie that was given back tells
+        # if the keys changed around that time, the cookie that the server granted shows which were in force
         proven = [verdict for verdict, proof in verdicts if proof]
         if proven:
             return proven[-1]
@@ -105,8 +105,8 @@ class CookieKeys:
         return CookieCheck.NONE
 
     def _of(self, syn_ns: int) -> list[_Generation]:
-        """The keys that may have been in force at a time."""
-        # each from some moment after the last look at the ones before it, until some moment before the next ones
+        """The keys that may have been in force at that time."""
+        # each from a moment after the last reading of its predecessor to a moment before its successor's first
         begins = [0, *(one.last_ns for one in self._generations)]
         ends = [*(one.first_ns for one in self._generations), math.inf][1:]
         spans = zip(self._generations, begins, ends, strict=False)
@@ -114,7 +114,7 @@ class CookieKeys:
 
 
 def _under(keys: tuple[bytes, ...], question: CookieQuestion) -> tuple[CookieCheck, bool]:
-    """The verdict under some keys, and whether the cookie that was given back proves that these were in force."""
+    """The verdict under these keys, and whether the cookie that the server granted proves that they were in force."""
     if not keys:
         return CookieCheck.NONE, False
     made = cookie(keys[0], question.client, question.server)
@@ -125,5 +125,5 @@ def _under(keys: tuple[bytes, ...], question: CookieQuestion) -> tuple[CookieChe
         return CookieCheck.VALID, proof
     if len(keys) > 1 and question.cookie == cookie(keys[1], question.client, question.server):
         return CookieCheck.VALID_BACKUP, proof
-    # one that is taken all the same: the listener needs no cookie (0x200), or has rules of its own
+    # if the server took the data anyway, the listener needs no cookie (0x200), or has rules of its own
     return (CookieCheck.INVALID if proof and not question.accepted else CookieCheck.NONE), proof

@@ -1,4 +1,4 @@
-"""The loaded programs at work: fill their maps, sweep the pending table, read the counters. Root part only."""
+"""Runs the loaded programs: fills their maps, sweeps the pending table, reads the counters. Root part only."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tracer.ring.ringbuf import Ring
 from tracer.vocabulary.vocabulary import Transport
 
 _KEY = bytes(4)  # key of one-element arrays
-# BPF_PROG_TEST_RUN wants at least an Ethernet header; the sweep looks at none of it
+# BPF_PROG_TEST_RUN needs at least an Ethernet header; the sweep does not read it
 _DUMMY_FRAME = bytes(64)
 _SWEEP_CHUNK = 1024  # sets: at most 8,192 records, a third of the ring
 _FLUSH_CHUNK = 256  # sets: at most 2,048 records
-_FLUSH_CHUNK_PERF = 64  # all of it goes into the buffer of the one CPU that sweeps
+_FLUSH_CHUNK_PERF = 64  # all of them go into the buffer of the one CPU that sweeps
 _FLUSH_PAUSE_PERF_S = 0.03
 _FLUSH_PATIENCE_S = 3.0 * FACTOR
 _INTERFACE, _CONFIG = event_header.struct("interface_config"), event_header.struct("config")
@@ -39,19 +39,19 @@ class Kernel:
             event_header.struct(name, packets=packets) for name in ("cpu", "sweep_state", "counters")
         )
         self.still_open = 0
-        self.now_ns = 0  # of the next sweep; 0: by the clock. A replay sets the capture's
+        self.now_ns = 0  # of the next sweep; 0: now. A replay sets the capture's time
 
     def configure(self, response_timeout_s: float) -> None:
-        """Set what the programs read at run time."""
+        """Set the configuration that the programs read."""
         value = _CONFIG.pack(response_timeout_ns=int(response_timeout_s * 1e9))
         bpfsys.map_update_elem(self.loaded.maps["config"], _KEY, value)
 
     def trace_interface(self, index: int, group: int, has_ethernet_header: bool) -> None:
-        """Packets of this interface are traced from now on, in this group."""
+        """Trace packets of this interface from now on, in this group."""
         self._set_interface(index, _INTERFACE.pack(group=group, traced=1, no_link_header=not has_ethernet_header))
 
     def ignore_interface(self, index: int) -> None:
-        """Packets of this interface are no longer looked at."""
+        """Ignore packets of this interface from now on."""
         if index < NEAR_INTERFACES:
             self._set_interface(index, bytes(_INTERFACE.size))
         else:
@@ -66,7 +66,7 @@ class Kernel:
         bpfsys.map_update_elem(self.loaded.maps["interfaces_near" if near else "interfaces_far"], _u32(index), value)
 
     def counters(self) -> dict[str, int]:
-        """Every counter by its name in struct counters, summed over CPUs and the sweep."""
+        """Every counter by its name in struct counters: the sum over CPUs and the sweep."""
         cpus = bpfsys.map_lookup_per_cpu(self.loaded.maps["cpus"], _KEY, self._cpu.size)
         parts = [self._counters.unpack(cpu) for cpu in cpus]
         start = self._sweep.field("counters").offset
@@ -77,14 +77,14 @@ class Kernel:
         return bpfsys.map_lookup_elem(self.loaded.maps["sweep_states"], _KEY, self._sweep.size)
 
     def _run_sweep(self, cursor: int, sets: int, flush: bool, live: int) -> tuple[int, int]:
-        """Sweep `sets` sets from `cursor` on; returns the new cursor and the live entries seen so far."""
+        """Sweep `sets` sets from `cursor`; returns the new cursor and the number of live entries so far."""
         value = bytearray(self._read_sweep())
         self._sweep.pack_into(value, now_ns=self.now_ns, cursor=cursor, flush=flush, live=live)
         bpfsys.map_update_elem(self.loaded.maps["sweep_states"], _KEY, bytes(value))
         try:
             bpfsys.prog_test_run(self.loaded.programs["sweep"], _DUMMY_FRAME, repeat=sets)
         except OSError as error:
-            if error.errno not in (errno.EINTR, errno.EAGAIN):  # a signal came: the cursor tells how far it got
+            if error.errno not in (errno.EINTR, errno.EAGAIN):  # a signal came: the cursor says how far it got
                 raise
         after = self._sweep.unpack(self._read_sweep())
         return after["cursor"], after["live"]
@@ -92,7 +92,7 @@ class Kernel:
     def sweep(self, wait: Callable[[], None] | None = None) -> int:
         """Settle what is overdue; returns (and keeps) the number of entries that are still open.
 
-        With `wait`, which waits for room, it goes a part at a time: all entries may be due at once.
+        With `wait`, which waits for room, it sweeps in parts: all entries may be due at once.
         """
         sets = self.loaded.options.sets
         cursor = live = 0
@@ -105,7 +105,7 @@ class Kernel:
         return live
 
     def flush(self, reader_alive: Callable[[], bool]) -> None:
-        """Settle every open entry as it stands, no faster than the reader takes records out of the ring."""
+        """Settle every open entry as it is, no faster than the reader takes records out of the ring."""
         sets = self.loaded.options.sets
         cursor = 0
         ring = self._event_ring()
@@ -116,7 +116,7 @@ class Kernel:
             emitted = self.counters()["emitted"] if ring is None else 0
             cursor, _ = self._run_sweep(cursor, min(chunk, sets - cursor), True, 0)
             if ring is None and self.counters()["emitted"] > emitted:
-                time.sleep(_FLUSH_PAUSE_PERF_S)  # how full a perf buffer is cannot be seen from here
+                time.sleep(_FLUSH_PAUSE_PERF_S)  # this process cannot see how full a perf buffer is
         if ring is not None:
             ring.close()
         self.sweep()

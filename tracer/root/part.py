@@ -1,7 +1,7 @@
-"""The part that needs root: load, attach, sweep, count, detach. Small, and gone when the user part is.
+"""The part that needs root: load, attach, sweep, count, detach. It is small, and ends with the user part.
 
-It keeps every program, link and writable map descriptor to itself; the user part gets the rings. It runs in a forked
-child and talks over one Channel; the end of that channel is its order to leave.
+It runs in a forked child and talks over one Channel, whose end tells it to leave. It alone holds the descriptors of
+programs, links and writable maps; the user part gets the rings.
 """
 
 from __future__ import annotations
@@ -50,23 +50,23 @@ from tracer.ring import perfbuf
 from tracer.root.kernel import Kernel
 from tracer.root.request import RootRequest
 from tracer.root.socket_owners import OwnerFinder
-from tracer.root.startup import await_loaded, end_by_signals, telling
+from tracer.root.startup import await_loaded, end_by_signals, reporting
 from tracer.root.witness import Witness
 from tracer.vocabulary.vocabulary import Transport
 
 SWEEP_S = 0.25
-BACKLOG_MAX = 1000  # messages that wait for a stopped user part
+BACKLOG_MAX = 1000  # messages to keep for a stopped user part
 HOST_S = 1.0
 LAST_ANSWERS_S = 2.0 * FACTOR
-ADDRESSES_AGAIN_S = 10.0  # routes of the local table may change without an event
+ADDRESSES_AGAIN_S = 10.0  # local routes may change without an event
 ANY = "any"
 _FIRST_GROUP = 1 << 24  # group numbers of single interfaces are their indexes
 
 
 def run(options: RootRequest, channel: Channel, loader: Loader) -> int:
-    """Body of the root process; returns its exit status. Whatever goes wrong is told to the user part.
+    """Body of the root process; returns its exit status. Reports every failure to the user part.
 
-    `loader` is at work already: compiling takes longer than all the rest of starting.
+    `loader` is at work already, since compiling takes longer than the rest of the start.
     """
     part = RootPart(options, channel, loader)
     end_by_signals(part.on_signal)
@@ -76,7 +76,7 @@ def run(options: RootRequest, channel: Channel, loader: Loader) -> int:
         part.serve()
 
     try:
-        return telling(channel, work)
+        return reporting(channel, work)
     finally:
         part.close()
 
@@ -106,10 +106,10 @@ class RootPart:
     # --- beginning ---
 
     def start(self) -> None:
-        """Load, attach to every interface asked for, tell the user part."""
+        """Load, attach to every requested interface, and report to the user part."""
         if self.options.netns is not None:
             netns.enter_named(self.options.netns)
-        wanted = self._find_interfaces()  # while it compiles: a typo is told at once
+        wanted = self._find_interfaces()  # while it compiles, to report a typo at once
         self._follower = Follower()
         self._instance = Instance()
         removed = remove_leftovers()
@@ -119,8 +119,8 @@ class RootPart:
         rings = self._open_rings()
         for interface in wanted:
             self._attach(interface)
-        before = self._witness.host()  # what counters had been before the first handshake
-        # only now, all together: a handshake is seen from both sides or not at all
+        before = self._witness.host()  # the counters before the first handshake
+        # now, all at once: a handshake is seen from both sides or not at all
         for interface in wanted:
             self._switch_on(interface)
         if not self._attached:
@@ -164,11 +164,11 @@ class RootPart:
         return found
 
     def _misfit(self, interface: Interface) -> str | None:
-        """Why --filter cannot be asked on an interface, in a sentence; None where it can."""
+        """A sentence on why --filter cannot apply to an interface; None if it can."""
         wanted = self.options.load.filter
         if wanted is None or wanted.without_link is not None or interface.has_ethernet_header:
             return None
-        return f"--filter cannot be asked on {interface.name}, which has no Ethernet header: {wanted.why_not}"
+        return f"--filter cannot apply to {interface.name}, which has no Ethernet header: {wanted.why_not}"
 
     def _loaded(self) -> Loaded:
         loader = self._loader
@@ -225,7 +225,7 @@ class RootPart:
     # --- tracing ---
 
     def serve(self) -> None:
-        """Sweep and count until the user part asks to end, dies, or nothing is left to trace."""
+        """Sweep and count until the user part asks to end or dies, or nothing is left to trace."""
         assert self._kernel is not None
         assert self._follower is not None
         poll = select.poll()
@@ -258,7 +258,7 @@ class RootPart:
                 self._kernel.sweep()
                 self._check_attachments()
                 self._send_backlog()
-                # not kept if the user part does not read: the next ones say more
+                # dropped if the user part does not read: the next ones say more
                 self.channel.offer(Counters(self._kernel.counters(), self._kernel.still_open))
             if now >= next_host:
                 next_host = now + HOST_S
@@ -283,7 +283,7 @@ class RootPart:
         self._answer_last()
 
     def _answer_last(self) -> None:
-        """The records that were flushed may raise questions: answer until the user part has left."""
+        """Answer questions about the flushed records until the user part has left."""
         poll = select.poll()
         poll.register(self.channel.fileno(), select.POLLIN)
         deadline = time.monotonic() + LAST_ANSWERS_S
@@ -296,7 +296,7 @@ class RootPart:
 
     def _user_part_is_there(self) -> bool:
         poll = select.poll()
-        poll.register(self.channel.fileno(), 0)  # errors and hang-ups are always reported
+        poll.register(self.channel.fileno(), 0)  # poll always reports errors and hang-ups
         return not poll.poll(0)
 
     def _on_change(self, change: Change) -> None:
@@ -359,7 +359,7 @@ class RootPart:
         for index, attachment in list(self._attached.items()):
             if not attachment.is_intact():
                 name = attachment.name
-                if by_index(index) is None:  # its event has not come yet
+                if by_index(index) is None:  # its event is still to come
                     self._forget(index, "interface_gone", f"{name} has gone")
                 else:
                     self._forget(index, "detached", f"somebody has removed tfotrace's programs from {name}")
@@ -368,7 +368,7 @@ class RootPart:
         self._post(Notice(kind, text, interface))
 
     def _post(self, message: ToUser) -> None:
-        """Send in order, without ever waiting for a user part that is stopped: the sweep must go on."""
+        """Send in order, but never wait for a stopped user part: the sweep must go on."""
         self._backlog.append(message)
         self._send_backlog()
 
@@ -381,17 +381,17 @@ class RootPart:
     def _detach_all(self) -> None:
         attached, self._attached = self._attached, {}
         if self._kernel is not None:
-            # first of all: detaching takes a while, and half a view of a handshake would be judged wrongly
+            # first of all: detaching takes a while, and handshakes seen by half would be judged wrongly
             for index in attached:
                 self._kernel.ignore_interface(index)
         for attachment in attached.values():
             try:
                 attachment.detach()
-            except TfotraceError as error:  # noqa: PERF203 - one that fails must not keep the others
+            except TfotraceError as error:  # noqa: PERF203 - one failure must not stop the rest
                 self._notice("not_detached", str(error), attachment.name)
 
     def close(self) -> None:
-        """Detach and give everything back; harmless the second time."""
+        """Detach and close everything. Harmless the second time."""
         self._detach_all()
         if self._loader is not None:
             self._loader.kill()

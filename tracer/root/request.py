@@ -10,7 +10,7 @@ from tracer.vocabulary.vocabulary import HookChoice
 
 @dataclass(frozen=True, slots=True)
 class RootRequest:
-    """Interfaces as named (`any`, groups `a+b`), how to attach, what to compile, when to give a silent server up."""
+    """Interfaces as named (`any`, groups `a+b`), how to attach, what to compile, when to give up on a silent server."""
 
     interfaces: tuple[str, ...]
     hook: HookChoice

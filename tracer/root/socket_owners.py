@@ -1,7 +1,7 @@
-"""Who holds a socket: its inode's number looked for among the descriptors of all processes (/proc/PID/fd). Root only.
+"""Finds the owner of a socket: the process with a descriptor of its inode (/proc/PID/fd). Root only.
 
-Reading all of /proc takes long on a host with many descriptors, so it goes on in slices and may be interrupted at any
-time. What is found is asked again, one look, each time it is wanted: an owner may end, close or hand on its socket.
+Reading all of /proc takes long on a host with many descriptors, so it is done in slices. An owner may end, or close its
+socket or pass it on, so what was found is checked again each time somebody asks.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from tracer.linux.cgroup import Groups, name_from_proc
 from tracer.linux.proc import PROC, open_files, pids, read_name_and_uid, read_stat
 
 OWNERS_HELD = 1024
-CHECKED = 16  # of these a second: does it still hold its socket?
-WANTED_MAX = 4096  # sockets looked for at a time
+CHECKED = 16  # of these are checked each second: do they still have their socket?
+WANTED_MAX = 4096  # sockets to look for at a time
 SLICE_S = 0.005
-SHARE = 4  # a scan is followed by SHARE times its length without one
+SHARE = 4  # after a scan there is none for SHARE times its length
 TIDY_S = 1.0
-AGAIN_S = 1.0  # a socket that nobody held is not looked for again within this
+AGAIN_S = 1.0  # for so long, a socket without owner is not looked for again
 LAST_NUMBER = 1 << 62  # an answer to every question
 _FIRST = 1
 
@@ -41,10 +41,10 @@ class Holder:
 
 
 def choose(holders: Iterable[Holder], parent_of: dict[int, int]) -> Holder | None:
-    """The one whose socket it is: the only holder, or that from which all others descend; None if it cannot be told.
+    """The owner: the only holder, or the one from which all others descend; None if there is no such holder.
 
-    The service manager that hands a listening socket to a service (socket activation) goes for the service. `parent_of`
-    has the parents of all processes, so that a descent by way of processes that closed the socket counts too.
+    With socket activation, the service owns the socket and not the service manager. `parent_of` has the parents of all
+    processes, so that descent through processes that closed the socket counts, too.
     """
     by_pid = {holder.pid: holder for holder in holders}
     if len(by_pid) > 1:
@@ -63,7 +63,7 @@ def _descends(pid: int, among: dict[int, Holder], parent_of: dict[int, int]) -> 
 
 
 class Scan:
-    """One walk through all descriptors for some sockets."""
+    """One walk through all descriptors, looking for some sockets."""
 
     def __init__(self, sockets: Iterable[int], proc: str = PROC) -> None:
         self._proc = proc
@@ -74,7 +74,7 @@ class Scan:
         self.spent_s = 0.0
 
     def advance(self, seconds: float) -> bool:
-        """Go on for some time; True when done."""
+        """Continue for some time; True when done."""
         began = time.monotonic()
         done = True
         for _ in self._steps:
@@ -85,12 +85,12 @@ class Scan:
         return done
 
     def owner(self, number: int) -> Holder | None:
-        """Of a finished scan."""
+        """The owner, after a finished scan."""
         return choose(self.found[number], self._parents)
 
     def _walk(self) -> Iterator[None]:
         for pid in pids(self._proc):
-            # it may end at any moment, which no longer makes it anybody's owner
+            # it may end at any moment, and then owns nothing
             with suppress(OSError, ValueError):
                 parent, started = read_stat(pid, self._proc)
                 self._parents[pid] = parent
@@ -106,13 +106,13 @@ class Scan:
 
 
 class OwnerFinder:
-    """Answers who holds which sockets, and what cgroups are called; the root part's half of run/socket_owners.py."""
+    """Says who owns which sockets, and how cgroups are called: the root part's half of run/socket_owners.py."""
 
     def __init__(self, proc: str = PROC, groups: Groups | None = None) -> None:
         self._proc = proc
         self._groups = groups if groups is not None else Groups()
         self._known: OrderedDict[int, Holder] = OrderedDict()
-        self._nobody: OrderedDict[int, float] = OrderedDict()  # when it was looked for
+        self._nobody: OrderedDict[int, float] = OrderedDict()  # when we looked for it
         self._wanted: dict[int, int] = {}  # socket: number of the question
         self._scan: Scan | None = None
         self._scan_wanted: dict[int, int] = {}
@@ -120,7 +120,7 @@ class OwnerFinder:
         self._next_tidy = 0.0
 
     def ask(self, number: int, sockets: Iterable[int], cgroups: Iterable[int]) -> OwnerAnswer:
-        """What can be said at once; the rest comes out of advance(). `number` is given back with each answer."""
+        """Answer what is known; advance() returns the rest. Each answer repeats `number`."""
         answers: list[SocketOwner] = []
         now = time.monotonic()
         self._tidy(now)
@@ -135,7 +135,7 @@ class OwnerFinder:
         return OwnerAnswer(number, answers, {group: self._groups.name(group) for group in cgroups})
 
     def advance(self) -> list[OwnerAnswer]:
-        """Do a slice of what is left to do; answers that are ready."""
+        """Do a slice of the work; returns the answers that are ready."""
         now = time.monotonic()
         if self._scan is None:
             if not self._wanted or now < self._not_before:
@@ -152,7 +152,7 @@ class OwnerFinder:
                 _put(self._known, socket, holder)
             else:
                 _put(self._nobody, socket, time.monotonic())
-            # looked at once more: what the scan saw may be some time ago
+            # check it, since the scan may have seen it some time ago
             answers.setdefault(number, []).append(self._check(socket) or SocketOwner(socket))
         return [OwnerAnswer(number, found, {}) for number, found in answers.items()]
 
@@ -163,12 +163,12 @@ class OwnerFinder:
         return max(0.0, self._not_before - time.monotonic()) if self._wanted else math.inf
 
     def last_word(self) -> OwnerAnswer:
-        """All owners found so far that still are: for handshakes that end when nothing can be asked any more."""
+        """All known owners that still are, for handshakes that end when it is too late to ask."""
         checked = [self._check(socket) for socket in list(self._known)]
         return OwnerAnswer(LAST_NUMBER, [owner for owner in checked if owner is not None], {})
 
     def _tidy(self, now: float) -> None:
-        """Forget sockets that are no more: nobody will ask about them again."""
+        """Forget sockets that are gone: nobody will ask about them again."""
         if now < self._next_tidy:
             return
         self._next_tidy = now + TIDY_S
@@ -187,7 +187,7 @@ class OwnerFinder:
             return False
 
     def _check(self, socket: int) -> SocketOwner | None:
-        """The owner found before, if it holds the socket now."""
+        """The known owner, if it still has the socket."""
         holder = self._known.get(socket)
         if holder is None:
             return None
@@ -206,7 +206,7 @@ class OwnerFinder:
         return SocketOwner(socket, holder.pid, name, uid, cgroup)
 
     def close(self) -> None:
-        """Give descriptors back."""
+        """Close descriptors."""
         self._groups.close()
 
 

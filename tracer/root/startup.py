@@ -1,4 +1,4 @@
-"""What the root parts of tracing and of a replay have in common: how they wait, are told to end, and tell failures."""
+"""What the root parts of a live run and of a replay share: how they wait, end on signals and report failures."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tracer.vocabulary.printable import printable
 
 
 class LeaveError(Exception):
-    """Nobody is left to trace for, or a signal said to end before there was anything to end."""
+    """The user part is gone, or a signal came before tracing began."""
 
 
 def end_by_signals(on_signal: Callable[[int, FrameType | None], None]) -> None:
-    """SIGTERM and SIGHUP (not under nohup) go to `on_signal`; ctrl+c, which reaches the whole group, to nobody here."""
+    """Handle SIGTERM and SIGHUP (not under nohup) by `on_signal`; ignore ctrl+c, which reaches the whole group."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, on_signal)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
@@ -26,11 +26,11 @@ def end_by_signals(on_signal: Callable[[int, FrameType | None], None]) -> None:
 
 
 def await_loaded(loader: Loader, channel: Channel, is_over: Callable[[], bool] = lambda: False) -> Loaded:
-    """Wait for the compiling child, which is gone afterwards, whatever happens.
+    """Wait for the loading child. It is gone afterwards, whatever happens.
 
     Raises:
-        LeaveError: the user part has gone, or `is_over`.
-        CannotTraceError: it failed.
+        LeaveError: the user part is gone, or `is_over`.
+        CannotTraceError: the child failed.
     """
     poll = select.poll()
     poll.register(loader.fileno(), select.POLLIN)
@@ -44,8 +44,8 @@ def await_loaded(loader: Loader, channel: Channel, is_over: Callable[[], bool] =
             return loader.result()
 
 
-def telling(channel: Channel, work: Callable[[], None]) -> int:
-    """Do `work`; returns the exit status. Whatever goes wrong is told to the user part."""
+def reporting(channel: Channel, work: Callable[[], None]) -> int:
+    """Do `work` and report every failure to the user part; returns the exit status."""
     try:
         work()
     except LeaveError:

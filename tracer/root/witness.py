@@ -1,4 +1,4 @@
-"""What the root part tells about the traced namespace, each second and when it is asked: counters, sysctls, cookies."""
+"""What the root part reports about the traced namespace, each second and on request: counters, sysctls, cookies."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tracer.ipc.messages import Host, HostAnswer, HostQuestion
 from tracer.linux.hoststate import read_counters, read_sysctls
 from tracer.root.cookie_keys import CookieKeys
 
-CHECKS_A_SECOND = 2000  # a check takes some 0.1 ms of a process that has a table to sweep
+CHECKS_A_SECOND = 2000  # a check takes about 0.1 ms, and this process has a table to sweep
 
 
 class Witness:
-    """Reads the namespace of the process that it is made in."""
+    """Reads the namespace of the process that made it."""
 
     def __init__(self) -> None:
         self._keys = CookieKeys()
@@ -20,14 +20,14 @@ class Witness:
         self._checked = 0
 
     def host(self) -> Host:
-        """Counters and sysctls as of now; the keys are looked at too, so that it is known when they changed."""
+        """Counters and sysctls as of now. Also reads the keys, to know when they changed."""
         self._keys.read()
         begun_ns = time.monotonic_ns()
         counters, sysctls = read_counters(), read_sysctls()
         return Host(counters, sysctls, time.monotonic_ns(), self._keys.changes, begun_ns)
 
     def answer(self, ask: HostQuestion) -> HostAnswer:
-        """The host's state, and a verdict for each cookie until there were too many of them in this second."""
+        """The host's state, and a verdict on each cookie, up to CHECKS_A_SECOND in this second."""
         host = self.host()
         second = host.taken_ns // 1_000_000_000
         if second != self._second:
