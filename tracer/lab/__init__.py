@@ -1,4 +1,4 @@
-"""A private lab of two hosts with Fast Open traffic of every outcome: what `tfotrace demo` and the tests trace.
+"""A private lab of two hosts with Fast Open traffic of every outcome, which `tfotrace demo` and the tests trace.
 
 May import linux/ and everything beneath it.
 """

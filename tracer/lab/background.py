@@ -1,4 +1,4 @@
-"""Ordinary traffic: services for TLS, HTTP and DNS with Fast Open on, and clients that use them at a steady rate."""
+"""Ordinary traffic: services for TLS, HTTP and DNS with Fast Open, and clients that use them at a steady rate."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _client_context = threading.local()
 
 
 def serve(control: socket.socket) -> None:
-    """Answer on every address of the calling thread's namespace, for ever; says `ready` when it listens."""
+    """Serve on every address of the calling thread's namespace, for ever. Sends `ready` when it listens."""
     context = server_tls()
     pool = ThreadPoolExecutor(_WORKERS)
     waiting = selectors.DefaultSelector()
     for version in topology.versions():
         for port in (SERVICE_TLS, SERVICE_HTTP, SERVICE_DNS):
             listener = sockets.listener(version, "0.0.0.0" if version == 4 else "::", port, queue=1024)
-            listener.setblocking(False)  # a client may be gone again before accept
+            listener.setblocking(False)  # a client may be gone before accept
             waiting.register(listener, selectors.EVENT_READ, port)
     control.send(b"ready")
     while True:
@@ -43,7 +43,7 @@ def serve(control: socket.socket) -> None:
 
 
 def _answer(client: socket.socket, port: int, context: ssl.SSLContext) -> None:
-    """One request, one answer; a client that breaks off is its own business."""
+    """Answer one request. Ignores clients that break off."""
     try:
         client.settimeout(3)
         if port == SERVICE_TLS:
@@ -61,7 +61,7 @@ def _answer(client: socket.socket, port: int, context: ssl.SSLContext) -> None:
 
 
 def exchange_tls(server: str, port: int, name: str, fast_open: bool) -> None:
-    """One TLS connection; with `fast_open` the ClientHello is in the SYN once there is a cookie. Raises OSError."""
+    """Make one TLS connection. With `fast_open` and a cookie, the ClientHello is in the SYN. Raises OSError."""
     if not hasattr(_client_context, "tls"):
         _client_context.tls = client_tls()
     hello = ClientHello(_client_context.tls, name)

@@ -1,7 +1,7 @@
 """A PUBLIC demonstration key and its self-signed certificate for demo.example, valid until 2126.
 
-Everybody can read this key, so it protects nothing: it only lets the lab's TLS server speak TLS to the lab's own
-clients inside private network namespaces, on hosts where no tool can make a certificate. Never use it elsewhere.
+Everybody can read this key, so it protects nothing. It lets the lab's server speak TLS to the lab's own clients inside
+private network namespaces, on hosts without a tool that makes certificates. Never use it elsewhere.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Child processes that cannot outlive the lab, however its own process ends.
 
-Three ties, because each alone has a hole: end of file on a pipe (works after the parent gave up root, when it may
-signal nobody any more), PR_SET_PDEATHSIG (works if the child hangs, but belongs to the parent THREAD and is subject
-to the parent's privileges), and a look at getppid (covers a death between fork and prctl, and other children of the
-parent that inherited the pipe).
+Three ties, because each alone has a gap: end of file on a pipe (works after the parent gave up root and may signal
+nobody any more), PR_SET_PDEATHSIG (works if the child hangs, but depends on the parent THREAD and its privileges), and
+getppid (covers a death between fork and prctl, and other children of the parent that inherited the pipe).
 """
 
 from __future__ import annotations
@@ -27,22 +26,22 @@ _WATCH_MS = 500
 
 @dataclass(slots=True)
 class Child:
-    """A running child: its pid, the parent's ends of its control socket and of its lifeline."""
+    """A running child: its pid, and the parent's ends of its control socket and its lifeline."""
 
     pid: int
     control: socket.socket
     lifeline: int
 
     def end(self, patience_s: float = 2.0) -> None:
-        """Cut the lifeline and wait for the process; SIGKILL it when `patience_s` is over. Never raises."""
+        """Cut the lifeline and wait for the process; after `patience_s` send SIGKILL. Never raises."""
         self.control.close()
         with suppress(BrokenPipeError):  # it has ended already
-            os.write(self.lifeline, b"!")  # closing alone says nothing while some other child has inherited our end
+            os.write(self.lifeline, b"!")  # just closing is not enough if another child inherited our end
         os.close(self.lifeline)
         deadline = time.monotonic() + patience_s
         while not _reaped(self.pid):
             if time.monotonic() > deadline:
-                with suppress(OSError):  # reaped elsewhere, or no right to signal it any more
+                with suppress(OSError):  # it was reaped elsewhere, or we may not signal it any more
                     os.kill(self.pid, signal.SIGKILL)
                     os.waitpid(self.pid, 0)
                 return
@@ -59,13 +58,13 @@ def _reaped(pid: int) -> bool:
 def spawn(name: str, main: Callable[[socket.socket], None], keep: Iterable[int] = ()) -> Child:
     """Fork a child that runs `main(control)` and then exits.
 
-    Only the descriptors of `keep` survive in it, so that it holds none of the caller's pipes, maps or BPF links open.
-    Must be called before the caller starts threads of its own. An exception in `main` arrives as `fault ...`.
+    It keeps only the descriptors of `keep`, so that none of the caller's pipes, maps or BPF links stay open in it. Call
+    this before starting threads. An exception in `main` arrives as `fault ...`.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     watched, lifeline = os.pipe()
     parent = os.getpid()
-    # PR_SET_PDEATHSIG fires when the forking thread ends, which is only the end of the process for the main thread.
+    # PR_SET_PDEATHSIG fires when the forking thread ends. Only the main thread's end is that of the process.
     tied = threading.current_thread() is threading.main_thread()
     pid = os.fork()
     if pid == 0:
@@ -74,7 +73,7 @@ def spawn(name: str, main: Callable[[socket.socket], None], keep: Iterable[int] 
             _become_child(name, parent, tied, {*keep, theirs.fileno(), watched}, watched)
             main(theirs)
             status = 0
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the parent says it
+        except BaseException as error:  # noqa: BLE001 - the parent reports it, whatever it is
             _send_fault(theirs, error)
         finally:
             os._exit(status)
@@ -85,7 +84,7 @@ def spawn(name: str, main: Callable[[socket.socket], None], keep: Iterable[int] 
 
 def _become_child(name: str, parent: int, tied: bool, keep: set[int], watched: int) -> None:
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c reaches the whole process group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if tied:
         checked(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
@@ -98,7 +97,7 @@ def _become_child(name: str, parent: int, tied: bool, keep: set[int], watched: i
     for entry in os.listdir("/proc/self/fd"):
         descriptor = int(entry)
         if descriptor > 2 and descriptor not in keep:
-            with suppress(OSError):  # the one listdir itself had open
+            with suppress(OSError):  # listdir's own descriptor
                 os.close(descriptor)
     threading.Thread(target=_watch, args=(watched, parent), daemon=True, name="lifeline").start()
 

@@ -1,7 +1,7 @@
 """The client host's process: builds the network, then plays rounds of scenarios beside ordinary traffic.
 
-It alone knows both ends of a scenario: it lives in the client's namespace and makes the server's sockets by stepping
-into the server's namespace for a moment, so a scenario reads as one story and nothing has to be waited for.
+It controls both ends of a scenario: it lives in the client's namespace and enters the server's for a moment to make
+sockets there. So a scenario reads as one story, and needs no waiting.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PACE_S = 0.02  # from one scenario's end to the next one's beginning
 
 
 def be_server(control: socket.socket) -> None:
-    """Main function of the server host's process: sends the far host's namespace, then serves for ever."""
+    """Main function of the server host's process: send the far host's namespace, then serve for ever."""
     netns.unshare_network()
     far = netns.create()
     socket.send_fds(control, [b"namespace"], [far])
@@ -32,7 +32,7 @@ def be_server(control: socket.socket) -> None:
 
 
 class Director:
-    """Main object of the client host's process."""
+    """The client host's process."""
 
     def __init__(self, control: socket.socket, server: int, far: int) -> None:
         self._control = control
@@ -58,7 +58,7 @@ class Director:
         self._control.recv(MESSAGE_MAX)  # ordinary traffic goes on until the lab ends
 
     def _say(self, text: str) -> None:
-        # A parent that never asks must not stop the traffic: what it has no room for is dropped.
+        # A parent that never reads must not stop the traffic: drop what its socket has no room for.
         with self._sending, suppress(BlockingIOError):
             self._control.send(text.encode()[:MESSAGE_MAX], socket.MSG_DONTWAIT)
 
@@ -92,5 +92,5 @@ class Director:
             with Stage(version, topology.client_address(version), server, scenario.place, spaces) as stage:
                 stage.forget()
                 scenario.play(stage)
-        except (OSError, ValueError) as error:  # one scenario that this kernel cannot play must not end the demo
+        except (OSError, ValueError) as error:  # if this kernel cannot play a scenario, the demo must go on
             self._say(f"fault {scenario.name} over IPv{version}: {type(error).__name__}: {error}")

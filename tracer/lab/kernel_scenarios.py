@@ -1,6 +1,6 @@
-"""Scenarios where both ends are real kernels: the wire shows what Linux does, not what we believe it does.
+"""Scenarios where both ends are real kernels: the wire shows what Linux does, not what we think it does.
 
-Each function plays one scenario once on its stage; what it puts on the wire is said in scenarios.py.
+Each function plays one scenario once on its stage; scenarios.py says what that puts on the wire.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def dns_in_syn(stage: Stage) -> None:
 
 
 def stale_cookie(stage: Stage) -> None:
-    """The server changed its key and kept no backup; the client learns the new cookie and is accepted again."""
+    """The server changed its key without a backup; the client gets a new cookie, and its data is taken again."""
     listener = stage.listen(key=cookie_key())
     stage.prime(listener)
     sockets.set_key(listener, cookie_key())
@@ -69,7 +69,7 @@ def key_rotation(stage: Stage) -> None:
 
 
 def pool_without_shared_key(stage: Stage) -> None:
-    """Servers behind one address, each with a key of its own."""
+    """Several servers behind one address, each with its own key."""
     listener = stage.listen(key=cookie_key())
     stage.prime(listener)
     for _ in range(3):
@@ -78,21 +78,21 @@ def pool_without_shared_key(stage: Stage) -> None:
 
 
 def host_without_fast_open(stage: Stage) -> None:
-    """Fast Open is off by sysctl there; Linux then asks once with the experimental option."""
+    """The sysctl of the server turns Fast Open off; Linux clients then ask once with the experimental option."""
     listener = stage.listen()
     for _ in range(2):
         stage.serve(listener, stage.fast_open())
 
 
 def listener_without_fast_open(stage: Stage) -> None:
-    """One listener of the host does Fast Open, another does not know TCP_FASTOPEN: cookie and data are ignored."""
+    """The host has a listener with Fast Open and one without TCP_FASTOPEN, which ignores cookie and data."""
     stage.prime(stage.listen())
     listener = stage.listen(PLAIN_PORT, queue=None)
     stage.serve(listener, stage.fast_open(PLAIN_PORT))
 
 
 def experimental_option(stage: Stage) -> None:
-    """Not granted under kind 34, the client asks with kind 254, is granted a cookie and uses it."""
+    """The client gets no cookie for kind 34, asks with kind 254, gets one and uses it."""
     plain_listener = stage.listen(PLAIN_PORT, queue=None)
     stage.serve(plain_listener, stage.fast_open(PLAIN_PORT))
     listener = stage.listen()
@@ -101,12 +101,12 @@ def experimental_option(stage: Stage) -> None:
 
 
 def queue_overflow(stage: Stage) -> None:
-    """A Fast Open queue of one whose only entry is not established yet, as its ACK does not arrive."""
+    """A Fast Open queue of one, full with a connection whose ACK has not arrived."""
     listener = stage.listen(queue=1)
     stage.prime(listener)
     sockets.attach(listener, sockets.DROP_UNLESS_SYN)
     first = stage.fast_open()
-    child, _ = listener.accept()  # has inherited the filter, stays in SYN_RECV and in the queue
+    child, _ = listener.accept()  # it inherited the filter, so it stays in SYN_RECV and in the queue
     with child:
         sockets.detach(listener)
         stage.serve(listener, stage.fast_open())
@@ -116,12 +116,12 @@ def queue_overflow(stage: Stage) -> None:
 
 
 def cookieless_accepted(stage: Stage) -> None:
-    """Data without a cookie to a server that wants none (per socket what sysctl 0x200 is for a host)."""
+    """Data without a cookie to a server that needs none (by a socket option; sysctl bit 0x200 does it for a host)."""
     stage.serve(stage.listen(no_cookie=True), stage.fast_open(no_cookie=True))
 
 
 def cookieless_refused(stage: Stage) -> None:
-    """Data without a cookie to a server that wants one."""
+    """Data without a cookie to a server that needs one."""
     stage.serve(stage.listen(), stage.fast_open(no_cookie=True))
 
 
@@ -145,7 +145,7 @@ def stale_cookie_without_data(stage: Stage) -> None:
 
 
 def syn_data_dropped(stage: Stage) -> None:
-    """The path drops SYNs with data; the client's kernel falls back to a bare SYN after a second."""
+    """The path drops SYNs with data; after a second, the client's kernel sends a bare SYN."""
     listener = stage.listen()
     stage.prime(listener)
     sockets.attach(listener, sockets.DROP_SYN_WITH_DATA)
@@ -153,9 +153,9 @@ def syn_data_dropped(stage: Stage) -> None:
 
 
 def path_mtu_fallback(stage: Stage) -> None:
-    """The SYN's data does not fit the path: ICMP says so, and the client's kernel sends a bare SYN at once.
+    """The SYN's data is too large for the path: ICMP says so, and the client's kernel sends a bare SYN at once.
 
-    Before 5.11 Linux waited for its second there, too.
+    Before 5.11, Linux waited for a second here, too.
     """
     topology.forget_path_mtu()
     listener = stage.listen()
@@ -167,7 +167,7 @@ def _refused(attempt: Callable[[], object]) -> None:
     try:
         attempt()
     except OSError as error:
-        if isinstance(error, BlockingIOError):  # a timeout: nothing came back
+        if isinstance(error, BlockingIOError):  # a timeout: no answer came
             raise
         return
     raise ConnectionError("a connection that must fail did not")
@@ -191,8 +191,8 @@ def plain_rejected(stage: Stage) -> None:
 def unreachable(stage: Stage) -> None:
     """A router answers a cookie request, and then data without a cookie, by ICMP.
 
-    Linux takes the error for a hint only while the socket is busy connecting, as on so short a path it is, and would
-    repeat its SYN after a second: hence no waiting.
+    On so short a path, the error arrives while connect() still works on the socket. Linux then takes it only as a hint
+    and repeats its SYN after a second. So this does not wait.
     """
     stage.fast_open(wait=False).close()
     stage.fast_open(wait=False, no_cookie=True).close()
@@ -204,7 +204,7 @@ def plain_unreachable(stage: Stage) -> None:
 
 
 def no_answer(stage: Stage) -> None:
-    """Cookie and data, and silence. The client gives up before it would repeat its SYN."""
+    """Cookie and data, without an answer. The client gives up before it repeats its SYN."""
     stage.prime(stage.listen())
     server = stage.raw_server(PLAIN_PORT)
     stage.fast_open(PLAIN_PORT, wait=False).close()
@@ -212,7 +212,7 @@ def no_answer(stage: Stage) -> None:
 
 
 def plain_no_reply(stage: Stage) -> None:
-    """Silence."""
+    """No answer."""
     server = stage.raw_server()
     stage.connect(wait=False).close()
     server.receive(Flag.SYN)

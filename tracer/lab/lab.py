@@ -1,7 +1,7 @@
-"""Two private hosts with real Fast Open traffic between them, gone without a trace when their process is.
+"""Two private hosts with real Fast Open traffic between them. They vanish with this process, without a trace.
 
-The namespaces have no names: two child processes and the descriptors here are all that holds them, so they vanish
-with this process however it ends, also by SIGKILL.
+The namespaces have no names. Only two child processes and the descriptors here keep them, so they vanish however this
+process ends, even by SIGKILL.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _START_S = 60.0
 
 
 class Lab:
-    """Context manager: inside it the two hosts exist. Enter it before starting threads; one entry per object.
+    """Context manager: the two hosts exist inside the block. Enter it once, before starting threads.
 
-    `__enter__` raises CannotTraceError where namespaces or links cannot be made. Interfaces and paths are valid inside
-    the block only.
+    `__enter__` raises CannotTraceError if namespaces or links cannot be made. Interfaces and paths are only valid
+    inside the block.
     """
 
     client_interface = topology.CLIENT_INTERFACE
@@ -29,7 +29,7 @@ class Lab:
     client_ipv6 = topology.client_address(6)
 
     def __init__(self) -> None:
-        self.faults: list[str] = []  # scenarios that could not be played, each said once
+        self.faults: list[str] = []  # scenarios that could not be played, each once
         self.rounds_over = 0
         self._children: list[child.Child] = []
         self._namespaces: list[int] = []  # client, server, far
@@ -48,12 +48,12 @@ class Lab:
 
     @property
     def client_pid(self) -> int:
-        """Process that lives in the client's network namespace."""
+        """The process in the client's network namespace."""
         return self._children[1].pid
 
     @property
     def server_pid(self) -> int:
-        """Process that lives in the server's network namespace."""
+        """The process in the server's network namespace."""
         return self._children[0].pid
 
     @property
@@ -67,9 +67,9 @@ class Lab:
         return f"/proc/{self.server_pid}/ns/net"
 
     def start_traffic(self, rounds: int | None = None, background_per_s: float = 30) -> None:
-        """Begin with the scenarios, `rounds` times or until the lab ends, and with ordinary connections beside them.
+        """Start the scenarios, `rounds` times or until the lab ends, and ordinary connections beside them.
 
-        Returns at once; may be called once. The ordinary connections go on after the last round.
+        Returns at once; may be called once. The ordinary connections continue after the last round.
         Raises CannotTraceError if the client's process died.
         """
         order = f"traffic {-1 if rounds is None else rounds} {background_per_s}"
@@ -79,7 +79,7 @@ class Lab:
             raise _cannot("a process of the lab died") from error
 
     def wait_round(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the end of a round that no earlier call returned True for.
+        """Wait up to `timeout` seconds for the end of the next round; each True stands for one round.
 
         Raises CannotTraceError if the client's process died.
         """
@@ -93,7 +93,7 @@ class Lab:
         return True
 
     def stop(self) -> None:
-        """End all processes and let go of the namespaces; called again it does nothing."""
+        """End all processes and close the namespaces. Harmless the second time."""
         children, self._children = self._children, []
         for each in reversed(children):  # the client first: no connection to a dead server
             each.end()
@@ -130,7 +130,7 @@ class Lab:
                 raise _cannot(self.faults[-1])
 
     def _receive(self, control: socket.socket, timeout: float) -> str:
-        """One message of a child, booked; "" when none came in `timeout` seconds."""
+        """Receive and book one message of a child; "" if none came in `timeout` seconds."""
         if not select.select([control], [], [], max(0.0, timeout))[0]:
             return ""
         try:
@@ -147,7 +147,7 @@ class Lab:
         return word
 
     def _receive_namespace(self, control: socket.socket) -> int:
-        """The descriptor that the server's process sends first."""
+        """Receive the descriptor that the server's process sends first."""
         text, fds, _, _ = socket.recv_fds(control, child.MESSAGE_MAX, 1, socket.MSG_CMSG_CLOEXEC)
         if not fds:
             raise _cannot(text.decode(errors="replace").partition(" ")[2] or "a process of the lab died")

@@ -1,6 +1,6 @@
-"""Network namespaces without names: nothing is left in /run/netns, the kernel frees them with their last holder.
+"""Network namespaces without names: they leave nothing in /run/netns, and the kernel frees them with their last user.
 
-Python has os.unshare and os.setns only since 3.12, so the two system calls are made through libc here.
+Python has os.unshare and os.setns only since 3.12, so this calls libc.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ def _returning() -> Iterator[None]:
 
 @contextmanager
 def entered(descriptor: int) -> Iterator[None]:
-    """The calling thread is in another network namespace inside the block; sockets made there stay there."""
+    """Inside the block, the calling thread is in another network namespace. Sockets made there stay there."""
     with _returning():
         enter(descriptor)
         yield
 
 
 def create() -> int:
-    """Descriptor of a new network namespace that no process lives in; it vanishes when the last copy is closed."""
+    """Descriptor of a new network namespace without processes, which vanishes when its last copy is closed."""
     with _returning():
         unshare_network()
         return current()
 
 
 def write_sysctl(name: str, value: str) -> bool:
-    """Set net.`name` (slashes for dots) of the calling thread's namespace; False where this kernel has no such knob."""
+    """Set net.`name` (slashes for dots) in the calling thread's namespace; False if this kernel does not have it."""
     try:
         Path("/proc/sys/net", name).write_text(value, encoding="ascii")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""TCP segments made by hand: what no Linux peer would send. Header layout: RFC 9293 section 3.1, all big endian."""
+"""Hand-made TCP segments, which no Linux peer would send. Header layout: RFC 9293 section 3.1, all big endian."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Flag(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One TCP segment; `seq` and `ack` are absolute, `options` is unpadded when sent and padded when received."""
+    """A TCP segment. `seq` and `ack` are absolute; `options` is unpadded when sent and padded when received."""
 
     source_port: int
     target_port: int
@@ -43,7 +43,7 @@ class Segment:
 
     @property
     def next_seq(self) -> int:
-        """What a peer that takes all of this segment acknowledges."""
+        """The number with which a peer acknowledges all of this segment."""
         controls = (Flag.SYN in self.flags) + (Flag.FIN in self.flags)
         return (self.seq + len(self.payload) + controls) & _MASK
 
@@ -78,7 +78,7 @@ def encode(segment: Segment, source_ip: str, target_ip: str) -> bytes:
 
 
 def decode(data: bytes) -> Segment:
-    """The segment in `data`, which begins at the TCP header. Raises ValueError if it is cut off."""
+    """The segment in `data`, which starts with the TCP header. Raises ValueError if it is truncated."""
     if len(data) < _HEADER.size:
         raise ValueError("shorter than a TCP header")
     source_port, target_port, seq, ack, word, window, _checksum, _urgent = _HEADER.unpack_from(data)
@@ -90,14 +90,14 @@ def decode(data: bytes) -> Segment:
 
 
 def tfo_option(cookie: bytes = b"", kind: int = TFO_KIND) -> bytes:
-    """Fast Open option; without a cookie it asks for one. Any cookie length is accepted, also forbidden ones."""
+    """A Fast Open option; without a cookie it asks for one. Takes any cookie length, even forbidden ones."""
     if kind == TFO_KIND:
         return bytes((kind, 2 + len(cookie))) + cookie
     return struct.pack("!BBH", kind, 4 + len(cookie), TFO_MAGIC) + cookie
 
 
 def tfo_cookie(options: bytes) -> bytes | None:
-    """Cookie of the first Fast Open option of kind 34, b"" if it asks for one, None if there is no such option."""
+    """Cookie of the first Fast Open option of kind 34; b"" if it asks for one, None if there is no such option."""
     for option in walk(options)[0]:
         if option.kind == TFO_KIND:
             return options[option.offset + 2 : option.offset + option.length]

@@ -1,4 +1,4 @@
-"""What the lab's clients put into a SYN: TLS, HTTP and DNS over TCP, and the answers to them."""
+"""What the lab's clients put into a SYN (TLS, HTTP and DNS over TCP), and the answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HTTP_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\
 
 
 def dns_query(name: str = "demo.example") -> bytes:
-    """An A query with its two-byte TCP length in front (RFC 1035 sections 4.1 and 4.2.2)."""
+    """An A query after its two-byte TCP length (RFC 1035 sections 4.1 and 4.2.2)."""
     labels = b"".join(bytes((len(label),)) + label.encode("ascii") for label in name.split("."))
     message = struct.pack("!6H", 0x7413, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", 1, 1)
     return struct.pack("!H", len(message)) + message
@@ -28,9 +28,9 @@ def dns_answer(query: bytes) -> bytes:
 
 
 def server_tls() -> ssl.SSLContext:
-    """TLS with the public demo certificate; the files OpenSSL wants are in memory only."""
+    """TLS with the public demo certificate. The files that OpenSSL needs are only in memory."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.num_tickets = 0  # nobody resumes here, and unread tickets would end connections by RST
+    context.num_tickets = 0  # nobody resumes, and unread tickets would end connections by RST
     context.set_alpn_protocols(["h2", "http/1.1"])
     certificate, key = _memory_file("certificate", DEMO_CERTIFICATE), _memory_file("key", DEMO_KEY)
     try:
@@ -42,7 +42,7 @@ def server_tls() -> ssl.SSLContext:
 
 
 def client_tls() -> ssl.SSLContext:
-    """TLS that trusts anybody: the demo server's key is public, so checking it would prove nothing."""
+    """TLS that trusts everybody: the demo server's key is public, so checking it would prove nothing."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -51,7 +51,7 @@ def client_tls() -> ssl.SSLContext:
 
 
 class ClientHello:
-    """A TLS client whose first flight is at hand before there is a connection, so that it can ride in the SYN."""
+    """A TLS client whose first flight exists before the connection, so that it can be in the SYN."""
 
     def __init__(self, context: ssl.SSLContext, name: str) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -60,7 +60,7 @@ class ClientHello:
         self.first_flight = self._outgoing.read()
 
     def receive(self, data: bytes) -> bytes | None:
-        """Take bytes from the server; returns what to send back, or None while more of the server's is missing."""
+        """Take bytes from the server; returns what to send back, or None if it needs more bytes."""
         self._incoming.write(data)
         if not self._step():
             return None

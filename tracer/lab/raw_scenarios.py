@@ -1,6 +1,6 @@
-"""Scenarios where one end is made by hand, because no Linux host sends such packets or stops at such a point.
+"""Scenarios with a hand-made end, because no Linux host sends such packets or stops at such a point.
 
-Each function plays one scenario once on its stage; what it puts on the wire is said in scenarios.py.
+Each function plays one scenario once on its stage; scenarios.py says what that puts on the wire.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _syn(client: RawEnd, options: bytes = b"", payload: bytes = b"") -> Segment:
 
 
 def half_open(stage: Stage) -> None:
-    """A client that never acknowledges the SYN-ACK. The listener closes, so there is only one."""
+    """A client that never acknowledges the SYN-ACK. The listener closes, so it sends only one."""
     with stage.listen():
         _syn(stage.raw_client())
 
@@ -34,7 +34,7 @@ def half_open_fast_open(stage: Stage) -> None:
 
 
 def aborted(stage: Stage) -> None:
-    """A SYN scan: the client's kernel knows nothing of the SYN and resets."""
+    """A SYN scan: the client's kernel does not know the SYN and resets."""
     stage.listen()
     _syn(stage.raw_client(deaf=False))
 
@@ -46,14 +46,14 @@ def aborted_fast_open(stage: Stage) -> None:
 
 
 def request_and_data(stage: Stage) -> None:
-    """A cookie request and data in one SYN: the cookie is granted, the data is not taken."""
+    """A cookie request and data in one SYN: the server grants a cookie and does not take the data."""
     listener = stage.listen()
     client = stage.raw_client()
     finish_by_hand(client, _syn(client, tfo_option(), HTTP_REQUEST), listener)
 
 
 def request_and_data_accepted(stage: Stage) -> None:
-    """The same to a server that wants no cookies: the data is taken."""
+    """The same to a server that needs no cookies: it takes the data."""
     listener = stage.listen(no_cookie=True)
     client = stage.raw_client()
     finish_by_hand(client, _syn(client, tfo_option(), HTTP_REQUEST), listener)
@@ -84,7 +84,7 @@ def malformed_length_19(stage: Stage) -> None:
 
 
 def syn_on_established(stage: Stage) -> None:
-    """A new SYN on a connection that is in use; the server's kernel sends a challenge ACK (RFC 5961 section 4)."""
+    """A new SYN on an established connection; the server's kernel sends a challenge ACK (RFC 5961 section 4)."""
     listener = stage.listen()
     client = stage.connect()
     client.sendall(HTTP_REQUEST)
@@ -127,7 +127,7 @@ def _grant(stage: Stage, server: RawEnd, cookie: bytes) -> None:
 def _use(
     stage: Stage, server: RawEnd, cookie: bytes, acked: int, options: bytes = b"", data: bytes = HTTP_REQUEST
 ) -> None:
-    """The real client uses the cookie; the server acks `acked` bytes of its data and sends `options` back."""
+    """The real client uses the cookie; the server acks `acked` bytes of its data and answers with `options`."""
     client = stage.fast_open(data=data, wait=False)
     syn = server.receive(Flag.SYN)
     if tfo_cookie(syn.options) != cookie or syn.payload != data:
@@ -157,19 +157,19 @@ def data_partly_acked(stage: Stage) -> None:
 
 
 def same_cookie(stage: Stage) -> None:
-    """The server takes no data and repeats the cookie: it could not create the connection's socket at once."""
+    """The server takes no data and repeats the cookie, as if it could not create the connection's socket at once."""
     _grant_and_use(stage, 0, same_cookie=True)
 
 
 def same_cookie_without_data(stage: Stage) -> None:
-    """A cookie in an otherwise empty SYN, and the same cookie comes back."""
+    """A cookie in an otherwise empty SYN; the server repeats it."""
     server, cookie = stage.raw_server(), os.urandom(8)
     _grant(stage, server, cookie)
     _use(stage, server, cookie, 0, tfo_option(cookie), data=b"")
 
 
 def synack_with_data(stage: Stage) -> None:
-    """The server takes the data and answers in the SYN-ACK itself; a Linux client accepts that."""
+    """The server takes the data and answers in the SYN-ACK, which a Linux client accepts."""
     server, cookie = stage.raw_server(), os.urandom(8)
     _grant(stage, server, cookie)
     client = stage.fast_open(wait=False)
@@ -182,7 +182,7 @@ def synack_with_data(stage: Stage) -> None:
 
 
 def simultaneous_open(stage: Stage) -> None:
-    """Both ends send a SYN, then both a SYN-ACK (RFC 9293 figure 8)."""
+    """Both ends send a SYN, then a SYN-ACK (RFC 9293 figure 8)."""
     server = stage.raw_server()
     client = stage.connect(wait=False)
     syn = server.receive(Flag.SYN)

@@ -1,7 +1,7 @@
 """The table of scenarios: what each puts on the wire, in the words of the handshake records.
 
-A server address belongs to one scenario (`tracer.lab.topology.scenario_address`), so the records of one round with
-that server address, in the order of their first SYN, are exactly `Scenario.handshakes`.
+Each scenario has its own server address (`tracer.lab.topology.scenario_address`), so the records of one round with
+that address, in the order of their first SYN, are exactly `Scenario.handshakes`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tracer.lab.topology import Place
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One handshake as a tracer on the client's interface must judge it: `tfo.*` and `handshake.result`."""
+    """`tfo.*` and `handshake.result` of a handshake, as a tracer on the client's interface must judge it."""
 
     request: str
     outcome: str
@@ -68,7 +68,7 @@ _UNREACHABLE = (
     Expected("data_only", "rejected", "unreachable"),
 )
 
-# Those that settle by a timeout come first: a short demo must see them settled too.
+# Those that settle by a timeout come first, so that even a short demo sees them settled.
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario(kernel.syn_data_dropped, (_ASKED, _used("syn_timeout_fallback", syn_count=2)), slow=True),
     Scenario(kernel.no_answer, (_ASKED, _used("no_answer", "no_reply"))),
@@ -116,5 +116,5 @@ SCENARIOS: tuple[Scenario, ...] = (
 
 
 def server_address(scenario: Scenario, version: int) -> str:
-    """The server address that belongs to this scenario alone."""
+    """The server address of this scenario and no other."""
     return topology.scenario_address(SCENARIOS.index(scenario), scenario.place, version)

@@ -15,8 +15,8 @@ QUEUE = 64
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
 _TIMEOUT_S = 3
 
-# Classic BPF on a TCP socket begins at the TCP header; a listener's filter judges SYNs too (tcp_v4_rcv, tcp_filter)
-# and is inherited by its children. Each instruction: code, jump if true, jump if false, constant.
+# Classic BPF on a TCP socket sees the packet from the TCP header on. A listener's filter also judges SYNs (tcp_v4_rcv,
+# tcp_filter), and its children inherit it. Each instruction: code, jump if true, jump if false, constant.
 Filter = tuple[tuple[int, int, int, int], ...]
 _ACCEPT, _DROP = (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0)
 DROP_ALL: Filter = (_DROP,)
@@ -41,7 +41,7 @@ DROP_SYN_WITH_DATA: Filter = (
 
 
 def stream(version: int) -> socket.socket:
-    """A blocking TCP socket whose calls give up with BlockingIOError after a few seconds instead of hanging."""
+    """A blocking TCP socket whose calls raise BlockingIOError after a few seconds instead of hanging."""
     made = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
     limit = struct.pack("ll", _TIMEOUT_S, 0)
     # SO_*TIMEO and not settimeout(): a non-blocking sendto(MSG_FASTOPEN) without a cookie forgets the data.
@@ -78,12 +78,12 @@ def listener(
 
 
 def set_key(target: socket.socket, key: bytes, backup: bytes = b"") -> None:
-    """Give a listener cookie keys of its own, 16 bytes each; cookies of the backup key are still accepted."""
+    """Give a listener its own cookie keys, 16 bytes each. It still accepts cookies of the backup key."""
     target.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_KEY, key + backup)
 
 
 def attach(target: socket.socket, program: Filter) -> None:
-    """Let `program` drop what arrives at a socket."""
+    """Filter what arrives at a socket."""
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code, len(code))
     target.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(buffer)))

@@ -1,4 +1,4 @@
-"""What one run of one scenario works with: addresses, sockets in both hosts, hand-made ends; all closed after it."""
+"""What a run of a scenario uses: addresses, sockets on both hosts, hand-made ends. All are closed after it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _RECEIVE_S = 2.0
 
 
 class RawEnd:
-    """One end of a connection whose segments are made by hand.
+    """One end of a connection, with hand-made segments.
 
-    The kernel on that host keeps quiet because the port belongs to a listener that drops all it gets; a raw socket
-    sees the packets before that filter does (ip_local_deliver_finish).
+    The kernel on that host is quiet, because the port belongs to a listener that drops everything. A raw socket sees
+    packets before that filter does (ip_local_deliver_finish).
     """
 
     def __init__(self, raw: socket.socket, local: tuple[str, int], remote_ip: str) -> None:
@@ -46,12 +46,12 @@ class RawEnd:
         return segment
 
     def receive(self, flags: Flag) -> Segment:
-        """The next segment to this port that has all of `flags`. Raises TimeoutError after two seconds."""
+        """The next segment to this port with all of `flags`. Raises TimeoutError after two seconds."""
         deadline = time.monotonic() + _RECEIVE_S
         while (left := deadline - time.monotonic()) > 0:
             self._raw.settimeout(left)
             data = self._raw.recv(65536)
-            if self._raw.family == socket.AF_INET:  # these come with their IP header, IPv6 ones without
+            if self._raw.family == socket.AF_INET:  # with the IP header, unlike IPv6
                 data = data[(data[0] & 0x0F) * 4 :]
             segment = decode(data)
             if segment.target_port == self.port and segment.flags & flags == flags:
@@ -70,8 +70,8 @@ class Stage(ExitStack):
         self._space = spaces.far if place is Place.FAR else spaces.server
 
     def forget(self) -> None:
-        """Empty the client's memory of this server address: cookie, MSS, and so that the next SYN asks with kind 34."""
-        from tracer.linux import tcp_metrics  # here: pyroute2 is for the lab's processes only
+        """Make the client forget this server address: its cookie, its MSS, and to ask with kind 254."""
+        from tracer.linux import tcp_metrics  # here, since only the lab's processes use pyroute2
 
         tcp_metrics.forget(self.server_ip)
 
@@ -91,10 +91,10 @@ class Stage(ExitStack):
     def fast_open(
         self, port: int = PORT, data: bytes = HTTP_REQUEST, no_cookie: bool = False, wait: bool = True
     ) -> socket.socket:
-        """A client that opens with MSG_FASTOPEN: with a cookie if it has one, else asking for it.
+        """A client that opens with MSG_FASTOPEN: it sends a cookie, or asks for one.
 
-        With `wait` it returns after the handshake, or at once where the data left in the SYN; without, always at once
-        (and without a cookie the data is then not sent at all). Raises OSError if the server refuses.
+        With `wait`, this returns after the handshake, or at once if the SYN carried the data. Without, it returns at
+        once, and does not send the data unless it has a cookie. Raises OSError if the server refuses.
         """
         there = (self.server_ip, port)
         return self._client(lambda client: client.sendto(data, sockets.MSG_FASTOPEN, there), wait, no_cookie)
@@ -117,7 +117,7 @@ class Stage(ExitStack):
         return client
 
     def serve(self, listener: socket.socket, client: socket.socket, expect: bytes = HTTP_REQUEST) -> None:
-        """Both ends' talk after the handshake: the request arrives, the answer goes back, the client closes."""
+        """Play both ends after the handshake: receive the request, answer, close the client."""
         child, _ = listener.accept()
         with child:
             got = b""
@@ -132,41 +132,41 @@ class Stage(ExitStack):
             self.finish(client)
 
     def finish(self, client: socket.socket) -> None:
-        """The client reads the first of the answer and closes."""
+        """Read the start of the answer and close the client."""
         if not client.recv(65536):
             raise ConnectionError("the server closed without an answer")
         client.close()
 
     def prime(self, listener: socket.socket) -> None:
-        """A first connection, so that the client has a cookie afterwards."""
+        """Make a first connection, after which the client has a cookie."""
         self.serve(listener, self.fast_open())
 
     def raw_server(self, port: int = PORT) -> RawEnd:
-        """A server whose segments the scenario makes; the kernel takes packets there and answers nothing."""
+        """A server whose segments the scenario makes. The kernel there takes packets and answers nothing."""
         self.listen(port, queue=None, drop=sockets.DROP_ALL)
         with netns.entered(self._space):
             raw = self._raw_socket(self.server_ip, self.client_ip)
         return RawEnd(raw, (self.server_ip, port), self.client_ip)
 
     def raw_client(self, deaf: bool = True) -> RawEnd:
-        """A client whose segments the scenario makes, on a free port; without `deaf` the kernel resets answers."""
+        """A client whose segments the scenario makes, on a free port. Without `deaf`, the kernel resets answers."""
         if deaf:
             holder = sockets.listener(self.version, self.client_ip, 0, queue=None, drop=sockets.DROP_ALL)
         else:
             holder = sockets.stream(self.version)
-            holder.bind((self.client_ip, 0))  # keeps the port free, takes no packets
+            holder.bind((self.client_ip, 0))  # reserves the port, takes no packets
         self.enter_context(holder)
         return self.raw_port(holder.getsockname()[1])
 
     def raw_port(self, port: int) -> RawEnd:
-        """Segments by hand from a client port that somebody else holds."""
+        """Hand-made segments from a client port that belongs to another socket."""
         return RawEnd(self._raw_socket(self.client_ip, self.server_ip), (self.client_ip, port), self.server_ip)
 
     def _raw_socket(self, local_ip: str, remote_ip: str) -> socket.socket:
         family = socket.AF_INET if self.version == 4 else socket.AF_INET6
         raw = self.enter_context(socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP))
         raw.bind((local_ip, 0))
-        raw.connect((remote_ip, 0))  # each scenario has its own server address, so this keeps others' packets out
+        raw.connect((remote_ip, 0))  # keeps out packets of other scenarios, as each has its own server address
         return raw
 
 
@@ -181,15 +181,15 @@ def cookie_key() -> bytes:
 
 
 def answer_syn(server: RawEnd, syn: Segment, acked: int, options: bytes = b"", payload: bytes = b"") -> Segment:
-    """SYN-ACK by hand that acks `acked` bytes of the SYN's data and may carry data itself."""
+    """Send a SYN-ACK that acks `acked` bytes of the SYN's data, and may carry data itself."""
     ack = syn.seq + 1 + acked
     return server.send(syn.source_port, Flag.SYN | Flag.ACK, isn(), ack, MSS_1460 + options, payload)
 
 
 def talk_by_hand(server: RawEnd, syn: Segment, synack: Segment, client: socket.socket) -> None:
-    """After a hand-made SYN-ACK: take the client's ACK and all its data, answer, and be reset by the client.
+    """Go on after a hand-made SYN-ACK: take the client's ACK and all its data, answer, and let the client reset.
 
-    The kernel behind `client` sends what the SYN-ACK did not acknowledge once more.
+    The kernel behind `client` repeats what the SYN-ACK did not acknowledge.
     """
     wanted = (syn.seq + 1 + len(HTTP_REQUEST)) & 0xFFFFFFFF if syn.payload else syn.seq + 1
     while True:
@@ -206,7 +206,7 @@ def talk_by_hand(server: RawEnd, syn: Segment, synack: Segment, client: socket.s
 
 
 def finish_by_hand(client: RawEnd, synack: Segment, listener: socket.socket) -> None:
-    """A hand-made client's ACK of the SYN-ACK; the server's real socket answers, and the client resets."""
+    """Acknowledge the SYN-ACK by hand; then the server's real socket answers, and the client resets."""
     client.send(synack.source_port, Flag.ACK, synack.ack, synack.next_seq)
     child, _ = listener.accept()
     with child:

@@ -1,10 +1,10 @@
 """The lab's network: client --- server --- far, three namespaces and two veth pairs.
 
-client   asks; the host whose interface is traced
-server   answers with Fast Open on, and routes to
-far      a host with Fast Open off by sysctl, behind a link with a smaller MTU
-and there are addresses that the server says are unreachable (ICMP). Each scenario has a server address of its own,
-so its cookie history, which a Linux client keeps per address, is its own too.
+client   connects; tfotrace traces its interface
+server   answers with Fast Open on, and routes to far
+far      has Fast Open off by sysctl, behind a link with a smaller MTU
+The server also answers for addresses that are unreachable (ICMP). Each scenario has its own server address, and so its
+own cookie history, which a Linux client keeps per address.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ SERVER_INTERFACE = "demo-server"
 _TO_FAR, _FAR = "to-far", "far"
 FAR_MTU = 1300  # bytes
 SERVICE_HOSTS = 4  # addresses of the server for ordinary traffic
-SERVICE_TLS, SERVICE_HTTP, SERVICE_DNS = 443, 80, 53  # ports of the ordinary services, on every server address
+SERVICE_TLS, SERVICE_HTTP, SERVICE_DNS = 443, 80, 53  # ports of the ordinary services
 _FIRST_SERVICE = 2
 _FIRST_SCENARIO = 20
 
 
 class Place(Enum):
-    """Where a server address lives; the value is the third byte of an IPv4 address and the prefix of an IPv6 one."""
+    """Where a server address is: the third byte of an IPv4 address and the prefix of an IPv6 address."""
 
     SERVER = (13, "fd00:7413::")
     FAR = (14, "fd00:7413:0:14::")
@@ -59,13 +59,13 @@ def versions() -> tuple[int, ...]:
 
 
 def address(place: Place, host: int, version: int) -> str:
-    """Address of host number `host` in `place`, for IP version 4 or 6."""
+    """Address of host number `host` in `place` for IP version 4 or 6."""
     third, prefix = place.value
     return f"10.74.{third}.{host}" if version == 4 else f"{prefix}{host:x}"
 
 
 def network(place: Place, version: int) -> str:
-    """Prefix of `place`, as routes name it."""
+    """The network of `place`, for routes."""
     third, prefix = place.value
     return f"10.74.{third}.0/24" if version == 4 else f"{prefix}/64"
 
@@ -76,7 +76,7 @@ def client_address(version: int) -> str:
 
 
 def service_address(number: int, version: int) -> str:
-    """Address `number` (from 0) of the server's ordinary services; number 0 is the server's main one."""
+    """Address `number` (from 0) of the server's ordinary services; 0 is the server's main address."""
     return address(Place.SERVER, _FIRST_SERVICE + number, version)
 
 
@@ -86,8 +86,8 @@ def scenario_address(position: int, place: Place, version: int) -> str:
 
 
 def build(spaces: Namespaces, places: list[Place]) -> None:
-    """Make links, addresses, routes and sysctls; `places` has one entry a scenario. Raises OSError."""
-    from tracer.linux.pyroute import route_socket  # here: a process that only names addresses need not load pyroute2
+    """Make links, addresses, routes and sysctls; `places` has one entry per scenario. Raises OSError."""
+    from tracer.linux.pyroute import route_socket  # here, since others only use the addresses
 
     for descriptor in (spaces.client, spaces.server, spaces.far):
         with netns.entered(descriptor):
@@ -132,7 +132,7 @@ def build(spaces: Namespaces, places: list[Place]) -> None:
 
 
 def forget_path_mtu() -> None:
-    """Let the calling thread's namespace forget learned path MTUs (IPv6: they expire by `_client_sysctls`)."""
+    """Make the calling thread's namespace forget path MTUs (those of IPv6 expire, see `_client_sysctls`)."""
     netns.write_sysctl("ipv4/route/flush", "1")
 
 
@@ -149,13 +149,13 @@ def _up(route: IPRoute, name: str) -> int:
 
 def _add(route: IPRoute, index: int, ip: str) -> None:
     ipv6 = ":" in ip
-    # 0x02 = IFA_F_NODAD: no second of waiting for duplicate address detection
+    # 0x02 = IFA_F_NODAD: otherwise duplicate address detection takes a second
     extra = {"flags": 0x02} if ipv6 else {}
     route.addr("add", index=index, address=ip, prefixlen=64 if ipv6 else 24, **extra)
 
 
 def _quiet_defaults() -> None:
-    """Nothing but the lab's own traffic on the links, and no setting of the host's that spoils it."""
+    """Keep other traffic off the links, and undo settings of the host that would spoil the scenarios."""
     for scope in ("all", "default"):
         netns.write_sysctl(f"ipv4/conf/{scope}/rp_filter", "0")
         netns.write_sysctl(f"ipv6/conf/{scope}/disable_ipv6", "0")
@@ -170,12 +170,12 @@ def _server_sysctls() -> None:
     netns.write_sysctl("ipv4/tcp_fastopen_key", "-".join(os.urandom(4).hex() for _ in range(4)))
     netns.write_sysctl("ipv4/ip_forward", "1")
     netns.write_sysctl("ipv6/conf/all/forwarding", "1")
-    # Each scenario wants its ICMP error. Not by icmp_ratelimit: at 0 it empties the peer's tokens, of which the
-    # routing code (ip_error) wants one a second as well.
+    # Each scenario needs its ICMP error. Do not use icmp_ratelimit: at 0 it empties the peer's tokens, and the routing
+    # code (ip_error) also needs one a second.
     netns.write_sysctl("ipv4/icmp_ratemask", "0")
     netns.write_sysctl("ipv6/icmp/ratelimit", "0")
 
 
 def _client_sysctls() -> None:
     netns.write_sysctl("ipv4/tcp_fastopen", "1")
-    netns.write_sysctl("ipv6/route/mtu_expires", "1")  # seconds, so that each round meets the small MTU anew
+    netns.write_sysctl("ipv6/route/mtu_expires", "1")  # seconds, so that each round meets the small MTU again
