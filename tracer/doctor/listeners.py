@@ -33,8 +33,8 @@ ASKS_BY = {
 def look() -> list[Listener]:
     """Every listening socket of this network namespace."""
     found = sockets.listening()
-    owners = sockets.owners({item.inode for item in found})
-    return [_listener(item, owners.by_inode.get(item.inode, []), owners.unseen) for item in found]
+    owners, unseen = sockets.owners({item.inode for item in found})
+    return [_listener(item, owners.get(item.inode, []), unseen) for item in found]
 
 
 def _process(pid: int) -> Process | None:
@@ -45,8 +45,8 @@ def _process(pid: int) -> Process | None:
         return None  # it has just ended
 
 
-def _listener(item: Listening, owners: list[Owner], unseen: int) -> Listener:
-    pids = sorted({owner.pid for owner in owners})[:SHOWN_PROCESSES]
+def _listener(item: Listening, owners: list[Owner], unseen: bool) -> Listener:
+    pids = sorted({pid for pid, _ in owners})[:SHOWN_PROCESSES]
     processes = tuple(process for process in map(_process, pids) if process is not None)
     facts, reason = _facts(item, owners, unseen)
     if facts is None:
@@ -54,7 +54,7 @@ def _listener(item: Listening, owners: list[Owner], unseen: int) -> Listener:
     return Listener(item.ip, item.port, item.uid, processes, fast_open=facts.queue > 0, **asdict(facts))
 
 
-def _facts(item: Listening, owners: list[Owner], unseen: int) -> tuple[ListenerOptions | None, str | None]:
+def _facts(item: Listening, owners: list[Owner], unseen: bool) -> tuple[ListenerOptions | None, str | None]:
     if not owners:
         if item.inode == 0:
             return None, "it belongs to the kernel"

@@ -11,10 +11,10 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tracer.linux.libc import checked, libc
-from tracer.linux.proc import PROC, open_files, pids
+from tracer.linux.proc import open_files, pids
 
 _NET = "/proc/thread-self/net"  # of the calling thread's network namespace
 _LISTEN = "0A"
@@ -35,20 +35,7 @@ class Listening:
     inode: int
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """A process that owns a socket, and its descriptor there."""
-
-    pid: int
-    fd: int
-
-
-@dataclass(slots=True)
-class Owners:
-    """Owners by the socket's inode; `unseen` counts processes whose descriptors we may not read."""
-
-    by_inode: dict[int, list[Owner]] = field(default_factory=dict)
-    unseen: int = 0
+Owner = tuple[int, int]  # a process that owns a socket, and its descriptor there
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,27 +80,29 @@ def _read(path: str) -> Iterator[Listening]:
             yield Listening(_address(ip), int(port, 16), int(fields[7]), int(fields[9]))
 
 
-def owners(inodes: set[int], proc: str = PROC) -> Owners:
-    """Search the descriptors of every visible process."""
-    result = Owners()
+def owners(inodes: set[int]) -> tuple[dict[int, list[Owner]], bool]:
+    """Owners by the socket's inode, and whether there are processes whose descriptors we may not read."""
+    found: dict[int, list[Owner]] = {}
+    unseen = False
     wanted = {f"socket:[{inode}]": inode for inode in inodes if inode}
-    for pid in sorted(pids(proc)):
+    for pid in sorted(pids()):
         try:
-            for fd, file in open_files(pid, proc):
+            for fd, file in open_files(pid):
                 if file in wanted:
-                    result.by_inode.setdefault(wanted[file], []).append(Owner(pid, fd))
+                    found.setdefault(wanted[file], []).append((pid, fd))
         except PermissionError:  # noqa: PERF203 - the next process may allow it
-            result.unseen += 1
+            unseen = True
         except OSError:  # it has just ended
             continue
-    return result
+    return found, unseen
 
 
 def ask(owner: Owner, inode: int) -> ListenerOptions | None:
     """Read the socket's options; None if that descriptor is another file by now. Raises OSError."""
-    pidfd = os.pidfd_open(owner.pid)
+    pid, descriptor = owner
+    pidfd = os.pidfd_open(pid)
     try:
-        fd = checked(libc.syscall(_PIDFD_GETFD, pidfd, owner.fd, 0))
+        fd = checked(libc.syscall(_PIDFD_GETFD, pidfd, descriptor, 0))
     finally:
         os.close(pidfd)
     if os.fstat(fd).st_ino != inode:

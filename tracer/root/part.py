@@ -190,18 +190,15 @@ class RootPart:
             raise CannotTraceError(f"the perf buffer cannot be opened: {error.strerror}") from None
         return [fd for one in opened for fd in one.values()]
 
-    def _attach(self, interface: Interface) -> bool:
+    def _attach(self, interface: Interface) -> None:
         assert self._kernel is not None
         fds = self._kernel.loaded.programs
         programs = Programs(fds["tc_ingress"], fds["tc_egress"], fds.get("xdp_ingress"))
         try:
-            attachment = attach(interface, programs, self.options.hook, self._instance)
+            self._attached[interface.index] = attach(interface, programs, self.options.hook, self._instance)
         except InterfaceGoneError:
             if self.options.interfaces != (ANY,):
                 raise
-            return False
-        self._attached[interface.index] = attachment
-        return True
 
     def _switch_on(self, interface: Interface) -> None:
         assert self._kernel is not None
@@ -327,11 +324,11 @@ class RootPart:
             self._notice("interface_not_traced", misfit, interface.name)
             return
         try:
-            attached = self._attach(interface)
+            self._attach(interface)
         except TfotraceError as error:
             self._notice("interface_not_traced", str(error), interface.name)
             return
-        if attached:
+        if interface.index in self._attached:
             self._switch_on(interface)
             self._notice("interface_added", f"{interface.name} has appeared and is traced", interface.name)
             self._post(InterfacesNow(self._traced()))
