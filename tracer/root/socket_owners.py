@@ -192,14 +192,13 @@ class OwnerFinder:
         if holder is None:
             return None
         try:
-            held = self._holds(holder, socket)
             name, uid = read_name_and_uid(holder.pid, self._proc)
             with open(f"{self._proc}/{holder.pid}/cgroup", encoding="utf-8", errors="replace") as file:
                 cgroup = name_from_proc(file.read())
-            same = read_stat(holder.pid, self._proc)[1] == holder.started
+            still = read_stat(holder.pid, self._proc)[1] == holder.started and self._holds(holder, socket)
         except (OSError, ValueError):
-            held = same = False
-        if not (held and same):
+            still = False
+        if not still:
             del self._known[socket]
             return None
         self._known.move_to_end(socket)
@@ -210,8 +209,8 @@ class OwnerFinder:
         self._groups.close()
 
 
-def _put(held: OrderedDict[int, Holder] | OrderedDict[int, float], key: int, value: Holder | float) -> None:
-    held[key] = value  # type: ignore[assignment]
-    held.move_to_end(key)
-    while len(held) > OWNERS_HELD:
-        held.popitem(last=False)
+def _put(kept: OrderedDict[int, Holder] | OrderedDict[int, float], key: int, value: Holder | float) -> None:
+    kept[key] = value  # type: ignore[assignment]
+    kept.move_to_end(key)
+    while len(kept) > OWNERS_HELD:
+        kept.popitem(last=False)
