@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tracer.records.record import Handshake
 from tracer.store.list_columns import COLUMNS
-from tui.lines import Rows, group_sign, group_style, safe
+from tui.lines import Part, group_sign, group_style, safe
 from tui.order import Order
 from tui.widgets.row_list import ListColumn
 
@@ -39,10 +39,10 @@ def list_column(name: str) -> ListColumn:
     return ListColumn(name, column.title, _WIDTHS.get(name, column.width), column.right)
 
 
-def row_cells(record: Handshake, columns: Sequence[str]) -> list[Rows]:
+def row_cells(record: Handshake, columns: Sequence[str]) -> list[Part]:
     """Text and style of each column of one handshake."""
     group = record.tfo.group
-    cells: list[Rows] = []
+    cells: list[Part] = []
     for name in columns:
         text = safe(COLUMNS[name].text(record))
         if name in _WITH_SIGN:
@@ -62,7 +62,7 @@ class HandshakeRows:
 
     columns: tuple[str, ...] = ()
     order: Order | None = None
-    _cells: dict[int, list[Rows]] = field(default_factory=dict)
+    _cells: dict[int, list[Part]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return 0 if self.order is None else len(self.order)
@@ -82,7 +82,7 @@ class HandshakeRows:
         assert self.order is not None
         return self.order.rows.record(self.order.row_at(position))
 
-    def cells(self, position: int) -> Sequence[Rows]:
+    def cells(self, position: int) -> Sequence[Part]:
         """Text and style of each column."""
         assert self.order is not None
         number = self.order.number_at(position)

@@ -6,7 +6,7 @@ from tracer.records.record import Totals
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.vocabulary import GROUP_OF, Group, Outcome, word
 from tui.format import count, duration, rate, share
-from tui.lines import Line, Rows, wrap
+from tui.lines import Line, Part, wrap
 from tui.widgets.shares import outcome_words
 
 WITH_DATA = ("cookie_and_data", "data_only", "cookie_request_and_data")
@@ -57,7 +57,7 @@ def headline_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     totals = snapshot.totals
     text, style = sentence(totals)
     lines = wrap(text, cells, style)[:1]
-    numbers: list[Rows] = [
+    numbers: list[Part] = [
         (f"{rate(snapshot.handshakes_per_s)} ", "strong"), ("handshakes", "dim"),
         ("   ", "text"),
         (f"{rate(snapshot.attempts_per_s)} ", "strong"), ("TFO attempts", "dim"),
@@ -68,7 +68,7 @@ def headline_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     lines.append(tuple(numbers))
     net_style = "ok" if totals.net_saved_us > 0 else "failed" if totals.net_saved_us < 0 else "dim"
     net_word = "gained" if totals.net_saved_us >= 0 else "lost"
-    saved: list[Rows] = [
+    saved: list[Part] = [
         ("round trips saved ", "dim"), (duration(totals.rtt_saved_us), "strong"),
         ("   fallbacks cost ", "dim"), (duration(totals.delay_us), "strong"),
         ("   net ", "dim"), (f"{duration(abs(totals.net_saved_us))} {net_word}", net_style),

@@ -12,8 +12,8 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 
 from tracer.vocabulary.printable import printable
 
-Rows = tuple[str, str]
-Line = tuple[Rows, ...]
+Part = tuple[str, str]
+Line = tuple[Part, ...]
 
 EMPTY: Line = ()
 
@@ -68,7 +68,7 @@ def cell(text: str, cells: int, right: bool = False) -> str:
 
 def fit(line: Line, cells: int) -> Line:
     """A line cut or padded to exactly `cells` cells."""
-    parts: list[Rows] = []
+    parts: list[Part] = []
     left = cells
     for text, style in line:
         needs = cell_len(text)
@@ -112,7 +112,7 @@ def wrap(text: str, cells: int, style: str = "text", indent: int = 0) -> list[Li
 
 def joined(parts: Iterable[Line], gap: str = "   ") -> Line:
     """Join lines into one."""
-    result: list[Rows] = []
+    result: list[Part] = []
     for line in parts:
         if result:
             result.append((gap, "text"))

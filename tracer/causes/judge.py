@@ -39,7 +39,7 @@ from tracer.vocabulary.vocabulary import (
 # A SYN sent again sooner had not timed out: Linux waits a second (RFC 6298), or not at all after an ICMP error.
 LOST_AFTER_NS = 200_000_000
 
-HostQuestion = Callable[[list[CookieQuestion]], HostAnswer | None]
+AskHost = Callable[[list[CookieQuestion]], HostAnswer | None]
 
 _AT_SERVER = 2  # the bit that SERVER and LOCAL share
 _HOPS = np.array([signature.hops(ttl) for ttl in range(256)], np.uint8)
@@ -83,7 +83,7 @@ class CauseJudge:
     state is unknown. `check_cookies` may be off if nobody sees the checks: they only make a cause more certain.
     """
 
-    def __init__(self, ask: HostQuestion | None = None, *, check_cookies: bool = True) -> None:
+    def __init__(self, ask: AskHost | None = None, *, check_cookies: bool = True) -> None:
         self._ask = ask
         self._check_cookies = check_cookies
         self._hash = PeerHash()

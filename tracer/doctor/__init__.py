@@ -2,5 +2,5 @@
 
 One file per concern, each yielding findings: host.py (kernel, bcc, privileges), hooks.py (interfaces and other programs
 on them), settings.py (sysctls and key), listeners.py, cookies.py, counters.py. model.py defines the report, examine.py
-runs them one after another, text.py prints the report. May import attach/, loader/, linux/ and vocabulary/.
+runs them one after another, text.py prints the report. May import attach/, loader/, linux/, records/ and vocabulary/.
 """

@@ -175,8 +175,10 @@ def _record(
 
 # --- segments ---
 
-# These differ from handshake to handshake, and p0f asks only whether they are 0.
-_TOLD_FROM_0 = ("seq", "ack", "payload_len", "ts_val", "ts_ecr")
+# These differ from handshake to handshake. Of the others that do, p0f asks only whether they are 0, which is all that a
+# template knows of them; where a record has one, the whole number belongs to the key.
+_NUMBERS = ("seq", "payload_len", "ts_val", "ts_ecr")
+_TOLD_FROM_0 = (*_NUMBERS, *({"ack"} - set(Segment.__struct_fields__)))
 # These follow from the option bytes, in which the cookie is masked.
 _OF_OPTIONS = ("options", "ts_offset", "tfo_offset", "cookie_len")
 _FACTS = to_dtype(struct("segment_facts"))
@@ -191,7 +193,7 @@ _TEMPLATE_KEY = np.dtype(
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """What follows from a segment's template: its record, which lacks only the numbers."""
+    """A segment's record, which lacks only the numbers."""
 
     has: int
     is_there: bool

@@ -28,7 +28,7 @@ from tracer.handshake.outcome import Verdicts, cookie_rows
 from tracer.handshake.owners import processes
 from tracer.handshake.payloads import payload_rows
 from tracer.ipc.event_header import struct
-from tracer.records.record import Process
+from tracer.records.record import Process, Timing
 from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.vocabulary import Has
 
@@ -217,7 +217,11 @@ _WRITTEN = frozenset({
     "id", "syn_ns", "synack_ns", "ack_ns", "response_ns", "settled_ns", "client_port", "server_port", "ifindex",
     "ack_ts_ecr", "client_socket", "server_socket",
 })  # fmt: skip
-_OF_EVENT = [one.name for one in struct("handshake_event").fields if one.number_size and one.name not in _WRITTEN]
+_OF_EVENT = [
+    one.name
+    for one in struct("handshake_event").fields
+    if one.number_size and (one.name not in _WRITTEN or one.name in Timing.__struct_fields__)
+]
 _JUDGED = [one.name for one in fields(Verdicts) if one.name not in ("acked_payload_len", "answered_after_us")]
 _CAUSES = [one.name for one in fields(Causes)]
 _OF_OPTION = ("has", "tcp_flags", "tfo_kind", "cookie_len")

@@ -19,7 +19,7 @@ _HEADERS = ("event.h", "parse_link.h", "state.h", "filter.h")  # a struct stands
 _COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _DEFINE = re.compile(r"^#define\s+(\w+)\s+(0x[0-9a-fA-F]+|\d+)\s*$", re.MULTILINE)
 _ENUM = re.compile(r"^enum\s+\w+\s*\{(.*?)^\};", re.MULTILINE | re.DOTALL)
-_STRUCT = re.compile(r"^struct\s+(\w+)\s*\{(.*?)^\};", re.MULTILINE | re.DOTALL)
+_STRUCT = re.compile(r"^struct\s+(\w+)\s*\{\n((?:(?!\}).*\n)*)\};$", re.MULTILINE)  # without attributes
 _MEMBER = re.compile(
     r"(?:volatile\s+)?(?:struct\s+(?P<struct>\w+)|__u(?P<bits>8|16|32|64))\s+(?P<name>\w+)(?:\[(?P<count>\w+)\])?"
 )
@@ -27,9 +27,10 @@ _MEMBER = re.compile(
 
 @dataclass(slots=True)
 class Header:
-    """What some headers define. Structs whose members are pointers or of foreign types are left out."""
+    """What some headers define. Structs with members that this reading does not know are left out."""
 
     structs: dict[str, Struct] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)  # and the member that was not understood
     constants: dict[str, int] = field(default_factory=dict)  # numbers by #define, and members of enums
     _alignments: dict[str, int] = field(default_factory=dict)
 
@@ -44,10 +45,12 @@ class Header:
                 value = int(given, 0) if given else value + 1
                 self.constants[name] = value
         for name, body in _STRUCT.findall(text):
-            members = [_MEMBER.fullmatch(part.strip()) for part in body.split(";")[:-1]]
-            known = [one for one in members if one and (not one["struct"] or one["struct"] in self.structs)]
+            members = [(part.strip(), _MEMBER.fullmatch(part.strip())) for part in body.split(";")[:-1]]
+            known = [one for _, one in members if one and (not one["struct"] or one["struct"] in self.structs)]
             if len(known) == len(members):
                 self._add(name, known)
+            else:
+                self.left_out[name] = next(text for text, one in members if one not in known)
 
     def _add(self, name: str, members: list[re.Match[str]]) -> None:
         fields, offset, widest = [], 0, 1
@@ -74,15 +77,17 @@ def _up(offset: int, alignment: int) -> int:
 
 
 def _chosen(text: str, defined: frozenset[str]) -> str:
-    """The lines that the preprocessor lets through; `#if` and `#ifndef` always do."""
+    """The lines that the preprocessor lets through. Raises ValueError for a condition other than a name."""
     open_: list[bool] = []
     lines = []
     for line in text.splitlines(keepends=True):
         words = line.split()
         if words[:1] == ["#ifdef"]:
             open_.append(words[1] in defined)
-        elif words and words[0] in ("#if", "#ifndef"):
-            open_.append(True)
+        elif words[:1] == ["#ifndef"]:
+            open_.append(words[1] not in defined)
+        elif words and words[0] in ("#if", "#elif"):
+            raise ValueError(f"cannot decide {line.strip()!r}")
         elif words[:1] == ["#else"]:
             open_[-1] = not open_[-1]
         elif words[:1] == ["#endif"]:
@@ -102,8 +107,11 @@ def header(*, packets: bool = False) -> Header:
 
 
 def struct(name: str, *, packets: bool = False) -> Struct:
-    """One C struct. KeyError if there is none of that name."""
-    return header(packets=packets).structs[name]
+    """One C struct. KeyError if there is none of that name, or a member of it is not understood."""
+    found = header(packets=packets)
+    if name in found.left_out:
+        raise KeyError(f"struct {name}: cannot read the member {found.left_out[name]!r}")
+    return found.structs[name]
 
 
 def constant(name: str) -> int:

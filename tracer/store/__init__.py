@@ -1,4 +1,4 @@
-"""The newest handshakes and the sums over a run, for the dashboard. `snapshot` is the face that tui/ sees.
+"""The newest handshakes and the sums over a run, for the dashboard. tui/ takes a `snapshot`.
 
 May import encode/, filters/ and aggregate/, and everything beneath them.
 """

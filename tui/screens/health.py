@@ -10,7 +10,7 @@ from textual.widget import Widget
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.meanings import COUNTERS, sysctl_meaning
 from tui.format import count, duration, share
-from tui.lines import Line, Rows, cell, cut, safe, wrap
+from tui.lines import Line, Part, cell, cut, safe, wrap
 from tui.screens.base import TracerScreen
 from tui.widgets.bar import bar
 from tui.widgets.panel import Panel
@@ -85,7 +85,7 @@ def interface_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     """What is attached where, why, and which other programs are there."""
     lines: list[Line] = []
     for one in snapshot.interfaces:
-        state: Rows = ("attached", "ok") if one.present and snapshot.ended is None else ("gone", "alarm")
+        state: Part = ("attached", "ok") if one.present and snapshot.ended is None else ("gone", "alarm")
         if one.present and snapshot.ended is not None:
             state = ("detached", "dim")
         lines.append(((f"{safe(one.name)} ", "strong"), (f"({one.index}) {one.hook} ", "text"), state))

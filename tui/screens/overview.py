@@ -11,7 +11,7 @@ from tracer.aggregate.aggregate import losses
 from tracer.store.snapshot import Snapshot
 from tui.format import count, duration, share
 from tui.headline import headline_lines
-from tui.lines import Line, Rows, cut, safe
+from tui.lines import Line, Part, cut, safe
 from tui.screens.base import TracerScreen
 from tui.widgets.comparison import comparison_lines
 from tui.widgets.histogram import histogram_lines, quantile
@@ -74,7 +74,7 @@ def rtt_lines(snapshot: Snapshot, cells: int, rows: int) -> list[Line]:
 def state_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     """The hooks, how full the table is, and whether anything was lost."""
     balance = snapshot.balance
-    parts: list[Rows] = []
+    parts: list[Part] = []
     for interface in snapshot.interfaces[:3]:
         gone = "" if interface.present else " (gone)"
         parts += [(f"{safe(interface.name)} ", "strong"), (f"by {interface.hook}{gone}   ", "text")]

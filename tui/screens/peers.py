@@ -16,7 +16,7 @@ from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import GROUP_OF, word
 from tui.export import json_text
 from tui.format import clock, count, duration, share, signed_duration
-from tui.lines import Rows, cut, group_sign, group_style, safe
+from tui.lines import Part, cut, group_sign, group_style, safe
 from tui.screens.base import TracerScreen
 from tui.widgets.row_list import ListColumn, RowList
 
@@ -40,40 +40,40 @@ class PeerColumn:
     """How a column shows a peer and sorts by it. `falls`: the greatest first."""
 
     column: ListColumn
-    text: Callable[[Peer, int], Rows]
+    text: Callable[[Peer, int], Part]
     key: Callable[[Peer], float | str]
     falls: bool = True
 
 
-def _accepted(peer: Peer, _: int) -> Rows:
+def _accepted(peer: Peer, _: int) -> Part:
     if not peer.with_data:
         return ("-", "dim")
     ratio = peer.accepted / peer.with_data
     return (share(peer.accepted, peer.with_data), "ok" if ratio >= 0.95 else "degraded" if ratio > 0 else "failed")
 
 
-def _outcome(peer: Peer, _: int) -> Rows:
+def _outcome(peer: Peer, _: int) -> Part:
     group = _GROUPS.get(peer.last_outcome or "", "")
     text = (peer.last_outcome or "unknown").replace("_", " ")
     return (f"{group_sign(group)} {text}", group_style(group))
 
 
-def _saved(peer: Peer, _: int) -> Rows:
+def _saved(peer: Peer, _: int) -> Part:
     style = "ok" if peer.saved_us > 0 else "failed" if peer.saved_us < 0 else "dim"
     return (signed_duration(peer.saved_us), style)
 
 
-def _sooner(peer: Peer, _: int) -> Rows:
+def _sooner(peer: Peer, _: int) -> Part:
     """How much sooner the first response comes with TFO than without."""
     style = "dim" if peer.sooner_us is None else "ok" if peer.sooner_us > 0 else "degraded"
     return (signed_duration(peer.sooner_us), style)
 
 
-def _sooner_rtts(peer: Peer, _: int) -> Rows:
+def _sooner_rtts(peer: Peer, _: int) -> Part:
     return ("-" if peer.sooner_rtts is None else f"{peer.sooner_rtts:.1f}", "text")
 
 
-def _ago(peer: Peer, now_ns: int) -> Rows:
+def _ago(peer: Peer, now_ns: int) -> Part:
     return (clock(max(0, now_ns - peer.last_seen_ns) / 1e9), "dim")
 
 
@@ -83,7 +83,7 @@ def _known(name: str) -> Callable[[Peer], float]:
 
 
 def _count(name: str, title: str, width: int, style: str) -> PeerColumn:
-    def text(peer: Peer, _: int) -> Rows:
+    def text(peer: Peer, _: int) -> Part:
         value = getattr(peer, name)
         return (count(value), style if value else "dim")
 
@@ -136,7 +136,7 @@ class PeerRows:
     def __len__(self) -> int:
         return len(self.peers)
 
-    def cells(self, position: int) -> Sequence[Rows]:
+    def cells(self, position: int) -> Sequence[Part]:
         """Text and style of each column."""
         peer = self.peers[position]
         return [one.text(peer, self.now_ns) for one in self.columns]

@@ -7,7 +7,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tui.actions import Action, action, footer_of
-from tui.lines import Rows
+from tui.lines import Part
 from tui.paint import strip, styles_of
 
 
@@ -39,7 +39,7 @@ class FooterBar(Widget):
 
     def render_line(self, y: int) -> Strip:  # noqa: ARG002 - one line only
         """Paint the line."""
-        parts: list[Rows] = []
+        parts: list[Part] = []
         for _, key, title in self._shown(self.size.width):
             parts += [(key, "key"), (title, "text")]
         return strip(tuple(parts), styles_of(self), self.size.width)

@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tui.lines import Line, Rows, cell
+from tui.lines import Line, Part, cell
 from tui.paint import strip, styles_of
 
 GAP = 1
@@ -36,7 +36,7 @@ class RowSource(Protocol):
     """The content of a list. The list calls `cells` at each paint, for the rows on the screen only: keep it cheap."""
 
     def __len__(self) -> int: ...
-    def cells(self, position: int) -> Sequence[Rows]:
+    def cells(self, position: int) -> Sequence[Part]:
         """Text and style of each column."""
         ...
 
@@ -47,7 +47,7 @@ class Nothing:
     def __len__(self) -> int:
         return 0
 
-    def cells(self, position: int) -> Sequence[Rows]:
+    def cells(self, position: int) -> Sequence[Part]:
         """Never called."""
         raise IndexError(position)
 
@@ -157,7 +157,7 @@ class RowList(ScrollView, can_focus=True):
         return strip(line, styles_of(self), total, over).crop(left, left + cells)
 
     def _heading(self, cells: int) -> Line:
-        parts: list[Rows] = []
+        parts: list[Part] = []
         sort, descending = self.sorted_by
         for column, width in zip(self.columns, self._widths(cells), strict=True):
             is_sorted = column.id == sort
@@ -170,7 +170,7 @@ class RowList(ScrollView, can_focus=True):
         return tuple(parts)
 
     def _row(self, position: int, cells: int) -> Line:
-        parts: list[Rows] = []
+        parts: list[Part] = []
         widths = self._widths(cells)
         for (text, style), column, width in zip(self.source.cells(position), self.columns, widths, strict=True):
             parts.append((cell(text, width, column.right) + " " * GAP, style))

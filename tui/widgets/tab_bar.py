@@ -10,7 +10,7 @@ from textual.widget import Widget
 from tracer.store.snapshot import Snapshot
 from tui.actions import MAIN, TITLES
 from tui.format import clock, count
-from tui.lines import Line, Rows, cell, safe, width
+from tui.lines import Line, Part, cell, safe, width
 from tui.paint import strip, styles_of
 
 _SHORT = {"overview": "Over", "handshakes": "Hands", "peers": "Peers", "statistics": "Stats", "health": "Health"}
@@ -34,7 +34,7 @@ class TabBar(Widget):
 
     def put(self, snapshot: Snapshot, paused: bool, new: int) -> None:
         """Update the right end."""
-        states: list[Rows] = []
+        states: list[Part] = []
         if paused:
             states.append((f" paused +{count(new)} new ", "inverse"))
         if snapshot.ended is not None:
@@ -48,14 +48,14 @@ class TabBar(Widget):
             self._short_right = (*states, (f" {run_time} ", "dim"))
             self.refresh()
 
-    def _titles(self, short: bool) -> list[tuple[str, Rows]]:
+    def _titles(self, short: bool) -> list[tuple[str, Part]]:
         words = _SHORT if short else TITLES
         return [
             (name, (f" {number} {words[name]} ", "inverse" if name == self._current else "text"))
             for number, name in enumerate(MAIN, start=1)
         ]
 
-    def _layout(self, cells: int) -> tuple[list[tuple[str, Rows]], Line]:
+    def _layout(self, cells: int) -> tuple[list[tuple[str, Part]], Line]:
         """The longest form that fits."""
         right: Line
         for short, right in ((False, self._right), (False, self._short_right), (True, self._short_right), (True, ())):

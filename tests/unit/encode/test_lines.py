@@ -11,15 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.rows import INTERFACES, golden, random_batch
+from tests.support.rows import INTERFACES, batch_of, golden, random_batch, random_events
 from tracer.encode import line_pieces
 from tracer.encode.composer import PART_MAX, Composer
 from tracer.encode.lines import BLOCK_LINES, LEARNED_MAX, Lines, PlainLines, line_maker
 from tracer.handshake.batch import Batch, RowOwners, decode
 from tracer.handshake.vantage import LocalSet
+from tracer.ipc.event_header import struct
 from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Process
 from tracer.replay.columns import InterfaceNumbers, RecordedComposer
+from tracer.vocabulary.vocabulary import HandshakeResult, SettleReason
 
 OFFSET_NS = 1_700_000_000_000_000_000
 NAMES = [b"curl", b"nginx: worker", b'a"b\\c', b"\xff\xfe", b"", b"0123456789abcdef", "żółw".encode(), b"\x01\x1b[31m"]
@@ -81,6 +83,33 @@ def test_the_recorded_lab(show_cookies: bool) -> None:
         for events, _ in golden().batches:
             batch = decode(events, LocalSet(), payloads)
             assert quick(lines, batch) == plain(made, batch)
+
+
+MEMBERS = [
+    *(one.name for one in struct("handshake_event").fields if one.number_size),
+    *(f"{end}.{one.name}" for end in ("syn", "synack") for one in struct("segment_facts").fields if one.number_size),
+]
+LIMITS = {"result": len(HandshakeResult) - 1, "reason": len(SettleReason) - 1, "options_len": 40, "cookie_len": 16,
+          "retx_count": 6}  # fmt: skip
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_rows_that_differ_in_one_member_have_lines_of_their_own(member: str) -> None:
+    """Whatever the programs send, known pieces never stand for another row's."""
+    rng = np.random.default_rng(7413)
+    before = random_events(rng, 40)
+    after = before.copy()
+    *ends, name = member.split(".")
+    column = (after[ends[0]] if ends else after)[name]
+    highest = LIMITS.get(name, np.iinfo(column.dtype).max >> 1)
+    column[:] = rng.integers(1, highest, len(column), endpoint=True, dtype=column.dtype)
+    if name == "has":
+        column |= 1
+    made = composer()
+    lines = Lines(made)
+    for events in (before, after, before):
+        batch = batch_of(events)
+        assert quick(lines, batch) == plain(made, batch)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-3, 0.1, 123.4567, 1e9, 1e15, 1.5e16, 1.8e16, np.nan, -0.0, -3.25])
