@@ -62,7 +62,7 @@ class _Columns:
         self.outcome[slots] = _NO_OUTCOME
 
     def of(self, slots: Indexes, buckets: slice) -> _Columns:
-        """A copy of these, with some buckets of `rtt` only."""
+        """A copy of some slots, with only some buckets of `rtt`."""
         return _Columns(
             self.counts[slots], self.saved_us[slots], self.rtt[slots, buckets], self.outcome[slots], self.seen_ns[slots]
         )

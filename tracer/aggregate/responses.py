@@ -157,7 +157,7 @@ class Responses:
         return counts.reshape(KINDS, self._rows)
 
     def of(self, slots: Indexes) -> Sample:
-        """A copy of the samples of these."""
+        """A copy of the samples of some slots."""
         values = self._values.reshape(KINDS, self._rows, KEPT)
         return Sample(values[:, slots], self._by_kind(self._counts)[:, slots])
 

@@ -139,7 +139,7 @@ def detail_lines(
 ) -> list[Line]:
     """Verdict, ladders, facts, options and what was negotiated."""
     lines = [*verdict_lines(record, cells), EMPTY]
-    kind, other_kind = "normal start", "start with Fast Open"
+    kind, other_kind = "normal handshake", "handshake with Fast Open"
     if record.tfo.request != "none":
         kind, other_kind = other_kind, kind
     if other is not None and cells >= _BESIDE_FROM:
@@ -153,7 +153,7 @@ def detail_lines(
         if other is not None:
             lines += [EMPTY, _title(f"To compare: {other_kind}, same server", wide), *ladder_lines(other, wide)]
     if other is None and searched:
-        text = f"To compare: no {other_kind} with this server among the handshakes kept."
+        text = f"To compare: no {other_kind} to this server among those kept."
         lines += [EMPTY, *wrap(text, cells, "dim")]
     lines.append(EMPTY)
     lines += fact_lines(record, cells)
