@@ -63,7 +63,7 @@ enum settle_reason {
 #define QUIRK_FLOW (1 << 3)	   /* IPv6 flow label is not 0 */
 #define QUIRK_URGENT_PTR (1 << 4)  /* urgent pointer is not 0 */
 
-/* The first SYN or SYN-ACK of a handshake, as seen on the wire. */
+/* The first SYN of a handshake, or a SYN-ACK, as seen on the wire. */
 struct segment_facts {
 	__u32 seq;
 	__u32 ack;
@@ -93,6 +93,25 @@ struct retransmission {
 	__u32 ts_val;	/* 0 if it had no timestamps */
 };
 
+/*
+ * The first SYN-ACK where the client took one with another initial sequence number: what the verdict on Fast Open needs.
+ * All zero where the client took the first, or none.
+ */
+struct first_answer {
+	__u64 ns;
+	__u32 seq;
+	__u32 ack;
+	__u32 ts_ecr;
+	__u16 has;	 /* HAS_* */
+	__u8 tfo_kind;	 /* as in segment_facts */
+	__u8 cookie_len; /* bytes */
+	__u8 cookie[16];
+};
+
+/* handshake_event.reset_from */
+#define RESET_BY_CLIENT 1
+#define RESET_BY_SERVER 2
+
 /* A process at the time when the SYN left; pid 0 = unknown. */
 struct process {
 	__u64 cgroup; /* number of its cgroup in the v2 hierarchy, 1 is the root */
@@ -104,8 +123,9 @@ struct process {
 struct handshake_event {
 	__u64 id;	   /* of 4-tuple and client ISN, see handshake_id() in flow.h */
 	__u64 syn_ns;	   /* first SYN; boot clock without suspend (CLOCK_MONOTONIC) */
-	__u64 synack_ns;   /* first SYN-ACK; 0 = none, here and below */
+	__u64 synack_ns;   /* the SYN-ACK that the client took, else the first; 0 = none, here and below */
 	__u64 ack_ns;	   /* the client's first segment after the SYN-ACK */
+	__u64 request_ns;  /* the client's first data that the SYN-ACK had not acked */
 	__u64 response_ns; /* the server's first data byte */
 	__u64 settled_ns;
 	__u8 client[16];
@@ -121,15 +141,30 @@ struct handshake_event {
 	__u8 syn_count; /* SYNs with the first one's ISN, including it; saturates */
 	__u8 synack_count;
 	__u8 late_syns;	 /* those of syn_count that came after the first SYN-ACK */
-	__u8 retx_count; /* used in retx[]: SYNs between the first and the SYN-ACK */
+	__u8 retx_count; /* used in retx[]: SYNs after the first, until the ACK */
 	__u8 icmp_type;	 /* with RESULT_UNREACHABLE */
 	__u8 icmp_code;
 	__u8 one_way;	     /* the client went on, but no SYN-ACK was seen */
 	__u8 challenge_acks; /* bare ACKs that answered the SYN (RFC 5961, section 4); saturates */
-	__u32 ack_ts_ecr;    /* TSecr of the client's ACK, 0 = unknown: which SYN-ACK it answers */
+	__u8 synack_isns; /* different initial sequence numbers among the SYN-ACKs; this and the counts below saturate */
+	__u8 synacks_after_ack; /* SYN-ACKs that came again, with the number that the client had acked */
+	__u8 copies;		/* mirrored segments, which count nowhere else */
+	__u8 resumed;		/* enum handshake_result of the earlier record of this id, 0 = there is none */
+	__u8 misfit_rsts;	/* came for this handshake, but their numbers did not fit */
+	__u8 misfit_synacks;
+	__u8 misfit_icmps;
+	__u8 reset_from; /* RESET_BY_*: whose RST settled it, 0 = nobody's */
+	__u8 reset_ttl;
+	__u8 request_acked;   /* the server acked more than its SYN-ACK did */
+	__u8 request_repeats; /* how often the client sent again the byte that the SYN-ACK asks for */
+	__u8 client_fin;      /* the client sent a FIN before the record was settled */
+	__u32 ack_ts_ecr;     /* TSecr of the client's ACK, 0 = unknown: which SYN-ACK it answers */
 	struct segment_facts syn;
-	struct segment_facts synack;
+	struct segment_facts synack; /* of synack_ns */
+	struct first_answer first_answer;
 	struct retransmission retx[RETX_MAX];
+	__u8 retx_flags[RETX_MAX]; /* of each retransmission: the flags ECE and CWR, and AE as bit 0 */
+	__u8 pad[2];
 	__u32 client_socket; /* inode number of the socket, 0 = unknown; likewise of the listener */
 	__u32 server_socket;
 	struct process client_process;
