@@ -5,25 +5,7 @@
  *
  * Input: 6 bytes a step, see take_step(); at most STEPS_MAX steps.
  */
-#include "../host/host.h"
-
-static int is_locked;
-
-static void bpf_spin_lock(struct bpf_spin_lock *lock)
-{
-	if (is_locked || lock->v)
-		abort();
-	is_locked = 1;
-}
-
-static void bpf_spin_unlock(struct bpf_spin_lock *lock)
-{
-	if (!is_locked || lock->v)
-		abort();
-	is_locked = 0;
-}
-
-#include "follow.h"
+#include "../host/world.h"
 
 #define STEP 6
 #define STEPS_MAX 400
@@ -33,18 +15,8 @@ static void bpf_spin_unlock(struct bpf_spin_lock *lock)
 #define SOCKET 77
 #define PROCESS 99
 
-struct world {
-	struct flow_set set;
-	struct flow_head head;
-	__u64 tags;
-	struct scratch sc;
-	struct handshake_event record;
-	struct counters counters;
-	__u64 now_ns;
-	__u64 final; /* records that left the table */
-};
-
 static struct world w;
+static __u64 now_ns;
 
 static void require(int ok, const char *what)
 {
@@ -79,8 +51,7 @@ static void check_record(const struct handshake_event *ev)
 	require(ev->reason != SETTLED_NOT && ev->reason <= SETTLED_AT_END, "a record without a reason");
 	require(ev->syn_count >= 1 && ev->syn.has & HAS_SEGMENT, "a record without a SYN");
 	require(ev->retx_count <= RETX_MAX, "more retransmissions than there is room for");
-	require(ev->syn_count == 255 || ev->retx_count + ev->late_syns < ev->syn_count || ev->retx_count == RETX_MAX,
-		"more retransmissions than SYNs");
+	require(ev->syn_count == 255 || ev->retx_count < ev->syn_count, "more retransmissions than SYNs");
 	require(ev->late_syns < ev->syn_count || ev->syn_count == 255, "more late SYNs than SYNs");
 	require(answered == (ev->synack_count != 0), "SYN-ACKs without a time");
 	require(answered == !!(ev->synack.has & HAS_SEGMENT), "SYN-ACKs without facts");
@@ -88,6 +59,23 @@ static void check_record(const struct handshake_event *ev)
 	require(ev->result != RESULT_HALF_OPEN || (answered && !ev->ack_ns), "half open, yet acked");
 	require(ev->result != RESULT_NO_REPLY || (!answered && !ev->ack_ns), "no reply, yet answered");
 	require(ev->result != RESULT_ESTABLISHED || ev->ack_ns, "established without an ACK");
+	require(!ev->synack_isns == !answered, "SYN-ACKs without a number");
+	require(ev->synack_isns <= ev->synack_count || ev->synack_count == 255, "more numbers than SYN-ACKs");
+	require(!ev->first_answer.has || ev->synack_isns > 1, "a first answer, yet one number");
+	require(ev->first_answer.has ? ev->first_answer.seq != ev->synack.seq
+				     : is_zero(&ev->first_answer, &ev->first_answer + 1),
+		"a first answer that is the one taken");
+	require(ev->first_answer.cookie_len <= TFO_COOKIE_MAX &&
+			is_zero(ev->first_answer.cookie + ev->first_answer.cookie_len, &ev->first_answer + 1),
+		"bytes behind the cookie");
+	require(!ev->reset_from == (ev->reason != SETTLED_BY_RST), "a RST of nobody's, or one that settled nothing");
+	require(!ev->request_ns || ev->ack_ns, "a request before the ACK");
+	require(!ev->request_repeats || ev->request_ns, "repeated, but never sent");
+	require(!ev->synacks_after_ack || (answered && ev->ack_ns), "after an ACK that never came");
+	require(!ev->client_fin || ev->ack_ns, "a FIN before the ACK");
+	require(ev->resumed == 0 || ev->resumed == RESULT_REJECTED || ev->resumed == RESULT_ABORTED ||
+			ev->resumed == RESULT_UNREACHABLE || ev->resumed == RESULT_NO_REPLY,
+		"resumed after no failure");
 	require(ev->result != RESULT_UNREACHABLE || ev->reason == SETTLED_BY_ICMP, "unreachable without ICMP");
 	require((ev->result != RESULT_REJECTED && ev->result != RESULT_ABORTED) || ev->reason == SETTLED_BY_RST,
 		"refused without a RST");
@@ -96,7 +84,16 @@ static void check_record(const struct handshake_event *ev)
 	require(ev->family == 4 || ev->family == 6, "no family");
 }
 
-/* Tags and states agree, one entry a connection, and what was opened is accounted for. */
+static int is_same_flow(const struct pending *p, const struct pending *q)
+{
+	struct flow f = {.src_port = q->ev.client_port, .dst_port = q->ev.server_port, .group = q->group};
+
+	memcpy(f.src, q->ev.client, 16);
+	memcpy(f.dst, q->ev.server, 16);
+	return direction_of(p, &f, 1) != NOT_THIS_FLOW;
+}
+
+/* Tags and states agree, at most two live entries a connection, and what was opened is accounted for. */
 static void check_table(void)
 {
 	const struct counters *c = &w.counters;
@@ -106,6 +103,7 @@ static void check_table(void)
 	for (int way = 0; way < WAYS; way++) {
 		const struct pending *p = &w.set.way[way];
 		__u64 tag = w.tags >> way * 8 & 0xff;
+		int alike = 0;
 
 		require(!tag == (p->state == PENDING_FREE), "a tag without an entry, or an entry without a tag");
 		require(p->state <= PENDING_TOMBSTONE, "no such state");
@@ -121,16 +119,15 @@ static void check_table(void)
 		require(p->state != PENDING_ESTABLISHED || p->ev.ack_ns, "established by nobody");
 		for (int other = 0; other < way; other++) {
 			const struct pending *q = &w.set.way[other];
-			struct flow f = {.src_port = q->ev.client_port,
-					 .dst_port = q->ev.server_port,
-					 .vlan = {q->ev.vlan[0], q->ev.vlan[1]},
-					 .group = q->group};
 
-			memcpy(f.src, q->ev.client, 16);
-			memcpy(f.dst, q->ev.server, 16);
-			require(q->state == PENDING_FREE || direction_of(p, &f, 0) == NOT_THIS_FLOW,
-				"two entries of one connection");
+			require(!pending_is_live(p) || !pending_is_live(q) || p->ev.id != q->ev.id ||
+					p->group != q->group || p->ev.vlan[0] != q->ev.vlan[0],
+				"two live entries of one handshake");
+			alike += pending_is_live(p) && pending_is_live(q) && p->group == q->group &&
+				 p->ev.vlan[0] == q->ev.vlan[0] && !p->ev.resumed && !q->ev.resumed &&
+				 is_same_flow(p, q);
 		}
+		require(alike <= 1, "three live entries of one connection, none of which goes on after its record");
 	}
 	require(order == 0xff, "a way twice in the order, and one not at all");
 	require(live == live_ways(&w.head), "live entries, counted otherwise");
@@ -140,31 +137,15 @@ static void check_table(void)
 	require(!is_locked, "the lock was kept");
 }
 
-/* As the sweep does it. */
-static void sweep(int flush)
+/* Would the first stage take the segment for one that changes nothing? */
+static int is_idle_now(const struct segment *s)
 {
-	w.head.due_ns = ~0ULL;
-	for (int i = 0; i < WAYS; i++) {
-		struct pending *p = &w.set.way[i];
-		int is_due = flush || w.now_ns >= p->deadline_ns;
+	__u64 found = ways_tagged(w.tags, tag_of(w.sc.hash));
+	const struct pending *p = &w.set.way[first_way(found)];
+	int direction = direction_of(p, &s->flow, 0);
 
-		if (!(w.tags >> i * 8 & 0xff))
-			continue;
-		if (!is_due) {
-			/* goes on */
-		} else if (p->state == PENDING_TOMBSTONE) {
-			p->state = PENDING_FREE;
-			w.tags = with_tag(w.tags, i, 0);
-		} else if (pending_is_live(p)) {
-			if (!settle(p, flush ? SETTLED_AT_END : SETTLED_BY_TIMEOUT, w.now_ns) || flush) {
-				p->state = PENDING_FREE;
-				w.tags = with_tag(w.tags, i, 0);
-			}
-			check_record(&p->ev);
-			w.final++;
-		}
-		keep_head(&w.head, i, p);
-	}
+	return !w.sc.icmp && found && !(found & (found - 1)) && direction != NOT_THIS_FLOW &&
+	       pair_is_idle(p, s, direction == FROM_CLIENT);
 }
 
 static const __u32 times_us[] = {0, 1, 50, 1000, 90000, 110000, 1000000, 3000001};
@@ -188,13 +169,13 @@ static void take_step(const __u8 *b)
 	int idle = 0, unwanted, done;
 	__u32 place;
 
-	w.now_ns += times_us[b[2] & 7] * NS_PER_US;
+	now_ns += times_us[b[2] & 7] * NS_PER_US;
 	if (b[5] == 255) {
-		sweep(0);
+		sweep_world(&w, now_ns, 0, check_record);
 		return;
 	}
 	memset(s, 0, sizeof(*s));
-	s->now_ns = b[5] == 254 && w.now_ns > NS_PER_MS ? w.now_ns - NS_PER_MS : w.now_ns;
+	s->now_ns = b[5] == 254 && now_ns > NS_PER_MS ? now_ns - NS_PER_MS : now_ns;
 	s->response_timeout_ns = 5000 * NS_PER_MS;
 	place = 2 + (b[1] >> 5 & 3);
 	s->place = place;
@@ -211,6 +192,9 @@ static void take_step(const __u8 *b)
 	s->ack = (from_server ? CLIENT_ISN : SERVER_ISN) + (b[4] < 128 ? b[4] / 16 : (b[4] - 192u) << 15);
 	s->payload_len = b[5] < 64 ? 0 : b[5] < 128 ? b[5] / 16 : b[5] * 8u;
 	s->ts_ecr = b[2] >> 3;
+	s->ts_val = s->ts_ecr ? b[2] : 0;
+	s->ip_id = b[5] & 1;
+	s->flow.vlan[0] = b[0] >> 4 & b[1] >> 4 & 3;
 	w.sc.icmp = 0;
 	if (s->flags & TCP_SYN || b[0] & 128) {
 		s->facts.has = HAS_SEGMENT | (b[2] & 8 ? HAS_TFO : 0) | (b[2] & 16 ? HAS_TIMESTAMPS : 0);
@@ -238,18 +222,17 @@ static void take_step(const __u8 *b)
 
 	for (int way = 0; way < WAYS; way++)
 		before[way] = w.set.way[way].ev;
-	if (kind == SEGMENT_PLAIN && ways_tagged(w.tags, tag_of(w.sc.hash)))
-		idle = is_idle(&w.set.way[first_way(ways_tagged(w.tags, tag_of(w.sc.hash)))], s);
-	done = follow(&w.set, &w.head, &w.tags, &w.sc, &w.record, &w.counters, kind, unwanted);
-	if (done & FOLLOWED_SETTLED) {
-		check_record(&w.record);
-		require(w.record.reason != SETTLED_BY_TIMEOUT && w.record.reason != SETTLED_AT_END,
+	idle = is_idle_now(s);
+	done = b[3] & 1 ? read_segment(&w, unwanted) : follow_segment(&w, unwanted);
+	if (done > 0 && done & FOLLOWED_SETTLED) {
+		check_record(&w.sc.out);
+		require(w.sc.out.reason != SETTLED_BY_TIMEOUT && w.sc.out.reason != SETTLED_AT_END,
 			"the sweep's reasons are its own");
-		w.final++;
 	}
-	require(!(done & FOLLOWED_OPENED) == (w.counters.opened == opened), "opened, and not counted");
-	require(!(done & FOLLOWED_OPENED) || (kind == SEGMENT_FIRST_SYN && !unwanted), "opened by what is no SYN");
-	require(!idle || !done, "idle, yet it did something");
+	require(done <= 0 || !(done & FOLLOWED_OPENED) || w.counters.opened > opened, "opened, and not counted");
+	require(done <= 0 || !(done & FOLLOWED_OPENED) || (kind == SEGMENT_FIRST_SYN && !unwanted),
+		"opened by what is no SYN");
+	require(!idle || done <= 0, "idle, yet it did something");
 	for (int way = 0; way < WAYS && idle; way++)
 		require(!memcmp(&before[way], &w.set.way[way].ev, sizeof(before[way])), "idle, yet it changed");
 }
@@ -258,16 +241,13 @@ int LLVMFuzzerTestOneInput(const __u8 *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const __u8 *data, size_t size)
 {
-	memset(&w, 0, sizeof(w));
-	memset(&w.set, 0xa5, sizeof(w.set)); /* a free entry is whatever an earlier one left */
-	for (int way = 0; way < WAYS; way++)
-		w.set.way[way].state = PENDING_FREE;
-	w.now_ns = 1000 * NS_PER_MS;
+	begin_world(&w);
+	now_ns = 1000 * NS_PER_MS;
 	for (size_t step = 0; step < STEPS_MAX && (step + 1) * STEP <= size; step++) {
 		take_step(data + step * STEP);
 		check_table();
 	}
-	sweep(1);
+	sweep_world(&w, now_ns, 1, check_record);
 	check_table();
 	require(!w.tags, "entries behind the end");
 	return 0;

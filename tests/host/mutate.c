@@ -4,7 +4,7 @@
  * block of exactly its size: the sanitizers see what a kernel would not forgive.
  * The same frames every time, from a generator of its own.
  */
-#include "host.h"
+#include "world.h"
 
 #define HASH_KEY 0x9e3779b97f4a7c15ULL
 
@@ -147,7 +147,7 @@ static void require(int ok, const char *what)
 	exit(1);
 }
 
-static void read_options(struct segment *s, const struct headers *h, struct cursor *c)
+static void read_facts(struct segment *s, const struct headers *h, struct cursor *c)
 {
 	struct segment_facts *f = &s->facts;
 	struct option_walk w = {};
@@ -163,58 +163,34 @@ static void read_options(struct segment *s, const struct headers *h, struct curs
 	require(!(f->has & HAS_TIMESTAMPS) || f->ts_offset + 8 <= f->options_len, "timestamps beyond the options");
 }
 
-/* As pair_packet() does it, without maps and locks. */
-static void pair_segment(struct flow_set *set, struct flow_head *head, __u64 *tags, const struct segment *s, __u64 tag,
-			 int icmp, __u8 family)
+static int sc_way_is_sound(const struct world *w)
 {
-	int direction = NOT_THIS_FLOW;
-	int syn = !icmp && (s->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
-	struct pair_outcome out = {};
-	struct pending *p, before;
-	__u32 found, way;
-	int was_idle;
+	return w->sc.way < WAYS;
+}
 
-	if (!icmp && (s->flags & TCP_SYN) && (s->flags & (TCP_FIN | TCP_RST)))
-		return;
-	if (!find_way(set, *tags, tag, &s->flow, syn, &direction, &found)) {
-		if (!syn)
-			return;
-		choose_way(head, *tags, &found);
-	}
-	way = chosen_way(&found);
-	require(way == found, "a way beyond the set");
-	p = &set->way[way];
-	before = *p;
-	was_idle = !icmp && pair_is_idle(p, s, direction == FROM_CLIENT);
-	idle += was_idle;
-	if (syn && direction == FROM_CLIENT && p->ev.syn.seq == s->seq)
-		out = pair_syn_again(p, s);
-	else if (syn && direction == FROM_SERVER && p->state == PENDING_SYN_SENT)
-		out = pair_crossing_syn(p, s);
-	else if (syn) {
-		pair_open(p, s, 1, family);
-		keep_order(head, way);
-		*tags = with_tag(*tags, way, tag);
-	} else if (icmp)
-		out = pair_icmp(p, s, 3, 1);
-	else if (s->flags & TCP_RST)
-		out = pair_rst(p, s, direction == FROM_CLIENT);
-	else if (s->flags & TCP_SYN)
-		out = direction == FROM_SERVER ? pair_synack_from_server(p, s) : pair_synack_from_client(p, s);
-	else
-		out = direction == FROM_CLIENT ? pair_from_client(p, s) : pair_from_server(p, s);
-	keep_head(head, way, p);
-	require(!was_idle || (!out.settled && !out.note && !memcmp(&before, p, sizeof(*p))),
-		"idle, yet it did something");
-	if (!out.settled)
-		return;
-	require(pending_is_live(p), "settled twice");
+static void count_settled(const struct handshake_event *ev)
+{
 	settled++;
-	if (!settle(p, out.settled, s->now_ns))
-		*tags = with_tag(*tags, way, 0);
-	keep_head(head, way, p);
-	require(p->ev.result != RESULT_NONE, "settled without a result");
-	require(p->ev.settled_ns >= p->ev.syn_ns, "settled before it began");
+	require(ev->result != RESULT_NONE, "settled without a result");
+	require(ev->settled_ns >= ev->syn_ns || ev->resumed, "settled before it began");
+}
+
+/* As the stages do it, without maps and locks. */
+static void pair_segment(struct world *w)
+{
+	const struct segment *s = &w->sc.segment;
+
+	if (!w->sc.icmp && s->flags & TCP_SYN && (s->flags & TCP_RST || (s->flags & (TCP_FIN | TCP_ACK)) == TCP_FIN))
+		return;
+	switch (read_segment(w, 0)) {
+	case -1:
+		idle++;
+		break;
+	case FOLLOWED_SETTLED:
+	case FOLLOWED_SETTLED | FOLLOWED_OPENED:
+		count_settled(&w->sc.out);
+	}
+	require(sc_way_is_sound(w), "a way beyond the set");
 }
 
 /* What the quick road says of a frame, the thorough one must say too. `h` is as it was before either. */
@@ -241,13 +217,12 @@ static int parse(struct cursor *c, struct headers *h, enum length_rule rule, __u
 	return result;
 }
 
-static void run_frame(struct flow_set *set, struct flow_head *head, __u64 *tags, __u8 *frame, unsigned int len,
-		      __u64 now_ns)
+static void run_frame(struct world *w, __u8 *frame, unsigned int len, __u64 now_ns)
 {
 	struct cursor c = {.pos = frame, .end = frame + len};
 	enum length_rule rule = below(4) ? LENGTH_WITHIN_FRAME : LENGTH_MAY_BE_CUT;
 	struct headers h = {.l3_len = len};
-	struct segment s = {.now_ns = now_ns, .place = 2 + below(2), .response_timeout_ns = 5000 * NS_PER_MS};
+	struct segment *s = &w->sc.segment;
 	struct opaque o;
 	__u8 type, code;
 	int result, icmp;
@@ -266,42 +241,51 @@ static void run_frame(struct flow_set *set, struct flow_head *head, __u64 *tags,
 		result = parse_icmp(&c, &h, &type, &code, &o);
 	if (result != PARSED_TCP)
 		return;
-	take_flow(&s.flow, &h, 1);
-	s.seq = load_be32((__u8 *)h.tcp + 4);
+	memset(s, 0, sizeof(*s));
+	s->now_ns = now_ns;
+	s->place = 2 + below(2);
+	s->response_timeout_ns = 5000 * NS_PER_MS;
+	take_flow(&s->flow, &h, 1);
+	s->seq = load_be32((__u8 *)h.tcp + 4);
+	w->sc.icmp = icmp;
+	w->sc.icmp_type = 3;
+	w->sc.icmp_code = 1;
+	w->sc.ifindex = 1;
+	w->sc.family = h.family;
+	w->sc.hash = flow_hash(&h, 1, HASH_KEY);
 	if (icmp) {
 		quoted++;
 	} else {
 		segments++;
-		s.flags = tcp_flags(h.tcp);
-		s.ack = load_be32((__u8 *)h.tcp + 8);
-		s.payload_len = h.l4_len - tcp_header_len(h.tcp);
-		s.ts_ecr = usual_ts_ecr(&c, &h);
+		s->flags = tcp_flags(h.tcp);
+		s->ack = load_be32((__u8 *)h.tcp + 8);
+		s->payload_len = h.l4_len - tcp_header_len(h.tcp);
+		usual_timestamps(&c, &h, &s->ts_val, &s->ts_ecr);
 		require(rule == LENGTH_MAY_BE_CUT || (__u8 *)h.tcp + h.l4_len <= frame + len,
 			"a segment beyond the frame");
-		if (s.flags & TCP_SYN)
-			read_options(&s, &h, &c);
+		if (s->flags & TCP_SYN)
+			read_facts(s, &h, &c);
 	}
-	pair_segment(set, head, tags, &s, tag_of(flow_hash(&h, 1, HASH_KEY)), icmp, h.family);
+	pair_segment(w);
 }
 
 int main(int argc, char **argv)
 {
 	unsigned long frames = argc > 1 ? strtoul(argv[1], NULL, 10) : 300000;
-	struct flow_set *set = calloc(1, sizeof(*set));
-	struct flow_head head = {};
-	__u64 tags = 0;
+	struct world *w = calloc(1, sizeof(*w));
 
-	if (!set)
+	if (!w)
 		abort();
 	for (unsigned long i = 0; i < frames; i++) {
 		__u8 scratch[1024];
 		unsigned int len = damage(scratch, make_frame(scratch));
 		__u8 *frame = exact_copy(scratch, len);
 
-		run_frame(set, &head, &tags, frame, len, 1000000000ULL + i * NS_PER_MS);
+		run_frame(w, frame, len, 1000000000ULL + i * NS_PER_MS);
 		free(frame);
 	}
-	free(set);
+	sweep_world(w, ~0ULL >> 1, 1, count_settled);
+	free(w);
 	printf("frames=%lu segments=%lu common=%lu options=%lu quoted=%lu settled=%lu idle=%lu\n", frames, segments,
 	       common, with_options, quoted, settled, idle);
 	return 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The pending table: who is found, who has to go, and what tags say. */
-#include "host.h"
+#include "world.h"
 
 static void check_victims(void)
 {
@@ -70,68 +70,135 @@ static void check_tags(void)
 	CHECK("255", !!ways_tagged(0xff00000000000000ULL, 255), 1);
 }
 
-static struct segment segment_between(__u8 src, __u8 dst, __u16 src_port, __u16 dst_port)
-{
-	struct segment s = {
-		.flow = {.src = {[15] = src},
-			 .dst = {[15] = dst},
-			 .src_port = src_port,
-			 .dst_port = dst_port,
-			 .group = 1},
-	};
+static struct world w;
 
-	return s;
+static void segment_between(__u8 src, __u8 dst, __u16 src_port, __u16 dst_port)
+{
+	struct segment *s = &w.sc.segment;
+
+	memset(s, 0, sizeof(*s));
+	s->flow.src[15] = src;
+	s->flow.dst[15] = dst;
+	s->flow.src_port = src_port;
+	s->flow.dst_port = dst_port;
+	s->flow.group = 1;
+	s->now_ns = 1;
+	w.sc.hash = 8;
 }
 
-/* The way that holds the flow, WAYS if none does. */
-static __u32 way_of(const struct flow_set *set, __u64 tags, const struct flow *f, int syn, int *direction)
+/* The way of the entry that the segment in the scratch belongs to, WAYS if none does. */
+static __u32 way_of(enum segment_kind kind)
 {
-	__u32 found = 0;
+	return find_entry(&w.set, w.tags, &w.sc, kind) ? chosen_way(&w.sc.way) : WAYS;
+}
 
-	return find_way(set, tags, 9, f, syn, direction, &found) ? chosen_way(&found) : WAYS;
+static void put_entry(int way)
+{
+	w.sc.segment.facts.seq = w.sc.segment.seq;
+	pair_open(&w.set.way[way], &w.sc.segment, 1, 4);
+	w.tags = with_tag(w.tags, way, tag_of(w.sc.hash));
 }
 
 static void check_find(void)
 {
-	struct segment s = segment_between(1, 2, 10, 20), back = segment_between(2, 1, 20, 10);
-	struct segment other = segment_between(1, 2, 10, 21), self = segment_between(1, 1, 10, 10);
-	struct flow_set *set = calloc(1, sizeof(*set));
-	int direction = NOT_THIS_FLOW;
-	__u64 tags = 0;
+	struct segment *s = &w.sc.segment;
 
-	if (!set)
-		abort();
-	pair_open(&set->way[5], &s, 1, 4);
-	CHECK("no tag", way_of(set, tags, &s.flow, 0, &direction), WAYS);
-	tags = with_tag(with_tag(tags, 5, 9), 2, 9);
-	CHECK("from the client", way_of(set, tags, &s.flow, 0, &direction), 5);
-	CHECK("from the client", direction, FROM_CLIENT);
-	CHECK("from the server", way_of(set, tags, &back.flow, 0, &direction), 5);
-	CHECK("from the server", direction, FROM_SERVER);
-	CHECK("another port", way_of(set, tags, &other.flow, 0, &direction), WAYS);
-	s.flow.group = 2;
-	CHECK("another group", way_of(set, tags, &s.flow, 0, &direction), WAYS);
-	s.flow.group = 1;
-	for (int i = 0; i < 2; i++) {
-		s.flow.vlan[i] = 3;
-		CHECK("another VLAN", way_of(set, tags, &s.flow, 0, &direction), WAYS);
-		s.flow.vlan[i] = 0;
+	begin_world(&w);
+	segment_between(1, 2, 10, 20);
+	pair_open(&w.set.way[5], s, 1, 4);
+	CHECK("no tag", way_of(SEGMENT_PLAIN), WAYS);
+	for (int several = 0; several < 2; several++) {
+		/* with a second tag the way is chosen by numbers, not because it is alone */
+		w.tags = with_tag(with_tag(0, 5, tag_of(8)), 2, several ? tag_of(8) : 0);
+		segment_between(1, 2, 10, 20);
+		CHECK("from the client", way_of(SEGMENT_PLAIN), 5);
+		CHECK("from the client", w.sc.from, FROM_CLIENT);
+		for (int i = 0; i < 2; i++) {
+			s->flow.vlan[i] = 3;
+			CHECK("another VLAN", way_of(SEGMENT_PLAIN), 5);
+			CHECK("a SYN in another VLAN", way_of(SEGMENT_FIRST_SYN), WAYS);
+			s->flow.vlan[i] = 0;
+		}
+		CHECK("the SYN again", way_of(SEGMENT_FIRST_SYN), 5);
+		s->seq = 1;
+		CHECK("another SYN", way_of(SEGMENT_FIRST_SYN), WAYS);
+		segment_between(2, 1, 20, 10);
+		CHECK("from the server", way_of(SEGMENT_PLAIN), 5);
+		CHECK("from the server", w.sc.from, FROM_SERVER);
+		segment_between(1, 2, 10, 21);
+		CHECK("another port", way_of(SEGMENT_PLAIN), WAYS);
+		segment_between(1, 2, 10, 20);
+		s->flow.group = 2;
+		CHECK("another group", way_of(SEGMENT_PLAIN), WAYS);
+		s->flow.group = 1;
+		for (int i = 0; i < 16; i++) {
+			s->flow.src[i] ^= 1;
+			CHECK("another address", way_of(SEGMENT_PLAIN), WAYS);
+			s->flow.src[i] ^= 1;
+			s->flow.dst[i] ^= 1;
+			CHECK("another address", way_of(SEGMENT_PLAIN), WAYS);
+			s->flow.dst[i] ^= 1;
+		}
 	}
-	for (int i = 0; i < 16; i++) {
-		s.flow.src[i] ^= 1;
-		CHECK("another address", way_of(set, tags, &s.flow, 0, &direction), WAYS);
-		s.flow.src[i] ^= 1;
-		s.flow.dst[i] ^= 1;
-		CHECK("another address", way_of(set, tags, &s.flow, 0, &direction), WAYS);
-		s.flow.dst[i] ^= 1;
-	}
-	pair_open(&set->way[2], &self, 1, 4);
-	CHECK("SYN to itself", way_of(set, tags, &self.flow, 1, &direction), 2);
-	CHECK("SYN to itself", direction, FROM_CLIENT);
-	CHECK("SYN-ACK to itself", way_of(set, tags, &self.flow, 0, &direction), 2);
-	CHECK("SYN-ACK to itself", direction, FROM_SERVER);
-	CHECK("a socket that connects to itself", set->way[2].simultaneous, 1);
-	free(set);
+	segment_between(1, 1, 10, 10);
+	put_entry(2);
+	CHECK("SYN to itself", way_of(SEGMENT_FIRST_SYN), 2);
+	CHECK("SYN to itself", w.sc.from, FROM_CLIENT);
+	CHECK("SYN-ACK to itself", way_of(SEGMENT_SYNACK), 2);
+	CHECK("SYN-ACK to itself", w.sc.from, FROM_SERVER);
+	CHECK("a socket that connects to itself", w.set.way[2].simultaneous, 1);
+}
+
+/* Several entries of one 4-tuple: numbers choose, then tags. */
+static void check_choice(void)
+{
+	struct segment *s = &w.sc.segment;
+
+	begin_world(&w);
+	segment_between(1, 2, 10, 20);
+	s->seq = 1000;
+	s->now_ns = 100;
+	put_entry(3);
+	s->seq = 100000;
+	s->now_ns = 200;
+	CHECK("alone", find_displaced(&w.set, w.tags, &w.sc), 0);
+	put_entry(1);
+	CHECK("two unanswered", find_displaced(&w.set, w.tags, &w.sc), 1);
+	CHECK("the newer goes", chosen_way(&w.sc.way), 1);
+	w.set.way[1].state = PENDING_SYN_ACKED;
+	CHECK("one answered", find_displaced(&w.set, w.tags, &w.sc), 1);
+	CHECK("the unanswered goes", chosen_way(&w.sc.way), 3);
+	w.set.way[3].state = PENDING_ESTABLISHED;
+	CHECK("both answered", find_displaced(&w.set, w.tags, &w.sc), 1);
+	CHECK("the older goes", chosen_way(&w.sc.way), 3);
+	s->flow.vlan[0] = 9;
+	CHECK("a SYN with another tag", find_displaced(&w.set, w.tags, &w.sc), 0);
+	w.set.way[1].state = w.set.way[3].state = PENDING_SYN_SENT;
+
+	segment_between(2, 1, 20, 10);
+	s->flags = TCP_SYN | TCP_ACK;
+	s->ack = 1001;
+	CHECK("a SYN-ACK", way_of(SEGMENT_SYNACK), 3);
+	s->ack = 100001;
+	CHECK("a SYN-ACK", way_of(SEGMENT_SYNACK), 1);
+	s->flags = TCP_RST | TCP_ACK;
+	CHECK("a RST", way_of(SEGMENT_PLAIN), 1);
+	s->ack = 1001;
+	CHECK("a RST", way_of(SEGMENT_PLAIN), 3);
+
+	segment_between(1, 2, 10, 20);
+	s->seq = 1000;
+	s->flow.vlan[0] = 7;
+	put_entry(6);
+	segment_between(2, 1, 20, 10);
+	s->flags = TCP_SYN | TCP_ACK;
+	s->ack = 1001;
+	CHECK("without a tag", way_of(SEGMENT_SYNACK), 3);
+	s->flow.vlan[0] = 7;
+	CHECK("the same numbers with a tag", way_of(SEGMENT_SYNACK), 6);
+	s->flow.vlan[0] = 8;
+	s->ack = 100001;
+	CHECK("numbers before tags", way_of(SEGMENT_SYNACK), 1);
 }
 
 /* Both directions of a connection must come to the same set with the same tag. */
@@ -167,6 +234,7 @@ int main(void)
 	check_victims();
 	check_tags();
 	check_find();
+	check_choice();
 	check_hash();
 	return finish("table");
 }

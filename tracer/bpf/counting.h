@@ -58,6 +58,8 @@ static __always_inline void count_note(struct counters *c, int note)
 		c->late_syns++;
 	if (note & NOTE_UNSOLICITED)
 		c->tfo_unsolicited++;
+	if (note & NOTE_OPENED_AGAIN)
+		c->opened++;
 }
 
 static __always_inline void count_evicted(struct counters *c, int state)

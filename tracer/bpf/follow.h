@@ -10,6 +10,160 @@
 
 enum segment_kind { SEGMENT_FIRST_SYN, SEGMENT_SYNACK, SEGMENT_ICMP, SEGMENT_PLAIN };
 
+/*
+ * How well a segment fits an entry of its addresses and ports: the sum of these. Numbers decide before VLAN tags, which
+ * can differ by direction; tags decide where a router sends the same segment back with another tag.
+ */
+#define FIT_FLOW 1
+#define FIT_LIVE 2
+#define FIT_TAGS 4
+#define FIT_NUMBERS 8  /* within the windows of fit.h */
+#define FIT_EXACTLY 16 /* without anything that was not seen */
+
+static __always_inline int plain_fit(const struct pending *p, const struct segment *s, int from_client)
+{
+	__u32 first = p->ev.syn.seq + 1, of_server = p->server_isn + 1;
+	int fits, exactly;
+
+	if (s->flags & TCP_RST) {
+		fits = p->state != PENDING_TOMBSTONE && rst_fits(p, s, from_client);
+		exactly = !from_client || in_range(s->seq, first, p->client_next - first);
+	} else if (p->state == PENDING_SYN_SENT) {
+		fits = from_client ? one_way_fits(p, s)
+				   : (s->flags & TCP_ACK) && in_range(s->ack, first, p->ev.syn.payload_len);
+		exactly = 1;
+	} else if (from_client) {
+		fits = p->state == PENDING_ESTABLISHED ? client_fits(p, s) : answer_taken(p, s);
+		exactly = in_range(s->seq, first, p->client_next - first) &&
+			  in_range(s->ack, of_server, p->server_next - of_server);
+	} else {
+		fits = p->state != PENDING_TOMBSTONE && server_fits(p, s);
+		exactly = in_range(s->seq, of_server, p->server_next - of_server);
+	}
+	return !fits ? 0 : exactly ? FIT_NUMBERS | FIT_EXACTLY : FIT_NUMBERS;
+}
+
+static __always_inline int numbers_fit(const struct pending *p, const struct segment *s, enum segment_kind kind,
+				       int from_client)
+{
+	if (kind == SEGMENT_ICMP)
+		return s->seq == p->ev.syn.seq ? FIT_NUMBERS : 0;
+	if (kind == SEGMENT_PLAIN)
+		return plain_fit(p, s, from_client);
+	if (from_client)
+		return s->seq == p->ev.syn.seq ? FIT_NUMBERS : 0;
+	if (!synack_fits(p, s))
+		return 0;
+	return in_range(s->ack, p->ev.syn.seq + 1, p->ev.syn.payload_len) ? FIT_NUMBERS | FIT_EXACTLY : FIT_NUMBERS;
+}
+
+/* A SYN belongs only to an entry with its number and tags, or it crosses an unanswered one. */
+static __always_inline int syn_fit(const struct pending *p, const struct segment *s, int from_client)
+{
+	if (!same_tags(p, &s->flow))
+		return 0;
+	if (from_client)
+		return s->seq == p->ev.syn.seq ? FIT_NUMBERS : 0;
+	return p->state == PENDING_SYN_SENT ? FIT_FLOW : 0;
+}
+
+static __always_inline int fit_of(const struct pending *p, const struct segment *s, enum segment_kind kind,
+				  int from_client)
+{
+	int fit = FIT_FLOW;
+
+	if (kind == SEGMENT_FIRST_SYN)
+		return syn_fit(p, s, from_client);
+	if (same_tags(p, &s->flow))
+		fit |= FIT_TAGS;
+	/* an ACK that says nothing new may be the challenge that answers a newer SYN */
+	if (kind == SEGMENT_PLAIN && pair_is_idle(p, s, from_client))
+		return fit;
+	if (p->state != PENDING_TOMBSTONE)
+		fit |= FIT_LIVE;
+	return fit | numbers_fit(p, s, kind, from_client);
+}
+
+/* As direction_of(); a tombstone beyond its time is nobody's, though the sweep has not come to it. */
+static __always_inline int sender_of(const struct pending *p, const struct segment *s, int syn)
+{
+	if (p->state == PENDING_TOMBSTONE && s->now_ns >= p->deadline_ns)
+		return NOT_THIS_FLOW;
+	return direction_of(p, &s->flow, syn);
+}
+
+/*
+ * Finds the entry that the segment fits best, and which end sent it; returns how well, 0: there is none. Call it under
+ * the set's lock. What it finds goes through memory, so that the verifier does not know it: it checks what follows once,
+ * not once for each way.
+ */
+static __always_inline int find_entry(const struct flow_set *set, __u64 tags, struct scratch *sc,
+				      enum segment_kind kind)
+{
+	__u64 tagged = ways_tagged(tags, tag_of(sc->hash));
+	const struct segment *s = &sc->segment;
+
+	/* one alone needs no comparison, except for a SYN, which may open another */
+	if (kind != SEGMENT_FIRST_SYN && !(tagged & (tagged - 1))) {
+		sc->way = first_way(tagged);
+		sc->from = tagged ? sender_of(&set->way[chosen_way(&sc->way)], s, 0) : NOT_THIS_FLOW;
+		return sc->from;
+	}
+	sc->best = 0;
+	NO_UNROLL
+	for (int i = 0; i < WAYS && tagged; i++) {
+		const struct pending *p;
+		int direction;
+
+		sc->candidate = first_way(tagged);
+		tagged &= tagged - 1;
+		p = &set->way[chosen_way(&sc->candidate)];
+		direction = sender_of(p, s, kind == SEGMENT_FIRST_SYN);
+		if (direction == NOT_THIS_FLOW)
+			continue;
+		sc->fit = fit_of(p, s, kind, direction == FROM_CLIENT);
+		if (sc->fit > sc->best) {
+			sc->best = sc->fit;
+			sc->way = sc->candidate;
+			sc->from = direction;
+		}
+	}
+	return sc->best;
+}
+
+/*
+ * Are there two live entries of a new SYN's 4-tuple and tags? Then one has to go, or forged SYNs would fill the set: the
+ * unanswered one, of two such the newer, else the older. Leaves it in sc->way.
+ */
+static __always_inline int find_displaced(const struct flow_set *set, __u64 tags, struct scratch *sc)
+{
+	__u64 tagged = ways_tagged(tags, tag_of(sc->hash));
+	const struct segment *s = &sc->segment;
+
+	if (!(tagged & (tagged - 1)))
+		return 0;
+	sc->best = 0;
+	sc->rank = 0;
+	NO_UNROLL
+	for (int i = 0; i < WAYS && tagged; i++) {
+		const struct pending *p;
+		__u64 rank;
+
+		sc->candidate = first_way(tagged);
+		tagged &= tagged - 1;
+		p = &set->way[chosen_way(&sc->candidate)];
+		if (direction_of(p, &s->flow, 1) == NOT_THIS_FLOW || !same_tags(p, &s->flow) || !pending_is_live(p))
+			continue;
+		rank = p->state == PENDING_SYN_SENT ? 1ULL << 63 | p->ev.syn_ns : ~p->ev.syn_ns & ~(1ULL << 63);
+		sc->best++;
+		if (rank >= sc->rank) {
+			sc->rank = rank;
+			sc->way = sc->candidate;
+		}
+	}
+	return sc->best > 1;
+}
+
 /* Applies the segment to its entry. Call it under the set's lock. */
 static __always_inline struct pair_outcome pair(struct pending *p, const struct scratch *sc, enum segment_kind kind,
 						int direction)
@@ -17,6 +171,12 @@ static __always_inline struct pair_outcome pair(struct pending *p, const struct 
 	const struct segment *s = &sc->segment;
 	struct pair_outcome nothing = {};
 
+	if (kind == SEGMENT_FIRST_SYN) {
+		if (direction == FROM_CLIENT)
+			return pair_syn_again(p, s);
+		pair_crossing_syn(p, s);
+		return nothing;
+	}
 	if (kind == SEGMENT_ICMP)
 		return direction == FROM_CLIENT ? pair_icmp(p, s, sc->icmp_type, sc->icmp_code) : nothing;
 	if (s->flags & TCP_RST)
@@ -31,17 +191,6 @@ static __always_inline struct pair_outcome pair(struct pending *p, const struct 
 	return pair_from_server(p, s);
 }
 
-/* For the first stage, without the lock: does the segment belong to this entry and leave it unchanged? */
-static __always_inline int is_idle(const struct pending *p, const struct segment *s)
-{
-	int direction;
-
-	if (!pair_is_idle(p, s, 1))
-		return 0;
-	direction = direction_of(p, &s->flow, 0);
-	return direction == FROM_CLIENT || (direction == FROM_SERVER && pair_is_idle(p, s, 0));
-}
-
 /*
  * Is the record likely to be final after this plain segment? A guess from the first
  * entry with its tag, without the lock: if so, room for a record is reserved first.
@@ -49,86 +198,96 @@ static __always_inline int is_idle(const struct pending *p, const struct segment
 static __always_inline int is_closing(const struct flow_set *set, __u64 tags, const struct scratch *sc)
 {
 	const struct pending *p = &set->way[first_way(ways_tagged(tags, tag_of(sc->hash)))];
+	const struct segment *s = &sc->segment;
 
-	return p->state == PENDING_ESTABLISHED || p->ev.response_ns || sc->segment.flags & (TCP_FIN | TCP_RST);
+	if (s->flags & TCP_RST || p->ev.response_ns)
+		return 1;
+	return p->state == PENDING_ESTABLISHED && p->ev.server_port == s->flow.src_port;
 }
 
 /* What follow() did. */
 #define FOLLOWED_SETTLED (1 << 0) /* the record is final */
 #define FOLLOWED_OPENED (1 << 1)  /* the SYN opened an entry */
 
-/* A SYN for an existing entry. Returns whether it opens a new one in its place. */
-static __always_inline int pair_syn(struct pending *p, const struct segment *s, int direction,
-				    struct pair_outcome *result)
+/* Keeps a SYN-ACK that belongs to no entry, for a moment: its SYN may come next. Call it under the set's lock. */
+static __always_inline void keep_early(struct flow_head *head, struct early_synack *early, const struct scratch *sc)
 {
-	if (direction == FROM_CLIENT && p->ev.syn.seq == s->seq) {
-		*result = pair_syn_again(p, s);
-		return 0;
-	}
-	if (direction == FROM_SERVER && p->state == PENDING_SYN_SENT) {
-		*result = pair_crossing_syn(p, s);
-		return 0;
-	}
-	/* a new connection of the same 4-tuple */
-	if (pending_is_live(p))
-		result->settled = SETTLED_BY_NEW_SYN;
-	return 1;
+	copy_words(&early->segment, &sc->segment, sizeof(early->segment));
+	head->early = sc->hash;
+}
+
+/* The new entry's SYN-ACK, if it came just before the SYN. */
+static __always_inline int take_early(struct flow_head *head, const struct early_synack *early, struct pending *p,
+				      const struct scratch *sc)
+{
+	const struct segment *s = &early->segment;
+
+	if (head->early != sc->hash || sc->segment.now_ns > s->now_ns + EARLY_NS ||
+	    direction_of(p, &s->flow, 0) != FROM_SERVER || !synack_fits(p, s))
+		return NOTE_NONE;
+	head->early = 0;
+	return first_synack(p, s);
 }
 
 /*
  * Takes the lock once: finds the entry, applies the segment to it, copies the
- * record to `record` if it is final, and adds a new entry if a SYN opens one and
+ * record to `reserved`, or to sc->out, if it is final, and adds a new entry if a SYN opens one and
  * is not `unwanted`.
  */
-static __always_inline int follow(struct flow_set *set, struct flow_head *head, __u64 *set_tags, struct scratch *sc,
-				  struct handshake_event *record, struct counters *c, enum segment_kind kind,
-				  int unwanted)
+static __always_inline int follow(struct flow_set *set, struct flow_head *head, struct early_synack *early,
+				  __u64 *set_tags, struct scratch *sc, struct handshake_event *reserved,
+				  struct counters *c, enum segment_kind kind, int unwanted)
 {
 	const struct segment *s = &sc->segment;
 	int is_syn = kind == SEGMENT_FIRST_SYN;
 	struct pair_outcome result = {};
-	int direction = NOT_THIS_FLOW;
 	int evicted = PENDING_FREE;
-	int done = 0, opens = 0, filtered = 0, exists;
+	int done = 0, opens, filtered, exists;
 	struct pending *p;
 	__u32 way;
 
 	bpf_spin_lock(&head->lock);
-	exists = find_way(set, *set_tags, tag_of(sc->hash), &s->flow, is_syn, &direction, &sc->way);
-	if (is_syn && !exists && unwanted) {
-		filtered = 1;
-	} else if (is_syn && !exists) {
+	exists = find_entry(set, *set_tags, sc, kind);
+	opens = is_syn && !exists && !unwanted;
+	filtered = is_syn && !exists && unwanted;
+	if (opens && find_displaced(set, *set_tags, sc)) {
+		result.settled = SETTLED_BY_NEW_SYN;
+	} else if (opens) {
 		choose_way(head, *set_tags, &sc->way);
 		evicted = state_of(head, chosen_way(&sc->way));
-		opens = 1;
 	}
 	if (exists || opens) {
 		way = chosen_way(&sc->way);
 		p = &set->way[way];
-		if (!is_syn)
-			result = pair(p, sc, kind, direction);
-		else if (!opens)
-			opens = pair_syn(p, s, direction, &result);
-		if (opens && unwanted) {
-			opens = 0;
-			filtered = 1;
-		}
+		if (exists)
+			result = pair(p, sc, kind, sc->from);
 		if (result.settled) {
 			if (!settle(p, result.settled, s->now_ns))
 				*set_tags = with_tag(*set_tags, way, 0);
-			*record = p->ev;
+			/* two copies: verifiers reject a pointer that is either room in the ring or scratch */
+			if (reserved) {
+				*reserved = p->ev;
+				KEEP_APART(1);
+			} else {
+				sc->out = p->ev;
+				KEEP_APART(2);
+			}
 			done |= FOLLOWED_SETTLED;
 		}
 		if (opens) {
 			pair_open(p, s, sc->ifindex, sc->family);
 			copy_words(&p->ev.client_process, &sc->process, sizeof(sc->process));
 			sc->id = p->ev.id;
+			if (early)
+				result.note |= take_early(head, early, p, sc);
 			keep_order(head, way);
 			*set_tags = with_tag(*set_tags, way, tag_of(sc->hash));
 			done |= FOLLOWED_OPENED;
 		}
 		keep_head(head, way, p);
 		choose_packet(sc, p, &result, opens, filtered);
+	} else if (early && kind == SEGMENT_SYNACK) {
+		keep_early(head, early, sc);
 	}
 	bpf_spin_unlock(&head->lock);
 	count_note(c, result.note);

@@ -25,6 +25,8 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 {
 	struct segment *s = &sc->segment;
 	struct config *conf;
+	struct handshake_event *reserved = 0;
+	struct early_synack *early = 0;
 	struct flow_head *head;
 	struct flow_set *set;
 	__u64 *set_tags;
@@ -44,7 +46,8 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 	if (sc->icmp) {
 		kind = SEGMENT_ICMP;
 	} else if (s->flags & TCP_SYN) {
-		if (s->flags & (TCP_FIN | TCP_RST)) {
+		/* Linux takes a SYN-ACK with FIN, but no SYN with it */
+		if (s->flags & TCP_RST || (s->flags & (TCP_FIN | TCP_ACK)) == TCP_FIN) {
 			c->malformed_tcp_flags++;
 			return 0;
 		}
@@ -57,27 +60,28 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 		}
 #endif
 		count_option_errors(c, parse_options(&s->facts, &sc->options));
+		s->print = print_of_syn(s);
 		if (s->flags & TCP_ACK) {
 			kind = SEGMENT_SYNACK;
 			c->synacks++;
+			if (!ways_tagged(*set_tags, tag_of(sc->hash)))
+				early = early_synacks.lookup(&index);
 		} else {
 			kind = SEGMENT_FIRST_SYN;
 			c->syns++;
-		}
-	} else if (is_closing(set, *set_tags, sc)) {
-		/* a separate path: 5.10 rejects a pointer that is either room in the ring or scratch */
-		struct handshake_event *reserved = reserve_event();
-
-		if (reserved) {
-			done = follow(set, head, set_tags, sc, reserved, c, SEGMENT_PLAIN, 0);
-			send_packet(ctx, data, data_end, sc, c);
-			finish_event(reserved, done & FOLLOWED_SETTLED, c);
-			return 0;
+			if (head->early == sc->hash)
+				early = early_synacks.lookup(&index);
 		}
 	}
-	done = follow(set, head, set_tags, sc, &sc->out, c, kind, kind == SEGMENT_FIRST_SYN && is_unwanted());
+	if (kind == SEGMENT_PLAIN && is_closing(set, *set_tags, sc))
+		reserved = reserve_event();
+	if (kind == SEGMENT_PLAIN && (!reserved || s->flags & TCP_RST))
+		s->print = print_of_plain(s);
+	done = follow(set, head, early, set_tags, sc, reserved, c, kind, kind == SEGMENT_FIRST_SYN && is_unwanted());
 	send_packet(ctx, data, data_end, sc, c);
-	if (done & FOLLOWED_SETTLED)
+	if (reserved)
+		finish_event(reserved, done & FOLLOWED_SETTLED, c);
+	else if (done & FOLLOWED_SETTLED)
 		send_event(ctx, &sc->out, c);
 #ifdef NO_DETAILS
 	return 0; /* nobody needs it */

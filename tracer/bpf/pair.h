@@ -3,58 +3,12 @@
  * One handshake from its first SYN until it is settled (DESIGN.md section 4):
  * what each segment does to the pending entry. Pure: the caller takes the lock,
  * finds the entry, and sends the record when a function here says it is final.
+ * fit.h says which numbers fit an entry; this acts only on segments that do.
  */
 #ifndef TFOTRACE_PAIR_H
 #define TFOTRACE_PAIR_H
 
-#include "flow.h"
-
-#define NS_PER_US 1000ULL
-#define NS_PER_MS 1000000ULL
-#define NO_ANSWER_NS (3500 * NS_PER_MS)
-#define TOMBSTONE_NS (3000 * NS_PER_MS)
-/* The same SYN reaches another interface of a group within this time; a retransmission comes later. */
-#define SEEN_AGAIN_NS (100 * NS_PER_MS)
-/* Numbers further off than this belong to another connection of the same 4-tuple. */
-#define SEQUENCE_WINDOW (1U << 20)
-
-enum pending_state {
-	PENDING_FREE = 0,
-	PENDING_SYN_SENT,    /* no SYN-ACK yet */
-	PENDING_SYN_ACKED,   /* half open: no ACK yet */
-	PENDING_ESTABLISHED, /* awaiting the server's first data byte */
-	PENDING_TOMBSTONE,   /* settled unanswered, to count late SYNs */
-};
-
-struct pending {
-	struct handshake_event ev;
-	__u64 deadline_ns;
-	__u64 last_syn_ns;
-	__u64 last_synack_ns;
-	__u32 group;
-	__u32 place;	    /* of the first SYN: ifindex and direction */
-	__u32 synack_place; /* of the first SYN-ACK */
-	__u32 server_isn;   /* of the latest SYN-ACK; that of the first one is in ev */
-	__u8 state;	    /* enum pending_state */
-	__u8 simultaneous;  /* the server's end also sent a SYN */
-	__u8 server_fin;    /* the server sent a FIN before the ACK */
-	__u8 pad[5];
-};
-
-/* A TCP segment of a tracked connection, or a SYN. */
-struct segment {
-	__u64 now_ns;
-	struct flow flow;
-	__u32 place;
-	__u32 seq;
-	__u32 ack;
-	__u32 payload_len;
-	__u32 ts_ecr;
-	__u32 flags;
-	struct segment_facts facts; /* SYN and SYN-ACK only */
-	__u32 socket;		    /* inode of the SYN's socket or the SYN-ACK's listener, 0 = unknown */
-	__u64 response_timeout_ns;
-};
+#include "fit.h"
 
 /* What a function here did, for the caller's counters. */
 enum pair_note {
@@ -64,6 +18,7 @@ enum pair_note {
 	NOTE_ODD_ACK = 1 << 2,
 	NOTE_LATE_SYN = 1 << 3,
 	NOTE_UNSOLICITED = 1 << 4,
+	NOTE_OPENED_AGAIN = 1 << 5, /* the handshake goes on after its record was sent */
 };
 
 struct pair_outcome {
@@ -76,24 +31,29 @@ static __always_inline __u8 saturating_increment(__u8 v)
 	return v == 255 ? v : v + 1;
 }
 
-static __always_inline __u64 answer_deadline(__u64 now_ns, __u64 last_ns)
+/* CPUs race for the lock and captures may be unsorted: "last" can be later than "now". */
+static __always_inline __u64 wait_after(__u64 now_ns, __u64 last_ns, __u64 least_ns)
 {
-	/* CPUs race for the lock and captures may be unsorted: "last" can be later than "now" */
 	__u64 wait_ns = now_ns > last_ns ? (now_ns - last_ns) * 5 / 2 : 0;
 
-	return now_ns + (wait_ns > NO_ANSWER_NS ? wait_ns : NO_ANSWER_NS);
+	return wait_ns > least_ns ? wait_ns : least_ns;
 }
 
-/* Is `seq` within [from, from + len], modulo 2^32? */
-static __always_inline int in_range(__u32 seq, __u32 from, __u32 len)
+/* The same segment at another interface of the group. */
+static __always_inline int is_seen_again(const struct segment *s, __u32 place, __u64 last_ns)
 {
-	return seq - from <= len;
+	return s->place != place && s->now_ns < last_ns + SEEN_AGAIN_NS;
 }
 
-/* TFO.md section 2: an attempt is a TFO option or data in the first SYN. */
-static __always_inline int tfo_attempted(const struct handshake_event *ev)
+/*
+ * A mirror port's second copy (DESIGN.md section 3). What makes two segments equal is in their prints; a print without
+ * timestamps or an IPv4 id says less, so copies must then follow each other more closely.
+ */
+static __always_inline int is_copy(const struct segment *s, __u32 print, __u64 last_ns)
 {
-	return (ev->syn.has & HAS_TFO) || ev->syn.payload_len;
+	__u64 apart_ns = s->now_ns > last_ns ? s->now_ns - last_ns : last_ns - s->now_ns;
+
+	return s->print == print && apart_ns <= (print & PRINT_IS_STRONG ? COPY_NS : COPY_UNSURE_NS);
 }
 
 /* Makes an entry for the first SYN, overwriting any other. */
@@ -101,7 +61,7 @@ static __always_inline void pair_open(struct pending *p, const struct segment *s
 {
 	struct handshake_event *ev = &p->ev;
 
-	__builtin_memset(p, 0, sizeof(*p));
+	__builtin_memset(p, 0, __builtin_offsetof(struct pending, deadline_ns));
 	ev->id = handshake_id(&s->flow, s->seq);
 	ev->syn_ns = s->now_ns;
 	copy_address(ev->client, s->flow.src);
@@ -121,8 +81,22 @@ static __always_inline void pair_open(struct pending *p, const struct segment *s
 	p->simultaneous = ev->client_port == ev->server_port && same_address(ev->client, ev->server);
 	p->group = s->flow.group;
 	p->place = s->place;
+	p->syn_print = s->print;
+	p->client_next = s->seq + 1 + s->facts.payload_len;
 	p->last_syn_ns = s->now_ns;
 	p->deadline_ns = s->now_ns + NO_ANSWER_NS;
+}
+
+/* Counts a segment whose numbers do not fit, once where it is mirrored. */
+static __always_inline void count_misfit(struct pending *p, const struct segment *s, __u8 *count)
+{
+	if (p->misfit_print && is_copy(s, p->misfit_print, p->last_misfit_ns)) {
+		p->ev.copies = saturating_increment(p->ev.copies);
+		return;
+	}
+	p->misfit_print = s->print;
+	p->last_misfit_ns = s->now_ns;
+	*count = saturating_increment(*count);
 }
 
 static __always_inline void remember_retransmission(struct handshake_event *ev, const struct segment *s)
@@ -135,6 +109,7 @@ static __always_inline void remember_retransmission(struct handshake_event *ev, 
 		ev->retx_count = i + 1;
 	ev->retx[i].after_us = s->now_ns > ev->syn_ns ? (s->now_ns - ev->syn_ns) / NS_PER_US : 0;
 	ev->retx[i].ts_val = s->facts.ts_val;
+	ev->retx_flags[i] = (s->facts.tcp_flags & (TCP_ECE | TCP_CWR)) | s->facts.tcp_flags >> 8;
 }
 
 /* A SYN with the first one's ISN, from the client. */
@@ -142,80 +117,225 @@ static __always_inline struct pair_outcome pair_syn_again(struct pending *p, con
 {
 	struct pair_outcome out = {};
 
-	if (p->state == PENDING_TOMBSTONE) {
-		out.note = NOTE_LATE_SYN;
-		return out;
-	}
-	if (s->place != p->place && s->now_ns < p->last_syn_ns + SEEN_AGAIN_NS) {
+	if (is_seen_again(s, p->place, p->last_syn_ns)) {
 		out.note = NOTE_SEEN_AGAIN;
 		return out;
 	}
+	if (s->place == p->place && is_copy(s, p->syn_print, p->last_syn_ns)) {
+		p->ev.copies = saturating_increment(p->ev.copies);
+		return out;
+	}
 	p->ev.syn_count = saturating_increment(p->ev.syn_count);
-	if (p->state == PENDING_SYN_SENT)
-		remember_retransmission(&p->ev, s);
-	else
-		p->ev.late_syns = saturating_increment(p->ev.late_syns);
 	if (p->state != PENDING_ESTABLISHED)
-		p->deadline_ns = answer_deadline(s->now_ns, p->last_syn_ns);
+		remember_retransmission(&p->ev, s);
+	if (p->state == PENDING_TOMBSTONE) {
+		p->syn_since = 1;
+		p->deadline_ns = s->now_ns + wait_after(s->now_ns, p->last_syn_ns, TOMBSTONE_NS);
+		out.note = NOTE_LATE_SYN;
+	} else {
+		if (p->state != PENDING_SYN_SENT)
+			p->ev.late_syns = saturating_increment(p->ev.late_syns);
+		if (p->state != PENDING_ESTABLISHED)
+			p->deadline_ns = s->now_ns + wait_after(s->now_ns, p->last_syn_ns, NO_ANSWER_NS);
+	}
+	p->syn_gap_ns = s->now_ns > p->last_syn_ns ? s->now_ns - p->last_syn_ns : 0;
 	p->last_syn_ns = s->now_ns;
+	p->syn_print = s->print;
 	return out;
 }
 
-/* A SYN from the server's end while ours is unanswered (RFC 9293, section 3.5). */
-static __always_inline struct pair_outcome pair_crossing_syn(struct pending *p, const struct segment *s)
+/*
+ * A SYN from the server's end while ours is unanswered (RFC 9293, section 3.5). It may be forged, so it says nothing
+ * until either end acks it.
+ */
+static __always_inline void pair_crossing_syn(struct pending *p, const struct segment *s)
 {
-	struct pair_outcome out = {};
-
-	p->simultaneous = 1;
-	p->server_isn = s->seq;
-	p->deadline_ns = s->now_ns + NO_ANSWER_NS;
-	return out;
+	p->crossed = 1;
+	p->crossing_isn = s->seq;
 }
 
-static __always_inline void first_synack(struct pending *p, const struct segment *s)
+/* The SYN-ACK that the client acks from here on. */
+static __always_inline void take_answer(struct pending *p, __u32 isn, __u32 ack, __u32 payload_len)
+{
+	p->server_isn = isn;
+	p->server_next = isn + 1 + payload_len;
+	p->awaited = ack;
+	if (is_behind(ack, p->client_next))
+		p->client_next = ack; /* it acks more than was sent; a client resets at that number */
+}
+
+/* Returns enum pair_note. */
+static __always_inline int first_synack(struct pending *p, const struct segment *s)
 {
 	p->ev.synack_ns = s->now_ns;
 	p->ev.synack_count = 1;
+	p->ev.synack_isns = 1;
 	copy_words(&p->ev.synack, &s->facts, sizeof(s->facts));
 	p->ev.server_socket = s->socket;
-	p->server_isn = s->seq;
 	p->synack_place = s->place;
+	p->synack_print = s->print;
 	p->last_synack_ns = s->now_ns;
-	p->state = PENDING_SYN_ACKED;
-	p->deadline_ns = s->now_ns + NO_ANSWER_NS;
+	/* the server's data overtook it: is it this server's? */
+	if (p->ev.response_ns && p->server_isn != s->seq)
+		p->ev.response_ns = 0;
+	take_answer(p, s->seq, s->ack, s->facts.payload_len);
 	if (s->facts.payload_len)
 		p->ev.response_ns = s->now_ns;
+	p->ev.one_way = 0;
+	if (p->state == PENDING_SYN_SENT) {
+		p->state = PENDING_SYN_ACKED;
+		p->deadline_ns = s->now_ns + NO_ANSWER_NS;
+	}
+	return (s->facts.has & HAS_TFO) && !(p->ev.syn.has & HAS_TFO) ? NOTE_UNSOLICITED : NOTE_NONE;
+}
+
+/* A SYN-ACK with another ISN, from another server: the newest may still be the one that the client takes. */
+static __always_inline void other_synack(struct pending *p, const struct segment *s)
+{
+	p->ev.synack_isns = saturating_increment(p->ev.synack_isns);
+	p->has_other = 1;
+	p->other.ns = s->now_ns;
+	p->other.response_ns = s->facts.payload_len ? s->now_ns : 0;
+	p->other.server_next = s->seq + 1 + s->facts.payload_len;
+	p->other.socket = s->socket;
+	p->other.place = s->place;
+	copy_words(&p->other.facts, &s->facts, sizeof(s->facts));
+}
+
+/* The client acks the other SYN-ACK; of the first the record keeps what Fast Open is judged by. */
+static __always_inline void take_other(struct pending *p)
+{
+	struct handshake_event *ev = &p->ev;
+	struct first_answer *first = &ev->first_answer;
+
+	first->ns = ev->synack_ns;
+	first->seq = ev->synack.seq;
+	first->ack = ev->synack.ack;
+	first->ts_ecr = ev->synack.ts_ecr;
+	first->has = ev->synack.has;
+	first->tfo_kind = ev->synack.tfo_kind;
+	first->cookie_len = ev->synack.cookie_len;
+	/* beyond the options follows the rest of the entry, so a hostile offset reads nothing else */
+	copy_words(first->cookie, ev->synack.options + (ev->synack.tfo_offset & 63), TFO_COOKIE_MAX);
+	NO_UNROLL
+	for (__u32 i = 0; i < TFO_COOKIE_MAX; i++)
+		if (i >= ev->synack.cookie_len)
+			first->cookie[i] = 0;
+	ev->synack_ns = p->other.ns;
+	ev->response_ns = p->other.response_ns;
+	ev->server_socket = p->other.socket;
+	copy_words(&ev->synack, &p->other.facts, sizeof(p->other.facts));
+	p->synack_place = p->other.place;
+	take_answer(p, p->other.facts.seq, p->other.facts.ack, p->other.facts.payload_len);
+	p->server_next = p->other.server_next;
+	p->has_other = 0;
+}
+
+/* The record was sent, and yet the handshake goes on: begins a second record with the same SYN. */
+static __always_inline void open_again(struct pending *p)
+{
+	struct handshake_event *ev = &p->ev;
+
+	ev->resumed = ev->result;
+	ev->result = RESULT_NONE;
+	ev->reason = SETTLED_NOT;
+	ev->settled_ns = 0;
+	ev->reset_from = 0;
+	ev->reset_ttl = 0;
+	ev->icmp_type = 0;
+	ev->icmp_code = 0;
+	ev->copies = 0;
+	ev->misfit_rsts = 0;
+	ev->misfit_synacks = 0;
+	ev->misfit_icmps = 0;
+	p->syn_since = 0;
+}
+
+static __always_inline void forget_answer(struct pending *p)
+{
+	struct handshake_event *ev = &p->ev;
+
+	ev->synack_ns = 0;
+	ev->response_ns = 0;
+	ev->ack_ns = 0;
+	ev->request_ns = 0;
+	ev->synack_count = 0;
+	ev->synack_isns = 0;
+	ev->late_syns = 0;
+	ev->client_fin = 0;
+	ev->request_acked = 0;
+	ev->request_repeats = 0;
+	__builtin_memset(&ev->synack, 0, sizeof(ev->synack));
+	p->has_other = 0;
+	p->server_fin = 0;
+	p->simultaneous = 0;
+}
+
+static __always_inline struct pair_outcome pair_synack_again(struct pending *p, const struct segment *s)
+{
+	struct pair_outcome out = {};
+	int is_other = p->has_other && s->seq == p->other.facts.seq;
+
+	if (is_seen_again(s, p->synack_place, p->last_synack_ns)) {
+		out.note = NOTE_SEEN_AGAIN;
+		return out;
+	}
+	if (is_copy(s, p->synack_print, p->last_synack_ns)) {
+		p->ev.copies = saturating_increment(p->ev.copies);
+		return out;
+	}
+	p->ev.synack_count = saturating_increment(p->ev.synack_count);
+	if (p->state == PENDING_SYN_ACKED)
+		p->deadline_ns = s->now_ns + wait_after(s->now_ns, p->last_synack_ns, NO_ANSWER_NS);
+	p->synack_print = s->print;
+	p->last_synack_ns = s->now_ns;
+	if (s->seq != p->ev.synack.seq && s->seq != p->ev.first_answer.seq && !is_other)
+		other_synack(p, s);
+	if (p->state == PENDING_ESTABLISHED && s->seq == p->server_isn)
+		p->ev.synacks_after_ack = saturating_increment(p->ev.synacks_after_ack);
+	return out;
+}
+
+/*
+ * Another stack goes on after the record said that the handshake had failed. Not where the server repeats what the client
+ * has reset, and the client did not ask again. Returns whether there will be a second record.
+ */
+static __always_inline int goes_on(struct pending *p, const struct segment *s)
+{
+	if (p->ev.result == RESULT_ABORTED && !p->syn_since && s->seq == p->ev.synack.seq) {
+		p->deadline_ns = s->now_ns + wait_after(s->now_ns, p->last_synack_ns, TOMBSTONE_NS);
+		p->last_synack_ns = s->now_ns;
+		return 0;
+	}
+	open_again(p);
+	forget_answer(p);
+	p->state = PENDING_SYN_SENT;
+	return 1;
 }
 
 static __always_inline struct pair_outcome pair_synack_from_server(struct pending *p, const struct segment *s)
 {
 	struct pair_outcome out = {};
-	__u32 acked = s->ack - (p->ev.syn.seq + 1);
 
-	/* one-way: an earlier SYN-ACK took another path, so this is not the first one */
-	if (p->state == PENDING_TOMBSTONE || p->ev.one_way)
-		return out;
-	if (acked > SEQUENCE_WINDOW) {
-		out.note = NOTE_STRAY_ACK;
+	if (!synack_fits(p, s)) {
+		out.note = in_range(s->ack, p->ev.syn.seq + 1, OVER_ACK_MAX) ? NOTE_ODD_ACK : NOTE_STRAY_ACK;
+		if (p->state != PENDING_TOMBSTONE)
+			count_misfit(p, s, &p->ev.misfit_synacks);
 		return out;
 	}
-	if (p->state != PENDING_SYN_SENT) {
-		if (s->place != p->synack_place && s->now_ns < p->last_synack_ns + SEEN_AGAIN_NS) {
-			out.note = NOTE_SEEN_AGAIN;
+	if (p->state == PENDING_TOMBSTONE) {
+		if (!goes_on(p, s))
 			return out;
-		}
-		p->ev.synack_count = saturating_increment(p->ev.synack_count);
-		p->server_isn = s->seq;
-		if (p->state == PENDING_SYN_ACKED)
-			p->deadline_ns = answer_deadline(s->now_ns, p->last_synack_ns);
-		p->last_synack_ns = s->now_ns;
-		return out;
+		out.note = NOTE_OPENED_AGAIN;
 	}
-	first_synack(p, s);
-	if (acked && !tfo_attempted(&p->ev))
-		out.note |= NOTE_ODD_ACK;
-	if ((s->facts.has & HAS_TFO) && !(p->ev.syn.has & HAS_TFO))
-		out.note |= NOTE_UNSOLICITED;
+	if (p->ev.synack_ns)
+		return pair_synack_again(p, s);
+	/* one way: either the ACK overtook this, or an earlier SYN-ACK took another path */
+	if (p->ev.one_way && s->seq != p->server_isn)
+		return out;
+	out.note |= first_synack(p, s);
+	if (p->crossed && s->seq == p->crossing_isn)
+		p->simultaneous = 1;
 	if (p->simultaneous && p->ev.ack_ns)
 		out.settled = SETTLED_BY_ACK;
 	return out;
@@ -226,7 +346,11 @@ static __always_inline struct pair_outcome pair_synack_from_client(struct pendin
 {
 	struct pair_outcome out = {};
 
-	if (!p->simultaneous || p->state == PENDING_TOMBSTONE)
+	if (p->state == PENDING_TOMBSTONE)
+		return out;
+	if (p->crossed && s->seq == p->ev.syn.seq && s->ack == p->crossing_isn + 1)
+		p->simultaneous = 1;
+	if (!p->simultaneous)
 		return out;
 	if (!p->ev.ack_ns)
 		p->ev.ack_ns = s->now_ns;
@@ -235,43 +359,54 @@ static __always_inline struct pair_outcome pair_synack_from_client(struct pendin
 	return out;
 }
 
-/* Does it belong to this connection's server, and not to an earlier connection of the 4-tuple? */
-static __always_inline int server_seq_fits(const struct pending *p, __u32 seq)
-{
-	/* no SYN-ACK was seen, so there is nothing to compare with */
-	if (!p->ev.synack_ns && !p->simultaneous)
-		return 1;
-	return in_range(seq, p->server_isn, SEQUENCE_WINDOW) || in_range(seq, p->ev.synack.seq, SEQUENCE_WINDOW);
-}
-
 /* The numbers of an RST must fit the handshake, else anybody could settle it. */
 static __always_inline struct pair_outcome pair_rst(struct pending *p, const struct segment *s, int from_client)
 {
 	struct pair_outcome out = {};
-	__u32 first = p->ev.syn.seq + 1;
 
-	switch (p->state) {
-	case PENDING_SYN_SENT:
-		/* RFC 9293, 3.10.7.3: acceptable only if it acks the SYN, with or without its data */
-		if (from_client || !(s->flags & TCP_ACK) || !in_range(s->ack, first, p->ev.syn.payload_len))
-			return out;
-		p->ev.result = RESULT_REJECTED;
-		break;
-	case PENDING_SYN_ACKED:
-		if (!in_range(s->seq, from_client ? first : p->server_isn, SEQUENCE_WINDOW))
-			return out;
-		p->ev.result = RESULT_ABORTED;
-		break;
-	case PENDING_ESTABLISHED:
-		/* the client may have sent a lot already; the server has sent nothing but its SYN-ACK */
-		if (from_client ? !in_range(s->seq, first, 1U << 31) : !server_seq_fits(p, s->seq))
-			return out;
-		break;
-	default:
+	if (p->state == PENDING_TOMBSTONE)
+		return out;
+	if (!rst_fits(p, s, from_client)) {
+		/* before the SYN-ACK the client resets others, as after a challenge ACK */
+		if (!from_client || p->state != PENDING_SYN_SENT)
+			count_misfit(p, s, &p->ev.misfit_rsts);
 		return out;
 	}
+	if (p->state == PENDING_SYN_SENT)
+		p->ev.result = RESULT_REJECTED;
+	else if (p->state == PENDING_SYN_ACKED)
+		p->ev.result = RESULT_ABORTED;
+	p->ev.reset_from = from_client ? RESET_BY_CLIENT : RESET_BY_SERVER;
+	p->ev.reset_ttl = s->ttl;
 	out.settled = SETTLED_BY_RST;
 	return out;
+}
+
+/* Data of the client's that may go beyond what the SYN-ACK acked: the request. Call it once established. */
+static __always_inline void note_request(struct pending *p, const struct segment *s)
+{
+	__u32 end = s->seq + s->payload_len;
+
+	if (!is_behind(end, p->awaited))
+		return; /* acked already, or a keep-alive */
+	if (!p->ev.request_ns)
+		p->ev.request_ns = s->now_ns;
+	if (is_behind(end, p->client_next))
+		p->client_next = end;
+	if (is_behind(s->seq, p->awaited))
+		return; /* what follows the first data */
+	if (!p->last_request_ns) {
+		p->request_place = s->place;
+	} else if (is_seen_again(s, p->request_place, p->last_request_ns)) {
+		return;
+	} else if (is_copy(s, p->request_print, p->last_request_ns)) {
+		p->ev.copies = saturating_increment(p->ev.copies);
+		return;
+	} else {
+		p->ev.request_repeats = saturating_increment(p->ev.request_repeats);
+	}
+	p->last_request_ns = s->now_ns;
+	p->request_print = s->print;
 }
 
 static __always_inline struct pair_outcome established(struct pending *p, const struct segment *s)
@@ -280,38 +415,110 @@ static __always_inline struct pair_outcome established(struct pending *p, const 
 
 	p->ev.ack_ns = s->now_ns;
 	p->ev.ack_ts_ecr = s->ts_ecr;
+	p->ack_print = s->print;
 	p->state = PENDING_ESTABLISHED;
 	p->deadline_ns = s->now_ns + s->response_timeout_ns;
+	if (s->payload_len)
+		note_request(p, s);
+	if (s->flags & TCP_FIN)
+		p->ev.client_fin = 1;
 	if (p->simultaneous)
 		out.settled = SETTLED_BY_ACK;
 	else if (p->ev.response_ns)
 		out.settled = SETTLED_BY_RESPONSE;
-	else if (p->server_fin || (s->flags & TCP_FIN))
+	else if (p->server_fin)
 		out.settled = SETTLED_BY_FIN;
 	return out;
+}
+
+/* An established client's segment: its request, its FIN, or a copy of its ACK. Only segments that fit get here. */
+static __always_inline void note_from_client(struct pending *p, const struct segment *s)
+{
+	if (s->payload_len)
+		note_request(p, s);
+	else if (s->place == p->place && is_copy(s, p->ack_print, p->ev.ack_ns))
+		p->ev.copies = saturating_increment(p->ev.copies);
+	if (s->flags & TCP_FIN)
+		p->ev.client_fin = 1;
+}
+
+/* Does the client's segment complete the handshake? Then prepares for established(). */
+static __always_inline int completes(struct pending *p, const struct segment *s)
+{
+	int takes;
+
+	if (p->state == PENDING_SYN_SENT) {
+		/* the client acks a SYN-ACK that we did not see, or not yet: it took another path, or it comes late */
+		if (p->simultaneous || !one_way_fits(p, s))
+			return 0;
+		p->ev.one_way = 1;
+		take_answer(p, s->ack - 1, s->seq, 0);
+		return 1;
+	}
+	/* one stack reset the SYN-ACK, another goes on; but CPUs may swap an ACK and the RST behind it */
+	if (p->state == PENDING_TOMBSTONE &&
+	    (p->ev.result != RESULT_ABORTED || s->now_ns < p->ev.settled_ns + SWAPPED_NS))
+		return 0;
+	takes = answer_taken(p, s);
+	if (takes == TAKES_OTHER)
+		take_other(p);
+	return takes != 0;
 }
 
 static __always_inline struct pair_outcome pair_from_client(struct pending *p, const struct segment *s)
 {
 	struct pair_outcome out = {};
-	__u32 first = p->ev.syn.seq + 1;
+	int note = NOTE_NONE;
 
-	if (p->state == PENDING_SYN_SENT) {
-		/* the client acks a SYN-ACK that we did not see: it took another path */
-		if (!p->simultaneous && (s->flags & TCP_ACK) && in_range(s->seq, first, p->ev.syn.payload_len)) {
-			p->ev.one_way = 1;
-			return established(p, s);
-		}
-	} else if (p->state == PENDING_SYN_ACKED) {
-		/* after accepted SYN data, seq is up to isn + 1 + len, or more if segments were lost */
-		if ((s->flags & TCP_ACK) && in_range(s->seq, first, SEQUENCE_WINDOW) &&
-		    (in_range(s->ack, p->server_isn + 1, SEQUENCE_WINDOW) ||
-		     in_range(s->ack, p->ev.synack.seq + 1, SEQUENCE_WINDOW)))
-			return established(p, s);
-	} else if (p->state == PENDING_ESTABLISHED && (s->flags & TCP_FIN) && in_range(s->seq, first, 1U << 31)) {
-		out.settled = SETTLED_BY_FIN;
+	if (p->state == PENDING_ESTABLISHED) {
+		if (client_fits(p, s))
+			note_from_client(p, s);
+		return out;
 	}
+	if (!completes(p, s))
+		return out;
+	if (p->state == PENDING_TOMBSTONE) {
+		open_again(p);
+		note = NOTE_OPENED_AGAIN;
+	}
+	out = established(p, s);
+	out.note = note;
 	return out;
+}
+
+/* A server's segment after the SYN-ACK. Only segments that fit get here. */
+static __always_inline void note_from_server(struct pending *p, const struct segment *s)
+{
+	__u32 end = s->seq + s->payload_len;
+
+	/* an out-of-order tail is no first response */
+	if (s->payload_len && !p->ev.response_ns && covers(s, p->server_isn + 1))
+		p->ev.response_ns = s->now_ns;
+	if (is_behind(end, p->server_next))
+		p->server_next = end;
+	if (acks_beyond(p, s))
+		p->ev.request_acked = 1;
+}
+
+/* While the SYN is unanswered. */
+static __always_inline void pair_ahead_of_synack(struct pending *p, const struct segment *s)
+{
+	if (p->simultaneous || !(s->flags & TCP_ACK))
+		return;
+	if (in_range(s->ack, p->ev.syn.seq + 1, p->ev.syn.payload_len)) {
+		/* it overtook the SYN-ACK, which will tell whether it is the first byte */
+		if (s->payload_len && !p->ev.response_ns) {
+			p->ev.response_ns = s->now_ns;
+			p->server_isn = s->seq - 1;
+		}
+		return;
+	}
+	/*
+	 * A bare ACK for a SYN is a challenge (RFC 5961, section 4): the server still has a connection of this 4-tuple.
+	 * The client resets that connection and sends its SYN again, so the entry stays.
+	 */
+	if (!s->payload_len && !(s->flags & TCP_FIN))
+		p->ev.challenge_acks = saturating_increment(p->ev.challenge_acks);
 }
 
 static __always_inline struct pair_outcome pair_from_server(struct pending *p, const struct segment *s)
@@ -319,27 +526,21 @@ static __always_inline struct pair_outcome pair_from_server(struct pending *p, c
 	struct pair_outcome out = {};
 
 	if (p->state == PENDING_SYN_SENT) {
-		/*
-		 * A bare ACK for a SYN is a challenge (RFC 5961, section 4): the server
-		 * still has a connection of this 4-tuple. If it acks this SYN, it just
-		 * overtook the SYN-ACK.
-		 */
-		if (!p->simultaneous && (s->flags & TCP_ACK) &&
-		    !in_range(s->ack, p->ev.syn.seq + 1, p->ev.syn.payload_len)) {
-			/* the client resets that connection and sends its SYN again, so the entry stays */
-			if (!s->payload_len && !(s->flags & TCP_FIN))
-				p->ev.challenge_acks = saturating_increment(p->ev.challenge_acks);
-			return out;
-		}
-	} else if (p->state != PENDING_SYN_ACKED && p->state != PENDING_ESTABLISHED) {
+		pair_ahead_of_synack(p, s);
 		return out;
 	}
-	if (!server_seq_fits(p, s->seq))
+	if (p->state != PENDING_SYN_ACKED && p->state != PENDING_ESTABLISHED)
 		return out;
-	if (s->payload_len && !p->ev.response_ns)
-		p->ev.response_ns = s->now_ns;
-	if (s->flags & TCP_FIN)
+	if (!server_fits(p, s)) {
+		if (p->has_other && s->payload_len && covers(s, p->other.facts.seq + 1) && !p->other.response_ns) {
+			p->other.response_ns = s->now_ns;
+			p->other.server_next = s->seq + s->payload_len;
+		}
+		return out;
+	}
+	if ((s->flags & TCP_FIN) && in_range(s->seq, p->server_isn + 1, p->server_next - p->server_isn - 1))
 		p->server_fin = 1;
+	note_from_server(p, s);
 	if (p->state == PENDING_ESTABLISHED) {
 		if (p->ev.response_ns)
 			out.settled = SETTLED_BY_RESPONSE;
@@ -350,23 +551,51 @@ static __always_inline struct pair_outcome pair_from_server(struct pending *p, c
 }
 
 /*
- * Does the segment leave the entry unchanged? Most of a tracked connection do:
- * the client's request, and the server's bare ACKs before its answer. This may
- * be called without the lock: if the entry changes meanwhile, the segment counts
- * as one that came a moment earlier.
+ * Does the segment leave the entry unchanged? Most of a tracked connection do: what follows the client's first data, and
+ * the server's bare ACKs before its answer. This may be called without the lock: if the entry changes meanwhile, the
+ * segment counts as one that came a moment earlier.
  */
 static __always_inline int pair_is_idle(const struct pending *p, const struct segment *s, int from_client)
 {
+	if (p->state != PENDING_ESTABLISHED || (s->flags & (TCP_SYN | TCP_FIN | TCP_RST)))
+		return 0;
+	if (!from_client)
+		return !s->payload_len && (p->ev.request_acked || !acks_beyond(p, s));
+	if (!s->payload_len)
+		return p->ev.request_ns || p->ev.copies == 255;
+	if (!p->ev.request_ns)
+		return 0;
+	if (covers(s, p->awaited))
+		return p->ev.copies == 255;
+	return in_range(s->seq + s->payload_len, p->awaited, p->client_next - p->awaited + CLIENT_STEP);
+}
+
+/* Can it change the entry, but neither settle it nor take another answer? Then the first stage notes it. */
+static __always_inline int pair_can_be_noted(const struct pending *p, const struct segment *s, int from_client)
+{
 	return p->state == PENDING_ESTABLISHED && !(s->flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
 	       (from_client || !s->payload_len);
+}
+
+/* What the first stage does with such a segment, under the lock. */
+static __always_inline void pair_note(struct pending *p, const struct segment *s, int from_client)
+{
+	if (from_client && client_fits(p, s))
+		note_from_client(p, s);
+	if (!from_client && server_fits(p, s))
+		note_from_server(p, s);
 }
 
 static __always_inline struct pair_outcome pair_icmp(struct pending *p, const struct segment *s, __u8 type, __u8 code)
 {
 	struct pair_outcome out = {};
 
-	if (p->state != PENDING_SYN_SENT || s->seq != p->ev.syn.seq)
+	if (p->state != PENDING_SYN_SENT)
 		return out;
+	if (s->seq != p->ev.syn.seq) {
+		count_misfit(p, s, &p->ev.misfit_icmps);
+		return out;
+	}
 	p->ev.result = RESULT_UNREACHABLE;
 	p->ev.icmp_type = type;
 	p->ev.icmp_code = code;
@@ -377,6 +606,16 @@ static __always_inline struct pair_outcome pair_icmp(struct pending *p, const st
 static __always_inline int pending_is_live(const struct pending *p)
 {
 	return p->state == PENDING_SYN_SENT || p->state == PENDING_SYN_ACKED || p->state == PENDING_ESTABLISHED;
+}
+
+/* How long to remember a failed handshake after its last SYN. Of a single one nobody knows how late it was. */
+static __always_inline __u64 tombstone_ns(const struct pending *p)
+{
+	__u64 wait_ns = p->ev.syn_count == 1 ? LONGEST_GAP_NS : p->syn_gap_ns * 5 / 2;
+
+	if (p->ev.result == RESULT_NO_REPLY && wait_ns > TOMBSTONE_NS)
+		return wait_ns;
+	return p->syn_gap_ns * 5 / 2 > TOMBSTONE_NS ? p->syn_gap_ns * 5 / 2 : TOMBSTONE_NS;
 }
 
 /*
@@ -401,9 +640,10 @@ static __always_inline int settle(struct pending *p, int reason, __u64 now_ns)
 	}
 	ev->reason = reason;
 	ev->settled_ns = now_ns;
-	if (ev->result == RESULT_REJECTED || ev->result == RESULT_UNREACHABLE || ev->result == RESULT_NO_REPLY) {
+	if (ev->result == RESULT_REJECTED || ev->result == RESULT_UNREACHABLE || ev->result == RESULT_NO_REPLY ||
+	    ev->result == RESULT_ABORTED) {
 		p->state = PENDING_TOMBSTONE;
-		p->deadline_ns = now_ns + TOMBSTONE_NS;
+		p->deadline_ns = now_ns + tombstone_ns(p);
 		return 1;
 	}
 	p->state = PENDING_FREE;

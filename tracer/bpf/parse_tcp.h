@@ -289,15 +289,19 @@ static __always_inline void take_header_facts(struct segment_facts *f, const str
 	}
 }
 
-/* TSecr of a segment if its only option is a timestamp in the usual layout (RFC 7323, Appendix A); else 0. */
-static __always_inline __u32 usual_ts_ecr(const struct cursor *c, const struct headers *h)
+/* The timestamps of a segment that has no other option, in the usual layout (RFC 7323, Appendix A); else 0. */
+static __always_inline void usual_timestamps(const struct cursor *c, const struct headers *h, __u32 *ts_val,
+					     __u32 *ts_ecr)
 {
 	const __u8 *options = c->pos;
 
+	*ts_val = 0;
+	*ts_ecr = 0;
 	if (tcp_header_len(h->tcp) < 32 || (const void *)(options + 12) > (const void *)c->end ||
 	    load_be32(options) != 0x0101080a)
-		return 0;
-	return load_be32(options + 8);
+		return;
+	*ts_val = load_be32(options + 4);
+	*ts_ecr = load_be32(options + 8);
 }
 
 #endif

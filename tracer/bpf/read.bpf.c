@@ -12,12 +12,6 @@
 /* How much to pull in if the headers are not all in the linear part of an skb. */
 #define HEADERS_PULL 512
 
-/*
- * The compiler would merge two tail calls that differ only in their slot into one
- * with a variable slot, but only a call to a fixed slot is a jump. This keeps them apart.
- */
-#define KEEP_APART(number) asm volatile("" : : "i"(number))
-
 static __always_inline __u32 interface_of(const struct __sk_buff *skb)
 {
 	__u32 ifindex = skb->ifindex;
@@ -69,8 +63,39 @@ static __always_inline void touch_first_way(struct flow_set *set, __u32 index, _
 	if (!ways_tagged(set_tags, 0))
 		return;
 #pragma clang loop unroll(full)
-	for (int at = 0; at < sizeof(set->way[0]); at += 64)
+	for (int at = 0; at < __builtin_offsetof(struct pending, other); at += 64)
 		(void)*(const volatile __u64 *)((const __u8 *)&set->way[0] + at);
+}
+
+/*
+ * Most segments of a tracked connection change nothing, or only say something about the client's request: these are done
+ * with here. Only where one way has the tag: among several, numbers decide (follow.h). Returns whether it is done.
+ */
+static __always_inline int note_segment(struct pending *p, __u32 index, struct segment *s)
+{
+	struct flow_head *head;
+	__u64 id = p->ev.id;
+	int direction, from_client;
+
+	if (p->state != PENDING_ESTABLISHED || s->flags & (TCP_FIN | TCP_RST))
+		return 0;
+	direction = direction_of(p, &s->flow, 0);
+	from_client = direction == FROM_CLIENT;
+	if (direction == NOT_THIS_FLOW || pair_is_idle(p, s, from_client))
+		return 1;
+	if (!pair_can_be_noted(p, s, from_client))
+		return 0;
+	head = heads.lookup(&index);
+	if (!head)
+		return 0;
+	s->print = print_of_plain(s);
+	if (!s->now_ns)
+		s->now_ns = bpf_ktime_get_ns();
+	bpf_spin_lock(&head->lock);
+	if (p->ev.id == id && p->state == PENDING_ESTABLISHED)
+		pair_note(p, s, from_client);
+	bpf_spin_unlock(&head->lock);
+	return 1;
 }
 
 /*
@@ -107,9 +132,11 @@ static __always_inline int read_segment(struct frame *f, const struct __sk_buff 
 	}
 	read_flow(sc, h, group);
 	read_tcp(sc, f, c, h);
-	if (found && is_idle(&set->way[first_way(found)], &sc->segment))
+	sc->segment.now_ns = f->now_ns;
+	if (found && !(found & (found - 1)) && note_segment(&set->way[first_way(found)], index, &sc->segment))
 		return STAGE_NONE;
-	sc->segment.now_ns = f->now_ns ? f->now_ns : bpf_ktime_get_ns();
+	if (!sc->segment.now_ns)
+		sc->segment.now_ns = bpf_ktime_get_ns();
 	if (syn && !(sc->segment.flags & TCP_ACK))
 		touch_first_way(set, index, *set_tags);
 	sc->hash = hash;
@@ -228,6 +255,7 @@ static __always_inline int read_icmp(void *data, void *data_end, struct cpu *cpu
 	if (!set_tags || !ways_tagged(*set_tags, tag_of(sc->hash)))
 		return STAGE_NONE;
 	read_flow(sc, &h, sc->group);
+	sc->segment.print = finished_print(sc->segment.seq * PRINT_KEY, (__u32)sc->icmp_type << 8 | sc->icmp_code, 0);
 	sc->icmp = 1;
 	return STAGE_PAIR;
 }

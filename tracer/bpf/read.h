@@ -49,16 +49,40 @@ static __always_inline void read_frame(struct scratch *sc, const struct frame *f
 #endif
 }
 
+/* Of a segment that is no SYN; a SYN's options come to it when they are read. */
+static __always_inline __u32 print_of_plain(const struct segment *s)
+{
+	__u64 stamps = (__u64)s->ts_val << 32 | s->ts_ecr;
+
+	return finished_print(print_of_header(s), stamps ? stamps : s->ip_id, stamps || s->ip_id);
+}
+
+/* Kinds, length and values of the options that a middlebox may change stand for all of them. */
+static __always_inline __u32 print_of_syn(const struct segment *s)
+{
+	const struct segment_facts *f = &s->facts;
+	__u64 stamps = (__u64)f->ts_val << 32 | f->ts_ecr;
+	__u64 options = (__u64)f->has << 48 | (__u64)f->options_len << 40 | (__u64)f->cookie_len << 32 |
+			(__u64)f->wscale << 16 | f->mss;
+	int stamped = f->has & HAS_TIMESTAMPS;
+
+	return finished_print(print_of_header(s) + options * (PRINT_KEY + 6), stamped ? stamps : s->ip_id,
+			      stamped || s->ip_id);
+}
+
 static __always_inline void read_tcp(struct scratch *sc, const struct frame *f, const struct cursor *c,
 				     const struct headers *h)
 {
 	struct segment *s = &sc->segment;
 	__u32 header_len = tcp_header_len(h->tcp);
+	const __u8 *ip = h->ip;
 
 	s->flags = tcp_flags(h->tcp);
 	s->ack = load_be32(h->tcp + 8);
 	s->payload_len = h->l4_len - header_len;
-	s->ts_ecr = usual_ts_ecr(c, h);
+	s->ttl = h->family == 4 ? ip[8] : ip[7];
+	s->ip_id = h->family == 4 ? load_u16(ip + 4) : 0;
+	usual_timestamps(c, h, &s->ts_val, &s->ts_ecr);
 	sc->icmp = 0;
 #ifdef PACKETS
 	sc->payload_offset = (__u32)((__u8 *)h->tcp - (__u8 *)f->data) + header_len;

@@ -65,7 +65,12 @@ struct scratch {
 	__u32 frame_len;
 	__u32 group;
 	__u32 vlans;
-	__u32 way;
+	__u32 way;  /* this and the next five: what find_entry() and find_displaced() found */
+	__u32 from; /* enum direction */
+	volatile __u32 candidate;
+	volatile __u32 fit;
+	volatile __u32 best;
+	volatile __u64 rank;
 	__u32 direction; /* for the uncommon stage, which both directions share */
 #ifdef PACKETS
 	__u64 packet_id; /* of the packet's handshake, 0 = none */

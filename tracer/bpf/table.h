@@ -22,8 +22,13 @@ struct flow_head {
 	struct bpf_spin_lock lock;
 	__u32 order;  /* a nibble per way, the lowest opened first; XOR ORDER_AT_FIRST, so that zero is valid */
 	__u32 states; /* two bits per way: its enum pending_state, a tombstone counts as free */
-	__u32 pad;
+	__u32 early;  /* hash of the SYN-ACK kept in the set's struct early_synack, 0 = none */
 	__u64 due_ns; /* no entry's deadline is earlier */
+};
+
+/* The set's latest SYN-ACK that belonged to no entry; written under the set's lock. */
+struct early_synack {
+	struct segment segment;
 };
 
 #define ORDER_AT_FIRST 0x76543210U
@@ -65,15 +70,15 @@ static __always_inline __u64 with_tag(__u64 tags, __u32 way, __u64 tag)
 enum direction { NOT_THIS_FLOW, FROM_CLIENT, FROM_SERVER };
 
 /*
- * Which end of `p` sent a segment of flow `f`? A socket connected to itself is
- * both: its SYNs count as the client's, all else as the server's.
+ * Which end of `p` sent a segment of flow `f`? VLAN tags are not compared: they can differ by direction. A socket
+ * connected to itself is both ends: its SYNs count as the client's, all else as the server's.
  */
 static __always_inline int direction_of(const struct pending *p, const struct flow *f, int syn)
 {
 	const struct handshake_event *ev = &p->ev;
 	int client, server;
 
-	if (p->state == PENDING_FREE || p->group != f->group || ev->vlan[0] != f->vlan[0] || ev->vlan[1] != f->vlan[1])
+	if (p->state == PENDING_FREE || p->group != f->group)
 		return NOT_THIS_FLOW;
 	client = ev->client_port == f->src_port && ev->server_port == f->dst_port && same_address(ev->client, f->src) &&
 		 same_address(ev->server, f->dst);
@@ -84,31 +89,15 @@ static __always_inline int direction_of(const struct pending *p, const struct fl
 	return server ? FROM_SERVER : NOT_THIS_FLOW;
 }
 
-/* The way that find_way() or choose_way() left in memory. */
+static __always_inline int same_tags(const struct pending *p, const struct flow *f)
+{
+	return p->ev.vlan[0] == f->vlan[0] && p->ev.vlan[1] == f->vlan[1];
+}
+
+/* The way that a function here left in memory. */
 static __always_inline __u32 chosen_way(const volatile __u32 *chosen)
 {
 	return *chosen & (WAYS - 1);
-}
-
-/*
- * Finds the flow's way; returns whether there is one. Call it under the set's
- * lock. The way goes through memory (`found`), so that the verifier does not
- * know it: it checks what follows once, not once for each way.
- */
-static __always_inline int find_way(const struct flow_set *set, __u64 tags, __u64 tag, const struct flow *f, int syn,
-				    int *direction, volatile __u32 *found)
-{
-	__u64 tagged = ways_tagged(tags, tag);
-
-	NO_UNROLL
-	for (int i = 0; i < WAYS && tagged; i++) {
-		*found = first_way(tagged);
-		*direction = direction_of(&set->way[chosen_way(found)], f, syn);
-		if (*direction != NOT_THIS_FLOW)
-			return 1;
-		tagged &= tagged - 1;
-	}
-	return 0;
 }
 
 static __always_inline __u32 state_of(const struct flow_head *head, __u32 way)

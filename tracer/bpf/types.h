@@ -68,6 +68,12 @@ static inline void store_u64(void *p, __u64 v)
 #define NO_UNROLL
 #endif
 
+/*
+ * The compiler merges two ends of code that differ only in a slot or a pointer. This keeps them apart: only a tail call to a
+ * fixed slot is a jump, and the verifier wants one type of pointer for each store.
+ */
+#define KEEP_APART(number) asm volatile("" : : "i"(number))
+
 /* bcc makes debug information for the maps' types; that of inlined functions would take a quarter of the time. */
 #ifdef __KERNEL__
 #undef __always_inline
