@@ -20,8 +20,9 @@ from tracer.handshake.batch import Batch
 from tracer.handshake.community_id import community_ids
 from tracer.handshake.ecn import negotiated_ecn, segment_ecn
 from tracer.handshake.events import Events, byte_rows, has, nullable
+from tracer.handshake.life import NOT_KNOWN, misfits, request_acked
 from tracer.handshake.option_bytes import masked
-from tracer.handshake.outcome import cookie_rows
+from tracer.handshake.outcome import cookie_rows, first_answers, first_cookie_rows
 from tracer.handshake.owners import processes
 from tracer.handshake.payloads import payload_rows
 from tracer.handshake.words import words
@@ -35,8 +36,10 @@ from tracer.records.record import (
     Handshake,
     HttpInfo,
     Icmp,
+    Misfits,
     Negotiated,
     PayloadInfo,
+    Reset,
     Segment,
     Signature,
     SynAck,
@@ -45,7 +48,7 @@ from tracer.records.record import (
     TlsInfo,
 )
 from tracer.vocabulary.addresses import ip_text
-from tracer.vocabulary.vocabulary import HandshakeResult, Has
+from tracer.vocabulary.vocabulary import RESET_FROM_WORDS, HandshakeResult, Has
 
 # how many records exist at a time: each takes some kilobytes
 PART_MAX = 1000
@@ -140,8 +143,12 @@ class Composer:
         return texts
 
     def _tfos(self, batch: Batch, syn_templates: list[_Template], synack_templates: list[_Template]) -> Iterator[Tfo]:
-        sent = [*map(self._option, syn_templates, cookie_rows(batch.events["syn"]))]
-        returned = [*map(self._option, synack_templates, cookie_rows(batch.events["synack"]))]
+        sent_kinds, returned_kinds = ([one.tfo_kind for one in found] for found in (syn_templates, synack_templates))
+        answer = first_answers(batch.events)
+        for row in answer.others.tolist():
+            returned_kinds[row] = int(answer.tfo_kind[row]) if answer.has[row] & _TFO else None
+        sent = [*map(self._option, sent_kinds, cookie_rows(batch.events["syn"]))]
+        returned = [*map(self._option, returned_kinds, first_cookie_rows(batch.events))]
         made: dict[str, Iterable[Any]] = {
             **{name: [one[at] for one in sent] for at, name in enumerate(_OPTION)},
             **{f"synack_{name}": [one[at] for one in returned] for at, name in enumerate(_OPTION)},
@@ -152,12 +159,12 @@ class Composer:
             Tfo, *(made[name] if name in made else words(batch, f"tfo.{name}") for name in Tfo.__struct_fields__)
         )
 
-    def _option(self, template: _Template, cookie: bytes) -> tuple[int | None, int | None, str | None, str | None]:
-        if template.tfo_kind is None:
+    def _option(self, kind: int | None, cookie: bytes) -> tuple[int | None, int | None, str | None, str | None]:
+        if kind is None:
             return _NO_OPTION
         if not cookie:
-            return template.tfo_kind, 0, None, None
-        return template.tfo_kind, len(cookie), self.cookie_id(cookie), cookie.hex() if self.show_cookies else None
+            return kind, 0, None, None
+        return kind, len(cookie), self.cookie_id(cookie), cookie.hex() if self.show_cookies else None
 
 
 def _record(
@@ -309,6 +316,13 @@ def _timings(batch: Batch) -> Iterator[Timing]:
         "result": words(batch, "handshake.result"),
         "settled_by": words(batch, "handshake.settled_by"),
         "icmp": _icmps(events),
+        "after": words(batch, "handshake.after"),
+        "answered_syn": [number or None for number in batch.verdicts.answered_syn.tolist()],
+        "answered_ecn": words(batch, "handshake.answered_ecn"),
+        "reset": resets(batch),
+        "misfits": _misfits(events),
+        "resumed": words(batch, "handshake.resumed"),
+        "request_acked": [_FLAGS[number] for number in request_acked(events).tolist()],
     }
     for name in Timing.__struct_fields__:
         if name not in made:
@@ -320,6 +334,29 @@ def _icmps(events: Events) -> list[Icmp | None]:
     found: list[Icmp | None] = [None] * len(events)
     for row in np.flatnonzero(events["result"] == HandshakeResult.UNREACHABLE).tolist():
         found[row] = Icmp(int(events["icmp_type"][row]), int(events["icmp_code"][row]))
+    return found
+
+
+_FLAGS = {0: False, 1: True, NOT_KNOWN: None}
+
+
+def resets(batch: Batch) -> list[Reset | None]:
+    """`handshake.reset` of each record."""
+    events = batch.events
+    found: list[Reset | None] = [None] * len(events)
+    rows = np.flatnonzero(events["reset_from"])
+    for row, after_us, from_, ttl in zip(
+        rows.tolist(), nullable(batch.durations.reset_after_us[rows]), events["reset_from"][rows].tolist(),
+        events["reset_ttl"][rows].tolist(), strict=True,
+    ):  # fmt: skip
+        found[row] = Reset(RESET_FROM_WORDS[from_] or "", after_us, ttl, signature.hops(ttl))
+    return found
+
+
+def _misfits(events: Events) -> list[Misfits | None]:
+    found: list[Misfits | None] = [None] * len(events)
+    for row in misfits(events).tolist():
+        found[row] = Misfits(*(int(events[name][row]) for name in ("misfit_rsts", "misfit_synacks", "misfit_icmps")))
     return found
 
 

@@ -40,8 +40,9 @@ def _cut(record: object) -> list[str]:
     return json_text(record).split(_NUL)
 
 
-# The durations of the handshake as a whole, in the record's order. Fast Open's stand elsewhere in the line.
-OF_TIMING = [name for name in Timing.__struct_fields__ if name in {one.name for one in fields(Durations)}]
+# What differs of the handshake as a whole, in the record's order: durations (Fast Open's stand elsewhere in the line)
+# and the reset, whose time does.
+OF_TIMING = [name for name in Timing.__struct_fields__ if name in {"reset", *(one.name for one in fields(Durations))}]
 TimingPieces = tuple[str, ...]  # around each of them
 
 

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.encode.composer import PART_MAX, Composer, template_keys
+from tracer.encode.composer import PART_MAX, Composer, resets, template_keys
 from tracer.encode.line_pieces import OF_TIMING, Frame, Known, SynAckPieces, SynPieces, TfoPieces, TimingPieces, cut
 from tracer.encode.line_pieces import json_text as encoded
 from tracer.handshake.batch import Batch
@@ -24,9 +24,11 @@ from tracer.handshake.causes import Causes
 from tracer.handshake.community_id import community_ids
 from tracer.handshake.durations import Durations
 from tracer.handshake.events import Events, byte_rows, has
-from tracer.handshake.outcome import Verdicts, cookie_rows
+from tracer.handshake.life import request_acked
+from tracer.handshake.outcome import cookie_rows, first_answers, first_cookie_rows
 from tracer.handshake.owners import processes
 from tracer.handshake.payloads import payload_rows
+from tracer.handshake.words import WORDS
 from tracer.ipc.event_header import struct
 from tracer.records.record import Process, Timing
 from tracer.vocabulary.addresses import ip_text
@@ -153,7 +155,7 @@ class Lines:
         events, syn = batch.events, batch.events["syn"]
         stamped = has(syn["has"], Has.TIMESTAMPS)
         client_processes, server_processes = processes(batch, self._composer.cgroups)
-        us = _durations(batch.durations)
+        us = _durations(batch.durations) | {"reset": _resets(batch)}
         return [
             frame.begin, self._composer.times(events),
             frame.id, _ids(events),
@@ -180,8 +182,14 @@ class Lines:
     def _tfos(self, events: Events, pieces: list[TfoPieces]) -> list[str]:
         """From the negotiated options to what stands before rtt_saved_us."""
         texts = [piece.plain for piece in pieces]
-        sent = self._cookies(events["syn"], self._sent, pieces[0].cookie)
-        returned = self._cookies(events["synack"], self._returned, pieces[0].synack_cookie)
+        syn, answer = events["syn"], first_answers(events)
+        sent = self._cookies(
+            has(syn["has"], Has.TFO) & (syn["cookie_len"] > 0), lambda: cookie_rows(syn), self._sent, pieces[0].cookie
+        )
+        returned = self._cookies(
+            has(answer.has, Has.TFO) & (answer.cookie_len > 0), lambda: first_cookie_rows(events), self._returned,
+            pieces[0].synack_cookie,
+        )  # fmt: skip
         for row, text in sent.items():
             texts[row] = f"{pieces[row].before}{text}{pieces[row].after_sent}"
         for row, text in returned.items():
@@ -190,12 +198,14 @@ class Lines:
             texts[row] = f"{piece.before}{sent.get(row, none)}{piece.between}{text}{piece.after}"
         return texts
 
-    def _cookies(self, segment: Events, known: dict[bytes, str], name: str) -> dict[int, str]:
+    def _cookies(
+        self, there: NDArray[np.bool_], read: Callable[[], list[bytes]], known: dict[bytes, str], name: str
+    ) -> dict[int, str]:
         """By row with a cookie: its id, `name`, and the cookie if it is shown."""
-        rows = np.flatnonzero(has(segment["has"], Has.TFO) & (segment["cookie_len"] > 0)).tolist()
+        rows = np.flatnonzero(there).tolist()
         if not rows:
             return {}
-        cookies = cookie_rows(segment)
+        cookies = read()
         try:
             return {row: known[cookies[row]] for row in rows}
         except KeyError:
@@ -214,17 +224,18 @@ class Lines:
 # These are written between the pieces. All other facts about a handshake as a whole belong to a key: so the value of
 # a new field is right from the start, and its pieces repeat as often as its values do.
 _WRITTEN = frozenset({
-    "id", "syn_ns", "synack_ns", "ack_ns", "response_ns", "settled_ns", "client_port", "server_port", "ifindex",
-    "ack_ts_ecr", "client_socket", "server_socket",
+    "id", "syn_ns", "synack_ns", "ack_ns", "request_ns", "response_ns", "settled_ns", "client_port", "server_port",
+    "ifindex", "ack_ts_ecr", "client_socket", "server_socket", "reset_ttl",
 })  # fmt: skip
 _OF_EVENT = [
     one.name
     for one in struct("handshake_event").fields
     if one.number_size and (one.name not in _WRITTEN or one.name in Timing.__struct_fields__)
 ]
-_JUDGED = [one.name for one in fields(Verdicts) if one.name not in ("acked_payload_len", "answered_after_us")]
+_WORDS = [numbers for name, (_, numbers) in WORDS.items() if name.startswith("handshake.")]
+_OF_TFO = ("request", "outcome", "group")
 _CAUSES = [one.name for one in fields(Causes)]
-_OF_OPTION = ("has", "tcp_flags", "tfo_kind", "cookie_len")
+_OF_OPTION = ("has", "tfo_kind", "cookie_len")
 
 
 def _packed(*columns: NDArray[Any]) -> list[bytes]:
@@ -240,15 +251,25 @@ def _packed(*columns: NDArray[Any]) -> list[bytes]:
 def _keys(batch: Batch) -> _Keys:
     events = batch.events
     syn, synack, vlan, family = events["syn"], events["synack"], events["vlan"], events["family"]
+    answer = first_answers(events)
     return (
         _packed(events["ifindex"], vlan[:, 0], vlan[:, 1], batch.vantage),
-        _packed(*(events[name] for name in _OF_EVENT)),
+        _packed(
+            *(events[name] for name in _OF_EVENT),
+            *(numbers(batch) for numbers in _WORDS),
+            batch.verdicts.answered_syn,
+            request_acked(events),
+        ),
         template_keys(syn, family),
         template_keys(synack, family),
         _packed(
-            *(getattr(batch.verdicts, name) for name in _JUDGED),
+            *(getattr(batch.verdicts, name) for name in _OF_TFO),
             *(getattr(batch.causes, name) for name in _CAUSES),
-            *(segment[name] for segment in (syn, synack) for name in _OF_OPTION),
+            *(syn[name] for name in _OF_OPTION),
+            *(getattr(answer, name) for name in _OF_OPTION),
+            synack["has"],
+            syn["tcp_flags"],
+            synack["tcp_flags"],
         ),
         payload_rows(batch),
     )
@@ -273,7 +294,7 @@ def _process_texts(found: list[Process | None]) -> list[str]:
 
 def _durations(durations: Durations) -> dict[str, list[str]]:
     """Microseconds as Composer rounds them, null where they are not known, by the column's name."""
-    names = [one.name for one in fields(Durations)]
+    names = [one.name for one in fields(Durations) if one.name != "reset_after_us"]
     rounded = np.round([getattr(durations, name) for name in names], 3)
     known = ~np.isnan(rounded)
     # Python and msgspec write the same, except for durations of centuries
@@ -298,6 +319,10 @@ def _same_as_rtt(durations: Durations) -> str | None:
         if np.array_equal(durations.rtt_us, getattr(durations, name), equal_nan=True):
             return name
     return None
+
+
+def _resets(batch: Batch) -> list[str]:
+    return [NULL if reset is None else encoded(reset) for reset in resets(batch)]
 
 
 def _numbers(column: NDArray[Any]) -> Iterable[str]:

@@ -21,7 +21,9 @@ from tracer.dissect.payload import Payload
 from tracer.handshake.durations import Durations
 from tracer.handshake.ecn import negotiated_ecn, segment_ecn
 from tracer.handshake.events import F64, Bool, Events, byte_rows, has
+from tracer.handshake.life import NOT_KNOWN, misfits, request_acked
 from tracer.handshake.option_bytes import layout_keys, masked
+from tracer.handshake.outcome import FirstAnswers, first_answers
 from tracer.handshake.owners import processes
 from tracer.handshake.rows import Coded, Rows
 from tracer.handshake.words import WORDS
@@ -64,8 +66,8 @@ class Field:
 # --- reading a record ---
 
 
-def _path(name: str) -> Callable[[Handshake], Any]:
-    steps = name.split(".")
+def _path(*steps: str) -> Callable[[Handshake], Any]:
+    """A field by its attributes, the outermost first."""
 
     def read(record: Handshake) -> Any:
         value: Any = record
@@ -104,6 +106,21 @@ def _icmp(name: str) -> Callable[[Rows], Column]:
     return lambda rows: _where(rows.events["result"] == HandshakeResult.UNREACHABLE, rows.events[name])
 
 
+def _misfit(name: str) -> Callable[[Rows], Column]:
+    def column(rows: Rows) -> Column:
+        found = np.full(len(rows), np.nan)
+        some = misfits(rows.events)
+        found[some] = rows.events[name][some]
+        return found
+
+    return column
+
+
+def _request_acked(rows: Rows) -> Column:
+    found = request_acked(rows.events)
+    return _where(found != NOT_KNOWN, found)
+
+
 def _duration(name: str) -> Callable[[Rows], Column]:
     # as records round them
     return lambda rows: np.round(getattr(rows.durations, name), 3)
@@ -121,8 +138,20 @@ def _segment(segment: str, read: Callable[[Events], NDArray[Any]], flag: Has = H
     return lambda rows: _where(has(rows.events[segment]["has"], flag), read(rows.events[segment]))
 
 
+def _first_answer(read: Callable[[FirstAnswers], NDArray[Any]]) -> Callable[[Rows], Column]:
+    def column(rows: Rows) -> Column:
+        answer = first_answers(rows.events)
+        return _where(has(answer.has, Has.TFO), read(answer))
+
+    return column
+
+
 def _carries(segment: str, flag: Has) -> Callable[[Rows], Column]:
     return _segment(segment, lambda facts: has(facts["has"], flag))
+
+
+def _reset(read: Callable[[Events], NDArray[Any]]) -> Callable[[Rows], Column]:
+    return lambda rows: _where(rows.events["reset_from"] != 0, read(rows.events))
 
 
 _HOPS = np.array([signature.hops(ttl) for ttl in range(256)], np.float64)
@@ -218,6 +247,12 @@ def _process_text(end: str, name: str) -> Callable[[Rows], Column]:
     return lambda rows: coded(getattr(one, name, None) for one in process_rows(rows, end))
 
 
+def _or_null(of_rows: Callable[[Rows], Column], of: Callable[[Handshake], Any]) -> Callable[[Rows], Column]:
+    """The column of a field that is null in older recordings, whose rows cannot say so."""
+    of_records = _from_record(of)
+    return lambda rows: of_rows(rows) if rows.names.columns_tell_all else of_records(rows)
+
+
 # --- the fields ---
 
 
@@ -231,6 +266,14 @@ _COLUMNS: dict[str, Callable[[Rows], Column]] = {
     "vlan": _vlan,
     "handshake.icmp.type": _icmp("icmp_type"),
     "handshake.icmp.code": _icmp("icmp_code"),
+    "handshake.answered_syn": lambda rows: _where(rows.verdicts.answered_syn != 0, rows.verdicts.answered_syn),
+    "handshake.request_acked": _or_null(_request_acked, _path("handshake", "request_acked")),
+    "handshake.reset.after_us": _duration("reset_after_us"),
+    "handshake.reset.ttl": _reset(itemgetter("reset_ttl")),
+    "handshake.reset.hops": _reset(lambda events: _HOPS[events["reset_ttl"]]),
+    "handshake.misfits.rst": _misfit("misfit_rsts"),
+    "handshake.misfits.synack": _misfit("misfit_synacks"),
+    "handshake.misfits.icmp": _misfit("misfit_icmps"),
     "synack.acked_payload_len": lambda rows: _where(_answered(rows), rows.verdicts.acked_payload_len),
     "negotiated.wscale": _both(Has.WSCALE),
     "negotiated.sack": _both(Has.SACK),
@@ -239,8 +282,8 @@ _COLUMNS: dict[str, Callable[[Rows], Column]] = {
     "negotiated.ecn": _negotiated_ecn,
     "tfo.kind": _segment("syn", itemgetter("tfo_kind"), Has.TFO),
     "tfo.cookie_len": _segment("syn", itemgetter("cookie_len"), Has.TFO),
-    "tfo.synack_kind": _segment("synack", itemgetter("tfo_kind"), Has.TFO),
-    "tfo.synack_cookie_len": _segment("synack", itemgetter("cookie_len"), Has.TFO),
+    "tfo.synack_kind": _first_answer(lambda answer: answer.tfo_kind),
+    "tfo.synack_cookie_len": _first_answer(lambda answer: answer.cookie_len),
     "payload.protocol": _of_payload(lambda payload: payload.protocol.value),
     "payload.captured": lambda rows: _where(rows.events["syn"]["payload_len"] > 0, rows.payload > 0),
     "payload.truncated": _flag_of_payload(lambda payload: payload.truncated),
@@ -282,15 +325,12 @@ _EVENT = struct("handshake_event")
 _DURATIONS = frozenset(one.name for one in fields(Durations))
 
 
-def _default(name: str, kind: Kind, may_be_null: bool) -> Callable[[Rows], Column]:
+def _default(name: str, of: Callable[[Handshake], Any], kind: Kind, may_be_null: bool) -> Callable[[Rows], Column]:
     """The rows' column of the record's own name, or the field of composed records."""
-    of_rows, of_records = _of_rows(name, kind), _from_record(_path(name))
+    of_rows = _of_rows(name, kind)
     if of_rows is None:
-        return of_records
-    if not may_be_null:
-        return of_rows
-    # older recordings lack the field: null
-    return lambda rows: of_rows(rows) if rows.names.columns_tell_all else of_records(rows)
+        return _from_record(of)
+    return _or_null(of_rows, of) if may_be_null else of_rows
 
 
 def _of_rows(name: str, kind: Kind) -> Callable[[Rows], Column] | None:
@@ -306,14 +346,16 @@ def _of_rows(name: str, kind: Kind) -> Callable[[Rows], Column] | None:
     return None
 
 
-def _leaves(kind: inspect.StructType, prefix: str = "") -> Iterator[tuple[str, inspect.Type]]:
-    """Name and type of every field that is not a struct."""
+def _leaves(
+    kind: inspect.StructType, prefix: str = "", steps: tuple[str, ...] = ()
+) -> Iterator[tuple[str, Callable[[Handshake], Any], inspect.Type]]:
+    """Name, reader and type of every field that is not a struct; the name is that in JSON."""
     for one in kind.fields:
-        inner = _plain(one.type)[0]
+        inner, path = _plain(one.type)[0], (*steps, one.name)
         if isinstance(inner, inspect.StructType):
-            yield from _leaves(inner, f"{prefix}{one.encode_name}.")
+            yield from _leaves(inner, f"{prefix}{one.encode_name}.", path)
         elif prefix or one.name != "schema":
-            yield f"{prefix}{one.encode_name}", one.type
+            yield f"{prefix}{one.encode_name}", _path(*path), one.type
 
 
 def _plain(type_: inspect.Type) -> tuple[inspect.Type, dict[str, Any], bool]:
@@ -342,12 +384,12 @@ def _kind(name: str, type_: inspect.Type, schema: dict[str, Any]) -> Kind:
 def _fields() -> Iterator[Field]:
     record = inspect.type_info(Handshake)
     assert isinstance(record, inspect.StructType)
-    for name, of_record in _leaves(record):
+    for name, of, of_record in _leaves(record):
         type_, schema, may_be_null = _plain(of_record)
         kind = _kind(name, type_, schema)
         words = tuple(known(schema["enum"])) if kind is Kind.WORD else ()
-        column = _COLUMNS.get(name) or _default(name, kind, may_be_null)
-        yield Field(name, kind, _path(name), column, words, schema.get("description", ""))
+        column = _COLUMNS.get(name) or _default(name, of, kind, may_be_null)
+        yield Field(name, kind, of, column, words, schema.get("description", ""))
 
 
 FIELDS: dict[str, Field] = {field.name: field for field in _fields()}

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.handshake.events import F64, NS_PER_US, U8, Bool, Events, has
+from tracer.handshake.life import died
 from tracer.handshake.outcome import Verdicts
 from tracer.vocabulary.vocabulary import Has, Vantage
 
@@ -22,6 +23,9 @@ class Durations:
     first_response_us: F64  # first SYN to the server's first data byte
     rtt_saved_us: F64
     delay_us: F64  # first SYN to the answered one
+    connect_us: F64  # first SYN to the completing ACK
+    first_request_us: F64  # first SYN to the client's first data byte
+    reset_after_us: F64  # first SYN to the RST
 
 
 def _span(later: NDArray[np.uint64], earlier: NDArray[np.uint64]) -> F64:
@@ -37,8 +41,8 @@ def _span(later: NDArray[np.uint64], earlier: NDArray[np.uint64]) -> F64:
 
 
 def _ack_is_clear(events: Events) -> Bool:
-    """Is it known which SYN-ACK the ACK answers? Yes if there was one, or if TSecr names the first."""
-    clear: Bool = events["synack_count"] <= 1
+    """Is it known which SYN-ACK the ACK answers? Yes if each has a number of its own, or if TSecr names it."""
+    clear: Bool = events["synack_count"] <= np.maximum(events["synack_isns"], 1)
     rows = np.flatnonzero(~clear)
     if len(rows):
         synack, echo = events["synack"], events["ack_ts_ecr"][rows]
@@ -51,7 +55,9 @@ def measure(events: Events, verdicts: Verdicts, vantage: U8) -> Durations:
     syn_ns, synack_ns = np.ascontiguousarray(events["syn_ns"]), np.ascontiguousarray(events["synack_ns"])
     synack_delay = _span(synack_ns, syn_ns)
     synack_delay -= verdicts.answered_after_us
-    synack_delay[~verdicts.answer_known] = np.nan
+    unknown = ~verdicts.answer_known
+    unknown |= synack_delay < 0  # seen before the SYN that it answers
+    synack_delay[unknown] = np.nan
     ack_delay = _span(events["ack_ns"], synack_ns)
     ack_delay[~_ack_is_clear(events)] = np.nan
     rtt = synack_delay + ack_delay
@@ -62,8 +68,14 @@ def measure(events: Events, verdicts: Verdicts, vantage: U8) -> Durations:
     saved = np.full(len(events), np.nan)
     nothing = acked == 0
     saved[answered & nothing] = 0.0
-    whole = answered & ~nothing & (events["syn"]["payload_len"] == acked)
-    np.copyto(saved, rtt, where=whole)
+    length = events["syn"]["payload_len"]
+    np.copyto(saved, rtt, where=answered & ~nothing & (length == acked) & verdicts.lived)
+    saved[died(events, verdicts.group, verdicts.lived)] = 0.0
+    request = _span(events["request_ns"], syn_ns)
+    request[~nothing & (length != 0)] = 0.0
+    reset = np.full(len(events), np.nan)
+    rows = np.flatnonzero(events["reset_from"])
+    reset[rows] = _span(events["settled_ns"][rows], syn_ns[rows])
     return Durations(
         synack_delay_us=synack_delay,
         ack_delay_us=ack_delay,
@@ -71,4 +83,7 @@ def measure(events: Events, verdicts: Verdicts, vantage: U8) -> Durations:
         first_response_us=_span(events["response_ns"], syn_ns),
         rtt_saved_us=saved,
         delay_us=verdicts.answered_after_us,
+        connect_us=_span(events["ack_ns"], syn_ns),
+        first_request_us=request,
+        reset_after_us=reset,
     )

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from tracer.handshake.events import U8, Events
+from tracer.vocabulary.vocabulary import ANSWERED_ECN_WORDS
+
 ACK, ECE, CWR, AE = 0x10, 0x40, 0x80, 0x100
 ECN_FLAGS = AE | CWR | ECE
 # AccECN: how a SYN-ACK reports the ECN bits of the SYN that arrived (RFC 9768, table 2)
@@ -41,3 +46,23 @@ def negotiated_ecn(asked: str, granted: str) -> str:
     if granted == "accecn":
         return "accecn" if asked == "accecn" else "none"
     return "ecn"
+
+
+_RETX_AE = 0x01  # in retx_flags, whose other flags stand where TCP has them
+_ASKED: U8 = np.array([ANSWERED_ECN_WORDS.index(syn_ecn(flags)) for flags in range(2 * AE)], np.uint8)
+
+
+def answered_ecn(events: Events, answered_syn: U8) -> U8:
+    """What the SYN that was answered asked for, as a number of ANSWERED_ECN_WORDS; `answered_syn` 0 is unknown."""
+    found: U8 = _ASKED.take(events["syn"]["tcp_flags"] & (2 * AE - 1)) * (answered_syn != 0)
+    rows = np.flatnonzero(answered_syn > 1)
+    if len(rows):
+        flags = events["retx_flags"][rows, answered_syn[rows] - 2].astype(np.uint16)
+        found[rows] = _ASKED.take(flags & (ECE | CWR) | (flags & _RETX_AE) * AE)
+    return found
+
+
+def retx_flags(ecn: str) -> int:
+    """The flags of a SYN that asks for it, as retx_flags has them."""
+    flags = SYN_FLAGS[ecn]
+    return flags & (ECE | CWR) | (_RETX_AE if flags & AE else 0)

@@ -12,8 +12,9 @@ from enum import IntFlag
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.events import F64, U8, U32, Bool, Events, byte_rows, has
-from tracer.vocabulary.vocabulary import GROUP_OF, HandshakeResult, Has, Outcome, Request
+from tracer.handshake.events import F64, U8, U32, U64, Bool, Events, Indexes, byte_rows, has, pick
+from tracer.handshake.life import afterwards, died, lived
+from tracer.vocabulary.vocabulary import GROUP_OF, Group, HandshakeResult, Has, Outcome, Request
 
 COOKIE_MAX = 16  # bytes, RFC 7413 section 4.1.1
 
@@ -22,15 +23,26 @@ GROUP_TABLE: U8 = np.array([GROUP_OF[outcome] for outcome in Outcome], np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """One row per handshake, in the order of the batch."""
+    """One row per handshake, in the order of the batch.
+
+    Request and outcome are those of the first SYN-ACK; the others are those of the SYN-ACK that the client took.
+    """
 
     request: U8  # Request
     outcome: U8  # Outcome
     group: U8  # Group
     attempted: Bool  # a TFO option or data in the first SYN
-    acked_payload_len: U32  # bytes of the first SYN's data acked by the first SYN-ACK
+    acked_payload_len: U32  # bytes of the first SYN's data acked by the SYN-ACK
     answered_after_us: F64  # first SYN to the SYN that was answered, NaN if that is ambiguous
-    answer_known: Bool  # which SYN was answered is certain
+    answered_syn: U8  # which SYN was answered, from 1; 0 if that is not certain
+    after: U8  # After
+    lived: Bool  # the server answered, closed, or acked more than its SYN-ACK did
+
+    @property
+    def answer_known(self) -> Bool:
+        """Is it certain which SYN was answered?"""
+        known: Bool = self.answered_syn != 0
+        return known
 
 
 # by cookie_len
@@ -69,6 +81,54 @@ def cookie_rows(segment: Events) -> list[bytes]:
         return [b""] * len(lengths)
     whole = byte_rows(cookie_words(segment).astype("<u8", copy=False).view(np.uint8))
     return [row[:length] for row, length in zip(whole, lengths, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAnswers:
+    """The first SYN-ACK of each handshake, which decides about Fast Open, whichever the client took."""
+
+    ns: U64
+    ack: U32
+    ts_ecr: U32
+    has: NDArray[np.uint16]
+    tfo_kind: U8
+    cookie_len: U8
+    others: Indexes  # rows whose client took another one
+
+
+def first_answers(events: Events) -> FirstAnswers:
+    """Columns of `synack`, and of `first_answer` where there is one."""
+    synack, first = events["synack"], events["first_answer"]
+    rows = np.flatnonzero(first["has"])
+    columns = {"ns": events["synack_ns"], **{name: synack[name] for name in _ANSWER}}
+    if len(rows):
+        for name, column in columns.items():
+            columns[name] = column.copy()
+            columns[name][rows] = first[name][rows]
+    return FirstAnswers(**columns, others=rows)
+
+
+_ANSWER = ("ack", "ts_ecr", "has", "tfo_kind", "cookie_len")
+
+
+def _first_cookie_words(events: Events, rows: NDArray[np.intp]) -> NDArray[np.uint64]:
+    """The cookie of the first SYN-ACK of some rows, as cookie_words() has it."""
+    found = cookie_words(events["synack"], rows)
+    first = events["first_answer"]
+    other = np.flatnonzero(first["has"][rows])
+    if len(other):
+        cookies = np.ascontiguousarray(first["cookie"][rows[other]]).view("<u8")
+        found[other] = cookies & _KEPT.take(np.minimum(first["cookie_len"][rows[other]], COOKIE_MAX), axis=0)
+    return found
+
+
+def first_cookie_rows(events: Events) -> list[bytes]:
+    """The cookie of each first SYN-ACK, empty where there is none."""
+    found = cookie_rows(events["synack"])
+    first = events["first_answer"]
+    for row in np.flatnonzero(first["has"]).tolist():
+        found[row] = first["cookie"][row].tobytes()[: int(first["cookie_len"][row])]
+    return found
 
 
 class _Fact(IntFlag):
@@ -171,36 +231,51 @@ _REFUSED[[HandshakeResult.REJECTED, HandshakeResult.UNREACHABLE]] = _Fact.REFUSE
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """The SYN that a SYN-ACK answers: when it left, may it be a later one, is it certain?"""
+    """The SYN that a SYN-ACK answers: its number from 0, when it left, is it certain?"""
 
+    which: Indexes
     after_us: F64
-    later: Bool
     known: Bool
 
+    @property
+    def later(self) -> Bool:
+        """May it be another one than the first?"""
+        found: Bool = self.which > 0
+        return found
 
-def _answered(events: Events) -> _Answered:
+    def put(self, rows: Indexes, others: _Answered) -> None:
+        """Replace some rows."""
+        self.which[rows], self.after_us[rows], self.known[rows] = others.which, others.after_us, others.known
+
+
+def _answered(events: Events, synack_ns: U64, carried: NDArray[np.uint16], ts_ecr: U32) -> _Answered:
     """The SYN-ACK's TSecr decides, unless SYNs of one millisecond share a TSval.
 
     If it does not decide and several SYNs came before the SYN-ACK, the outcome assumes a later SYN (TFO.md section 3),
-    and the delay the last one.
+    and the delay the last one of them.
     """
-    syn, synack = events["syn"], events["synack"]
-    later = events["retx_count"] > 0
-    known = ~later
-    after = np.zeros(len(events))
-    rows = np.flatnonzero(later)
+    found = _Answered(np.zeros(len(events), np.intp), np.zeros(len(events)), np.ones(len(events), np.bool_))
+    rows = np.flatnonzero(events["retx_count"])
     if not len(rows):
-        return _Answered(after, later, known)
-    stamped = has(syn["has"][rows], Has.TIMESTAMPS) & has(synack["has"][rows], Has.TIMESTAMPS)
-    echo = synack["ts_ecr"][rows]
-    retx, count = events["retx"][rows], events["retx_count"][rows].astype(np.intp)
-    match = (np.arange(retx.shape[1]) < count[:, None]) & stamped[:, None] & (retx["ts_val"] == echo[:, None])
+        return found
+    syn, retx, count = events["syn"], events["retx"][rows], events["retx_count"][rows]
+    waited_us = (synack_ns[rows] - events["syn_ns"][rows]).view(np.int64) // 1000
+    there = np.arange(retx.shape[1]) < count[:, None]
+    before = there & (retx["after_us"] <= waited_us[:, None])
+    stamped = has(syn["has"][rows], Has.TIMESTAMPS) & has(carried[rows], Has.TIMESTAMPS)
+    echo = ts_ecr[rows]
     first = stamped & (syn["ts_val"][rows] == echo)
-    which = np.where(match.any(axis=1), match.argmax(axis=1), count - 1)
-    later[rows] = ~first | match.any(axis=1)
-    known[rows] = first.astype(np.intp) + match.sum(axis=1) == 1
-    after[rows] = np.where(later[rows], retx["after_us"][np.arange(len(rows)), which].astype(np.float64), 0.0)
-    return _Answered(after, later, known)
+    named = there & stamped[:, None] & (retx["ts_val"] == echo[:, None])
+    # a SYN-ACK may overtake its SYN on the way to us, but only where it names no SYN that came before it
+    earlier = first | (named & before).any(axis=1)
+    named &= before | ~earlier[:, None]
+    any_named, preceding = named.any(axis=1), before.sum(axis=1)
+    open_ = ~first & ~any_named
+    which = np.where(any_named, named.argmax(axis=1) + 1, np.where(open_, preceding, 0))
+    after = np.where(which > 0, retx["after_us"][np.arange(len(rows)), which - 1].astype(np.float64), 0.0)
+    known = (first.astype(np.intp) + named.sum(axis=1) == 1) | (open_ & (preceding == 0))
+    found.put(rows, _Answered(which, after, known))
+    return found
 
 
 # facts that every handshake needs
@@ -213,10 +288,10 @@ _IN_ORDER = [
 ]  # fmt: skip
 
 
-def _facts(events: Events, acked: U32, later: Bool) -> NDArray[np.intp]:
+def _facts(events: Events, answer: FirstAnswers, acked: U32, later: Bool) -> NDArray[np.intp]:
     """All facts of each handshake as one number."""
-    syn, synack = events["syn"], events["synack"]
-    carried, back, length = syn["has"], synack["has"], syn["payload_len"].astype(np.uint32)
+    syn = events["syn"]
+    carried, back, length = syn["has"], answer.has, syn["payload_len"].astype(np.uint32)
     with_option, answered = has(carried, Has.TFO), has(back, Has.SEGMENT)
     facts = _REFUSED.take(events["result"])
     for fact, column in zip(
@@ -231,38 +306,52 @@ def _facts(events: Events, acked: U32, later: Bool) -> NDArray[np.intp]:
     rows = np.flatnonzero(with_option)
     if not len(rows):
         return facts.astype(np.intp)
-    sent_len, back_len = syn["cookie_len"][rows], synack["cookie_len"][rows]
+    sent_len, back_len = syn["cookie_len"][rows], answer.cookie_len[rows]
     with_cookie = sent_len != 0
     # ignore a cookie that was not asked for, like Linux
     cookie_back = answered[rows] & has(back[rows], Has.TFO) & (back_len != 0)
     of_option = with_cookie * np.uint16(_Fact.COOKIE) | cookie_back * np.uint16(_Fact.COOKIE_BACK)
     both = np.flatnonzero(cookie_back & with_cookie & (sent_len == back_len))
     if len(both):
-        same = (cookie_words(syn, rows[both]) == cookie_words(synack, rows[both])).all(axis=1)
+        same = (cookie_words(syn, rows[both]) == _first_cookie_words(events, rows[both])).all(axis=1)
         of_option[both] |= same * np.uint16(_Fact.SAME_COOKIE)
     facts[rows] |= of_option
     return facts.astype(np.intp)
 
 
+def _acked(synack_ack: U32, seq: U32, carried: NDArray[np.uint16]) -> U32:
+    """How many bytes of the SYN's data are acked, modulo 2^32, as sequence numbers are."""
+    acked: U32 = synack_ack - seq - np.uint32(1)
+    acked *= has(carried, Has.SEGMENT)
+    return acked
+
+
 def judge(events: Events) -> Verdicts:
     """The facts of TFO.md section 3 for a batch."""
-    answered = has(events["synack"]["has"], Has.SEGMENT)
-    # modulo 2^32, as sequence numbers are
-    acked: U32 = events["synack"]["ack"] - events["syn"]["seq"] - np.uint32(1)
-    acked *= answered
-    answer = _answered(events)
-    facts = _facts(events, acked, answer.later)
+    first = first_answers(events)
+    acked = _acked(first.ack, events["syn"]["seq"], first.has)
+    answer = _answered(events, first.ns, first.has, first.ts_ecr)
+    facts = _facts(events, first, acked, answer.later)
     outcome = _OUTCOMES.take(facts)
+    if len(first.others):
+        taken = pick(events, first.others)
+        synack = taken["synack"]
+        acked[first.others] = _acked(synack["ack"], taken["syn"]["seq"], synack["has"])
+        answer.put(first.others, _answered(taken, taken["synack_ns"], synack["has"], synack["ts_ecr"]))
+    answered = has(first.has, Has.SEGMENT)
     # an ambiguous answer still gives the delay of a fallback, but no round trip
-    told = answered & (answer.known | (outcome == Outcome.SYN_TIMEOUT_FALLBACK))
     after_us = answer.after_us
-    after_us[~told] = np.nan
+    after_us[~(answered & (answer.known | (outcome == Outcome.SYN_TIMEOUT_FALLBACK)))] = np.nan
+    group, alive = _GROUPS.take(facts), lived(events)
+    group[died(events, group, alive)] = Group.FAILED
     return Verdicts(
         request=_REQUESTS.take(facts),
         outcome=outcome,
-        group=_GROUPS.take(facts),
+        group=group,
         attempted=_ATTEMPTED.take(facts),
         acked_payload_len=acked,
         answered_after_us=after_us,
-        answer_known=answered & answer.known,
+        answered_syn=((answer.which + 1) * (answered & answer.known)).astype(np.uint8),
+        after=afterwards(events),
+        lived=alive,
     )

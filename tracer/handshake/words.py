@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.handshake.causes import Causes
+from tracer.handshake.ecn import answered_ecn
 from tracer.handshake.events import U8, Events
 from tracer.handshake.outcome import Verdicts
 from tracer.vocabulary.vocabulary import (
+    AFTER_WORDS,
+    ANSWERED_ECN_WORDS,
     CAUSE_WORDS,
     CONFIDENCE_WORDS,
     COOKIE_CHECK_WORDS,
@@ -19,7 +22,9 @@ from tracer.vocabulary.vocabulary import (
     OUTCOME_WORDS,
     REASON_WORDS,
     REQUEST_WORDS,
+    RESET_FROM_WORDS,
     RESULT_WORDS,
+    RESUMED_WORDS,
     VANTAGE_WORDS,
     Group,
     Outcome,
@@ -47,6 +52,13 @@ WORDS: dict[str, tuple[Sequence[str | None], Callable[[Judged], NDArray[Any]]]] 
     "vantage": (VANTAGE_WORDS, lambda rows: rows.vantage),
     "handshake.result": (RESULT_WORDS, lambda rows: rows.events["result"]),
     "handshake.settled_by": (REASON_WORDS, lambda rows: rows.events["reason"]),
+    "handshake.after": (AFTER_WORDS, lambda rows: rows.verdicts.after),
+    "handshake.answered_ecn": (
+        ANSWERED_ECN_WORDS,
+        lambda rows: answered_ecn(rows.events, rows.verdicts.answered_syn),
+    ),
+    "handshake.reset.from": (RESET_FROM_WORDS, lambda rows: rows.events["reset_from"]),
+    "handshake.resumed": (RESUMED_WORDS, lambda rows: rows.events["resumed"]),
     "tfo.request": (REQUEST_WORDS, lambda rows: rows.verdicts.request),
     "tfo.outcome": (OUTCOME_WORDS, lambda rows: rows.verdicts.outcome),
     "tfo.group": ([*GROUP_WORDS, None], _group),

@@ -28,6 +28,8 @@ from tracer.records.types import (
     said,
 )
 from tracer.vocabulary.vocabulary import (
+    AFTER_WORDS,
+    ANSWERED_ECN_WORDS,
     CAUSE_WORDS,
     CONFIDENCE_WORDS,
     COOKIE_CHECK_WORDS,
@@ -36,7 +38,9 @@ from tracer.vocabulary.vocabulary import (
     OUTCOME_WORDS,
     REASON_WORDS,
     REQUEST_WORDS,
+    RESET_FROM_WORDS,
     RESULT_WORDS,
+    RESUMED_WORDS,
     VANTAGE_WORDS,
     Hook,
     Outcome,
@@ -95,15 +99,38 @@ class Icmp(msgspec.Struct, frozen=True, gc=False):
     code: Annotated[int, said("code of the ICMP error")]
 
 
+class Reset(msgspec.Struct, frozen=True, gc=False):
+    """The RST that settled the handshake, since its numbers fit."""
+
+    from_: Annotated[str, said("whose RST it was", enum=known(RESET_FROM_WORDS))] = msgspec.field(name="from")
+    after_us: Annotated[float | None, said("microseconds, first SYN to this RST")]
+    ttl: Annotated[int, said("TTL or hop limit as it arrived", minimum=0, maximum=255)]
+    hops: Annotated[int, said("routers passed, guessed from an initial TTL of 64, 128 or 255", minimum=0)]
+    reason: Annotated[str | None, said("why this host's kernel sent it, in the kernel's word; null if not known")] = (
+        None
+    )
+
+
+class Misfits(msgspec.Struct, frozen=True, gc=False):
+    """Segments that came for this handshake, but whose numbers do not fit it, so that they changed nothing."""
+
+    rst: Annotated[int, said("RSTs", minimum=0)]
+    synack: Annotated[int, said("SYN-ACKs", minimum=0)]
+    icmp: Annotated[int, said("ICMP errors", minimum=0)]
+
+
 class Timing(msgspec.Struct, frozen=True, gc=False):
     """The handshake as a whole. `settled_by` says what made the record final; `challenge_acks` are bare ACKs that
-    answered the SYN, since the server still held a connection of this 4-tuple (RFC 5961, section 4)."""
+    answered the SYN, since the server still held a connection of this 4-tuple (RFC 5961, section 4).
+
+    From `connect_us` on, fields are null in older files.
+    """
 
     result: Annotated[str, said("what became of the handshake", enum=_RESULTS)]
     settled_by: Annotated[str, said("what made the record final", enum=REASON_WORDS[1:])]
     syn_count: Annotated[int, said("SYNs seen, retransmissions included", minimum=0)]
     synack_count: Annotated[int, said("SYN-ACKs seen, retransmissions included", minimum=0)]
-    late_syns: Annotated[int, said("SYNs with the same sequence number after the record was settled", minimum=0)]
+    late_syns: Annotated[int, said("SYNs of syn_count that came after the first SYN-ACK", minimum=0)]
     synack_delay_us: Annotated[float | None, said("microseconds, SYN to SYN-ACK, wherever seen")]
     ack_delay_us: Annotated[float | None, said("microseconds, SYN-ACK to ACK, wherever seen")]
     rtt_us: Annotated[
@@ -113,10 +140,47 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     first_response_us: Annotated[float | None, said("microseconds, first SYN to the server's first data byte")]
     icmp: Icmp | None = None
     challenge_acks: Annotated[Count, said("bare ACKs that answered the SYN")] = 0
+    connect_us: Annotated[
+        float | None,
+        said("microseconds, first SYN to the client's first segment after the SYN-ACK, retransmissions included"),
+    ] = None
+    first_request_us: Annotated[
+        float | None,
+        said("microseconds, first SYN to the client's first data byte; 0 if the SYN carried it and it was taken"),
+    ] = None
+    after: Annotated[
+        str | None,
+        said(
+            "how the connection went on once it was established; null before, and where the run's end settled it",
+            enum=AFTER_WORDS,
+        ),
+    ] = None
+    answered_syn: Annotated[
+        int | None, said("which SYN the SYN-ACK answers, 1 is the first; null where that is ambiguous", minimum=1)
+    ] = None
+    answered_ecn: Annotated[str | None, said("what that SYN asked for", enum=ANSWERED_ECN_WORDS)] = None
+    reset: Reset | None = None
+    misfits: Misfits | None = None
+    copies: Annotated[int | None, said("mirrored segments, which count nowhere else", minimum=0)] = None
+    synack_isns: Annotated[
+        int | None,
+        said("different initial sequence numbers among the SYN-ACKs; two mean that two hosts answered", minimum=0),
+    ] = None
+    resumed: Annotated[
+        str | None,
+        said("result of an earlier record of this id, after which the client went on all the same", enum=RESUMED_WORDS),
+    ] = None
+    request_acked: Annotated[
+        bool | None, said("the server acked more than its SYN-ACK did; null before the connection was established")
+    ] = None
+    request_repeats: Annotated[
+        int | None, said("how often the client sent again the first data that the SYN-ACK had not acked", minimum=0)
+    ] = None
 
 
 class Segment(msgspec.Struct, frozen=True, gc=False):
-    """The first SYN or the first SYN-ACK as it was on the wire; window unscaled."""
+    """The first SYN, or the SYN-ACK that the client took (the first if it took none), as it was on the wire; window
+    unscaled."""
 
     seq: Annotated[int, said("sequence number", minimum=0, maximum=0xFFFFFFFF)]
     payload_len: Annotated[int, said("bytes of data in this segment", minimum=0, maximum=65535)]
@@ -155,7 +219,10 @@ class Negotiated(msgspec.Struct, frozen=True, gc=False):
 
 
 class Tfo(msgspec.Struct, frozen=True, gc=False):
-    """TCP Fast Open: what was asked, what came of it, what it saved (TFO.md section 3)."""
+    """TCP Fast Open: what was asked, what came of it, what it saved (TFO.md section 3).
+
+    Outcome and `synack_*` are those of the first SYN-ACK, also where the client took one of another host.
+    """
 
     request: Annotated[str, said("what the first SYN asked for", enum=REQUEST_WORDS)]
     outcome: Annotated[
@@ -180,7 +247,11 @@ class Tfo(msgspec.Struct, frozen=True, gc=False):
     cause: Annotated[str | None, said("why, an inference", enum=CAUSE_WORDS)]
     cause_confidence: Annotated[str | None, said("how sure the cause is", enum=CONFIDENCE_WORDS)]
     rtt_saved_us: Annotated[
-        float | None, said("microseconds: rtt_us if all SYN data was acked, 0 if none was, else null")
+        float | None,
+        said(
+            "microseconds: rtt_us if all SYN data was acked and the connection lived, 0 if none was acked or the "
+            "connection died, else null"
+        ),
     ]
     delay_us: Annotated[
         float | None, said("microseconds, first SYN to the SYN that was answered: what a fallback cost")

@@ -35,6 +35,7 @@ from tracer.handshake.words import WORDS
 from tracer.ipc.event_header import constant, struct
 from tracer.ipc.layout import Field, Struct, to_dtype
 from tracer.ipc.traced import TracedInterface
+from tracer.records.life import lived
 from tracer.records.record import Handshake, Segment, SynAck, Timing
 from tracer.vocabulary.addresses import sixteen_bytes
 from tracer.vocabulary.vocabulary import Group, Has, numbers
@@ -46,6 +47,7 @@ _EVENT, _SEGMENT = struct("handshake_event"), struct("segment_facts")
 # struct handshake_event, followed by the number that leads back to the record
 ROW = to_dtype(Struct(_EVENT.size + 8, [*_EVENT.fields, Field("row", _EVENT.size, "<u8")]))
 _OPTIONS_MAX, NO_OFFSET = constant("TCP_OPTIONS_MAX"), constant("NO_OFFSET")
+_RETX_MAX = constant("RETX_MAX")
 
 
 def _alike(members: Struct, record: type[msgspec.Struct]) -> list[tuple[str, int]]:
@@ -54,13 +56,14 @@ def _alike(members: Struct, record: type[msgspec.Struct]) -> list[tuple[str, int
     return [(one.name, 8 * one.number_size) for one in members.fields if one.name in names and one.number_size]
 
 
-_COUNTS = [one for one in _alike(_EVENT, Timing) if one[0] != "result"]  # a word in records
+_COUNTS = [one for one in _alike(_EVENT, Timing) if one[0] not in ("result", "resumed")]  # words in records
 _NUMBERS = _alike(_SEGMENT, Segment)
 _DURATIONS = [one.name for one in fields(Durations)]
 # what _row() takes from a record, in this order; everything else in a row is 0
 _EVENT_MEMBERS = (
     "row", "id", "syn_ns", "synack_ns", "ack_ns", "response_ns", "settled_ns", "client", "server", "client_port",
-    "server_port", "ifindex", "vlan", "family", "result", "reason", "icmp_type", "icmp_code", "one_way",
+    "server_port", "ifindex", "vlan", "family", "result", "reason", "icmp_type", "icmp_code", "one_way", "resumed",
+    "reset_from", "reset_ttl", "misfit_rsts", "misfit_synacks", "misfit_icmps", "retx_flags",
     *(name for name, _ in _COUNTS),
 )  # fmt: skip
 _SEGMENT_MEMBERS = (
@@ -207,7 +210,8 @@ class BatchBuilder:
         synack_ns = syn_ns + _ns(tfo.delay_us) + _ns(timing.synack_delay_us) if record.synack is not None else 0
         ack_ns = synack_ns + _ns(timing.ack_delay_us) if timing.ack_delay_us is not None else 0
         response_ns = syn_ns + _ns(timing.first_response_us) if timing.first_response_us is not None else 0
-        icmp = timing.icmp
+        icmp, reset = timing.icmp, timing.reset
+        misfits = msgspec.structs.astuple(timing.misfits) if timing.misfits is not None else (0, 0, 0)
         event = (
             number, int(record.id, 16), syn_ns, synack_ns, ack_ns, response_ns,
             max(syn_ns, synack_ns, ack_ns, response_ns), _address(record.client.ip), _address(record.server.ip),
@@ -216,16 +220,22 @@ class BatchBuilder:
             tuple(_within(vid, 16) for vid in (*record.vlan, 0, 0)[:2]), 6 if ":" in record.client.ip else 4,
             code["handshake.result"][timing.result], code["handshake.settled_by"][timing.settled_by],
             _within(icmp.type, 8) if icmp is not None else 0, _within(icmp.code, 8) if icmp is not None else 0,
-            tfo.outcome is None, *_numbers_of(timing, _COUNTS),
+            tfo.outcome is None or (timing.result == "established" and record.synack is None),
+            code["handshake.resumed"][timing.resumed],
+            code["handshake.reset.from"][reset.from_] if reset is not None else 0,
+            _within(reset.ttl, 8) if reset is not None else 0,
+            *(_within(number, 8) for number in misfits),
+            _retx_flags(timing.answered_syn or 0, timing.answered_ecn), *_numbers_of(timing, _COUNTS),
         )  # fmt: skip
         syn = _segment(record.syn, _SYN_FLAG | ecn.SYN_FLAGS[record.syn.ecn], tfo.kind, tfo.cookie_len)
         synack = _synack(record.synack, tfo.synack_kind, tfo.synack_cookie_len)
-        durations = tuple(getattr(timing if hasattr(timing, name) else tfo, name) for name in _DURATIONS)
+        durations = tuple(_duration(record, name) for name in _DURATIONS)
         acked = record.synack.acked_payload_len if record.synack is not None else 0
         attempted = tfo.kind is not None or record.syn.payload_len > 0
         verdict = (
             code["tfo.request"][tfo.request], code["tfo.outcome"][tfo.outcome], code["tfo.group"][tfo.group],
-            attempted, _within(acked, 32), tfo.delay_us, record.synack is not None and tfo.delay_us is not None,
+            attempted, _within(acked, 32), tfo.delay_us, timing.answered_syn or 0,
+            code["handshake.after"][timing.after], lived(timing),
         )  # fmt: skip
         causes = (
             code["tfo.cause"][tfo.cause], code["tfo.cause_confidence"][tfo.cause_confidence],
@@ -233,6 +243,24 @@ class BatchBuilder:
         )  # fmt: skip
         vantage = code["vantage"][record.vantage]
         return _Row(event, syn, synack, verdict, durations, vantage, causes, _payload(record))
+
+
+def _duration(record: Handshake, name: str) -> float | None:
+    timing = record.handshake
+    if name == "reset_after_us":
+        return None if timing.reset is None else timing.reset.after_us
+    value: float | None = getattr(timing if hasattr(timing, name) else record.tfo, name)
+    return value
+
+
+def _retx_flags(answered_syn: int, asked: str | None) -> bytes:
+    """The flags of the SYN that was answered, unless it is the first, which has its own."""
+    if not 0 <= answered_syn <= 1 + _RETX_MAX:
+        raise DamagedError("answered_syn")
+    found = bytearray(_RETX_MAX)
+    if answered_syn > 1 and asked is not None:
+        found[answered_syn - 2] = ecn.retx_flags(asked)
+    return bytes(found)
 
 
 def _fill(rows: NDArray[np.void], members: Sequence[str], values: Sequence[tuple[Any, ...]]) -> None:

@@ -39,6 +39,9 @@ CAUSES: dict[str, str] = {
     "TcpExtListenDrops), netfilter rules and rp_filter.",
     "payload_stripped": "This client always sent data with its cookie, but now none arrived: something on the path "
     "may remove data from SYNs.",
+    "path_breaks_after_accept": "The server took the SYN's data and then the connection died, as when something on the "
+    "path lets the SYN pass and breaks what follows: see whether plain connections to this server live, and if they "
+    "do, keep Fast Open off on this path until the middlebox is mended.",
 }
 
 

@@ -66,6 +66,21 @@ EXPLANATIONS: dict[str | None, str] = {
     "rejects it. The port is the likely reason, seldom Fast Open.",
 }
 
+# instead of "no_answer" where segments came that do not fit: not nothing came back
+NOT_FITTING = (
+    "Answers to the SYN with Fast Open came, but their numbers do not fit it, so the client had to ignore them: either "
+    "something on the path rewrites only one direction, or the peer's TCP is wrong."
+)
+
+# instead of "data_acked" where that was not the end of it
+WITHOUT_LIFE: dict[str, str] = {
+    "died": "The server took the data of the SYN, but then the connection died without an answer, so nothing was "
+    "gained. If plain connections to this server live, something on the path lets the SYN pass and breaks what "
+    "follows.",
+    "unknown": "The server took the data of the SYN. Nothing came from it afterwards as far as this was traced, so it "
+    "is not known whether anything was gained.",
+}
+
 REQUESTS: dict[str, str] = {
     "none": "none",
     "cookie_request": "asked for a cookie",
@@ -80,12 +95,24 @@ RESULTS: dict[str, str] = {
     "none": "not settled",
     "established": "connection established",
     "rejected": "refused by a reset",
-    "aborted": "reset by the client before it was established",
+    "aborted": "reset before it was established",
     "unreachable": "refused by an ICMP error",
     "no_reply": "no reply",
     "half_open": "answered, but the client never finished it",
     "simultaneous_open": "both ends opened at once",
     "syn_on_established": "a SYN on an open connection (challenge ACK)",
+}
+
+# handshake.after: how an established connection went on (DESIGN.md section 3)
+AFTERS: dict[str, str] = {
+    "response": "the server answered",
+    "reset_by_server": "the server reset the connection before it sent any data",
+    "reset_by_client": "the client reset the connection after it had sent data and before an answer came",
+    "closed_unused": "the client closed the connection and had sent no data, as health checks do",
+    "client_closed": "the client sent data and closed its side, and no answer came",
+    "server_closed": "the server closed the connection and had sent no data",
+    "synack_again": "the server repeated its SYN-ACK as if it had not got the client's ACK",
+    "silence": "nothing came from the server within the time for a response",
 }
 
 # handshake.settled_by: what made the record final (DESIGN.md section 4)

@@ -149,6 +149,7 @@ class Cause(IntEnum):
     PATH_DROPS_SYN_DATA = 14
     HOST_DROPPED = 15
     PAYLOAD_STRIPPED = 16
+    PATH_BREAKS_AFTER_ACCEPT = 17
 
 
 class Confidence(IntEnum):
@@ -167,6 +168,28 @@ class CookieCheck(IntEnum):
     VALID = 1
     VALID_BACKUP = 2
     INVALID = 3
+
+
+class After(IntEnum):
+    """`handshake.after`: how an established connection went on (DESIGN.md section 3); NONE is null in records."""
+
+    NONE = 0
+    RESPONSE = 1
+    RESET_BY_SERVER = 2
+    RESET_BY_CLIENT = 3
+    CLOSED_UNUSED = 4
+    CLIENT_CLOSED = 5
+    SERVER_CLOSED = 6
+    SYNACK_AGAIN = 7
+    SILENCE = 8
+
+
+class ResetFrom(IntEnum):
+    """`handshake.reset.from`; RESET_BY_* of bpf/event.h. NONE: no reset settled the handshake."""
+
+    NONE = 0
+    CLIENT = 1
+    SERVER = 2
 
 
 class Vantage(IntEnum):
@@ -222,6 +245,10 @@ REQUEST_WORDS = [word(value) for value in Request]
 OUTCOME_WORDS = [None if value is Outcome.UNKNOWN else word(value) for value in Outcome]
 GROUP_WORDS = [value.word for value in Group]
 ECN_WORDS = ["none", "ecn", "accecn"]
+ANSWERED_ECN_WORDS: list[str | None] = [None, *ECN_WORDS]
+AFTER_WORDS = words_or_null(After)
+RESET_FROM_WORDS = words_or_null(ResetFrom)
+RESUMED_WORDS = words_or_null(HandshakeResult)
 VANTAGE_WORDS = [word(value) for value in Vantage]
 CAUSE_WORDS = words_or_null(Cause)
 CONFIDENCE_WORDS = words_or_null(Confidence)

@@ -21,7 +21,7 @@ from tracer.ipc.event_header import struct
 from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Process
 from tracer.replay.columns import InterfaceNumbers, RecordedComposer
-from tracer.vocabulary.vocabulary import HandshakeResult, SettleReason
+from tracer.vocabulary.vocabulary import HandshakeResult, ResetFrom, SettleReason
 
 OFFSET_NS = 1_700_000_000_000_000_000
 NAMES = [b"curl", b"nginx: worker", b'a"b\\c', b"\xff\xfe", b"", b"0123456789abcdef", "żółw".encode(), b"\x01\x1b[31m"]
@@ -89,8 +89,10 @@ MEMBERS = [
     *(one.name for one in struct("handshake_event").fields if one.number_size),
     *(f"{end}.{one.name}" for end in ("syn", "synack") for one in struct("segment_facts").fields if one.number_size),
 ]
-LIMITS = {"result": len(HandshakeResult) - 1, "reason": len(SettleReason) - 1, "options_len": 40, "cookie_len": 16,
-          "retx_count": 6}  # fmt: skip
+LIMITS = {
+    "result": len(HandshakeResult) - 1, "resumed": len(HandshakeResult) - 1, "reset_from": len(ResetFrom) - 1,
+    "reason": len(SettleReason) - 1, "options_len": 40, "cookie_len": 16, "retx_count": 6,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("member", MEMBERS)

@@ -12,7 +12,7 @@ from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, word, w
 DOCUMENTED = {
     "key_not_shared", "cookie_stale", "key_rotation", "child_failed", "not_supported", "server_disabled",
     "listener_disabled", "option_stripped", "queue_overflow", "syn_cookies", "cookie_not_required", "cookie_required",
-    "packet_loss", "path_drops_syn_data", "host_dropped", "payload_stripped",
+    "packet_loss", "path_drops_syn_data", "host_dropped", "payload_stripped", "path_breaks_after_accept",
 }  # fmt: skip
 
 

@@ -1,0 +1,88 @@
+"""What a record says of a connection's life, and of segments that did not fit it, in words for people."""
+
+from __future__ import annotations
+
+from tracer.records.record import Handshake, Misfits, Timing
+from tracer.vocabulary.meanings import EXPLANATIONS, NOT_FITTING, RESULTS, VERDICTS, WITHOUT_LIFE
+from tracer.vocabulary.printable import plural, times
+
+REPEATS_THAT_FAIL = 2  # so often was the request sent again: not one lost packet
+_ACCEPTED = ("data_acked", "data_acked_new_cookie")
+
+
+def lived(timing: Timing) -> bool:
+    """Did the server answer, close, or ack more than its SYN-ACK did?"""
+    if timing.result != "established":
+        return False
+    # older versions took the client's FIN for an end, too
+    closed = timing.settled_by == "fin" and timing.copies is not None
+    return timing.first_response_us is not None or closed or bool(timing.request_acked)
+
+
+def verdict(record: Handshake) -> str:
+    """What Fast Open did, in a few words; where the connection died after that, this too."""
+    outcome, timing = record.tfo.outcome, record.handshake
+    if outcome == "no_answer" and timing.misfits is not None:
+        return "TFO SYN without an answer that fits"
+    words = VERDICTS.get(outcome, str(outcome))
+    ended = after(timing)
+    return f"{words}, {ended}" if record.tfo.group == "failed" and ended else words
+
+
+def result_and_verdict(record: Handshake) -> tuple[str, str]:
+    """Both within a line: how it went on stands with one of them."""
+    result, words, ended = result_words(record.handshake), verdict(record), after(record.handshake)
+    return (f"{result}, {ended}", words) if ended and not words.endswith(ended) else (result, words)
+
+
+def explanation(record: Handshake) -> str:
+    """What happened and what to check."""
+    outcome, timing = record.tfo.outcome, record.handshake
+    if outcome == "no_answer" and timing.misfits is not None:
+        return NOT_FITTING
+    if outcome in _ACCEPTED and record.tfo.group == "failed":
+        return WITHOUT_LIFE["died"]
+    if outcome in _ACCEPTED and record.tfo.rtt_saved_us is None and not lived(timing):
+        return WITHOUT_LIFE["unknown"]
+    return EXPLANATIONS.get(outcome, "")
+
+
+def result(timing: Timing) -> str:
+    """What became of the handshake, for the detail."""
+    if timing.result == "no_reply" and timing.misfits is not None:
+        return "no reply that fits"
+    if timing.result == "aborted" and timing.reset is not None:
+        return f"reset by the {timing.reset.from_} before it was established"
+    return RESULTS.get(timing.result, timing.result)
+
+
+def result_words(timing: Timing) -> str:
+    """What became of the handshake, within a line."""
+    words = timing.result.replace("_", " ")
+    return f"{words} that fits" if timing.result == "no_reply" and timing.misfits is not None else words
+
+
+def after(timing: Timing) -> str:
+    """How it went on, in a few words, where that matters to whoever reads lines; else nothing."""
+    repeats = timing.request_repeats or 0
+    in_vain = f"request sent again {times(repeats)} in vain" if repeats and not timing.request_acked else ""
+    if timing.result == "aborted" and timing.reset is not None and timing.reset.from_ == "server":
+        return "then reset by server"
+    match timing.after:
+        case "reset_by_server":
+            return "then reset by server"
+        case "closed_unused":
+            return "closed unused"
+        case "synack_again":
+            return ", ".join(filter(None, ("then SYN-ACK again", in_vain)))
+        case "silence" if in_vain:
+            return f"then silence, {in_vain}"
+    return f"then {in_vain}" if repeats >= REPEATS_THAT_FAIL and in_vain and not lived(timing) else ""
+
+
+def misfits(found: Misfits) -> str:
+    """How many of what came, in half a sentence: "4 RSTs and 1 SYN-ACK came that do not fit"."""
+    counts = ((found.rst, "RST"), (found.synack, "SYN-ACK"), (found.icmp, "ICMP error"))
+    words = [f"{number} {plural(number, name)}" for number, name in counts if number]
+    one = sum(number for number, _ in counts) == 1
+    return f"{' and '.join(words)} came that {'does' if one else 'do'} not fit"
