@@ -15,13 +15,13 @@ import numpy as np
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch, PayloadKey
 from tracer.handshake.events import SynPayload
+from tracer.records.life import explanation
 from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
 from tracer.sinks import pcapng_format as blocks
 from tracer.sinks.base import Outlet
 from tracer.sinks.packet_cache import PacketCache, Packets
 from tracer.sinks.text import judged
 from tracer.vocabulary.causes import CAUSES
-from tracer.vocabulary.meanings import EXPLANATIONS
 from tracer.vocabulary.printable import plural
 
 WAITING_MAX = 4096  # handshakes written together
@@ -35,7 +35,7 @@ def comment(record: Handshake) -> str:
     """The verdict, as a comment on the SYN."""
     lines = [f"tfotrace: {', '.join(judged(record))}"]
     if record.tfo.outcome != "not_attempted":
-        lines.append(EXPLANATIONS[record.tfo.outcome])
+        lines.append(explanation(record))
     if record.tfo.cause is not None:
         lines.append(CAUSES[record.tfo.cause])
     lines.append(f"handshake {record.id}, seen at the {record.vantage}, {record.community_id}")

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
+from tracer.records.life import misfits, result_and_verdict
 from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
 from tracer.sinks.base import SinkFullError
 from tracer.sinks.stream import Stream
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.causes import short_cause
-from tracer.vocabulary.meanings import VERDICTS
 from tracer.vocabulary.printable import printable
 
 # SGR codes; colour never carries meaning alone, the words are there too
@@ -37,10 +37,12 @@ def line(record: Handshake, colour: bool = False) -> str:
 def judged(record: Handshake, colour: bool = False) -> list[str]:
     """The parts of the line after time, interface and endpoints."""
     tfo, timing = record.tfo, record.handshake
-    verdict = VERDICTS[tfo.outcome]
+    result, verdict = result_and_verdict(record)
     if colour and tfo.group in _COLOURS:
         verdict = f"\x1b[{_COLOURS[tfo.group]}m{verdict}\x1b[0m"
-    parts = [timing.result.replace("_", " "), verdict]
+    parts = [result, verdict]
+    if timing.misfits is not None:
+        parts.append(misfits(timing.misfits))
     if tfo.cause is not None:
         parts.append(short_cause(tfo.cause, tfo.cause_confidence))
     if record.syn.payload_len:
@@ -48,6 +50,10 @@ def judged(record: Handshake, colour: bool = False) -> list[str]:
         parts.append(f"SYN data {acked}/{record.syn.payload_len} B")
     if timing.syn_count > 1:
         parts.append(f"{timing.syn_count} SYNs")
+    if (timing.synack_isns or 0) > 1:
+        parts.append(f"{timing.synack_isns} hosts answered")
+    if timing.resumed is not None:
+        parts.append(f"went on after {printable(timing.resumed).replace('_', ' ')}")
     if timing.rtt_us is not None:
         parts.append(f"RTT {_milliseconds(timing.rtt_us)}")
     if tfo.rtt_saved_us:
