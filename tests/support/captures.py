@@ -116,11 +116,12 @@ def interface(link: int, name: str | None = None, order: str = "<") -> bytes:
     return _block(order, 1, struct.pack(f"{order}HHI", link, 0, 262144) + options)
 
 
-def enhanced(link: int, packet: Packet, order: str = "<", *, flags: bool = True) -> bytes:
+def enhanced(link: int, packet: Packet, order: str = "<", *, flags: bool = True, snaplen: int = 262144) -> bytes:
     """An enhanced packet block, with direction flags and a comment."""
-    frame = framed(link, packet)
+    whole = framed(link, packet)
+    frame = whole[:snaplen]
     head = struct.pack(
-        f"{order}IIIII", packet.interface, packet.at_ns >> 32, packet.at_ns & 0xFFFFFFFF, len(frame), len(frame)
+        f"{order}IIIII", packet.interface, packet.at_ns >> 32, packet.at_ns & 0xFFFFFFFF, len(frame), len(whole)
     )
     options = _option(order, 1, b"a comment") if flags else b""
     if flags:
@@ -128,7 +129,14 @@ def enhanced(link: int, packet: Packet, order: str = "<", *, flags: bool = True)
     return _block(order, 6, head + frame + bytes(-len(frame) % 4) + options)
 
 
-def pcapng(link: int, packets: Sequence[Packet], names: Sequence[str | None] = ("eth7",), order: str = "<") -> bytes:
+def pcapng(
+    link: int,
+    packets: Sequence[Packet],
+    names: Sequence[str | None] = ("eth7",),
+    order: str = "<",
+    *,
+    snaplen: int = 262144,
+) -> bytes:
     """A pcapng file of one section, with packets from the interfaces of these names."""
     blocks = [section(order), *(interface(link, name, order) for name in names)]
-    return b"".join([*blocks, *(enhanced(link, packet, order) for packet in packets)])
+    return b"".join([*blocks, *(enhanced(link, packet, order, snaplen=snaplen) for packet in packets)])

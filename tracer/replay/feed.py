@@ -25,12 +25,21 @@ from tracer.ipc.messages import Frames
 from tracer.linux.libpcap import DUMP_HEADER, Capture, Dump, PcapError, link_name
 from tracer.replay.input import PCAPNG, Input
 from tracer.replay.pcapng import Places
-from tracer.replay.root_part import COPY_PACKETS, INTERFACES_MAX, SLOT_FULL, SLOT_SIZE, WORD_EGRESS, WORD_SKIP_SHIFT
+from tracer.replay.root_part import (
+    COPY_PACKETS,
+    INTERFACES_MAX,
+    SLOT_FULL,
+    SLOT_SIZE,
+    WIRE_LEN_MAX,
+    WORD_EGRESS,
+    WORD_SKIP_SHIFT,
+    WORD_WIRE_SHIFT,
+)
 
 FILE_INTERFACE = 1  # the number of the only interface, if the capture names none
 _CHUNK = 1 << 18  # bytes in a pipe
 _OUTGOING = 4  # packet type of cooked headers
-_HEAD = struct.Struct("=III")
+_HEAD = struct.Struct("=IIII")
 
 
 class Link(Enum):
@@ -167,9 +176,10 @@ class Feed:
 
     def _word(self, slot: _Slot, end: int) -> int:
         """The word of all packets; 0 if each has its own, which this writes into the packet."""
-        skip = _SKIPS[self._link] << WORD_SKIP_SHIFT
+        skipped = _SKIPS[self._link]
+        skip = skipped << WORD_SKIP_SHIFT
         sources: set[int] | None = None
-        starts, lengths, times = _packets(slot.memory, end)
+        starts, lengths, originals, times = _packets(slot.memory, end)
         if self._places is not None:
             places = self._places.take(len(starts))
             sources = set(places)
@@ -196,7 +206,8 @@ class Feed:
             known = listed & np.uint32(INTERFACES_MAX) != 0
             numbers = np.where(known, listed & np.uint32(INTERFACES_MAX), numbers)
             outgoing |= listed & np.uint32(WORD_EGRESS) != 0
-        words = numbers | np.uint32(skip) | np.where(outgoing, np.uint32(WORD_EGRESS), np.uint32(0))
+        wire = np.clip(originals - skipped, 0, WIRE_LEN_MAX).astype(np.uint32) << np.uint32(WORD_WIRE_SHIFT)
+        words = numbers | np.uint32(skip) | wire | np.where(outgoing, np.uint32(WORD_EGRESS), np.uint32(0))
         raw = words.astype("=u4").view(np.uint8).reshape(-1, 4)
         for at in range(4):
             data[starts - 4 + at] = raw[:, at]
@@ -236,10 +247,10 @@ class Feed:
         self._capture.close()
 
 
-def _packets(memory: mmap.mmap, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where the bytes of each packet begin, how many were captured, and when (nanoseconds)."""
+def _packets(memory: mmap.mmap, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Where the bytes of each packet begin, how many were captured, how many there were, and when (nanoseconds)."""
     starts: list[int] = []
-    heads: list[tuple[int, int, int]] = []
+    heads: list[tuple[int, int, int, int]] = []
     position, unpack = DUMP_HEADER, _HEAD.unpack_from
     while position + 16 <= end:
         head = unpack(memory, position)
@@ -247,8 +258,8 @@ def _packets(memory: mmap.mmap, end: int) -> tuple[np.ndarray, np.ndarray, np.nd
         starts.append(position)
         heads.append(head)
         position += head[2]
-    table = np.array(heads, np.int64).reshape(len(heads), 3)
-    return np.array(starts, np.intp), table[:, 2], table[:, 0] * 1_000_000_000 + table[:, 1]
+    table = np.array(heads, np.int64).reshape(len(heads), 4)
+    return np.array(starts, np.intp), table[:, 2], table[:, 3], table[:, 0] * 1_000_000_000 + table[:, 1]
 
 
 def _sort(memory: mmap.mmap, end: int, starts: np.ndarray, lengths: np.ndarray, times: np.ndarray) -> None:

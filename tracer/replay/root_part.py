@@ -36,10 +36,12 @@ SLOT_FULL = 4 << 20  # bytes: a slot with as many gets no more packets
 COPY_PACKETS = 256  # copied at a time: so many of the largest size still fit behind SLOT_FULL
 SLOT_SIZE = SLOT_FULL + COPY_PACKETS * (SNAPLEN_MAX + 16) + mmap.PAGESIZE
 
-# a packet's word: number of its interface, bytes before its link header, and whether the interface sent it
-WORD_SKIP_SHIFT = 16
-WORD_EGRESS = 1 << 31
+# a packet's word: number of its interface, bytes before its link header, bytes on the wire from there on, and whether
+# the interface sent it
 INTERFACES_MAX = 4095  # the programs find these numbers without hashing
+WORD_SKIP_SHIFT, SKIP_MAX = 12, 7
+WORD_WIRE_SHIFT, WIRE_LEN_MAX = 15, 65535  # read.bpf.c: this or more; the kernel accepts no more
+WORD_EGRESS = 1 << 31
 
 FRAME_MIN = 15  # bytes: the kernel refuses an Ethernet header with nothing behind it
 FRAME_MAX = 3500  # bytes: what fits an skb of one page; lengths come from the IP header
@@ -54,7 +56,6 @@ _HEADER = struct.Struct("=IIII")
 _PROG_TEST_RUN = 10
 _CTX_LEN = 192  # struct __sk_buff
 _MARK, _TSTAMP, _WIRE_LEN = 8 // 4, 152 // 8, 160 // 4
-_WIRE_LEN_MAX = 65535  # the kernel accepts no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,6 @@ class ReplayPart:
         syscall, unpack = _syscall(), _HEADER.unpack_from
         number, command, address, size = syscall_number(), _PROG_TEST_RUN, ctypes.addressof(attr), len(attr)
         position, end, said = DUMP_HEADER, frames.end, frames.word
-        tells_length = self.request.load.filter is not None
         packets = refused = 0
         now_ns = self._now_ns
         next_sweep = self._sweeps.next_ns
@@ -193,9 +193,12 @@ class ReplayPart:
             if position > end:
                 break  # not what a Dump writes
             packets += 1
-            original = word if said else captured
-            word = said or word
-            skip = word >> WORD_SKIP_SHIFT & 0xFF
+            if said:
+                skip = said >> WORD_SKIP_SHIFT & SKIP_MAX
+                wire, word = word - skip, said  # the word still holds the original length
+            else:
+                skip = word >> WORD_SKIP_SHIFT & SKIP_MAX
+                wire = word >> WORD_WIRE_SHIFT & WIRE_LEN_MAX
             length = captured - skip
             if length < FRAME_MIN:
                 refused += 1
@@ -211,8 +214,9 @@ class ReplayPart:
             wide[2] = base + start + skip
             marks[_MARK] = word & INTERFACES_MAX
             times[_TSTAMP] = now_ns
-            if tells_length:
-                marks[_WIRE_LEN] = max(fields[2], min(original - skip, _WIRE_LEN_MAX))
+            if not length <= wire <= WIRE_LEN_MAX:  # some writers leave it 0
+                wire = min(max(wire, length), WIRE_LEN_MAX)
+            marks[_WIRE_LEN] = wire
             if syscall(number, command, address, size) < 0:
                 code = ctypes.get_errno()
                 if code != errno.EINVAL:
