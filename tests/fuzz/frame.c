@@ -74,7 +74,12 @@ static void check_payload(const struct packet *p, __u64 data, __u64 len)
 
 static void check_segment(const struct packet *p, struct cursor *c, struct headers *h, const struct reading *r)
 {
-	struct frame f = {.data = (void *)p->bytes, .data_end = (void *)(p->bytes + p->have), .len = p->wire};
+	struct frame f = {
+		.data = (void *)p->bytes,
+		.data_end = (void *)(p->bytes + p->have),
+		.len = p->wire,
+		.wire_len = p->wire,
+	};
 	struct segment *s = &sc.segment;
 	__u64 header_len;
 

@@ -393,3 +393,80 @@ def test_nothing_is_lost_when_the_reader_is_slow(tmp_path: Path) -> None:
     assert records[-1].counters["payloads_lost"] == 0
     found = [one for one in records if isinstance(one, Handshake)]
     assert sum(one.http is not None for one in found) == 12_000
+
+
+def lengthened(one: Packet, by: int) -> Packet:
+    """The packet with an IP header that claims `by` bytes more."""
+    at = 2 if one.ip[0] >> 4 == 4 else 4
+    length = int.from_bytes(one.ip[at : at + 2], "big") + by
+    return replace(one, ip=one.ip[:at] + length.to_bytes(2, "big") + one.ip[at + 2 :])
+
+
+CUT_OR_NOT = [262144, 128]  # the snap length; 128 bytes hold all headers
+FORMS = ["pcap", "pcapng", "interfaces", "cooked"]
+
+
+def in_form(form: str, packets: list[Packet], snaplen: int) -> bytes:
+    if form == "pcap":
+        return pcap(EN10MB, packets, nano=True, snaplen=snaplen)
+    if form == "cooked":
+        return pcap(SLL2, packets, nano=True, snaplen=snaplen)
+    if form == "interfaces":
+        packets = [replace(one, interface=number % 2) for number, one in enumerate(packets)]
+    return pcapng(EN10MB, packets, ("eth0", "eth1"), snaplen=snaplen)
+
+
+@pytest.mark.parametrize("snaplen", CUT_OR_NOT)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("version", [4, 6])
+def test_an_ip_length_beyond_the_wire_invents_no_attempt(tmp_path: Path, version: int, form: str, snaplen: int) -> None:
+    """A plain SYN whose IP length grew on the way has no data; what is cut by the snap length is all right."""
+    plain = handshake(version, port=1000, cookie=None, data=b"")
+    sound = handshake(version, port=2000, data=captures.REQUEST * 10)
+    path = tmp_path / "trace"
+    path.write_bytes(in_form(form, [lengthened(plain[0], 40), *sound], snaplen))
+    found, records, _ = replay(path)
+    assert [(one.client.port, one.tfo.request, one.tfo.outcome) for one in found] == [
+        (2000, "cookie_and_data", "data_acked")
+    ]
+    assert found[0].syn.payload_len == len(captures.REQUEST * 10)
+    assert found[0].payload is not None
+    assert found[0].payload.truncated is (snaplen == 128)
+    assert isinstance(records[-1], End)
+    assert records[-1].counters["malformed_ip_length"] == 1
+
+
+def test_frames_longer_than_their_packet_are_padded(tmp_path: Path) -> None:
+    """Ethernet fills up to 60 bytes, some captures end with a checksum, some cut just the padding."""
+    bare = [Packet(one.at_ns, _without_options(one.ip) + bytes(9)) for one in handshake(cookie=None, data=b"")[:3]]
+    for snaplen in (262144, 60, 54):
+        path = tmp_path / "trace.pcap"
+        path.write_bytes(pcap(EN10MB, bare, nano=True, snaplen=snaplen))
+        (one,), records, _ = replay(path)
+        assert (one.handshake.result, one.tfo.outcome) == ("established", "not_attempted")
+        assert isinstance(records[-1], End)
+        assert records[-1].counters["malformed_ip_length"] == 0
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("link", [EN10MB, NULL, SLL2])
+def test_a_packet_too_long_for_the_length_field_is_a_response(tmp_path: Path, link: int, version: int) -> None:
+    """BIG TCP: the IP length is 0, the record's above 65,535 bytes."""
+    *first, answer = handshake(version)
+    at = 2 if version == 4 else 4
+    huge = replace(answer, ip=answer.ip[:at] + bytes(2) + answer.ip[at + 2 :] + bytes(80_000))
+    for snaplen in (262144, 200):
+        (one,) = judged(tmp_path, pcap(link, [*first, huge], nano=True, snaplen=snaplen))
+        assert_accepted(one)
+
+
+def test_a_record_that_claims_less_than_it_holds(tmp_path: Path) -> None:
+    """Some writers leave the original length at 0: what was captured counts."""
+    content = bytearray(pcap(EN10MB, handshake(), nano=True))
+    at = 24
+    while at < len(content):
+        (captured,) = struct.unpack_from("<I", content, at + 8)
+        struct.pack_into("<I", content, at + 12, 0)
+        at += 16 + captured
+    (one,) = judged(tmp_path, bytes(content))
+    assert_accepted(one)

@@ -24,9 +24,8 @@
 #define IPV4_FRAGMENT_OFFSET 0x1fff
 
 /*
- * May the IP header claim more bytes than the frame has? Not in a live frame,
- * which the kernel would drop, but in a capture with a snap length and in a
- * packet quoted by an ICMP error.
+ * May the IP header claim more bytes than there are? Not more than the frame had on
+ * the wire, or the kernel would drop it, but a packet quoted by an ICMP error is cut.
  */
 enum length_rule { LENGTH_WITHIN_FRAME, LENGTH_MAY_BE_CUT };
 

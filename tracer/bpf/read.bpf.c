@@ -31,13 +31,28 @@ static __always_inline __u32 tag_beside(const struct __sk_buff *skb)
 	return skb->vlan_present ? 0x10000 | skb->vlan_tci | service_tag(skb) : 0;
 }
 
+#ifdef REPLAY
+#define WIRE_LEN_MAX 0xffff	 /* tracer/replay/root_part.py: the kernel takes no more from it */
+#define WIRE_LEN_UNKNOWN 0x20000 /* beyond what any IP header claims */
+
+static __always_inline __u64 wire_len(const struct __sk_buff *skb)
+{
+	__u64 len = skb->wire_len;
+
+	return len < WIRE_LEN_MAX ? len : WIRE_LEN_UNKNOWN;
+}
+#endif
+
 static __always_inline void take_skb(struct frame *f, const struct __sk_buff *skb)
 {
 	f->data = (void *)(long)skb->data;
 	f->data_end = (void *)(long)skb->data_end;
 	f->len = skb->len;
 #ifdef REPLAY
+	f->wire_len = wire_len(skb);
 	f->now_ns = skb->tstamp;
+#else
+	f->wire_len = f->len;
 #endif
 }
 
@@ -46,6 +61,7 @@ static __always_inline void take_xdp(struct frame *f, const struct xdp_md *xdp)
 	f->data = (void *)(long)xdp->data;
 	f->data_end = (void *)(long)xdp->data_end;
 	f->len = f->data_end - f->data;
+	f->wire_len = f->len;
 }
 
 /*
@@ -218,8 +234,8 @@ static __always_inline int read_packet(struct __sk_buff *skb, struct xdp_md *xdp
 		f.direction = direction;
 		c.pos = f.data;
 		c.end = f.data_end;
-		h.l3_len = f.len;
-		result = parse_common(&c, &h, LENGTH_RULE, 0);
+		h.l3_len = f.wire_len;
+		result = parse_common(&c, &h, LENGTH_WITHIN_FRAME, 0);
 	}
 	if (result == NOT_COMMON) {
 		sc = scratches.lookup(&zero);

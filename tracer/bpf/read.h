@@ -5,12 +5,6 @@
 
 #include "state.h"
 
-#ifdef REPLAY
-#define LENGTH_RULE LENGTH_MAY_BE_CUT
-#else
-#define LENGTH_RULE LENGTH_WITHIN_FRAME
-#endif
-
 /* Parses the headers of a frame; leaves the cursor at the options or at the ICMP header. */
 static __always_inline int parse_frame(const struct frame *f, int no_link_header, struct cursor *c, struct headers *h,
 				       struct opaque *o)
@@ -19,14 +13,14 @@ static __always_inline int parse_frame(const struct frame *f, int no_link_header
 
 	c->pos = f->data;
 	c->end = f->data_end;
-	h->l3_len = f->len;
+	h->l3_len = f->wire_len;
 	if (no_link_header)
 		result = parse_no_link(c, h);
 	else
 		result = parse_ethernet(c, h, f->vlan_tci, o);
 	if (result != PARSED_TCP)
 		return result;
-	result = parse_ip(c, h, LENGTH_RULE, o);
+	result = parse_ip(c, h, LENGTH_WITHIN_FRAME, o);
 	if (result != PARSED_TCP)
 		return result;
 	return parse_tcp(c, h);

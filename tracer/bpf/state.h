@@ -88,6 +88,7 @@ struct frame {
 	void *data;
 	void *data_end;
 	__u64 len;
+	__u64 wire_len; /* the same, but for a capture that kept less */
 	__u32 ifindex;
 	__u32 direction;
 	__u32 can_pull; /* unreadable headers can be pulled in */
