@@ -23,7 +23,7 @@ def segments(flow: Flow) -> list[bytes]:
     """Every kind of segment of a handshake, to be sent in any order."""
     packets = [
         syn(0, flow=flow),
-        syn(0, 2000, flow=flow),
+        *(syn(0, isn, flow=flow) for isn in (2000, 300_000, 400_000)),  # two may be open at once
         synack(0, flow=flow),
         synack(0, flow=flow),
         from_client(0, flow=flow),

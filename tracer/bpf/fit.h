@@ -202,7 +202,7 @@ static __always_inline int rst_fits(const struct pending *p, const struct segmen
 				p->client_next - first + (p->state == PENDING_ESTABLISHED ? CLIENT_STEP : 0));
 	/* before its first data exactly the number that the client expects */
 	return in_range(s->seq, p->server_isn + 1, p->server_next - p->server_isn - 1) ||
-	       (p->has_other && s->seq == p->other.facts.seq + 1);
+	       (p->state == PENDING_SYN_ACKED && p->has_other && s->seq == p->other.facts.seq + 1);
 }
 
 #endif

@@ -115,14 +115,26 @@ static __always_inline void keep_head(struct flow_head *head, __u32 way, const s
 		head->due_ns = p->deadline_ns;
 }
 
-/* The number of unsettled entries: adds bits to pairs, nibbles and bytes. */
-static __always_inline __u32 live_ways(const struct flow_head *head)
+/* Counts set bits at even places, as in adding them to pairs, nibbles and bytes. */
+static __always_inline __u32 count_even_bits(__u32 bits)
 {
-	__u32 n = (head->states | head->states >> 1) & 0x5555;
+	__u32 n = bits & 0x5555;
 
 	n = (n & 0x3333) + (n >> 2 & 0x3333);
 	n = (n + (n >> 4)) & 0x0f0f;
 	return (n + (n >> 8)) & 0xf;
+}
+
+/* The number of unsettled entries. */
+static __always_inline __u32 live_ways(const struct flow_head *head)
+{
+	return count_even_bits(head->states | head->states >> 1);
+}
+
+/* Those without an ACK: exactly one of the two bits is set. */
+static __always_inline __u32 unanswered_ways(const struct flow_head *head)
+{
+	return count_even_bits(head->states ^ head->states >> 1);
 }
 
 /* An entry was opened: moves its way behind all others. Finds the nibble as ways_tagged() finds a byte. */
@@ -136,27 +148,35 @@ static __always_inline void keep_order(struct flow_head *head, __u32 way)
 	head->order = ((order & before) | (order >> 4 & ~before & 0x0fffffffU) | way << 28) ^ ORDER_AT_FIRST;
 }
 
+/* Ways of a full set that idle established connections cannot take from the unanswered. */
+#define UNANSWERED_SHARE (WAYS / 4)
+/* Who goes first, the lowest: a nibble per enum pending_state, the tombstone in the first one. */
+#define UNANSWERED_GO_FIRST 0x3210U
+#define ESTABLISHED_GO_FIRST 0x1320U
+
 /*
  * Chooses the way for a new entry: a free one, according to the tags, else the
- * victim. Tombstones go first, since nothing waits for them, and established
- * ones last, since most is known of them; among equals the one opened first.
+ * victim. Tombstones go first, since nothing waits for them; then the unanswered, of
+ * which a flood has many, but not below their share; then the established, of which
+ * most is known. Among equals the one opened first goes.
  */
 static __always_inline void choose_way(const struct flow_head *head, __u64 tags, volatile __u32 *chosen)
 {
 	__u64 free = ways_tagged(tags, 0);
-	__u32 order, least = 4;
+	__u32 order, ranks, least = 4;
 
 	*chosen = first_way(free);
 	if (free)
 		return;
+	ranks = unanswered_ways(head) > UNANSWERED_SHARE ? UNANSWERED_GO_FIRST : ESTABLISHED_GO_FIRST;
 	order = head->order ^ ORDER_AT_FIRST;
 	NO_UNROLL
 	for (int i = 0; i < WAYS; i++) {
 		__u32 way = order >> i * 4 & (WAYS - 1);
-		__u32 state = state_of(head, way);
+		__u32 rank = ranks >> state_of(head, way) * 4 & 3;
 
-		if (state < least) {
-			least = state;
+		if (rank < least) {
+			least = rank;
 			*chosen = way;
 		}
 	}
