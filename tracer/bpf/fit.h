@@ -20,7 +20,7 @@
 /* A mirrored copy follows within this time (DESIGN.md section 3): with timestamps or an IPv4 id, and without. */
 #define COPY_NS (10 * NS_PER_MS)
 #define COPY_UNSURE_NS NS_PER_MS
-/* A SYN-ACK that comes before its SYN does so by less; so do an ACK and a RST that CPUs swap. */
+/* A SYN-ACK comes before its SYN, or an ACK before its SYN-ACK, by less; so do an ACK and a RST that CPUs swap. */
 #define EARLY_NS (10 * NS_PER_MS)
 #define SWAPPED_NS NS_PER_MS
 
@@ -52,12 +52,13 @@ struct pending {
 	struct handshake_event ev;
 	__u64 last_request_ns; /* of the segment with the byte that the SYN-ACK asks for; 0 = none */
 	__u64 syn_gap_ns;      /* between the last two SYNs */
-	__u32 misfit_print;
-	__u8 state;	   /* enum pending_state */
-	__u8 simultaneous; /* the server's end also sent a SYN, and one of the two was acked */
-	__u8 crossed;	   /* the server's end also sent a SYN */
-	__u8 server_fin;   /* the server sent a FIN before the ACK */
-	__u8 syn_since;	   /* a SYN came since the record was sent */
+	__u64 early_ack_ns;    /* of an ACK that takes no SYN-ACK seen so far; 0 = none */
+	__u32 aside_print;     /* of a segment that did not fit, or of a challenge ACK */
+	__u8 state;	       /* enum pending_state */
+	__u8 simultaneous;     /* the server's end also sent a SYN, and one of the two was acked */
+	__u8 crossed;	       /* the server's end also sent a SYN */
+	__u8 server_fin;       /* the server sent a FIN before the ACK */
+	__u8 syn_since;	       /* a SYN came since the record was sent */
 	__u8 has_other;
 	__u8 pad[6];
 	/* A new entry sets these; those behind client_next are not read before the segment that sets them. */
@@ -68,17 +69,20 @@ struct pending {
 	__u32 syn_print;   /* of the latest SYN, likewise the other prints: see struct segment */
 	__u32 client_next; /* behind the last byte seen of the client, at most CLIENT_STEP too low */
 	__u64 last_synack_ns;
-	__u64 last_misfit_ns;
+	__u64 last_aside_ns;
+	__u64 last_ack_ns;  /* of ack_print: the client's latest segment without data */
 	__u32 synack_place; /* of the SYN-ACK in ev */
 	__u32 request_place;
 	__u32 synack_print;
 	__u32 ack_print;
 	__u32 request_print;
+	__u32 response_print;
+	__u32 pad_2;
 	__u32 server_isn;   /* of the SYN-ACK in ev, or as the client's ACK says */
 	__u32 server_next;  /* behind the last byte seen of the server */
 	__u32 awaited;	    /* the client's byte that the SYN-ACK asks for */
 	__u32 crossing_isn; /* of a SYN from the server's end */
-	__u32 pad_2;
+	__u32 early_ack;    /* what that ACK acks */
 	struct other_answer other;
 };
 
@@ -104,17 +108,22 @@ struct segment {
 	__u64 response_timeout_ns;
 };
 
-#define PRINT_KEY 0x9e3779b97f4a7c15ULL
+/* Unrelated odd numbers: with related ones a difference in one word would make up for one in another. */
+#define PRINT_KEY_NUMBERS 0x9e3779b97f4a7c15ULL
+#define PRINT_KEY_FLAGS 0xbf58476d1ce4e5b9ULL
+#define PRINT_KEY_STAMPS 0x94d049bb133111ebULL
+#define PRINT_KEY_OPTIONS 0xd6e8feb86659fd93ULL
 
 /* Sums of products, which a CPU computes side by side. */
 static __always_inline __u64 print_of_header(const struct segment *s)
 {
-	return ((__u64)s->seq << 32 | s->ack) * PRINT_KEY + ((__u64)s->flags << 32 | s->payload_len) * (PRINT_KEY + 2);
+	return ((__u64)s->seq << 32 | s->ack) * PRINT_KEY_NUMBERS +
+	       ((__u64)s->flags << 32 | s->payload_len) * PRINT_KEY_FLAGS;
 }
 
 static __always_inline __u32 finished_print(__u64 print, __u64 more, int is_strong)
 {
-	print += more * (PRINT_KEY + 4);
+	print += more * PRINT_KEY_STAMPS;
 	return (__u32)(print >> 32 & ~(__u64)PRINT_IS_STRONG) | (is_strong ? PRINT_IS_STRONG : 0);
 }
 
@@ -122,6 +131,11 @@ static __always_inline __u32 finished_print(__u64 print, __u64 more, int is_stro
 static __always_inline int in_range(__u32 seq, __u32 from, __u32 len)
 {
 	return seq - from <= len;
+}
+
+static __always_inline __u64 apart(__u64 one_ns, __u64 other_ns)
+{
+	return one_ns > other_ns ? one_ns - other_ns : other_ns - one_ns;
 }
 
 /* Is `seq` behind `other`, modulo 2^32? */

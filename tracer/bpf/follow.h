@@ -222,7 +222,7 @@ static __always_inline int take_early(struct flow_head *head, const struct early
 {
 	const struct segment *s = &early->segment;
 
-	if (head->early != sc->hash || sc->segment.now_ns > s->now_ns + EARLY_NS ||
+	if (head->early != sc->hash || apart(sc->segment.now_ns, s->now_ns) >= EARLY_NS ||
 	    direction_of(p, &s->flow, 0) != FROM_SERVER || !synack_fits(p, s))
 		return NOTE_NONE;
 	head->early = 0;

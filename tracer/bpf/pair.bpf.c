@@ -73,10 +73,11 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 				early = early_synacks.lookup(&index);
 		}
 	}
-	if (kind == SEGMENT_PLAIN && is_closing(set, *set_tags, sc))
-		reserved = reserve_event();
-	if (kind == SEGMENT_PLAIN && (!reserved || s->flags & TCP_RST))
+	if (kind == SEGMENT_PLAIN) {
 		s->print = print_of_plain(s);
+		if (is_closing(set, *set_tags, sc))
+			reserved = reserve_event();
+	}
 	done = follow(set, head, early, set_tags, sc, reserved, c, kind, kind == SEGMENT_FIRST_SYN && is_unwanted());
 	send_packet(ctx, data, data_end, sc, c);
 	if (reserved)

@@ -51,9 +51,7 @@ static __always_inline int is_seen_again(const struct segment *s, __u32 place, _
  */
 static __always_inline int is_copy(const struct segment *s, __u32 print, __u64 last_ns)
 {
-	__u64 apart_ns = s->now_ns > last_ns ? s->now_ns - last_ns : last_ns - s->now_ns;
-
-	return s->print == print && apart_ns <= (print & PRINT_IS_STRONG ? COPY_NS : COPY_UNSURE_NS);
+	return s->print == print && apart(s->now_ns, last_ns) <= (print & PRINT_IS_STRONG ? COPY_NS : COPY_UNSURE_NS);
 }
 
 /* Makes an entry for the first SYN, overwriting any other. */
@@ -87,16 +85,17 @@ static __always_inline void pair_open(struct pending *p, const struct segment *s
 	p->deadline_ns = s->now_ns + NO_ANSWER_NS;
 }
 
-/* Counts a segment whose numbers do not fit, once where it is mirrored. */
-static __always_inline void count_misfit(struct pending *p, const struct segment *s, __u8 *count)
+/* Counts a segment that leaves the entry's state alone, once where it is mirrored. Returns whether it is no copy. */
+static __always_inline int count_aside(struct pending *p, const struct segment *s, __u8 *count)
 {
-	if (p->misfit_print && is_copy(s, p->misfit_print, p->last_misfit_ns)) {
+	if (p->aside_print && is_copy(s, p->aside_print, p->last_aside_ns)) {
 		p->ev.copies = saturating_increment(p->ev.copies);
-		return;
+		return 0;
 	}
-	p->misfit_print = s->print;
-	p->last_misfit_ns = s->now_ns;
+	p->aside_print = s->print;
+	p->last_aside_ns = s->now_ns;
 	*count = saturating_increment(*count);
+	return 1;
 }
 
 static __always_inline void remember_retransmission(struct handshake_event *ev, const struct segment *s)
@@ -231,6 +230,15 @@ static __always_inline void take_other(struct pending *p)
 	p->has_other = 0;
 }
 
+/* The ACK of the other SYN-ACK overtook it. */
+static __always_inline void take_early_ack(struct pending *p, const struct segment *s)
+{
+	take_other(p);
+	p->ev.ack_ns = p->early_ack_ns;
+	p->state = PENDING_ESTABLISHED;
+	p->deadline_ns = s->now_ns + s->response_timeout_ns;
+}
+
 /* The record was sent, and yet the handshake goes on: begins a second record with the same SYN. */
 static __always_inline void open_again(struct pending *p)
 {
@@ -291,6 +299,9 @@ static __always_inline struct pair_outcome pair_synack_again(struct pending *p, 
 	p->last_synack_ns = s->now_ns;
 	if (s->seq != p->ev.synack.seq && s->seq != p->ev.first_answer.seq && !is_other)
 		other_synack(p, s);
+	if (p->early_ack_ns && p->state == PENDING_SYN_ACKED && s->seq + 1 == p->early_ack &&
+	    apart(s->now_ns, p->early_ack_ns) < EARLY_NS)
+		take_early_ack(p, s);
 	if (p->state == PENDING_ESTABLISHED && s->seq == p->server_isn)
 		p->ev.synacks_after_ack = saturating_increment(p->ev.synacks_after_ack);
 	return out;
@@ -318,9 +329,8 @@ static __always_inline struct pair_outcome pair_synack_from_server(struct pendin
 	struct pair_outcome out = {};
 
 	if (!synack_fits(p, s)) {
-		out.note = in_range(s->ack, p->ev.syn.seq + 1, OVER_ACK_MAX) ? NOTE_ODD_ACK : NOTE_STRAY_ACK;
-		if (p->state != PENDING_TOMBSTONE)
-			count_misfit(p, s, &p->ev.misfit_synacks);
+		if (p->state == PENDING_TOMBSTONE || count_aside(p, s, &p->ev.misfit_synacks))
+			out.note = in_range(s->ack, p->ev.syn.seq + 1, OVER_ACK_MAX) ? NOTE_ODD_ACK : NOTE_STRAY_ACK;
 		return out;
 	}
 	if (p->state == PENDING_TOMBSTONE) {
@@ -369,7 +379,7 @@ static __always_inline struct pair_outcome pair_rst(struct pending *p, const str
 	if (!rst_fits(p, s, from_client)) {
 		/* before the SYN-ACK the client resets others, as after a challenge ACK */
 		if (!from_client || p->state != PENDING_SYN_SENT)
-			count_misfit(p, s, &p->ev.misfit_rsts);
+			count_aside(p, s, &p->ev.misfit_rsts);
 		return out;
 	}
 	if (p->state == PENDING_SYN_SENT)
@@ -409,13 +419,20 @@ static __always_inline void note_request(struct pending *p, const struct segment
 	p->request_print = s->print;
 }
 
+/* The client's latest segment without data, to recognise its copy. */
+static __always_inline void note_bare(struct pending *p, const struct segment *s)
+{
+	p->ack_print = s->print;
+	p->last_ack_ns = s->now_ns;
+}
+
 static __always_inline struct pair_outcome established(struct pending *p, const struct segment *s)
 {
 	struct pair_outcome out = {};
 
 	p->ev.ack_ns = s->now_ns;
 	p->ev.ack_ts_ecr = s->ts_ecr;
-	p->ack_print = s->print;
+	note_bare(p, s);
 	p->state = PENDING_ESTABLISHED;
 	p->deadline_ns = s->now_ns + s->response_timeout_ns;
 	if (s->payload_len)
@@ -436,8 +453,10 @@ static __always_inline void note_from_client(struct pending *p, const struct seg
 {
 	if (s->payload_len)
 		note_request(p, s);
-	else if (s->place == p->place && is_copy(s, p->ack_print, p->ev.ack_ns))
+	else if (s->place == p->place && is_copy(s, p->ack_print, p->last_ack_ns))
 		p->ev.copies = saturating_increment(p->ev.copies);
+	else
+		note_bare(p, s);
 	if (s->flags & TCP_FIN)
 		p->ev.client_fin = 1;
 }
@@ -455,13 +474,17 @@ static __always_inline int completes(struct pending *p, const struct segment *s)
 		take_answer(p, s->ack - 1, s->seq, 0);
 		return 1;
 	}
-	/* one stack reset the SYN-ACK, another goes on; but CPUs may swap an ACK and the RST behind it */
-	if (p->state == PENDING_TOMBSTONE &&
-	    (p->ev.result != RESULT_ABORTED || s->now_ns < p->ev.settled_ns + SWAPPED_NS))
+	/* one stack of the client reset the SYN-ACK, another goes on; but CPUs may swap an ACK and the RST behind it */
+	if (p->state == PENDING_TOMBSTONE && (p->ev.result != RESULT_ABORTED || p->ev.reset_from != RESET_BY_CLIENT ||
+					      s->now_ns < p->ev.settled_ns + SWAPPED_NS))
 		return 0;
 	takes = answer_taken(p, s);
 	if (takes == TAKES_OTHER)
 		take_other(p);
+	if (!takes && p->state == PENDING_SYN_ACKED && s->flags & TCP_ACK && client_fits(p, s)) {
+		p->early_ack = s->ack;
+		p->early_ack_ns = s->now_ns;
+	}
 	return takes != 0;
 }
 
@@ -492,8 +515,13 @@ static __always_inline void note_from_server(struct pending *p, const struct seg
 	__u32 end = s->seq + s->payload_len;
 
 	/* an out-of-order tail is no first response */
-	if (s->payload_len && !p->ev.response_ns && covers(s, p->server_isn + 1))
-		p->ev.response_ns = s->now_ns;
+	if (s->payload_len && covers(s, p->server_isn + 1)) {
+		if (!p->ev.response_ns)
+			p->ev.response_ns = s->now_ns;
+		else if (is_copy(s, p->response_print, p->ev.response_ns))
+			p->ev.copies = saturating_increment(p->ev.copies);
+		p->response_print = s->print;
+	}
 	if (is_behind(end, p->server_next))
 		p->server_next = end;
 	if (acks_beyond(p, s))
@@ -518,7 +546,7 @@ static __always_inline void pair_ahead_of_synack(struct pending *p, const struct
 	 * The client resets that connection and sends its SYN again, so the entry stays.
 	 */
 	if (!s->payload_len && !(s->flags & TCP_FIN))
-		p->ev.challenge_acks = saturating_increment(p->ev.challenge_acks);
+		count_aside(p, s, &p->ev.challenge_acks);
 }
 
 static __always_inline struct pair_outcome pair_from_server(struct pending *p, const struct segment *s)
@@ -561,8 +589,8 @@ static __always_inline int pair_is_idle(const struct pending *p, const struct se
 		return 0;
 	if (!from_client)
 		return !s->payload_len && (p->ev.request_acked || !acks_beyond(p, s));
-	if (!s->payload_len)
-		return p->ev.request_ns || p->ev.copies == 255;
+	if (!s->payload_len) /* unless it is a copy of the ACK */
+		return s->seq != p->awaited || s->ack != p->server_isn + 1 || p->ev.copies == 255;
 	if (!p->ev.request_ns)
 		return 0;
 	if (covers(s, p->awaited))
@@ -593,7 +621,7 @@ static __always_inline struct pair_outcome pair_icmp(struct pending *p, const st
 	if (p->state != PENDING_SYN_SENT)
 		return out;
 	if (s->seq != p->ev.syn.seq) {
-		count_misfit(p, s, &p->ev.misfit_icmps);
+		count_aside(p, s, &p->ev.misfit_icmps);
 		return out;
 	}
 	p->ev.result = RESULT_UNREACHABLE;

@@ -271,7 +271,8 @@ static __always_inline int read_icmp(void *data, void *data_end, struct cpu *cpu
 	if (!set_tags || !ways_tagged(*set_tags, tag_of(sc->hash)))
 		return STAGE_NONE;
 	read_flow(sc, &h, sc->group);
-	sc->segment.print = finished_print(sc->segment.seq * PRINT_KEY, (__u32)sc->icmp_type << 8 | sc->icmp_code, 0);
+	sc->segment.print =
+		finished_print(sc->segment.seq * PRINT_KEY_NUMBERS, (__u32)sc->icmp_type << 8 | sc->icmp_code, 0);
 	sc->icmp = 1;
 	return STAGE_PAIR;
 }

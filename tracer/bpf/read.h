@@ -35,7 +35,6 @@ static __always_inline void read_flow(struct scratch *sc, const struct headers *
 
 static __always_inline void read_frame(struct scratch *sc, const struct frame *f)
 {
-	sc->segment.place = f->ifindex << 1 | f->direction;
 	sc->ifindex = f->ifindex;
 	sc->frame_len = f->len;
 #ifdef PACKETS
@@ -60,7 +59,7 @@ static __always_inline __u32 print_of_syn(const struct segment *s)
 			(__u64)f->wscale << 16 | f->mss;
 	int stamped = f->has & HAS_TIMESTAMPS;
 
-	return finished_print(print_of_header(s) + options * (PRINT_KEY + 6), stamped ? stamps : s->ip_id,
+	return finished_print(print_of_header(s) + options * PRINT_KEY_OPTIONS, stamped ? stamps : s->ip_id,
 			      stamped || s->ip_id);
 }
 
@@ -71,6 +70,7 @@ static __always_inline void read_tcp(struct scratch *sc, const struct frame *f, 
 	__u32 header_len = tcp_header_len(h->tcp);
 	const __u8 *ip = h->ip;
 
+	s->place = f->ifindex << 1 | f->direction;
 	s->flags = tcp_flags(h->tcp);
 	s->ack = load_be32(h->tcp + 8);
 	s->payload_len = h->l4_len - header_len;

@@ -23,12 +23,14 @@ int sweep(struct __sk_buff *skb)
 		return 0;
 	index = state->cursor++ & (SETS - 1);
 	set_tags = tags.lookup(&index);
-	if (!set_tags || !*set_tags)
+	if (!set_tags || (!*set_tags && !state->flush))
 		return 0;
 	set = flows.lookup(&index);
 	head = heads.lookup(&index);
 	if (!set || !head)
 		return 0;
+	if (state->flush)
+		head->early = 0;
 	now = state->now_ns ? state->now_ns : bpf_ktime_get_ns();
 	if (!state->flush && now < head->due_ns) {
 		state->live += live_ways(head);

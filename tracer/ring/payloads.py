@@ -12,9 +12,15 @@ import numpy as np
 
 from tracer.handshake.batch import PayloadKey
 from tracer.handshake.events import Events, SynPayload
+from tracer.vocabulary.vocabulary import HandshakeResult
 
 _OVERHEAD = 200  # bytes of Python objects around one payload
 _AT_ONCE = 1000
+# A handshake that failed may go on and get a second record: so many of these payloads stay.
+_FAILED_KEPT = 64
+_FAILED = (
+    HandshakeResult.REJECTED, HandshakeResult.ABORTED, HandshakeResult.UNREACHABLE, HandshakeResult.NO_REPLY,
+)  # fmt: skip
 # A record may come as long after its first SYN as Linux retransmits (127 s) and then waits.
 WAIT_NS = 300_000_000_000
 
@@ -26,6 +32,7 @@ class PayloadCache:
         self._limit = limit_bytes
         self._held = 0
         self._payloads: dict[PayloadKey, SynPayload] = {}
+        self._of_failed: dict[PayloadKey, SynPayload] = {}
         self.dropped = 0
 
     def add(self, payloads: Iterable[SynPayload]) -> None:
@@ -58,11 +65,20 @@ class PayloadCache:
 
     def take(self, events: Events) -> dict[PayloadKey, SynPayload]:
         """Take out the payloads of a batch of records."""
-        if not self._payloads:
+        if not self._payloads and not self._of_failed:
             return {}
         rows = np.flatnonzero(events["syn"]["payload_len"])
         keys = list(zip(events["id"][rows].tolist(), events["syn_ns"][rows].tolist(), strict=True))
         taken = [self._payloads.pop(key, None) for key in keys]
         found = {key: payload for key, payload in zip(keys, taken, strict=True) if payload is not None}
         self._held -= sum(len(payload.data) + _OVERHEAD for payload in found.values())
+        for row in np.flatnonzero(events["resumed"][rows]).tolist():
+            earlier = self._of_failed.get(keys[row])
+            if earlier is not None:
+                found[keys[row]] = earlier
+        for row in np.flatnonzero(np.isin(events["result"][rows], _FAILED)).tolist()[-_FAILED_KEPT:]:
+            if keys[row] in found:
+                self._of_failed[keys[row]] = found[keys[row]]
+        for key in list(self._of_failed)[:-_FAILED_KEPT]:
+            del self._of_failed[key]
         return found

@@ -6,18 +6,23 @@ import numpy as np
 
 from tracer.handshake.events import SynPayload
 from tracer.ring.payloads import WAIT_NS, PayloadCache
+from tracer.vocabulary.vocabulary import HandshakeResult
 
 
 def payload(number: int, size: int = 100) -> SynPayload:
     return SynPayload(number, number * 10, size, bytes(size))
 
 
-def events(*numbers: int, length: int = 100) -> np.ndarray:
-    dtype = np.dtype([("id", "u8"), ("syn_ns", "u8"), ("syn", [("payload_len", "u2")])])
+def events(*numbers: int, length: int = 100, result: int = 1, resumed: int = 0) -> np.ndarray:
+    dtype = np.dtype(
+        [("id", "u8"), ("syn_ns", "u8"), ("syn", [("payload_len", "u2")]), ("result", "u1"), ("resumed", "u1")]
+    )
     rows = np.zeros(len(numbers), dtype)
     rows["id"] = numbers
     rows["syn_ns"] = [number * 10 for number in numbers]
     rows["syn"]["payload_len"] = length
+    rows["result"] = result
+    rows["resumed"] = resumed
     return rows
 
 
@@ -27,6 +32,23 @@ def test_a_record_takes_its_own_payload_once() -> None:
     assert cache.take(events(2, 3)) == {(2, 20): payload(2)}
     assert cache.take(events(2)) == {}
     assert cache.take(events(1)) == {(1, 10): payload(1)}
+
+
+def test_a_second_record_finds_the_payload_of_the_one_that_failed() -> None:
+    cache = PayloadCache()
+    cache.add([payload(1), payload(2)])
+    for number in (1, 2):
+        assert cache.take(events(number, result=HandshakeResult.ABORTED)) == {(number, number * 10): payload(number)}
+    assert cache.take(events(1, resumed=HandshakeResult.ABORTED)) == {(1, 10): payload(1)}
+    assert cache.take(events(2)) == {}
+
+
+def test_of_the_failed_only_the_latest_are_kept() -> None:
+    cache = PayloadCache()
+    cache.add(payload(number) for number in range(1, 201))
+    cache.take(events(*range(1, 201), result=HandshakeResult.REJECTED))
+    again = cache.take(events(*range(1, 201), resumed=HandshakeResult.REJECTED))
+    assert set(again) == {(number, number * 10) for number in range(137, 201)}
 
 
 def test_records_without_data_take_nothing() -> None:
