@@ -33,7 +33,7 @@ SPOILED = [
     ("frame", "payload.h", "sc->frame_len - sc->payload_offset : 0", "sc->frame_len : 0"),
     ("pairing", "follow.h", "count_evicted(c, evicted);", "(void)evicted;"),
     ("pairing", "pair.h", "if (i >= RETX_MAX)", "if (i > RETX_MAX)"),
-    ("pairing", "pair.h", "__builtin_memset(p, 0, __builtin_offsetof(struct pending, deadline_ns));", ""),
+    ("pairing", "pair.h", "__builtin_memset(p, 0, __builtin_offsetof(struct pending, ev.syn));", ""),
 ]
 
 

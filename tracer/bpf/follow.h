@@ -109,6 +109,8 @@ static __always_inline int find_entry(const struct flow_set *set, __u64 tags, st
 		sc->from = tagged ? sender_of(&set->way[chosen_way(&sc->way)], s, 0) : NOT_THIS_FLOW;
 		return sc->from;
 	}
+	if (!tagged)
+		return NOT_THIS_FLOW;
 	sc->best = 0;
 	NO_UNROLL
 	for (int i = 0; i < WAYS && tagged; i++) {

@@ -59,7 +59,11 @@ static __always_inline void pair_open(struct pending *p, const struct segment *s
 {
 	struct handshake_event *ev = &p->ev;
 
-	__builtin_memset(p, 0, __builtin_offsetof(struct pending, deadline_ns));
+	/* all but the SYN's facts, which follow, and what a new entry does not read */
+	__builtin_memset(p, 0, __builtin_offsetof(struct pending, ev.syn));
+	__builtin_memset(&ev->synack, 0,
+			 __builtin_offsetof(struct pending, deadline_ns) -
+				 __builtin_offsetof(struct pending, ev.synack));
 	ev->id = handshake_id(&s->flow, s->seq);
 	ev->syn_ns = s->now_ns;
 	copy_address(ev->client, s->flow.src);
