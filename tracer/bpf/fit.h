@@ -77,7 +77,7 @@ struct pending {
 	__u32 ack_print;
 	__u32 request_print;
 	__u32 response_print;
-	__u32 pad_2;
+	__u32 aside_place;
 	__u32 server_isn;   /* of the SYN-ACK in ev, or as the client's ACK says */
 	__u32 server_next;  /* behind the last byte seen of the server */
 	__u32 awaited;	    /* the client's byte that the SYN-ACK asks for */

@@ -92,11 +92,14 @@ static __always_inline void pair_open(struct pending *p, const struct segment *s
 /* Counts a segment that leaves the entry's state alone, once where it is mirrored. Returns whether it is no copy. */
 static __always_inline int count_aside(struct pending *p, const struct segment *s, __u8 *count)
 {
+	if (p->aside_print == s->print && is_seen_again(s, p->aside_place, p->last_aside_ns))
+		return 0;
 	if (p->aside_print && is_copy(s, p->aside_print, p->last_aside_ns)) {
 		p->ev.copies = saturating_increment(p->ev.copies);
 		return 0;
 	}
 	p->aside_print = s->print;
+	p->aside_place = s->place;
 	p->last_aside_ns = s->now_ns;
 	*count = saturating_increment(*count);
 	return 1;
@@ -522,7 +525,7 @@ static __always_inline void note_from_server(struct pending *p, const struct seg
 	if (s->payload_len && covers(s, p->server_isn + 1)) {
 		if (!p->ev.response_ns)
 			p->ev.response_ns = s->now_ns;
-		else if (is_copy(s, p->response_print, p->ev.response_ns))
+		else if (s->place == p->synack_place && is_copy(s, p->response_print, p->ev.response_ns))
 			p->ev.copies = saturating_increment(p->ev.copies);
 		p->response_print = s->print;
 	}
