@@ -199,6 +199,7 @@ static __always_inline int read_uncommon(struct frame *f)
 	sc->family = h.family;
 	sc->vlans = h.vlans;
 	sc->icmp_offset = (__u8 *)c.pos - (__u8 *)f->data;
+	sc->segment.place = place_of(f);
 	sc->icmp_len = h.l4_len;
 	read_frame(sc, f);
 	return STAGE_ICMP;

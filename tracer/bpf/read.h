@@ -33,6 +33,11 @@ static __always_inline void read_flow(struct scratch *sc, const struct headers *
 	take_flow(&sc->segment.flow, h, group);
 }
 
+static __always_inline __u32 place_of(const struct frame *f)
+{
+	return f->ifindex << 1 | f->direction;
+}
+
 static __always_inline void read_frame(struct scratch *sc, const struct frame *f)
 {
 	sc->ifindex = f->ifindex;
@@ -70,7 +75,7 @@ static __always_inline void read_tcp(struct scratch *sc, const struct frame *f, 
 	__u32 header_len = tcp_header_len(h->tcp);
 	const __u8 *ip = h->ip;
 
-	s->place = f->ifindex << 1 | f->direction;
+	s->place = place_of(f);
 	s->flags = tcp_flags(h->tcp);
 	s->ack = load_be32(h->tcp + 8);
 	s->payload_len = h->l4_len - header_len;
