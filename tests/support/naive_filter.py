@@ -23,23 +23,29 @@ NUMBERS = {
     "acked": ["synack.acked_payload_len"], "syn_count": ["handshake.syn_count"],
     "handshake.late_syns": ["handshake.late_syns"], "handshake.icmp.type": ["handshake.icmp.type"],
     "tfo.cookie_len": ["tfo.cookie_len"], "tfo.synack_kind": ["tfo.synack_kind"], "syn.seq": ["syn.seq"],
-    "client.process.pid": ["client.process.pid"],
+    "client.process.pid": ["client.process.pid"], "handshake.copies": ["handshake.copies"],
+    "handshake.misfits.rst": ["handshake.misfits.rst"], "handshake.reset.hops": ["handshake.reset.hops"],
+    "handshake.answered_syn": ["handshake.answered_syn"], "handshake.request_repeats": ["handshake.request_repeats"],
 }  # fmt: skip
 DURATIONS = {
     "rtt": ["handshake.rtt_us"], "handshake.rtt": ["handshake.rtt_us"], "handshake.rtt_us": ["handshake.rtt_us"],
     "first_response": ["handshake.first_response_us"], "synack_delay": ["handshake.synack_delay_us"],
-    "ack_delay": ["handshake.ack_delay_us"], "saved": ["tfo.rtt_saved_us"], "delay": ["tfo.delay_us"],
+    "connect": ["handshake.connect_us"], "handshake.reset.after_us": ["handshake.reset.after_us"],
+    "first_request": ["handshake.first_request_us"], "ack_delay": ["handshake.ack_delay_us"],
+    "saved": ["tfo.rtt_saved_us"], "delay": ["tfo.delay_us"],
 }  # fmt: skip
 FLAGS = {
     "syn.sack_permitted": ["syn.sack_permitted"], "synack.md5": ["synack.md5"],
     "negotiated.wscale": ["negotiated.wscale"], "negotiated.mptcp": ["negotiated.mptcp"],
-    "payload.captured": ["payload.captured"],
+    "payload.captured": ["payload.captured"], "handshake.request_acked": ["handshake.request_acked"],
     "payload.truncated": ["payload.truncated"], "ech": ["tls.ech"],
 }  # fmt: skip
 WORDS = {
     "outcome": ["tfo.outcome"], "tfo.outcome": ["tfo.outcome"], "group": ["tfo.group"], "request": ["tfo.request"],
     "result": ["handshake.result"], "settled_by": ["handshake.settled_by"], "vantage": ["vantage"],
     "ecn": ["negotiated.ecn"], "synack.ecn": ["synack.ecn"], "protocol": ["payload.protocol"], "hook": ["hook"],
+    "after": ["handshake.after"], "handshake.resumed": ["handshake.resumed"],
+    "handshake.reset.from": ["handshake.reset.from"], "handshake.answered_ecn": ["handshake.answered_ecn"],
 }  # fmt: skip
 TEXTS = {
     "sni": ["tls.sni"], "http_host": ["http.host"], "method": ["http.method"], "dns.name": ["dns.name"],
