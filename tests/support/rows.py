@@ -20,7 +20,7 @@ from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
 from tracer.store.store import Store
-from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, HandshakeResult, SettleReason
+from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, HandshakeResult, ResetFrom, SettleReason
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "lab_events.npz"
 INTERFACES = {
@@ -52,8 +52,13 @@ def addresses(rng: np.random.Generator, count: int, distinct: int | None = None)
     return chosen
 
 
-def random_events(rng: np.random.Generator, count: int, *, peers: int | None = 50, odd: bool = True) -> Events:
-    """Recorded handshakes with other ends, times and, if `odd`, with numbers no lab would give them."""
+def random_events(
+    rng: np.random.Generator, count: int, *, peers: int | None = 50, odd: bool = True, lives: bool = False
+) -> Events:
+    """Recorded handshakes with other ends, times and, if `odd`, with numbers no lab would give them.
+
+    `lives`: with what few handshakes have of their life after the SYN-ACK.
+    """
     recorded = golden_events()
     events = recorded[rng.integers(0, len(recorded), count)].copy()
     events["id"] = rng.integers(0, 1 << 63, count, dtype=np.uint64)
@@ -66,6 +71,8 @@ def random_events(rng: np.random.Generator, count: int, *, peers: int | None = 5
     for name in ("syn_ns", "synack_ns", "ack_ns", "response_ns", "settled_ns"):
         happened = events[name] != 0
         events[name][happened] = (events[name].astype(np.int64) + shift)[happened].astype(np.uint64)
+    if lives:
+        _add_lives(rng, events)
     if not odd:
         return events
     for name, highest in (("server_port", 1 << 16), ("syn_count", 256), ("late_syns", 4), ("one_way", 2)):
@@ -87,6 +94,26 @@ def random_events(rng: np.random.Generator, count: int, *, peers: int | None = 5
     events["synack"]["tcp_flags"] |= 0x12
     events["synack"][events["synack"]["has"] & 1 == 0] = 0
     return events
+
+
+def _add_lives(rng: np.random.Generator, events: Events) -> None:
+    """What few handshakes have: a reset, misfits, copies, a second host's SYN-ACK, a request sent again."""
+    count = len(events)
+    for name, highest in (
+        ("reset_from", len(ResetFrom)), ("reset_ttl", 256), ("misfit_rsts", 5), ("misfit_synacks", 2),
+        ("misfit_icmps", 2), ("copies", 4), ("synack_isns", 3), ("synacks_after_ack", 3), ("request_acked", 2),
+        ("request_repeats", 4), ("client_fin", 2), ("resumed", len(HandshakeResult)),
+    ):  # fmt: skip
+        events[name] = np.where(rng.random(count) < 0.3, rng.integers(0, highest, count), 0)
+    events["request_ns"] = np.where(rng.random(count) < 0.7, events["syn_ns"] + np.uint64(1_234_567), 0)
+    events["retx_flags"] = rng.choice([0, 0x40, 0xC0, 0xC1], (count, 6))
+    rows = np.flatnonzero((events["synack"]["has"] != 0) & (rng.random(count) < 0.2))
+    first = events["first_answer"]
+    for name in ("seq", "ack", "ts_ecr", "has", "tfo_kind", "cookie_len"):
+        first[name][rows] = events["synack"][name][rng.permutation(rows)]
+    first["has"][rows] |= 1
+    first["ns"][rows] = events["syn_ns"][rows] + np.uint64(1000)
+    first["cookie"] = rng.integers(0, 3, (count, 16))
 
 
 def random_payloads(rng: np.random.Generator, events: Events, share: float = 0.7) -> dict[tuple[int, int], SynPayload]:
@@ -118,7 +145,7 @@ def batch_of(
 def random_batch(seed: int, count: int, *, peers: int | None = 50, odd: bool = True, payloads: bool = True) -> Batch:
     """Rows by a seed."""
     rng = np.random.default_rng(seed)
-    events = random_events(rng, count, peers=peers, odd=odd)
+    events = random_events(rng, count, peers=peers, odd=odd, lives=odd)
     vantage = rng.integers(0, 4, count).astype(np.uint8)
     made = random_payloads(rng, events) if payloads else None
     numbers = rng.integers(0, (len(Cause), len(Confidence), len(CookieCheck)), (count, 3)).astype(np.uint8)

@@ -164,7 +164,7 @@ def server_seen(case: Case) -> bool:
 
 def after_of(case: Case) -> str | None:
     """DESIGN.md section 3, `after`."""
-    if case.result != "established" or not (server_seen(case) or case.reason == "response"):
+    if case.result != "established" or not server_seen(case):
         return None
     sent = case.request_at is not None or case.syn.length > 0
     match case.reason:
@@ -357,6 +357,9 @@ def cases(draw: st.DrawFn) -> Case:
             first, first_at = draw(answers(syn, again)), draw(st.integers(1, at))
     if draw(st.booleans()):
         times[2] = (times[1] or times[0] or 1) + draw(st.integers(0, 2_000_000_000))
+    life = draw(LIVES)
+    if life["reason"] == "response" and times[2] is None:
+        life["reason"] = "timeout"
     return Case(
         syn=syn,
         synack=synack,
@@ -371,7 +374,7 @@ def cases(draw: st.DrawFn) -> Case:
         vantage=draw(st.sampled_from([word(one) for one in Vantage])),
         first=first,
         first_at=first_at,
-        **draw(LIVES),
+        **life,
     )
 
 

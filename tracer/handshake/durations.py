@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tracer.handshake.events import F64, NS_PER_US, U8, Bool, Events, has
 from tracer.handshake.life import died
 from tracer.handshake.outcome import Verdicts
-from tracer.vocabulary.vocabulary import Has, Vantage
+from tracer.vocabulary.vocabulary import After, Group, Has, Vantage
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +36,18 @@ def _span(later: NDArray[np.uint64], earlier: NDArray[np.uint64]) -> F64:
     found: F64 = (later - earlier).view(np.int64) / NS_PER_US
     unknown = later < earlier  # includes later == 0
     unknown |= earlier == 0
-    found[unknown] = np.nan
+    np.copyto(found, np.nan, where=unknown)
     return found
 
 
 def _ack_is_clear(events: Events) -> Bool:
     """Is it known which SYN-ACK the ACK answers? Yes if each has a number of its own, or if TSecr names it."""
-    clear: Bool = events["synack_count"] <= np.maximum(events["synack_isns"], 1)
+    clear: Bool = events["synack_count"] <= 1
     rows = np.flatnonzero(~clear)
     if len(rows):
         synack, echo = events["synack"], events["ack_ts_ecr"][rows]
-        clear[rows] = has(synack["has"][rows], Has.TIMESTAMPS) & (echo == synack["ts_val"][rows]) & (echo != 0)
+        named = has(synack["has"][rows], Has.TIMESTAMPS) & (echo == synack["ts_val"][rows]) & (echo != 0)
+        clear[rows] = named | (events["synack_count"][rows] <= events["synack_isns"][rows])
     return clear
 
 
@@ -55,24 +56,21 @@ def measure(events: Events, verdicts: Verdicts, vantage: U8) -> Durations:
     syn_ns, synack_ns = np.ascontiguousarray(events["syn_ns"]), np.ascontiguousarray(events["synack_ns"])
     synack_delay = _span(synack_ns, syn_ns)
     synack_delay -= verdicts.answered_after_us
-    unknown = ~verdicts.answer_known
-    unknown |= synack_delay < 0  # seen before the SYN that it answers
-    synack_delay[unknown] = np.nan
-    ack_delay = _span(events["ack_ns"], synack_ns)
-    ack_delay[~_ack_is_clear(events)] = np.nan
+    # it may be seen before the SYN that it answers
+    np.copyto(synack_delay, np.nan, where=~(verdicts.answer_known & (synack_delay >= 0)))
+    ack_ns = np.ascontiguousarray(events["ack_ns"])
+    ack_delay = _span(ack_ns, synack_ns)
+    np.copyto(ack_delay, np.nan, where=~_ack_is_clear(events))
     rtt = synack_delay + ack_delay
     for seen_at, delay in ((Vantage.CLIENT, synack_delay), (Vantage.SERVER, ack_delay)):
         np.copyto(rtt, delay, where=vantage == seen_at)
-    acked = verdicts.acked_payload_len
-    answered = has(events["synack"]["has"], Has.SEGMENT)
-    saved = np.full(len(events), np.nan)
-    nothing = acked == 0
-    saved[answered & nothing] = 0.0
-    length = events["syn"]["payload_len"]
-    np.copyto(saved, rtt, where=answered & ~nothing & (length == acked) & verdicts.lived)
-    saved[died(events, verdicts.group, verdicts.lived)] = 0.0
-    request = _span(events["request_ns"], syn_ns)
-    request[~nothing & (length != 0)] = 0.0
+    some, length = verdicts.acked_payload_len != 0, events["syn"]["payload_len"]
+    nothing = has(events["synack"]["has"], Has.SEGMENT) & ~some
+    whole = some & verdicts.lived & (length == verdicts.acked_payload_len)
+    saved: F64 = np.where(whole, rtt, np.where(nothing, 0.0, np.nan))
+    failed = np.flatnonzero((verdicts.group == Group.FAILED) & (verdicts.after != After.RESPONSE))
+    saved[died(events, failed, verdicts.lived)] = 0.0
+    request: F64 = np.where(some & (length != 0), 0.0, _span(events["request_ns"], syn_ns))
     reset = np.full(len(events), np.nan)
     rows = np.flatnonzero(events["reset_from"])
     reset[rows] = _span(events["settled_ns"][rows], syn_ns[rows])
@@ -83,7 +81,7 @@ def measure(events: Events, verdicts: Verdicts, vantage: U8) -> Durations:
         first_response_us=_span(events["response_ns"], syn_ns),
         rtt_saved_us=saved,
         delay_us=verdicts.answered_after_us,
-        connect_us=_span(events["ack_ns"], syn_ns),
+        connect_us=_span(ack_ns, syn_ns),
         first_request_us=request,
         reset_after_us=reset,
     )

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.handshake.events import F64, U8, U32, U64, Bool, Events, Indexes, byte_rows, has, pick
-from tracer.handshake.life import afterwards, died, lived
-from tracer.vocabulary.vocabulary import GROUP_OF, Group, HandshakeResult, Has, Outcome, Request
+from tracer.handshake.life import died, judge_life
+from tracer.vocabulary.vocabulary import GROUP_OF, After, Group, HandshakeResult, Has, Outcome, Request
 
 COOKIE_MAX = 16  # bytes, RFC 7413 section 4.1.1
 
@@ -233,7 +233,7 @@ _REFUSED[[HandshakeResult.REJECTED, HandshakeResult.UNREACHABLE]] = _Fact.REFUSE
 class _Answered:
     """The SYN that a SYN-ACK answers: its number from 0, when it left, is it certain?"""
 
-    which: Indexes
+    which: U8
     after_us: F64
     known: Bool
 
@@ -254,7 +254,7 @@ def _answered(events: Events, synack_ns: U64, carried: NDArray[np.uint16], ts_ec
     If it does not decide and several SYNs came before the SYN-ACK, the outcome assumes a later SYN (TFO.md section 3),
     and the delay the last one of them.
     """
-    found = _Answered(np.zeros(len(events), np.intp), np.zeros(len(events)), np.ones(len(events), np.bool_))
+    found = _Answered(np.zeros(len(events), np.uint8), np.zeros(len(events)), np.ones(len(events), np.bool_))
     rows = np.flatnonzero(events["retx_count"])
     if not len(rows):
         return found
@@ -274,7 +274,7 @@ def _answered(events: Events, synack_ns: U64, carried: NDArray[np.uint16], ts_ec
     which = np.where(any_named, named.argmax(axis=1) + 1, np.where(open_, preceding, 0))
     after = np.where(which > 0, retx["after_us"][np.arange(len(rows)), which - 1].astype(np.float64), 0.0)
     known = (first.astype(np.intp) + named.sum(axis=1) == 1) | (open_ & (preceding == 0))
-    found.put(rows, _Answered(which, after, known))
+    found.put(rows, _Answered(which.astype(np.uint8), after, known))
     return found
 
 
@@ -339,11 +339,14 @@ def judge(events: Events) -> Verdicts:
         acked[first.others] = _acked(synack["ack"], taken["syn"]["seq"], synack["has"])
         answer.put(first.others, _answered(taken, taken["synack_ns"], synack["has"], synack["ts_ecr"]))
     answered = has(first.has, Has.SEGMENT)
+    known = answered & answer.known
     # an ambiguous answer still gives the delay of a fallback, but no round trip
     after_us = answer.after_us
-    after_us[~(answered & (answer.known | (outcome == Outcome.SYN_TIMEOUT_FALLBACK)))] = np.nan
-    group, alive = _GROUPS.take(facts), lived(events)
-    group[died(events, group, alive)] = Group.FAILED
+    np.copyto(after_us, np.nan, where=~(known | answered & (outcome == Outcome.SYN_TIMEOUT_FALLBACK)))
+    group = _GROUPS.take(facts)
+    after, lived = judge_life(events)
+    attempts = np.flatnonzero((group != Group.NOT_APPLICABLE) & (after != After.RESPONSE))
+    group[died(events, attempts, lived)] = Group.FAILED
     return Verdicts(
         request=_REQUESTS.take(facts),
         outcome=outcome,
@@ -351,7 +354,7 @@ def judge(events: Events) -> Verdicts:
         attempted=_ATTEMPTED.take(facts),
         acked_payload_len=acked,
         answered_after_us=after_us,
-        answered_syn=((answer.which + 1) * (answered & answer.known)).astype(np.uint8),
-        after=afterwards(events),
-        lived=alive,
+        answered_syn=(answer.which + np.uint8(1)) * known,
+        after=after,
+        lived=lived,
     )
