@@ -107,6 +107,10 @@ def _add_lives(rng: np.random.Generator, events: Events) -> None:
         events[name] = np.where(rng.random(count) < 0.3, rng.integers(0, highest, count), 0)
     events["request_ns"] = np.where(rng.random(count) < 0.7, events["syn_ns"] + np.uint64(1_234_567), 0)
     events["retx_flags"] = rng.choice([0, 0x40, 0xC0, 0xC1], (count, 6))
+    rows = np.flatnonzero((events["result"] == HandshakeResult.ESTABLISHED) & (rng.random(count) < 0.4))
+    events["response_ns"][rows] = 0
+    ends = (SettleReason.BY_RST, SettleReason.BY_FIN, SettleReason.BY_TIMEOUT, SettleReason.AT_END)
+    events["reason"][rows] = rng.choice(np.array(ends), len(rows))
     rows = np.flatnonzero((events["synack"]["has"] != 0) & (rng.random(count) < 0.2))
     first = events["first_answer"]
     for name in ("seq", "ack", "ts_ecr", "has", "tfo_kind", "cookie_len"):

@@ -1,0 +1,154 @@
+"""Words for how a connection went on: in the line, in pcapng comments, for the detail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.support.lines import handshakes
+from tracer.records import life
+from tracer.records.record import Handshake, Misfits, Reset, SynAck
+from tracer.sinks.text import judged
+from tracer.vocabulary.meanings import AFTERS
+from tracer.vocabulary.vocabulary import AFTER_WORDS, known
+
+change = msgspec.structs.replace
+RESET = Reset("server", 63.1, 61, 3)
+
+
+def told(
+    outcome: str, group: str, *, result: str = "established", saved: float | None = None, **timing: Any
+) -> Handshake:
+    """A record of the lab that says this."""
+    found = next(one for one in handshakes() if one.tfo.outcome == outcome and one.handshake.result == result)
+    lived = {"first_response_us": None, "after": None, **timing}
+    return change(
+        found, handshake=change(found.handshake, **lived), tfo=change(found.tfo, group=group, rtt_saved_us=saved)
+    )
+
+
+def words(record: Handshake) -> str:
+    return ", ".join(judged(record)[:3])
+
+
+def test_every_word_has_a_sentence() -> None:
+    assert set(AFTERS) == set(known(AFTER_WORDS))
+
+
+def test_data_accepted_and_then_a_reset_is_no_success() -> None:
+    record = told("data_acked", "failed", saved=0.0, after="reset_by_server", reset=RESET)
+    assert judged(record)[:2] == ["established", "TFO data accepted, then reset by server"]
+    assert judged(record, colour=True)[1] == "\x1b[31mTFO data accepted, then reset by server\x1b[0m"
+    assert "works as intended" not in life.explanation(record)
+    assert not any(part.startswith("saved") for part in judged(record))
+
+
+@pytest.mark.parametrize(
+    ("group", "timing", "expected"),
+    [
+        ("failed", {"after": "silence", "request_repeats": 3, "request_acked": False},
+         "established, TFO data accepted, then silence, request sent again 3 times in vain"),
+        ("ok", {"after": "silence", "request_repeats": 1, "request_acked": False},
+         "established, then silence, request sent again once in vain, TFO data accepted"),
+        ("ok", {"after": "silence", "request_repeats": 2, "request_acked": True}, "established, TFO data accepted"),
+        ("ok", {"after": "silence", "request_repeats": 0, "request_acked": False}, "established, TFO data accepted"),
+        ("failed", {"after": None, "request_repeats": 2, "request_acked": False},
+         "established, TFO data accepted, then request sent again 2 times in vain"),
+        ("failed", {"after": "synack_again", "request_repeats": 2, "request_acked": False},
+         "established, TFO data accepted, then SYN-ACK again, request sent again 2 times in vain"),
+        ("ok", {"after": "synack_again", "request_repeats": 0, "request_acked": False},
+         "established, then SYN-ACK again, TFO data accepted"),
+        ("ok", {"after": "closed_unused"}, "established, closed unused, TFO data accepted"),
+        ("ok", {"after": "response", "first_response_us": 5.0}, "established, TFO data accepted"),
+        ("ok", {"after": "server_closed", "settled_by": "fin"}, "established, TFO data accepted"),
+        ("ok", {}, "established, TFO data accepted"),
+    ],
+)  # fmt: skip
+def test_the_line_says_how_it_went_on(group: str, timing: dict[str, Any], expected: str) -> None:
+    assert ", ".join(judged(told("data_acked", group, **timing))[:2]) == expected
+
+
+def test_a_plain_handshake_says_it_with_the_result() -> None:
+    assert words(told("not_attempted", "n/a", after="reset_by_server", reset=RESET)).startswith(
+        "established, then reset by server, no TFO"
+    )
+
+
+def test_what_is_not_known_is_not_praised() -> None:
+    assert "works as intended" in life.explanation(told("data_acked", "ok", saved=1.0, first_response_us=5.0))
+    assert "not known" in life.explanation(told("data_acked", "ok", after="silence"))
+
+
+def test_answers_that_do_not_fit_are_answers() -> None:
+    misfits = Misfits(4, 0, 0)
+    record = told("no_answer", "failed", result="no_reply", misfits=misfits)
+    assert judged(record)[:3] == [
+        "no reply that fits", "TFO SYN without an answer that fits", "4 RSTs came that do not fit",
+    ]  # fmt: skip
+    for text in (life.verdict(record), life.explanation(record), life.result(record.handshake)):
+        assert "no answer" not in text
+        assert "no reset" not in text
+        assert text != "no reply"
+    without = told("no_answer", "failed", result="no_reply")
+    assert judged(without)[:2] == ["no reply", "TFO SYN without answer"]
+
+
+@pytest.mark.parametrize(
+    ("misfits", "expected"),
+    [
+        (Misfits(1, 0, 0), "1 RST came that does not fit"),
+        (Misfits(4, 1, 2), "4 RSTs and 1 SYN-ACK and 2 ICMP errors came that do not fit"),
+        (Misfits(0, 2, 0), "2 SYN-ACKs came that do not fit"),
+    ],
+)
+def test_what_did_not_fit(misfits: Misfits, expected: str) -> None:
+    assert life.misfits(misfits) == expected
+
+
+def test_whose_reset_aborted_it() -> None:
+    record = told("over_acked", "failed", result="aborted", reset=change(RESET, from_="client"))
+    assert life.result(record.handshake) == "reset by the client before it was established"
+    assert judged(record)[:2] == ["aborted", "TFO server acked more than was sent"]
+    record = told("over_acked", "failed", result="aborted", reset=RESET)
+    assert life.result(record.handshake) == "reset by the server before it was established"
+    assert judged(record)[1] == "TFO server acked more than was sent, then reset by server"
+    assert life.result(change(record.handshake, reset=None)) == "reset before it was established"
+
+
+def test_other_hosts_and_who_went_on_are_told() -> None:
+    parts = judged(told("data_acked", "ok", synack_isns=2, resumed="no_reply"))
+    assert "2 hosts answered" in parts
+    assert "went on after no reply" in parts
+    assert "went on after \\x1b[31m" in judged(told("data_acked", "ok", resumed="\x1b[31m"))
+
+
+def test_who_lived() -> None:
+    timing = told("data_acked", "ok", settled_by="fin").handshake
+    assert life.lived(timing)
+    # older files do not say whose FIN it was
+    assert not life.lived(change(timing, copies=None))
+    assert life.lived(change(timing, settled_by="timeout", request_acked=True))
+    assert not life.lived(change(timing, settled_by="timeout"))
+    assert not life.lived(change(timing, result="half_open"))
+
+
+def test_a_record_of_an_older_version_reads() -> None:
+    record = handshakes()[0]
+    line = msgspec.json.decode(msgspec.json.encode(record))
+    names = list(line["handshake"])
+    for name in names[names.index("connect_us") :]:
+        del line["handshake"][name]
+    old = msgspec.convert(line, Handshake).handshake
+    assert old.result == record.handshake.result
+    assert {getattr(old, name) for name in names[names.index("connect_us") :]} == {None}
+
+
+def test_the_reset_is_from_somebody_in_json() -> None:
+    record = change(handshakes()[0], handshake=change(handshakes()[0].handshake, reset=RESET))
+    text = msgspec.json.encode(record)
+    assert b'"reset":{"from":"server","after_us":63.1,"ttl":61,"hops":3,"reason":null}' in text
+    again = msgspec.json.decode(text, type=Handshake)
+    assert again == record
+    assert isinstance(again.synack, SynAck)
