@@ -230,6 +230,8 @@ class BatchBuilder:
         syn = _segment(record.syn, _SYN_FLAG | ecn.SYN_FLAGS[record.syn.ecn], tfo.kind, tfo.cookie_len)
         synack = _synack(record.synack, tfo.synack_kind, tfo.synack_cookie_len)
         durations = tuple(_duration(record, name) for name in _DURATIONS)
+        for duration in (timing.connect_us, timing.first_request_us, reset.after_us if reset is not None else None):
+            _ns(duration)  # only that it is within its range
         acked = record.synack.acked_payload_len if record.synack is not None else 0
         attempted = tfo.kind is not None or record.syn.payload_len > 0
         verdict = (
@@ -257,10 +259,8 @@ def _retx_flags(answered_syn: int, asked: str | None) -> bytes:
     """The flags of the SYN that was answered, unless it is the first, which has its own."""
     if not 0 <= answered_syn <= 1 + _RETX_MAX:
         raise DamagedError("answered_syn")
-    found = bytearray(_RETX_MAX)
-    if answered_syn > 1 and asked is not None:
-        found[answered_syn - 2] = ecn.retx_flags(asked)
-    return bytes(found)
+    flags = ecn.retx_flags(asked) if asked is not None else 0
+    return bytes(flags if number == answered_syn else 0 for number in range(2, 2 + _RETX_MAX))
 
 
 def _fill(rows: NDArray[np.void], members: Sequence[str], values: Sequence[tuple[Any, ...]]) -> None:
