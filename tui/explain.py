@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from tracer.dissect import options as tcp_options
 from tracer.dissect.options import OptionDetail
+from tracer.records import life
 from tracer.records.record import Handshake, Segment
 from tracer.vocabulary.causes import CAUSES
-from tracer.vocabulary.meanings import EXPLANATIONS, REQUESTS, RESULTS, SETTLED, VERDICTS
+from tracer.vocabulary.meanings import AFTERS, REQUESTS, SETTLED
+from tracer.vocabulary.printable import times
 from tui.format import duration, signed_duration
 from tui.lines import Line, cell, group_sign, group_style, safe, wrap
 
@@ -27,12 +29,12 @@ def verdict_line(record: Handshake) -> Line:
     group = record.tfo.group
     style = group_style(group)
     word = f"{group}: " if group in ("ok", "degraded", "failed") else ""
-    return ((f"{group_sign(group)} {word}{VERDICTS.get(record.tfo.outcome, str(record.tfo.outcome))}", style),)
+    return ((f"{group_sign(group)} {word}{life.verdict(record)}", style),)
 
 
 def verdict_lines(record: Handshake, cells: int) -> list[Line]:
     """The verdict, its meaning, and the cause if known."""
-    lines = [verdict_line(record), *wrap(EXPLANATIONS.get(record.tfo.outcome, ""), cells)]
+    lines = [verdict_line(record), *wrap(life.explanation(record), cells)]
     if record.tfo.cause is not None:
         confidence = f" ({record.tfo.cause_confidence})" if record.tfo.cause_confidence else ""
         words = CAUSES.get(record.tfo.cause, record.tfo.cause.replace("_", " "))
@@ -43,9 +45,8 @@ def verdict_lines(record: Handshake, cells: int) -> list[Line]:
 def fact_lines(record: Handshake, cells: int) -> list[Line]:
     """Who, what and when, as names and values."""
     timing, tfo = record.handshake, record.tfo
-    result = RESULTS.get(timing.result, timing.result)
     facts: list[tuple[str, str]] = [
-        ("result", f"{result}, {SETTLED.get(timing.settled_by, timing.settled_by)}"),
+        ("result", f"{life.result(timing)}, {SETTLED.get(timing.settled_by, timing.settled_by)}"),
         ("request", REQUESTS.get(tfo.request, tfo.request)),
         ("RTT", duration(timing.rtt_us)),
         ("first response", f"{duration(timing.first_response_us)} after the first SYN"
@@ -55,6 +56,7 @@ def fact_lines(record: Handshake, cells: int) -> list[Line]:
     if timing.syn_count > 1 or timing.synack_count > 1 or timing.late_syns:
         late = f", {timing.late_syns} late" if timing.late_syns else ""
         facts.append(("sent", f"{timing.syn_count} SYNs{late}, {timing.synack_count} SYN-ACKs"))
+    facts.extend(_life(record))
     facts.extend(_cookies(record))
     facts.extend(_payload(record))
     facts.append(("seen", f"{safe(record.interface)} by {safe(record.hook)}, as {record.vantage}"
@@ -89,6 +91,37 @@ def _saved(record: Handshake) -> str:
     if cost:
         parts.append(f"the fallback cost {duration(cost)}")
     return "; ".join(parts)
+
+
+def _life(record: Handshake) -> list[tuple[str, str]]:
+    """How it went on, and what did not fit; nothing of a handshake that was simply answered."""
+    timing = record.handshake
+    facts: list[tuple[str, str]] = []
+    if timing.after not in (None, "response"):
+        facts.append(("afterwards", AFTERS.get(timing.after, safe(timing.after).replace("_", " "))))
+    if timing.reset is not None:
+        reset = timing.reset
+        why = f", {safe(reset.reason)}" if reset.reason is not None else ""
+        facts.append(
+            ("reset", f"by the {safe(reset.from_)}, {duration(reset.after_us)} after the first SYN, "
+             f"TTL {reset.ttl} ({reset.hops} hops){why}")
+        )  # fmt: skip
+    if timing.request_repeats:
+        acked = "it was acked" if timing.request_acked else "it was never acked"
+        facts.append(("first data", f"sent again {times(timing.request_repeats)}, {acked}"))
+    if (timing.synack_isns or 0) > 1:
+        facts.append(
+            ("two hosts", f"SYN-ACKs came with {timing.synack_isns} different sequence numbers: as many hosts answered")
+        )
+    if timing.misfits is not None:
+        facts.append(("ignored", life.misfits(timing.misfits)))
+    if timing.copies:
+        facts.append(("copies", f"{timing.copies} mirrored, not counted as retransmissions"))
+    if timing.resumed is not None:
+        facts.append(
+            ("resumed", f"an earlier record of this id says {safe(timing.resumed).replace('_', ' ')}, yet it went on")
+        )
+    return facts
 
 
 def _cookies(record: Handshake) -> list[tuple[str, str]]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tracer.records.life import misfits
 from tracer.records.record import Handshake, Segment, SynAck
 from tracer.vocabulary.addresses import endpoint_text
+from tracer.vocabulary.printable import times
 from tui.format import duration
 from tui.lines import Line, cell, cut, safe
 
@@ -41,7 +43,8 @@ def steps(record: Handshake) -> list[Step]:
         again = timing.syn_count - 1
         times = "once" if again == 1 else f"{again} times"
         label = f"SYN again, {times}" + (", without data" if syn.payload_len else "")
-        found[0] = Step("lost", found[0].label, 0.0, found[0].detail, "failed") if answered_after else found[0]
+        if answered_after and not _two_hosts(record):
+            found[0] = Step("lost", found[0].label, 0.0, found[0].detail, "failed")
         found.append(Step("right", label, answered_after or None, "", "degraded"))
     if synack is not None:
         found.extend(_answered(record, synack, answered_after))
@@ -56,12 +59,17 @@ def _answered(record: Handshake, synack: SynAck, answered_after: float) -> list[
     accepted = 0 < syn.payload_len == synack.acked_payload_len
     style = "ok" if accepted else "degraded" if syn.payload_len else "text"
     found = [Step("left", _synack_label(record, synack), at, _segment_detail(synack), style)]
+    if _two_hosts(record):
+        found.insert(0, Step("left", "SYN-ACK of another host", None, "", "degraded"))
     if timing.result == "simultaneous_open":
         found.insert(0, Step("left", "SYN from the other end: both open at once", None, "", "degraded"))
     if timing.synack_count > 1:
         found.append(Step("left", f"SYN-ACK again ({timing.synack_count} in all)", None, "", "degraded"))
+    reset_us = None if timing.reset is None else timing.reset.after_us
     if timing.result == "aborted":
-        return [*found, Step("right", "RST: the client gives up", None, "", "failed")]
+        if timing.reset is not None and timing.reset.from_ == "server":
+            return [*found, Step("left", "RST from the server", reset_us, "", "failed")]
+        return [*found, Step("right", "RST: the client gives up", reset_us, "", "failed")]
     if timing.result == "half_open":
         return [*found, Step("note", "no ACK from the client", None, "", "failed")]
     acked_at = None if at is None or timing.ack_delay_us is None else at + timing.ack_delay_us
@@ -70,8 +78,20 @@ def _answered(record: Handshake, synack: SynAck, answered_after: float) -> list[
     if timing.first_response_us is not None:
         found.append(Step("left", "first byte of the answer", timing.first_response_us, "", "accent"))
     elif timing.settled_by == "rst":
-        found.append(Step("note", "reset", None, "", "failed"))
+        if timing.reset is None:
+            found.append(Step("note", "reset", None, "", "failed"))
+        else:
+            way: Direction = "left" if timing.reset.from_ == "server" else "right"
+            found.append(Step(way, f"RST from the {timing.reset.from_}", reset_us, "", "failed"))
+    elif timing.after in ("synack_again", "silence"):
+        again = timing.request_repeats and not timing.request_acked
+        text = f"the first data again, {times(timing.request_repeats or 0)}, never acked" if again else "no answer seen"
+        found.append(Step("note", text, None, "", "failed" if again else "dim"))
     return found
+
+
+def _two_hosts(record: Handshake) -> bool:
+    return (record.handshake.synack_isns or 0) > 1
 
 
 def _unanswered(record: Handshake) -> list[Step]:
@@ -87,6 +107,8 @@ def _unanswered(record: Handshake) -> list[Step]:
         return [Step("left", "bare ACK: the connection was already open", None, "", "degraded")]
     if timing.result == "established":
         return [Step("note", "SYN-ACK on a path not traced here"), Step("right", "ACK")]
+    if timing.misfits is not None:
+        return [Step("note", misfits(timing.misfits), None, "", "failed")]
     return [Step("note", "no reply", None, "", "failed")]
 
 
@@ -107,7 +129,7 @@ def _synack_label(record: Handshake, synack: SynAck) -> str:
     sent, acked = record.syn.payload_len, synack.acked_payload_len
     if sent or acked:
         words.append(f"acks all {sent} B" if acked == sent else f"acks {acked} of {sent} B")
-    if record.tfo.synack_kind is not None:
+    if record.tfo.synack_kind is not None and not {"tfo", "tfo_experimental"}.isdisjoint(synack.options):
         same = record.tfo.cookie_id is not None and record.tfo.cookie_id == record.tfo.synack_cookie_id
         words.append("the same cookie" if same else f"cookie {record.tfo.synack_cookie_len} B")
     if synack.payload_len:
