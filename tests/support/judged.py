@@ -40,6 +40,10 @@ class Shake:
     reason: SettleReason = SettleReason.BY_TIMEOUT
     challenge_acks: int = 0
     id: int = 0
+    lasts_ms: float = 10  # until it is settled
+    response: bool = False  # the server sent data, which settles it
+    reset_from: int = 0  # whose RST settled it
+    repeats: int = 0  # of the request, which the SYN-ACK had not acked
 
 
 def batch(*shakes: Shake) -> Batch:
@@ -56,9 +60,16 @@ def _fill(event: Any, one: Shake) -> None:
     event["client"] = np.frombuffer(bytes(10) + b"\xff\xff\x0a\0\0" + bytes([one.client]), np.uint8)
     event["server"] = np.frombuffer(bytes(10) + b"\xff\xff\x0a\0\1" + bytes([one.server]), np.uint8)
     event["client_port"], event["server_port"], event["ifindex"] = 40000, one.port, one.ifindex
-    event["syn_ns"], event["settled_ns"], event["family"] = begin, begin + 10 * MS, 4
+    event["syn_ns"], event["settled_ns"], event["family"] = begin, begin + int(one.lasts_ms * MS), 4
     event["syn_count"], event["egress"], event["challenge_acks"] = 1, one.egress, one.challenge_acks
     event["reason"] = one.reason
+    event["reset_from"], event["request_repeats"] = one.reset_from, one.repeats
+    if one.repeats:
+        event["request_ns"] = begin + 2 * MS
+    if one.response:
+        event["reason"], event["response_ns"] = SettleReason.BY_RESPONSE, event["settled_ns"]
+    elif one.reset_from:
+        event["reason"] = SettleReason.BY_RST
     event["result"] = HandshakeResult.ESTABLISHED if one.answered_ms is not None else HandshakeResult.NO_REPLY
     for name, cookie in (("syn", one.cookie), ("synack", one.back)):
         segment = event[name]

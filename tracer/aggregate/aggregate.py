@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import Bool
+from tracer.handshake.outcome import Verdicts
 from tracer.records.record import Balance, Totals
-from tracer.vocabulary.vocabulary import Cause, Group, HandshakeResult, Outcome, Request, word
+from tracer.vocabulary.vocabulary import GROUP_OF, After, Cause, Group, HandshakeResult, Outcome, Request, word
 
 
 def one_of(*outcomes: Outcome) -> Bool:
@@ -22,6 +23,19 @@ def one_of(*outcomes: Outcome) -> Bool:
 
 
 IS_ACCEPTED = one_of(Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE)
+IS_FAILED = one_of(*(outcome for outcome, group in GROUP_OF.items() if group is Group.FAILED))
+
+
+def accepted_and_lived(verdicts: Verdicts) -> Bool:
+    """Was the SYN's data acked whole, and did the connection live? Only then has Fast Open worked."""
+    found: Bool = IS_ACCEPTED[verdicts.outcome] & verdicts.lived
+    return found
+
+
+def died(verdicts: Verdicts) -> Bool:
+    """Did the handshake fail only afterwards, whatever its outcome promised?"""
+    found: Bool = (verdicts.group == Group.FAILED) & ~IS_FAILED[verdicts.outcome]
+    return found
 
 
 def _named(counts: NDArray[np.int64], members: type[IntEnum]) -> dict[str, int]:
@@ -41,6 +55,9 @@ class Aggregate:
         self._outcomes = np.zeros(len(Outcome), np.int64)
         self._groups = np.zeros(len(Group), np.int64)
         self._causes = np.zeros(len(Cause), np.int64)
+        self._lived = 0
+        self._after = np.zeros(len(After), np.int64)
+        self._died = np.zeros(len(Outcome), np.int64)
         self._saved_us = 0.0
         self._delay_us = 0.0
 
@@ -55,6 +72,9 @@ class Aggregate:
         self._outcomes += np.bincount(verdicts.outcome, minlength=len(Outcome))
         self._groups += np.bincount(verdicts.group, minlength=len(Group))
         self._causes += np.bincount(batch.causes.cause, minlength=len(Cause))
+        self._lived += int(np.count_nonzero(accepted_and_lived(verdicts)))
+        self._after += np.bincount(verdicts.after, minlength=len(After))
+        self._died += np.bincount(verdicts.outcome[died(verdicts)], minlength=len(Outcome))
         self._saved_us += float(np.nansum(durations.rtt_saved_us))
         # what an attempt's lost SYN cost; a plain handshake's is not TFO's
         self._delay_us += float(np.nansum(durations.delay_us[verdicts.attempted]))
@@ -74,6 +94,9 @@ class Aggregate:
             rtt_saved_us=round(self._saved_us, 3),
             delay_us=round(self._delay_us, 3),
             net_saved_us=round(self._saved_us - self._delay_us, 3),
+            tfo_lived=self._lived,
+            after={word(after): int(self._after[after]) for after in After if after and self._after[after]},
+            died=_named(self._died, Outcome),
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from tracer.aggregate.aggregate import IS_ACCEPTED
+from tracer.aggregate.aggregate import accepted_and_lived
 from tracer.aggregate.keyindex import END_WORDS, KeyIndex, end_keys
 from tracer.aggregate.responses import Responses
 from tracer.handshake.batch import Batch
@@ -39,8 +39,8 @@ class BenefitTable:
     def _add(self, batch: Batch, rows: slice) -> None:
         events = batch.events[rows]
         response_us = batch.durations.first_response_us[rows]
-        accepted = IS_ACCEPTED[batch.verdicts.outcome[rows]]
-        plain = events["syn"]["payload_len"] == 0
+        accepted = accepted_and_lived(batch.verdicts)[rows]
+        plain = (events["syn"]["payload_len"] == 0) & batch.verdicts.lived[rows]
         chosen = np.flatnonzero((accepted | plain) & ~np.isnan(response_us))
         if not len(chosen):
             return

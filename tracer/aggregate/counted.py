@@ -8,7 +8,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.aggregate.aggregate import IS_ACCEPTED, one_of
+from tracer.aggregate.aggregate import IS_ACCEPTED, accepted_and_lived, one_of
 from tracer.aggregate.buckets import buckets
 from tracer.dissect.payload import Payload
 from tracer.handshake.events import F64, Bool
@@ -30,10 +30,11 @@ class Count(IntEnum):
     HANDSHAKES = 0
     ATTEMPTS = 1
     ACCEPTED = 2
-    WITH_DATA = 3
-    FALLBACKS = 4
-    FAILED = 5
-    COOKIE_CHANGES = 6
+    LIVED = 3
+    WITH_DATA = 4
+    FALLBACKS = 5
+    FAILED = 6
+    COOKIE_CHANGES = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ def _counted(rows: Rows) -> Bool:
     found[Count.HANDSHAKES] = True
     found[Count.ATTEMPTS] = attempted
     found[Count.ACCEPTED] = IS_ACCEPTED[outcome]
+    found[Count.LIVED] = accepted_and_lived(rows.verdicts)
     found[Count.WITH_DATA] = rows.events["syn"]["payload_len"] != 0
     found[Count.FALLBACKS] = _IS_FALLBACK[outcome]
     found[Count.FAILED] = rows.verdicts.group == Group.FAILED

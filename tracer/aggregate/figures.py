@@ -19,6 +19,7 @@ class Histogram:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """First response of one server with TFO (SYN data acked whole) and without (no data in the SYN), and its benefit.
+    Only connections that lived count.
 
     Of up to 256 handshakes of a kind medians and 90th percentiles are exact, of more they are a sample's; None without
     any. `sooner_us` (normal less TFO) and `sooner_rtts` (that in median round trips) are None without enough of both.
@@ -48,6 +49,7 @@ class Peer:
     handshakes: int
     attempts: int
     accepted: int  # SYN data acked whole
+    lived: int  # of these: the connection lived
     with_data: int  # attempts that carried data
     fallbacks: int  # SYN data not acked at all, or only a later bare SYN answered
     failed: int
@@ -55,6 +57,7 @@ class Peer:
     rtt_median_us: float | None  # within 10 %
     saved_us: float  # net: less what lost SYNs of attempts cost
     last_outcome: str | None
+    last_group: str
     last_seen_ns: int
     sooner_us: float | None = None  # as in Comparison
     sooner_rtts: float | None = None

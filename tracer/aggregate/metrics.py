@@ -12,12 +12,13 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.aggregate.aggregate import IS_ACCEPTED
+from tracer.aggregate.aggregate import accepted_and_lived, died
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import F64
 from tracer.ipc.traced import TracedInterface, forget_gone
 from tracer.vocabulary.addresses import endpoint_text, ip_text
 from tracer.vocabulary.vocabulary import (
+    After,
     Cause,
     Confidence,
     CookieCheck,
@@ -35,7 +36,7 @@ BOUNDS_US: F64 = np.array(
 INTERFACES_MAX = 64
 OTHER = "other"
 
-# the label of first_response: no attempt, any other attempt, SYN data acked whole
+# the label of first_response: no attempt, any other attempt, SYN data acked whole on a connection that lived
 FAST_OPEN = ("none", "attempted", "accepted")
 
 Ints = NDArray[np.int64]
@@ -130,7 +131,10 @@ class Metrics:
         self._names: dict[int, str] = {}
         self.interfaces: Slots[str] = Slots(INTERFACES_MAX)
         self.results = Counts(INTERFACES_MAX + 1, len(Vantage), len(HandshakeResult))
-        self.outcomes = Counts(INTERFACES_MAX + 1, len(Vantage), len(Outcome))
+        # by outcome, and behind these by outcome once more for connections that died afterwards
+        self.outcomes = Counts(INTERFACES_MAX + 1, len(Vantage), 2 * len(Outcome))
+        self.lived = Counts(INTERFACES_MAX + 1, len(Vantage))
+        self.after = Counts(INTERFACES_MAX + 1, len(Vantage), len(After))
         self.requests = Counts(len(Request))
         self.causes = Counts(len(Cause), len(Confidence))
         self.cookie_checks = Counts(len(CookieCheck))
@@ -156,13 +160,15 @@ class Metrics:
         events, verdicts, durations, vantage = batch.events, batch.verdicts, batch.durations, batch.vantage
         interface = self._interface_slots(events["ifindex"])
         self.results.add(interface, vantage, events["result"])
-        self.outcomes.add(interface, vantage, verdicts.outcome)
+        self.outcomes.add(interface, vantage, verdicts.outcome + died(verdicts) * np.uint8(len(Outcome)))
+        self.after.add(interface, vantage, verdicts.after)
         self.requests.add(verdicts.request)
         self.causes.add(batch.causes.cause, batch.causes.confidence)
         self.cookie_checks.add(batch.causes.cookie_check)
         self.rtt.add(durations.rtt_us, vantage)
-        accepted = IS_ACCEPTED[verdicts.outcome]
-        fast_open = np.where(accepted, 2, verdicts.attempted.astype(np.intp))
+        lived = accepted_and_lived(verdicts)
+        self.lived.add(interface[lived], vantage[lived])
+        fast_open = np.where(lived, 2, verdicts.attempted.astype(np.intp))
         self.first_response.add(durations.first_response_us, vantage, fast_open)
         self.syn_data_bytes += int(events["syn"]["payload_len"].sum(dtype=np.int64))
         self.acked_bytes += int(verdicts.acked_payload_len.sum(dtype=np.int64))

@@ -22,7 +22,7 @@ from tracer.aggregate.responses import Responses, Sample
 from tracer.handshake.events import F64, U8, U64, Bool, nullable
 from tracer.handshake.rows import Rows
 from tracer.vocabulary.addresses import endpoint_text, ip_text
-from tracer.vocabulary.vocabulary import Outcome, Vantage, word
+from tracer.vocabulary.vocabulary import GROUP_WORDS, Outcome, Vantage, word
 
 PEERS_HELD = 4096
 PEERS_SHOWN = 1000
@@ -42,6 +42,7 @@ class _Columns:
     saved_us: F64
     rtt: NDArray[np.int32]  # [n, BUCKETS]
     outcome: U8  # of the last handshake
+    group: U8  # of that
     seen_ns: NDArray[np.int64]
 
     @classmethod
@@ -52,6 +53,7 @@ class _Columns:
             np.zeros(rows),
             np.zeros((rows, BUCKETS), np.int32),
             np.full(rows, _NO_OUTCOME, np.uint8),
+            np.zeros(rows, np.uint8),
             np.zeros(rows, np.int64),
         )
 
@@ -64,8 +66,9 @@ class _Columns:
     def of(self, slots: Indexes, buckets: slice) -> _Columns:
         """A copy of some slots, with only some buckets of `rtt`."""
         return _Columns(
-            self.counts[slots], self.saved_us[slots], self.rtt[slots, buckets], self.outcome[slots], self.seen_ns[slots]
-        )
+            self.counts[slots], self.saved_us[slots], self.rtt[slots, buckets], self.outcome[slots], self.group[slots],
+            self.seen_ns[slots],
+        )  # fmt: skip
 
 
 class PeerTable:
@@ -94,12 +97,14 @@ class PeerTable:
             _add(columns.counts, slots[counted[chosen]], count)
         np.add.at(columns.saved_us, slots, known.net_saved_us[chosen])
         columns.outcome[slots] = rows.verdicts.outcome[chosen]  # of several the last
+        columns.group[slots] = rows.verdicts.group[chosen]
         np.maximum.at(columns.seen_ns, slots, rows.events["settled_ns"][chosen].astype(np.int64))
         measured = known.rtt_known[chosen]
         _add(columns.rtt, slots[measured], known.rtt_bucket[chosen][measured])
         if self._responses is None:
             return
-        accepted, plain = known.counted[Count.ACCEPTED][chosen], ~known.counted[Count.WITH_DATA][chosen]
+        accepted = known.counted[Count.LIVED][chosen]
+        plain = ~known.counted[Count.WITH_DATA][chosen] & rows.verdicts.lived[chosen]
         durations = rows.durations
         self._responses.add_handshakes(
             slots, accepted, plain, durations.first_response_us[chosen], durations.rtt_us[chosen]
@@ -177,14 +182,14 @@ class _Busiest:
         rows = zip(
             _addresses(self.keys, self.role), self.names, columns.counts.tolist(),
             nullable(quantiles(columns.rtt, 0.5, self.first_bucket)), np.round(columns.saved_us, 3).tolist(),
-            columns.outcome.tolist(), columns.seen_ns.tolist(), *self._sooner(), strict=True,
+            columns.outcome.tolist(), columns.group.tolist(), columns.seen_ns.tolist(), *self._sooner(), strict=True,
         )  # fmt: skip
-        for (ip, port), name, counts, median, saved, outcome, seen, sooner_us, sooner_rtts in rows:
-            handshakes, attempts, accepted, with_data, fallbacks, failed, changes = counts
+        for (ip, port), name, counts, median, saved, outcome, group, seen, sooner_us, sooner_rtts in rows:
+            handshakes, attempts, accepted, lived, with_data, fallbacks, failed, changes = counts
             last = None if outcome == _NO_OUTCOME else _OUTCOME_WORDS[outcome]
             yield Peer(
-                self.role, ip, port, name, handshakes, attempts, accepted, with_data, fallbacks, failed, changes,
-                median, saved, last, seen, sooner_us, sooner_rtts,
+                self.role, ip, port, name, handshakes, attempts, accepted, lived, with_data, fallbacks, failed,
+                changes, median, saved, last, GROUP_WORDS[group], seen, sooner_us, sooner_rtts,
             )  # fmt: skip
 
     def _sooner(self) -> tuple[list[float | None], list[float | None]]:

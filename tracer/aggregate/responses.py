@@ -145,7 +145,7 @@ class Responses:
         self._by_kind(self._counts)[:, slots] = 0
 
     def add_handshakes(self, slots: Indexes, tfo: Bool, normal: Bool, response_us: F64, rtt_us: F64) -> None:
-        """Add handshakes by their durations (NaN where not known): accepted TFO, and those without data in the SYN."""
+        """Add those that lived by their durations (NaN where not known): accepted TFO, and without data in the SYN."""
         answered = ~np.isnan(response_us)
         by_tfo, by_normal = np.flatnonzero(tfo & answered), np.flatnonzero(normal & answered)
         measured = np.flatnonzero((tfo | normal) & answered & ~np.isnan(rtt_us))

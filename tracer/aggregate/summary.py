@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tracer.aggregate.aggregate import losses
 from tracer.aggregate.benefit import tell
-from tracer.records.record import End
+from tracer.records.record import End, Totals
 from tracer.vocabulary.causes import CAUSES
 from tracer.vocabulary.printable import plural
+from tracer.vocabulary.vocabulary import After, word
 
 TOP_CAUSES = 3  # each with what to do about it
+_UNUSED = word(After.CLOSED_UNUSED)
+_AS_IT_SHOULD = {word(one) for one in (After.RESPONSE, After.CLIENT_CLOSED, After.SERVER_CLOSED)}
 
 
 def summarize(record: End, narrate: Callable[[str], None], *, whole: bool = True) -> None:
     """Narrate the summary; not `whole`: the last balance is missing."""
     totals, sheet = record.totals, record.balance
-    accepted = ""
-    if totals.tfo_with_data:
-        share = 100 * totals.tfo_accepted / totals.tfo_with_data
-        accepted = f" ({totals.tfo_with_data} with data, {share:.1f} % of these accepted)"
-    attempts = f"{totals.tfo_attempts} {plural(totals.tfo_attempts, 'TFO attempt')}{accepted}"
+    attempts = f"{totals.tfo_attempts} {plural(totals.tfo_attempts, 'TFO attempt')}{_acceptance(totals)}"
     narrate(
         f"{totals.handshakes} {plural(totals.handshakes, 'handshake')} in {record.duration_s:.1f} s, {attempts}, "
         f"net time saved {totals.net_saved_us / 1000:.1f} ms"
     )
+    _tell_after(totals.after or {}, narrate)
     tell(record.benefits, narrate)
     failed = {name: count for name, count in totals.outcomes.items() if name not in ("not_attempted", "data_acked")}
     if failed:
@@ -46,3 +46,25 @@ def summarize(record: End, narrate: Callable[[str], None], *, whole: bool = True
         narrate("nothing lost")
     else:
         narrate("whether handshakes were lost is not known: the last balance is missing")
+
+
+def _acceptance(totals: Totals) -> str:
+    """How many SYNs with data worked: an ack of the data alone is no success."""
+    sent, lived = totals.tfo_with_data, totals.tfo_lived or 0
+    if not sent:
+        return ""
+    share, only_acked = 100 * lived / sent, totals.tfo_accepted - lived
+    dead = f"; {only_acked} accepted, then dead or silent" if only_acked else ""
+    return f" ({sent} with data, {share:.1f} % of these accepted and lived{dead})"
+
+
+def _tell_after(after: Mapping[str, int], narrate: Callable[[str], None]) -> None:
+    """Narrate how connections went on, unless all of them went on as they should."""
+    unused = after.get(_UNUSED, 0)
+    if not after.keys() - _AS_IT_SHOULD:
+        return
+    told = sorted(((name, count) for name, count in after.items() if name != _UNUSED), key=lambda item: -item[1])
+    parts = [", ".join(f"{name} {count}" for name, count in told)] if told else []
+    if unused:
+        parts.append(f"{unused} closed unused by the client, which is no failure")
+    narrate("after the handshake: " + "; ".join(parts))

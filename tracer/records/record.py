@@ -375,7 +375,8 @@ class Balance(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """Sums over the run. Acceptance is tfo_accepted (SYN data acked whole) of tfo_with_data (attempts with data).
+    """Sums over the run. Of tfo_with_data (attempts with data) tfo_accepted had their SYN data acked whole, and of
+    these tfo_lived went on: the server answered, closed, or acked what followed. Only these show that Fast Open works.
 
     `net_saved_us` is rtt_saved_us less delay_us, what the fallbacks of attempts cost.
     """
@@ -395,6 +396,14 @@ class Totals(msgspec.Struct, frozen=True):
     rtt_saved_us: Microseconds
     delay_us: Microseconds
     net_saved_us: Microseconds
+    tfo_lived: Annotated[int | None, said("SYN data acked whole, and the connection lived; null in older files")] = None
+    after: Annotated[
+        dict[str, int] | None, _counted_by("established connections by what settled them", known(AFTER_WORDS))
+    ] = None
+    died: Annotated[
+        dict[str, int] | None,
+        _counted_by("handshakes by outcome whose connection died afterwards, so that their group is failed", _OUTCOMES),
+    ] = None
 
 
 class Benefit(msgspec.Struct, frozen=True):

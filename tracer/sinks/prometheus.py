@@ -20,6 +20,7 @@ from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Balance, End, NoticeRecord, Start, Stats
 from tracer.sinks.prometheus_server import MetricsServer
 from tracer.vocabulary.vocabulary import (
+    AFTER_WORDS,
     GROUP_OF,
     Cause,
     Confidence,
@@ -36,6 +37,7 @@ from tracer.vocabulary.vocabulary import (
 _US_PER_S = 1e6
 _LE = [f"{bound / _US_PER_S:g}" for bound in BOUNDS_US.tolist()] + ["+Inf"]
 _VANTAGE = [word(one) for one in Vantage]
+_OUTCOME = [word(one) for one in Outcome]
 
 # Help of counters exported as tfotrace_<name>_total; other names get theirs from the name.
 _COUNTED = {
@@ -149,10 +151,21 @@ class Prometheus:
             labels=("interface", "vantage", "outcome", "group"),
         )  # fmt: skip
         for (interface, vantage, number), count in metrics.outcomes.items():
-            outcome = Outcome(number)
-            labels = (names[interface], _VANTAGE[vantage], word(outcome), GROUP_OF[outcome].word)
-            outcomes.add_metric(labels, count)
+            died, outcome = divmod(number, len(Outcome))
+            group = GROUP_OF[Outcome(outcome)]
+            if died and group not in (Group.OK, Group.DEGRADED):
+                continue
+            told = Group.FAILED if died else group
+            outcomes.add_metric((names[interface], _VANTAGE[vantage], _OUTCOME[outcome], told.word), count)
         yield outcomes
+        yield _counted(
+            "tfotrace_tfo_lived", "SYN data acked whole, and the connection lived", ("interface", "vantage"),
+            metrics.lived, names, _VANTAGE,
+        )  # fmt: skip
+        yield _counted(
+            "tfotrace_established", "Established connections by what settled them", ("interface", "vantage", "after"),
+            metrics.after, names, _VANTAGE, AFTER_WORDS,
+        )  # fmt: skip
         yield _counted(
             "tfotrace_tfo_requests", "Handshakes by what the SYN asked for", ("request",), metrics.requests,
             [word(one) for one in Request],

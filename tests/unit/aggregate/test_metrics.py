@@ -15,19 +15,21 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.support.rows import INTERFACES, golden, random_events
+from tests.support.rows import INTERFACES, golden, random_events, with_lives
 from tracer.aggregate.metrics import BOUNDS_US, INTERFACES_MAX, Durations, Metrics
 from tracer.encode.composer import Composer
 from tracer.errors import UsageError
 from tracer.handshake.batch import Batch, decode
 from tracer.handshake.vantage import LocalSet
 from tracer.ipc.traced import TracedInterface
+from tracer.records.life import lived
 from tracer.records.record import SCHEMA, Balance, Handshake, NoticeRecord
 from tracer.sinks.address import Address, parse_address
 from tracer.sinks.prometheus import Prometheus
 from tracer.sinks.prometheus_server import MetricsServer
 from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck
 
+ACCEPTED = ("data_acked", "data_acked_new_cookie")
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -36,7 +38,7 @@ def batches() -> list[Batch]:
     rng = np.random.default_rng(7)
     found = [decode(events, LocalSet(), {}) for events, _ in golden().batches]
     for _ in range(3):
-        batch = decode(random_events(rng, 500), LocalSet(), {})
+        batch = decode(with_lives(rng, random_events(rng, 500)), LocalSet(), {})
         batch.causes.cause[:] = rng.integers(0, len(Cause), len(batch))
         batch.causes.confidence[:] = np.where(batch.causes.cause, rng.integers(1, len(Confidence), len(batch)), 0)
         batch.causes.cookie_check[:] = rng.integers(0, len(CookieCheck), len(batch))
@@ -98,6 +100,16 @@ def test_every_number_is_that_of_the_records() -> None:
     assert of(found, "tfotrace_tfo_outcomes_total", *labels) == Counter(
         (one.interface, one.vantage, one.tfo.outcome or "unknown", one.tfo.group or "n/a") for one in records
     )
+    assert {("data_acked", "ok"), ("data_acked", "failed")} <= {
+        (outcome, group) for _, _, outcome, group in of(found, "tfotrace_tfo_outcomes_total", *labels)
+    }
+    worked = [one for one in records if one.tfo.outcome in ACCEPTED and lived(one.handshake)]
+    assert of(found, "tfotrace_tfo_lived_total", "interface", "vantage") == Counter(
+        (one.interface, one.vantage) for one in worked
+    )
+    assert of(found, "tfotrace_established_total", "interface", "vantage", "after") == Counter(
+        (one.interface, one.vantage, one.handshake.after) for one in records if one.handshake.after is not None
+    )
     assert of(found, "tfotrace_tfo_requests_total", "request") == Counter((one.tfo.request,) for one in records)
     assert of(found, "tfotrace_tfo_causes_total", "cause", "confidence") == Counter(
         (one.tfo.cause, one.tfo.cause_confidence) for one in records if one.tfo.cause is not None
@@ -119,7 +131,7 @@ def test_every_number_is_that_of_the_records() -> None:
         (
             one.vantage,
             "accepted"
-            if one.tfo.outcome in ("data_acked", "data_acked_new_cookie")
+            if one.tfo.outcome in ACCEPTED and lived(one.handshake)
             else "none" if one.tfo.outcome == "not_attempted" else "attempted",
         )
         for one in records

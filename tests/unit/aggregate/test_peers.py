@@ -8,15 +8,17 @@ from statistics import median
 import numpy as np
 import pytest
 
-from tests.support.rows import batch_of, new_store, parts_of, random_batch, random_events
+from tests.support.rows import batch_of, new_store, parts_of, random_batch, random_events, with_lives
 from tracer.aggregate.counted import counted_of
 from tracer.aggregate.figures import Peer
 from tracer.aggregate.peers import COMPARISONS_SHOWN, PEERS_HELD, PEERS_SHOWN, Peers, PeerTable
 from tracer.aggregate.responses import ENOUGH, KEPT
 from tracer.handshake.batch import Batch
+from tracer.records.life import lived
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
 from tracer.vocabulary.addresses import endpoint_text
+from tracer.vocabulary.vocabulary import HandshakeResult
 
 ACCEPTED = ("data_acked", "data_acked_new_cookie")
 
@@ -38,9 +40,12 @@ def by_hand(records: list[Handshake]) -> dict[tuple[str, str, int | None], list[
 
 
 def test_every_sum_of_every_peer() -> None:
-    records, peers = snapshot_of(random_batch(1, 3000, odd=False))
+    rng = np.random.default_rng(1)
+    events = with_lives(rng, random_events(rng, 3000, odd=False))
+    records, peers = snapshot_of(batch_of(events, rng.integers(0, 4, 3000).astype(np.uint8)))
     expected = by_hand(records)
     assert {(peer.role, peer.ip, peer.port) for peer in peers} == set(expected)
+    assert any(0 < peer.lived < peer.accepted for peer in peers)
     for peer in peers:
         own = expected[peer.role, peer.ip, peer.port]
         outcomes = [record.tfo.outcome for record in own]
@@ -49,12 +54,13 @@ def test_every_sum_of_every_peer() -> None:
         assert peer.attempts == len(attempted)
         assert peer.with_data == sum(record.syn.payload_len > 0 for record in own)
         assert peer.accepted == sum(outcome in ACCEPTED for outcome in outcomes)
+        assert peer.lived == sum(one.tfo.outcome in ACCEPTED and lived(one.handshake) for one in own)
         assert peer.fallbacks == sum(
             str(outcome).startswith("data_not_acked") or outcome == "syn_timeout_fallback" for outcome in outcomes
         )
         assert peer.failed == sum(record.tfo.group == "failed" for record in own)
         assert peer.cookie_changes == sum(str(outcome).endswith("_new_cookie") for outcome in outcomes)
-        assert peer.last_outcome == outcomes[-1]
+        assert (peer.last_outcome, peer.last_group) == (outcomes[-1], own[-1].tfo.group or "n/a")
         saved = sum(record.tfo.rtt_saved_us or 0.0 for record in own)
         cost = sum(record.tfo.delay_us or 0.0 for record in attempted)
         assert peer.saved_us == pytest.approx(saved - cost, abs=0.1)
@@ -93,6 +99,8 @@ def test_comparisons() -> None:
     rng = np.random.default_rng(4)
     events = random_events(rng, 1200, peers=5, odd=False)
     events["server_port"] = 443
+    # some answered before they were established, and went no further
+    events["result"][rng.random(1200) < 0.1] = HandshakeResult.HALF_OPEN
     store = new_store()
     store.write(batch_of(events))
     shown = store.snapshot()
@@ -100,7 +108,7 @@ def test_comparisons() -> None:
     for row in range(len(shown.rows)):
         record = shown.rows.record(row)
         response = record.handshake.first_response_us
-        if response is not None:
+        if response is not None and lived(record.handshake):
             with_tfo, without = samples[endpoint_text(record.server.ip, record.server.port)]
             if record.tfo.outcome in ACCEPTED:
                 with_tfo.append(response)

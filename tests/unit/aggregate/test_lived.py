@@ -1,0 +1,128 @@
+"""What lived is counted apart from what was only acked: totals, benefits, the summary."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+import numpy as np
+import pytest
+
+from tests.support.judged import Shake, batch
+from tests.support.rows import INTERFACES, batch_of, random_events, with_lives
+from tracer.aggregate.aggregate import Aggregate
+from tracer.aggregate.benefit import BenefitTable
+from tracer.aggregate.responses import ENOUGH
+from tracer.aggregate.summary import summarize
+from tracer.encode.composer import Composer
+from tracer.handshake.batch import Batch
+from tracer.records.life import lived
+from tracer.records.record import SCHEMA, End
+from tracer.vocabulary.vocabulary import GROUP_OF, Outcome, SettleReason, word
+
+BY_CLIENT, BY_SERVER = 1, 2
+ACCEPTED = ("data_acked", "data_acked_new_cookie")
+COOKIE = b"\xa0" * 8
+LIVED = Shake(cookie=COOKIE, data=100, acked=100, response=True)
+RESET = Shake(cookie=COOKIE, data=100, acked=100, reset_from=BY_SERVER)
+SILENT = Shake(cookie=COOKIE, data=100, acked=100)
+IN_VAIN = Shake(cookie=COOKIE, data=100, acked=100, repeats=2)
+UNUSED = Shake(reset_from=BY_CLIENT)
+PLAIN = Shake(response=True)
+
+
+def told(*batches: Batch) -> list[str]:
+    """The summary of a run that saw these."""
+    aggregate, said = Aggregate(), list[str]()
+    for one in batches:
+        aggregate.add(one)
+    summarize(End(SCHEMA, "", "asked", 0, 1.0, aggregate.totals(), None, {}), said.append)
+    return said
+
+
+def test_totals_are_those_of_the_records() -> None:
+    rng = np.random.default_rng(5)
+    made = batch_of(with_lives(rng, random_events(rng, 4000, odd=False)), rng.integers(0, 4, 4000).astype(np.uint8))
+    aggregate = Aggregate()
+    for begin in range(0, len(made), 777):
+        aggregate.add(made.rows(begin, begin + 777))
+    totals, records = aggregate.totals(), list(Composer(INTERFACES).compose(made))
+    assert totals.tfo_accepted == sum(one.tfo.outcome in ACCEPTED for one in records)
+    assert totals.tfo_lived == sum(one.tfo.outcome in ACCEPTED and lived(one.handshake) for one in records)
+    assert 0 < totals.tfo_lived < totals.tfo_accepted
+    assert totals.after == Counter(one.handshake.after for one in records if one.handshake.after is not None)
+    assert len(totals.after) == 8
+    usual = {word(outcome): group.word for outcome, group in GROUP_OF.items()}
+    assert totals.died == Counter(
+        one.tfo.outcome for one in records if one.tfo.outcome and one.tfo.group != usual[one.tfo.outcome]
+    )
+    assert {"data_acked", "cookie_granted"} <= totals.died.keys()
+    # each group has its outcomes, less those that died afterwards
+    for group in ("ok", "degraded", "failed"):
+        own = sum(totals.outcomes.get(name, 0) - totals.died.get(name, 0) for name, of in usual.items() if of == group)
+        own += sum(totals.died.values()) if group == "failed" else 0
+        assert totals.groups[group] == own
+
+
+def test_saved_time_is_that_of_connections_that_lived() -> None:
+    aggregate = Aggregate()
+    aggregate.add(batch(RESET, SILENT, IN_VAIN))
+    assert (aggregate.totals().tfo_accepted, aggregate.totals().tfo_lived) == (3, 0)
+    assert aggregate.totals().net_saved_us == 0
+    aggregate.add(batch(LIVED))
+    assert (aggregate.totals().tfo_lived, aggregate.totals().rtt_saved_us) == (1, 1000.0)
+
+
+def test_a_totals_record_of_an_older_version_does_not_know() -> None:
+    fields = msgspec.to_builtins(Aggregate().totals())
+    for name in ("tfo_lived", "after", "died"):
+        del fields[name]
+    old = msgspec.convert(fields, type(Aggregate().totals()))
+    assert (old.tfo_lived, old.after, old.died) == (None, None, None)
+
+
+def test_benefits_have_only_samples_that_lived() -> None:
+    # answered, but never established as far as this was seen
+    odd = [batch(LIVED, PLAIN) for _ in range(ENOUGH)]
+    for one in odd:
+        one.verdicts.lived[:] = False
+    table = BenefitTable()
+    for one in odd:
+        table.add(one)
+    assert table.benefits() == ()
+    for _ in range(ENOUGH):
+        table.add(batch(LIVED, PLAIN, RESET, SILENT))
+    (found,) = table.benefits()
+    assert (found.tfo_samples, found.normal_samples) == (ENOUGH, ENOUGH)
+
+
+def test_the_first_line_of_the_summary_is_no_success_where_connections_died() -> None:
+    for dead in (RESET, SILENT, IN_VAIN):
+        said = told(batch(dead, dead))
+        assert "2 with data, 0.0 % of these accepted and lived; 2 accepted, then dead or silent" in said[0]
+        assert "net time saved 0.0 ms" in said[0]
+    assert (
+        "(4 with data, 25.0 % of these accepted and lived; 2 accepted, then dead or silent)"
+        in told(batch(LIVED, RESET, SILENT, Shake(data=100)))[0]
+    )
+    assert "(1 with data, 100.0 % of these accepted and lived)," in told(batch(LIVED, PLAIN))[0]
+    assert "with data" not in told(batch(PLAIN))[0]
+
+
+def test_the_summary_says_how_connections_went_on() -> None:
+    said = told(batch(RESET, RESET, SILENT, LIVED, UNUSED))
+    assert said[1] == (
+        "after the handshake: reset_by_server 2, response 1, silence 1; "
+        "1 closed unused by the client, which is no failure"
+    )
+    assert told(batch(UNUSED))[1] == "after the handshake: 1 closed unused by the client, which is no failure"
+    assert "after the handshake" not in "".join(told(batch(LIVED, PLAIN, Shake(reason=SettleReason.BY_FIN))))
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_each_outcome_has_a_place_for_those_that_died(outcome: Outcome) -> None:
+    made = batch(PLAIN)
+    made.verdicts.outcome[:], made.verdicts.group[:] = outcome, GROUP_OF[outcome]
+    aggregate = Aggregate()
+    aggregate.add(made)
+    assert aggregate.totals().died == {}
