@@ -7,7 +7,7 @@ from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.vocabulary import GROUP_OF, Group, Outcome, word
 from tui.format import count, duration, rate, share
 from tui.lines import Line, Part, wrap
-from tui.widgets.shares import outcome_words
+from tui.widgets.shares import died_words, outcome_words
 
 WITH_DATA = ("cookie_and_data", "data_only", "cookie_request_and_data")
 
@@ -18,17 +18,18 @@ def with_data(totals: Totals) -> int:
 
 
 def worst(totals: Totals) -> tuple[str, int] | None:
-    """The most frequent degraded or failed outcome."""
+    """The most frequent degraded or failed outcome in words, or connections that died after a good one."""
     found = [
-        (word(outcome), totals.outcomes.get(word(outcome), 0))
+        (outcome_words(word(outcome)), totals.outcomes.get(word(outcome), 0))
         for outcome in Outcome
         if GROUP_OF[outcome] in (Group.DEGRADED, Group.FAILED)
     ]
-    name, seen = max(found, key=lambda item: item[1])
-    return (name, seen) if seen else None
+    found += [(died_words(outcome), seen) for outcome, seen in (totals.died or {}).items()]
+    words, seen = max(found, key=lambda item: item[1])
+    return (words, seen) if seen else None
 
 
-def sentence(totals: Totals) -> tuple[str, str]:
+def sentence(totals: Totals, cells: int = 80) -> tuple[str, str]:
     """One sentence and its style."""
     if not totals.handshakes:
         return "No handshake has settled yet. Waiting for traffic.", "dim"
@@ -40,22 +41,30 @@ def sentence(totals: Totals) -> tuple[str, str]:
         if granted:
             return "Clients get cookies; no SYN with data has been sent yet, so nothing is saved yet.", "text"
         return "Clients ask for cookies and get none: Fast Open does not work here.", "failed"
-    ratio = totals.tfo_accepted / sent
-    accepted = totals.tfo_accepted
-    numbers = f"{share(accepted, sent)} of {count(sent)} SYNs with data accepted"
+    ratio = (totals.tfo_lived or 0) / sent
     if ratio >= 0.95:
-        return f"✓ Fast Open works: {numbers}.", "ok"
+        return f"✓ Fast Open works: {_numbers(totals, sent, cells - 20)}", "ok"
     if ratio >= 0.5:
-        return f"~ Fast Open works for most: {numbers}.", "degraded"
-    if totals.tfo_accepted:
-        return f"~ Fast Open works for few: {numbers}.", "degraded"
-    return f"✗ Fast Open does not work: {numbers}.", "failed"
+        return f"~ Fast Open works for most: {_numbers(totals, sent, cells - 28)}", "degraded"
+    if totals.tfo_lived:
+        return f"~ Fast Open works for few: {_numbers(totals, sent, cells - 27)}", "degraded"
+    return f"✗ Fast Open does not work: {_numbers(totals, sent, cells - 27)}", "failed"
+
+
+def _numbers(totals: Totals, sent: int, cells: int) -> str:
+    """The share of SYNs with data that worked, and that of those which the server acked, if it is another."""
+    lived = totals.tfo_lived or 0
+    worked = f"{share(lived, sent)} of {count(sent)} SYNs with data"
+    if lived == totals.tfo_accepted:
+        return f"{worked} accepted."
+    both = f"{worked}, {share(totals.tfo_accepted, sent)} acked."
+    return both if len(both) <= cells else f"{worked}."
 
 
 def headline_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     """Four lines: the answer, the rates, the time saved, the most frequent problem."""
     totals = snapshot.totals
-    text, style = sentence(totals)
+    text, style = sentence(totals, cells)
     lines = wrap(text, cells, style)[:1]
     numbers: list[Part] = [
         (f"{rate(snapshot.handshakes_per_s)} ", "strong"), ("handshakes", "dim"),
@@ -76,8 +85,8 @@ def headline_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     lines.append(tuple(saved))
     trouble = worst(totals)
     if trouble is not None:
-        name, seen = trouble
-        lines.append((("most frequent problem ", "dim"), (f"{outcome_words(name)}, {count(seen)} times", "strong")))
+        words, seen = trouble
+        lines.append((("most frequent problem ", "dim"), (f"{words}, {count(seen)} times", "strong")))
     else:
         lines.append((("nothing went wrong so far", "dim"),))
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -14,13 +15,15 @@ from tracer.aggregate.figures import Comparison, Histogram
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
 from tracer.vocabulary import meanings as words
-from tracer.vocabulary.vocabulary import HandshakeResult, Outcome, Request, SettleReason, word
+from tracer.vocabulary.vocabulary import After, HandshakeResult, Outcome, Request, SettleReason, word
 from tui import format as numbers
 from tui.explain import fact_lines, negotiated_lines, option_lines, options_of, verdict_lines
 from tui.headline import headline_lines, sentence, with_data
 from tui.ladder import ladder_lines, steps
 from tui.lines import Line, beside, cut, fit, width, wrap
 from tui.screens.detail import counterpart, raw_options
+from tui.screens.peers import BY_WIDTH
+from tui.screens.statistics import after_lines
 from tui.widgets.bar import bar, column
 from tui.widgets.comparison import comparison_lines, difference
 from tui.widgets.histogram import histogram_lines, quantile
@@ -250,16 +253,66 @@ def test_the_answer_says_what_is_known() -> None:
     change = msgspec.structs.replace
     totals = Recorded().snapshot().totals
     sent = with_data(totals)
-    totals = change(totals, tfo_accepted=round(0.77 * sent))
+    totals = change(totals, tfo_accepted=round(0.77 * sent), tfo_lived=round(0.77 * sent))
     assert sentence(totals)[0].startswith("~ Fast Open works for most: 77 %")
     assert "No handshake" in sentence(change(totals, handshakes=0))[0]
     assert "Nobody tries" in sentence(change(totals, tfo_attempts=0))[0]
-    assert sentence(change(totals, tfo_accepted=sent))[0].startswith("✓ Fast Open works")
-    assert sentence(change(totals, tfo_accepted=0))[0].startswith("✗ Fast Open does not work")
-    assert "works for few" in sentence(change(totals, tfo_accepted=100))[0]
+    assert sentence(change(totals, tfo_accepted=sent, tfo_lived=sent))[0].startswith("✓ Fast Open works")
+    assert sentence(change(totals, tfo_accepted=0, tfo_lived=0))[0].startswith("✗ Fast Open does not work")
+    assert "works for few" in sentence(change(totals, tfo_accepted=100, tfo_lived=100))[0]
     asked = {"cookie_request": 5}
     assert "get none" in sentence(change(totals, requests=asked, outcomes={}))[0]
     assert "Clients get cookies" in sentence(change(totals, requests=asked, outcomes={"cookie_granted": 5}))[0]
+
+
+def test_what_was_only_acked_is_no_success() -> None:
+    totals = Recorded().snapshot().totals
+    sent = with_data(totals)
+    for lived, start in ((0, "✗ Fast Open does not work: 0 %"), (sent // 5, "~ Fast Open works for few: 20 %")):
+        only_acked = msgspec.structs.replace(totals, tfo_accepted=sent, tfo_lived=lived)
+        text, style = sentence(only_acked)
+        assert text == f"{start} of {sent} SYNs with data, 100 % acked."
+        assert style == ("degraded" if lived else "failed")
+        assert sentence(only_acked, 60)[0] == f"{start} of {sent} SYNs with data."
+    unknown = msgspec.structs.replace(totals, tfo_lived=None, after=None, died=None)
+    assert sentence(unknown)[1] == "failed"
+
+
+def test_connections_that_died_are_a_problem_and_count_as_failed() -> None:
+    snapshot = Recorded().snapshot()
+    totals, accepted = snapshot.totals, snapshot.totals.outcomes["data_acked"]
+    groups = {**totals.groups, "ok": totals.groups["ok"] - 200, "failed": totals.groups["failed"] + 200}
+    totals = msgspec.structs.replace(totals, died={"data_acked": 200}, groups=groups)
+    assert plain(headline_lines(replace(snapshot, totals=totals), 75)[3]).endswith(
+        "data accepted, then dead, 200 times"
+    )
+    lines = [plain(line) for line in share_lines(totals, 70, 40)]
+    failed = next(at for at, line in enumerate(lines) if line.startswith("✗"))
+    assert re.fullmatch(r" +data accepted, then dead .* 200", lines[failed + 1])
+    assert any(re.fullmatch(rf" +data accepted .* {accepted - 200}", line) for line in lines[:failed])
+
+
+def test_the_statistics_tell_how_connections_went_on() -> None:
+    totals = Recorded().snapshot().totals
+    after = {word(one): 1 + one for one in After if one}
+    lines = [plain(line) for line in after_lines(msgspec.structs.replace(totals, after=after), 36)]
+    assert len(lines) == len(after)
+    assert lines[0].startswith("silence")
+    assert lines[-1].startswith("closed unused"), "no failure: it stands apart"
+    assert max(map(cell_len, lines)) <= 36
+    assert plain(after_lines(msgspec.structs.replace(totals, after=None), 36)[0]) == "nothing yet"
+
+
+@pytest.mark.parametrize("cells", [80, 115, 132, 147, 173])
+def test_peers_tell_what_lived_apart_from_what_was_acked(cells: int) -> None:
+    peer = next(one for one in Recorded().snapshot().peers if one.with_data == one.lived > 1)
+    peer = replace(peer, lived=0, last_outcome="data_acked", last_group="failed")
+    columns = next(found for least, found in BY_WIDTH if cells >= least)
+    shown = {one.column.id: one.text(peer, 0) for one in columns}
+    assert (shown["accepted"], shown["lived"]) == (("100 %", "ok"), ("0 %", "failed"))
+    assert shown["outcome"] == ("✗ data acked", "failed")
+    room = cells - sum(one.column.width + 1 for one in columns[:-1])  # the last column takes the rest
+    assert room >= len("✗ data not acked")
 
 
 def test_the_answer_fits_a_small_terminal() -> None:

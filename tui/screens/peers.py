@@ -13,14 +13,12 @@ from tracer.aggregate.figures import Peer
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.printable import plural
-from tracer.vocabulary.vocabulary import GROUP_OF, word
 from tui.export import json_text
 from tui.format import clock, count, duration, share, signed_duration
 from tui.lines import Part, cut, group_sign, group_style, safe
 from tui.screens.base import TracerScreen
 from tui.widgets.row_list import ListColumn, RowList
 
-_GROUPS = {word(outcome): group.word for outcome, group in GROUP_OF.items()}
 _NEVER = float("-inf")
 
 
@@ -45,17 +43,9 @@ class PeerColumn:
     falls: bool = True
 
 
-def _accepted(peer: Peer, _: int) -> Part:
-    if not peer.with_data:
-        return ("-", "dim")
-    ratio = peer.accepted / peer.with_data
-    return (share(peer.accepted, peer.with_data), "ok" if ratio >= 0.95 else "degraded" if ratio > 0 else "failed")
-
-
 def _outcome(peer: Peer, _: int) -> Part:
-    group = _GROUPS.get(peer.last_outcome or "", "")
     text = (peer.last_outcome or "unknown").replace("_", " ")
-    return (f"{group_sign(group)} {text}", group_style(group))
+    return (f"{group_sign(peer.last_group)} {text}", group_style(peer.last_group))
 
 
 def _saved(peer: Peer, _: int) -> Part:
@@ -90,6 +80,22 @@ def _count(name: str, title: str, width: int, style: str) -> PeerColumn:
     return PeerColumn(ListColumn(name, title, width, True), text, _known(name))
 
 
+def _share(name: str, title: str, width: int) -> PeerColumn:
+    """A part of the SYNs with data."""
+
+    def ratio(peer: Peer) -> float:
+        part: int = getattr(peer, name)
+        return part / peer.with_data if peer.with_data else _NEVER
+
+    def text(peer: Peer, _: int) -> Part:
+        if not peer.with_data:
+            return ("-", "dim")
+        style = "ok" if ratio(peer) >= 0.95 else "degraded" if ratio(peer) > 0 else "failed"
+        return (share(getattr(peer, name), peer.with_data), style)
+
+    return PeerColumn(ListColumn(name, title, width, True), text, ratio)
+
+
 _ADDRESS = PeerColumn(ListColumn("peer", "Peer", 24), lambda p, _: (address(p), "strong"), address, False)
 _ROLE = PeerColumn(ListColumn("role", "Is", 6), lambda p, _: (p.role, "dim"), lambda p: p.role, False)
 _NAME = PeerColumn(
@@ -97,11 +103,8 @@ _NAME = PeerColumn(
 )
 _HANDSHAKES = _count("handshakes", "Seen", 7, "text")
 _ATTEMPTS = _count("attempts", "TFO", 7, "text")
-_ACCEPTED = PeerColumn(
-    ListColumn("accepted", "Accepted", 8, True),
-    _accepted,
-    lambda p: p.accepted / p.with_data if p.with_data else _NEVER,
-)
+_ACCEPTED = _share("accepted", "Accepted", 8)
+_LIVED = _share("lived", "Lived", 6)
 _FALLBACKS = _count("fallbacks", "Fallback", 8, "degraded")
 _FAILED = _count("failed", "Failed", 6, "failed")
 _CHANGES = _count("cookie_changes", "Cookies", 7, "degraded")
@@ -114,14 +117,15 @@ _SOONER_RTTS = PeerColumn(ListColumn("sooner_rtts", "RTTs", 5, True), _sooner_rt
 _SEEN = PeerColumn(ListColumn("last", "Ago", 5, True), _ago, _known("last_seen_ns"))
 _LAST = PeerColumn(ListColumn("outcome", "Last outcome", 22), _outcome, lambda p: p.last_outcome or "", False)
 
-_BY_WIDTH: tuple[tuple[int, tuple[PeerColumn, ...]], ...] = (
-    (166, (_ADDRESS, _ROLE, _NAME, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _FALLBACKS, _FAILED, _CHANGES, _RTT, _SAVED,
-           _SOONER, _SOONER_RTTS, _SEEN, _LAST)),
-    (140, (_ADDRESS, _NAME, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _FALLBACKS, _FAILED, _CHANGES, _RTT, _SAVED, _SOONER,
+BY_WIDTH: tuple[tuple[int, tuple[PeerColumn, ...]], ...] = (
+    (173, (_ADDRESS, _ROLE, _NAME, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _CHANGES, _RTT,
+           _SAVED, _SOONER, _SOONER_RTTS, _SEEN, _LAST)),
+    (147, (_ADDRESS, _NAME, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _CHANGES, _RTT, _SAVED,
+           _SOONER, _LAST)),
+    (132, (_ADDRESS, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _CHANGES, _RTT, _SAVED, _SOONER,
            _LAST)),
-    (125, (_ADDRESS, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _FALLBACKS, _FAILED, _CHANGES, _RTT, _SAVED, _SOONER, _LAST)),
-    (115, (_ADDRESS, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _FALLBACKS, _FAILED, _CHANGES, _RTT, _SAVED, _LAST)),
-    (0, (_ADDRESS, _HANDSHAKES, _ACCEPTED, _FALLBACKS, _RTT, _LAST)),
+    (115, (_ADDRESS, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _RTT, _SAVED, _LAST)),
+    (0, (_ADDRESS, _HANDSHAKES, _ACCEPTED, _LIVED, _RTT, _LAST)),
 )  # fmt: skip
 
 
@@ -163,7 +167,7 @@ class Peers(TracerScreen):
 
     def update(self, snapshot: Snapshot) -> None:
         """Sort, and keep the selected peer."""
-        columns = next(found for least, found in _BY_WIDTH if self.size.width >= least)
+        columns = next(found for least, found in BY_WIDTH if self.size.width >= least)
         wanted = (snapshot.peers, self.size.width, self.sort, self.descending)
         if wanted == self._shown_of:
             return

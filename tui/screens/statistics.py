@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from textual.containers import ScrollableContainer
 from textual.widget import Widget
 
+from tracer.records.record import Totals
 from tracer.store.snapshot import Snapshot
+from tracer.vocabulary.vocabulary import After, word
 from tui.format import count, duration, share, size
 from tui.lines import Line, cell, safe
 from tui.screens.base import TracerScreen
@@ -16,9 +18,19 @@ from tui.widgets.histogram import histogram_lines
 from tui.widgets.panel import Panel
 from tui.widgets.sparkline import framed_plot
 
+_UNUSED = word(After.CLOSED_UNUSED)
+_AFTER = {
+    word(one): text
+    for one, text in (
+        (After.RESPONSE, "response"), (After.RESET_BY_SERVER, "server reset"), (After.RESET_BY_CLIENT, "client reset"),
+        (After.CLOSED_UNUSED, "closed unused"), (After.CLIENT_CLOSED, "client closed"),
+        (After.SERVER_CLOSED, "server closed"), (After.SYNACK_AGAIN, "SYN-ACK again"), (After.SILENCE, "silence"),
+    )
+}  # fmt: skip
+
 
 class Statistics(TracerScreen):
-    """Nine panels."""
+    """Ten panels."""
 
     NAME = "statistics"
 
@@ -28,6 +40,7 @@ class Statistics(TracerScreen):
         self.failed = Panel("Failed per second", id="stat-failed")
         self.rtt = Panel("RTT", id="stat-rtt")
         self.response = Panel("First response", id="stat-response")
+        self.after = Panel("After the handshake", id="stat-after")
         self.mss = Panel("MSS of SYNs", id="stat-mss")
         self.wscale = Panel("Window scale", id="stat-wscale")
         self.window = Panel("Window (unscaled)", id="stat-window")
@@ -37,8 +50,8 @@ class Statistics(TracerScreen):
     def body(self) -> Iterable[Widget]:
         """All panels in a grid."""
         yield ScrollableContainer(
-            self.rates, self.failed, self.rtt, self.response, self.options, self.names, self.mss, self.wscale,
-            self.window, id="statistics-grid", can_focus=False,
+            self.rates, self.failed, self.rtt, self.response, self.after, self.options, self.names, self.mss,
+            self.wscale, self.window, id="statistics-grid", can_focus=False,
         )  # fmt: skip
 
     def update(self, snapshot: Snapshot) -> None:
@@ -53,6 +66,7 @@ class Statistics(TracerScreen):
         ):  # fmt: skip
             cells, rows = panel.room
             panel.put(histogram_lines(histogram, cells, max(2, rows), label=label))
+        self.after.put(after_lines(snapshot.totals, self.after.room[0]))
         syns = sum(seen for _, seen in found.mss)
         for panel, entries, total in (
             (self.mss, [(_number(value), seen) for value, seen in found.mss], syns),
@@ -71,8 +85,15 @@ def _scale(value: int | None) -> str:
     return "none" if value is None else f"{value} (x{1 << min(value, 14)})"
 
 
+def after_lines(totals: Totals, cells: int) -> list[Line]:
+    """How established connections went on; those that the client did not use come last, since they are no failures."""
+    after = totals.after or {}
+    order = sorted(after, key=lambda name: (name == _UNUSED, -after[name]))
+    return counted_lines([(_AFTER.get(name, name), after[name]) for name in order], sum(after.values()), cells)
+
+
 def counted_lines(entries: Sequence[tuple[str, int]], total: int, cells: int) -> list[Line]:
-    """Values and their counts, as bars; percentages are of all SYNs."""
+    """Values and their counts, as bars; percentages are of `total`."""
     if not entries:
         return [(("nothing yet", "dim"),)]
     top = max(seen for _, seen in entries)

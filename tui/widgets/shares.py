@@ -25,6 +25,11 @@ def outcome_words(outcome: str) -> str:
     return text.removeprefix("TFO ")
 
 
+def died_words(outcome: str) -> str:
+    """The verdict where the connection died after it."""
+    return f"{outcome_words(outcome)}, then dead"
+
+
 def group_bar(totals: Totals, cells: int) -> Line:
     """One bar of all judged handshakes with a piece per group."""
     counts = [totals.groups.get(group, 0) for group in GROUPS]
@@ -39,11 +44,7 @@ def group_bar(totals: Totals, cells: int) -> Line:
 
 def share_lines(totals: Totals, cells: int, rows: int) -> list[Line]:
     """Each group with its outcomes, the most frequent first; if rows are few, the rarest are merged."""
-    by_group: dict[str, list[tuple[str, int]]] = {group: [] for group in GROUPS}
-    for outcome, kind in GROUP_OF.items():
-        seen = totals.outcomes.get(word(outcome), 0)
-        if seen and kind is not Group.NOT_APPLICABLE:
-            by_group[kind.word].append((word(outcome), seen))
+    by_group = _by_group(totals)
     judged = sum(totals.groups.get(group, 0) for group in GROUPS)
     top = max((seen for found in by_group.values() for _, seen in found), default=0)
     bare = totals.groups.get("n/a", 0)
@@ -56,12 +57,27 @@ def share_lines(totals: Totals, cells: int, rows: int) -> list[Line]:
         heading = f"{group_sign(group)} {words[group]}"
         numbers = f" {count(seen)} {share(seen, judged):>6}"
         lines.append(((cell(heading, cells - len(numbers)), style), (numbers, style)))
-        lines.extend(_outcomes(sorted(by_group[group], key=lambda item: -item[1]), room[group], top, cells, style))
+        lines.extend(_outcomes(by_group[group], room[group], top, cells, style))
     numbers = f" {count(bare)} {share(bare, totals.handshakes):>6}"
     rest = ": no TFO, or cookie only" if cells >= _LONG_FROM else ""
     lines.append(((cell(f"{group_sign(None)} not judged{rest}", cells - len(numbers)), "dim"),
                   (numbers, "dim")))  # fmt: skip
     return lines
+
+
+def _by_group(totals: Totals) -> dict[str, list[tuple[str, int]]]:
+    """Words and counts of each group, the most frequent first; those that died later count as failed."""
+    found: dict[str, list[tuple[str, int]]] = {group: [] for group in GROUPS}
+    died = totals.died or {}
+    for outcome, kind in GROUP_OF.items():
+        name = word(outcome)
+        dead = died.get(name, 0)
+        seen = totals.outcomes.get(name, 0) - dead
+        if seen and kind is not Group.NOT_APPLICABLE:
+            found[kind.word].append((outcome_words(name), seen))
+        if dead:
+            found[Group.FAILED.word].append((died_words(name), dead))
+    return {group: sorted(entries, key=lambda item: -item[1]) for group, entries in found.items()}
 
 
 def _outcomes(found: list[tuple[str, int]], room: int, top: int, cells: int, style: str) -> list[Line]:
@@ -71,9 +87,7 @@ def _outcomes(found: list[tuple[str, int]], room: int, top: int, cells: int, sty
     rest = found[len(shown) :]
     bar_cells = min(20, max(0, cells // 4))
     lines: list[Line] = []
-    entries = [(outcome_words(outcome), seen) for outcome, seen in shown]
-    if rest:
-        entries.append((f"{len(rest)} others", sum(seen for _, seen in rest)))
+    entries = [*shown, (f"{len(rest)} others", sum(seen for _, seen in rest))] if rest else shown
     for words, seen in entries:
         number = f" {count(seen):>7}"
         room_for_words = cells - len(number) - bar_cells - 5
