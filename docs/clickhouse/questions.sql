@@ -1,9 +1,10 @@
--- Which servers never accept SYN data?
-SELECT IPv6NumToString(server_ip) AS server, server_port, count() AS attempts, any(cause) AS cause
+-- Which servers never accept SYN data on a connection that lives? `acked`: accepted, but then reset or silent.
+SELECT IPv6NumToString(server_ip) AS server, server_port, count() AS attempts,
+    countIf(outcome IN ('data_acked', 'data_acked_new_cookie')) AS acked, any(cause) AS cause
 FROM tfotrace.handshakes
 WHERE syn_payload_len > 0
 GROUP BY server_ip, server_port
-HAVING countIf(outcome IN ('data_acked', 'data_acked_new_cookie')) = 0
+HAVING countIf(outcome IN ('data_acked', 'data_acked_new_cookie') AND lived) = 0
 ORDER BY attempts DESC
 LIMIT 20;
 
@@ -12,7 +13,7 @@ SELECT IPv6NumToString(server_ip) AS server, server_port,
     quantileIf(0.5)(first_response_us, outcome IN ('data_acked', 'data_acked_new_cookie')) / 1000 AS with_ms,
     quantileIf(0.5)(first_response_us, outcome = 'not_attempted') / 1000 AS without_ms
 FROM tfotrace.handshakes
-WHERE result = 'established'
+WHERE lived
 GROUP BY server_ip, server_port
 HAVING countIf(outcome = 'data_acked') > 0 AND countIf(outcome = 'not_attempted') > 0
 ORDER BY without_ms - with_ms DESC;

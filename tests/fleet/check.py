@@ -156,6 +156,13 @@ def asked(row: dict[str, Any]) -> tuple[str, int]:
     return str(IPv6Address(row["server"])), row["server_port"]
 
 
+def lived(record: dict[str, Any]) -> bool:
+    """Did the server answer, close, or ack what followed?"""
+    timing = record["handshake"]
+    alive = timing["first_response_us"] is not None or timing["settled_by"] == "fin" or timing["request_acked"]
+    return timing["result"] == "established" and bool(alive)
+
+
 def check_answers(database: ClickHouse, records: list[dict[str, Any]]) -> None:
     """Every question of questions.sql."""
     never, pays, stripped, saved = statements(SQL / "questions.sql")
@@ -166,19 +173,19 @@ def check_answers(database: ClickHouse, records: list[dict[str, Any]]) -> None:
     attempts = {
         server: count for server, own in servers.items()
         if (count := sum(one["syn"]["payload_len"] > 0 for one in own))
-        and not any(one["syn"]["payload_len"] > 0 and one["tfo"]["outcome"] in ACCEPTED for one in own)
+        and not any(one["syn"]["payload_len"] > 0 and one["tfo"]["outcome"] in ACCEPTED and lived(one) for one in own)
     }  # fmt: skip
     found = {asked(row): int(row["attempts"]) for row in database.ask(never.replace("LIMIT 20", ""))}
     expect(f"which servers never accept: {len(attempts)} of {len(servers)}", found, attempts)
 
     medians = {}
     for server, own in servers.items():
-        established = [one for one in own if one["handshake"]["result"] == "established"]
-        if not any(one["tfo"]["outcome"] == "data_acked" for one in established):
+        alive = [one for one in own if lived(one)]
+        if not any(one["tfo"]["outcome"] == "data_acked" for one in alive):
             continue
         kinds = [
             [
-                one["handshake"]["first_response_us"] for one in established
+                one["handshake"]["first_response_us"] for one in alive
                 if one["tfo"]["outcome"] in words and one["handshake"]["first_response_us"] is not None
             ]
             for words in (ACCEPTED, ("not_attempted",))

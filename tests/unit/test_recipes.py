@@ -19,6 +19,7 @@ from tests.support.markdown import ask, database, sql_blocks
 from tests.support.schema import schema_lines
 from tracer.cli.schema import json_schema
 from tracer.lab.scenarios import SCENARIOS, server_address
+from tracer.records.life import lived
 from tracer.records.record import Handshake
 from tracer.sinks.compression import coder
 from tracer.sinks.targets import Compression
@@ -69,6 +70,11 @@ def lab(folder: Path, request: pytest.FixtureRequest) -> Iterator[duckdb.DuckDBP
         yield connection
 
 
+def worked(one: Handshake) -> bool:
+    """Was its SYN data acked whole, and did the connection live?"""
+    return one.tfo.outcome in ACCEPTED and lived(one.handshake)
+
+
 def servers(name: str) -> set[str]:
     (scenario,) = (one for one in SCENARIOS if one.name == name)
     return {server_address(scenario, version) for version in (4, 6)}
@@ -76,8 +82,8 @@ def servers(name: str) -> set[str]:
 
 def test_every_recipe_is_tested_here() -> None:
     assert list(RECIPES) == [
-        "files", "never-accept", "saved-by-server", "other-cookies", "rtt-by-hour", "sni-falls-back", "poor-syns",
-        "causes", "two-hosts", "parquet",
+        "files", "never-accept", "died-after-accept", "saved-by-server", "other-cookies", "rtt-by-hour",
+        "sni-falls-back", "poor-syns", "causes", "two-hosts", "parquet",
     ]  # fmt: skip
 
 
@@ -119,7 +125,7 @@ def test_files_are_read_as_they_were_written(lab: duckdb.DuckDBPyConnection) -> 
 
 
 def test_never_accept(lab: duckdb.DuckDBPyConnection) -> None:
-    accepting = {(one.server.ip, one.server.port) for one in handshakes() if one.tfo.outcome in ACCEPTED}
+    accepting = {(one.server.ip, one.server.port) for one in handshakes() if worked(one)}
     with_data = Counter((one.server.ip, one.server.port) for one in handshakes() if one.syn.payload_len)
     found = ask(lab, RECIPES["never-accept"])
     assert {(row["ip"], row["port"]): row["with_data"] for row in found} == {
@@ -128,6 +134,55 @@ def test_never_accept(lab: duckdb.DuckDBPyConnection) -> None:
     pool = [row for row in found if row["ip"] in servers("pool_without_shared_key")]
     assert {(row["mostly"], row["cause"]) for row in pool} == {("data_not_acked_new_cookie", "key_not_shared")}
     assert len(pool) == 2
+
+
+@pytest.fixture
+def dying(tmp_path: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[Handshake]]]:
+    """The lab with a server all of whose accepted connections are reset, and one that answers none of half of them."""
+    found = handshakes()
+    accepting = sorted({(one.server.ip, one.server.port) for one in found if worked(one)})
+    for row, one in enumerate(found):
+        if worked(one) and (one.server.ip, one.server.port) in accepting[:2]:
+            resets = (one.server.ip, one.server.port) == accepting[0]
+            if not resets and row % 2:
+                continue
+            changes: dict[str, Any] = {"first_response_us": None, "request_acked": False}
+            changes |= (
+                {"settled_by": "rst", "after": "reset_by_server"}
+                if resets
+                else {"settled_by": "timeout", "after": "silence"}
+            )
+            timing = msgspec.structs.replace(one.handshake, **changes)
+            tfo = msgspec.structs.replace(one.tfo, group="failed", rtt_saved_us=0.0) if resets else one.tfo
+            found[row] = msgspec.structs.replace(one, handshake=timing, tfo=tfo)
+    (tmp_path / "events.jsonl").write_bytes(as_lines(found))
+    with database("tfotrace.sql") as connection:
+        connection.execute(RECIPES["files"].replace("events*", f"{tmp_path}/events*"))
+        yield connection, found
+
+
+def test_died_after_accept(dying: tuple[duckdb.DuckDBPyConnection, list[Handshake]]) -> None:
+    connection, records = dying
+    expected: dict[tuple[str, int], list[int]] = {}
+    for one in records:
+        if one.tfo.outcome in ACCEPTED:
+            sums = expected.setdefault((one.server.ip, one.server.port), [0, 0, 0])
+            for at, counts in enumerate((True, worked(one), one.tfo.group == "failed")):
+                sums[at] += counts
+    found = ask(connection, RECIPES["died-after-accept"])
+    assert {(row["ip"], row["port"]): [row["accepted"], row["lived"], row["died"]] for row in found} == {
+        server: sums for server, sums in expected.items() if sums[1] < sums[0]
+    }
+    assert [(row["mostly"], row["died"] == row["accepted"]) for row in found] == [
+        ("reset_by_server", True), ("silence", False)
+    ]  # fmt: skip
+    # what was only acked is no acceptance, saves nothing, and is no sample
+    dead = (found[0]["ip"], found[0]["port"])
+    assert dead in {(row["ip"], row["port"]) for row in ask(connection, RECIPES["never-accept"])}
+    saved = {(row["ip"], row["port"]): row for row in ask(connection, RECIPES["saved-by-server"])}
+    assert dead not in saved
+    assert saved[found[1]["ip"], found[1]["port"]]["accepted"] == found[1]["lived"]
+    assert sum(int(str(row["died"])) for row in ask(connection, RECIPES["sni-falls-back"])) == found[0]["died"]
 
 
 def test_saved_by_server(lab: duckdb.DuckDBPyConnection) -> None:
