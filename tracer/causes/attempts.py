@@ -28,6 +28,7 @@ class PeerHash:
         self._client, self._server = WordHash(_ADDRESS), WordHash(_ADDRESS)
         self._sent, self._given = WordHash(_COOKIE), WordHash(_COOKIE)
         self._place, self._length, self._fate = NumberHash(), NumberHash(), NumberHash()
+        self._port = NumberHash()
 
     def of(self, batch: Batch, rows: Indexes) -> Attempts:
         """The attempts in some rows of a batch, with their keys."""
@@ -43,6 +44,11 @@ class PeerHash:
             ends + self._place.of(events["ifindex"]),
             ends, self,
         )  # fmt: skip
+
+    def services(self, events: Events) -> U64:
+        """Keys of client, server and its port, at an interface."""
+        ends = self._server.of(*_words(events["server"])) + self._client.of(*_words(events["client"]))
+        return ends + self._place.of(events["ifindex"]) + self._port.of(events["server_port"])
 
     def cookies(self, ends: U64, events: Events) -> U64:
         """Keys of client, server and the SYN's cookie."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tracer.causes.after_accept import AfterAccept
 from tracer.causes.attempts import Attempts, PeerHash
 from tracer.causes.both_ends import BothEnds
 from tracer.causes.cookie_check import CookieChecks
@@ -38,6 +39,8 @@ from tracer.vocabulary.vocabulary import (
 
 # A SYN sent again sooner had not timed out: Linux waits a second (RFC 6298), or not at all after an ICMP error.
 LOST_AFTER_NS = 200_000_000
+
+BLACKHOLE_REPEATS = 2  # the third timeout comes after two
 
 AskHost = Callable[[list[CookieQuestion]], HostAnswer | None]
 
@@ -88,6 +91,7 @@ class CauseJudge:
         self._check_cookies = check_cookies
         self._hash = PeerHash()
         self._history = PeerHistory()
+        self._after_accept = AfterAccept(self._hash)
         self._evidence = KernelEvidence()
         self._cookies = CookieChecks()
         self._both_ends = BothEnds()
@@ -106,16 +110,19 @@ class CauseJudge:
         case = _Case(batch, Causes.none(len(batch)))
         attempts = np.flatnonzero(batch.verdicts.attempted)
         dropped = _not_answered_here(batch)
+        broke, broke_again = self._after_accept.died(batch)
         stripped, emptied = self._both_ends.compare(batch.events)
         if not len(attempts) and not dropped.any() and not stripped.any() and not emptied.any():
             return batch
         if len(attempts):
             tried = self._hash.of(batch, attempts)
-            self._ask_root(case, tried)
+            self._ask_root(case, tried, broke)
             self._history.note(tried)
         case.say(np.flatnonzero(stripped), Cause.OPTION_STRIPPED, Confidence.CERTAIN)
         case.say(np.flatnonzero(emptied), Cause.PAYLOAD_STRIPPED, Confidence.CERTAIN)
         case.say(np.flatnonzero(dropped), Cause.HOST_DROPPED, Confidence.CERTAIN)
+        if len(broke):
+            self._broke_after_accept(case, broke, broke_again)
         if _TO_EXPLAIN[batch.verdicts.outcome[attempts]].any():
             self._key_rotation(case)
             self._refused(case)
@@ -127,12 +134,13 @@ class CauseJudge:
 
     # --- asking the root part ---
 
-    def _ask_root(self, case: _Case, tried: Attempts) -> None:
+    def _ask_root(self, case: _Case, tried: Attempts, broke: Indexes) -> None:
         if self._ask is None:
             return
         checks = case.causes.cookie_check
         here = (tried.vantage & _AT_SERVER) != 0
-        if not here.any():
+        asks = _client_repeated(case.batch, broke)
+        if not here.any() and not len(asks):
             return
         asked = None
         if self._check_cookies:
@@ -140,7 +148,8 @@ class CauseJudge:
             asked = self._cookies.begin(sent, checks) if len(sent.rows) else None
         # counters explain a SYN-ACK only if they were read after it
         synack_ns = tried.events["synack_ns"][here & _UNEXPLAINED.take(tried.outcome)]
-        too_old = len(synack_ns) and int(synack_ns.max()) > self._evidence.latest_ns
+        wanted_ns = np.concatenate((synack_ns, case.batch.events["settled_ns"][asks]))
+        too_old = len(wanted_ns) and int(wanted_ns.max()) > self._evidence.latest_ns
         if asked is None and not too_old:
             return
         answer = self._ask(asked.questions if asked is not None else [])
@@ -151,6 +160,15 @@ class CauseJudge:
             self._cookies.end(asked, answer.checks, checks)
 
     # --- one kind of row each ---
+
+    def _broke_after_accept(self, case: _Case, rows: Indexes, likely: Bool) -> None:
+        asks = _client_repeated(case.batch, rows)
+        if len(asks):
+            events = pick(case.batch.events, asks)
+            sure = self._evidence.saw_blackhole(events["syn_ns"], events["settled_ns"])
+            case.say(asks[sure], Cause.PATH_BREAKS_AFTER_ACCEPT, Confidence.CERTAIN)
+        case.say(rows[likely], Cause.PATH_BREAKS_AFTER_ACCEPT, Confidence.LIKELY)
+        case.say(rows, Cause.PATH_BREAKS_AFTER_ACCEPT, Confidence.POSSIBLE)
 
     def _key_rotation(self, case: _Case) -> None:
         rows = case.outcome_is(Outcome.DATA_ACKED_NEW_COOKIE)
@@ -261,6 +279,14 @@ class CauseJudge:
         if len(rows):
             always = self._history.always_sent_data(self._hash.of(case.batch, rows))
             case.say(rows[always], Cause.PAYLOAD_STRIPPED, Confidence.POSSIBLE)
+
+
+def _client_repeated(batch: Batch, broke: Indexes) -> Indexes:
+    """Of connections that died: those whose client is this host and had timed out often enough for its kernel to see a
+    blackhole (tcp_fastopen_active_detect_blackhole in net/ipv4/tcp_fastopen.c: at the third timeout)."""
+    here = batch.vantage[broke] == Vantage.CLIENT
+    rows: Indexes = broke[here & (batch.events["request_repeats"][broke] >= BLACKHOLE_REPEATS)]
+    return rows
 
 
 def _not_answered_here(batch: Batch) -> Bool:

@@ -45,7 +45,7 @@ class KernelEvidence:
     """The latest readings of the host."""
 
     def __init__(self) -> None:
-        self._looks: deque[tuple[int, int, int, int, int, int]] = deque(maxlen=LOOKS_KEPT)
+        self._looks: deque[tuple[int, ...]] = deque(maxlen=LOOKS_KEPT)
         self._columns: I64 | None = None
 
     @property
@@ -67,15 +67,14 @@ class KernelEvidence:
                 counters.get("TCPFastOpenListenOverflow", 0),
                 # cookies sent because of a full queue are in both, but we only check for a rise
                 counters.get("TCPReqQFullDoCookies", 0) + counters.get("SyncookiesSent", 0),
+                counters.get("TCPFastOpenBlackhole", 0),
             )
         )
         self._columns = None
 
     def around(self, syn_ns: NDArray[np.uint64], synack_ns: NDArray[np.uint64]) -> Evidence:
         """The evidence around some answered handshakes."""
-        if self._columns is None:
-            self._columns = np.array(self._looks, np.int64).reshape(len(self._looks), 6)
-        looks = self._columns
+        looks = self._read()
         if not len(looks):
             nothing = np.zeros(len(syn_ns), np.int64)
             return Evidence(nothing != 0, (nothing, nothing), nothing, nothing, nothing)
@@ -87,6 +86,26 @@ class KernelEvidence:
         first, last = looks[np.maximum(before, 0)], looks[np.minimum(after, len(begun) - 1)]
         rose = last - first
         return Evidence(known, (first[:, 2], last[:, 2]), last[:, 3], rose[:, 4], rose[:, 5])
+
+    def saw_blackhole(self, syn_ns: NDArray[np.uint64], settled_ns: NDArray[np.uint64]) -> Bool:
+        """Did TCPFastOpenBlackhole rise between the last reading before each SYN and the first one after settling?
+
+        If there is none after it yet, the newest one counts: a rise until then is a rise all the same.
+        """
+        looks = self._read()
+        if not len(looks):
+            return np.zeros(len(syn_ns), np.bool_)
+        before = np.searchsorted(looks[:, 0], syn_ns.astype(np.int64), "right") - 1
+        after = np.searchsorted(looks[:, 1], settled_ns.astype(np.int64), "left")
+        blackholes = looks[:, 6]
+        rose: Bool = blackholes[np.minimum(after, len(looks) - 1)] > blackholes[np.maximum(before, 0)]
+        return rose & (before >= 0)
+
+    def _read(self) -> I64:
+        """The readings: over, begun, sysctls and counters as add() took them."""
+        if self._columns is None:
+            self._columns = np.array(self._looks, np.int64).reshape(len(self._looks), 7)
+        return self._columns
 
 
 def _number(text: str | None) -> int:

@@ -1,0 +1,97 @@
+"""Connections that died after their SYN data was taken, and what shows that the path to their server is the reason.
+
+A middlebox may let the SYN and its data pass and break what follows. One such death may have any reason. A second one
+with the same server is telling once a connection to it that took no data out of the SYN has lived, unless one that did
+has lived since. At a server's own host nothing is said: it knows its resets, and packets that it sees did arrive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tracer.causes.attempts import PeerHash
+from tracer.causes.peer_history import PAIRS, REMEMBER_NS
+from tracer.causes.slot_table import SlotTable
+from tracer.handshake.batch import Batch
+from tracer.handshake.events import U64, Bool, Indexes, pick
+from tracer.vocabulary.vocabulary import Group, Outcome, Vantage
+
+_HOUR = np.uint64(REMEMBER_NS)
+_AT_SERVER = Vantage.SERVER  # the bit that SERVER and LOCAL share
+_IS_TAKEN = np.zeros(len(Outcome), np.bool_)
+_IS_TAKEN[[Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE, Outcome.DATA_PARTLY_ACKED]] = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Some rows of a batch, in their order. Keys stand for client, server and port, at an interface."""
+
+    rows: Indexes
+    keys: U64
+    syn_ns: U64
+
+
+class AfterAccept:
+    """Takes handshakes in the order of settling; how they come in batches makes no difference."""
+
+    def __init__(self, hashes: PeerHash) -> None:
+        self._hash = hashes
+        self._served = SlotTable(PAIRS, "when_ns")  # connections that lived without data taken out of the SYN
+        self._broken = SlotTable(PAIRS, "when_ns")  # those that died after it was, unless one that did not came since
+        self._any_broke = False
+
+    def died(self, batch: Batch) -> tuple[Indexes, Bool]:
+        """The rows of connections that died after their data was taken; is the path the likely reason?"""
+        verdicts = batch.verdicts
+        away = (batch.vantage & _AT_SERVER) == 0
+        taken = _IS_TAKEN.take(verdicts.outcome)
+        lived = away & verdicts.lived
+        broke = np.flatnonzero(away & taken & (verdicts.group == Group.FAILED))
+        self._any_broke |= len(broke) > 0
+        served = self._seen(batch, np.flatnonzero(lived & (verdicts.acked_payload_len == 0)))
+        likely = np.zeros(len(broke), np.bool_)
+        if self._any_broke:
+            worked = np.flatnonzero(lived & taken)
+            likely = self._broke_again(self._seen(batch, np.concatenate((worked, broke))), len(worked))
+            likely &= self._was_served(self._seen(batch, broke), served)
+        slots, own = self._served.claim(served.keys)
+        self._served["when_ns"][slots[own]] = served.syn_ns[own]
+        return broke, likely
+
+    def _was_served(self, broke: _Seen, served: _Seen) -> Bool:
+        """Has a connection of the same key been served before?"""
+        slots, known = self._served.find(broke.keys)
+        found: Bool = known & (broke.syn_ns < self._served["when_ns"][slots] + _HOUR)
+        keys, first = np.unique(served.keys, return_index=True)
+        if len(keys):
+            at = np.minimum(np.searchsorted(keys, broke.keys), len(keys) - 1)
+            found |= (keys[at] == broke.keys) & (served.rows[first[at]] < broke.rows)
+        return found
+
+    def _broke_again(self, seen: _Seen, worked: int) -> Bool:
+        """Of connections whose data was taken the first `worked` lived. Note them; which others died like the one before?
+
+        That is the last one of the same key, in this batch or before.
+        """
+        broke_ns = seen.syn_ns.copy()
+        broke_ns[:worked] = 0
+        order = np.lexsort((seen.rows, seen.keys))
+        keys = seen.keys[order]
+        same = np.flatnonzero(keys[1:] == keys[:-1])
+        slots, known = self._broken.find(seen.keys)
+        before = np.where(known, self._broken["when_ns"][slots], np.uint64(0))
+        before[order[same + 1]] = broke_ns[order[same]]
+        last = np.ones(len(order), np.bool_)
+        last[same] = False
+        last = order[last]
+        last = last[known[last] | (broke_ns[last] != 0)]  # only who died needs a place
+        slots, own = self._broken.claim(seen.keys[last])
+        self._broken["when_ns"][slots[own]] = broke_ns[last][own]
+        again: Bool = ((before != 0) & (seen.syn_ns < before + _HOUR))[worked:]
+        return again
+
+    def _seen(self, batch: Batch, rows: Indexes) -> _Seen:
+        events = pick(batch.events, rows)
+        return _Seen(rows, self._hash.services(events), np.ascontiguousarray(events["syn_ns"]))
