@@ -71,7 +71,7 @@ class AfterAccept:
         return found
 
     def _broke_again(self, seen: _Seen, worked: int) -> Bool:
-        """Of connections whose data was taken the first `worked` lived. Note them; which others died like the one before?
+        """Note connections whose data was taken; the first `worked` lived. Which others died like the one before?
 
         That is the last one of the same key, in this batch or before.
         """

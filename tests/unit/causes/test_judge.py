@@ -11,7 +11,7 @@ from tests.support.judged import Shake, batch, causes, host, judge_one_by_one, o
 from tests.support.rows import random_batch
 from tracer.causes.judge import CauseJudge
 from tracer.ipc.messages import CookieQuestion, Host, HostAnswer
-from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, Outcome, SettleReason, Vantage, word
+from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, Group, Outcome, SettleReason, Vantage, word
 
 A, B, C, D = (bytes([number]) * 8 for number in (0xA0, 0xB0, 0xC0, 0xD0))
 SERVER, TRANSIT, LOCAL = Vantage.SERVER, Vantage.TRANSIT, Vantage.LOCAL
@@ -290,8 +290,11 @@ def test_whatever_comes_a_cause_fits_its_outcome_and_its_vantage(seed: int) -> N
     of_the_host = [Cause.SERVER_DISABLED, Cause.LISTENER_DISABLED, Cause.QUEUE_OVERFLOW, Cause.SYN_COOKIES,
                    Cause.HOST_DROPPED]  # fmt: skip
     assert ((vantage[np.isin(cause, of_the_host)] & 2) != 0).all()
-    accepted = np.isin(outcome, [Outcome.DATA_ACKED, Outcome.COOKIE_GRANTED])
-    assert set(cause[accepted].tolist()) <= {Cause.NONE, Cause.HOST_DROPPED, Cause.OPTION_STRIPPED}
+    good = np.isin(outcome, [Outcome.DATA_ACKED, Outcome.COOKIE_GRANTED])
+    lived = good & (judged.verdicts.group == Group.OK)
+    assert set(cause[lived].tolist()) <= {Cause.NONE, Cause.HOST_DROPPED, Cause.OPTION_STRIPPED}
+    allowed = {Cause.NONE, Cause.HOST_DROPPED, Cause.OPTION_STRIPPED, Cause.PATH_BREAKS_AFTER_ACCEPT}
+    assert set(cause[good].tolist()) <= allowed
     assert not judged.causes.cookie_check[(vantage & 2) == 0].any()
     named = {word(Cause(number)) for number in cause.tolist()}
     assert len(named) > 4, "the made-up traffic gives reason for some"
