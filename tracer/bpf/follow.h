@@ -37,7 +37,7 @@ static __always_inline int plain_fit(const struct pending *p, const struct segme
 		exactly = in_range(s->seq, first, p->client_next - first) &&
 			  in_range(s->ack, of_server, p->server_next - of_server);
 	} else {
-		fits = p->state != PENDING_TOMBSTONE && server_fits(p, s);
+		fits = server_fits(p, s);
 		exactly = in_range(s->seq, of_server, p->server_next - of_server);
 	}
 	return !fits ? 0 : exactly ? FIT_NUMBERS | FIT_EXACTLY : FIT_NUMBERS;

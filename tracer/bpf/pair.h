@@ -92,11 +92,13 @@ static __always_inline void pair_open(struct pending *p, const struct segment *s
 /* Counts a segment that leaves the entry's state alone, once where it is mirrored. Returns whether it is no copy. */
 static __always_inline int count_aside(struct pending *p, const struct segment *s, __u8 *count)
 {
-	if (p->aside_print == s->print && is_seen_again(s, p->aside_place, p->last_aside_ns))
-		return 0;
-	if (p->aside_print && is_copy(s, p->aside_print, p->last_aside_ns)) {
-		p->ev.copies = saturating_increment(p->ev.copies);
-		return 0;
+	if (p->aside_print && p->aside_print == s->print) {
+		if (is_seen_again(s, p->aside_place, p->last_aside_ns))
+			return 0;
+		if (is_copy(s, p->aside_print, p->last_aside_ns)) {
+			p->ev.copies = saturating_increment(p->ev.copies);
+			return 0;
+		}
 	}
 	p->aside_print = s->print;
 	p->aside_place = s->place;
@@ -315,12 +317,13 @@ static __always_inline struct pair_outcome pair_synack_again(struct pending *p, 
 }
 
 /*
- * Another stack goes on after the record said that the handshake had failed. Not where the server repeats what the client
- * has reset, and the client did not ask again. Returns whether there will be a second record.
+ * Another stack goes on after the record said that the handshake had failed. After a RST that alone proves nothing: the
+ * server may repeat what the client has reset, so the client must have asked again, or acked. Returns whether there will be
+ * a second record.
  */
 static __always_inline int goes_on(struct pending *p, const struct segment *s)
 {
-	if (p->ev.result == RESULT_ABORTED && !p->syn_since && s->seq == p->ev.synack.seq) {
+	if (p->ev.result == RESULT_ABORTED && !p->syn_since && !p->early_ack_ns) {
 		p->deadline_ns = s->now_ns + wait_after(s->now_ns, p->last_synack_ns, TOMBSTONE_NS);
 		p->last_synack_ns = s->now_ns;
 		return 0;
@@ -481,13 +484,17 @@ static __always_inline int completes(struct pending *p, const struct segment *s)
 		take_answer(p, s->ack - 1, s->seq, 0);
 		return 1;
 	}
-	/* one stack of the client reset the SYN-ACK, another goes on; but CPUs may swap an ACK and the RST behind it */
-	if (p->state == PENDING_TOMBSTONE && (p->ev.result != RESULT_ABORTED || p->ev.reset_from != RESET_BY_CLIENT ||
-					      s->now_ns < p->ev.settled_ns + SWAPPED_NS))
+	if (p->state == PENDING_TOMBSTONE && p->ev.result != RESULT_ABORTED)
 		return 0;
 	takes = answer_taken(p, s);
 	if (takes == TAKES_OTHER)
 		take_other(p);
+	if (p->state == PENDING_TOMBSTONE && takes) {
+		/* it may have crossed the server's RST: what the server does next tells */
+		p->early_ack_ns = s->now_ns;
+		/* one stack of the client reset the SYN-ACK, another goes on; but CPUs may swap an ACK and the RST behind it */
+		return p->ev.reset_from == RESET_BY_CLIENT && s->now_ns >= p->ev.settled_ns + SWAPPED_NS;
+	}
 	if (!takes && p->state == PENDING_SYN_ACKED && s->flags & TCP_ACK && client_fits(p, s)) {
 		p->early_ack = s->ack;
 		p->early_ack_ns = s->now_ns;
@@ -564,8 +571,15 @@ static __always_inline struct pair_outcome pair_from_server(struct pending *p, c
 		pair_ahead_of_synack(p, s);
 		return out;
 	}
-	if (p->state != PENDING_SYN_ACKED && p->state != PENDING_ESTABLISHED)
-		return out;
+	if (p->state == PENDING_TOMBSTONE) {
+		/* a RST that neither end sent: the client acked the SYN-ACK, and the server answers */
+		if (p->ev.result != RESULT_ABORTED || !p->early_ack_ns || !covers(s, p->server_isn + 1))
+			return out;
+		open_again(p);
+		p->ev.ack_ns = p->early_ack_ns;
+		p->state = PENDING_ESTABLISHED;
+		out.note = NOTE_OPENED_AGAIN;
+	}
 	if (!server_fits(p, s)) {
 		if (p->has_other && s->payload_len && covers(s, p->other.facts.seq + 1) && !p->other.response_ns) {
 			p->other.response_ns = s->now_ns;
