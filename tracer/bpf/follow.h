@@ -112,6 +112,7 @@ static __always_inline int find_entry(const struct flow_set *set, __u64 tags, st
 	if (!tagged)
 		return NOT_THIS_FLOW;
 	sc->best = 0;
+	sc->rank = 0;
 	NO_UNROLL
 	for (int i = 0; i < WAYS && tagged; i++) {
 		const struct pending *p;
@@ -123,6 +124,7 @@ static __always_inline int find_entry(const struct flow_set *set, __u64 tags, st
 		direction = sender_of(p, s, kind == SEGMENT_FIRST_SYN);
 		if (direction == NOT_THIS_FLOW)
 			continue;
+		sc->rank += pending_is_live(p);
 		sc->fit = fit_of(p, s, kind, direction == FROM_CLIENT);
 		if (sc->fit > sc->best) {
 			sc->best = sc->fit;
@@ -130,6 +132,9 @@ static __always_inline int find_entry(const struct flow_set *set, __u64 tags, st
 			sc->from = direction;
 		}
 	}
+	/* a failed handshake goes on only where it would not be the third of its 4-tuple */
+	if (sc->rank > 1 && kind != SEGMENT_FIRST_SYN && set->way[chosen_way(&sc->way)].state == PENDING_TOMBSTONE)
+		return 0;
 	return sc->best;
 }
 
