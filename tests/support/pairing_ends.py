@@ -102,9 +102,9 @@ REFUSED = [
         for kind, code in ((1, 0), (1, 4), (3, 0), (4, 1))
     ),
     Sentence(
-        "an ICMP error in the SYN's VLAN",
+        "an ICMP error without the SYN's VLAN tag, then one with it",
         [syn(0, flow=on_vlan(9)), icmp(10, 3, 1), icmp(11, 3, 1, flow=on_vlan(9), quoted_bytes=20)],
-        [{"result": UNREACHABLE, "settled_ns": at(11)}],
+        [{"result": UNREACHABLE, "settled_ns": at(10)}],
     ),
     Sentence(
         "frag-needed and other ICMP never settle",
@@ -137,6 +137,7 @@ REFUSED = [
             from_server(1030, data=1),
         ],
         [{"result": ESTABLISHED, "reason": BY_RESPONSE, "challenge_acks": 1, "syn_count": 2, "syn_ns": at(0)}],
+        clocked=True,
     ),
     Sentence(
         "data of an earlier connection is no challenge",
@@ -160,7 +161,7 @@ ENDS = [
     Sentence(
         "the client's FIN",
         [syn(0), synack(10), from_client(20), client_fin(30)],
-        [{"result": ESTABLISHED, "reason": BY_FIN, "settled_ns": at(30), "ack_ns": at(20)}],
+        [{**ESTABLISHED_END, "ack_ns": at(20), "client_fin": 1}],
     ),
     Sentence(
         "a FIN of an earlier connection of the client's",
@@ -170,7 +171,7 @@ ENDS = [
     Sentence(
         "the client's FIN is its first ACK",
         [syn(0), synack(10), client_fin(20)],
-        [{"result": ESTABLISHED, "reason": BY_FIN, "ack_ns": at(20)}],
+        [{**ESTABLISHED_END, "ack_ns": at(20), "client_fin": 1}],
     ),
     Sentence(
         "the server's FIN without data",
@@ -249,11 +250,17 @@ TIMED = [
         [syn(0), rst(10), syn(1000), syn(2000), syn(3000, ISN)],
         [{"result": REJECTED, "syn_count": 1}],
         {"late_syns": 3},
+        clocked=True,
     ),
     Sentence(
-        "a SYN-ACK, RST or ICMP error for a tombstone changes nothing",
-        [syn(0), rst(10), synack(20), rst(30), icmp(40, 3, 1), from_client(50)],
+        "an RST or ICMP error for a tombstone changes nothing",
+        [syn(0), rst(10), rst(30), icmp(40, 3, 1), from_client(50)],
         [{"result": REJECTED}],
+    ),
+    Sentence(
+        "a SYN-ACK for a tombstone makes a second record",
+        [syn(0), rst(10), synack(20), rst(30), icmp(40, 3, 1), from_client(50)],
+        [{"result": REJECTED}, {**ESTABLISHED_END, "resumed": REJECTED, "misfit_rsts": 1}],
     ),
     Sentence(
         "a new ISN takes the place of a tombstone",
@@ -267,16 +274,22 @@ TIMED = [
     ),
     Sentence(
         "a tombstone is gone after 3 s",
-        [syn(0), rst(10), Sweep(3009, 0), syn(3009), Sweep(3010, 0), syn(3011)],
+        [syn(0), rst(10), Sweep(3009, 0), Sweep(3010, 0), syn(3011)],
         [{"result": REJECTED}, OPEN_END],
-        {"late_syns": 1},
+        clocked=True,
+    ),
+    Sentence(
+        "a late SYN renews it: it lasts for 3 s or 2.5 times the gap between SYNs",
+        [syn(0), rst(10), syn(3009), Sweep(10_500, 0), syn(10_500)],
+        [{"result": REJECTED}],
+        {"late_syns": 2},
         clocked=True,
     ),
     Sentence(
         "a handshake that timed out leaves a tombstone, too",
         [syn(0), Sweep(4000, 0), syn(6000), Sweep(7000, 0), syn(7001)],
-        [{"result": NO_REPLY, "reason": BY_TIMEOUT}, OPEN_END],
-        {"late_syns": 1},
+        [{"result": NO_REPLY, "reason": BY_TIMEOUT}],
+        {"late_syns": 2},
         clocked=True,
     ),
 ]

@@ -6,7 +6,6 @@ from tests.support.decoder import ACK, SYN
 from tests.support.packets import Flow, ethernet
 from tests.support.sentences import (
     AT_END,
-    BY_NEW_SYN,
     BY_RESPONSE,
     BY_TIMEOUT,
     C6,
@@ -94,7 +93,7 @@ ORDINARY = [
             syn(0, 0xFFFFFFF0, data=100),
             Packet(10, S.frame(SYN | ACK, 0xFFFFFFFF, 0xFFFFFFF0 + 101 - (1 << 32))),
             from_client(20, 0xFFFFFFF0 + 101, 0),
-            from_server(30, data=1),
+            from_server(30, 0, data=1),
         ],
         [{"result": ESTABLISHED, "reason": BY_RESPONSE}],
     ),
@@ -171,7 +170,8 @@ REPEATED = [
     Sentence(
         "a SYN after the SYN-ACK is late",
         [syn(0), synack(900), syn(1000), from_client(1100), from_server(1200, data=1)],
-        [{"result": ESTABLISHED, "syn_count": 2, "late_syns": 1, "retx": []}],
+        [{"result": ESTABLISHED, "syn_count": 2, "late_syns": 1, "retx": [(1_000_000, 0)]}],
+        clocked=True,
     ),
     Sentence(
         "a retransmitted SYN-ACK is counted, the first one's time and facts stay",
@@ -194,7 +194,7 @@ REPEATED = [
     ),
     Sentence(
         "packets out of order in a capture do not keep a handshake open for ever",
-        [syn(10), syn(9), Sweep(3509, 0)],
+        [syn(10), syn(8), Sweep(3510, 0)],
         [{"result": NO_REPLY, "reason": BY_TIMEOUT, "syn_count": 2}],
         clocked=True,
     ),
@@ -207,15 +207,12 @@ REPEATED = [
     Sentence(
         "a SYN with a new ISN on a live 4-tuple opens a new record",
         [syn(0), syn(500, ISN + 9), Packet(510, S.frame(SYN | ACK, SERVER_ISN, ISN + 10))],
-        [
-            {"result": NO_REPLY, "reason": BY_NEW_SYN, "syn.seq": ISN},
-            {"result": HALF_OPEN, "reason": AT_END, "syn.seq": ISN + 9},
-        ],
+        [{**OPEN_END, "syn.seq": ISN}, {**HALF_END, "syn.seq": ISN + 9}],
     ),
     Sentence(
         "also while the first waits for a response",
         [syn(0), synack(1), from_client(2), syn(500, ISN + 9)],
-        [{"result": ESTABLISHED, "reason": BY_NEW_SYN}, {"result": NO_REPLY, "syn.seq": ISN + 9}],
+        [{**ESTABLISHED_END, "syn.seq": ISN}, {**OPEN_END, "syn.seq": ISN + 9}],
     ),
     Sentence(
         "a SYN-ACK for another connection of the 4-tuple is counted as a stray",
@@ -224,9 +221,9 @@ REPEATED = [
         {"synack_stray_ack": 2},
     ),
     Sentence(
-        "a SYN-ACK that acks more than a plain SYN is odd, not judged",
+        "a SYN-ACK that acks more than a plain SYN is odd and does not fit",
         [syn(0), synack(10, 1)],
-        [HALF_END],
+        [OPEN_END],
         {"synack_odd_ack": 1},
     ),
     Sentence("a SYN-ACK without a SYN before it", [synack(10)], [], {"synack_unmatched": 1}),
@@ -234,10 +231,14 @@ REPEATED = [
 
 APART = [
     Sentence(
-        "another VLAN is another connection",
-        [syn(0, flow=on_vlan(10)), synack(1, flow=on_vlan(20)), synack(1), synack(1, flow=on_vlan(10, 20))],
-        [{**OPEN_END, "vlan": [10, 0]}],
-        {"synack_unmatched": 3},
+        "a SYN in another VLAN is another connection",
+        [syn(0, flow=on_vlan(10)), syn(1, flow=on_vlan(20)), syn(1), syn(1, flow=on_vlan(10, 20))],
+        [{**OPEN_END, "vlan": [*vlan], "syn_count": 1} for vlan in ((10, 0), (20, 0), (0, 0), (10, 20))],
+    ),
+    Sentence(
+        "a SYN-ACK in another VLAN is of the same connection",
+        [syn(0, flow=on_vlan(10)), synack(1, flow=on_vlan(20))],
+        [{**HALF_END, "vlan": [10, 0]}],
     ),
     Sentence(
         "another group is another connection",
