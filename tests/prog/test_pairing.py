@@ -5,11 +5,21 @@ from __future__ import annotations
 import pytest
 
 from tests.support.pairing_ends import ENDS, REFUSED, TIMED
+from tests.support.pairing_entries import ENTRIES
+from tests.support.pairing_foreign import FOREIGN
+from tests.support.pairing_isns import ISNS
+from tests.support.pairing_life import LIFE
+from tests.support.pairing_mirrored import MIRRORED
+from tests.support.pairing_places import PLACES
+from tests.support.pairing_reordered import REORDERED
+from tests.support.pairing_resumed import RESUMED
+from tests.support.pairing_tagged import TAGGED
 from tests.support.pairing_usual import APART, ORDINARY, REPEATED
 from tests.support.sentences import Sentence, tell
 from tests.support.testrun import Programs, Road
 
 SENTENCES = [*ORDINARY, *REPEATED, *REFUSED, *ENDS, *TIMED, *APART]
+SENTENCES += [*LIFE, *ISNS, *REORDERED, *MIRRORED, *FOREIGN, *ENTRIES, *RESUMED, *TAGGED, *PLACES]
 
 
 @pytest.mark.parametrize("sentence", SENTENCES, ids=str)
