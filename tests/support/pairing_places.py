@@ -24,6 +24,7 @@ from tests.support.sentences import (
     client_fin,
     from_client,
     from_server,
+    icmp,
     rst,
     syn,
     synack,
@@ -75,6 +76,16 @@ PLACES = [
             ("without", (b"", b"", b"", b"")),
             ("with", (timestamps(1), timestamps(1, 1), timestamps(2, 1), timestamps(3, 1))),
         )
+    ),
+    *(
+        Sentence(
+            f"what does not fit, at two places, {delay} ms apart",
+            forwarded(delay, syn(0), rst(200, ack=ISN), synack(400, -5), icmp(600, 3, 1, seq=77)),
+            [{"result": NO_REPLY, "misfit_rsts": 1, "misfit_synacks": 1, "misfit_icmps": 1, "copies": 0}],
+            {"seen_again": 1, "synack_stray_ack": 2},
+            clocked=True,
+        )
+        for delay in DELAYS
     ),
     Sentence(
         "a challenge at two places",

@@ -74,6 +74,12 @@ OVERTAKEN = [
         [{**JOINED, "ack_ts_ecr": 77, "synack.ts_val": 77}],
     ),
     Sentence(
+        "two SYN-ACKs, the ACK of the second before it",
+        [syn(0), synack(5, isn=77), from_client(9.99), synack(10), from_server(20, data=5)],
+        [{"result": ESTABLISHED, "reason": BY_RESPONSE, "synack.seq": SERVER_ISN, "synack_ns": at(10),
+          "synack_isns": 2, "synacks_after_ack": 0, "first_answer.seq": 77}],
+    ),
+    Sentence(
         "the SYN-ACK is never seen: the road is one way",
         [syn(0), from_client(20), from_client(21, data=100)],
         [{"result": ESTABLISHED, "reason": AT_END, "one_way": 1, "synack_count": 0, "synack_ns": 0,
