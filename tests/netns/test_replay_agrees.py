@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
 from tests.support.patience import PATIENCE_S
+from tests.support.places import facts_and_times
 from tests.support.tracing import assert_balanced, decode, run, tracing
 from tests.support.vocabulary import OUTCOMES
 from tracer.lab.lab import Lab
@@ -25,10 +25,6 @@ from tracer.records.record import End, Handshake
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
-DURATIONS = ("synack_delay_us", "ack_delay_us", "rtt_us", "first_response_us", "rtt_saved_us", "delay_us")
-# what only the traced host knows, and what differs in each run
-OF_THE_HOST = ("interface", "hook", "ts")
-OF_THE_RUN = ("cookie_id", "synack_cookie_id", "cause", "cause_confidence", "cookie_check")
 ROUND_S = 90.0
 
 FIELDS = (
@@ -98,20 +94,11 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
 
 def facts(one: Handshake) -> tuple[dict[str, Any], dict[str, float | None]]:
     """What must be equal, and the durations."""
-    record: dict[str, Any] = msgspec.to_builtins(one)
-    for name in OF_THE_HOST:
-        del record[name]
-    for name in OF_THE_RUN:
-        del record["tfo"][name]
-    for end in ("client", "server"):
-        del record[end]["process"]
+    equal, times = facts_and_times(one)
     # the live run ended a moment later than the capture
-    if record["handshake"]["settled_by"] in ("timeout", "at_end"):
-        record["handshake"]["settled_by"] = "the clock"
-    times = {
-        name: record[part].pop(name) for part in ("handshake", "tfo") for name in DURATIONS if name in record[part]
-    }
-    return record, times
+    if one.handshake.settled_by in ("timeout", "at_end"):
+        del equal["handshake.settled_by"], equal["handshake.after"]
+    return equal, times
 
 
 def test_replay_gives_the_same_records(both: Both) -> None:
