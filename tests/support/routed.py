@@ -72,7 +72,7 @@ class Routed:
         self.router.run("ip", "route", "add", "10.98.3.0/24", "via", "10.98.0.2")
         self.router.run("ip", "-6", "route", "add", "fd00:98:3::/64", "via", "fd00:98:0::2")
         for server in (self.first, self.second):
-            for number in range(1, 30):
+            for number in range(1, 40):
                 for version in (4, 6):
                     server.run("ip", "address", "add", service_address(number, version), "dev", "lo")
         for number in range(SOURCES):

@@ -40,3 +40,38 @@ def comment_is_right(comment: str, record: Handshake) -> None:
 def handshake_id(comment: str) -> str:
     """Of the handshake that a comment is about."""
     return comment.partition("handshake ")[2][:16]
+
+
+def first_responses(path: Path) -> dict[tuple[int, str, int], float | None]:
+    """Microseconds from each handshake's first SYN to the server's first data byte, by the client's port, the server's
+    address and the client's initial number."""
+    rows = shark(
+        path, "frame.time_epoch", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport", "tcp.flags",
+        "tcp.seq", "tcp.len", only="tcp && !icmp",
+    )  # fmt: skip
+    began: dict[tuple[int, str, int], int] = {}
+    found: dict[tuple[int, str, int], float | None] = {}
+    newest: dict[tuple[int, str], int] = {}  # the client's initial number
+    firsts: dict[tuple[int, str], set[int]] = {}  # numbers of the server's first byte
+    for row in rows:
+        flags, number = int(row["tcp.flags"], 16), int(row["tcp.seq"])
+        seconds, _, rest = row["frame.time_epoch"].partition(".")
+        now = int(seconds) * 10**9 + int(rest)
+        source, target = row["ip.src"] or row["ipv6.src"], row["ip.dst"] or row["ipv6.dst"]
+        if flags & 0x12 == 0x02:
+            ends = int(row["tcp.srcport"]), target
+            newest[ends] = number
+            firsts.setdefault(ends, set())
+            began.setdefault((*ends, number), now)
+            found.setdefault((*ends, number), None)
+            continue
+        ends = int(row["tcp.dstport"]), source
+        if ends not in newest:
+            continue
+        if flags & 0x12 == 0x12:
+            firsts[ends].add((number + 1) & 0xFFFFFFFF)
+        elif int(row["tcp.len"]) and number in firsts[ends]:
+            handshake = (*ends, newest[ends])
+            if found[handshake] is None:
+                found[handshake] = (now - began[handshake]) / 1000
+    return found
