@@ -154,11 +154,6 @@ TAILS = [
         [{"reason": BY_RESPONSE, "response_ns": at(12), "settled_ns": at(20)}],
     ),
     Sentence(
-        "data from before the first byte on covers it",
-        [syn(0), synack(10), from_client(20), from_server(30, SERVER_ISN, data=2)],
-        [{"reason": BY_RESPONSE, "response_ns": at(30)}],
-    ),
-    Sentence(
         "the first byte behind an ISN that wraps",
         [syn(0), synack(10, isn=0xFFFFFFFF), from_client(20, ack=0), from_server(30, 100, data=5),
          from_server(31, 0, data=100)],

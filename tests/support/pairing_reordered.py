@@ -75,9 +75,9 @@ OVERTAKEN = [
     ),
     Sentence(
         "two SYN-ACKs, the ACK of the second before it",
-        [syn(0), synack(5, isn=77), from_client(9.99), synack(10), from_server(20, data=5)],
+        [syn(0), synack(5, isn=900_000_077), from_client(9.99), synack(10), from_server(20, data=5)],
         [{"result": ESTABLISHED, "reason": BY_RESPONSE, "synack.seq": SERVER_ISN, "synack_ns": at(10),
-          "synack_isns": 2, "synacks_after_ack": 0, "first_answer.seq": 77}],
+          "synack_isns": 2, "synacks_after_ack": 0, "first_answer.seq": 900_000_077}],
     ),
     Sentence(
         "the SYN-ACK is never seen: the road is one way",

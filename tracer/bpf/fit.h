@@ -58,9 +58,10 @@ struct pending {
 	__u8 simultaneous;     /* the server's end also sent a SYN, and one of the two was acked */
 	__u8 crossed;	       /* the server's end also sent a SYN */
 	__u8 server_fin;       /* the server sent a FIN before the ACK */
+	__u8 server_fin_ahead; /* a FIN behind data of the server's that was not seen */
 	__u8 syn_since;	       /* a SYN came since the record was sent */
 	__u8 has_other;
-	__u8 pad[6];
+	__u8 pad[5];
 	/* A new entry sets these; those behind client_next are not read before the segment that sets them. */
 	__u64 deadline_ns;
 	__u64 last_syn_ns;
@@ -100,7 +101,8 @@ struct segment {
 	__u32 ts_val;
 	__u32 ts_ecr;
 	__u32 flags;
-	__u32 ip_id; /* IPv4, else 0 */
+	__u32 ip_id;	  /* IPv4, else 0 */
+	__u32 header_len; /* bytes */
 	__u32 print; /* hash of what a mirrored copy has in common with it; PRINT_IS_STRONG: with timestamps or an id */
 	__u32 ttl;
 	struct segment_facts facts; /* SYN and SYN-ACK only */
@@ -118,7 +120,7 @@ struct segment {
 static __always_inline __u64 print_of_header(const struct segment *s)
 {
 	return ((__u64)s->seq << 32 | s->ack) * PRINT_KEY_NUMBERS +
-	       ((__u64)s->flags << 32 | s->payload_len) * PRINT_KEY_FLAGS;
+	       ((__u64)(s->header_len << 16 | s->flags) << 32 | s->payload_len) * PRINT_KEY_FLAGS;
 }
 
 static __always_inline __u32 finished_print(__u64 print, __u64 more, int is_strong)

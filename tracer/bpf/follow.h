@@ -219,6 +219,8 @@ static __always_inline int is_closing(const struct flow_set *set, __u64 tags, co
 /* Keeps a SYN-ACK that belongs to no entry, for a moment: its SYN may come next. Call it under the set's lock. */
 static __always_inline void keep_early(struct flow_head *head, struct early_synack *early, const struct scratch *sc)
 {
+	if (head->early == sc->hash && is_copy(&sc->segment, early->segment.print, early->segment.now_ns))
+		return;
 	copy_words(&early->segment, &sc->segment, sizeof(early->segment));
 	head->early = sc->hash;
 }

@@ -285,6 +285,7 @@ static __always_inline void forget_answer(struct pending *p)
 	__builtin_memset(&ev->synack, 0, sizeof(ev->synack));
 	p->has_other = 0;
 	p->server_fin = 0;
+	p->server_fin_ahead = 0;
 	p->simultaneous = 0;
 }
 
@@ -308,11 +309,14 @@ static __always_inline struct pair_outcome pair_synack_again(struct pending *p, 
 	p->last_synack_ns = s->now_ns;
 	if (s->seq != p->ev.synack.seq && s->seq != p->ev.first_answer.seq && !is_other)
 		other_synack(p, s);
-	if (p->early_ack_ns && p->state == PENDING_SYN_ACKED && s->seq + 1 == p->early_ack &&
-	    apart(s->now_ns, p->early_ack_ns) < EARLY_NS)
-		take_early_ack(p, s);
 	if (p->state == PENDING_ESTABLISHED && s->seq == p->server_isn)
 		p->ev.synacks_after_ack = saturating_increment(p->ev.synacks_after_ack);
+	if (p->early_ack_ns && p->state == PENDING_SYN_ACKED && s->seq + 1 == p->early_ack &&
+	    apart(s->now_ns, p->early_ack_ns) < EARLY_NS) {
+		take_early_ack(p, s);
+		if (p->ev.response_ns)
+			out.settled = SETTLED_BY_RESPONSE;
+	}
 	return out;
 }
 
@@ -491,7 +495,10 @@ static __always_inline int completes(struct pending *p, const struct segment *s)
 		take_other(p);
 	if (p->state == PENDING_TOMBSTONE && takes) {
 		/* it may have crossed the server's RST: what the server does next tells */
-		p->early_ack_ns = s->now_ns;
+		if (!p->early_ack_ns)
+			p->early_ack_ns = s->now_ns;
+		if (s->payload_len)
+			note_request(p, s);
 		/* one stack of the client reset the SYN-ACK, another goes on; but CPUs may swap an ACK and the RST behind it */
 		return p->ev.reset_from == RESET_BY_CLIENT && s->now_ns >= p->ev.settled_ns + SWAPPED_NS;
 	}
@@ -568,7 +575,11 @@ static __always_inline struct pair_outcome pair_from_server(struct pending *p, c
 	struct pair_outcome out = {};
 
 	if (p->state == PENDING_SYN_SENT) {
-		pair_ahead_of_synack(p, s);
+		/* a simultaneous open whose server sends its SYN and its ACK apart */
+		if (p->simultaneous && p->ev.ack_ns && (s->flags & TCP_ACK) && s->ack == p->ev.syn.seq + 1)
+			out.settled = SETTLED_BY_ACK;
+		else
+			pair_ahead_of_synack(p, s);
 		return out;
 	}
 	if (p->state == PENDING_TOMBSTONE) {
@@ -587,8 +598,12 @@ static __always_inline struct pair_outcome pair_from_server(struct pending *p, c
 		}
 		return out;
 	}
-	if ((s->flags & TCP_FIN) && in_range(s->seq, p->server_isn + 1, p->server_next - p->server_isn - 1))
-		p->server_fin = 1;
+	if (s->flags & TCP_FIN) {
+		if (in_range(s->seq, p->server_isn + 1, p->server_next - p->server_isn - 1))
+			p->server_fin = 1;
+		else
+			p->server_fin_ahead = 1; /* data before it may come again, and is the response then */
+	}
 	note_from_server(p, s);
 	if (p->state == PENDING_ESTABLISHED) {
 		if (p->ev.response_ns)
@@ -687,7 +702,7 @@ static __always_inline int settle(struct pending *p, int reason, __u64 now_ns)
 		else
 			ev->result = RESULT_NO_REPLY;
 	}
-	ev->reason = reason;
+	ev->reason = reason == SETTLED_BY_TIMEOUT && p->server_fin_ahead ? SETTLED_BY_FIN : reason;
 	ev->settled_ns = now_ns;
 	if (ev->result == RESULT_REJECTED || ev->result == RESULT_UNREACHABLE || ev->result == RESULT_NO_REPLY ||
 	    ev->result == RESULT_ABORTED) {

@@ -76,6 +76,7 @@ static __always_inline void read_tcp(struct scratch *sc, const struct frame *f, 
 	const __u8 *ip = h->ip;
 
 	s->place = place_of(f);
+	s->header_len = header_len;
 	s->flags = tcp_flags(h->tcp);
 	s->ack = load_be32(h->tcp + 8);
 	s->payload_len = h->l4_len - header_len;
