@@ -502,7 +502,8 @@ static __always_inline int completes(struct pending *p, const struct segment *s)
 		/* one stack of the client reset the SYN-ACK, another goes on; but CPUs may swap an ACK and the RST behind it */
 		return p->ev.reset_from == RESET_BY_CLIENT && s->now_ns >= p->ev.settled_ns + SWAPPED_NS;
 	}
-	if (!takes && p->state == PENDING_SYN_ACKED && s->flags & TCP_ACK && client_fits(p, s)) {
+	if (!takes && p->state == PENDING_SYN_ACKED && s->flags & TCP_ACK && client_fits(p, s) &&
+	    !(p->early_ack_ns && p->early_ack == s->ack)) {
 		p->early_ack = s->ack;
 		p->early_ack_ns = s->now_ns;
 	}
