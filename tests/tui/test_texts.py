@@ -303,7 +303,7 @@ def test_the_statistics_tell_how_connections_went_on() -> None:
     assert plain(after_lines(msgspec.structs.replace(totals, after=None), 36)[0]) == "nothing yet"
 
 
-@pytest.mark.parametrize("cells", [80, 115, 132, 147, 173])
+@pytest.mark.parametrize("cells", [80, 115, 132, 150, 173])
 def test_peers_tell_what_lived_apart_from_what_was_acked(cells: int) -> None:
     peer = next(one for one in Recorded().snapshot().peers if one.with_data == one.lived > 1)
     peer = replace(peer, lived=0, last_outcome="data_acked", last_group="failed")
