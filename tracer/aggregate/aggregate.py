@@ -27,8 +27,11 @@ IS_FAILED = one_of(*(outcome for outcome, group in GROUP_OF.items() if group is 
 
 
 def accepted_and_lived(verdicts: Verdicts) -> Bool:
-    """Was the SYN's data acked whole, and did the connection live? Only then has Fast Open worked."""
-    found: Bool = IS_ACCEPTED[verdicts.outcome] & verdicts.lived
+    """Was the SYN's data acked whole, and did the connection live? Only then has Fast Open worked.
+
+    The data may have been acked by a host whose SYN-ACK the client did not take: that connection is another.
+    """
+    found: Bool = IS_ACCEPTED[verdicts.outcome] & verdicts.lived & (verdicts.acked_payload_len != 0)
     return found
 
 

@@ -73,6 +73,15 @@ def test_saved_time_is_that_of_connections_that_lived() -> None:
     assert (aggregate.totals().tfo_lived, aggregate.totals().rtt_saved_us) == (1, 1000.0)
 
 
+def test_what_another_host_acked_did_not_live() -> None:
+    """The first SYN-ACK acked the data; the client took a second one of another host, which answered."""
+    made = batch(LIVED)
+    made.verdicts.acked_payload_len[:] = 0
+    aggregate = Aggregate()
+    aggregate.add(made)
+    assert (aggregate.totals().tfo_accepted, aggregate.totals().tfo_lived) == (1, 0)
+
+
 def test_a_totals_record_of_an_older_version_does_not_know() -> None:
     fields = msgspec.to_builtins(Aggregate().totals())
     for name in ("tfo_lived", "after", "died"):
