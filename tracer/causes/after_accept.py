@@ -46,7 +46,8 @@ class AfterAccept:
         """The rows of connections that died after their data was taken; is the path the likely reason?"""
         verdicts = batch.verdicts
         away = (batch.vantage & _AT_SERVER) == 0
-        taken = _IS_TAKEN.take(verdicts.outcome)
+        # the first SYN-ACK decides the outcome, but the client may have taken another host's
+        taken = _IS_TAKEN.take(verdicts.outcome) & (verdicts.acked_payload_len != 0)
         lived = away & verdicts.lived
         broke = np.flatnonzero(away & taken & (verdicts.group == Group.FAILED))
         self._any_broke |= len(broke) > 0
@@ -83,9 +84,9 @@ class AfterAccept:
         slots, known = self._broken.find(seen.keys)
         before = np.where(known, self._broken["when_ns"][slots], np.uint64(0))
         before[order[same + 1]] = broke_ns[order[same]]
-        last = np.ones(len(order), np.bool_)
-        last[same] = False
-        last = order[last]
+        is_last = np.ones(len(order), np.bool_)
+        is_last[same] = False
+        last = order[is_last]
         last = last[known[last] | (broke_ns[last] != 0)]  # only who died needs a place
         slots, own = self._broken.claim(seen.keys[last])
         self._broken["when_ns"][slots[own]] = broke_ns[last][own]

@@ -158,6 +158,12 @@ def test_at_the_server_the_path_is_not_blamed(shake: Shake, vantage: Vantage) ->
     assert judge_one_by_one(CauseJudge(), *seen) == ["", "", ""]
 
 
+def test_what_another_host_had_acked_is_no_acceptance() -> None:
+    made = batch(RESET)
+    made.verdicts.acked_payload_len[:] = 0  # of the SYN-ACK that the client took; the first one acked the data
+    assert causes(CauseJudge().judge(made)) == [""]
+
+
 def test_it_goes_before_a_rotated_key() -> None:
     assert judge_one_by_one(CauseJudge(), replace(RESET, back=B)) == [POSSIBLE]
     assert judge_one_by_one(CauseJudge(), replace(LIVED, back=B)) == ["key_rotation likely"]
