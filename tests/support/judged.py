@@ -44,6 +44,7 @@ class Shake:
     response: bool = False  # the server sent data, which settles it
     reset_from: int = 0  # whose RST settled it
     repeats: int = 0  # of the request, which the SYN-ACK had not acked
+    request_acked: bool = False
 
 
 def batch(*shakes: Shake) -> Batch:
@@ -64,7 +65,8 @@ def _fill(event: Any, one: Shake) -> None:
     event["syn_count"], event["egress"], event["challenge_acks"] = 1, one.egress, one.challenge_acks
     event["reason"] = one.reason
     event["reset_from"], event["request_repeats"] = one.reset_from, one.repeats
-    if one.repeats:
+    event["request_acked"] = one.request_acked
+    if one.repeats or one.request_acked:
         event["request_ns"] = begin + 2 * MS
     if one.response:
         event["reason"], event["response_ns"] = SettleReason.BY_RESPONSE, event["settled_ns"]

@@ -50,13 +50,15 @@ class AfterAccept:
         taken = _IS_TAKEN.take(verdicts.outcome) & (verdicts.acked_payload_len != 0)
         lived = away & verdicts.lived
         broke = np.flatnonzero(away & taken & (verdicts.group == Group.FAILED))
-        self._any_broke |= len(broke) > 0
+        # of one that was reset the server may have acked what followed: the path passes it
+        in_vain = ~lived[broke]
+        self._any_broke |= bool(in_vain.any())
         served = self._seen(batch, np.flatnonzero(lived & (verdicts.acked_payload_len == 0)))
         likely = np.zeros(len(broke), np.bool_)
         if self._any_broke:
-            worked = np.flatnonzero(lived & taken)
-            likely = self._broke_again(self._seen(batch, np.concatenate((worked, broke))), len(worked))
-            likely &= self._was_served(self._seen(batch, broke), served)
+            worked, died = np.flatnonzero(lived & taken), broke[in_vain]
+            again = self._broke_again(self._seen(batch, np.concatenate((worked, died))), len(worked))
+            likely[in_vain] = again & self._was_served(self._seen(batch, died), served)
         slots, own = self._served.claim(served.keys)
         self._served["when_ns"][slots[own]] = served.syn_ns[own]
         return broke, likely

@@ -101,6 +101,13 @@ def test_one_that_lived_since_takes_it_back() -> None:
     assert judge_one_by_one(CauseJudge(), at(PLAIN, 500), RESET, partly, at(RESET, 3000))[-1] == POSSIBLE
 
 
+def test_a_reset_after_the_server_acked_what_followed_may_be_the_path_but_shows_that_it_passes() -> None:
+    acked = replace(RESET, request_acked=True)
+    shakes = [at(PLAIN, 500), at(RESET, 1000), at(acked, 2000), at(acked, 3000), at(RESET, 4000), at(RESET, 5000)]
+    assert judge_one_by_one(CauseJudge(), *shakes) == ["", POSSIBLE, POSSIBLE, POSSIBLE, POSSIBLE, LIKELY]
+    assert causes(CauseJudge().judge(batch(*shakes))) == ["", POSSIBLE, POSSIBLE, POSSIBLE, POSSIBLE, LIKELY]
+
+
 def test_what_was_long_ago_is_forgotten() -> None:
     later = 1000 + REMEMBER_NS / MS
     for first, again in ((500, 1000), (later, later + 500)):

@@ -295,6 +295,11 @@ def test_whatever_comes_a_cause_fits_its_outcome_and_its_vantage(seed: int) -> N
     assert set(cause[lived].tolist()) <= {Cause.NONE, Cause.HOST_DROPPED, Cause.OPTION_STRIPPED}
     allowed = {Cause.NONE, Cause.HOST_DROPPED, Cause.OPTION_STRIPPED, Cause.PATH_BREAKS_AFTER_ACCEPT}
     assert set(cause[good].tolist()) <= allowed
+    broken = cause == Cause.PATH_BREAKS_AFTER_ACCEPT
+    assert broken.any()
+    assert (judged.verdicts.group[broken] == Group.FAILED).all()
+    assert ((vantage[broken] & 2) == 0).all()
+    assert (confidence[broken & judged.verdicts.lived] == Confidence.POSSIBLE).all()
     assert not judged.causes.cookie_check[(vantage & 2) == 0].any()
     named = {word(Cause(number)) for number in cause.tolist()}
     assert len(named) > 4, "the made-up traffic gives reason for some"
