@@ -17,6 +17,7 @@ from tracer.handshake.events import U8, Events, SynPayload
 from tracer.handshake.outcome import judge
 from tracer.handshake.rows import Rows
 from tracer.ipc.traced import TracedInterface
+from tracer.records.life import lived
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
 from tracer.store.store import Store
@@ -26,6 +27,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "lab_events.npz"
 INTERFACES = {
     index: TracedInterface(index, name, "tcx", "a test") for index, name in ((1, "lo"), (2, "eth0"), (3, "wg0"))
 }
+ACCEPTED = ("data_acked", "data_acked_new_cookie")
 START_NS = 1_000_000_000_000
 
 
@@ -120,21 +122,10 @@ def _add_lives(rng: np.random.Generator, events: Events) -> None:
     first["cookie"] = rng.integers(0, 3, (count, 16))
 
 
-def with_lives(rng: np.random.Generator, events: Events) -> Events:
-    """The same handshakes; of those without an answer some were reset, closed, or their request sent again in vain."""
-    events = events.copy()
-    mute = np.flatnonzero(rng.random(len(events)) < 0.5)
-    events["response_ns"][mute] = 0
-    ends = [SettleReason.BY_RST, SettleReason.BY_FIN, SettleReason.BY_TIMEOUT, SettleReason.AT_END]
-    events["reason"][mute] = rng.choice(ends, len(mute))
-    by_rst = mute[events["reason"][mute] == SettleReason.BY_RST]
-    events["reset_from"][by_rst] = rng.integers(1, 3, len(by_rst))
-    for name, highest in (("client_fin", 2), ("synacks_after_ack", 2), ("request_repeats", 4), ("request_acked", 4)):
-        events[name][mute] = rng.integers(0, highest, len(mute))
-    events["request_acked"] //= 3  # seldom, and never where the server's direction is not seen
-    events["request_acked"][events["one_way"] != 0] = 0
-    events["request_ns"][mute] = events["syn_ns"][mute] * rng.integers(0, 2, len(mute), np.uint64)
-    return events
+def worked(record: Handshake) -> bool:
+    """Did the SYN-ACK that the client took ack all of the SYN's data, and did the connection live?"""
+    taken = record.synack is not None and record.synack.acked_payload_len > 0
+    return record.tfo.outcome in ACCEPTED and taken and lived(record.handshake)
 
 
 def random_payloads(rng: np.random.Generator, events: Events, share: float = 0.7) -> dict[tuple[int, int], SynPayload]:

@@ -16,16 +16,15 @@ import zstandard
 
 from tests.support.lines import as_lines, handshakes, run_records
 from tests.support.markdown import ask, database, sql_blocks
+from tests.support.rows import ACCEPTED, worked
 from tests.support.schema import schema_lines
 from tracer.cli.schema import json_schema
 from tracer.lab.scenarios import SCENARIOS, server_address
-from tracer.records.life import lived
 from tracer.records.record import Handshake
 from tracer.sinks.compression import coder
 from tracer.sinks.targets import Compression
 
 RECIPES = sql_blocks("RECIPES.md", "recipe")
-ACCEPTED = ("data_acked", "data_acked_new_cookie")
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +67,6 @@ def lab(folder: Path, request: pytest.FixtureRequest) -> Iterator[duckdb.DuckDBP
             connection.execute(RECIPES["parquet"])
             connection.execute("CREATE OR REPLACE VIEW handshakes AS FROM read_parquet('handshakes.parquet')")
         yield connection
-
-
-def worked(one: Handshake) -> bool:
-    """Was its SYN data acked whole, and did the connection live?"""
-    return one.tfo.outcome in ACCEPTED and lived(one.handshake)
 
 
 def servers(name: str) -> set[str]:

@@ -9,19 +9,17 @@ import numpy as np
 import pytest
 
 from tests.support.judged import Shake, batch
-from tests.support.rows import INTERFACES, batch_of, random_events, with_lives
+from tests.support.rows import ACCEPTED, INTERFACES, batch_of, random_events, worked
 from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.benefit import BenefitTable
 from tracer.aggregate.responses import ENOUGH
 from tracer.aggregate.summary import summarize
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
-from tracer.records.life import lived
 from tracer.records.record import SCHEMA, End
 from tracer.vocabulary.vocabulary import GROUP_OF, Outcome, SettleReason, word
 
 BY_CLIENT, BY_SERVER = 1, 2
-ACCEPTED = ("data_acked", "data_acked_new_cookie")
 COOKIE = b"\xa0" * 8
 LIVED = Shake(cookie=COOKIE, data=100, acked=100, response=True)
 RESET = Shake(cookie=COOKIE, data=100, acked=100, reset_from=BY_SERVER)
@@ -42,13 +40,13 @@ def told(*batches: Batch) -> list[str]:
 
 def test_totals_are_those_of_the_records() -> None:
     rng = np.random.default_rng(5)
-    made = batch_of(with_lives(rng, random_events(rng, 4000, odd=False)), rng.integers(0, 4, 4000).astype(np.uint8))
+    made = batch_of(random_events(rng, 4000, odd=False, lives=True), rng.integers(0, 4, 4000).astype(np.uint8))
     aggregate = Aggregate()
     for begin in range(0, len(made), 777):
         aggregate.add(made.rows(begin, begin + 777))
     totals, records = aggregate.totals(), list(Composer(INTERFACES).compose(made))
     assert totals.tfo_accepted == sum(one.tfo.outcome in ACCEPTED for one in records)
-    assert totals.tfo_lived == sum(one.tfo.outcome in ACCEPTED and lived(one.handshake) for one in records)
+    assert totals.tfo_lived == sum(worked(one) for one in records)
     assert 0 < totals.tfo_lived < totals.tfo_accepted
     assert totals.after == Counter(one.handshake.after for one in records if one.handshake.after is not None)
     assert len(totals.after) == 8

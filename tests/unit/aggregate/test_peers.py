@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 import pytest
 
-from tests.support.rows import batch_of, new_store, parts_of, random_batch, random_events, with_lives
+from tests.support.rows import ACCEPTED, batch_of, new_store, parts_of, random_batch, random_events, worked
 from tracer.aggregate.counted import counted_of
 from tracer.aggregate.figures import Peer
 from tracer.aggregate.peers import COMPARISONS_SHOWN, PEERS_HELD, PEERS_SHOWN, Peers, PeerTable
@@ -19,8 +19,6 @@ from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.vocabulary import HandshakeResult
-
-ACCEPTED = ("data_acked", "data_acked_new_cookie")
 
 
 def snapshot_of(batch: Batch) -> tuple[list[Handshake], list[Peer]]:
@@ -41,7 +39,7 @@ def by_hand(records: list[Handshake]) -> dict[tuple[str, str, int | None], list[
 
 def test_every_sum_of_every_peer() -> None:
     rng = np.random.default_rng(1)
-    events = with_lives(rng, random_events(rng, 3000, odd=False))
+    events = random_events(rng, 3000, odd=False, lives=True)
     records, peers = snapshot_of(batch_of(events, rng.integers(0, 4, 3000).astype(np.uint8)))
     expected = by_hand(records)
     assert {(peer.role, peer.ip, peer.port) for peer in peers} == set(expected)
@@ -54,7 +52,7 @@ def test_every_sum_of_every_peer() -> None:
         assert peer.attempts == len(attempted)
         assert peer.with_data == sum(record.syn.payload_len > 0 for record in own)
         assert peer.accepted == sum(outcome in ACCEPTED for outcome in outcomes)
-        assert peer.lived == sum(one.tfo.outcome in ACCEPTED and lived(one.handshake) for one in own)
+        assert peer.lived == sum(worked(one) for one in own)
         assert peer.fallbacks == sum(
             str(outcome).startswith("data_not_acked") or outcome == "syn_timeout_fallback" for outcome in outcomes
         )
