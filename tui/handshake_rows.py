@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 from tracer.records.record import Handshake
 from tracer.store.list_columns import COLUMNS
+from tracer.vocabulary.vocabulary import GROUP_OF, word
 from tui.lines import Part, group_sign, group_style, safe
 from tui.order import Order
 from tui.widgets.row_list import ListColumn
 
 CELLS_HELD = 512
 AHEAD = 32  # rows made at a time
-_WITH_SIGN = ("outcome", "group")
+_GROUPS = {word(outcome): group.word for outcome, group in GROUP_OF.items()}
 # two cells more for the sign
 _WIDTHS = {"outcome": 28, "group": 10}
 
@@ -39,13 +40,21 @@ def list_column(name: str) -> ListColumn:
     return ListColumn(name, column.title, _WIDTHS.get(name, column.width), column.right)
 
 
+def outcome_cell(text: str, outcome: str | None, group: str | None) -> Part:
+    """An outcome with the sign and colour of its group; the word says it where the connection died only afterwards."""
+    died = group == "failed" and _GROUPS.get(outcome or "", group) != group
+    return (f"{group_sign(group)} {text}{', died' if died else ''}", group_style(group))
+
+
 def row_cells(record: Handshake, columns: Sequence[str]) -> list[Part]:
     """Text and style of each column of one handshake."""
     group = record.tfo.group
     cells: list[Part] = []
     for name in columns:
         text = safe(COLUMNS[name].text(record))
-        if name in _WITH_SIGN:
+        if name == "outcome":
+            cells.append(outcome_cell(text, record.tfo.outcome, group))
+        elif name == "group":
             cells.append((f"{group_sign(group)} {text}", group_style(group)))
         elif name == "result" and record.handshake.result != "established":
             cells.append((text, "failed"))

@@ -18,6 +18,7 @@ from tracer.vocabulary import meanings as words
 from tracer.vocabulary.vocabulary import After, HandshakeResult, Outcome, Request, SettleReason, word
 from tui import format as numbers
 from tui.explain import fact_lines, negotiated_lines, option_lines, options_of, verdict_lines
+from tui.handshake_rows import row_cells
 from tui.headline import headline_lines, sentence, with_data
 from tui.ladder import ladder_lines, steps
 from tui.lines import Line, beside, cut, fit, width, wrap
@@ -310,9 +311,20 @@ def test_peers_tell_what_lived_apart_from_what_was_acked(cells: int) -> None:
     columns = next(found for least, found in BY_WIDTH if cells >= least)
     shown = {one.column.id: one.text(peer, 0) for one in columns}
     assert (shown["accepted"], shown["lived"]) == (("100 %", "ok"), ("0 %", "failed"))
-    assert shown["outcome"] == ("✗ data acked", "failed")
+    assert shown["outcome"] == ("✗ data acked, died", "failed")
     room = cells - sum(one.column.width + 1 for one in columns[:-1])  # the last column takes the rest
     assert room >= len("✗ data not acked")
+
+
+def test_a_row_says_when_the_connection_died_after_a_good_outcome(records: list[Handshake]) -> None:
+    usual = {(one.tfo.outcome, one.tfo.group): one for one in records}
+    for outcome, group, sign, ends in (
+        ("data_acked", "ok", "✓", "data acked"), ("data_acked", "failed", "✗", "data acked, died"),
+        ("cookie_granted", "failed", "✗", "cookie granted, died"), ("no_answer", "failed", "✗", "no answer"),
+    ):  # fmt: skip
+        record = next(one for (name, _), one in usual.items() if name == outcome)
+        record = msgspec.structs.replace(record, tfo=msgspec.structs.replace(record.tfo, group=group))
+        assert row_cells(record, ["outcome", "group"]) == [(f"{sign} {ends}", group), (f"{sign} {group}", group)]
 
 
 def test_the_answer_fits_a_small_terminal() -> None:

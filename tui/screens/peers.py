@@ -15,7 +15,8 @@ from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.printable import plural
 from tui.export import json_text
 from tui.format import clock, count, duration, share, signed_duration
-from tui.lines import Part, cut, group_sign, group_style, safe
+from tui.handshake_rows import outcome_cell
+from tui.lines import Part, cut, safe
 from tui.screens.base import TracerScreen
 from tui.widgets.row_list import ListColumn, RowList
 
@@ -44,8 +45,7 @@ class PeerColumn:
 
 
 def _outcome(peer: Peer, _: int) -> Part:
-    text = (peer.last_outcome or "unknown").replace("_", " ")
-    return (f"{group_sign(peer.last_group)} {text}", group_style(peer.last_group))
+    return outcome_cell((peer.last_outcome or "unknown").replace("_", " "), peer.last_outcome, peer.last_group)
 
 
 def _saved(peer: Peer, _: int) -> Part:
