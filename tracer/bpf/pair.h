@@ -362,6 +362,8 @@ static __always_inline struct pair_outcome pair_synack_from_server(struct pendin
 		p->simultaneous = 1;
 	if (p->simultaneous && p->ev.ack_ns)
 		out.settled = SETTLED_BY_ACK;
+	else if (p->state == PENDING_ESTABLISHED && p->ev.response_ns)
+		out.settled = SETTLED_BY_RESPONSE; /* it has data, and the ACK overtook it */
 	return out;
 }
 
