@@ -58,6 +58,7 @@ class Case:
     client_fin: bool = False
     synacks_after_ack: int = 0
     synack_isns: int = 1
+    resumed: str = "none"
 
 
 # --- the second judge ---
@@ -148,7 +149,9 @@ def outcome_of(case: Case) -> str:
             return "data_partly_acked"
         return "data_acked_new_cookie" if back else "data_acked"
     # acked is 0; a cookie that came back answers a SYN with the option, so not a bare one
-    if answered_syn(case, synack, at)[1] and back is None:
+    # who goes on after a reset or an ICMP error did not wait for a timeout
+    timed_out = case.resumed in ("none", "no_reply")
+    if answered_syn(case, synack, at)[1] and back is None and timed_out:
         return "syn_timeout_fallback"
     if syn.length or syn.cookie:
         stem = "data_not_acked" if syn.length else "cookie_only"
@@ -297,6 +300,7 @@ def record(cases: list[Case]) -> NDArray[np.void]:
         event["reason"] = reasons.index(case.reason)
         event["reset_from"] = ResetFrom[case.reset_from.upper()]
         event["one_way"] = case.one_way
+        event["resumed"] = HandshakeResult[case.resumed.upper()]
         for name in ("request_acked", "request_repeats", "client_fin", "synacks_after_ack", "synack_isns"):
             event[name] = getattr(case, name)
         event["synack_count"] = case.synack_count if case.synack is not None else 0
@@ -366,6 +370,7 @@ def cases(draw: st.DrawFn) -> Case:
         again=tuple(again),
         result=draw(st.sampled_from([word(one) for one in HandshakeResult if one is not HandshakeResult.NONE])),
         one_way=draw(st.booleans()),
+        resumed=draw(st.sampled_from(["none", "none", "none", "no_reply", "aborted", "rejected", "unreachable"])),
         synack_count=draw(st.sampled_from([1, 1, 2, 255])),
         ack_echo=draw(st.one_of(st.just(0), STAMPS)),
         synack_at=times[0],

@@ -229,6 +229,11 @@ _REFUSED = np.zeros(256, np.uint16)
 _REFUSED[[HandshakeResult.REJECTED, HandshakeResult.UNREACHABLE]] = _Fact.REFUSED
 
 
+# who goes on after a reset or an ICMP error did not wait for a timeout
+_WAS_REFUSED = np.zeros(256, np.bool_)
+_WAS_REFUSED[[HandshakeResult.ABORTED, HandshakeResult.REJECTED, HandshakeResult.UNREACHABLE]] = True
+
+
 @dataclass(frozen=True, slots=True)
 class _Answered:
     """The SYN that a SYN-ACK answers: its number from 0, when it left, is it certain?"""
@@ -331,7 +336,7 @@ def judge(events: Events) -> Verdicts:
     first = first_answers(events)
     acked = _acked(first.ack, events["syn"]["seq"], first.has)
     answer = _answered(events, first.ns, first.has, first.ts_ecr)
-    facts = _facts(events, first, acked, answer.later)
+    facts = _facts(events, first, acked, answer.later & ~_WAS_REFUSED.take(events["resumed"]))
     outcome = _OUTCOMES.take(facts)
     if len(first.others):
         taken = pick(events, first.others)
