@@ -283,7 +283,9 @@ static __always_inline void forget_answer(struct pending *p)
 	ev->request_acked = 0;
 	ev->request_repeats = 0;
 	__builtin_memset(&ev->synack, 0, sizeof(ev->synack));
+	__builtin_memset(&ev->first_answer, 0, sizeof(ev->first_answer));
 	p->has_other = 0;
+	p->early_ack_ns = 0;
 	p->server_fin = 0;
 	p->server_fin_ahead = 0;
 	p->simultaneous = 0;
