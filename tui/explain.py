@@ -9,6 +9,7 @@ from tracer.dissect import options as tcp_options
 from tracer.dissect.options import OptionDetail
 from tracer.records import life
 from tracer.records.record import Handshake, Segment
+from tracer.records.server_name import server_name
 from tracer.vocabulary.causes import CAUSES
 from tracer.vocabulary.meanings import AFTERS, REQUESTS, SETTLED
 from tracer.vocabulary.printable import times
@@ -151,7 +152,7 @@ def _payload(record: Handshake) -> list[tuple[str, str]]:
         facts.append(
             (
                 "SNI",
-                safe(record.tls.sni) if record.tls.sni else "none" + (", encrypted hello" if record.tls.ech else ""),
+                safe(server_name(record)) or "none" + (", encrypted hello" if record.tls.ech else ""),
             )
         )
         if record.tls.alpn:

@@ -421,8 +421,8 @@ static __always_inline void note_request(struct pending *p, const struct segment
 		p->ev.request_ns = s->now_ns;
 	if (is_behind(end, p->client_next))
 		p->client_next = end;
-	if (is_behind(s->seq, p->awaited))
-		return; /* what follows the first data */
+	if (is_behind(s->seq, p->awaited) || p->ev.copies == 255)
+		return; /* what follows the first data; or so many are mirrored that nobody counts */
 	if (!p->last_request_ns) {
 		p->request_place = s->place;
 	} else if (is_seen_again(s, p->request_place, p->last_request_ns)) {
@@ -437,9 +437,19 @@ static __always_inline void note_request(struct pending *p, const struct segment
 	p->request_print = s->print;
 }
 
-/* The client's latest segment without data, to recognise its copy. */
+/* Other segments without data say nothing new, so nobody looks whether they are mirrored. */
+static __always_inline int is_like_the_ack(const struct pending *p, const struct segment *s)
+{
+	return s->seq == p->awaited && s->ack == p->server_isn + 1;
+}
+
+/* The client's ACK or FIN, or its copy. */
 static __always_inline void note_bare(struct pending *p, const struct segment *s)
 {
+	if (p->state == PENDING_ESTABLISHED && s->place == p->place && is_copy(s, p->ack_print, p->last_ack_ns)) {
+		p->ev.copies = saturating_increment(p->ev.copies);
+		return;
+	}
 	p->ack_print = s->print;
 	p->last_ack_ns = s->now_ns;
 }
@@ -471,9 +481,7 @@ static __always_inline void note_from_client(struct pending *p, const struct seg
 {
 	if (s->payload_len)
 		note_request(p, s);
-	else if (s->place == p->place && is_copy(s, p->ack_print, p->last_ack_ns))
-		p->ev.copies = saturating_increment(p->ev.copies);
-	else
+	else if (s->flags & TCP_FIN || is_like_the_ack(p, s))
 		note_bare(p, s);
 	if (s->flags & TCP_FIN)
 		p->ev.client_fin = 1;
@@ -630,8 +638,8 @@ static __always_inline int pair_is_idle(const struct pending *p, const struct se
 		return 0;
 	if (!from_client)
 		return !s->payload_len && (p->ev.request_acked || !acks_beyond(p, s));
-	if (!s->payload_len) /* unless it is a copy of the ACK */
-		return s->seq != p->awaited || s->ack != p->server_isn + 1 || p->ev.copies == 255;
+	if (!s->payload_len)
+		return !is_like_the_ack(p, s) || p->ev.copies == 255;
 	if (!p->ev.request_ns)
 		return 0;
 	if (covers(s, p->awaited))

@@ -9,6 +9,7 @@ from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.records.life import misfits, result_and_verdict
 from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
+from tracer.records.server_name import server_name
 from tracer.sinks.base import SinkFullError
 from tracer.sinks.stream import Stream
 from tracer.vocabulary.addresses import endpoint_text
@@ -47,7 +48,8 @@ def judged(record: Handshake, colour: bool = False) -> list[str]:
         parts.append(short_cause(tfo.cause, tfo.cause_confidence))
     if record.syn.payload_len:
         acked = record.synack.acked_payload_len if record.synack is not None else 0
-        parts.append(f"SYN data {acked}/{record.syn.payload_len} B")
+        goes_on = record.payload is not None and record.payload.truncated
+        parts.append(f"SYN data {acked}/{record.syn.payload_len} B{', truncated' if goes_on else ''}")
     if timing.syn_count > 1:
         parts.append(f"{timing.syn_count} SYNs")
     if (timing.synack_isns or 0) > 1:
@@ -63,8 +65,9 @@ def judged(record: Handshake, colour: bool = False) -> list[str]:
     for end, name in ((record.client, "client"), (record.server, "server")):
         if end.process is not None:
             parts.append(f"{name} {printable(end.process.name)}[{end.process.pid}]")
-    if record.tls is not None and record.tls.sni:
-        parts.append(f"SNI {printable(record.tls.sni)}")
+    name = server_name(record)
+    if name:
+        parts.append(f"SNI {name}")
     if record.http is not None and record.http.host:
         parts.append(f"{printable(record.http.method)} {printable(record.http.host)}")
     if record.dns is not None:
