@@ -597,7 +597,8 @@ static __always_inline struct pair_outcome pair_from_server(struct pending *p, c
 	}
 	if (p->state == PENDING_TOMBSTONE) {
 		/* a RST that neither end sent: the client acked the SYN-ACK, and the server answers */
-		if (p->ev.result != RESULT_ABORTED || !p->early_ack_ns || !covers(s, p->server_isn + 1))
+		if (p->ev.result != RESULT_ABORTED || !p->early_ack_ns || !server_fits(p, s) ||
+		    !covers(s, p->server_isn + 1))
 			return out;
 		open_again(p);
 		p->ev.ack_ns = p->early_ack_ns;
