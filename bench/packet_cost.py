@@ -92,9 +92,9 @@ def measure(quick: bool) -> list[Row]:
             _open(kernel)
             for hook in found:
                 rows += [_packet_row(hook, packet, hash_ns, rounds) for packet in PACKETS]
-        for payload_len in (0, 517):
+        for payload_len, request_len in ((0, 0), (0, 517), (517, 0)):
             for name in ("tc_ingress", "xdp_ingress"):
-                rows += _handshake_rows(name, payload_len, 4 * rounds)
+                rows += _handshake_rows(name, payload_len, request_len, 4 * rounds)
         rows += floors.rows(rounds)
     return rows
 
@@ -130,11 +130,13 @@ def _packet_row(hook: Hook, packet: Packet, hash_ns: int, rounds: int) -> Row:
                over <= packet.target_ns if packet.target_ns else None)  # fmt: skip
 
 
-def _handshake_rows(name: str, payload_len: int, rounds: int) -> list[Row]:
-    segments = handshake(payload_len)
+def _handshake_rows(name: str, payload_len: int, request_len: int, rounds: int) -> list[Row]:
+    segments = handshake(payload_len, request_len)
     total, parts = handshake_ns(name, segments, rounds)
     kind = f"Fast Open handshake with {payload_len} bytes in the SYN" if payload_len else "handshake"
-    target = f"at most +{HANDSHAKE_TARGET_NS} ns" if not payload_len else ""
+    if request_len:
+        kind += f" and a request of {request_len} bytes"
+    target = f"at most +{HANDSHAKE_TARGET_NS} ns" if not payload_len and not request_len else ""
     value = f"+{total} ns"
     if parts:
         value += ": " + ", ".join(f"{one.name} +{ns}" for one, ns in zip(segments, parts, strict=True))

@@ -11,7 +11,7 @@
 #define HEADERS_LEN 96 /* Ethernet, IPv4 and TCP with all options of these segments */
 #define CLIENT_PORTS 32768
 #define FIRST_PORT 1024
-#define SEGMENTS_MAX 4
+#define SEGMENTS_MAX 5
 
 /* The low half of an address and a port, in untagged IPv4 frames. */
 #define SOURCE_ADDRESS 28

@@ -36,18 +36,23 @@ class Segment:
     from_client: bool = True
 
 
-def handshake(payload_len: int = 0) -> list[Segment]:
-    """SYN, SYN-ACK, ACK and the server's first data; a payload goes into the SYN with a Fast Open cookie."""
+def handshake(payload_len: int = 0, request_len: int = 0) -> list[Segment]:
+    """SYN, SYN-ACK, ACK, the client's request if it has a length, and the server's first data.
+
+    A payload goes into the SYN with a Fast Open cookie.
+    """
     flow = Flow(address("10.1.0.0"), address("198.51.100.2"), 1024, 443)
     cookie = padded(option(34, bytes(8))) if payload_len else b""
     acked = ISN + 1 + payload_len
+    request = flow.frame(ACK | PSH, acked, SERVER_ISN + 1, payload=bytes(request_len), options=DATA_OPTIONS)
+    data = flow.back.frame(ACK | PSH, SERVER_ISN + 1, acked + request_len, payload=bytes(100), options=DATA_OPTIONS)
     return [
         Segment("SYN", flow.frame(SYN, ISN, payload=bytes(payload_len), options=SYN_OPTIONS + cookie)),
         Segment("SYN-ACK", flow.back.frame(SYN | ACK, SERVER_ISN, acked, options=SYN_OPTIONS), False),
         Segment("ACK", flow.frame(ACK, acked, SERVER_ISN + 1, options=DATA_OPTIONS)),
-        Segment("first data",
-                flow.back.frame(ACK | PSH, SERVER_ISN + 1, acked, payload=bytes(100), options=DATA_OPTIONS), False),
-    ]  # fmt: skip
+        *([Segment("request", request)] if request_len else []),
+        Segment("first data", data, False),
+    ]
 
 
 @dataclass
