@@ -108,8 +108,8 @@ def _life(record: Handshake) -> list[tuple[str, str]]:
              f"TTL {reset.ttl} ({reset.hops} hops){why}")
         )  # fmt: skip
     if timing.request_repeats:
-        acked = "it was acked" if timing.request_acked else "it was never acked"
-        facts.append(("first data", f"sent again {times(timing.request_repeats)}, {acked}"))
+        acked = {True: ", it was acked", False: ", it was never acked", None: ""}[timing.request_acked]
+        facts.append(("first data", f"sent again {times(timing.request_repeats)}{acked}"))
     if (timing.synack_isns or 0) > 1:
         facts.append(
             ("two hosts", f"SYN-ACKs came with {timing.synack_isns} different sequence numbers: as many hosts answered")

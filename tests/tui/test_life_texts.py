@@ -70,6 +70,12 @@ def test_facts(record: Handshake, says: list[str]) -> None:
         assert max(width(line) for line in fact_lines(record, cells)) <= max(cells, 56)
 
 
+def test_of_a_direction_that_is_not_seen_nothing_is_said() -> None:
+    shown = text(fact_lines(told("data_acked", request_repeats=2, request_acked=None), 200))
+    assert "first data sent again 2 times" in shown
+    assert "it was" not in shown
+
+
 def test_an_ordinary_handshake_says_no_more_than_before() -> None:
     record = told("data_acked", after="response", first_response_us=500.0, copies=0, synack_isns=1, request_repeats=0)
     names = [line[0][0].strip() for line in fact_lines(record, 200)]

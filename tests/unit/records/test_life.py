@@ -60,6 +60,8 @@ def test_data_accepted_and_then_a_reset_is_no_success() -> None:
          "established, TFO data accepted, then SYN-ACK again, request sent again 2 times in vain"),
         ("ok", {"after": "synack_again", "request_repeats": 0, "request_acked": False},
          "established, then SYN-ACK again, TFO data accepted"),
+        # the server's direction is not seen
+        ("ok", {"after": None, "request_repeats": 2, "request_acked": None}, "established, TFO data accepted"),
         ("ok", {"after": "closed_unused"}, "established, closed unused, TFO data accepted"),
         ("ok", {"after": "response", "first_response_us": 5.0}, "established, TFO data accepted"),
         ("ok", {"after": "server_closed", "settled_by": "fin"}, "established, TFO data accepted"),
