@@ -57,7 +57,8 @@ def answered_ecn(events: Events, answered_syn: U8) -> U8:
     found: U8 = _ASKED.take(events["syn"]["tcp_flags"] & (2 * AE - 1)) * (answered_syn != 0)
     rows = np.flatnonzero(answered_syn > 1)
     if len(rows):
-        flags = events["retx_flags"][rows, answered_syn[rows] - 2].astype(np.uint16)
+        places = np.minimum(answered_syn[rows] - 2, events["retx_flags"].shape[1] - 1)
+        flags = events["retx_flags"][rows, places].astype(np.uint16)
         found[rows] = _ASKED.take(flags & (ECE | CWR) | (flags & _RETX_AE) * AE)
     return found
 

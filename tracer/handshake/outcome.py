@@ -283,6 +283,16 @@ def _answered(events: Events, synack_ns: U64, carried: NDArray[np.uint16], ts_ec
     return found
 
 
+def _number(events: Events, which: U8) -> U8:
+    """Which SYN that is, from 1. Where retx[] is too short the latest SYN overwrote the last place."""
+    number: U8 = which + np.uint8(1)
+    rows = np.flatnonzero(which == events.dtype["retx"].shape[0])
+    if len(rows):
+        before = events["syn_count"][rows].astype(np.int16) - events["late_syns"][rows]
+        number[rows] = np.maximum(number[rows], before)
+    return number
+
+
 # facts that every handshake needs
 _IN_ORDER = [
     np.uint16(fact)
@@ -359,7 +369,7 @@ def judge(events: Events) -> Verdicts:
         attempted=_ATTEMPTED.take(facts),
         acked_payload_len=acked,
         answered_after_us=after_us,
-        answered_syn=(answer.which + np.uint8(1)) * known,
+        answered_syn=_number(events, answer.which) * known,
         after=after,
         lived=lived,
     )

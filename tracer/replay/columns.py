@@ -257,10 +257,9 @@ def _duration(record: Handshake, name: str) -> float | None:
 
 def _retx_flags(answered_syn: int, asked: str | None) -> bytes:
     """The flags of the SYN that was answered, unless it is the first, which has its own."""
-    if not 0 <= answered_syn <= 1 + _RETX_MAX:
-        raise DamagedError("answered_syn")
+    place = min(_within(answered_syn, 8), 1 + _RETX_MAX)
     flags = ecn.retx_flags(asked) if asked is not None else 0
-    return bytes(flags if number == answered_syn else 0 for number in range(2, 2 + _RETX_MAX))
+    return bytes(flags if number == place else 0 for number in range(2, 2 + _RETX_MAX))
 
 
 def _fill(rows: NDArray[np.void], members: Sequence[str], values: Sequence[tuple[Any, ...]]) -> None:

@@ -98,6 +98,19 @@ def test_a_syn_after_its_answer_makes_nothing_ambiguous() -> None:
         assert (durations.delay_us[0], durations.rtt_us[0]) == (0, 3000)
 
 
+def test_the_number_of_an_answered_syn_beyond_those_that_the_record_holds() -> None:
+    """Linux may send 11 SYNs (tcp_syn_linear_timeouts); the latest takes the record's last place."""
+    again = tuple((second * 1_000_000, 1 + second * 1000) for second in (1, 2, 3, 4, 5, 35))
+    case = Case(SYN, Seg(seq=77, ack=1001, stamps=(9, 35_001)), again=again, synack_at=35_020 * MS)
+    events = record([case] * 3)
+    events["syn_count"], events["late_syns"] = (7, 10, 11), (0, 0, 1)
+    events["retx_flags"][:, -1] = 0xC0
+    verdicts = judge(events)
+    assert verdicts.answered_syn.tolist() == [7, 10, 10]
+    assert (verdicts.answered_after_us == 35_000_000).all()
+    assert [ANSWERED_ECN_WORDS[asked] for asked in answered_ecn(events, verdicts.answered_syn)] == ["ecn"] * 3
+
+
 def test_an_answer_that_overtook_its_syn() -> None:
     case = Case(
         SYN, Seg(seq=77, ack=1001, stamps=(9, 1001)), again=((1_000_000, 1001),), synack_at=999_990 * 1000,

@@ -90,7 +90,7 @@ def test_who_lived_is_known_again(live: Batch, records: list[Handshake]) -> None
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("answered_syn", 8), ("answered_syn", -1), ("after", "party"), ("resumed", "party"), ("copies", 256),
+        ("answered_syn", 256), ("answered_syn", -1), ("after", "party"), ("resumed", "party"), ("copies", 256),
         ("answered_ecn", "party"), ("request_repeats", -1), ("connect_us", 1e300), ("first_request_us", -1.0),
         ("reset", Reset("server", 1e300, 64, 0)), ("reset", Reset("party", 1.0, 64, 0)),
         ("misfits", Misfits(256, 0, 0)),
