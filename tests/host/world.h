@@ -59,7 +59,7 @@ static inline int follow_segment(struct world *w, int unwanted)
 
 	if (!w->sc.icmp)
 		s->print = s->flags & TCP_SYN ? print_of_syn(s) : print_of_plain(s);
-	done = follow(&w->set, &w->head, &w->early, &w->tags, &w->sc, 0, &w->counters, kind_of(&w->sc), unwanted);
+	done = follow(&w->set, &w->head, &w->early, &w->tags, &w->sc, 0, 0, &w->counters, kind_of(&w->sc), unwanted);
 	w->final += done & FOLLOWED_SETTLED;
 	return done;
 }

@@ -240,11 +240,11 @@ static __always_inline int take_early(struct flow_head *head, const struct early
 
 /*
  * Takes the lock once: finds the entry, applies the segment to it, copies the
- * record to `reserved`, or to sc->out, if it is final, and adds a new entry if a SYN opens one and
+ * record to `reserved` if it `has_room`, else to sc->out, if it is final, and adds a new entry if a SYN opens one and
  * is not `unwanted`.
  */
 static __always_inline int follow(struct flow_set *set, struct flow_head *head, struct early_synack *early,
-				  __u64 *set_tags, struct scratch *sc, struct handshake_event *reserved,
+				  __u64 *set_tags, struct scratch *sc, struct handshake_event *reserved, __u64 has_room,
 				  struct counters *c, enum segment_kind kind, int unwanted)
 {
 	const struct segment *s = &sc->segment;
@@ -274,7 +274,7 @@ static __always_inline int follow(struct flow_set *set, struct flow_head *head, 
 			if (!settle(p, result.settled, s->now_ns))
 				*set_tags = with_tag(*set_tags, way, 0);
 			/* two copies: verifiers reject a pointer that is either room in the ring or scratch */
-			if (reserved) {
+			if (has_room) {
 				*reserved = p->ev;
 				KEEP_APART(1);
 			} else {

@@ -29,7 +29,7 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 	struct early_synack *early = 0;
 	struct flow_head *head;
 	struct flow_set *set;
-	__u64 *set_tags;
+	__u64 *set_tags, has_room = 0;
 	__u32 index;
 	enum segment_kind kind = SEGMENT_PLAIN;
 	int done, zero = 0;
@@ -75,12 +75,15 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 	}
 	if (kind == SEGMENT_PLAIN) {
 		s->print = print_of_plain(s);
-		if (is_closing(set, *set_tags, sc))
+		if (is_closing(set, *set_tags, sc)) {
 			reserved = reserve_event();
+			has_room = is_room(reserved);
+		}
 	}
-	done = follow(set, head, early, set_tags, sc, reserved, c, kind, kind == SEGMENT_FIRST_SYN && is_unwanted());
+	done = follow(set, head, early, set_tags, sc, reserved, has_room, c, kind,
+		      kind == SEGMENT_FIRST_SYN && is_unwanted());
 	send_packet(ctx, data, data_end, sc, c);
-	if (reserved)
+	if (has_room)
 		finish_event(reserved, done & FOLLOWED_SETTLED, c);
 	else if (done & FOLLOWED_SETTLED)
 		send_event(ctx, &sc->out, c);
