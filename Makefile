@@ -99,6 +99,11 @@ soak: root system ## handshakes at full rate for SECONDS=600: is any lost, does 
 beside: root system ## how much tfotrace slows a TCP stream and handshakes during 200,000 SYNs a second (root)
 	@status=0; $(PYTHON) -m bench.beside $(or $(ROUNDS),9) || status=$$?; $(DEV) --give-back; exit $$status
 
+.PHONY: fidelity
+fidelity: root system ## hold replays of the captures below CAPTURES=DIR against tshark and a second set of rules, write docs/FIDELITY.md (root)
+	@[ -n "$(CAPTURES)" ] || { echo "make fidelity: say where the captures are: CAPTURES=DIR" >&2; exit 2; }
+	@status=0; $(PYTHON) -m scripts.fidelity "$(CAPTURES)" || status=$$?; $(DEV) --give-back; exit $$status
+
 .PHONY: test-replay test-fleet
 test-replay: root system ## replay a generated capture of 1 GB (root)
 	@status=0; TFOTRACE_LONG=1 $(PYTEST) -rP tests/netns/test_replay_large.py || status=$$?; $(DEV) --give-back; exit $$status
