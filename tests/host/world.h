@@ -59,7 +59,13 @@ static inline int follow_segment(struct world *w, int unwanted)
 
 	if (!w->sc.icmp)
 		s->print = s->flags & TCP_SYN ? print_of_syn(s) : print_of_plain(s);
-	done = follow(&w->set, &w->head, &w->early, &w->tags, &w->sc, 0, 0, &w->counters, kind_of(&w->sc), unwanted);
+	w->sc.has_early = 0;
+	if (kind_of(&w->sc) == SEGMENT_FIRST_SYN && w->early.hash == w->sc.hash)
+		fetch_early(&w->early, &w->sc);
+	done = follow(&w->set, &w->head, &w->tags, &w->sc, 0, 0, &w->counters, kind_of(&w->sc), unwanted);
+	if (kind_of(&w->sc) == SEGMENT_SYNACK && done == FOLLOWED_NOTHING)
+		keep_early(&w->early, &w->sc);
+	done &= ~FOLLOWED_NOTHING;
 	w->final += done & FOLLOWED_SETTLED;
 	return done;
 }

@@ -45,6 +45,7 @@ class Shake:
     reset_from: int = 0  # whose RST settled it
     repeats: int = 0  # of the request, which the SYN-ACK had not acked
     request_acked: bool = False
+    resumed: int = 0  # HandshakeResult of the earlier record
 
 
 def batch(*shakes: Shake) -> Batch:
@@ -60,6 +61,7 @@ def _fill(event: Any, one: Shake) -> None:
     event["id"] = one.id or next(_ids)
     event["client"] = np.frombuffer(bytes(10) + b"\xff\xff\x0a\0\0" + bytes([one.client]), np.uint8)
     event["server"] = np.frombuffer(bytes(10) + b"\xff\xff\x0a\0\1" + bytes([one.server]), np.uint8)
+    event["resumed"] = one.resumed
     event["client_port"], event["server_port"], event["ifindex"] = 40000, one.port, one.ifindex
     event["syn_ns"], event["settled_ns"], event["family"] = begin, begin + int(one.lasts_ms * MS), 4
     event["syn_count"], event["egress"], event["challenge_acks"] = 1, one.egress, one.challenge_acks

@@ -171,12 +171,19 @@ static __always_inline int one_way_fits(const struct pending *p, const struct se
 	return (s->flags & TCP_ACK) && in_range(s->seq, p->ev.syn.seq + 1, p->ev.syn.payload_len);
 }
 
-/* From the established client. */
-static __always_inline int client_fits(const struct pending *p, const struct segment *s)
+/* Where the client's next segment can begin. */
+static __always_inline int client_seq_fits(const struct pending *p, __u32 seq)
 {
 	__u32 first = p->ev.syn.seq + 1;
 
-	return in_range(s->seq, first, p->client_next - first + CLIENT_STEP);
+	return in_range(seq, first, p->client_next - first + CLIENT_STEP);
+}
+
+/* From the established client. Both numbers count: a segment without ACK is nobody's (RFC 9293, 3.10.7.4). */
+static __always_inline int client_fits(const struct pending *p, const struct segment *s)
+{
+	return (s->flags & TCP_ACK) && client_seq_fits(p, s->seq) &&
+	       in_range(s->ack, p->server_isn + 1, p->server_next - p->server_isn - 1 + SERVER_STEP);
 }
 
 #define TAKES_FIRST 1
@@ -185,7 +192,7 @@ static __always_inline int client_fits(const struct pending *p, const struct seg
 /* Which SYN-ACK does the client's ACK take? 0: none. Data of the server's may be acked with it. */
 static __always_inline int answer_taken(const struct pending *p, const struct segment *s)
 {
-	if (!(s->flags & TCP_ACK) || !client_fits(p, s))
+	if (!(s->flags & TCP_ACK) || !client_seq_fits(p, s->seq))
 		return 0;
 	if (p->has_other && s->ack == p->other.facts.seq + 1)
 		return TAKES_OTHER;
@@ -197,7 +204,16 @@ static __always_inline int answer_taken(const struct pending *p, const struct se
 /* From the server, after its SYN-ACK. */
 static __always_inline int server_fits(const struct pending *p, const struct segment *s)
 {
-	return in_range(s->seq, p->server_isn + 1, p->server_next - p->server_isn - 1 + SERVER_STEP);
+	__u32 first = p->ev.syn.seq + 1;
+
+	return (s->flags & TCP_ACK) && in_range(s->ack, first, p->client_next - first + CLIENT_STEP) &&
+	       in_range(s->seq, p->server_isn + 1, p->server_next - p->server_isn - 1 + SERVER_STEP);
+}
+
+/* May the server end the connection with this number? Only what the client expects next, or what follows all that was seen. */
+static __always_inline int is_next_of_server(const struct pending *p, __u32 seq)
+{
+	return seq == p->server_isn + 1 || seq == p->server_next;
 }
 
 /* Does the server ack more than its SYN-ACK did? */
@@ -216,9 +232,9 @@ static __always_inline int rst_fits(const struct pending *p, const struct segmen
 	if (from_client)
 		return in_range(s->seq, first,
 				p->client_next - first + (p->state == PENDING_ESTABLISHED ? CLIENT_STEP : 0));
-	/* before its first data exactly the number that the client expects */
-	return in_range(s->seq, p->server_isn + 1, p->server_next - p->server_isn - 1) ||
-	       (p->state == PENDING_SYN_ACKED && p->has_other && s->seq == p->other.facts.seq + 1);
+	if (p->state == PENDING_SYN_ACKED && p->has_other && s->seq == p->other.facts.seq + 1)
+		return 1;
+	return is_next_of_server(p, s->seq);
 }
 
 #endif

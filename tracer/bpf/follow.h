@@ -215,26 +215,41 @@ static __always_inline int is_closing(const struct flow_set *set, __u64 tags, co
 /* What follow() did. */
 #define FOLLOWED_SETTLED (1 << 0) /* the record is final */
 #define FOLLOWED_OPENED (1 << 1)  /* the SYN opened an entry */
+#define FOLLOWED_NOTHING (1 << 2) /* no entry fits */
 
-/* Keeps a SYN-ACK that belongs to no entry, for a moment: its SYN may come next. Call it under the set's lock. */
-static __always_inline void keep_early(struct flow_head *head, struct early_synack *early, const struct scratch *sc)
+/* Keeps a SYN-ACK that belongs to no entry, for a moment: its SYN may come next. */
+static __always_inline void keep_early(struct early_synack *early, const struct scratch *sc)
 {
-	if (head->early == sc->hash && is_copy(&sc->segment, early->segment.print, early->segment.now_ns))
-		return;
-	copy_words(&early->segment, &sc->segment, sizeof(early->segment));
-	head->early = sc->hash;
+	const struct segment *s = &sc->segment;
+
+	bpf_spin_lock(&early->lock);
+	if (early->hash != sc->hash || !is_copy(s, early->segment.print, early->segment.now_ns)) {
+		copy_words(&early->segment, s, sizeof(early->segment));
+		early->hash = sc->hash;
+	}
+	bpf_spin_unlock(&early->lock);
+}
+
+/* Before a SYN is applied: fetches the SYN-ACK that may belong to it. */
+static __always_inline void fetch_early(struct early_synack *early, struct scratch *sc)
+{
+	bpf_spin_lock(&early->lock);
+	if (early->hash == sc->hash) {
+		copy_words(&sc->early, &early->segment, sizeof(early->segment));
+		early->hash = 0;
+		sc->has_early = 1;
+	}
+	bpf_spin_unlock(&early->lock);
 }
 
 /* The new entry's SYN-ACK, if it came just before the SYN. */
-static __always_inline int take_early(struct flow_head *head, const struct early_synack *early, struct pending *p,
-				      const struct scratch *sc)
+static __always_inline int take_early(struct pending *p, const struct scratch *sc)
 {
-	const struct segment *s = &early->segment;
+	const struct segment *s = &sc->early;
 
-	if (head->early != sc->hash || apart(sc->segment.now_ns, s->now_ns) >= EARLY_NS ||
-	    direction_of(p, &s->flow, 0) != FROM_SERVER || !synack_fits(p, s))
+	if (apart(sc->segment.now_ns, s->now_ns) >= EARLY_NS || direction_of(p, &s->flow, 0) != FROM_SERVER ||
+	    !synack_fits(p, s))
 		return NOTE_NONE;
-	head->early = 0;
 	return first_synack(p, s);
 }
 
@@ -243,9 +258,9 @@ static __always_inline int take_early(struct flow_head *head, const struct early
  * record to `reserved` if it `has_room`, else to sc->out, if it is final, and adds a new entry if a SYN opens one and
  * is not `unwanted`.
  */
-static __always_inline int follow(struct flow_set *set, struct flow_head *head, struct early_synack *early,
-				  __u64 *set_tags, struct scratch *sc, struct handshake_event *reserved, __u64 has_room,
-				  struct counters *c, enum segment_kind kind, int unwanted)
+static __always_inline int follow(struct flow_set *set, struct flow_head *head, __u64 *set_tags, struct scratch *sc,
+				  struct handshake_event *reserved, __u64 has_room, struct counters *c,
+				  enum segment_kind kind, int unwanted)
 {
 	const struct segment *s = &sc->segment;
 	int is_syn = kind == SEGMENT_FIRST_SYN;
@@ -287,16 +302,16 @@ static __always_inline int follow(struct flow_set *set, struct flow_head *head, 
 			pair_open(p, s, sc->ifindex, sc->family);
 			copy_words(&p->ev.client_process, &sc->process, sizeof(sc->process));
 			sc->id = p->ev.id;
-			if (early)
-				result.note |= take_early(head, early, p, sc);
+			if (sc->has_early)
+				result.note |= take_early(p, sc);
 			keep_order(head, way);
 			*set_tags = with_tag(*set_tags, way, tag_of(sc->hash));
 			done |= FOLLOWED_OPENED;
 		}
 		keep_head(head, way, p);
 		choose_packet(sc, p, &result, opens, filtered);
-	} else if (early && kind == SEGMENT_SYNACK) {
-		keep_early(head, early, sc);
+	} else {
+		done = FOLLOWED_NOTHING;
 	}
 	bpf_spin_unlock(&head->lock);
 	count_note(c, result.note);

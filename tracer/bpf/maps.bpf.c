@@ -39,8 +39,8 @@ BPF_ARRAY(flows, struct flow_set, SETS);
 BPF_ARRAY(tags, u64, SETS);
 /* The locks, and what is written under them at every change of an entry's state. */
 BPF_ARRAY(heads, struct flow_head, SETS);
-/* A SYN-ACK without an entry writes here, under the lock of the same index; a SYN that follows at once takes it. */
-BPF_ARRAY(early_synacks, struct early_synack, SETS);
+/* A SYN-ACK without an entry is kept here under the slot's lock; a SYN that follows at once, or the end, takes it. */
+BPF_ARRAY(early_synacks, struct early_synack, EARLY_SLOTS);
 /* Programs add to them, user space reads them; nobody clears them. */
 BPF_PERCPU_ARRAY(cpus, struct cpu, 1);
 /* A packet's work space; programs on one CPU do not interrupt each other (BH is off). */

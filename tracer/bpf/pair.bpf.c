@@ -26,7 +26,7 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 	struct segment *s = &sc->segment;
 	struct config *conf;
 	struct handshake_event *reserved = 0;
-	struct early_synack *early = 0;
+	struct early_synack *early;
 	struct flow_head *head;
 	struct flow_set *set;
 	__u64 *set_tags, has_room = 0;
@@ -39,7 +39,9 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 	head = heads.lookup(&index);
 	set = flows.lookup(&index);
 	conf = config.lookup(&zero);
-	if (!set_tags || !head || !set || !conf)
+	index = sc->hash & (EARLY_SLOTS - 1);
+	early = early_synacks.lookup(&index);
+	if (!set_tags || !head || !set || !conf || !early)
 		return 0;
 	s->response_timeout_ns = conf->response_timeout_ns;
 	begin_packet(sc);
@@ -64,13 +66,12 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 		if (s->flags & TCP_ACK) {
 			kind = SEGMENT_SYNACK;
 			c->synacks++;
-			if (!ways_tagged(*set_tags, tag_of(sc->hash)))
-				early = early_synacks.lookup(&index);
 		} else {
 			kind = SEGMENT_FIRST_SYN;
 			c->syns++;
-			if (head->early == sc->hash)
-				early = early_synacks.lookup(&index);
+			sc->has_early = 0;
+			if (early->hash == sc->hash)
+				fetch_early(early, sc);
 		}
 	}
 	if (kind == SEGMENT_PLAIN) {
@@ -80,8 +81,9 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 			has_room = is_room(reserved);
 		}
 	}
-	done = follow(set, head, early, set_tags, sc, reserved, has_room, c, kind,
-		      kind == SEGMENT_FIRST_SYN && is_unwanted());
+	done = follow(set, head, set_tags, sc, reserved, has_room, c, kind, kind == SEGMENT_FIRST_SYN && is_unwanted());
+	if (kind == SEGMENT_SYNACK && done == FOLLOWED_NOTHING)
+		keep_early(early, sc);
 	send_packet(ctx, data, data_end, sc, c);
 	if (has_room)
 		finish_event(reserved, done & FOLLOWED_SETTLED, c);

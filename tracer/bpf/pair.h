@@ -514,7 +514,7 @@ static __always_inline int completes(struct pending *p, const struct segment *s)
 		/* one stack of the client reset the SYN-ACK, another goes on; but CPUs may swap an ACK and the RST behind it */
 		return p->ev.reset_from == RESET_BY_CLIENT && s->now_ns >= p->ev.settled_ns + SWAPPED_NS;
 	}
-	if (!takes && p->state == PENDING_SYN_ACKED && s->flags & TCP_ACK && client_fits(p, s) &&
+	if (!takes && p->state == PENDING_SYN_ACKED && s->flags & TCP_ACK && client_seq_fits(p, s->seq) &&
 	    !(p->early_ack_ns && p->early_ack == s->ack)) {
 		p->early_ack = s->ack;
 		p->early_ack_ns = s->now_ns;
@@ -613,7 +613,7 @@ static __always_inline struct pair_outcome pair_from_server(struct pending *p, c
 		return out;
 	}
 	if (s->flags & TCP_FIN) {
-		if (in_range(s->seq, p->server_isn + 1, p->server_next - p->server_isn - 1))
+		if (is_next_of_server(p, s->seq))
 			p->server_fin = 1;
 		else
 			p->server_fin_ahead = 1; /* data before it may come again, and is the response then */

@@ -3,7 +3,7 @@
 #ifndef TFOTRACE_STATE_H
 #define TFOTRACE_STATE_H
 
-#include "pair.h"
+#include "table.h"
 
 /* Where a packet goes next; those before STAGES are slots of the stage maps. */
 enum stage {
@@ -52,6 +52,8 @@ struct sweep_state {
 struct scratch {
 	struct segment segment;
 	struct handshake_event out;
+	struct segment early; /* the SYN-ACK that came before this SYN */
+	__u32 has_early;
 	struct option_walk options;
 	__u64 id;		/* of the record opened by the SYN */
 	struct process process; /* the SYN's process */

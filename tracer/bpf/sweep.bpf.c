@@ -2,6 +2,16 @@
 /* Settles records at their deadline, and all of them at the end. */
 #include "follow.h"
 
+static __always_inline void forget_early(__u32 index)
+{
+	struct early_synack *early;
+
+	index &= EARLY_SLOTS - 1;
+	early = early_synacks.lookup(&index);
+	if (early)
+		early->hash = 0;
+}
+
 /*
  * Sweeps one set per run: user space runs it SETS times per round (BPF_PROG_TEST_RUN's repeat). It does not
  * touch entries before their deadline, which would go through the caches in every round.
@@ -30,7 +40,7 @@ int sweep(struct __sk_buff *skb)
 	if (!set || !head)
 		return 0;
 	if (state->flush)
-		head->early = 0;
+		forget_early(index);
 	now = state->now_ns ? state->now_ns : bpf_ktime_get_ns();
 	if (!state->flush && now < head->due_ns) {
 		state->live += live_ways(head);

@@ -22,14 +22,18 @@ struct flow_head {
 	struct bpf_spin_lock lock;
 	__u32 order;  /* a nibble per way, the lowest opened first; XOR ORDER_AT_FIRST, so that zero is valid */
 	__u32 states; /* two bits per way: its enum pending_state, a tombstone counts as free */
-	__u32 early;  /* hash of the SYN-ACK kept in the set's struct early_synack, 0 = none */
+	__u32 pad;
 	__u64 due_ns; /* no entry's deadline is earlier */
 };
 
-/* The set's latest SYN-ACK that belonged to no entry; written under the set's lock. */
+/* A SYN-ACK that belonged to no entry. Few slots, so that a flood of them stays in the caches. */
 struct early_synack {
+	struct bpf_spin_lock lock;
+	__u32 hash; /* 0 = none */
 	struct segment segment;
 };
+
+#define EARLY_SLOTS 64
 
 #define ORDER_AT_FIRST 0x76543210U
 

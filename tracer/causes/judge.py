@@ -206,6 +206,8 @@ class CauseJudge:
         if not len(rows):
             return
         batch = case.batch
+        # who goes on after a reset may do so with a bare SYN, whose answer says nothing of Fast Open
+        rows = rows[(batch.events["resumed"][rows] == 0) | (batch.verdicts.answered_syn[rows] == 1)]
         # a SYN-ACK that passed a router is not from this host's stack: the port is forwarded, perhaps to a container
         own = _HOPS[batch.events["synack"]["ttl"][rows]] == 0
         here = ((batch.vantage[rows] & _AT_SERVER) != 0) & own

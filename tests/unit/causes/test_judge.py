@@ -11,7 +11,17 @@ from tests.support.judged import Shake, batch, causes, host, judge_one_by_one, o
 from tests.support.rows import random_batch
 from tracer.causes.judge import CauseJudge
 from tracer.ipc.messages import CookieQuestion, Host, HostAnswer
-from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, Group, Outcome, SettleReason, Vantage, word
+from tracer.vocabulary.vocabulary import (
+    Cause,
+    Confidence,
+    CookieCheck,
+    Group,
+    HandshakeResult,
+    Outcome,
+    SettleReason,
+    Vantage,
+    word,
+)
 
 A, B, C, D = (bytes([number]) * 8 for number in (0xA0, 0xB0, 0xC0, 0xD0))
 SERVER, TRANSIT, LOCAL = Vantage.SERVER, Vantage.TRANSIT, Vantage.LOCAL
@@ -206,6 +216,12 @@ def test_syns_with_data_that_time_out() -> None:
     # without data there is nothing that a path could object to but the option
     requests = [Shake(at, cookie=b"", again_ms=1000) for at in (1000, 5000)]
     assert judge_one_by_one(CauseJudge(), *requests) == ["packet_loss possible"] * 2
+
+
+def test_the_answer_to_the_bare_syn_of_who_went_on_says_nothing_of_the_server() -> None:
+    shake = replace(FALLBACK, resumed=HandshakeResult.ABORTED)
+    judged = CauseJudge().judge(batch(shake))
+    assert (outcomes(judged), causes(judged)) == (["data_not_acked"], [""])
 
 
 def test_a_syn_that_was_sent_again_at_once_was_not_lost() -> None:
