@@ -108,8 +108,7 @@ def decode_options(raw: bytes) -> Options:
             continue
         size = raw[at + 1] if at + 1 < len(raw) else 0
         if size < 2 or at + size > len(raw):
-            found.names.append("malformed")  # nobody can say what it was
-            break
+            break  # nobody can say what it was
         value = raw[at + 2 : at + size]
         experiment = kind in (253, 254) and value[:2] == _TFO_MAGIC
         found.names.append("tfo_experimental" if experiment else _NAMES.get(kind, f"kind_{kind}"))
@@ -248,7 +247,6 @@ def _checked(row: dict[str, str]) -> Options:
     kinds = [int(one) for one in row["tcp.option_kind"].split(",") if one]
     if 0 in kinds:  # tshark goes on after the end of the options
         kinds = kinds[: kinds.index(0) + 1]
-    names = [name for name in found.names if name != "malformed"]
     values = (
         (found.mss, "tcp.options.mss_val"), (found.wscale, "tcp.options.wscale.shift"),
         (found.ts_val, "tcp.options.timestamp.tsval"), (found.ts_ecr, "tcp.options.timestamp.tsecr"),
@@ -256,5 +254,5 @@ def _checked(row: dict[str, str]) -> Options:
     said = [(None if value is None else str(value), row[name] or None) for value, name in values]
     if found.cookie:
         said.append((found.cookie.hex(), row["tcp.options.tfo.cookie"].replace(":", "").rpartition(",")[2] or None))
-    found.agrees = len(kinds) == len(names) and all(mine == theirs for mine, theirs in said)
+    found.agrees = len(kinds) == len(found.names) and all(mine == theirs for mine, theirs in said)
     return found

@@ -234,7 +234,8 @@ def durations_of(case: Case) -> dict[str, float | None]:
             found["delay_us"] = before[-1] if before else None  # unless TSecr names another: delays_of()
         stamps = case.synack.stamps
         first_synack = stamps is not None and case.ack_echo != 0 and stamps[0] == case.ack_echo
-        if case.synack_count <= max(case.synack_isns, 1) or first_synack:
+        before_ack = max(case.synack_count - case.synacks_after_ack, 0)
+        if before_ack <= max(case.synack_isns, 1) or first_synack:
             found["ack_delay_us"] = minus(ack_us, synack_us)
     first, second = found["synack_delay_us"], found["ack_delay_us"]
     both = None if first is None or second is None else first + second

@@ -42,12 +42,14 @@ def _span(later: NDArray[np.uint64], earlier: NDArray[np.uint64]) -> F64:
 
 def _ack_is_clear(events: Events) -> Bool:
     """Is it known which SYN-ACK the ACK answers? Yes if each has a number of its own, or if TSecr names it."""
-    clear: Bool = events["synack_count"] <= 1
+    after = events["synacks_after_ack"]
+    before = np.maximum(events["synack_count"], after) - after
+    clear: Bool = before <= 1
     rows = np.flatnonzero(~clear)
     if len(rows):
         synack, echo = events["synack"], events["ack_ts_ecr"][rows]
         named = has(synack["has"][rows], Has.TIMESTAMPS) & (echo == synack["ts_val"][rows]) & (echo != 0)
-        clear[rows] = named | (events["synack_count"][rows] <= events["synack_isns"][rows])
+        clear[rows] = named | (before[rows] <= events["synack_isns"][rows])
     return clear
 
 

@@ -57,8 +57,8 @@ assert tuple(_MPTCP[: len(MPTCP_SUBTYPES)]) == MPTCP_SUBTYPES
 Options = Annotated[
     tuple[str, ...],
     said(
-        f"options in their order: {', '.join([*NAMES.values(), TFO_EXPERIMENTAL])}, kind_N for others, "
-        "malformed for a rest that cannot be read"
+        f"options in their order: {', '.join([*NAMES.values(), TFO_EXPERIMENTAL])}, kind_N for others; "
+        "a rest that cannot be read is left out"
     ),
 ]
 HookWord = Annotated[str, said("where packets were read", enum=[*(hook.value for hook in Hook), "replay", "unknown"])]
