@@ -112,7 +112,10 @@ def _life(record: Handshake) -> list[tuple[str, str]]:
         facts.append(("first data", f"sent again {times(timing.request_repeats)}{acked}"))
     if (timing.synack_isns or 0) > 1:
         facts.append(
-            ("two hosts", f"SYN-ACKs came with {timing.synack_isns} different sequence numbers: as many hosts answered")
+            (
+                "SYN-ACKs",
+                f"{timing.synack_isns} different numbers: as many hosts answered, or one with SYN cookies",
+            )
         )
     if timing.misfits is not None:
         facts.append(("ignored", life.misfits(timing.misfits)))

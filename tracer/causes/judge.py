@@ -26,6 +26,7 @@ from tracer.handshake.events import Bool, Indexes, has, pick
 from tracer.handshake.outcome import cookie_words
 from tracer.ipc.messages import CookieQuestion, Host, HostAnswer
 from tracer.vocabulary.vocabulary import (
+    After,
     Cause,
     Confidence,
     CookieCheck,
@@ -73,8 +74,10 @@ class _Case:
         return np.flatnonzero(np.isin(self.batch.verdicts.outcome, outcomes) & (self.causes.cause == Cause.NONE))
 
     def say(self, rows: Indexes, cause: Cause, confidence: Confidence) -> None:
-        """Give a cause to those rows that have none yet."""
+        """Give a cause to those rows that have none yet; who closed unused did not fail, so only to what is certain."""
         rows = rows[self.causes.cause[rows] == Cause.NONE]
+        if confidence != Confidence.CERTAIN:
+            rows = rows[self.batch.verdicts.after[rows] != After.CLOSED_UNUSED]
         self.causes.cause[rows] = cause
         self.causes.confidence[rows] = confidence
 

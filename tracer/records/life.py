@@ -67,7 +67,7 @@ def after(timing: Timing) -> str:
     repeats = timing.request_repeats or 0
     in_vain = f"request sent again {times(repeats)} in vain" if repeats and timing.request_acked is False else ""
     if timing.result == "aborted" and timing.reset is not None and timing.reset.from_ == "server":
-        return "then reset by server"
+        return "reset by server"
     match timing.after:
         case "reset_by_server":
             return "then reset by server"

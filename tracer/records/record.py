@@ -164,7 +164,10 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     copies: Annotated[int | None, said("mirrored segments, which count nowhere else", minimum=0)] = None
     synack_isns: Annotated[
         int | None,
-        said("different initial sequence numbers among the SYN-ACKs; two mean that two hosts answered", minimum=0),
+        said(
+            "different initial sequence numbers among the SYN-ACKs: of two hosts, or of one with SYN cookies",
+            minimum=0,
+        ),
     ] = None
     resumed: Annotated[
         str | None,

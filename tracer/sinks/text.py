@@ -53,7 +53,7 @@ def judged(record: Handshake, colour: bool = False) -> list[str]:
     if timing.syn_count > 1:
         parts.append(f"{timing.syn_count} SYNs")
     if (timing.synack_isns or 0) > 1:
-        parts.append(f"{timing.synack_isns} hosts answered")
+        parts.append(f"{timing.synack_isns} different SYN-ACKs")
     if timing.resumed is not None:
         parts.append(f"went on after {printable(timing.resumed).replace('_', ' ')}")
     if timing.rtt_us is not None:
