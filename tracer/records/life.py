@@ -65,7 +65,7 @@ def result_words(timing: Timing) -> str:
 def after(timing: Timing) -> str:
     """How it went on, in a few words, where that matters to whoever reads lines; else nothing."""
     repeats = timing.request_repeats or 0
-    in_vain = f"request sent again {times(repeats)} in vain" if repeats and timing.request_acked is False else ""
+    in_vain = f"request repeated {times(repeats)} in vain" if repeats and timing.request_acked is False else ""
     if timing.result == "aborted" and timing.reset is not None and timing.reset.from_ == "server":
         return "reset by server"
     match timing.after:
