@@ -247,6 +247,38 @@ def _syn_from_the_server(state: str) -> Sentence:
     )
 
 
+# the request goes unanswered, whatever these say
+IN_VAIN = [
+    Sentence(
+        f"{name}, and the request comes again",
+        [*ASKING, packet, from_client(321, ISN + 10, data=50), Sweep(5021, 0)],
+        [{"result": ESTABLISHED, "reason": BY_TIMEOUT, "response_ns": 0, "request_acked": 0, "request_repeats": 1,
+          "reset_from": 0, "client_fin": 0}],
+        clocked=True,
+    )
+    for name, packet in {
+        "a FIN of the server's without an ACK": from_server(24, flags=FIN),
+        "the same beyond the next number": from_server(24, SERVER_ISN + 1000, flags=FIN),
+        "a FIN that acks what was never sent": from_server(24, SERVER_ISN + 1000, ISN + FAR, flags=FIN | ACK),
+        "data of the server's without an ACK": from_server(24, flags=0, data=5),
+        "an ACK of the server's from before its SYN-ACK": from_server(24, SERVER_ISN, ISN + 61),
+        "a FIN of the client's without an ACK": from_client(24, ISN + 60, flags=FIN),
+    }.items()
+]  # fmt: skip
+TAILS = [
+    Sentence(
+        "after an out-of-order tail a RST before its end does not fit",
+        [*ASKING, from_server(24, SERVER_ISN + 1001, ISN + 60, data=9), rst(25, seq=SERVER_ISN + 1000),
+         from_server(50, ack=ISN + 60, data=5)],
+        [{"result": ESTABLISHED, "reason": BY_RESPONSE, "misfit_rsts": 1, "reset_from": 0, "settled_ns": at(50)}],
+    ),
+    Sentence(
+        "one at its end does",
+        [*ASKING, from_server(24, SERVER_ISN + 1001, ISN + 60, data=9), rst(25, seq=SERVER_ISN + 1010)],
+        [{"result": ESTABLISHED, "reason": BY_RST, "misfit_rsts": 0, "reset_from": 2, "response_ns": 0}],
+    ),
+]  # fmt: skip
+
 SYNS = [forge(state) for forge in (_forged_syn, _refused_syn, _syn_from_the_server) for state in STATES]
 
-FOREIGN = [*MISFITS, *FORGERIES, *SYNS]
+FOREIGN = [*MISFITS, *FORGERIES, *IN_VAIN, *TAILS, *SYNS]

@@ -121,9 +121,9 @@ SETTLED: dict[str, str] = {
     "response": "settled by the server's first data",
     "rst": "settled by a reset",
     "icmp": "settled by an ICMP error",
-    "fin": "settled by a FIN",
+    "fin": "settled by the server's FIN",
     "timeout": "settled by a timeout",
-    "new_syn": "settled by a new SYN",
+    "new_syn": "gave way to newer SYNs of its addresses and ports",
     "ack": "settled by an ACK",
     "at_end": "still open when tracing ended",
 }
