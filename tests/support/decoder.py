@@ -276,7 +276,7 @@ def _tcp(network: _Network, vlans: tuple[int, ...]) -> Segment:
     if header > len(data):
         raise _Malformed("malformed_tcp_offset")
     flags = int(tcp.flags) | tcp.reserved << 9
-    if flags & SYN and flags & (FIN | RST):
+    if flags & SYN and (flags & RST or flags & (FIN | ACK) == FIN):  # Linux takes a SYN-ACK with FIN
         raise _Malformed("malformed_tcp_flags")
     return Segment(
         family=network.family,

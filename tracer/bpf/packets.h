@@ -22,7 +22,8 @@ static __always_inline void choose_packet(struct scratch *sc, const struct pendi
 	const struct segment *s = &sc->segment;
 	int own = opens || done->settled;
 
-	if (!sc->icmp && !(done->note & (NOTE_SEEN_AGAIN | NOTE_LATE_SYN | NOTE_STRAY_ACK)))
+	if (!sc->icmp && p->state != PENDING_TOMBSTONE &&
+	    !(done->note & (NOTE_SEEN_AGAIN | NOTE_LATE_SYN | NOTE_STRAY_ACK)))
 		own |= (s->flags & TCP_SYN) || p->ev.ack_ns == s->now_ns || p->ev.response_ns == s->now_ns;
 	if (!own || filtered)
 		return;
