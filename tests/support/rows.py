@@ -125,7 +125,7 @@ def _add_lives(rng: np.random.Generator, events: Events) -> None:
 def worked(record: Handshake) -> bool:
     """Did the SYN-ACK that the client took ack all of the SYN's data, and did the connection live?"""
     taken = record.synack is not None and record.synack.acked_payload_len > 0
-    return record.tfo.outcome in ACCEPTED and taken and lived(record.handshake)
+    return record.tfo.outcome in ACCEPTED and taken and lived(record.handshake) and record.tfo.group != "failed"
 
 
 def random_payloads(rng: np.random.Generator, events: Events, share: float = 0.7) -> dict[tuple[int, int], SynPayload]:

@@ -29,9 +29,11 @@ IS_FAILED = one_of(*(outcome for outcome, group in GROUP_OF.items() if group is 
 def accepted_and_lived(verdicts: Verdicts) -> Bool:
     """Was the SYN's data acked whole, and did the connection live? Only then has Fast Open worked.
 
-    The data may have been acked by a host whose SYN-ACK the client did not take: that connection is another.
+    The data may have been acked by a host whose SYN-ACK the client did not take: that connection is another. A server
+    that acks the request and then resets before it answers has failed.
     """
     found: Bool = IS_ACCEPTED[verdicts.outcome] & verdicts.lived & (verdicts.acked_payload_len != 0)
+    found &= verdicts.group != Group.FAILED
     return found
 
 

@@ -217,7 +217,10 @@ static __always_inline int is_closing(const struct flow_set *set, __u64 tags, co
 #define FOLLOWED_OPENED (1 << 1)  /* the SYN opened an entry */
 #define FOLLOWED_NOTHING (1 << 2) /* no entry fits */
 
-/* Keeps a SYN-ACK that belongs to no entry, for a moment: its SYN may come next. */
+/*
+ * Keeps a SYN-ACK that belongs to no entry, for a moment: its SYN may come next. If another CPU opens the entry between the
+ * look for it and this, the SYN-ACK is lost, and the record is one-way.
+ */
 static __always_inline void keep_early(struct early_synack *early, const struct scratch *sc)
 {
 	const struct segment *s = &sc->segment;
