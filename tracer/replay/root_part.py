@@ -49,7 +49,7 @@ ROOM_EVERY = 64  # packets between checks of the rings: each may cause one recor
 
 _NS_PER_S = 1_000_000_000
 _SWEEP_NS = int(SWEEP_S * _NS_PER_S)
-_TOMBSTONES_NS = 4 * _NS_PER_S  # pair.h: they last 3 s
+_QUIET_NS = 4 * _NS_PER_S  # nothing pending for so long: no sweep needed, for tombstones expire by themselves
 _FINE_SWEEPS = 64  # in a gap without packets; later sweeps become rarer
 _JUMP_BACK_NS = 10 * _NS_PER_S
 _HEADER = struct.Struct("=IIII")
@@ -235,7 +235,7 @@ class ReplayPart:
             sweeps.swept_ns = sweeps.active_ns = now_ns
             return sweeps.next_ns
         opened = self._kernel.counters()["opened"]
-        quiet = opened == sweeps.opened and not sweeps.live and sweeps.swept_ns - sweeps.active_ns > _TOMBSTONES_NS
+        quiet = opened == sweeps.opened and not sweeps.live and sweeps.swept_ns - sweeps.active_ns > _QUIET_NS
         due, last, step = sweeps.next_ns, now_ns - (now_ns - sweeps.next_ns) % _SWEEP_NS, _SWEEP_NS
         if not quiet:
             if opened != sweeps.opened:
