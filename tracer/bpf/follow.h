@@ -316,13 +316,18 @@ static __always_inline int follow(struct flow_set *set, struct flow_head *head, 
 	} else {
 		done = FOLLOWED_NOTHING;
 	}
+	/* through memory, so that the verifier forgets it: else it follows all the rest for each way there was */
+	sc->done = done;
+	sc->note = result.note;
+	sc->evicted = evicted;
 	bpf_spin_unlock(&head->lock);
-	count_note(c, result.note);
-	count_evicted(c, evicted);
-	if (opens)
+	done = sc->done;
+	count_note(c, sc->note);
+	count_evicted(c, sc->evicted);
+	if (done & FOLLOWED_OPENED)
 		c->opened++;
 	c->filtered += filtered;
-	if (!exists && kind == SEGMENT_SYNACK)
+	if (done == FOLLOWED_NOTHING && kind == SEGMENT_SYNACK)
 		c->synack_unmatched++;
 	return done;
 }
