@@ -85,9 +85,10 @@ static __always_inline void touch_first_way(struct flow_set *set, __u32 index, _
 
 /*
  * Most segments of a tracked connection change nothing, or only say something about the client's request: these are done
- * with here. Only where one way has the tag: among several, numbers decide (follow.h). Returns whether it is done.
+ * with here, the latter only for `common` packets, which keeps the other program small. Only where one way has the tag:
+ * among several, numbers decide (follow.h). Returns whether it is done.
  */
-static __always_inline int note_segment(struct pending *p, __u32 index, struct segment *s)
+static __always_inline int note_segment(struct pending *p, __u32 index, struct segment *s, int common)
 {
 	struct flow_head *head;
 	__u64 id = p->ev.id;
@@ -99,7 +100,7 @@ static __always_inline int note_segment(struct pending *p, __u32 index, struct s
 	from_client = direction == FROM_CLIENT;
 	if (direction == NOT_THIS_FLOW || pair_is_idle(p, s, from_client))
 		return 1;
-	if (!pair_can_be_noted(p, s, from_client))
+	if (!common || !pair_can_be_noted(p, s, from_client))
 		return 0;
 	head = heads.lookup(&index);
 	if (!head)
@@ -118,7 +119,7 @@ static __always_inline int note_segment(struct pending *p, __u32 index, struct s
  * Reads a TCP segment whose headers are known into scratch, if it is for the second stage. Returns enum stage.
  * `ask_tag`: the tag of `skb` has not been read yet, since few segments need it.
  */
-static __always_inline int read_segment(struct frame *f, const struct __sk_buff *skb, int ask_tag,
+static __always_inline int read_segment(struct frame *f, const struct __sk_buff *skb, int ask_tag, int common,
 					const struct cursor *c, struct headers *h, __u32 group)
 {
 	__u32 hash, index;
@@ -149,7 +150,7 @@ static __always_inline int read_segment(struct frame *f, const struct __sk_buff 
 	read_flow(sc, h, group);
 	read_tcp(sc, f, c, h);
 	sc->segment.now_ns = f->now_ns;
-	if (found && !(found & (found - 1)) && note_segment(&set->way[first_way(found)], index, &sc->segment))
+	if (found && !(found & (found - 1)) && note_segment(&set->way[first_way(found)], index, &sc->segment, common))
 		return STAGE_NONE;
 	if (!sc->segment.now_ns)
 		sc->segment.now_ns = bpf_ktime_get_ns();
@@ -181,7 +182,7 @@ static __always_inline int read_uncommon(struct frame *f)
 	result = parse_frame(f, no_link_header, &c, &h, &cpu->opaque);
 	if (result == PARSED_TCP) {
 		cpu->counters.packets++;
-		return stage_by_link(read_segment(f, 0, 0, &c, &h, group), no_link_header);
+		return stage_by_link(read_segment(f, 0, 0, 0, &c, &h, group), no_link_header);
 	}
 	asm volatile("" : "+r"(result)); /* one path from here on, not one for each error */
 	if (f->can_pull && (result >= BAD_ETHERNET || result == PARSED_ICMP))
@@ -248,7 +249,7 @@ static __always_inline int read_packet(struct __sk_buff *skb, struct xdp_md *xdp
 	cpu->counters.packets++;
 	if (result != PARSED_TCP)
 		return STAGE_NONE;
-	return read_segment(&f, skb, !is_xdp, &c, &h, conf->group);
+	return read_segment(&f, skb, !is_xdp, 1, &c, &h, conf->group);
 }
 
 /* Is the ICMP packet from the first stage an error that quotes a tracked SYN? Returns enum stage. */
