@@ -269,7 +269,7 @@ static __always_inline int follow(struct flow_set *set, struct flow_head *head, 
 	int is_syn = kind == SEGMENT_FIRST_SYN;
 	struct pair_outcome result = {};
 	int evicted = PENDING_FREE;
-	int done = 0, opens, filtered, exists;
+	int done = 0, opens, filtered, exists, did;
 	struct pending *p;
 	__u32 way;
 
@@ -317,13 +317,12 @@ static __always_inline int follow(struct flow_set *set, struct flow_head *head, 
 		done = FOLLOWED_NOTHING;
 	}
 	/* through memory, so that the verifier forgets it: else it follows all the rest for each way there was */
-	sc->done = done;
-	sc->note = result.note;
-	sc->evicted = evicted;
+	sc->did = done | result.note << 8 | evicted << 16;
 	bpf_spin_unlock(&head->lock);
-	done = sc->done;
-	count_note(c, sc->note);
-	count_evicted(c, sc->evicted);
+	did = sc->did;
+	done = did & 0xff;
+	count_note(c, did >> 8 & 0xff);
+	count_evicted(c, did >> 16);
 	if (done & FOLLOWED_OPENED)
 		c->opened++;
 	c->filtered += filtered;

@@ -26,7 +26,7 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 	struct segment *s = &sc->segment;
 	struct config *conf;
 	struct handshake_event *reserved = 0;
-	struct early_synack *early;
+	struct early_synack *early = 0;
 	struct flow_head *head;
 	struct flow_set *set;
 	__u64 *set_tags, has_room = 0;
@@ -39,15 +39,17 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 	head = heads.lookup(&index);
 	set = flows.lookup(&index);
 	conf = config.lookup(&zero);
-	index = sc->hash & (EARLY_SLOTS - 1);
-	early = early_synacks.lookup(&index);
-	if (!set_tags || !head || !set || !conf || !early)
+	if (!set_tags || !head || !set || !conf)
 		return 0;
 	s->response_timeout_ns = conf->response_timeout_ns;
 	begin_packet(sc);
 	if (sc->icmp) {
 		kind = SEGMENT_ICMP;
 	} else if (s->flags & TCP_SYN) {
+		index = sc->hash & (EARLY_SLOTS - 1);
+		early = early_synacks.lookup(&index);
+		if (!early)
+			return 0;
 		/* Linux takes a SYN-ACK with FIN, but no SYN with it */
 		if (s->flags & TCP_RST || (s->flags & (TCP_FIN | TCP_ACK)) == TCP_FIN) {
 			c->malformed_tcp_flags++;
@@ -82,7 +84,7 @@ static __always_inline int pair_packet(void *ctx, void *data, void *data_end, st
 		}
 	}
 	done = follow(set, head, set_tags, sc, reserved, has_room, c, kind, kind == SEGMENT_FIRST_SYN && is_unwanted());
-	if (kind == SEGMENT_SYNACK && done == FOLLOWED_NOTHING)
+	if (early && kind == SEGMENT_SYNACK && done == FOLLOWED_NOTHING)
 		keep_early(early, sc);
 	send_packet(ctx, data, data_end, sc, c);
 	if (has_room)

@@ -96,6 +96,9 @@ static __always_inline int note_segment(struct pending *p, __u32 index, struct s
 
 	if (p->state != PENDING_ESTABLISHED || s->flags & (TCP_FIN | TCP_RST))
 		return 0;
+	/* most likely the answer, which settles: whose it is, the second stage finds out */
+	if (s->payload_len && p->ev.server_port == s->flow.src_port && p->ev.client_port == s->flow.dst_port)
+		return 0;
 	direction = direction_of(p, &s->flow, 0);
 	from_client = direction == FROM_CLIENT;
 	if (direction == NOT_THIS_FLOW || pair_is_idle(p, s, from_client))

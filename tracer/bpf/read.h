@@ -80,9 +80,12 @@ static __always_inline void read_tcp(struct scratch *sc, const struct frame *f, 
 	s->flags = tcp_flags(h->tcp);
 	s->ack = load_be32(h->tcp + 8);
 	s->payload_len = h->l4_len - header_len;
-	s->ttl = h->family == 4 ? ip[8] : ip[7];
-	s->ip_id = h->family == 4 ? load_u16(ip + 4) : 0;
 	usual_timestamps(c, h, &s->ts_val, &s->ts_ecr);
+	s->ip_id = 0;
+	if (!s->ts_val || s->flags & TCP_RST) { /* else nobody asks */
+		s->ttl = h->family == 4 ? ip[8] : ip[7];
+		s->ip_id = h->family == 4 ? load_u16(ip + 4) : 0;
+	}
 	sc->icmp = 0;
 #ifdef PACKETS
 	sc->payload_offset = (__u32)((__u8 *)h->tcp - (__u8 *)f->data) + header_len;

@@ -73,10 +73,8 @@ struct scratch {
 	volatile __u32 fit;
 	volatile __u32 best;
 	volatile __u64 rank;
-	volatile __u32 done; /* this and the next two: what follow() did */
-	volatile __u32 note;
-	volatile __u32 evicted;
-	__u32 direction; /* for the uncommon stage, which both directions share */
+	volatile __u32 did; /* what follow() did: FOLLOWED_*, enum pair_note << 8, the evicted entry's state << 16 */
+	__u32 direction;    /* for the uncommon stage, which both directions share */
 #ifdef PACKETS
 	__u64 packet_id; /* of the packet's handshake, 0 = none */
 	__u64 packet_syn_ns;
