@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 from tests.support.hosts import WIRE, Hosts, service, two_hosts
 from tests.support.netbox import wait_until
 from tests.support.patience import PATIENCE_S
-from tests.support.tracing import CHECKOUT, KEPT_PROGRAMS, assert_balanced, members, tracing, with_run_dir
+from tests.support.tracing import CHECKOUT, KEPT_PROGRAMS, assert_balanced, kill_at_once, members, tracing, with_run_dir
 
 pytestmark = pytest.mark.root
 
@@ -55,8 +54,7 @@ def test_it_starts_again_after_a_kill_and_removes_the_filters(hosts: Hosts, tmp_
     prefix = as_the_unit(hosts, tmp_path / "run")
     words = (WIRE, "--json", "--hook", "clsact", "--user", "nobody")
     with tracing(*words, prefix=prefix) as victim:
-        for pid in members(victim.user_part):
-            os.kill(pid, signal.SIGKILL)
+        kill_at_once(members(victim.user_part))
         wait_until(lambda: not members(victim.user_part), "the processes to end", PATIENCE_S)
     with tracing(*words, prefix=prefix) as after:
         assert after.stop(signal.SIGTERM) == 0
