@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS tfotrace.handshakes
     after           LowCardinality(Nullable(String)),
     settled_by      LowCardinality(String),
     request_acked   Nullable(Bool),
-    lived           Bool ALIAS result = 'established'
+    lived           Bool ALIAS result = 'established' AND ifNull(after, '') != 'reset_by_server'
         AND (first_response_us IS NOT NULL OR settled_by = 'fin' OR ifNull(request_acked, false)),
     syn_count       UInt8,
     rtt_us          Nullable(Float64),

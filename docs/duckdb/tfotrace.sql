@@ -1,10 +1,10 @@
 -- Records of tfotrace in DuckDB 1.1 or newer: duckdb -init docs/duckdb/tfotrace.sql, or .read it.
 -- We declare the columns: else DuckDB guesses them from the first lines, and guesses wrong if all values are null.
 
--- Did a connection live? The server answered, closed, or acked more than its SYN-ACK did. (In records of older versions,
--- which lack `copies`, the FIN may be the client's.)
+-- Did a connection live? The server answered, closed, or acked more than its SYN-ACK did, and did not reset it before it
+-- answered. (In records of older versions, which lack `copies`, the FIN may be the client's.)
 CREATE OR REPLACE MACRO tfotrace_lived(handshake) AS
-    handshake.result = 'established' AND (
+    handshake.result = 'established' AND coalesce(handshake.after, '') <> 'reset_by_server' AND (
         handshake.first_response_us IS NOT NULL
         OR (handshake.settled_by = 'fin' AND handshake.copies IS NOT NULL)
         OR coalesce(handshake.request_acked, false));

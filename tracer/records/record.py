@@ -379,7 +379,8 @@ class Balance(msgspec.Struct, frozen=True):
 
 class Totals(msgspec.Struct, frozen=True):
     """Sums over the run. Of tfo_with_data (attempts with data) tfo_accepted had their SYN data acked whole, and of
-    these tfo_lived went on: the server answered, closed, or acked what followed. Only these show that Fast Open works.
+    these tfo_lived went on: the server answered, closed, or acked what followed, without a reset before its answer.
+    Only these show that Fast Open works.
 
     `net_saved_us` is rtt_saved_us less delay_us, what the fallbacks of attempts cost.
     """
