@@ -10,7 +10,7 @@ from tracer.dissect.options import OptionDetail
 from tracer.records import life
 from tracer.records.record import Handshake, Segment
 from tracer.records.server_name import server_name
-from tracer.vocabulary.causes import CAUSES
+from tracer.vocabulary.causes import cause_sentences
 from tracer.vocabulary.meanings import AFTERS, REQUESTS, SETTLED
 from tracer.vocabulary.printable import times
 from tui.format import duration, signed_duration
@@ -34,12 +34,13 @@ def verdict_line(record: Handshake) -> Line:
 
 
 def verdict_lines(record: Handshake, cells: int) -> list[Line]:
-    """The verdict, its meaning, and the cause if known."""
+    """The verdict, its meaning, and the causes if known."""
     lines = [verdict_line(record), *wrap(life.explanation(record), cells)]
-    if record.tfo.cause is not None:
-        confidence = f" ({record.tfo.cause_confidence})" if record.tfo.cause_confidence else ""
-        words = CAUSES.get(record.tfo.cause, record.tfo.cause.replace("_", " "))
-        lines.extend(wrap(f"Cause{confidence}: {safe(words)}", cells, "strong"))
+    timing, tfo = record.handshake, record.tfo
+    for cause, confidence in ((timing.cause, timing.cause_confidence), (tfo.cause, tfo.cause_confidence)):
+        for words in cause_sentences(cause):
+            sure = f" ({confidence})" if confidence else ""
+            lines.extend(wrap(f"Cause{sure}: {safe(words)}", cells, "strong"))
     return lines
 
 

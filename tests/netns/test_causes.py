@@ -28,6 +28,7 @@ _numbers = count(1)
 
 Cause = tuple[str | None, str | None]
 NONE: Cause = (None, None)
+NO_FATE = (None, None, None)
 
 
 @dataclass
@@ -68,6 +69,10 @@ def fitting(listener: socket.socket, port: int) -> Callable[[Handshake], bool]:
 
 def cause_of(record: Handshake) -> Cause:
     return record.tfo.cause, record.tfo.cause_confidence
+
+
+def fate_of(record: Handshake) -> tuple[str | None, str | None, str | None]:
+    return record.handshake.cause, record.handshake.cause_confidence, record.handshake.cause_at
 
 
 @pytest.fixture(scope="module")
@@ -233,18 +238,20 @@ def test_a_host_that_drops_the_syn(world: World) -> None:
     listener = world.listen()
     world.hosts.exchange(listener)
     address = listener.getsockname()[0]
-    dropped = ("host_dropped", "certain")
+    dropped = ("host_dropped", "possible", "this_host")
     with world.hosts.rule(world.hosts.first, "input", f"ip daddr {address} {SYN_WITH_DATA} drop"):
-        seen = world.causes(listener, world.hosts.exchange(listener))
-    assert seen == (("packet_loss", "possible"), ("packet_loss", "possible"), dropped)
+        seen = world.seen(listener, world.hosts.exchange(listener))
+    # the server's own host knows that no path has lost it
+    assert [*map(cause_of, seen)] == [("packet_loss", "possible"), ("packet_loss", "possible"), NONE]
+    assert [*map(fate_of, seen)] == [NO_FATE, NO_FATE, dropped]
     with world.hosts.rule(world.hosts.first, "input", f"ip daddr {address} tcp flags & (syn|ack) == syn drop"):
         client = world.opened.enter_context(world.hosts.connect(listener, wait=False))
         port = client.getsockname()[1]
         # the client gives up before it would send its SYN again
         client.close()
         at_client, _, at_server = world.seen(listener, port)
-    assert (at_server.handshake.result, cause_of(at_server)) == ("no_reply", dropped)
-    assert cause_of(at_client) == NONE
+    assert (at_server.handshake.result, fate_of(at_server)) == ("no_reply", dropped)
+    assert (cause_of(at_server), cause_of(at_client), fate_of(at_client)) == (NONE, NONE, NO_FATE)
 
 
 def test_an_option_that_is_stripped_on_the_way(world: World) -> None:

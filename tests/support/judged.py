@@ -13,7 +13,18 @@ from tests.support.rows import batch_of
 from tracer.causes.judge import CauseJudge
 from tracer.handshake.batch import Batch
 from tracer.ipc.messages import Host
-from tracer.vocabulary.vocabulary import Cause, Confidence, HandshakeResult, Has, Outcome, SettleReason, Vantage, word
+from tracer.vocabulary.vocabulary import (
+    Cause,
+    CauseAt,
+    Confidence,
+    HandshakeCause,
+    HandshakeResult,
+    Has,
+    Outcome,
+    SettleReason,
+    Vantage,
+    word,
+)
 
 MS = 1_000_000
 _ids = count(1)
@@ -109,6 +120,17 @@ def outcomes(judged: Batch) -> list[str]:
 def judge_one_by_one(judge: CauseJudge, *shakes: Shake) -> list[str]:
     """The causes of handshakes, each in its own batch."""
     return [causes(judge.judge(batch(one)))[0] for one in shakes]
+
+
+def fates(judge: CauseJudge, *shakes: Shake) -> list[str]:
+    """The causes of handshakes' fates, each in its own batch: cause, confidence, place."""
+    found = []
+    for one in shakes:
+        made = judge.judge(batch(one)).causes
+        numbers = (made.handshake_cause[0], made.handshake_confidence[0], made.cause_at[0])
+        kinds = zip((HandshakeCause, Confidence, CauseAt), numbers, strict=True)
+        found.append(" ".join(word(kind(number)) for kind, number in kinds if number))
+    return found
 
 
 def host(at_ms: float, fast_open: int = 3, syn_cookies: int = 1, **counters: int) -> Host:

@@ -21,7 +21,17 @@ from tracer.records.life import lived
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
 from tracer.store.store import Store
-from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, HandshakeResult, ResetFrom, SettleReason
+from tracer.vocabulary.vocabulary import (
+    Cause,
+    CauseAt,
+    ClientFail,
+    Confidence,
+    CookieCheck,
+    HandshakeCause,
+    HandshakeResult,
+    ResetFrom,
+    SettleReason,
+)
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "lab_events.npz"
 INTERFACES = {
@@ -160,9 +170,11 @@ def random_batch(seed: int, count: int, *, peers: int | None = 50, odd: bool = T
     events = random_events(rng, count, peers=peers, odd=odd, lives=odd)
     vantage = rng.integers(0, 4, count).astype(np.uint8)
     made = random_payloads(rng, events) if payloads else None
-    numbers = rng.integers(0, (len(Cause), len(Confidence), len(CookieCheck)), (count, 3)).astype(np.uint8)
+    sizes = [len(kind) for kind in (Cause, Confidence, CookieCheck, ClientFail, HandshakeCause, Confidence, CauseAt)]
+    numbers = rng.integers(0, sizes, (count, len(sizes))).astype(np.uint8)
     # a cause and how sure it is come together, and most rows have none
     numbers[(numbers[:, :2] == 0).any(axis=1) | (rng.random(count) < 0.8), :2] = 0
+    numbers[(numbers[:, 4:6] == 0).any(axis=1) | (rng.random(count) < 0.8), 4:] = 0
     return batch_of(events, vantage, made, Causes(*(column.copy() for column in numbers.T)))
 
 

@@ -25,7 +25,7 @@ from tracer.encode.composer import Composer
 from tracer.handshake.batch import decode
 from tracer.handshake.events import Events
 from tracer.handshake.vantage import LocalSet
-from tracer.ipc.messages import CookieQuestion, Host, HostAnswer, OwnerAnswer, OwnerQuestion, SocketOwner
+from tracer.ipc.messages import Host, HostAnswer, HostQuestion, OwnerAnswer, OwnerQuestion, SocketOwner
 from tracer.ipc.traced import GONE_KEPT, forget_gone
 from tracer.ring.payloads import PayloadCache
 from tracer.root.socket_owners import AGAIN_S, CHECKED, OWNERS_HELD, TIDY_S, WANTED_MAX, OwnerFinder
@@ -52,9 +52,9 @@ class Run:
         self.lines = JsonLines(Stream(os.open(os.devnull, os.O_WRONLY), "nowhere"), composer)
         self.local = LocalSet()
 
-    def _answer(self, cookies: list[CookieQuestion]) -> HostAnswer:
+    def _answer(self, asked: HostQuestion) -> HostAnswer:
         host = Host({"TCPFastOpenListenOverflow": 0}, {"tcp_fastopen": "3"}, time.monotonic_ns(), 1)
-        return HostAnswer(0, host, [1] * len(cookies))
+        return HostAnswer(0, host, [1] * len(asked.cookies))
 
     def take(self, events: Events, rng: np.random.Generator, *, written: bool) -> None:
         if written:

@@ -12,7 +12,17 @@ from tracer.handshake.batch import Batch
 from tracer.handshake.events import Bool
 from tracer.handshake.outcome import Verdicts
 from tracer.records.record import Balance, Totals
-from tracer.vocabulary.vocabulary import GROUP_OF, After, Cause, Group, HandshakeResult, Outcome, Request, word
+from tracer.vocabulary.vocabulary import (
+    GROUP_OF,
+    After,
+    Cause,
+    Group,
+    HandshakeCause,
+    HandshakeResult,
+    Outcome,
+    Request,
+    word,
+)
 
 
 def one_of(*outcomes: Outcome) -> Bool:
@@ -48,6 +58,11 @@ def _named(counts: NDArray[np.int64], members: type[IntEnum]) -> dict[str, int]:
     return {word(member): int(counts[member]) for member in members if counts[member]}
 
 
+def _known(counts: NDArray[np.int64], members: type[IntEnum]) -> dict[str, int]:
+    """Likewise, without what is null in records: 0."""
+    return {word(member): int(counts[member]) for member in members if member and counts[member]}
+
+
 class Aggregate:
     """Totals of a run."""
 
@@ -60,6 +75,7 @@ class Aggregate:
         self._outcomes = np.zeros(len(Outcome), np.int64)
         self._groups = np.zeros(len(Group), np.int64)
         self._causes = np.zeros(len(Cause), np.int64)
+        self._handshake_causes = np.zeros(len(HandshakeCause), np.int64)
         self._lived = 0
         self._after = np.zeros(len(After), np.int64)
         self._died = np.zeros(len(Outcome), np.int64)
@@ -77,6 +93,7 @@ class Aggregate:
         self._outcomes += np.bincount(verdicts.outcome, minlength=len(Outcome))
         self._groups += np.bincount(verdicts.group, minlength=len(Group))
         self._causes += np.bincount(batch.causes.cause, minlength=len(Cause))
+        self._handshake_causes += np.bincount(batch.causes.handshake_cause, minlength=len(HandshakeCause))
         self._lived += int(np.count_nonzero(accepted_and_lived(verdicts)))
         self._after += np.bincount(verdicts.after, minlength=len(After))
         self._died += np.bincount(verdicts.outcome[died(verdicts)], minlength=len(Outcome))
@@ -95,13 +112,14 @@ class Aggregate:
             requests=_named(self._requests, Request),
             outcomes=_named(self._outcomes, Outcome),
             groups={group.word: int(self._groups[group]) for group in Group if self._groups[group]},
-            causes={word(cause): int(self._causes[cause]) for cause in Cause if cause and self._causes[cause]},
+            causes=_known(self._causes, Cause),
             rtt_saved_us=round(self._saved_us, 3),
             delay_us=round(self._delay_us, 3),
             net_saved_us=round(self._saved_us - self._delay_us, 3),
             tfo_lived=self._lived,
-            after={word(after): int(self._after[after]) for after in After if after and self._after[after]},
+            after=_known(self._after, After),
             died=_named(self._died, Outcome),
+            handshake_causes=_known(self._handshake_causes, HandshakeCause),
         )
 
 

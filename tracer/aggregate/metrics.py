@@ -23,6 +23,7 @@ from tracer.vocabulary.vocabulary import (
     Confidence,
     CookieCheck,
     Group,
+    HandshakeCause,
     HandshakeResult,
     Outcome,
     Request,
@@ -137,6 +138,7 @@ class Metrics:
         self.after = Counts(INTERFACES_MAX + 1, len(Vantage), len(After))
         self.requests = Counts(len(Request))
         self.causes = Counts(len(Cause), len(Confidence))
+        self.handshake_causes = Counts(len(HandshakeCause), len(Confidence))
         self.cookie_checks = Counts(len(CookieCheck))
         self.rtt = Durations(len(Vantage))
         self.first_response = Durations(len(Vantage), len(FAST_OPEN))
@@ -164,6 +166,7 @@ class Metrics:
         self.after.add(interface, vantage, verdicts.after)
         self.requests.add(verdicts.request)
         self.causes.add(batch.causes.cause, batch.causes.confidence)
+        self.handshake_causes.add(batch.causes.handshake_cause, batch.causes.handshake_confidence)
         self.cookie_checks.add(batch.causes.cookie_check)
         self.rtt.add(durations.rtt_us, vantage)
         lived = accepted_and_lived(verdicts)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from tracer.aggregate.aggregate import losses
 from tracer.aggregate.benefit import tell
 from tracer.records.record import End, Totals
-from tracer.vocabulary.causes import CAUSES
+from tracer.vocabulary.causes import cause_sentences
 from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import After, word
 
@@ -30,8 +30,9 @@ def summarize(record: End, narrate: Callable[[str], None], *, whole: bool = True
     if failed:
         top = sorted(failed.items(), key=lambda item: -item[1])[:5]
         narrate("other outcomes: " + ", ".join(f"{name} {count}" for name, count in top))
-    for name, count in sorted(totals.causes.items(), key=lambda item: -item[1])[:TOP_CAUSES]:
-        narrate(f"cause of {count}: {name}. {CAUSES[name]}")
+    for causes in (totals.handshake_causes or {}, totals.causes):
+        for name, count in sorted(causes.items(), key=lambda item: -item[1])[:TOP_CAUSES]:
+            narrate(f"cause of {count}: {name}. {' '.join(cause_sentences(name))}")
     filtered = record.counters.get("filtered")
     if filtered:
         narrate(f"{filtered} {plural(filtered, 'SYN')} did not match --filter, not followed")

@@ -24,12 +24,14 @@ from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
 from tracer.handshake.events import Bool, Indexes, has, pick
 from tracer.handshake.outcome import cookie_words
-from tracer.ipc.messages import CookieQuestion, Host, HostAnswer
+from tracer.ipc.messages import Host, HostAnswer, HostQuestion
 from tracer.vocabulary.vocabulary import (
     After,
     Cause,
+    CauseAt,
     Confidence,
     CookieCheck,
+    HandshakeCause,
     HandshakeResult,
     Has,
     Outcome,
@@ -43,7 +45,7 @@ LOST_AFTER_NS = 200_000_000
 
 BLACKHOLE_REPEATS = 2  # the third timeout comes after two
 
-AskHost = Callable[[list[CookieQuestion]], HostAnswer | None]
+AskHost = Callable[[HostQuestion], HostAnswer | None]
 
 _AT_SERVER = 2  # the bit that SERVER and LOCAL share
 _HOPS = np.array([signature.hops(ttl) for ttl in range(256)], np.uint8)
@@ -80,6 +82,13 @@ class _Case:
             rows = rows[self.batch.verdicts.after[rows] != After.CLOSED_UNUSED]
         self.causes.cause[rows] = cause
         self.causes.confidence[rows] = confidence
+
+    def blame(self, rows: Indexes, cause: HandshakeCause, confidence: Confidence, at: CauseAt = CauseAt.NONE) -> None:
+        """Give a cause of the handshake's fate to those rows that have none yet."""
+        rows = rows[self.causes.handshake_cause[rows] == HandshakeCause.NONE]
+        self.causes.handshake_cause[rows] = cause
+        self.causes.handshake_confidence[rows] = confidence
+        self.causes.cause_at[rows] = at
 
 
 class CauseJudge:
@@ -123,7 +132,7 @@ class CauseJudge:
             self._history.note(tried)
         case.say(np.flatnonzero(stripped), Cause.OPTION_STRIPPED, Confidence.CERTAIN)
         case.say(np.flatnonzero(emptied), Cause.PAYLOAD_STRIPPED, Confidence.CERTAIN)
-        case.say(np.flatnonzero(dropped), Cause.HOST_DROPPED, Confidence.CERTAIN)
+        case.blame(np.flatnonzero(dropped), HandshakeCause.HOST_DROPPED, Confidence.POSSIBLE, CauseAt.THIS_HOST)
         if len(broke):
             self._broke_after_accept(case, broke, broke_again)
         if _TO_EXPLAIN[batch.verdicts.outcome[attempts]].any():
@@ -155,7 +164,7 @@ class CauseJudge:
         too_old = len(wanted_ns) and int(wanted_ns.max()) > self._evidence.latest_ns
         if asked is None and not too_old:
             return
-        answer = self._ask(asked.questions if asked is not None else [])
+        answer = self._ask(HostQuestion(cookies=asked.questions if asked is not None else []))
         if answer is None:
             return
         self.add_host(answer.host)

@@ -322,6 +322,7 @@ def _timings(batch: Batch) -> Iterator[Timing]:
         "reset": resets(batch),
         "misfits": _misfits(events),
         "resumed": words(batch, "handshake.resumed"),
+        **{name: words(batch, f"handshake.{name}") for name in ("cause", "cause_confidence", "cause_at")},
         "request_acked": [_FLAGS[number] for number in request_acked(events).tolist()],
     }
     for name in Timing.__struct_fields__:

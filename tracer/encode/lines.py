@@ -20,7 +20,6 @@ from tracer.encode.composer import PART_MAX, Composer, resets, template_keys
 from tracer.encode.line_pieces import OF_TIMING, Frame, Known, SynAckPieces, SynPieces, TfoPieces, TimingPieces, cut
 from tracer.encode.line_pieces import json_text as encoded
 from tracer.handshake.batch import Batch
-from tracer.handshake.causes import Causes
 from tracer.handshake.community_id import community_ids
 from tracer.handshake.durations import Durations
 from tracer.handshake.events import Events, byte_rows, has
@@ -234,7 +233,7 @@ _OF_EVENT = [
 ]
 _WORDS = [numbers for name, (_, numbers) in WORDS.items() if name.startswith("handshake.")]
 _OF_TFO = ("request", "outcome", "group")
-_CAUSES = [one.name for one in fields(Causes)]
+_CAUSES = ("cause", "confidence", "cookie_check")
 _OF_OPTION = ("has", "tfo_kind", "cookie_len")
 
 
@@ -271,8 +270,14 @@ def _keys(batch: Batch) -> _Keys:
             syn["tcp_flags"],
             synack["tcp_flags"],
         ),
-        payload_rows(batch),
+        _after_delay(batch),
     )
+
+
+def _after_delay(batch: Batch) -> Sequence[Hashable]:
+    """Keys of what stands between delay_us and the fingerprint."""
+    payloads, fails = payload_rows(batch), batch.causes.client_fail
+    return [*zip(payloads, fails.tolist(), strict=True)] if fails.any() else payloads
 
 
 # --- columns of texts ---

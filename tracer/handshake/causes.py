@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -13,11 +13,15 @@ from tracer.handshake.events import U8
 class Causes:
     """One row per handshake, in the order of the batch; 0 means unknown."""
 
-    cause: U8  # Cause
-    confidence: U8  # Confidence
+    cause: U8  # Cause, and its Confidence
+    confidence: U8
     cookie_check: U8  # CookieCheck
+    client_fail: U8  # ClientFail
+    handshake_cause: U8  # HandshakeCause, its Confidence and CauseAt
+    handshake_confidence: U8
+    cause_at: U8
 
     @classmethod
     def none(cls, count: int) -> Causes:
         """`count` unknown rows, for the caller to fill in."""
-        return cls(np.zeros(count, np.uint8), np.zeros(count, np.uint8), np.zeros(count, np.uint8))
+        return cls(*(np.zeros(count, np.uint8) for _ in fields(cls)))

@@ -15,10 +15,13 @@ from tracer.handshake.outcome import Verdicts
 from tracer.vocabulary.vocabulary import (
     AFTER_WORDS,
     ANSWERED_ECN_WORDS,
+    CAUSE_AT_WORDS,
     CAUSE_WORDS,
+    CLIENT_FAIL_WORDS,
     CONFIDENCE_WORDS,
     COOKIE_CHECK_WORDS,
     GROUP_WORDS,
+    HANDSHAKE_CAUSE_WORDS,
     OUTCOME_WORDS,
     REASON_WORDS,
     REQUEST_WORDS,
@@ -59,12 +62,16 @@ WORDS: dict[str, tuple[Sequence[str | None], Callable[[Judged], NDArray[Any]]]] 
     ),
     "handshake.reset.from": (RESET_FROM_WORDS, lambda rows: rows.events["reset_from"]),
     "handshake.resumed": (RESUMED_WORDS, lambda rows: rows.events["resumed"]),
+    "handshake.cause": (HANDSHAKE_CAUSE_WORDS, lambda rows: rows.causes.handshake_cause),
+    "handshake.cause_confidence": (CONFIDENCE_WORDS, lambda rows: rows.causes.handshake_confidence),
+    "handshake.cause_at": (CAUSE_AT_WORDS, lambda rows: rows.causes.cause_at),
     "tfo.request": (REQUEST_WORDS, lambda rows: rows.verdicts.request),
     "tfo.outcome": (OUTCOME_WORDS, lambda rows: rows.verdicts.outcome),
     "tfo.group": ([*GROUP_WORDS, None], _group),
     "tfo.cookie_check": (COOKIE_CHECK_WORDS, lambda rows: rows.causes.cookie_check),
     "tfo.cause": (CAUSE_WORDS, lambda rows: rows.causes.cause),
     "tfo.cause_confidence": (CONFIDENCE_WORDS, lambda rows: rows.causes.confidence),
+    "tfo.client_fail": (CLIENT_FAIL_WORDS, lambda rows: rows.causes.client_fail),
 }
 
 

@@ -38,10 +38,14 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
 
 
 class Addresses(msgspec.Struct, tag=True, frozen=True):
-    """Addresses local to the traced namespace, 16 bytes each, and networks that are local as a whole (127.0.0.0/8)."""
+    """Addresses local to the traced namespace, 16 bytes each, and networks that are local as a whole (127.0.0.0/8).
+
+    `taken_ns`: CLOCK_MONOTONIC when they were read; 0: always so.
+    """
 
     addresses: list[bytes]
     networks: list[tuple[bytes, int]] = []
+    taken_ns: int = 0
 
 
 class InterfacesNow(msgspec.Struct, tag=True, frozen=True):
@@ -71,12 +75,38 @@ class Host(msgspec.Struct, tag=True, frozen=True):
     begun_ns: int = 0
 
 
+class ListenerAnswer(msgspec.Struct, array_like=True, frozen=True):
+    """The sockets of the traced namespace that listen for a SYN, and whether the host sends that SYN elsewhere.
+
+    `sockets`: how many; None if that is not known. `queues`: their TCP_FASTOPEN queue lengths, without those that
+    cannot be read. `translated`: conntrack has the connection with another destination; None if that is not known.
+    """
+
+    sockets: int | None = None
+    queues: list[int] = []
+    translated: bool | None = None
+
+
+class ClientAnswer(msgspec.Struct, array_like=True, frozen=True):
+    """What the client's socket says: ClientFail, and whether the SYN's data was acked (TCPI_OPT_SYN_DATA)."""
+
+    fail: int
+    syn_data_acked: bool
+
+
 class HostAnswer(msgspec.Struct, tag=True, frozen=True):
-    """The host's state now, and CookieCheck numbers for the cookies asked about; fewer if there were too many."""
+    """The host's state now, and an answer to each question in order; fewer if there were too many.
+
+    `checks` are CookieCheck numbers, `origins` CookieOrigin numbers of the same cookies; a client is None whose socket
+    is gone.
+    """
 
     serial: int
     host: Host
-    checks: list[int]
+    checks: list[int] = []
+    origins: list[int] = []
+    listeners: list[ListenerAnswer] = []
+    clients: list[ClientAnswer | None] = []
 
 
 class Notice(msgspec.Struct, tag=True, frozen=True):
@@ -156,7 +186,8 @@ class FramesDone(msgspec.Struct, tag=True, frozen=True):
 class CookieQuestion(msgspec.Struct, array_like=True, frozen=True):
     """Is this the cookie that the host's keys give for these addresses (16 bytes each)?
 
-    `given` is the cookie of the SYN-ACK, empty if there was none; `accepted`: the SYN's data was acked.
+    `given` is the cookie of the SYN-ACK, empty if there was none; `accepted`: the SYN's data was acked. `port`: the
+    server's, whose listener may have keys of its own.
     """
 
     client: bytes
@@ -165,13 +196,25 @@ class CookieQuestion(msgspec.Struct, array_like=True, frozen=True):
     given: bytes
     accepted: bool
     syn_ns: int
+    port: int = 0
+
+
+class FlowQuestion(msgspec.Struct, array_like=True, frozen=True):
+    """Asks about a connection of this host, by its 4-tuple (addresses of 16 bytes)."""
+
+    client: bytes
+    server: bytes
+    client_port: int
+    server_port: int
 
 
 class HostQuestion(msgspec.Struct, tag=True, frozen=True):
-    """Asks for the host's state and for verdicts on these cookies. Root sends a HostAnswer with the same serial."""
+    """Asks for the host's state, and what it knows of these. Root sends a HostAnswer with the same serial."""
 
-    serial: int
+    serial: int = 0
     cookies: list[CookieQuestion] = []
+    listeners: list[FlowQuestion] = []  # at their servers' end, which is this host
+    clients: list[FlowQuestion] = []  # at their clients' end
 
 
 ToUser: TypeAlias = (

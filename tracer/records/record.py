@@ -30,11 +30,14 @@ from tracer.records.types import (
 from tracer.vocabulary.vocabulary import (
     AFTER_WORDS,
     ANSWERED_ECN_WORDS,
+    CAUSE_AT_WORDS,
     CAUSE_WORDS,
+    CLIENT_FAIL_WORDS,
     CONFIDENCE_WORDS,
     COOKIE_CHECK_WORDS,
     ECN_WORDS,
     GROUP_WORDS,
+    HANDSHAKE_CAUSE_WORDS,
     OUTCOME_WORDS,
     REASON_WORDS,
     REQUEST_WORDS,
@@ -179,6 +182,9 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     request_repeats: Annotated[
         int | None, said("how often the client sent again the first data that the SYN-ACK had not acked", minimum=0)
     ] = None
+    cause: Annotated[str | None, said("why it failed or took so long, an inference", enum=HANDSHAKE_CAUSE_WORDS)] = None
+    cause_confidence: Annotated[str | None, said("how sure the cause is", enum=CONFIDENCE_WORDS)] = None
+    cause_at: Annotated[str | None, said("where the cause lies", enum=CAUSE_AT_WORDS)] = None
 
 
 class Segment(msgspec.Struct, frozen=True, gc=False):
@@ -259,6 +265,13 @@ class Tfo(msgspec.Struct, frozen=True, gc=False):
     delay_us: Annotated[
         float | None, said("microseconds, first SYN to the SYN that was answered: what a fallback cost")
     ]
+    client_fail: Annotated[
+        str | None,
+        said(
+            "what the client's kernel, this host's, says of a failed attempt; null in older files",
+            enum=CLIENT_FAIL_WORDS,
+        ),
+    ] = None
 
 
 class PayloadInfo(msgspec.Struct, frozen=True, gc=False):
@@ -396,7 +409,7 @@ class Totals(msgspec.Struct, frozen=True):
         _counted_by("handshakes by outcome, `unknown` where a record has null", _OUTCOMES),
     ]
     groups: Annotated[dict[str, int], _counted_by("handshakes by group", GROUP_WORDS)]
-    causes: Annotated[dict[str, int], _counted_by("handshakes by cause", known(CAUSE_WORDS))]
+    causes: Annotated[dict[str, int], _counted_by("handshakes by Fast Open's cause", known(CAUSE_WORDS))]
     rtt_saved_us: Microseconds
     delay_us: Microseconds
     net_saved_us: Microseconds
@@ -407,6 +420,9 @@ class Totals(msgspec.Struct, frozen=True):
     died: Annotated[
         dict[str, int] | None,
         _counted_by("handshakes by outcome whose connection died afterwards, so that their group is failed", _OUTCOMES),
+    ] = None
+    handshake_causes: Annotated[
+        dict[str, int] | None, _counted_by("handshakes by handshake.cause", known(HANDSHAKE_CAUSE_WORDS))
     ] = None
 
 

@@ -150,7 +150,7 @@ class _Row:
     verdict: tuple[Any, ...]  # in the order of Verdicts, and so on
     durations: tuple[float | None, ...]
     vantage: int
-    causes: tuple[int, int, int]
+    causes: tuple[int, ...]
     payload: Payload | None
 
 
@@ -241,7 +241,9 @@ class BatchBuilder:
         )  # fmt: skip
         causes = (
             code["tfo.cause"][tfo.cause], code["tfo.cause_confidence"][tfo.cause_confidence],
-            code["tfo.cookie_check"][tfo.cookie_check],
+            code["tfo.cookie_check"][tfo.cookie_check], code["tfo.client_fail"][tfo.client_fail],
+            code["handshake.cause"][timing.cause], code["handshake.cause_confidence"][timing.cause_confidence],
+            code["handshake.cause_at"][timing.cause_at],
         )  # fmt: skip
         vantage = code["vantage"][record.vantage]
         return _Row(event, syn, synack, verdict, durations, vantage, causes, _payload(record))

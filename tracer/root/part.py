@@ -216,8 +216,9 @@ class RootPart:
         ]  # fmt: skip
 
     def _send_addresses(self) -> None:
+        taken_ns = time.monotonic_ns()
         local = local_addresses()
-        self._post(Addresses(sorted(local.addresses), sorted(local.networks)))
+        self._post(Addresses(sorted(local.addresses), sorted(local.networks), taken_ns))
 
     # --- tracing ---
 

@@ -7,6 +7,8 @@ import select
 import time
 from dataclasses import dataclass, field
 
+import msgspec
+
 from tracer.aggregate.aggregate import Aggregate, balance, losses
 from tracer.aggregate.benefit import BenefitTable
 from tracer.aggregate.summary import summarize
@@ -19,7 +21,6 @@ from tracer.handshake.vantage import LocalSet
 from tracer.ipc.messages import (
     Addresses,
     Channel,
-    CookieQuestion,
     Counters,
     Ended,
     Failed,
@@ -224,13 +225,13 @@ class Pipeline:
 
     # --- messages of the root part ---
 
-    def _ask_root(self, cookies: list[CookieQuestion]) -> HostAnswer | None:
+    def _ask_root(self, question: HostQuestion) -> HostAnswer | None:
         """Ask for the host's state; None if the root part does not answer soon, since records must not wait long."""
         now = time.monotonic_ns()
         if not self._root_is_there or now < self._ask_again_ns:
             return None
         self._asked += 1
-        if not self.channel.offer(HostQuestion(self._asked, cookies)):
+        if not self.channel.offer(msgspec.structs.replace(question, serial=self._asked)):
             return None
         deadline = now + ANSWER_NS
         while (left := deadline - time.monotonic_ns()) > 0:

@@ -21,7 +21,7 @@ from tracer.sinks import pcapng_format as blocks
 from tracer.sinks.base import Outlet
 from tracer.sinks.packet_cache import PacketCache, Packets
 from tracer.sinks.text import judged
-from tracer.vocabulary.causes import CAUSES
+from tracer.vocabulary.causes import cause_sentences
 from tracer.vocabulary.printable import plural
 
 WAITING_MAX = 4096  # handshakes written together
@@ -36,8 +36,7 @@ def comment(record: Handshake) -> str:
     lines = [f"tfotrace: {', '.join(judged(record))}"]
     if record.tfo.outcome != "not_attempted":
         lines.append(explanation(record))
-    if record.tfo.cause is not None:
-        lines.append(CAUSES[record.tfo.cause])
+    lines.extend(cause_sentences(record.handshake.cause, record.tfo.cause))
     lines.append(f"handshake {record.id}, seen at the {record.vantage}, {record.community_id}")
     return "\n".join(lines)
 

@@ -26,6 +26,7 @@ from tracer.vocabulary.vocabulary import (
     Confidence,
     CookieCheck,
     Group,
+    HandshakeCause,
     HandshakeResult,
     Outcome,
     Request,
@@ -194,6 +195,10 @@ class Prometheus:
         yield _counted(
             "tfotrace_tfo_causes", "Handshakes by inferred cause", ("cause", "confidence"),
             self._metrics.causes, words_or_null(Cause), words_or_null(Confidence),
+        )  # fmt: skip
+        yield _counted(
+            "tfotrace_handshake_causes", "Handshakes by why they failed or took so long", ("cause", "confidence"),
+            self._metrics.handshake_causes, words_or_null(HandshakeCause), words_or_null(Confidence),
         )  # fmt: skip
         yield _counted(
             "tfotrace_tfo_cookie_checks", "Arriving cookies checked with this host's keys", ("check",),

@@ -44,8 +44,9 @@ def judged(record: Handshake, colour: bool = False) -> list[str]:
     parts = [result, verdict]
     if timing.misfits is not None:
         parts.append(misfits(timing.misfits))
-    if tfo.cause is not None:
-        parts.append(short_cause(tfo.cause, tfo.cause_confidence))
+    for cause, confidence in ((timing.cause, timing.cause_confidence), (tfo.cause, tfo.cause_confidence)):
+        if cause is not None:
+            parts.append(short_cause(cause, confidence))
     if record.syn.payload_len:
         acked = record.synack.acked_payload_len if record.synack is not None else 0
         goes_on = record.payload is not None and record.payload.truncated

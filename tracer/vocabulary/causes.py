@@ -1,6 +1,6 @@
 """What each cause means and what to do about it: one sentence each, for screens, text output and doctor.
 
-The causes are those of TFO.md section 4, the counters and sysctls those of section 5.
+The causes are those of TFO.md sections 4 and 8, the counters and sysctls those of section 5.
 """
 
 from __future__ import annotations
@@ -35,14 +35,37 @@ CAUSES: dict[str, str] = {
     "it happens again with this server.",
     "path_drops_syn_data": "Something on the path to this server drops SYNs that carry data: do not use Fast Open on "
     "this path, or let the firewall there pass them.",
-    "host_dropped": "The SYN arrived at this host but the host did not answer it: check listen queues (nstat -az "
-    "TcpExtListenDrops), netfilter rules and rp_filter.",
     "payload_stripped": "This client always sent data with its cookie, but now none arrived: something on the path "
     "may remove data from SYNs.",
     "path_breaks_after_accept": "The server took the SYN's data and then the connection died, as when something on the "
     "path lets the SYN pass and breaks what follows: see whether plain connections to this server live, and if they "
     "do, keep Fast Open off on this path until the middlebox is mended.",
+    "client_address_changes": "Unrelated servers each refuse this client's cookies and none takes one, as when a "
+    "carrier's NAT gives every connection another public address: a cookie covers the client's address as the server "
+    "sees it, so keep Fast Open off here, or use IPv6.",
+    "cookie_per_address": "The server's address is translated on the way, and a cookie covers the server's own "
+    "address, so even with one key each server behind this balancer refuses the others': let the servers hold the "
+    "public address themselves (direct return), or send each client always to the same server.",
+    "listener_key_differs": "The cookie is of another listener at this address, which has a Fast Open key of its own "
+    "(TCP_FASTOPEN_KEY), and clients keep one cookie an address: set the same key on all of them.",
+    "option_malformed": "The Fast Open option of the SYN has a wrong length, so the server ignores it: look "
+    "for what writes it, the client's TCP or something on the path.",
+    "answered_before_listener": "This host's listener has Fast Open, but something answered for it, such as a SYN "
+    "proxy, an XDP program or a balancer: look for it on this host, since Fast Open works only without it.",
 }
+
+# handshake.cause
+HANDSHAKE_CAUSES: dict[str, str] = {
+    "host_dropped": "The SYN arrived at this host, where a socket listens for it, but nothing answered: check "
+    "netfilter rules, rp_filter and the listen queues (nstat -az TcpExtListenDrops).",
+    "port_still_in_use": "The server still held a connection of the same addresses and ports and answered the SYN "
+    "with a challenge ACK: let the client close its connections, or wait before it uses a port again.",
+}
+
+
+def cause_sentences(*causes: str | None) -> list[str]:
+    """What these causes mean, without those that are None; a word that only a later version knows stands for itself."""
+    return [CAUSES.get(one) or HANDSHAKE_CAUSES.get(one) or one.replace("_", " ") for one in causes if one is not None]
 
 
 def short_cause(cause: str, confidence: str | None) -> str:

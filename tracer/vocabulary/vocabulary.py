@@ -147,13 +147,35 @@ class Cause(IntEnum):
     COOKIE_REQUIRED = 12
     PACKET_LOSS = 13
     PATH_DROPS_SYN_DATA = 14
-    HOST_DROPPED = 15
-    PAYLOAD_STRIPPED = 16
-    PATH_BREAKS_AFTER_ACCEPT = 17
+    PAYLOAD_STRIPPED = 15
+    PATH_BREAKS_AFTER_ACCEPT = 16
+    CLIENT_ADDRESS_CHANGES = 17
+    COOKIE_PER_ADDRESS = 18
+    LISTENER_KEY_DIFFERS = 19
+    OPTION_MALFORMED = 20
+    ANSWERED_BEFORE_LISTENER = 21
+
+
+class HandshakeCause(IntEnum):
+    """`handshake.cause`: why it failed or took so long (TFO.md section 8); NONE is null in records."""
+
+    NONE = 0
+    HOST_DROPPED = 1
+    PORT_STILL_IN_USE = 2
+
+
+class CauseAt(IntEnum):
+    """`handshake.cause_at`: where that cause lies; NONE is null in records."""
+
+    NONE = 0
+    CLIENT = 1
+    SERVER = 2
+    PATH = 3
+    THIS_HOST = 4
 
 
 class Confidence(IntEnum):
-    """`tfo.cause_confidence` (TFO.md section 4); NONE is null in records."""
+    """`tfo.cause_confidence` and `handshake.cause_confidence`; NONE is null in records."""
 
     NONE = 0
     POSSIBLE = 1
@@ -168,6 +190,28 @@ class CookieCheck(IntEnum):
     VALID = 1
     VALID_BACKUP = 2
     INVALID = 3
+
+
+class CookieOrigin(IntEnum):
+    """Whose cookie it is that this host refused, as far as its keys tell; not in records."""
+
+    UNKNOWN = 0  # the keys could not be read, or too many were asked about
+    NOT_OURS = 1  # no key that this host has or had during the run gives it
+    EARLIER_KEY = 2  # a key that the host had before
+    OTHER_LISTENER = 3  # the key of another listener, or of the host where this listener has a key of its own
+    OTHER_ADDRESS = 4  # the key in force, for another address of the server's network
+
+
+class ClientFail(IntEnum):
+    """`tfo.client_fail`: the word of the client's own kernel, tcpi_fastopen_client_fail; NONE is null in records.
+
+    The numbers are those of enum tcp_fastopen_client_fail (include/uapi/linux/tcp.h).
+    """
+
+    NONE = 0
+    COOKIE_UNAVAILABLE = 1
+    DATA_NOT_ACKED = 2
+    SYN_RETRANSMITTED = 3
 
 
 class After(IntEnum):
@@ -251,7 +295,10 @@ RESET_FROM_WORDS = words_or_null(ResetFrom)
 RESUMED_WORDS = words_or_null(HandshakeResult)
 VANTAGE_WORDS = [word(value) for value in Vantage]
 CAUSE_WORDS = words_or_null(Cause)
+HANDSHAKE_CAUSE_WORDS = words_or_null(HandshakeCause)
+CAUSE_AT_WORDS = words_or_null(CauseAt)
 CONFIDENCE_WORDS = words_or_null(Confidence)
+CLIENT_FAIL_WORDS = words_or_null(ClientFail)
 COOKIE_CHECK_WORDS = words_or_null(CookieCheck)
 
 

@@ -12,7 +12,7 @@ from tests.support.judged import MS, Shake, batch, causes, host, judge_one_by_on
 from tracer.causes import after_accept, slot_table
 from tracer.causes.judge import CauseJudge
 from tracer.causes.peer_history import REMEMBER_NS
-from tracer.ipc.messages import CookieQuestion, Host, HostAnswer
+from tracer.ipc.messages import Host, HostAnswer, HostQuestion
 from tracer.vocabulary.vocabulary import SettleReason, Vantage
 
 A, B = b"\xa0" * 8, b"\xb0" * 8
@@ -36,7 +36,7 @@ class Looks:
     def __init__(self, *looks: Host) -> None:
         self.looks, self.asked = list(looks), 0
 
-    def __call__(self, questions: list[CookieQuestion]) -> HostAnswer | None:
+    def __call__(self, _question: HostQuestion) -> HostAnswer | None:
         self.asked += 1
         return HostAnswer(self.asked, self.looks.pop(0), []) if self.looks else None
 

@@ -29,7 +29,7 @@ class Pair:
     pipeline: Pipeline
 
     def ask(self) -> HostAnswer | None:
-        return self.pipeline._ask_root([])
+        return self.pipeline._ask_root(HostQuestion())
 
 
 @pytest.fixture

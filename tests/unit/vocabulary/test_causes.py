@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tracer.vocabulary import vocabulary
-from tracer.vocabulary.causes import CAUSES, short_cause
-from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, word, words_or_null
+from tracer.vocabulary.causes import CAUSES, HANDSHAKE_CAUSES, cause_sentences, short_cause
+from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, HandshakeCause, word, words_or_null
 
 # TFO.md section 4, spelled once more
 DOCUMENTED = {
     "key_not_shared", "cookie_stale", "key_rotation", "child_failed", "not_supported", "server_disabled",
     "listener_disabled", "option_stripped", "queue_overflow", "syn_cookies", "cookie_not_required", "cookie_required",
-    "packet_loss", "path_drops_syn_data", "host_dropped", "payload_stripped", "path_breaks_after_accept",
+    "packet_loss", "path_drops_syn_data", "payload_stripped", "path_breaks_after_accept", "client_address_changes",
+    "cookie_per_address", "listener_key_differs", "option_malformed", "answered_before_listener",
 }  # fmt: skip
 
 
@@ -27,11 +28,14 @@ def test_the_first_word_is_that_nothing_is_known(members: type[vocabulary.IntEnu
 
 def test_each_cause_is_explained() -> None:
     assert set(CAUSES) == {text for text in words_or_null(Cause) if text is not None}
+    assert set(HANDSHAKE_CAUSES) == {text for text in words_or_null(HandshakeCause) if text is not None}
+    assert not CAUSES.keys() & HANDSHAKE_CAUSES.keys()
+    assert cause_sentences(None, "of_a_later_version") == ["of a later version"]
 
 
-@pytest.mark.parametrize("cause", CAUSES)
+@pytest.mark.parametrize("cause", CAUSES | HANDSHAKE_CAUSES)
 def test_a_sentence_is_one_and_says_what_to_do(cause: str) -> None:
-    sentence = CAUSES[cause]
+    (sentence,) = cause_sentences(cause)
     assert sentence.endswith(".")
     assert sentence.isprintable()
     assert ": " in sentence, "what it is, a colon, what to do"
