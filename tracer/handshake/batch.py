@@ -13,7 +13,7 @@ from tracer.handshake.causes import Causes
 from tracer.handshake.durations import Durations, measure
 from tracer.handshake.events import U8, Events, Selection, SynPayload, some_rows
 from tracer.handshake.outcome import Verdicts, judge
-from tracer.handshake.vantage import LocalSet
+from tracer.handshake.vantage import Local
 from tracer.records.record import Process
 
 PayloadKey = tuple[int, int]  # handshake id, first SYN's time in ns
@@ -67,7 +67,7 @@ class Batch:
         )  # fmt: skip
 
 
-def decode(events: Events, local: LocalSet, payloads: Mapping[PayloadKey, SynPayload]) -> Batch:
+def decode(events: Events, local: Local, payloads: Mapping[PayloadKey, SynPayload]) -> Batch:
     """Judge a batch of records; tracer/causes/judge.py adds the causes."""
     verdicts = judge(events)
     vantage = local.vantage(events)

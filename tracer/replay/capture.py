@@ -13,7 +13,7 @@ from tracer.causes.judge import CauseJudge
 from tracer.encode.composer import Composer
 from tracer.errors import CannotTraceError, ExitCode, UsageError
 from tracer.handshake.events import Events
-from tracer.handshake.vantage import LocalSet
+from tracer.handshake.vantage import LocalHistory, LocalSet
 from tracer.ipc.messages import Channel, FramesDone, Ready, ToUser
 from tracer.ipc.traced import TracedInterface
 from tracer.linux import privileges
@@ -48,7 +48,7 @@ class CapturePipeline(Pipeline):
         options: RunOptions, stop: StopRequest, feed: Feed, local: LocalSet,
     ) -> None:  # fmt: skip
         super().__init__(channel, ready, sources, composer, fanout, options, stop)
-        self._local = local
+        self._local = LocalHistory(local)
         self.feed = feed
         self.progress = Progress(feed.source.size, "packets")
         self.clock_ns = 0  # time of the latest record

@@ -17,7 +17,7 @@ from tracer.encode.composer import Composer
 from tracer.errors import ExitCode
 from tracer.handshake.batch import Batch, decode
 from tracer.handshake.events import Events
-from tracer.handshake.vantage import LocalSet
+from tracer.handshake.vantage import LocalHistory
 from tracer.ipc.messages import (
     Addresses,
     Channel,
@@ -79,8 +79,7 @@ class Pipeline:
     aggregate: Aggregate = field(default_factory=Aggregate)
     benefit: BenefitTable = field(default_factory=BenefitTable)
     _interfaces: dict[int, TracedInterface] = field(default_factory=dict)
-    _local: LocalSet = field(default_factory=LocalSet)
-    _local_is_known: bool = False
+    _local: LocalHistory = field(default_factory=LocalHistory)
     _payloads: PayloadCache = field(default_factory=PayloadCache)
     _owners: OwnerLookup = field(init=False)
     _counters: dict[str, int] = field(default_factory=dict)
@@ -144,7 +143,7 @@ class Pipeline:
 
     def _trace(self) -> None:
         # the root part sends addresses right after it is ready: without them the first records get a wrong vantage
-        while not self._local_is_known and self._root_is_there and self.stop.reason is None:
+        while not self._local.is_known and self._root_is_there and self.stop.reason is None:
             if self._poll.poll(SOON_MS):
                 self._receive()
         wait_ms = SOON_MS
@@ -260,9 +259,8 @@ class Pipeline:
                 self._counters, self._still_open = values, still_open
                 self._tell_losses()
                 self.fanout.tell(lambda listener: listener.set_balance(self._balance(), values))
-            case Addresses(addresses, networks):
-                self._local = LocalSet(addresses, networks)
-                self._local_is_known = True
+            case Addresses(addresses, networks, taken_ns):
+                self._local.update(addresses, networks, taken_ns)
             case InterfacesNow(interfaces):
                 self._set_interfaces(interfaces)
             case Notice(kind, text, interface):
