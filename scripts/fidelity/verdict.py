@@ -226,7 +226,7 @@ def _outcome(entry: Entry) -> str | None:
 
 def _fell_back(entry: Entry, synack: Segment) -> bool:
     before = [one for one in entry.syns if one.at_ns <= synack.at_ns]
-    if len(before) < 2 or entry.resumed in REFUSED:
+    if len(before) < 2 or entry.resumed in REFUSED or entry.challenge_acks:
         return False
     echo = synack.options.ts_ecr
     if echo is None or entry.syn.options.ts_val is None:

@@ -59,6 +59,7 @@ class Case:
     synacks_after_ack: int = 0
     synack_isns: int = 1
     resumed: str = "none"
+    challenge_acks: int = 0
 
 
 # --- the second judge ---
@@ -149,8 +150,8 @@ def outcome_of(case: Case) -> str:
             return "data_partly_acked"
         return "data_acked_new_cookie" if back else "data_acked"
     # acked is 0; a cookie that came back answers a SYN with the option, so not a bare one
-    # who goes on after a reset or an ICMP error did not wait for a timeout
-    timed_out = case.resumed in ("none", "no_reply")
+    # who goes on after a reset, an ICMP error or a challenge ACK did not wait for a timeout
+    timed_out = case.resumed in ("none", "no_reply") and not case.challenge_acks
     if answered_syn(case, synack, at)[1] and back is None and timed_out:
         return "syn_timeout_fallback"
     if syn.length or syn.cookie:
@@ -302,7 +303,8 @@ def record(cases: list[Case]) -> NDArray[np.void]:
         event["reset_from"] = ResetFrom[case.reset_from.upper()]
         event["one_way"] = case.one_way
         event["resumed"] = HandshakeResult[case.resumed.upper()]
-        for name in ("request_acked", "request_repeats", "client_fin", "synacks_after_ack", "synack_isns"):
+        for name in ("request_acked", "request_repeats", "client_fin", "synacks_after_ack", "synack_isns",
+                     "challenge_acks"):  # fmt: skip
             event[name] = getattr(case, name)
         event["synack_count"] = case.synack_count if case.synack is not None else 0
         event["ack_ts_ecr"] = case.ack_echo
@@ -371,6 +373,7 @@ def cases(draw: st.DrawFn) -> Case:
         again=tuple(again),
         result=draw(st.sampled_from([word(one) for one in HandshakeResult if one is not HandshakeResult.NONE])),
         one_way=draw(st.booleans()),
+        challenge_acks=draw(st.sampled_from([0, 0, 0, 1])),
         resumed=draw(st.sampled_from(["none", "none", "none", "no_reply", "aborted", "rejected", "unreachable"])),
         synack_count=draw(st.sampled_from([1, 1, 2, 255])),
         ack_echo=draw(st.one_of(st.just(0), STAMPS)),

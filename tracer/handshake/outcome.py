@@ -346,7 +346,10 @@ def judge(events: Events) -> Verdicts:
     first = first_answers(events)
     acked = _acked(first.ack, events["syn"]["seq"], first.has)
     answer = _answered(events, first.ns, first.has, first.ts_ecr)
-    facts = _facts(events, first, acked, answer.later & ~_WAS_REFUSED.take(events["resumed"]))
+    # who was reset or challenged did not wait for a timeout, but had the SYN answered otherwise
+    challenged = events["challenge_acks"] != 0
+    timed_out = answer.later & ~(challenged | _WAS_REFUSED.take(events["resumed"]))
+    facts = _facts(events, first, acked, timed_out)
     outcome = _OUTCOMES.take(facts)
     if len(first.others):
         taken = pick(events, first.others)

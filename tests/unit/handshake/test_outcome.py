@@ -180,6 +180,18 @@ def answer(acked: int = 0, cookie: bytes | None = None, **more: Any) -> Seg:
             "syn_timeout_fallback",
         ),
         (
+            "a challenge ACK answered the first SYN, so nothing timed out",
+            Case(Seg(cookie=COOKIE, length=9), answer(), ((1_006_000, None),), challenge_acks=1),
+            "cookie_and_data",
+            "data_not_acked",
+        ),
+        (
+            "nor the request",
+            Case(Seg(cookie=b""), answer(), ((1_006_000, None),), challenge_acks=1),
+            "cookie_request",
+            "cookie_not_granted",
+        ),
+        (
             "acked beats fallback",
             Case(Seg(cookie=COOKIE, length=9), answer(9), ((1_006_000, None),)),
             "cookie_and_data",
