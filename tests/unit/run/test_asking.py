@@ -92,7 +92,7 @@ def test_no_record_is_read_before_the_local_addresses_are_known(pair: Pair, monk
     known: list[bool] = []
 
     def drain(self: Pipeline) -> int:
-        known.append(self._local_is_known)
+        known.append(self._local.is_known)
         self.stop.reason = "seen enough"
         return 0
 
