@@ -71,7 +71,8 @@ install_files() (
 	logged "$venv/bin/python" -I -m pip install --disable-pip-version-check --no-deps --no-index "$made"/*.whl ||
 		fail_with_log "cannot install the wheel: see above"
 	# -I: a program that runs as root must import nothing from the current folder, PYTHON* or ~/.local.
-	printf '#!/bin/sh\nexec %s/bin/python -I -m tracer "$@"\n' "$venv" >"$made/tfotrace"
+	# shellcheck disable=SC2016 # $0 is the script's that is written
+	printf '#!/bin/sh\nexport TFOTRACE_STARTED_AS="$0"\nexec %s/bin/python -I -m tracer "$@"\n' "$venv" >"$made/tfotrace"
 	sed "s|/usr/bin/tfotrace|$prefix/bin/tfotrace|" "$root/packaging/tfotrace@.service" >"$made/tfotrace@.service"
 	copy_files || fail "cannot write under $prefix: is the disk full?"
 	rm -rf -- "$root/build" "$root"/*.egg-info

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -484,6 +485,6 @@ def test_what_a_killed_run_left_is_told(box: NetBox, tmp_path: Path) -> None:
     done = run("doctor", "--json", prefix=[*with_run_dir(folder), *box.command()])
     report = msgspec.json.decode(done.out, type=Report)
     left = find(report, "tracing", "leftovers")
-    assert (left.level, left.command) == (Level.WARNING, "sudo tfotrace detach")
+    assert (left.level, left.command) == (Level.WARNING, f"{shlex.join(COMMAND)} detach")
     assert "left" in left.text
     assert (folder / "1-1.json").exists()

@@ -47,6 +47,7 @@ case $1 in
 		;;
 	tracer)
 		shift 2
+		echo "$TFOTRACE_STARTED_AS" >"$WORLD/started-as"
 		echo "ran tracer in $PWD"
 		for argument; do echo "<$argument>"; done
 		exit 7
@@ -236,6 +237,7 @@ def test_shells(ready: Checkout, shell: str) -> None:
     result = ready.start("a", command=[*command, "tfotrace"], cwd=ready.path)
     assert (result.returncode, result.stderr) == (7, "")
     assert result.stdout.endswith("<a>\n")
+    assert (ready.world / "started-as").read_text() == "./tfotrace\n"
 
 
 def test_through_a_symlink_and_from_another_folder(ready: Checkout) -> None:
@@ -243,12 +245,14 @@ def test_through_a_symlink_and_from_another_folder(ready: Checkout) -> None:
     link.symlink_to("../my checkout/tfotrace")
     elsewhere = ready.base / "else where"
     elsewhere.mkdir()
-    for command in ([link], ["tfotrace"], ["../my checkout/tfotrace"]):
+    relative = "../my checkout/tfotrace"
+    for command, name in (([link], link), (["tfotrace"], link), ([relative], relative)):
         environment = ready.environment()
         result = subprocess.run(
             [*command, "x"], cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
         assert (result.returncode, result.stdout) == (7, f"ran tracer in {elsewhere}\n<x>\n")
+        assert (ready.world / "started-as").read_text() == f"{name}\n"
 
 
 def test_changed_lock_updates_in_place(ready: Checkout) -> None:

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 from tracer.cli import arguments
 from tracer.errors import ExitCode, TfotraceError, UsageError
+from tracer.vocabulary.own_command import tfotrace
 from tracer.vocabulary.printable import printable
 
 _NO_MEMORY = b"tfotrace: out of memory: everything is detached; free some memory or raise the limit, then start again\n"
@@ -115,7 +116,8 @@ def _trace(words: list[str]) -> int:
     options = arguments.fitting(arguments.trace_parser().parse_args(words))
     interfaces = [*options.interfaces, *options.more_interfaces]
     if not interfaces:
-        raise UsageError("give an interface to trace, or `any`, or try `tfotrace demo` (see tfotrace --help)")
+        demo, usage = tfotrace("demo"), tfotrace("--help", root=False)
+        raise UsageError(f"give an interface to trace, or `any`, or try `{demo}` (see {usage})")
     _each_once(interfaces)
     from tracer.run import live as run
 

@@ -20,13 +20,15 @@ Counters = Mapping[str, int]
 _finding = partial(finding, Topic.COUNTERS)
 
 
-def findings(counters: Counters, sysctls: Mapping[str, str], bits: int | None, prefix: str) -> Iterator[Finding]:
-    """One finding per side, and one for each counter that moved and means something."""
+def findings(
+    counters: Counters, sysctls: Mapping[str, str], bits: int | None, prefix: str, trace: str
+) -> Iterator[Finding]:
+    """One finding per side, and one for each counter that moved and means something. `trace` is how to trace here."""
     if not counters:
         yield _finding("not_read", Level.UNKNOWN, "the counters of TCP (/proc/net/netstat) cannot be read")
         return
-    yield _client(counters)
-    yield _server(counters)
+    yield _client(counters, trace)
+    yield _server(counters, trace)
     yield from _cookie_requests(counters, bits)
     yield from _queue(counters, sysctls, prefix)
     yield _blackhole(counters, sysctls)
@@ -36,7 +38,7 @@ def _is_much(failed: int, good: int) -> bool:
     return failed >= ENOUGH and failed > WORTH_A_WARNING * (failed + good)
 
 
-def _client(counters: Counters) -> Finding:
+def _client(counters: Counters, trace: str) -> Finding:
     good, failed = counters.get("TCPFastOpenActive", 0), counters.get("TCPFastOpenActiveFail", 0)
     if not good and not failed:
         return _finding("client", Level.INFO, "as client: no SYN with data has been answered yet (TCPFastOpenActive 0)")
@@ -45,11 +47,11 @@ def _client(counters: Counters) -> Finding:
         "SYN timed out (TCPFastOpenActiveFail)"
     )
     if _is_much(failed, good):
-        return _finding("client", Level.WARNING, f"{text}; tracing shows which servers", "sudo tfotrace any")
+        return _finding("client", Level.WARNING, f"{text}; tracing shows which servers", trace)
     return _finding("client", Level.OK if good else Level.INFO, text)
 
 
-def _server(counters: Counters) -> Finding:
+def _server(counters: Counters, trace: str) -> Finding:
     good, failed = counters.get("TCPFastOpenPassive", 0), counters.get("TCPFastOpenPassiveFail", 0)
     spare = counters.get("TCPFastOpenPassiveAltKey", 0)
     if not good and not failed:
@@ -62,7 +64,7 @@ def _server(counters: Counters) -> Finding:
     text += f"; {failed} failed because of a wrong cookie or a lack of memory (TCPFastOpenPassiveFail)"
     if _is_much(failed, good):
         text += "; likely the key was rotated without a backup, or the servers behind one address do not share it"
-        return _finding("server", Level.WARNING, text, "sudo tfotrace any")
+        return _finding("server", Level.WARNING, text, trace)
     return _finding("server", Level.OK if good else Level.INFO, text)
 
 

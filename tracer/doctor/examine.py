@@ -12,6 +12,7 @@ from tracer.linux.hoststate import read_counters, read_sysctls
 from tracer.loader.load import kernel_version
 from tracer.records.record import SCHEMA
 from tracer.version import __version__
+from tracer.vocabulary.own_command import tfotrace
 
 
 def examine(words: Sequence[str], netns_path: str | None) -> Report:
@@ -24,6 +25,7 @@ def examine(words: Sequence[str], netns_path: str | None) -> Report:
     kernel = kernel_version(os.uname().release)
     links = hooks.find(words)  # first, to report a typo at once
     prefix = f"nsenter --net={netns_path} " if netns_path is not None else ""
+    named = ("--netns", netns_path) if netns_path is not None else ()
     reports, on_hooks = hooks.findings(links, kernel, root)
     sysctls, counted = read_sysctls(), read_counters()
     bits = settings.bits(sysctls)
@@ -35,7 +37,7 @@ def examine(words: Sequence[str], netns_path: str | None) -> Report:
         *settings.findings(sysctls, prefix),
         *listeners.findings(sockets, bits, prefix),
         *cookies.findings(cached, bits, prefix),
-        *counters.findings(counted, sysctls, bits, prefix),
+        *counters.findings(counted, sysctls, bits, prefix, tfotrace("any", *named)),
     ]
     return Report(
         schema=SCHEMA,

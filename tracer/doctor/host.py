@@ -17,6 +17,7 @@ from tracer.doctor.model import Finding, Level, Topic, some
 from tracer.errors import CannotTraceError
 from tracer.linux import btf
 from tracer.loader.load import Loader, LoadOptions, default_transport, kernel_version
+from tracer.vocabulary.own_command import tfotrace
 
 STATUS = Path("/proc/self/status")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
@@ -42,7 +43,7 @@ def findings(root: bool) -> Iterator[Finding]:
         yield from others_at_work()
     else:
         text = "only root can load the tracing programs to see whether the kernel accepts them"
-        yield _finding("programs", Level.UNKNOWN, text, "sudo tfotrace doctor")
+        yield _finding("programs", Level.UNKNOWN, text, tfotrace("doctor"))
 
 
 def _finding(word: str, level: Level, text: str, command: str | None = None, prevents: bool = False) -> Finding:
@@ -74,7 +75,7 @@ def privilege(root: bool, capabilities: int) -> Finding:
     """Root is needed, with capabilities that root in a container often lacks."""
     if not root:
         text = "tracing needs root; doctor works without it and says what it could not see"
-        return _finding("privilege", Level.PROBLEM, text, "sudo tfotrace doctor", prevents=True)
+        return _finding("privilege", Level.PROBLEM, text, tfotrace("doctor"), prevents=True)
 
     def has(bit: int) -> bool:
         return bool(capabilities >> bit & 1)
@@ -158,4 +159,4 @@ def others_at_work() -> Iterator[Finding]:
     left = [entry.interface for item in own if not item.running for entry in item.entries]
     if left:
         text = f"a killed run may have left programs on {some(sorted(set(left)))}; the next start also removes them"
-        yield _finding("leftovers", Level.WARNING, text, "sudo tfotrace detach")
+        yield _finding("leftovers", Level.WARNING, text, tfotrace("detach"))

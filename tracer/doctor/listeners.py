@@ -15,6 +15,7 @@ from tracer.doctor.sockets import ListenerOptions, Listening, Owner
 from tracer.linux.proc import read_name_and_uid
 from tracer.records.record import Process
 from tracer.vocabulary.addresses import endpoint_text
+from tracer.vocabulary.own_command import tfotrace
 from tracer.vocabulary.printable import printable
 
 # At a round trip of 50 ms a queue of 4 takes 80 Fast Open connections per second, and stands no attack.
@@ -104,7 +105,7 @@ def findings(found: list[Listener], bits: int | None, prefix: str) -> Iterator[F
     if unknown:
         why = some(sorted({str(item.unknown_because) for item in unknown}))
         text = f"{len(unknown)} of {len(found)} listening sockets could not be read: {why}"
-        yield _finding("not_asked", Level.UNKNOWN, text, "sudo tfotrace doctor" if os.geteuid() else None)
+        yield _finding("not_asked", Level.UNKNOWN, text, tfotrace("doctor") if os.geteuid() else None)
 
 
 def _names(listeners: list[Listener]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tracer.doctor.model import Finding, Level, Topic, finding
 from tracer.linux.hoststate import SYSCTL
+from tracer.vocabulary.own_command import tfotrace
 
 # bits of net.ipv4.tcp_fastopen (Documentation/networking/ip-sysctl.rst)
 CLIENT, SERVER, CLIENT_NO_COOKIE, SERVER_NO_COOKIE, EVERY_LISTENER = 0x1, 0x2, 0x4, 0x200, 0x400
@@ -77,7 +78,7 @@ def key(value: int, prefix: str, folder: Path) -> Finding:
         keys = (folder / "tcp_fastopen_key").read_text().strip().split(",")
     except PermissionError:
         text = "only root can see whether a cookie key is set"
-        return _finding("key", Level.UNKNOWN, text, "sudo tfotrace doctor")
+        return _finding("key", Level.UNKNOWN, text, tfotrace("doctor"))
     except OSError as error:
         return _finding("key", Level.UNKNOWN, f"the cookie key cannot be read: {error.strerror}")
     if not any(character not in "0-" for character in keys[0]):

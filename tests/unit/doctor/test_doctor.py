@@ -202,7 +202,7 @@ def test_an_entry_of_the_cache() -> None:
 
 def of_counters(values: dict[str, int], bits: int = 3, **sysctls: str) -> dict[str, Finding]:
     whole = {"TCPFastOpenActive": 0, "TCPFastOpenPassive": 0, **values}
-    return {item.id: item for item in counters.findings(whole, sysctls, bits, "")}
+    return {item.id: item for item in counters.findings(whole, sysctls, bits, "", "./tfotrace any")}
 
 
 @pytest.mark.parametrize(
@@ -218,6 +218,8 @@ def test_failures_beyond_loss_are_a_warning(good: int, failed: int, level: Level
         }
     )
     assert found["client"].level is found["server"].level is level
+    advice = "./tfotrace any" if level is Level.WARNING else None
+    assert found["client"].command == found["server"].command == advice
 
 
 def test_traps_of_the_counters() -> None:
