@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import jsonschema
@@ -127,13 +127,49 @@ def test_the_sysctl_bit_by_bit(host: NetBox, value: int, client: str, server: st
     assert has(report, "settings", "server_no_cookie") == bool(value & 0x200)
     assert has(report, "settings", "every_listener") == bool(value & 0x400)
     assert report.exit_code == 0, report.findings
-    # the command does what it says
-    for word, level, bit in (("client", client, 0x1), ("server", server, 0x2)):
-        command = find(report, "settings", word).command
-        assert (command is None) == (level == "ok")
-        if command is not None:
-            host.run(*command.split())
-            assert int(host.run("sysctl", "-n", "net.ipv4.tcp_fastopen")) == value | bit
+    for word, level in (("client", client), ("server", server)):
+        assert (find(report, "settings", word).command is None) == (level == "ok")
+
+
+def asks_to_set(report: Report) -> list[str]:
+    """Every command that sets net.ipv4.tcp_fastopen, in the order of the report."""
+    commands = [f.command for f in report.findings if f.command is not None]
+    return [command for command in commands if "sysctl -w net.ipv4.tcp_fastopen=" in command]
+
+
+@pytest.mark.parametrize("queue", [None, 0, 64], ids=["no listener", "without", "with Fast Open"])
+@pytest.mark.parametrize("value", [0, 1, 2, 3, 0x4, 0x200, 0x405])
+def test_any_of_its_commands_serves_all_findings(host: NetBox, value: int, queue: int | None) -> None:
+    """Whichever are run, in whatever order: Fast Open is on afterwards, and nothing that was set is lost."""
+
+    def set_to(number: int) -> None:
+        host.run("sysctl", "-qw", f"net.ipv4.tcp_fastopen={number}")
+
+    set_to(value)
+    with listening(host, queue) if queue is not None else nullcontext():
+        commands = asks_to_set(doctor(host))
+        assert (commands == []) == (value & 3 == 3)
+        for some_of_them in (commands, commands[::-1], *([one] for one in commands)):
+            set_to(value)
+            for command in some_of_them:
+                host.run(*shlex.split(command))
+            assert int(host.run("sysctl", "-n", "net.ipv4.tcp_fastopen")) == value | 3
+        after = doctor(host)
+        assert asks_to_set(after) == []
+        assert levels(after)["settings.client"] == levels(after)["settings.server"] == "ok"
+        assert not has(after, "listeners", "set_but_off")
+
+
+def test_the_sum_of_its_advice_is_one_command(host: NetBox) -> None:
+    host.run("sysctl", "-qw", "net.ipv4.tcp_fastopen=0", "net.ipv4.tcp_syncookies=2",
+             "net.ipv4.tcp_fastopen_blackhole_timeout_sec=3600")  # fmt: skip
+    said = run("doctor", prefix=[*_Kept.prefix, *host.command()]).out.decode().splitlines()
+    (command,) = (line.removeprefix("to do: ") for line in said if line.startswith("to do: "))
+    assert command == (
+        "sysctl -w net.ipv4.tcp_fastopen=3 net.ipv4.tcp_fastopen_blackhole_timeout_sec=0 net.ipv4.tcp_syncookies=1"
+    )
+    host.run(*shlex.split(command))
+    assert [f for f in doctor(host).findings if f.level in (Level.WARNING, Level.PROBLEM)] == []
 
 
 def test_a_listener_that_asks_in_vain_is_a_problem(host: NetBox) -> None:
@@ -472,7 +508,7 @@ def test_another_namespace_and_commands_for_it(host: NetBox) -> None:
     assert (report.netns, done.code) == (host.path, 0)
     assert [item.name for item in report.interfaces] == ["lo"]
     command = find(report, "settings", "server").command
-    assert command == f"nsenter --net={host.path} sysctl -w net.ipv4.tcp_fastopen=2"
+    assert command == f"nsenter --net={host.path} sysctl -w net.ipv4.tcp_fastopen=3"
 
 
 def test_what_a_killed_run_left_is_told(box: NetBox, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 
 from tracer.doctor import cookies, counters, hooks, host, listeners, settings
@@ -12,7 +13,7 @@ from tracer.linux.hoststate import read_counters, read_sysctls
 from tracer.loader.load import kernel_version
 from tracer.records.record import SCHEMA
 from tracer.version import __version__
-from tracer.vocabulary.own_command import tfotrace
+from tracer.vocabulary.own_command import sudo, tfotrace
 
 
 def examine(words: Sequence[str], netns_path: str | None) -> Report:
@@ -24,9 +25,9 @@ def examine(words: Sequence[str], netns_path: str | None) -> Report:
     root = os.geteuid() == 0
     kernel = kernel_version(os.uname().release)
     links = hooks.find(words)  # first, to report a typo at once
-    prefix = f"nsenter --net={netns_path} " if netns_path is not None else ""
+    prefix = sudo() + (f"nsenter --net={shlex.quote(netns_path)} " if netns_path is not None else "")
     named = ("--netns", netns_path) if netns_path is not None else ()
-    reports, on_hooks = hooks.findings(links, kernel, root)
+    reports, on_hooks = hooks.findings(links, kernel, root, prefix)
     sysctls, counted = read_sysctls(), read_counters()
     bits = settings.bits(sysctls)
     sockets = listeners.look()

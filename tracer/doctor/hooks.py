@@ -11,6 +11,7 @@ from tracer.attach import tcx as attach_tcx
 from tracer.doctor.model import Finding, HookReport, Level, Topic, some
 from tracer.linux import bpfsys, interfaces
 from tracer.linux.interfaces import Interface
+from tracer.vocabulary.own_command import tfotrace
 from tracer.vocabulary.vocabulary import Hook
 
 TCX_SINCE = (6, 6)
@@ -46,8 +47,11 @@ def _has_tcx(ifindex: int, kernel: tuple[int, int]) -> bool:
     return True
 
 
-def look(link: Interface, kernel: tuple[int, int]) -> tuple[HookReport, list[Finding]]:
-    """Check one interface. `kernel` is the kernel's version, used if the kernel refuses an ordinary user's query."""
+def look(link: Interface, kernel: tuple[int, int], prefix: str = "") -> tuple[HookReport, list[Finding]]:
+    """Check one interface. `kernel` is the kernel's version, used if the kernel refuses an ordinary user's query.
+
+    `prefix` goes in front of commands, for root and for another network namespace.
+    """
 
     def finding(word: str, level: Level, text: str, command: str | None = None) -> Finding:
         prevents = level is Level.PROBLEM
@@ -60,7 +64,7 @@ def look(link: Interface, kernel: tuple[int, int]) -> tuple[HookReport, list[Fin
     found: list[Finding] = []
     if not link.up:
         text = f"{link.name} is down; tfotrace traces only interfaces that are up"
-        found.append(finding("link_down", Level.PROBLEM, text, f"ip link set {link.name} up"))
+        found.append(finding("link_down", Level.PROBLEM, text, f"{prefix}ip link set {link.name} up"))
     tcx = _has_tcx(link.index, kernel)
     hook: Hook | None = Hook.TCX if tcx else Hook.CLSACT
     why = (
@@ -72,11 +76,11 @@ def look(link: Interface, kernel: tuple[int, int]) -> tuple[HookReport, list[Fin
     if not tcx and clsact.ingress_qdisc(link.index) == "ingress":
         hook = None
         why = f'{link.name} has an "ingress" qdisc in the place of clsact, and this kernel has no TCX links'
-        command = f"tc qdisc del dev {link.name} ingress  # if nothing uses it"
+        command = f"{prefix}tc qdisc del dev {link.name} ingress  # if nothing uses it"
         found.append(finding("ingress_qdisc", Level.PROBLEM, why, command))
     occupants = survey.occupants(link.index)
     others = tuple(item.words for item in occupants)
-    found += [_xdp_first(link, item) for item in others if _is_xdp(item)]
+    found += [_xdp_first(link, item, prefix) for item in others if _is_xdp(item)]
     behind = [item for item in others if not _is_xdp(item)]
     if behind:
         text = f"also on {link.name}: {some(behind)}; tfotrace runs before them and leaves them unchanged"
@@ -88,29 +92,33 @@ def _is_xdp(words: str) -> bool:
     return words.startswith("XDP ")
 
 
-def _xdp_first(link: Interface, words: str) -> Finding:
+def _xdp_first(link: Interface, words: str, prefix: str) -> Finding:
     text = (
         f"{words} on {link.name} runs before tc: packets that it drops, redirects or answers are not traced, "
         "and it leaves no room for --hook xdp"
     )
-    command = f"bpftool net show dev {link.name}  # shows whose it is"
+    command = f"{prefix}bpftool net show dev {link.name}  # shows whose it is"
     return Finding(Topic.TRACING, "xdp_first", Level.WARNING, text, command, interface=link.name)
 
 
-def findings(links: list[Interface], kernel: tuple[int, int], root: bool) -> tuple[list[HookReport], list[Finding]]:
+def findings(
+    links: list[Interface], kernel: tuple[int, int], root: bool, prefix: str
+) -> tuple[list[HookReport], list[Finding]]:
     """Check every interface; one finding per hook names the interfaces that it would trace."""
     reports: list[HookReport] = []
     found: list[Finding] = []
     for link in links:
-        report, its = look(link, kernel)
+        report, its = look(link, kernel, prefix)
         reports.append(report)
         found += its
     if not links:
         text = "no interface that carries Ethernet or plain IP is up"
-        found.append(Finding(Topic.TRACING, "no_interface", Level.PROBLEM, text, "ip link", prevents_tracing=True))
+        found.append(
+            Finding(Topic.TRACING, "no_interface", Level.PROBLEM, text, f"{prefix}ip link", prevents_tracing=True)
+        )
     elif not root and kernel >= TCX_SINCE:
         text = "only root can see programs on TCX hooks: there may be more than shown here"
-        found.append(Finding(Topic.TRACING, "programs_unseen", Level.UNKNOWN, text, "sudo tfotrace doctor"))
+        found.append(Finding(Topic.TRACING, "programs_unseen", Level.UNKNOWN, text, tfotrace("doctor")))
     return reports, [*_by_hook(reports), *found]
 
 

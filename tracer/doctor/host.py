@@ -17,7 +17,7 @@ from tracer.doctor.model import Finding, Level, Topic, some
 from tracer.errors import CannotTraceError
 from tracer.linux import btf
 from tracer.loader.load import Loader, LoadOptions, default_transport, kernel_version
-from tracer.vocabulary.own_command import tfotrace
+from tracer.vocabulary.own_command import sudo, tfotrace
 
 STATUS = Path("/proc/self/status")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
@@ -126,7 +126,7 @@ def bcc() -> Finding:
     spec = importlib.util.find_spec("bcc")
     if spec is None or spec.origin is None:
         text = "the bcc Python module is missing"
-        return _finding("bcc", Level.PROBLEM, text, "apt-get install python3-bpfcc", prevents=True)
+        return _finding("bcc", Level.PROBLEM, text, f"{sudo()}apt-get install python3-bpfcc", prevents=True)
     number = ""
     try:
         found = re.search(r"""__version__\s*=\s*['"]([^'"]+)""", Path(spec.origin).with_name("version.py").read_text())

@@ -10,7 +10,7 @@ from functools import partial
 
 from tracer.doctor import sockets
 from tracer.doctor.model import Finding, Level, Listener, Topic, finding, some
-from tracer.doctor.settings import EVERY_LISTENER, SERVER, set_command
+from tracer.doctor.settings import EVERY_LISTENER, SERVER, switch_on
 from tracer.doctor.sockets import ListenerOptions, Listening, Owner
 from tracer.linux.proc import read_name_and_uid
 from tracer.records.record import Process
@@ -97,7 +97,7 @@ def findings(found: list[Listener], bits: int | None, prefix: str) -> Iterator[F
         yield _on(on, len(found), bits, prefix)
         yield from _peculiar(on, bits)
     if off:
-        yield _off(off, bool(on or unknown), bits, prefix)
+        yield _off(off, bool(on or unknown), bits)
     full = [item for item in found if item.backlog and item.waiting is not None and item.waiting > item.backlog]
     if full:
         text = f"the accept queue of {_names(full)} is full, so SYNs are dropped: the program accepts too slowly"
@@ -116,7 +116,7 @@ def _names(listeners: list[Listener]) -> str:
 def _on(on: list[Listener], total: int, bits: int | None, prefix: str) -> Finding:
     if bits is not None and not bits & SERVER:
         text = f"Fast Open is set on {_names(on)} but has no effect there"
-        return _finding("set_but_off", Level.PROBLEM, text, set_command(prefix, bits | SERVER), "server_disabled")
+        return _finding("set_but_off", Level.PROBLEM, text, switch_on(prefix, bits), "server_disabled")
     text = f"{len(on)} of {total} listening sockets have Fast Open: {_names(on)}"
     return _finding("on", Level.OK, text)
 
@@ -141,7 +141,7 @@ def _peculiar(on: list[Listener], bits: int | None) -> Iterator[Finding]:
         yield _finding("no_cookie", Level.WARNING, text)
 
 
-def _off(off: list[Listener], others: bool, bits: int | None, prefix: str) -> Finding:
+def _off(off: list[Listener], others: bool, bits: int | None) -> Finding:
     text = f"without Fast Open: {_names(off)}"
     if bits is None or not bits & SERVER:
         return _finding("off", Level.INFO, text)
@@ -150,11 +150,10 @@ def _off(off: list[Listener], others: bool, bits: int | None, prefix: str) -> Fi
             "; opened before bit 0x400 of net.ipv4.tcp_fastopen was set, or with a backlog of 0: restart the program"
         )
         return _finding("off", Level.INFO, text)
-    every = f"{set_command(prefix, bits | EVERY_LISTENER)}  # gives it to every new listener: restart the program"
-    command = _advice(off) or every
+    # bit 0x400 would serve them, but not only them: that is said in words, and left to the reader
     if others:
-        return _finding("off", Level.INFO, text, command)
-    return _finding("off", Level.WARNING, text, command, "listener_disabled")
+        return _finding("off", Level.INFO, text, _advice(off))
+    return _finding("off", Level.WARNING, text, _advice(off), "listener_disabled")
 
 
 def _advice(listeners: list[Listener]) -> str | None:

@@ -128,6 +128,19 @@ def finding(
     return Finding(topic, word, level, text, command, cause=cause)
 
 
+def to_do(findings: Iterable[Finding]) -> str | None:
+    """All settings that warnings and problems ask for, as one command; None if none does.
+
+    What counters advise is left out: they tell of the past, so that following them does not end the advice.
+    """
+    settings: dict[str, dict[str, None]] = {}
+    for finding in findings:
+        before, sets, setting = (finding.command or "").partition("sysctl -w ")
+        if sets and finding.level in (Level.WARNING, Level.PROBLEM) and finding.topic is not Topic.COUNTERS:
+            settings.setdefault(before + sets, {})[setting] = None
+    return "; ".join(sets + " ".join(words) for sets, words in settings.items()) or None
+
+
 def some(names: Iterable[str], most: int = 8) -> str:
     """A list for a sentence: the first few names, and how many more there are."""
     found = list(names)

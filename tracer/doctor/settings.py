@@ -22,13 +22,17 @@ def bits(sysctls: Mapping[str, str]) -> int | None:
     return int(text) if text.isascii() and text.isdigit() else None
 
 
-def set_command(prefix: str, value: int) -> str:
-    """The command that gives net.ipv4.tcp_fastopen another value."""
-    return f"{prefix}sysctl -w {_NAME}={value}"
+def switch_on(prefix: str, value: int) -> str:
+    """The command that switches Fast Open on, for clients and servers: the same one, whichever finding it answers.
+
+    All bits that are set stay. Some may be unwise, but they were set on purpose, and what clears one may break the
+    other end: that is said in words.
+    """
+    return f"{prefix}sysctl -w {_NAME}={value | CLIENT | SERVER}"
 
 
 def findings(sysctls: Mapping[str, str], prefix: str, folder: Path = SYSCTL) -> Iterator[Finding]:
-    """`prefix` goes in front of commands for another network namespace."""
+    """`prefix` goes in front of commands, for root and for another network namespace."""
     value = bits(sysctls)
     if value is None:
         text = f"{_NAME} cannot be read: this kernel has no Fast Open, or /proc is not the kernel's"
@@ -37,23 +41,25 @@ def findings(sysctls: Mapping[str, str], prefix: str, folder: Path = SYSCTL) -> 
     yield _client(value, prefix)
     yield _server(value, prefix)
     if value & CLIENT_NO_COOKIE:
-        text = "clients here send data without a cookie (bit 0x4), which servers take only if configured to"
-        yield _finding("client_no_cookie", Level.WARNING, text, set_command(prefix, value & ~CLIENT_NO_COOKIE))
-    if value & SERVER and value & SERVER_NO_COOKIE:
-        text = "servers here take data without a cookie (bit 0x200), so they answer requests from forged addresses"
-        command = set_command(prefix, value & ~SERVER_NO_COOKIE)
-        yield _finding("server_no_cookie", Level.WARNING, text, command, "cookie_not_required")
+        send = "send" if value & CLIENT else "would send"
+        text = (
+            f"clients here {send} data without a cookie (bit 0x4), which only servers with bit 0x200 take: clear "
+            "bit 0x4 unless yours have it"
+        )
+        yield _finding("client_no_cookie", Level.WARNING, text)
+    if value & SERVER_NO_COOKIE:
+        yield _server_no_cookie(value)
     if value & EVERY_LISTENER:
         on = "has it" if value & SERVER else "would have it if bit 0x2 were set"
         text = f"every listener opened since bit 0x400 was set {on}, whether its program asks for it or not"
         yield _finding("every_listener", Level.INFO, text)
     yield key(value, prefix, folder)
-    if value & CLIENT:
-        yield blackhole(sysctls, prefix)
-    if value & SERVER and sysctls.get("tcp_syncookies") == "2":
-        text = "SYN cookies are always sent (net.ipv4.tcp_syncookies=2): no server here can take a SYN's data"
-        command = f"{prefix}sysctl -w net.ipv4.tcp_syncookies=1"
-        yield _finding("syn_cookies", Level.PROBLEM, text, command, "syn_cookies")
+    # where Fast Open is off these two do not matter yet, but would as soon as the advice to switch it on is followed
+    found = blackhole(sysctls, prefix)
+    if value & CLIENT or found.level is Level.WARNING:
+        yield found
+    if sysctls.get("tcp_syncookies") == "2":
+        yield _syn_cookies(value, prefix)
 
 
 def _client(value: int, prefix: str) -> Finding:
@@ -61,7 +67,7 @@ def _client(value: int, prefix: str) -> Finding:
         text = f"on for clients ({_NAME}={value}, bit 0x1): programs that ask for it use it, others do not"
         return _finding("client", Level.OK, text)
     text = f"off for clients ({_NAME}={value} lacks bit 0x1): no program here can use it as a client"
-    return _finding("client", Level.WARNING, text, set_command(prefix, value | CLIENT))
+    return _finding("client", Level.WARNING, text, switch_on(prefix, value))
 
 
 def _server(value: int, prefix: str) -> Finding:
@@ -69,7 +75,26 @@ def _server(value: int, prefix: str) -> Finding:
         text = f"on for servers ({_NAME}={value}, bit 0x2): listeners with TCP_FASTOPEN grant cookies and take data"
         return _finding("server", Level.OK, text)
     text = f"off for servers ({_NAME}={value} lacks bit 0x2), even if listeners ask for it"
-    return _finding("server", Level.WARNING, text, set_command(prefix, value | SERVER), "server_disabled")
+    return _finding("server", Level.WARNING, text, switch_on(prefix, value), "server_disabled")
+
+
+def _server_no_cookie(value: int) -> Finding:
+    if value & SERVER:
+        text = "servers here take data without a cookie (bit 0x200), so they answer requests from forged addresses"
+        return _finding("server_no_cookie", Level.WARNING, text, cause="cookie_not_required")
+    text = (
+        "once on, servers here would take data without a cookie (bit 0x200), even from forged addresses: clear bit "
+        "0x200 unless your clients need it"
+    )
+    return _finding("server_no_cookie", Level.WARNING, text)
+
+
+def _syn_cookies(value: int, prefix: str) -> Finding:
+    text = "SYN cookies are always sent (net.ipv4.tcp_syncookies=2): no server here can take a SYN's data"
+    command = f"{prefix}sysctl -w net.ipv4.tcp_syncookies=1"
+    if value & SERVER:
+        return _finding("syn_cookies", Level.PROBLEM, text, command, "syn_cookies")
+    return _finding("syn_cookies", Level.WARNING, text, command)
 
 
 def key(value: int, prefix: str, folder: Path) -> Finding:

@@ -1,11 +1,11 @@
-"""The report as text: five questions, their findings, and the commands that would fix them."""
+"""The report as text: five questions, their findings, the commands that would fix them, and the sum of those."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
 
-from tracer.doctor.model import Level, Listener, Report, Topic
+from tracer.doctor.model import Level, Listener, Report, Topic, to_do
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.printable import printable
 
@@ -35,6 +35,9 @@ def lines(report: Report, colour: bool = False) -> Iterator[str]:
         if topic is Topic.LISTENERS and report.listeners:
             yield from _table(report.listeners)
         yield ""
+    command = to_do(report.findings)
+    if command is not None:
+        yield f"to do: {printable(command)}"
     yield _sum(report)
 
 

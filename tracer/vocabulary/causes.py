@@ -17,10 +17,10 @@ CAUSES: dict[str, str] = {
     "TCPFastOpenPassiveFail at the server.",
     "not_supported": "The server, its listener or something on the path does not support Fast Open: run tfotrace "
     "doctor at the server.",
-    "server_disabled": "Fast Open is off at this server: switch it on with sysctl -w net.ipv4.tcp_fastopen=3 (bit 0x2 "
-    "is the server's).",
+    "server_disabled": "Fast Open is off at this server: set bit 0x2, the server's, of its net.ipv4.tcp_fastopen (3 is "
+    "client and server).",
     "listener_disabled": "This listener does not use Fast Open: let the program set TCP_FASTOPEN on it, or set bit "
-    "0x400 of net.ipv4.tcp_fastopen, which enables it for every new listener.",
+    "0x400 of net.ipv4.tcp_fastopen, which enables it for every new listener, and restart the program.",
     "option_stripped": "Something removed the Fast Open option from the segment: check firewalls and middleboxes "
     "between the two places where it was seen.",
     "queue_overflow": "The listener's queue of pending Fast Open requests was full: raise its TCP_FASTOPEN value, or "

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tracer.doctor import cookies, counters, host, listeners, settings, sockets
-from tracer.doctor.model import Finding, Level, Listener, Report, Topic, exit_code, some
+from tracer.doctor.model import Finding, Level, Listener, Report, Topic, exit_code, some, to_do
 from tracer.doctor.text import lines
 from tracer.linux import tcp_metrics
 from tracer.loader.load import kernel_version
@@ -122,6 +122,38 @@ def test_a_kernel_without_fast_open() -> None:
     assert found.level is Level.UNKNOWN
 
 
+@pytest.mark.parametrize("value", [0, 1, 2, 3, 4, 0x200, 0x204, 0x400, 0x405, 0x602, 0x607])
+def test_one_value_answers_every_finding_and_keeps_every_bit(value: int) -> None:
+    asks = [*settings.findings({"tcp_fastopen": str(value)}, ""), *by_id([listener(9)], value).values()]
+    commands = {item.command for item in asks if "tcp_fastopen=" in (item.command or "")}
+    assert commands == ({f"sysctl -w net.ipv4.tcp_fastopen={value | 3}"} if value & 3 != 3 else set())
+    said = {item.id for item in asks}
+    assert ("client_no_cookie" in said, "server_no_cookie" in said) == (bool(value & 4), bool(value & 0x200))
+
+
+def test_what_would_matter_once_fast_open_is_on_is_said_at_once() -> None:
+    sysctls = {"tcp_syncookies": "2", "tcp_fastopen_blackhole_timeout_sec": "3600"}
+    for value, level in (("0", Level.WARNING), ("3", Level.PROBLEM)):
+        found = {item.id: item for item in settings.findings({**sysctls, "tcp_fastopen": value}, "")}
+        assert (found["syn_cookies"].level, found["blackhole"].level) == (level, Level.WARNING)
+
+
+def test_the_sum_is_one_command() -> None:
+    def asks(level: Level, setting: str, topic: Topic = Topic.SETTINGS) -> Finding:
+        return Finding(topic, "x", level, "text", f"nsenter --net=/x sysctl -w {setting}")
+
+    found = [
+        finding(Level.PROBLEM),
+        asks(Level.WARNING, "a=3"),
+        asks(Level.PROBLEM, "b=1"),
+        asks(Level.PROBLEM, "a=3"),
+        asks(Level.OK, "key=NEW,OLD  # rotates"),
+        asks(Level.WARNING, "backlog=512", Topic.COUNTERS),
+    ]
+    assert to_do(found) == "nsenter --net=/x sysctl -w a=3 b=1"
+    assert to_do(found[:1]) is None
+
+
 # --- sockets ---
 
 
@@ -159,8 +191,9 @@ def test_no_listener_asks() -> None:
     assert found.keys() == {"off"}
     assert (found["off"].level, found["off"].cause) == (Level.WARNING, "listener_disabled")
     assert found["off"].command == "nginx: listen ... fastopen=256;"
-    assert by_id([listener(0, "own")], 3)["off"].command is not None
-    assert "tcp_fastopen=1027 " in str(by_id([listener(0, "own")], 3)["off"].command)
+    unknown_program = by_id([listener(0, "own")], 3)["off"]
+    assert unknown_program.command is None, "bit 0x400 would serve every other listener too"
+    assert "set bit 0x400 of net.ipv4.tcp_fastopen" in unknown_program.text
     assert by_id([listener(0)], 1)["off"].level is Level.INFO
     assert by_id([], 3)["none"].level is Level.INFO
 
