@@ -18,6 +18,7 @@ import jsonschema
 import msgspec
 import pytest
 
+from tests.support.doctor import NOBODY, find, has
 from tests.support.hooks import BY_DEFAULT, TCX_HERE, foreign_filter, foreign_tcx
 from tests.support.hosts import TCP_FASTOPEN, Hosts, service, tcp_counters, two_hosts
 from tests.support.netbox import NetBox
@@ -26,23 +27,11 @@ from tests.support.rawprog import XDP, XDP_PASS, Counting
 from tests.support.tracing import COMMAND, KEPT_PROGRAMS, members, run, with_run_dir
 from tracer.cli.schema import json_schema
 from tracer.doctor import hooks
-from tracer.doctor.model import Finding, Level, Listener, Report
+from tracer.doctor.model import Level, Listener, Report
 from tracer.linux import bpfsys, interfaces
 
 pytestmark = pytest.mark.root
 
-# Imports first: a checkout in root's home cannot be read afterwards. Dumpable again, as after an exec.
-_AS_NOBODY = """
-import ctypes, os, sys
-import tracer.doctor.examine, tracer.doctor.text
-from tracer.cli import main as cli
-os.setgroups([])
-os.setresgid(65534, 65534, 65534)
-os.setresuid(65534, 65534, 65534)
-ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
-sys.exit(cli.main(sys.argv[1:]))
-"""
-NOBODY = (sys.executable, "-I", "-c", _AS_NOBODY)
 TCP_FASTOPEN_KEY, TCP_FASTOPEN_NO_COOKIE = 33, 34
 
 
@@ -72,15 +61,6 @@ def doctor(box: NetBox, *words: str, as_nobody: bool = False) -> Report:
     report = msgspec.json.decode(done.out, type=Report, strict=True)
     assert done.code == report.exit_code
     return report
-
-
-def find(report: Report, topic: str, word: str) -> Finding:
-    (found,) = (f for f in report.findings if (f.topic.value, f.id) == (topic, word))
-    return found
-
-
-def has(report: Report, topic: str, word: str) -> bool:
-    return any((f.topic.value, f.id) == (topic, word) for f in report.findings)
 
 
 def levels(report: Report) -> dict[str, str]:

@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from tracer.doctor import cookies, counters, hooks, host, listeners, settings
+from tracer.doctor import cookies, counters, hooks, host, listeners, namespaces, settings
 from tracer.doctor.model import Report, exit_code
 from tracer.linux.clock import wall_now
 from tracer.linux.hoststate import read_counters, read_sysctls
@@ -31,12 +31,14 @@ def examine(words: Sequence[str], netns_path: str | None) -> Report:
     sysctls, counted = read_sysctls(), read_counters()
     bits = settings.bits(sysctls)
     sockets = listeners.look()
+    others = namespaces.findings(namespaces.look()) if netns_path is None else ()  # who named one knows of them
     cached = cookies.look()
     found = [
         *host.findings(root),
         *on_hooks,
         *settings.findings(sysctls, prefix),
         *listeners.findings(sockets, bits, prefix),
+        *others,
         *cookies.findings(cached, bits, prefix),
         *counters.findings(counted, sysctls, bits, prefix, tfotrace("any", *named)),
     ]
