@@ -9,28 +9,28 @@ one mask.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from tracer.causes.after_accept import AfterAccept
 from tracer.causes.attempts import Attempts, PeerHash
 from tracer.causes.both_ends import BothEnds
+from tracer.causes.case import Case
 from tracer.causes.cookie_check import CookieChecks
+from tracer.causes.cookies import COOKIE_SENT, REFUSED, key_rotation, refused
 from tracer.causes.kernel_evidence import COOKIE_NOT_REQUIRED, SERVER_ENABLE, SYN_COOKIES_ALWAYS, KernelEvidence
 from tracer.causes.peer_history import PeerHistory
+from tracer.causes.timeouts import LOST_AFTER_NS, timed_out
 from tracer.dissect import signature
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
 from tracer.handshake.events import Bool, Indexes, has, pick
-from tracer.handshake.outcome import cookie_words
 from tracer.ipc.messages import Host, HostAnswer, HostQuestion
 from tracer.vocabulary.vocabulary import (
-    After,
     Cause,
     CauseAt,
     Confidence,
-    CookieCheck,
     HandshakeCause,
     HandshakeResult,
     Has,
@@ -40,17 +40,12 @@ from tracer.vocabulary.vocabulary import (
     Vantage,
 )
 
-# A SYN sent again sooner had not timed out: Linux waits a second (RFC 6298), or not at all after an ICMP error.
-LOST_AFTER_NS = 200_000_000
-
 BLACKHOLE_REPEATS = 2  # the third timeout comes after two
 
 AskHost = Callable[[HostQuestion], HostAnswer | None]
 
 _AT_SERVER = 2  # the bit that SERVER and LOCAL share
 _HOPS = np.array([signature.hops(ttl) for ttl in range(256)], np.uint8)
-_COOKIE_SENT = (Request.COOKIE, Request.COOKIE_AND_DATA)
-_REFUSED = (Outcome.DATA_NOT_ACKED_NEW_COOKIE, Outcome.COOKIE_ONLY_NEW_COOKIE)
 _SAME_BACK = (Outcome.DATA_NOT_ACKED_SAME_COOKIE, Outcome.COOKIE_ONLY_SAME_COOKIE)
 _NO_OPTION_BACK = (Outcome.COOKIE_NOT_GRANTED, Outcome.DATA_NOT_ACKED)
 _WITHOUT_DATA = (Outcome.COOKIE_ONLY, Outcome.COOKIE_ONLY_NEW_COOKIE, Outcome.COOKIE_ONLY_SAME_COOKIE)
@@ -58,37 +53,10 @@ _UNEXPLAINED = np.zeros(len(Outcome), np.bool_)
 _UNEXPLAINED[list(_NO_OPTION_BACK)] = True
 _TO_EXPLAIN = np.zeros(len(Outcome), np.bool_)
 for _outcome in (
-    Outcome.DATA_ACKED_NEW_COOKIE, *_REFUSED, *_SAME_BACK, *_NO_OPTION_BACK, Outcome.SYN_TIMEOUT_FALLBACK,
+    Outcome.DATA_ACKED_NEW_COOKIE, *REFUSED, *_SAME_BACK, *_NO_OPTION_BACK, Outcome.SYN_TIMEOUT_FALLBACK,
     *_WITHOUT_DATA,
 ):  # fmt: skip
     _TO_EXPLAIN[_outcome] = True
-
-
-@dataclass(slots=True)
-class _Case:
-    """A batch being judged: each row keeps the first cause found."""
-
-    batch: Batch
-    causes: Causes
-
-    def outcome_is(self, *outcomes: Outcome) -> Indexes:
-        """Rows with one of these outcomes and no cause yet."""
-        return np.flatnonzero(np.isin(self.batch.verdicts.outcome, outcomes) & (self.causes.cause == Cause.NONE))
-
-    def say(self, rows: Indexes, cause: Cause, confidence: Confidence) -> None:
-        """Give a cause to those rows that have none yet; who closed unused did not fail, so only to what is certain."""
-        rows = rows[self.causes.cause[rows] == Cause.NONE]
-        if confidence != Confidence.CERTAIN:
-            rows = rows[self.batch.verdicts.after[rows] != After.CLOSED_UNUSED]
-        self.causes.cause[rows] = cause
-        self.causes.confidence[rows] = confidence
-
-    def blame(self, rows: Indexes, cause: HandshakeCause, confidence: Confidence, at: CauseAt = CauseAt.NONE) -> None:
-        """Give a cause of the handshake's fate to those rows that have none yet."""
-        rows = rows[self.causes.handshake_cause[rows] == HandshakeCause.NONE]
-        self.causes.handshake_cause[rows] = cause
-        self.causes.handshake_confidence[rows] = confidence
-        self.causes.cause_at[rows] = at
 
 
 class CauseJudge:
@@ -119,7 +87,7 @@ class CauseJudge:
 
     def judge(self, batch: Batch) -> Batch:
         """The same batch with its causes."""
-        case = _Case(batch, Causes.none(len(batch)))
+        case = Case(batch, Causes.none(len(batch)))
         attempts = np.flatnonzero(batch.verdicts.attempted)
         dropped = _not_answered_here(batch)
         broke, broke_again = self._after_accept.died(batch)
@@ -136,17 +104,17 @@ class CauseJudge:
         if len(broke):
             self._broke_after_accept(case, broke, broke_again)
         if _TO_EXPLAIN[batch.verdicts.outcome[attempts]].any():
-            self._key_rotation(case)
-            self._refused(case)
+            key_rotation(case)
+            refused(case, self._hash, self._history)
             case.say(case.outcome_is(*_SAME_BACK), Cause.CHILD_FAILED, Confidence.LIKELY)
             self._no_option_back(case)
-            self._timed_out(case)
+            timed_out(case, self._hash, self._history)
             self._no_data(case)
         return replace(batch, causes=case.causes)
 
     # --- asking the root part ---
 
-    def _ask_root(self, case: _Case, tried: Attempts, broke: Indexes) -> None:
+    def _ask_root(self, case: Case, tried: Attempts, broke: Indexes) -> None:
         if self._ask is None:
             return
         checks = case.causes.cookie_check
@@ -173,7 +141,7 @@ class CauseJudge:
 
     # --- one kind of row each ---
 
-    def _broke_after_accept(self, case: _Case, rows: Indexes, likely: Bool) -> None:
+    def _broke_after_accept(self, case: Case, rows: Indexes, likely: Bool) -> None:
         asks = _client_repeated(case.batch, rows)
         if len(asks):
             events = pick(case.batch.events, asks)
@@ -182,38 +150,7 @@ class CauseJudge:
         case.say(rows[likely], Cause.PATH_BREAKS_AFTER_ACCEPT, Confidence.LIKELY)
         case.say(rows, Cause.PATH_BREAKS_AFTER_ACCEPT, Confidence.POSSIBLE)
 
-    def _key_rotation(self, case: _Case) -> None:
-        rows = case.outcome_is(Outcome.DATA_ACKED_NEW_COOKIE)
-        if not len(rows):
-            return
-        rows = rows[np.isin(case.batch.verdicts.request[rows], _COOKIE_SENT)]
-        events = pick(case.batch.events, rows)
-        other = (cookie_words(events["syn"]) != cookie_words(events["synack"])).any(axis=1)
-        other |= events["syn"]["cookie_len"] != events["synack"]["cookie_len"]
-        rows = rows[other]
-        backup = case.causes.cookie_check[rows] == CookieCheck.VALID_BACKUP
-        case.say(rows[backup], Cause.KEY_ROTATION, Confidence.CERTAIN)
-        case.say(rows[~backup], Cause.KEY_ROTATION, Confidence.LIKELY)
-
-    def _refused(self, case: _Case) -> None:
-        rows = case.outcome_is(*_REFUSED)
-        if not len(rows):
-            return
-        with_cookie = np.isin(case.batch.verdicts.request[rows], _COOKIE_SENT)
-        # the client asked for a cookie and sent data, which the server takes only with a cookie
-        case.say(rows[~with_cookie], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
-        rows = rows[with_cookie]
-        tried = self._hash.of(case.batch, rows)
-        several = self._history.refused(tried)
-        case.say(rows[several], Cause.KEY_NOT_SHARED, Confidence.LIKELY)
-        rows = rows[~several]
-        invalid = case.causes.cookie_check[rows] == CookieCheck.INVALID
-        sure = invalid | self._history.accepted_before(self._hash.of(case.batch, rows))
-        case.say(rows[sure], Cause.COOKIE_STALE, Confidence.LIKELY)
-        # the first refusal of all: a pool without a shared key begins like this too
-        case.say(rows[~sure], Cause.COOKIE_STALE, Confidence.POSSIBLE)
-
-    def _no_option_back(self, case: _Case) -> None:
+    def _no_option_back(self, case: Case) -> None:
         rows = case.outcome_is(*_NO_OPTION_BACK)
         if not len(rows):
             return
@@ -231,12 +168,12 @@ class CauseJudge:
         data_only = request == Request.DATA_ONLY
         case.say(rows[data_only & works], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
         case.say(rows[data_only], Cause.COOKIE_REQUIRED, Confidence.POSSIBLE)
-        needless = ~np.isin(request, _COOKIE_SENT) & self._history.takes_data_without_cookie(tried)
+        needless = ~np.isin(request, COOKIE_SENT) & self._history.takes_data_without_cookie(tried)
         case.say(rows[needless], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
         # if it has worked before, the queue may be full or SYN cookies active: we cannot tell from here
         case.say(rows[~works], Cause.NOT_SUPPORTED, Confidence.POSSIBLE)
 
-    def _at_server(self, case: _Case, rows: Indexes) -> None:
+    def _at_server(self, case: Case, rows: Indexes) -> None:
         """Follows tcp_conn_request and tcp_try_fastopen of the kernel (net/ipv4/tcp_input.c, tcp_fastopen.c)."""
         events = pick(case.batch.events, rows)
         seen = self._evidence.around(events["syn_ns"], events["synack_ns"])
@@ -265,7 +202,7 @@ class CauseJudge:
 
         case.say(rows[without_cookie & ~free], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
         takes = self._history.takes_data_without_cookie(tried)
-        asks = ~np.isin(request, _COOKIE_SENT) & ~without_cookie
+        asks = ~np.isin(request, COOKIE_SENT) & ~without_cookie
         case.say(rows[asks & free & takes], Cause.COOKIE_NOT_REQUIRED, Confidence.CERTAIN)
         case.say(rows[asks & (free | takes)], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
         # the reading before can be a second old: Fast Open may have been switched on since
@@ -273,20 +210,7 @@ class CauseJudge:
         # Fast Open is on and nothing was full: the listener's own queue length is 0
         case.say(rows, Cause.LISTENER_DISABLED, Confidence.LIKELY)
 
-    def _timed_out(self, case: _Case) -> None:
-        rows = case.outcome_is(Outcome.SYN_TIMEOUT_FALLBACK)
-        if not len(rows):
-            return
-        waited = case.batch.verdicts.answered_after_us[rows] * 1000 >= LOST_AFTER_NS
-        away = (case.batch.vantage[rows] & _AT_SERVER) == 0
-        rows = rows[waited & away]
-        data = case.batch.events["syn"]["payload_len"][rows] > 0
-        with_data = rows[data]
-        again = self._history.timed_out(self._hash.of(case.batch, with_data))
-        case.say(with_data[again], Cause.PATH_DROPS_SYN_DATA, Confidence.LIKELY)
-        case.say(rows, Cause.PACKET_LOSS, Confidence.POSSIBLE)
-
-    def _no_data(self, case: _Case) -> None:
+    def _no_data(self, case: Case) -> None:
         rows = case.outcome_is(*_WITHOUT_DATA)
         # at the client's own host we know that there was none
         rows = rows[np.isin(case.batch.vantage[rows], (Vantage.SERVER, Vantage.TRANSIT))]

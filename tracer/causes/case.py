@@ -1,0 +1,39 @@
+"""A batch that is being judged, and how its rows get their causes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tracer.handshake.batch import Batch
+from tracer.handshake.causes import Causes
+from tracer.handshake.events import Indexes
+from tracer.vocabulary.vocabulary import After, Cause, CauseAt, Confidence, HandshakeCause, Outcome
+
+
+@dataclass(slots=True)
+class Case:
+    """A batch being judged: each row keeps the first cause found."""
+
+    batch: Batch
+    causes: Causes
+
+    def outcome_is(self, *outcomes: Outcome) -> Indexes:
+        """Rows with one of these outcomes and no cause yet."""
+        return np.flatnonzero(np.isin(self.batch.verdicts.outcome, outcomes) & (self.causes.cause == Cause.NONE))
+
+    def say(self, rows: Indexes, cause: Cause, confidence: Confidence) -> None:
+        """Give a cause to those rows that have none yet; who closed unused did not fail, so only to what is certain."""
+        rows = rows[self.causes.cause[rows] == Cause.NONE]
+        if confidence != Confidence.CERTAIN:
+            rows = rows[self.batch.verdicts.after[rows] != After.CLOSED_UNUSED]
+        self.causes.cause[rows] = cause
+        self.causes.confidence[rows] = confidence
+
+    def blame(self, rows: Indexes, cause: HandshakeCause, confidence: Confidence, at: CauseAt = CauseAt.NONE) -> None:
+        """Give a cause of the handshake's fate to those rows that have none yet."""
+        rows = rows[self.causes.handshake_cause[rows] == HandshakeCause.NONE]
+        self.causes.handshake_cause[rows] = cause
+        self.causes.handshake_confidence[rows] = confidence
+        self.causes.cause_at[rows] = at
