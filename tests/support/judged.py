@@ -57,6 +57,11 @@ class Shake:
     repeats: int = 0  # of the request, which the SYN-ACK had not acked
     request_acked: bool = False
     resumed: int = 0  # HandshakeResult of the earlier record
+    misfit_rsts: int = 0
+    misfit_synacks: int = 0
+    misfit_icmps: int = 0
+    malformed: bool = False  # the SYN's option
+    one_way: bool = False  # the client went on, but no SYN-ACK was seen
 
 
 def batch(*shakes: Shake) -> Batch:
@@ -79,6 +84,8 @@ def _fill(event: Any, one: Shake) -> None:
     event["reason"] = one.reason
     event["reset_from"], event["request_repeats"] = one.reset_from, one.repeats
     event["request_acked"] = one.request_acked
+    for name in ("misfit_rsts", "misfit_synacks", "misfit_icmps", "one_way"):
+        event[name] = getattr(one, name)
     if one.repeats or one.request_acked:
         event["request_ns"] = begin + 2 * MS
     if one.response:
@@ -96,6 +103,8 @@ def _fill(event: Any, one: Shake) -> None:
             segment["tfo_offset"], segment["tfo_kind"], segment["cookie_len"] = 2, 34, len(cookie)
             segment["options"][2 : 2 + len(cookie)] = np.frombuffer(cookie, np.uint8)
     event["syn"]["seq"], event["syn"]["payload_len"], event["syn"]["ttl"] = 1000, one.data, 64
+    if one.malformed:
+        event["syn"]["has"] |= Has.TFO_MALFORMED
     event["synack"]["ttl"] = one.ttl
     event["synack"]["ack"] = 1001 + one.acked
     if one.again_ms is not None:

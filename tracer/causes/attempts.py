@@ -45,6 +45,10 @@ class PeerHash:
             ends, self,
         )  # fmt: skip
 
+    def listeners(self, events: Events) -> U64:
+        """Keys of server and port."""
+        return self._server.of(*_words(events["server"])) + self._place.of(events["server_port"])
+
     def services(self, events: Events) -> U64:
         """Keys of client, server and its port, at an interface."""
         ends = self._server.of(*_words(events["server"])) + self._client.of(*_words(events["client"]))

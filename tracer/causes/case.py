@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +18,7 @@ class Case:
 
     batch: Batch
     causes: Causes
+    contradicted: Indexes = field(default_factory=lambda: np.zeros(0, np.intp))  # by the client's own kernel
 
     def outcome_is(self, *outcomes: Outcome) -> Indexes:
         """Rows with one of these outcomes and no cause yet."""

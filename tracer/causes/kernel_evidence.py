@@ -16,10 +16,15 @@ from tracer.handshake.events import Bool
 from tracer.ipc.messages import Host
 
 LOOKS_KEPT = 512  # ten seconds at fifty requests per second
+SECONDS_KEPT = 180  # of which one look each is kept for longer: a SYN may wait for its answer for more than a minute
+_SECOND_NS = 1_000_000_000
 SERVER_ENABLE, COOKIE_NOT_REQUIRED = 0x2, 0x200  # net.ipv4.tcp_fastopen
 SYN_COOKIES_ALWAYS = 2  # net.ipv4.tcp_syncookies
 
 I64 = NDArray[np.int64]
+# what a look has; _OVER and _BEGUN are CLOCK_MONOTONIC
+_OVER, _BEGUN, _FAST_OPEN, _SYN_COOKIES, _OVERFLOWS, _COOKIES_SENT, _BLACKHOLES, _DROPS, _CHANGES = range(9)
+_COLUMNS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class Evidence:
 
     known: Bool  # there was a reading before the SYN and one after the SYN-ACK
     fast_open: tuple[I64, I64]  # tcp_fastopen before and after it
+    sysctl_changed: Bool  # a look in between had another value of tcp_fastopen or tcp_syncookies
     syn_cookies: I64  # tcp_syncookies after it
     overflows: I64  # TCPFastOpenListenOverflow
     cookies_sent: I64  # SYN cookies
@@ -46,6 +52,8 @@ class KernelEvidence:
 
     def __init__(self) -> None:
         self._looks: deque[tuple[int, ...]] = deque(maxlen=LOOKS_KEPT)
+        self._seconds: deque[tuple[int, ...]] = deque(maxlen=SECONDS_KEPT)
+        self._changes = 0  # of the sysctls
         self._columns: I64 | None = None
 
     @property
@@ -57,35 +65,54 @@ class KernelEvidence:
         """Take a reading; ignore it if it is not newer than the last."""
         if (self._looks and host.taken_ns <= self._looks[-1][0]) or "tcp_fastopen" not in host.sysctls:
             return
-        counters, sysctls = host.counters, host.sysctls
-        self._looks.append(
-            (
-                host.taken_ns,
-                host.begun_ns or host.taken_ns,
-                _number(sysctls.get("tcp_fastopen")),
-                _number(sysctls.get("tcp_syncookies")),
-                counters.get("TCPFastOpenListenOverflow", 0),
-                # cookies sent because of a full queue are in both, but we only check for a rise
-                counters.get("TCPReqQFullDoCookies", 0) + counters.get("SyncookiesSent", 0),
-                counters.get("TCPFastOpenBlackhole", 0),
-            )
+        counters = host.counters
+        fast_open, syn_cookies = (_number(host.sysctls.get(name)) for name in ("tcp_fastopen", "tcp_syncookies"))
+        if self._looks and (fast_open, syn_cookies) != self._looks[-1][_FAST_OPEN:_OVERFLOWS]:
+            self._changes += 1
+        look = (
+            host.taken_ns,
+            host.begun_ns or host.taken_ns,
+            fast_open,
+            syn_cookies,
+            counters.get("TCPFastOpenListenOverflow", 0),
+            # cookies sent because of a full queue are in both, but we only check for a rise
+            counters.get("TCPReqQFullDoCookies", 0) + counters.get("SyncookiesSent", 0),
+            counters.get("TCPFastOpenBlackhole", 0),
+            sum(counters.get(name, 0) for name in ("ListenOverflows", "ListenDrops", "TCPReqQFullDrop")),
+            self._changes,
         )
+        self._looks.append(look)
+        if not self._seconds or host.taken_ns >= self._seconds[-1][0] + _SECOND_NS:
+            self._seconds.append(look)
         self._columns = None
 
     def around(self, syn_ns: NDArray[np.uint64], synack_ns: NDArray[np.uint64]) -> Evidence:
         """The evidence around some answered handshakes."""
+        known, first, last = self._around(syn_ns, synack_ns)
+        rose = last - first
+        return Evidence(
+            known, (first[:, _FAST_OPEN], last[:, _FAST_OPEN]), rose[:, _CHANGES] != 0, last[:, _SYN_COOKIES],
+            rose[:, _OVERFLOWS], rose[:, _COOKIES_SENT],
+        )  # fmt: skip
+
+    def queues_were_quiet(self, syn_ns: NDArray[np.uint64], until_ns: NDArray[np.uint64]) -> Bool:
+        """Is it known that no listener of this host dropped a SYN for a full queue around that time?"""
+        known, first, last = self._around(syn_ns, until_ns)
+        quiet: Bool = known & (first[:, _DROPS] == last[:, _DROPS])
+        return quiet
+
+    def _around(self, syn_ns: NDArray[np.uint64], until_ns: NDArray[np.uint64]) -> tuple[Bool, I64, I64]:
+        """The last look before each SYN and the first one after the other time; are there both?"""
         looks = self._read()
         if not len(looks):
-            nothing = np.zeros(len(syn_ns), np.int64)
-            return Evidence(nothing != 0, (nothing, nothing), nothing, nothing, nothing)
-        # reading takes a while: one must end before the SYN, the other begin after the SYN-ACK
-        over, begun = looks[:, 0], looks[:, 1]
+            nothing = np.zeros((len(syn_ns), _COLUMNS), np.int64)
+            return np.zeros(len(syn_ns), np.bool_), nothing, nothing
+        # reading takes a while: one must end before the SYN, the other begin after the answer
+        over, begun = looks[:, _OVER], looks[:, _BEGUN]
         before = np.searchsorted(over, syn_ns.astype(np.int64), "right") - 1
-        after = np.searchsorted(begun, synack_ns.astype(np.int64), "left")
-        known = (before >= 0) & (after < len(begun))
-        first, last = looks[np.maximum(before, 0)], looks[np.minimum(after, len(begun) - 1)]
-        rose = last - first
-        return Evidence(known, (first[:, 2], last[:, 2]), last[:, 3], rose[:, 4], rose[:, 5])
+        after = np.searchsorted(begun, until_ns.astype(np.int64), "left")
+        known: Bool = (before >= 0) & (after < len(begun))
+        return known, looks[np.maximum(before, 0)], looks[np.minimum(after, len(begun) - 1)]
 
     def saw_blackhole(self, syn_ns: NDArray[np.uint64], settled_ns: NDArray[np.uint64]) -> Bool:
         """Did TCPFastOpenBlackhole rise between the last reading before each SYN and the first one after settling?
@@ -95,16 +122,18 @@ class KernelEvidence:
         looks = self._read()
         if not len(looks):
             return np.zeros(len(syn_ns), np.bool_)
-        before = np.searchsorted(looks[:, 0], syn_ns.astype(np.int64), "right") - 1
-        after = np.searchsorted(looks[:, 1], settled_ns.astype(np.int64), "left")
-        blackholes = looks[:, 6]
+        before = np.searchsorted(looks[:, _OVER], syn_ns.astype(np.int64), "right") - 1
+        after = np.searchsorted(looks[:, _BEGUN], settled_ns.astype(np.int64), "left")
+        blackholes = looks[:, _BLACKHOLES]
         rose: Bool = blackholes[np.minimum(after, len(looks) - 1)] > blackholes[np.maximum(before, 0)]
         return rose & (before >= 0)
 
     def _read(self) -> I64:
-        """The readings: over, begun, sysctls and counters as add() took them."""
+        """The looks in their order, columns as add() made them; those of long ago are a second apart."""
         if self._columns is None:
-            self._columns = np.array(self._looks, np.int64).reshape(len(self._looks), 7)
+            oldest_ns = self._looks[0][_OVER] if self._looks else 0
+            looks = [*(one for one in self._seconds if one[_OVER] < oldest_ns), *self._looks]
+            self._columns = np.array(looks, np.int64).reshape(len(looks), _COLUMNS)
         return self._columns
 
 

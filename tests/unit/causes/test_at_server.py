@@ -1,0 +1,211 @@
+"""What a host says of its own answers, and what it must not: causes with a witness (tracer/causes/at_server.py)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support.asked import FORWARDED, MIXED, NOBODY, NOT_KNOWN, NOT_READABLE, WITH_FAST_OPEN, WITHOUT, Asked
+from tests.support.judged import Shake, batch, causes, fates, host, judge_one_by_one
+from tracer.causes.judge import CauseJudge
+from tracer.ipc.messages import ClientAnswer, Host, ListenerAnswer
+from tracer.vocabulary.vocabulary import ClientFail, SettleReason, Vantage
+
+A, B = b"\xa0" * 8, b"\xb0" * 8
+SERVER, TRANSIT, LOCAL, CLIENT = Vantage.SERVER, Vantage.TRANSIT, Vantage.LOCAL, Vantage.CLIENT
+NOT_GRANTED = Shake(cookie=b"", vantage=SERVER)
+IGNORED = Shake(cookie=A, data=100, vantage=SERVER)
+FULL, COOKIES = {"TCPFastOpenListenOverflow": 1}, {"SyncookiesSent": 1}
+
+
+def judging(before: Host, after: Host, listens: ListenerAnswer | None = WITH_FAST_OPEN) -> CauseJudge:
+    judge = CauseJudge(Asked(after, listens=listens))
+    judge.add_host(before)
+    return judge
+
+
+@pytest.mark.parametrize("vantage", [SERVER, LOCAL])
+@pytest.mark.parametrize(
+    ("before", "after", "listens", "cause"),
+    [
+        (host(990, 1), host(1100, 1), WITHOUT, "server_disabled certain"),
+        (host(990, 1), host(1100, 1), WITH_FAST_OPEN, "server_disabled certain"),
+        (host(990, 1), host(1100, 1), NOT_KNOWN, "server_disabled likely"),
+        (host(990, 3), host(1100, 1), WITH_FAST_OPEN, "server_disabled likely"),
+        (host(990, 1), host(1100, 3), WITH_FAST_OPEN, "server_disabled likely"),
+        (host(990), host(1100), WITHOUT, "listener_disabled likely"),
+        (host(990), host(1100), NOT_READABLE, "listener_disabled possible"),
+        (host(990), host(1100), MIXED, "listener_disabled possible"),
+        (host(990), host(1100), NOT_KNOWN, "listener_disabled possible"),
+        (host(990), host(1100), WITH_FAST_OPEN, "answered_before_listener likely"),
+        (host(990), host(1100, **FULL), WITH_FAST_OPEN, "queue_overflow likely"),
+        (host(990), host(1100, **FULL), NOT_READABLE, "queue_overflow likely"),
+        # a neighbour's
+        (host(990), host(1100, **FULL), WITHOUT, "listener_disabled likely"),
+        (host(990), host(1100, **COOKIES), WITHOUT, "listener_disabled likely"),
+        (host(990), host(1100, TCPReqQFullDoCookies=1), WITH_FAST_OPEN, "syn_cookies likely"),
+        (host(990), host(1100, **COOKIES), WITH_FAST_OPEN, "syn_cookies likely"),
+        (host(990), host(1100, **COOKIES, TCPFastOpenListenOverflow=4), WITH_FAST_OPEN, "queue_overflow possible"),
+        (host(990), host(1100, SyncookiesSent=9, TCPFastOpenListenOverflow=4), WITH_FAST_OPEN, "syn_cookies possible"),
+        (host(990, syn_cookies=2), host(1100, syn_cookies=2), WITHOUT, "syn_cookies certain"),
+        (host(990), host(1100, syn_cookies=2), WITH_FAST_OPEN, "syn_cookies likely"),
+        # nobody listens here, or the SYN goes elsewhere: this host's settings say nothing
+        (host(990, 1), host(1100, 1), NOBODY, "not_supported possible"),
+        (host(990, 1), host(1100, 1), FORWARDED, "not_supported possible"),
+        (host(990), host(1100, **FULL), FORWARDED, "not_supported possible"),
+    ],
+)  # fmt: skip
+def test_at_the_server_its_host_explains(
+    vantage: Vantage, before: Host, after: Host, listens: ListenerAnswer, cause: str
+) -> None:
+    seen = [replace(one, vantage=vantage) for one in (NOT_GRANTED, replace(IGNORED, cookie=b""))]
+    assert causes(judging(before, after, listens).judge(batch(*seen))) == [cause] * 2
+
+
+def test_a_look_that_is_young_enough_is_not_taken_again() -> None:
+    asked = Asked(host(1100))
+    judge = CauseJudge(asked)
+    judge.add_host(host(990))
+    assert judge_one_by_one(judge, NOT_GRANTED, NOT_GRANTED) == ["answered_before_listener likely"] * 2
+    assert [len(one.listeners) for one in asked] == [1]
+
+
+def test_a_sysctl_that_was_otherwise_in_between() -> None:
+    judge = judging(host(900, 1), host(1100, 1))
+    for when, value in ((1000.2, 3), (1000.6, 1)):
+        judge.add_host(host(when, value))
+    assert judge_one_by_one(judge, NOT_GRANTED) == ["server_disabled likely"]
+
+
+def test_a_listener_that_got_fast_open_meanwhile() -> None:
+    asked = Asked(host(1100), host(4100), host(5200), listens=WITHOUT)
+    judge = CauseJudge(asked)
+    judge.add_host(host(990))
+    assert judge_one_by_one(judge, NOT_GRANTED) == ["listener_disabled likely"]
+    asked.listens = WITH_FAST_OPEN
+    assert judge_one_by_one(judge, replace(NOT_GRANTED, at_ms=4000)) == ["listener_disabled possible"]
+    assert judge_one_by_one(judge, replace(NOT_GRANTED, at_ms=5150)) == ["answered_before_listener likely"]
+
+
+def test_a_forwarded_port_is_not_explained_by_this_host() -> None:
+    judge = judging(host(990, 1), host(1100, 1))
+    assert judge_one_by_one(judge, replace(NOT_GRANTED, ttl=63)) == ["not_supported possible"]
+
+
+def test_without_an_answer_of_the_root_part_little_is_said() -> None:
+    judge = CauseJudge(Asked())
+    judge.add_host(host(990))
+    assert judge_one_by_one(judge, NOT_GRANTED) == ["not_supported possible"]
+
+
+def test_counters_that_moved_before_the_syn_say_nothing() -> None:
+    judge = CauseJudge(Asked(host(1100, TCPFastOpenListenOverflow=5), listens=WITHOUT))
+    judge.add_host(host(900))
+    judge.add_host(host(990, TCPFastOpenListenOverflow=5))
+    assert judge_one_by_one(judge, NOT_GRANTED) == ["listener_disabled likely"]
+
+
+# --- who does not answer at all ---
+
+UNANSWERED = Shake(answered_ms=None, vantage=SERVER, lasts_ms=3500)
+DROPPED = "host_dropped possible this_host"
+
+
+def fate(shake: Shake, *looks: Host, listens: ListenerAnswer = WITHOUT) -> str:
+    before, *after = looks or (host(990), host(4600))
+    judge = CauseJudge(Asked(*after, listens=listens))
+    judge.add_host(before)
+    return fates(judge, shake)[0]
+
+
+@pytest.mark.parametrize("shake", [UNANSWERED, replace(UNANSWERED, cookie=A, data=100)])
+@pytest.mark.parametrize("listens", [WITHOUT, WITH_FAST_OPEN, MIXED, NOT_READABLE])
+def test_a_host_that_listens_and_does_not_answer(shake: Shake, listens: ListenerAnswer) -> None:
+    assert fate(shake, listens=listens) == DROPPED
+    assert fate(replace(shake, vantage=LOCAL, egress=True), listens=listens) == DROPPED
+    judge = judging(host(990), host(4600), listens)
+    assert judge_one_by_one(judge, shake) == [""], "it is no cause of Fast Open's"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"vantage": CLIENT},
+        {"vantage": TRANSIT},
+        {"egress": True},
+        {"misfit_rsts": 1},
+        {"misfit_synacks": 1},
+        {"misfit_icmps": 1},
+        # tracing ended, or the client gave up and tried anew: it might have been answered
+        {"reason": SettleReason.AT_END},
+        {"reason": SettleReason.BY_NEW_SYN},
+        # it has answered, if a later SYN
+        {"answered_ms": 1, "again_ms": 1000},
+    ],
+)
+def test_whom_nobody_accuses_of_silence(change: dict[str, object]) -> None:
+    assert fate(replace(UNANSWERED, **change)) == ""
+
+
+@pytest.mark.parametrize("listens", [NOBODY, FORWARDED, NOT_KNOWN])
+def test_silence_without_a_listening_socket(listens: ListenerAnswer) -> None:
+    assert fate(UNANSWERED, listens=listens) == ""
+
+
+@pytest.mark.parametrize("counter", ["ListenOverflows", "ListenDrops", "TCPReqQFullDrop"])
+def test_silence_while_a_queue_was_full(counter: str) -> None:
+    assert fate(UNANSWERED, host(990), host(4600, **{counter: 1})) == ""
+    assert fate(UNANSWERED, host(990, **{counter: 1}), host(4600, **{counter: 1})) == DROPPED
+
+
+def test_silence_without_looks_around_it() -> None:
+    assert fate(UNANSWERED, host(1200), host(4600)) == ""
+    assert fate(UNANSWERED, host(990)) == ""
+
+
+def test_looks_of_long_ago_are_kept() -> None:
+    late = replace(UNANSWERED, lasts_ms=65_000)
+    looks = [host(990)] + [host(1000 + number * 60) for number in range(1, 1200)]
+    judge = CauseJudge(Asked(host(80_000)))
+    for look in looks:
+        judge.add_host(look)
+    assert fates(judge, late) == [DROPPED]
+
+
+def test_where_answers_leave_by_another_road() -> None:
+    judge = CauseJudge(Asked(host(4600), host(4700)))
+    judge.add_host(host(990))
+    other_road = replace(UNANSWERED, one_way=True, reason=SettleReason.BY_FIN)
+    assert fates(judge, other_road, UNANSWERED, replace(UNANSWERED, port=80)) == ["", "", DROPPED]
+
+
+def test_a_port_that_is_still_in_use() -> None:
+    asked = Asked(host(9000))
+    judge = CauseJudge(asked)
+    judge.add_host(host(990))
+    for vantage in Vantage:
+        bare = Shake(cookie=A, data=100, again_ms=1000, challenge_acks=1, vantage=vantage)
+        assert fates(judge, bare, replace(bare, answered_ms=None)) == ["port_still_in_use likely"] * 2
+        assert judge_one_by_one(judge, bare, replace(bare, answered_ms=None)) == [""] * 2
+
+
+def test_the_clients_own_kernel_takes_a_cause_back() -> None:
+    seen = replace(IGNORED, vantage=CLIENT)
+    for answer, cause in (
+        (ClientAnswer(ClientFail.DATA_NOT_ACKED, False), "not_supported possible"),
+        (ClientAnswer(ClientFail.NONE, True), ""),
+        (None, "not_supported possible"),
+    ):
+        asked = Asked(host(1100), client=answer)
+        judged = CauseJudge(asked).judge(batch(seen, Shake()))
+        assert causes(judged) == [cause, ""]
+        assert judged.causes.client_fail.tolist() == [answer.fail if answer else 0, 0]
+        assert [len(one.clients) for one in asked] == [1]
+
+
+def test_nobody_asks_for_clients_elsewhere_or_that_succeeded() -> None:
+    asked = Asked(host(1100))
+    taken = Shake(cookie=A, data=100, acked=100)
+    judge_one_by_one(CauseJudge(asked), replace(IGNORED, vantage=TRANSIT), taken, Shake(), Shake(cookie=b"", back=A))
+    assert not asked

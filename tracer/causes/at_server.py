@@ -1,0 +1,135 @@
+"""Why this host gave no cookie and took no data, or did not answer at all: what its kernel and its sockets witness."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracer.causes.attempts import PeerHash
+from tracer.causes.case import Case
+from tracer.causes.cookies import COOKIE_SENT
+from tracer.causes.kernel_evidence import COOKIE_NOT_REQUIRED, SERVER_ENABLE, SYN_COOKIES_ALWAYS, KernelEvidence
+from tracer.causes.listeners import Listeners
+from tracer.causes.peer_history import PeerHistory
+from tracer.causes.slot_table import SlotTable
+from tracer.dissect import signature
+from tracer.handshake.batch import Batch
+from tracer.handshake.events import Indexes, has, pick
+from tracer.vocabulary.vocabulary import (
+    Cause,
+    CauseAt,
+    Confidence,
+    HandshakeCause,
+    HandshakeResult,
+    Has,
+    Request,
+    SettleReason,
+    Vantage,
+)
+
+SERVICES = 1 << 14
+_AT_SERVER = Vantage.SERVER  # the bit that SERVER and LOCAL share
+_HOPS = np.array([signature.hops(ttl) for ttl in range(256)], np.uint8)
+
+
+def answered_here(batch: Batch, rows: Indexes) -> Indexes:
+    """Those of some answered rows whose SYN-ACK came from this host's own stack, as far as it shows.
+
+    One that passed a router did not: the port is forwarded, perhaps to a container.
+    """
+    own = _HOPS[batch.events["synack"]["ttl"][rows]] == 0
+    found: Indexes = rows[((batch.vantage[rows] & _AT_SERVER) != 0) & own]
+    return found
+
+
+def unanswered_here(batch: Batch) -> Indexes:
+    """Rows whose SYN arrived at this host, and for which nothing at all left."""
+    events = batch.events
+    by_timeout = events["reason"] == SettleReason.BY_TIMEOUT
+    rows = np.flatnonzero((events["result"] == HandshakeResult.NO_REPLY) & by_timeout)
+    if not len(rows):
+        return rows
+    vantage, events = batch.vantage[rows], pick(events, rows)
+    arrived = ((vantage & _AT_SERVER) != 0) & ((vantage == Vantage.LOCAL) | (events["egress"] == 0))
+    left = (events["challenge_acks"] | events["misfit_rsts"] | events["misfit_synacks"] | events["misfit_icmps"]) != 0
+    found: Indexes = rows[arrived & ~left & ~has(events["synack"]["has"], Has.SEGMENT)]
+    return found
+
+
+class AtServer:
+    """Explains handshakes of servers on this host by what the root part has told."""
+
+    def __init__(self, hashes: PeerHash, history: PeerHistory, evidence: KernelEvidence, listeners: Listeners) -> None:
+        self._hash, self._history = hashes, history
+        self._evidence, self._listeners = evidence, listeners
+        self._one_way = SlotTable(SERVICES)  # services whose answers leave by an interface that is not traced
+
+    def note(self, batch: Batch) -> None:
+        """Remember whose answers are not seen here."""
+        rows = np.flatnonzero(batch.events["one_way"])
+        if len(rows):
+            self._one_way.claim(self._hash.listeners(pick(batch.events, rows)))
+
+    def host_dropped(self, case: Case, rows: Indexes) -> None:
+        """The SYN came and nothing left, though a socket listens and no queue was full (TFO.md section 8)."""
+        if not len(rows):
+            return
+        events = pick(case.batch.events, rows)
+        keys = self._hash.listeners(events)
+        listening = self._listeners.of(keys, events["syn_ns"])
+        quiet = self._evidence.queues_were_quiet(events["syn_ns"], events["settled_ns"])
+        _, elsewhere = self._one_way.find(keys)
+        found = listening.here & ~listening.changed & quiet & ~elsewhere
+        case.blame(rows[found], HandshakeCause.HOST_DROPPED, Confidence.POSSIBLE, CauseAt.THIS_HOST)
+
+    def no_option_back(self, case: Case, rows: Indexes) -> None:
+        """This host answered without the option: follows tcp_conn_request and tcp_try_fastopen of the kernel
+        (net/ipv4/tcp_input.c, tcp_fastopen.c)."""
+        events = pick(case.batch.events, rows)
+        listening = self._listeners.of(self._hash.listeners(events), events["syn_ns"])
+        seen = self._evidence.around(events["syn_ns"], events["synack_ns"])
+        # where nobody listens, or the SYN went elsewhere, this host's settings say nothing
+        told = seen.known & (listening.here | ~listening.known)
+        rows, events = rows[told], events[told]
+        if not len(rows):
+            return
+        listening = self._listeners.of(self._hash.listeners(events), events["syn_ns"])
+        seen = self._evidence.around(events["syn_ns"], events["synack_ns"])
+        request = case.batch.verdicts.request[rows]
+        sure = listening.here & ~listening.changed
+        was_on, is_on = seen.fast_open_bit(SERVER_ENABLE)
+        off = ~was_on & ~is_on & ~seen.sysctl_changed
+        case.say(rows[off & sure], Cause.SERVER_DISABLED, Confidence.CERTAIN)
+        case.say(rows[off], Cause.SERVER_DISABLED, Confidence.LIKELY)
+
+        was_free, is_free = seen.fast_open_bit(COOKIE_NOT_REQUIRED)
+        never_free = ~was_free & ~is_free & ~seen.sysctl_changed
+        tried = self._hash.of(case.batch, rows)
+        works = self._history.works(tried)
+        without_cookie = request == Request.DATA_ONLY
+        needed = without_cookie & never_free & was_on & is_on
+        case.say(rows[needed & works & sure & listening.on], Cause.COOKIE_REQUIRED, Confidence.CERTAIN)
+        always = seen.syn_cookies == SYN_COOKIES_ALWAYS
+        case.say(rows[always & sure & ~seen.sysctl_changed], Cause.SYN_COOKIES, Confidence.CERTAIN)
+        case.say(rows[always], Cause.SYN_COOKIES, Confidence.LIKELY)
+        # counters are the host's: what a listener without Fast Open got is not a neighbour's full queue
+        case.say(rows[listening.off & sure], Cause.LISTENER_DISABLED, Confidence.LIKELY)
+
+        full, sent = seen.overflows > 0, seen.cookies_sent > 0
+        case.say(rows[sent & ~full], Cause.SYN_COOKIES, Confidence.LIKELY)
+        case.say(rows[full & ~sent], Cause.QUEUE_OVERFLOW, Confidence.LIKELY)
+        # both counters rose: either may explain this handshake
+        more = seen.cookies_sent > seen.overflows
+        case.say(rows[full & sent & more], Cause.SYN_COOKIES, Confidence.POSSIBLE)
+        case.say(rows[full & sent & ~more], Cause.QUEUE_OVERFLOW, Confidence.POSSIBLE)
+
+        case.say(rows[needed], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
+        takes = self._history.takes_data_without_cookie(tried)
+        asks = ~np.isin(request, COOKIE_SENT) & ~without_cookie
+        case.say(rows[asks & was_free & is_free & takes & sure], Cause.COOKIE_NOT_REQUIRED, Confidence.CERTAIN)
+        case.say(rows[asks & ((was_free & is_free) | takes)], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
+        # it was switched between the looks, and nobody saw whether before the SYN or after it
+        case.say(rows[~was_on | ~is_on | seen.sysctl_changed], Cause.SERVER_DISABLED, Confidence.LIKELY)
+        # Fast Open is on, the listener has it, nothing was full: somebody else has answered
+        case.say(rows[listening.on & sure], Cause.ANSWERED_BEFORE_LISTENER, Confidence.LIKELY)
+        # else the listener's own queue length may be 0
+        case.say(rows, Cause.LISTENER_DISABLED, Confidence.POSSIBLE)

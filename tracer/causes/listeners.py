@@ -1,0 +1,93 @@
+"""What the root part knows of the sockets that listen on this host: the witness of what a server did without."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from tracer.handshake.events import U64, Bool, Events, byte_rows, pick
+from tracer.ipc.messages import FlowQuestion, ListenerAnswer
+
+SERVICES = 4096
+QUESTIONS_MAX = 64  # of a batch
+ASK_AGAIN_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """One row per handshake: who listened for it? What is not known is False."""
+
+    known: Bool  # the socket table was read
+    here: Bool  # a socket of this host listens, and the host does not send the SYN elsewhere
+    on: Bool  # all these sockets have a Fast Open queue
+    off: Bool  # none has
+    changed: Bool  # it was otherwise before the SYN, so when it changed is not known
+
+
+@dataclass(slots=True)
+class _Service:
+    """The last answer about an address and port, and when (CLOCK_MONOTONIC) it was first another one than before."""
+
+    answer: ListenerAnswer
+    asked_ns: int
+    changed_ns: int = 0
+
+    @property
+    def state(self) -> tuple[bool, bool, bool, bool]:
+        """known, here, on, off."""
+        sockets, queues = self.answer.sockets, self.answer.queues
+        here = bool(sockets) and not self.answer.translated
+        all_read = here and len(queues) == sockets
+        return sockets is not None, here, all_read and min(queues) > 0, all_read and max(queues) == 0
+
+
+_UNKNOWN = _Service(ListenerAnswer(), 0)
+
+
+class Listeners:
+    """Memory of the answers, by keys of server and port."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[int, _Service] = OrderedDict()
+
+    def begin(self, keys: U64, events: Events) -> tuple[list[int], list[FlowQuestion]]:
+        """The services to ask about, each with one of its handshakes, and the questions."""
+        _, firsts = np.unique(keys, return_index=True)
+        settled_ns = events["settled_ns"]
+        asked = [
+            row for row, key in zip(firsts.tolist(), keys[firsts].tolist(), strict=True)
+            if int(settled_ns[row]) >= self._known.get(key, _UNKNOWN).asked_ns + ASK_AGAIN_NS
+        ][:QUESTIONS_MAX]  # fmt: skip
+        return keys[asked].tolist(), flows(pick(events, np.array(asked, np.intp)))
+
+    def end(self, asked: list[int], answers: list[ListenerAnswer], taken_ns: int) -> None:
+        """Take the answers, in the order of the questions; there may be fewer."""
+        for key, answer in zip(asked, answers, strict=False):
+            before, now = self._known.pop(key, None), _Service(answer, taken_ns)
+            if before is not None:
+                now.changed_ns = taken_ns if before.state != now.state else before.changed_ns
+            self._known[key] = now
+        while len(self._known) > SERVICES:
+            self._known.popitem(last=False)
+
+    def of(self, keys: U64, syn_ns: U64) -> Listening:
+        """What is known of each handshake's service."""
+        distinct, places = np.unique(keys, return_inverse=True)
+        found = [self._known.get(key, _UNKNOWN) for key in distinct.tolist()]
+        states = np.array([one.state for one in found], np.bool_).reshape(len(found), 4)[places]
+        changed_ns = np.array([one.changed_ns for one in found], np.uint64)[places]
+        known, here, on, off = states.T
+        return Listening(known, here, on, off, syn_ns < changed_ns)
+
+
+def flows(events: Events) -> list[FlowQuestion]:
+    """Questions about these connections."""
+    return [
+        FlowQuestion(*one)
+        for one in zip(
+            byte_rows(events["client"]), byte_rows(events["server"]),
+            events["client_port"].tolist(), events["server_port"].tolist(), strict=True,
+        )
+    ]  # fmt: skip
