@@ -18,14 +18,15 @@ from tracer.causes.attempts import PeerHash
 from tracer.causes.both_ends import BothEnds
 from tracer.causes.case import Case
 from tracer.causes.cookies import COOKIE_SENT, REFUSED, key_rotation, refused
+from tracer.causes.malformed import malformed_options
 from tracer.causes.peer_history import PeerHistory
 from tracer.causes.timeouts import timed_out
 from tracer.causes.witness import AskHost, HostWitness, Wanted, take_back
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
-from tracer.handshake.events import Bool, Indexes, has, pick
+from tracer.handshake.events import Bool, Indexes, pick
 from tracer.ipc.messages import Host
-from tracer.vocabulary.vocabulary import Cause, Confidence, HandshakeCause, Has, Outcome, Request, Vantage
+from tracer.vocabulary.vocabulary import Cause, Confidence, HandshakeCause, Outcome, Request, Vantage
 
 BLACKHOLE_REPEATS = 2  # the third timeout comes after two
 
@@ -72,7 +73,7 @@ class CauseJudge:
         unanswered = unanswered_here(batch)
         broke, broke_again = self._after_accept.died(batch)
         stripped, emptied = self._both_ends.compare(events)
-        malformed = np.flatnonzero(has(events["syn"]["has"], Has.TFO_MALFORMED) & ~has(events["syn"]["has"], Has.TFO))
+        malformed = malformed_options(events)
         challenged = np.flatnonzero(events["challenge_acks"])
         if not any(map(len, (attempts, unanswered, malformed, challenged))) and not (stripped | emptied).any():
             return batch
