@@ -61,6 +61,7 @@ class Shake:
     misfit_synacks: int = 0
     misfit_icmps: int = 0
     malformed: bool = False  # the SYN's option
+    malformed_back: bool = False  # the SYN-ACK's
     one_way: bool = False  # the client went on, but no SYN-ACK was seen
 
 
@@ -105,6 +106,8 @@ def _fill(event: Any, one: Shake) -> None:
     event["syn"]["seq"], event["syn"]["payload_len"], event["syn"]["ttl"] = 1000, one.data, 64
     if one.malformed:
         event["syn"]["has"] |= Has.TFO_MALFORMED
+    if one.malformed_back:
+        event["synack"]["has"] |= Has.TFO_MALFORMED
     event["synack"]["ttl"] = one.ttl
     event["synack"]["ack"] = 1001 + one.acked
     if one.again_ms is not None:

@@ -51,6 +51,7 @@ def unanswered_here(batch: Batch) -> Indexes:
     vantage, events = batch.vantage[rows], pick(events, rows)
     arrived = ((vantage & _AT_SERVER) != 0) & ((vantage == Vantage.LOCAL) | (events["egress"] == 0))
     left = (events["challenge_acks"] | events["misfit_rsts"] | events["misfit_synacks"] | events["misfit_icmps"]) != 0
+    left |= events["resumed"] != 0
     found: Indexes = rows[arrived & ~left & ~has(events["synack"]["has"], Has.SEGMENT)]
     return found
 
@@ -108,13 +109,12 @@ class AtServer:
         without_cookie = request == Request.DATA_ONLY
         needed = without_cookie & never_free & was_on & is_on
         case.say(rows[needed & works & sure & listening.on], Cause.COOKIE_REQUIRED, Confidence.CERTAIN)
-        always = seen.syn_cookies == SYN_COOKIES_ALWAYS
-        case.say(rows[always & sure & ~seen.sysctl_changed], Cause.SYN_COOKIES, Confidence.CERTAIN)
-        case.say(rows[always], Cause.SYN_COOKIES, Confidence.LIKELY)
+        full, sent = seen.overflows > 0, seen.cookies_sent > 0
+        always = (seen.syn_cookies == SYN_COOKIES_ALWAYS) & ~seen.sysctl_changed
+        case.say(rows[always & sent & sure], Cause.SYN_COOKIES, Confidence.CERTAIN)
         # counters are the host's: what a listener without Fast Open got is not a neighbour's full queue
         case.say(rows[listening.off & sure], Cause.LISTENER_DISABLED, Confidence.LIKELY)
 
-        full, sent = seen.overflows > 0, seen.cookies_sent > 0
         case.say(rows[sent & ~full], Cause.SYN_COOKIES, Confidence.LIKELY)
         case.say(rows[full & ~sent], Cause.QUEUE_OVERFLOW, Confidence.LIKELY)
         # both counters rose: either may explain this handshake

@@ -24,9 +24,10 @@ from tracer.causes.timeouts import timed_out
 from tracer.causes.witness import AskHost, HostWitness, Wanted, take_back
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
-from tracer.handshake.events import Bool, Indexes, pick
+from tracer.handshake.events import Bool, Indexes, has, pick
+from tracer.handshake.outcome import first_answers
 from tracer.ipc.messages import Host
-from tracer.vocabulary.vocabulary import Cause, Confidence, HandshakeCause, Outcome, Request, Vantage
+from tracer.vocabulary.vocabulary import Cause, Confidence, HandshakeCause, Has, Outcome, Request, Vantage
 
 BLACKHOLE_REPEATS = 2  # the third timeout comes after two
 
@@ -141,12 +142,16 @@ class CauseJudge:
 def _without_option(case: Case) -> Indexes:
     """Rows of attempts that were answered without the option, where that says something of Fast Open.
 
-    Who goes on after a reset or a challenge ACK may do so with a bare SYN, whose answer says nothing of it.
+    Who goes on after a reset or a challenge ACK may do so with a bare SYN, whose answer says nothing of it. An option
+    that came back with a wrong length was written by somebody.
     """
     rows = case.outcome_is(*_NO_OPTION_BACK)
-    events = case.batch.events
-    went_on = (events["resumed"][rows] != 0) | (events["challenge_acks"][rows] != 0)
-    found: Indexes = rows[~went_on | (case.batch.verdicts.answered_syn[rows] == 1)]
+    if not len(rows):
+        return rows
+    events = pick(case.batch.events, rows)
+    went_on = (events["resumed"] != 0) | (events["challenge_acks"] != 0)
+    silent = ~has(first_answers(events).has, Has.TFO_MALFORMED)
+    found: Indexes = rows[silent & (~went_on | (case.batch.verdicts.answered_syn[rows] == 1))]
     return found
 
 

@@ -10,7 +10,7 @@ from tests.support.asked import FORWARDED, MIXED, NOBODY, NOT_KNOWN, NOT_READABL
 from tests.support.judged import Shake, batch, causes, fates, host, judge_one_by_one
 from tracer.causes.judge import CauseJudge
 from tracer.ipc.messages import ClientAnswer, Host, ListenerAnswer
-from tracer.vocabulary.vocabulary import ClientFail, SettleReason, Vantage
+from tracer.vocabulary.vocabulary import ClientFail, HandshakeResult, SettleReason, Vantage
 
 A, B = b"\xa0" * 8, b"\xb0" * 8
 SERVER, TRANSIT, LOCAL, CLIENT = Vantage.SERVER, Vantage.TRANSIT, Vantage.LOCAL, Vantage.CLIENT
@@ -48,8 +48,10 @@ def judging(before: Host, after: Host, listens: ListenerAnswer | None = WITH_FAS
         (host(990), host(1100, **COOKIES), WITH_FAST_OPEN, "syn_cookies likely"),
         (host(990), host(1100, **COOKIES, TCPFastOpenListenOverflow=4), WITH_FAST_OPEN, "queue_overflow possible"),
         (host(990), host(1100, SyncookiesSent=9, TCPFastOpenListenOverflow=4), WITH_FAST_OPEN, "syn_cookies possible"),
-        (host(990, syn_cookies=2), host(1100, syn_cookies=2), WITHOUT, "syn_cookies certain"),
-        (host(990), host(1100, syn_cookies=2), WITH_FAST_OPEN, "syn_cookies likely"),
+        (host(990, syn_cookies=2), host(1100, syn_cookies=2, **COOKIES), WITHOUT, "syn_cookies certain"),
+        (host(990, syn_cookies=2), host(1100, syn_cookies=2), WITHOUT, "listener_disabled likely"),
+        (host(990), host(1100, syn_cookies=2, **COOKIES), WITH_FAST_OPEN, "syn_cookies likely"),
+        (host(990), host(1100, syn_cookies=2), WITHOUT, "listener_disabled likely"),
         # nobody listens here, or the SYN goes elsewhere: this host's settings say nothing
         (host(990, 1), host(1100, 1), NOBODY, "not_supported possible"),
         (host(990, 1), host(1100, 1), FORWARDED, "not_supported possible"),
@@ -86,6 +88,13 @@ def test_a_listener_that_got_fast_open_meanwhile() -> None:
     asked.listens = WITH_FAST_OPEN
     assert judge_one_by_one(judge, replace(NOT_GRANTED, at_ms=4000)) == ["listener_disabled possible"]
     assert judge_one_by_one(judge, replace(NOT_GRANTED, at_ms=5150)) == ["answered_before_listener likely"]
+
+
+def test_an_option_of_a_wrong_length_in_the_answer() -> None:
+    judge = judging(host(990), host(1100), WITHOUT)
+    for vantage in Vantage:
+        wrong = replace(NOT_GRANTED, vantage=vantage, malformed_back=True)
+        assert judge_one_by_one(judge, wrong, replace(wrong, cookie=A, data=100)) == ["", ""]
 
 
 def test_a_forwarded_port_is_not_explained_by_this_host() -> None:
@@ -137,6 +146,7 @@ def test_a_host_that_listens_and_does_not_answer(shake: Shake, listens: Listener
         {"misfit_rsts": 1},
         {"misfit_synacks": 1},
         {"misfit_icmps": 1},
+        {"resumed": HandshakeResult.REJECTED},
         # tracing ended, or the client gave up and tried anew: it might have been answered
         {"reason": SettleReason.AT_END},
         {"reason": SettleReason.BY_NEW_SYN},
