@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from tracer.records.record import Handshake, Misfits, Timing
-from tracer.vocabulary.meanings import EXPLANATIONS, NOT_FITTING, RESULTS, VERDICTS, WITHOUT_LIFE
+from tracer.vocabulary.meanings import CHALLENGED, EXPLANATIONS, NOT_FITTING, RESULTS, VERDICTS, WITHOUT_LIFE
 from tracer.vocabulary.printable import plural, times
 
 REPEATS_THAT_FAIL = 2  # so often was the request sent again: not one lost packet
 _ACCEPTED = ("data_acked", "data_acked_new_cookie")
+_NO_OPTION_BACK = ("cookie_not_granted", "data_not_acked", "cookie_only")
 
 
 def lived(timing: Timing) -> bool:
@@ -40,6 +41,8 @@ def explanation(record: Handshake) -> str:
     outcome, timing = record.tfo.outcome, record.handshake
     if outcome == "no_answer" and timing.misfits is not None:
         return NOT_FITTING
+    if outcome in _NO_OPTION_BACK and timing.challenge_acks and timing.answered_syn != 1:
+        return CHALLENGED
     if outcome in _ACCEPTED and record.tfo.group == "failed":
         return WITHOUT_LIFE["died"]
     if outcome in _ACCEPTED and record.tfo.rtt_saved_us is None and not lived(timing):

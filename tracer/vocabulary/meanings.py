@@ -72,6 +72,12 @@ NOT_FITTING = (
     "something on the path rewrites only one direction, or the peer's TCP is wrong."
 )
 
+# instead of what an answer without the option means, where a challenge ACK came first
+CHALLENGED = (
+    "The server still held a connection of the same addresses and ports and answered the SYN with Fast Open by a "
+    "challenge ACK. The client reset that connection and sent a bare SYN, so Fast Open was not even tried."
+)
+
 # instead of "data_acked" where that was not the end of it
 WITHOUT_LIFE: dict[str, str] = {
     "died": "The server took the data of the SYN, but then the connection died without an answer, so nothing was "

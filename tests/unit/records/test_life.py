@@ -154,3 +154,11 @@ def test_the_reset_is_from_somebody_in_json() -> None:
     again = msgspec.json.decode(text, type=Handshake)
     assert again == record
     assert isinstance(again.synack, SynAck)
+
+
+def test_a_challenge_ack_is_told_instead_of_what_the_server_lacks() -> None:
+    for outcome in ("cookie_not_granted", "data_not_acked", "cookie_only"):
+        assert "challenge ACK" in life.explanation(told(outcome, "degraded", challenge_acks=1, answered_syn=2))
+        # the SYN with Fast Open was answered after all
+        assert "challenge ACK" not in life.explanation(told(outcome, "degraded", challenge_acks=1, answered_syn=1))
+    assert "challenge ACK" not in life.explanation(told("data_acked", "ok", challenge_acks=1, first_response_us=5.0))
