@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bench.common import Row, empty_program, loaded_programs
 from bench.floors import Floors
 from bench.walk import ISN, SERVER_ISN, SYN_OPTIONS, TIMESTAMPS, RingReset, Segment, Walk, handshake
-from tests.support.packets import Flow, address, ethernet, ipv4
+from tests.support.packets import Flow, address, ethernet, ipv4, udp
 from tests.support.rawprog import SCHED_CLS, TC_ACT_UNSPEC, XDP, XDP_PASS
 from tracer.linux.bpfsys import prog_test_run
 from tracer.loader.load import LoadOptions
@@ -42,6 +42,11 @@ def data(flow: Flow) -> bytes:
     return flow.frame(ACK, ISN + 1, SERVER_ISN + 1, payload=bytes(1000), options=DATA_OPTIONS)
 
 
+def datagram(port: int) -> bytes:
+    """A large UDP packet to this port."""
+    return ethernet(ipv4(UNRELATED.src, UNRELATED.dst, udp(50000, port, bytes(1400)), protocol=17))
+
+
 PACKETS = [
     Packet("unrelated data segment", data(UNRELATED), 8),
     Packet("data segment of a tracked connection", data(TRACKED), 40),
@@ -50,7 +55,8 @@ PACKETS = [
     Packet(
         "ACK of a tracked connection, without data", TRACKED.frame(ACK, ISN + 1, SERVER_ISN + 1, options=DATA_OPTIONS)
     ),
-    Packet("UDP", ethernet(ipv4(address("192.0.2.3"), address("198.51.100.4"), bytes(200), protocol=17))),
+    Packet("UDP", datagram(443)),
+    Packet("UDP, to the port of VXLAN", datagram(4789)),
     Packet("unrelated data segment, IPv6", data(UNRELATED_V6)),
     Packet("unrelated data segment, one VLAN tag in the frame", data(TAGGED)),
 ]

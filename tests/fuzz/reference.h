@@ -57,7 +57,57 @@ static inline int reference_link(const struct packet *p, unsigned int tci, struc
 	r->vlans = vids[0] ? vids[0] | vids[1] << 16 : vids[1];
 	r->ip = at + 2;
 	r->family = ethertype == 0x0800 ? 4 : ethertype == 0x86dd ? 6 : 0;
-	return r->family ? PARSED_TCP : PARSED_OTHER;
+	switch (ethertype) {
+	case 0x0800:
+	case 0x86dd:
+		return PARSED_TCP;
+	case 0x8100:
+	case 0x88a8:
+	case 0x9100:
+		return NOT_READ_VLAN;
+	case 0x8847:
+	case 0x8848:
+		return NOT_READ_MPLS;
+	case 0x8864:
+		return NOT_READ_PPPOE;
+	case 0x8909:
+		return NOT_READ_SGT;
+	default:
+		return PARSED_OTHER;
+	}
+}
+
+/* What is behind the IP header, by its protocol. */
+static inline int reference_transport(const struct packet *p, unsigned int protocol, const struct reading *r)
+{
+	switch (protocol) {
+	case 6:
+		return PARSED_TCP;
+	case 4:
+	case 41:
+		return NOT_READ_IPIP;
+	case 47:
+		return NOT_READ_GRE;
+	case 17:
+		break;
+	default:
+		return protocol == (r->family == 4 ? 1 : 58) ? PARSED_ICMP : PARSED_OTHER;
+	}
+	if (r->l4_len < 8)
+		return PARSED_OTHER;
+	if (p->have < r->l4 + 4)
+		return PARSED_CUT;
+	switch (two(p, r->l4 + 2)) {
+	case 4789:
+	case 8472:
+		return NOT_READ_VXLAN;
+	case 6081:
+		return NOT_READ_GENEVE;
+	case 2152:
+		return NOT_READ_GTP;
+	default:
+		return PARSED_OTHER;
+	}
 }
 
 /* The IP header at r->ip; `limit` is how many bytes may come from there on. */
@@ -77,11 +127,9 @@ static inline int reference_ip(const struct packet *p, __u64 limit, int may_be_c
 		r->l4 = at + 20 + r->extra;
 		r->l4_len = length - 20 - r->extra;
 		next = p->bytes[at + 9];
-		if (next != 6 && next != 1)
-			return PARSED_OTHER;
 		if (two(p, at + 6) & 0x1fff)
 			return next == 6 ? PARSED_FRAGMENT : PARSED_OTHER;
-		return next == 6 ? PARSED_TCP : PARSED_ICMP;
+		return reference_transport(p, next, r);
 	}
 	if (p->have < at + 40 || limit < 40 || p->bytes[at] >> 4 != 6)
 		return BAD_IP_HEADER;
@@ -110,7 +158,7 @@ static inline int reference_ip(const struct packet *p, __u64 limit, int may_be_c
 	}
 	r->l4 = at + 40 + r->extra;
 	r->l4_len = length - r->extra;
-	return next == 6 ? PARSED_TCP : next == 58 ? PARSED_ICMP : PARSED_OTHER;
+	return reference_transport(p, next, r);
 }
 
 static inline int reference_tcp(const struct packet *p, const struct reading *r)

@@ -79,9 +79,12 @@ static unsigned int add_icmp(__u8 *to, unsigned int family, unsigned int nesting
 static unsigned int add_ip(__u8 *to, unsigned int family, unsigned int nesting)
 {
 	static const __u8 types[] = {0, 43, 44, 51, 60, 135, 139, 140};
+	static const __u16 ports[] = {443, UDP_PORT_VXLAN, UDP_PORT_VXLAN_OLD, UDP_PORT_GENEVE, UDP_PORT_GTP};
+	static const __u8 others[] = {IP_PROTOCOL_UDP, IP_PROTOCOL_UDP, IP_PROTOCOL_GRE, IP_PROTOCOL_IPV4, 50};
 	unsigned int header = family == 4 ? 20 + below(4) / 3 * below(11) * 4 : 40;
 	unsigned int icmp = nesting && !below(4);
-	unsigned int len = header;
+	unsigned int protocol = icmp || below(16) ? IP_PROTOCOL_TCP : others[below(sizeof(others))];
+	unsigned int len = header, inner;
 	__u8 *next = to + 6;
 
 	memset(to, 0, header);
@@ -92,13 +95,16 @@ static unsigned int add_ip(__u8 *to, unsigned int family, unsigned int nesting)
 		next[3] = below(8) ? 0 : random32();
 		len += 8;
 	}
-	*next = icmp ? IP_PROTOCOL_ICMPV6 : IP_PROTOCOL_TCP;
+	*next = icmp ? IP_PROTOCOL_ICMPV6 : protocol;
+	inner = len;
 	len += icmp ? add_icmp(to + len, family, nesting - 1) : add_tcp(to + len);
+	if (protocol == IP_PROTOCOL_UDP)
+		put16(to + inner + 2, ports[below(sizeof(ports) / sizeof(ports[0]))]);
 	if (family == 4) {
 		to[0] = 0x40 | header / 4;
 		put16(to + 2, len);
 		to[6] = below(8) ? 0x40 : 0;
-		to[9] = icmp ? IP_PROTOCOL_ICMP : IP_PROTOCOL_TCP;
+		to[9] = icmp ? IP_PROTOCOL_ICMP : protocol;
 	} else {
 		to[0] = 0x60;
 		put16(to + 4, len - 40);

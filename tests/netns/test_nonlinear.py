@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 
-from scapy.layers.inet import IP, TCP
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
@@ -62,3 +62,23 @@ def test_everything_is_read(box: NetBox) -> None:
         assert_balanced(run.end)
         assert run.end.counters["payloads"] == len(expected)
         assert not {name: n for name, n in run.end.counters.items() if name.startswith("malformed_") and n}
+
+
+def test_a_tunnel_is_told_by_ports_that_are_not_linear(box: NetBox) -> None:
+    """The same for UDP, which is counted by its port, and once at each side."""
+    for name in ("left", "right"):
+        box.run("ip", "link", "set", name, "mtu", "9000")
+    ports = {4789: "vxlan", 6081: "geneve", 443: None}
+    with tracing("left", "right", "--json", "--netns", box.path) as run:
+        for version in (4, 6):
+            ip = IP(src="192.0.2.1", dst="192.0.2.2") if version == 4 else IPv6(src="2001:db8::1", dst="2001:db8::2")
+            for port in ports:
+                frame = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / ip / UDP(dport=port) / PAYLOAD
+                for linear in LINEAR:
+                    send_linear("left", bytes(frame), linear)
+        assert run.stop() == 0
+    sent = 2 * 2 * len(LINEAR)
+    counters = run.end.counters
+    assert (counters["not_read_vxlan"], counters["not_read_geneve"]) == (sent, sent)
+    assert counters["not_tcp"] >= sent  # and what the kernel sends by itself
+    assert not {name: n for name, n in counters.items() if name.startswith("malformed_") and n}

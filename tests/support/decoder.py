@@ -22,7 +22,18 @@ EXTENSIONS_MAX = 6
 # IPv6 extension headers of the IANA registry with the uniform layout of RFC 6564; AH and fragment have their own.
 UNIFORM_EXTENSIONS = {0, 43, 60, 135, 139, 140}
 FRAGMENT, AUTHENTICATION = 44, 51
-PROTOCOL_TCP = 6
+PROTOCOL_TCP, PROTOCOL_UDP = 6, 17
+
+# What may hold handshakes that are not read -> its counter less `not_read_` (IANA's registries; SGT is Cisco's).
+CARRYING_ETHERTYPES = {
+    **dict.fromkeys(TAG_ETHERTYPES, "vlan"),
+    0x8847: "mpls",
+    0x8848: "mpls",
+    0x8864: "pppoe",
+    0x8909: "sgt",
+}
+CARRYING_PROTOCOLS = {4: "ipip", 41: "ipip", 47: "gre"}
+CARRYING_PORTS = {4789: "vxlan", 8472: "vxlan", 6081: "geneve", 2152: "gtp"}
 
 # Option kind -> the sizes it may have, header included (RFC 9293, 7323, 2018, 2385, 5925, 8684).
 OPTION_SIZES = {2: {4}, 3: {3}, 4: {2}, 8: {10}, 19: {18}, 29: set(range(4, 41)), 30: set(range(3, 41))}
@@ -303,6 +314,18 @@ def _tcp(network: _Network, vlans: tuple[int, ...]) -> Segment:
     )
 
 
+def _kind_inside_ip(network: _Network) -> str | None:
+    if network.protocol != PROTOCOL_UDP:
+        return CARRYING_PROTOCOLS.get(network.protocol)
+    if len(network.payload) < 8:  # RFC 768
+        return None
+    return CARRYING_PORTS.get(int.from_bytes(network.payload[2:4], "big"))
+
+
+def _carrier(kind: str | None) -> Verdict:
+    return Verdict({f"not_read_{kind}" if kind else "not_tcp"})
+
+
 def decode(frame: bytes, *, no_link_header: bool = False) -> Verdict:
     """What one whole frame says."""
     vlans: tuple[int, ...] = ()
@@ -313,10 +336,10 @@ def decode(frame: bytes, *, no_link_header: bool = False) -> Verdict:
         else:
             kind, vlans, packet = _link(frame)
         if kind not in (0x0800, 0x86DD):
-            return Verdict()
+            return _carrier(CARRYING_ETHERTYPES.get(kind))
         network = _ipv4(packet) if kind == 0x0800 else _ipv6(packet)
         if network.protocol != PROTOCOL_TCP:
-            return Verdict()
+            return _carrier(None if network.fragment else _kind_inside_ip(network))
         if network.fragment:
             return Verdict({"fragments"})
         segment = _tcp(network, vlans)

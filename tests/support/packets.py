@@ -10,7 +10,20 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .decoder import ACK, AUTHENTICATION, FIN, FRAGMENT, RST, SYN, TAG_ETHERTYPES, UNIFORM_EXTENSIONS
+from .decoder import (
+    ACK,
+    AUTHENTICATION,
+    CARRYING_ETHERTYPES,
+    CARRYING_PORTS,
+    CARRYING_PROTOCOLS,
+    FIN,
+    FRAGMENT,
+    PROTOCOL_UDP,
+    RST,
+    SYN,
+    TAG_ETHERTYPES,
+    UNIFORM_EXTENSIONS,
+)
 
 MACS = bytes.fromhex("020000000002020000000001")
 MAPPED = bytes(10) + b"\xff\xff"
@@ -99,10 +112,18 @@ def ipv6(
     return struct.pack("!IHBB", word, len(chain) + len(payload), kinds[0], hops) + src + dst + chain + payload
 
 
-def ethernet(packet: bytes, vlans: Sequence[int | tuple[int, int]] = ()) -> bytes:
-    """A frame around an IP packet; a tag is a VLAN id, or an ethertype and a TCI."""
+def udp(sport: int, dport: int, payload: bytes) -> bytes:
+    """A UDP datagram."""
+    return struct.pack("!HHHH", sport, dport, 8 + len(payload), 0) + payload
+
+
+def ethernet(packet: bytes, vlans: Sequence[int | tuple[int, int]] = (), kind: int = 0) -> bytes:
+    """A frame around an IP packet; a tag is a VLAN id, or an ethertype and a TCI.
+
+    `kind`: the ethertype, if it is not that of IP.
+    """
     tags = [tag if isinstance(tag, tuple) else (0x8100, tag) for tag in vlans]
-    kind = 0x0800 if packet[0] >> 4 == 4 else 0x86DD
+    kind = kind or (0x0800 if packet[0] >> 4 == 4 else 0x86DD)
     return MACS + b"".join(struct.pack("!HH", *tag) for tag in tags) + kind.to_bytes(2, "big") + packet
 
 
@@ -150,7 +171,7 @@ class Maker:
             flags = r.choice((SYN | FIN, SYN | RST, SYN | ACK | FIN, SYN | ACK | RST, ACK, RST, FIN | ACK, 0))
         tcp = tcp_header(
             r.getrandbits(16),
-            r.getrandbits(16),
+            r.choice(sorted(CARRYING_PORTS)) if r.random() < 0.1 else r.getrandbits(16),
             r.getrandbits(32),
             r.getrandbits(32),
             flags,
@@ -160,7 +181,8 @@ class Maker:
         )
         payload = r.randbytes(r.choice((0, 0, 0, 1, 2, 16, 200, 517, r.randint(0, 1460), 1460)))
         packet = self._ipv4(tcp + payload) if r.random() < 0.5 else self._ipv6(tcp + payload)
-        frame = ethernet(packet, self._tags())
+        kind = r.choice(sorted(CARRYING_ETHERTYPES)) if r.random() < 0.01 else 0
+        frame = ethernet(packet, self._tags(), kind)
         if r.random() < 0.1:
             frame += r.randbytes(r.randint(1, 46))  # a trailer: Ethernet pads to 60 bytes
         return self._damaged(frame) if r.random() < 0.5 else frame
@@ -227,7 +249,7 @@ class Maker:
             MAPPED + r.randbytes(4),
             MAPPED + r.randbytes(4),
             payload,
-            protocol=6 if r.random() < 0.98 else r.getrandbits(8) & ~1,  # odd ones: ICMP is another test
+            protocol=6 if r.random() < 0.96 else self._other_protocol(),
             options=r.randbytes(4 * r.randint(0, 10)) if r.random() < 0.15 else b"",
             ttl=r.getrandbits(8),
             tos=r.getrandbits(8),
@@ -242,12 +264,17 @@ class Maker:
             r.randbytes(16),
             r.randbytes(16),
             payload,
-            protocol=6 if r.random() < 0.97 else r.choice((17, 59, 50)),
+            protocol=6 if r.random() < 0.96 else self._other_protocol(),
             extensions=[self._extension() for _ in range(count)],
             hops=r.getrandbits(8),
             traffic_class=r.getrandbits(8),
             flow=r.getrandbits(20) if r.random() < 0.7 else 0,
         )
+
+    def _other_protocol(self) -> int:
+        r = self._random
+        # the last ones are even: ICMP, which is odd, is another test
+        return r.choice((PROTOCOL_UDP, PROTOCOL_UDP, *CARRYING_PROTOCOLS, 50, 59, r.randint(1, 127) << 1))
 
     def _extension(self) -> tuple[int, bytes]:
         r = self._random

@@ -5,11 +5,44 @@
 
 #include "pair.h"
 
-static __always_inline void count_bad(struct counters *c, int result)
+/* What came of a packet that is no TCP segment. */
+static __always_inline void count_result(struct counters *c, int result)
 {
 	switch (result) {
+	case PARSED_ICMP:
+	case PARSED_OTHER:
+	case PARSED_CUT:
+		c->not_tcp++;
+		break;
 	case PARSED_FRAGMENT:
 		c->fragments++;
+		break;
+	case NOT_READ_GRE:
+		c->not_read_gre++;
+		break;
+	case NOT_READ_VXLAN:
+		c->not_read_vxlan++;
+		break;
+	case NOT_READ_GENEVE:
+		c->not_read_geneve++;
+		break;
+	case NOT_READ_GTP:
+		c->not_read_gtp++;
+		break;
+	case NOT_READ_IPIP:
+		c->not_read_ipip++;
+		break;
+	case NOT_READ_MPLS:
+		c->not_read_mpls++;
+		break;
+	case NOT_READ_PPPOE:
+		c->not_read_pppoe++;
+		break;
+	case NOT_READ_VLAN:
+		c->not_read_vlan++;
+		break;
+	case NOT_READ_SGT:
+		c->not_read_sgt++;
 		break;
 	case BAD_ETHERNET:
 		c->malformed_ethernet++;

@@ -231,6 +231,18 @@ struct counters {
 	__u64 packets_lost; /* the ring was full */
 #endif
 	__u64 fragments; /* not the first: no TCP header inside */
+	__u64 not_tcp;	 /* well formed, and nothing that could hold a handshake: UDP, ICMP, ARP */
+
+	/* well formed, but handshakes inside are not read here */
+	__u64 not_read_gre;
+	__u64 not_read_vxlan;
+	__u64 not_read_geneve;
+	__u64 not_read_gtp;
+	__u64 not_read_ipip; /* IPv4 or IPv6 inside either */
+	__u64 not_read_mpls;
+	__u64 not_read_pppoe; /* sessions */
+	__u64 not_read_vlan;  /* more than two tags */
+	__u64 not_read_sgt;   /* Cisco MetaData */
 
 	__u64 malformed_ethernet;	/* shorter than its link header or tags */
 	__u64 malformed_ip_header;	/* version, header length, truncated */

@@ -3,8 +3,8 @@
  * Common packets, which nearly all are: Ethernet without a tag in the frame, IPv4
  * without options or IPv6 without extension headers, TCP or UDP, all of it
  * readable and with consistent lengths. Everything is at a fixed place then, so
- * this costs a handful of comparisons. All other packets, and bad ones, are left
- * to the parsers of link, network and TCP headers.
+ * this costs a handful of comparisons. All other packets, UDP that seems to be a
+ * tunnel's and bad ones are left to the parsers of link, network and TCP headers.
  */
 #ifndef TFOTRACE_PARSE_COMMON_H
 #define TFOTRACE_PARSE_COMMON_H
@@ -21,8 +21,6 @@
 /* Four bytes from the fragment offset on: offset and protocol, but not the flags and the TTL. */
 #define IPV4_TCP_MASK (0xff000000 | __builtin_bswap16(IPV4_FRAGMENT_OFFSET))
 #define IPV4_TCP (IP_PROTOCOL_TCP << 24)
-
-#define IP_PROTOCOL_UDP 17
 
 /* parse_common() returns this, PARSED_TCP or PARSED_OTHER. */
 #define NOT_COMMON (-1)
@@ -42,7 +40,13 @@ static __always_inline int common_tcp(struct cursor *c, struct headers *h, __u8 
 	return PARSED_TCP;
 }
 
-/* The fixed header is readable and has no options. */
+/* The ports are readable. Of what is no UDP header at all, what stands in their place decides nothing. */
+static __always_inline int common_udp(const __u8 *udp)
+{
+	return kind_of_udp(load_be16(udp + 2)) == PARSED_OTHER ? PARSED_OTHER : NOT_COMMON;
+}
+
+/* The fixed header is readable with what follows it, and has no options. */
 static __always_inline int common_ipv4(struct cursor *c, struct headers *h, enum length_rule rule)
 {
 	__u8 *ip = c->pos;
@@ -53,7 +57,7 @@ static __always_inline int common_ipv4(struct cursor *c, struct headers *h, enum
 		return NOT_COMMON;
 	protocol = load_u32(ip + 6);
 	if ((protocol & IPV4_TCP_MASK) != IPV4_TCP)
-		return protocol >> 24 == IP_PROTOCOL_UDP && total >= 20 ? PARSED_OTHER : NOT_COMMON;
+		return protocol >> 24 == IP_PROTOCOL_UDP && total >= 20 ? common_udp(ip + 20) : NOT_COMMON;
 	h->family = 4;
 	h->ip = ip;
 	h->l4_len = total - 20;
@@ -65,13 +69,13 @@ static __always_inline int common_ipv6(struct cursor *c, struct headers *h, enum
 	__u8 *ip = c->pos;
 	__u64 remaining;
 
-	if ((void *)(ip + 40) > c->end || ip[0] >> 4 != 6)
+	if ((void *)(ip + 40 + PORTS_LEN) > c->end || ip[0] >> 4 != 6)
 		return NOT_COMMON;
 	remaining = load_be16(ip + 4);
 	if (rule == LENGTH_WITHIN_FRAME && remaining + 40 > h->l3_len)
 		return NOT_COMMON;
 	if (ip[6] == IP_PROTOCOL_UDP)
-		return PARSED_OTHER;
+		return common_udp(ip + 40);
 	if (ip[6] != IP_PROTOCOL_TCP)
 		return NOT_COMMON;
 	h->family = 6;
@@ -86,7 +90,7 @@ static __always_inline int parse_common(struct cursor *c, struct headers *h, enu
 	__u8 *eth = c->pos;
 	__u64 beginning;
 
-	if ((void *)(eth + ETHERNET_LEN + 20) > c->end)
+	if ((void *)(eth + ETHERNET_LEN + 20 + PORTS_LEN) > c->end)
 		return NOT_COMMON;
 	beginning = load_u32(eth + 12);
 	c->pos = eth + ETHERNET_LEN;

@@ -6,7 +6,11 @@
 #include "parse_link.h"
 
 #define IP_PROTOCOL_ICMP 1
+#define IP_PROTOCOL_IPV4 4
 #define IP_PROTOCOL_TCP 6
+#define IP_PROTOCOL_UDP 17
+#define IP_PROTOCOL_IPV6 41
+#define IP_PROTOCOL_GRE 47
 #define IP_PROTOCOL_ICMPV6 58
 
 #define IPV6_HOP_BY_HOP 0
@@ -23,11 +27,44 @@
 
 #define IPV4_FRAGMENT_OFFSET 0x1fff
 
+#define UDP_HEADER_LEN 8
+#define PORTS_LEN 4 /* the first bytes of both TCP and UDP */
+#define UDP_PORT_GTP 2152
+#define UDP_PORT_VXLAN 4789
+#define UDP_PORT_GENEVE 6081
+#define UDP_PORT_VXLAN_OLD 8472 /* what Linux takes unless told */
+
 /*
  * May the IP header claim more bytes than there are? Not more than the frame had on
  * the wire, or the kernel would drop it, but a packet quoted by an ICMP error is cut.
  */
 enum length_rule { LENGTH_WITHIN_FRAME, LENGTH_MAY_BE_CUT };
+
+/* A tunnel's packets go to its port from any: those from it to another port are none of its. */
+static __always_inline int kind_of_udp(__u64 dst_port)
+{
+	if (dst_port == UDP_PORT_VXLAN || dst_port == UDP_PORT_VXLAN_OLD)
+		return NOT_READ_VXLAN;
+	if (dst_port == UDP_PORT_GENEVE)
+		return NOT_READ_GENEVE;
+	return dst_port == UDP_PORT_GTP ? NOT_READ_GTP : PARSED_OTHER;
+}
+
+/* What a packet is that is neither TCP nor ICMP, nor a fragment but the first. The cursor is behind the IP header. */
+static __always_inline int kind_of_protocol(const struct cursor *c, const struct headers *h, __u64 protocol)
+{
+	const __u8 *udp = c->pos;
+
+	if (protocol == IP_PROTOCOL_GRE)
+		return NOT_READ_GRE;
+	if (protocol == IP_PROTOCOL_IPV4 || protocol == IP_PROTOCOL_IPV6)
+		return NOT_READ_IPIP;
+	if (protocol != IP_PROTOCOL_UDP || h->l4_len < UDP_HEADER_LEN)
+		return PARSED_OTHER;
+	if ((void *)(udp + PORTS_LEN) > c->end)
+		return PARSED_CUT;
+	return kind_of_udp(load_be16(udp + 2));
+}
 
 static __always_inline int parse_ipv4(struct cursor *c, struct headers *h, enum length_rule rule)
 {
@@ -49,10 +86,10 @@ static __always_inline int parse_ipv4(struct cursor *c, struct headers *h, enum 
 	h->ip_extra = header_len - 20;
 	h->l4_len = total - header_len;
 	c->pos = ip + header_len;
-	if (protocol != IP_PROTOCOL_TCP && protocol != IP_PROTOCOL_ICMP)
-		return PARSED_OTHER;
 	if (load_be16(ip + 6) & IPV4_FRAGMENT_OFFSET)
 		return protocol == IP_PROTOCOL_TCP ? PARSED_FRAGMENT : PARSED_OTHER;
+	if (protocol != IP_PROTOCOL_TCP && protocol != IP_PROTOCOL_ICMP)
+		return kind_of_protocol(c, h, protocol);
 	return protocol == IP_PROTOCOL_TCP ? PARSED_TCP : PARSED_ICMP;
 }
 
@@ -127,7 +164,7 @@ static __always_inline int parse_ipv6(struct cursor *c, struct headers *h, enum 
 		return PARSED_TCP;
 	if (next == IP_PROTOCOL_ICMPV6)
 		return PARSED_ICMP;
-	return is_ipv6_extension(next) ? BAD_IP_EXTENSION : PARSED_OTHER;
+	return is_ipv6_extension(next) ? BAD_IP_EXTENSION : kind_of_protocol(c, h, next);
 }
 
 static __always_inline int parse_ip(struct cursor *c, struct headers *h, enum length_rule rule, struct opaque *o)

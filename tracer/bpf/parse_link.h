@@ -10,6 +10,10 @@
 #define ETHERTYPE_VLAN 0x8100 /* IEEE 802.1Q */
 #define ETHERTYPE_QINQ 0x88a8 /* IEEE 802.1ad */
 #define ETHERTYPE_QINQ_OLD 0x9100
+#define ETHERTYPE_MPLS 0x8847
+#define ETHERTYPE_MPLS_UPSTREAM 0x8848 /* RFC 5332 */
+#define ETHERTYPE_PPPOE_SESSION 0x8864 /* discovery, 0x8863, carries nothing */
+#define ETHERTYPE_SGT 0x8909	       /* Cisco MetaData: a security group tag before the real EtherType */
 
 #define VLAN_VID_MASK 0x0fff
 
@@ -18,6 +22,18 @@ enum parse_result {
 	PARSED_ICMP,
 	PARSED_OTHER,	 /* well formed but irrelevant */
 	PARSED_FRAGMENT, /* a fragment of a TCP segment, but not the first */
+	/* well formed, and there may be handshakes inside */
+	NOT_READ_GRE,
+	NOT_READ_VXLAN,
+	NOT_READ_GENEVE,
+	NOT_READ_GTP,
+	NOT_READ_IPIP,
+	NOT_READ_MPLS,
+	NOT_READ_PPPOE,
+	NOT_READ_VLAN,
+	NOT_READ_SGT,
+	/* from here on more of the packet might tell more */
+	PARSED_CUT, /* UDP whose ports cannot be read */
 	BAD_ETHERNET,
 	BAD_IP_HEADER,
 	BAD_IP_LENGTH,
@@ -49,6 +65,18 @@ struct headers {
 static __always_inline int is_vlan_ethertype(__u64 ethertype)
 {
 	return ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ || ethertype == ETHERTYPE_QINQ_OLD;
+}
+
+/* What a frame is whose EtherType is not that of IP. A third tag is one that is left when two were read. */
+static __always_inline int kind_of_ethertype(__u64 ethertype)
+{
+	if (is_vlan_ethertype(ethertype))
+		return NOT_READ_VLAN;
+	if (ethertype == ETHERTYPE_MPLS || ethertype == ETHERTYPE_MPLS_UPSTREAM)
+		return NOT_READ_MPLS;
+	if (ethertype == ETHERTYPE_PPPOE_SESSION)
+		return NOT_READ_PPPOE;
+	return ethertype == ETHERTYPE_SGT ? NOT_READ_SGT : PARSED_OTHER;
 }
 
 /*
@@ -110,7 +138,7 @@ static __always_inline int parse_ethernet(struct cursor *c, struct headers *h, _
 	else if (ethertype == ETHERTYPE_IPV6)
 		h->family = 6;
 	else
-		return PARSED_OTHER;
+		return kind_of_ethertype(ethertype);
 	return PARSED_TCP;
 }
 

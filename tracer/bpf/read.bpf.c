@@ -188,13 +188,12 @@ static __always_inline int read_uncommon(struct frame *f)
 		return stage_by_link(read_segment(f, 0, 0, 0, &c, &h, group), no_link_header);
 	}
 	asm volatile("" : "+r"(result)); /* one path from here on, not one for each error */
-	if (f->can_pull && (result >= BAD_ETHERNET || result == PARSED_ICMP))
+	if (f->can_pull && (result >= PARSED_CUT || result == PARSED_ICMP))
 		return STAGE_AGAIN;
 	cpu->counters.packets++;
-	if (result != PARSED_ICMP) {
-		count_bad(&cpu->counters, result);
+	count_result(&cpu->counters, result);
+	if (result != PARSED_ICMP)
 		return STAGE_NONE;
-	}
 	sc = scratches.lookup(&zero);
 	if (!sc)
 		return STAGE_NONE;
@@ -250,8 +249,10 @@ static __always_inline int read_packet(struct __sk_buff *skb, struct xdp_md *xdp
 		return STAGE_UNCOMMON;
 	}
 	cpu->counters.packets++;
-	if (result != PARSED_TCP)
+	if (result != PARSED_TCP) {
+		cpu->counters.not_tcp++;
 		return STAGE_NONE;
+	}
 	return read_segment(&f, skb, !is_xdp, 1, &c, &h, conf->group);
 }
 
