@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from tracer.aggregate.aggregate import losses
 from tracer.aggregate.benefit import tell
+from tracer.aggregate.unread import Source, tell_not_read, tell_why_none
 from tracer.records.record import End, Totals
 from tracer.vocabulary.causes import cause_sentences
 from tracer.vocabulary.printable import plural
@@ -16,7 +17,9 @@ _UNUSED = word(After.CLOSED_UNUSED)
 _AS_IT_SHOULD = {word(one) for one in (After.RESPONSE, After.CLIENT_CLOSED, After.SERVER_CLOSED)}
 
 
-def summarize(record: End, narrate: Callable[[str], None], *, whole: bool = True) -> None:
+def summarize(
+    record: End, narrate: Callable[[str], None], *, whole: bool = True, source: Source = Source.INTERFACES
+) -> None:
     """Narrate the summary; not `whole`: the last balance is missing."""
     totals, sheet = record.totals, record.balance
     attempts = f"{totals.tfo_attempts} {plural(totals.tfo_attempts, 'TFO attempt')}{_acceptance(totals)}"
@@ -24,6 +27,9 @@ def summarize(record: End, narrate: Callable[[str], None], *, whole: bool = True
         f"{totals.handshakes} {plural(totals.handshakes, 'handshake')} in {record.duration_s:.1f} s, {attempts}, "
         f"net time saved {totals.net_saved_us / 1000:.1f} ms"
     )
+    if not totals.handshakes:
+        tell_why_none(record, source, narrate)
+    tell_not_read(record.not_read or {}, source, narrate)
     _tell_after(totals.after or {}, narrate)
     tell(record.benefits, narrate)
     failed = {name: count for name, count in totals.outcomes.items() if name not in ("not_attempted", "data_acked")}

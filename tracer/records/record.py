@@ -27,6 +27,7 @@ from tracer.records.types import (
     Version,
     said,
 )
+from tracer.vocabulary.packets import NOT_READ
 from tracer.vocabulary.vocabulary import (
     AFTER_WORDS,
     ANSWERED_ECN_WORDS,
@@ -482,6 +483,10 @@ class End(msgspec.Struct, frozen=True, tag_field="event", tag="end"):
     balance: Balance | None
     counters: Counters
     benefits: tuple[Benefit, ...] = ()
+    not_read: Annotated[
+        dict[str, int] | None,
+        _counted_by("frames that may hold handshakes which were not read, by what they are inside", NOT_READ),
+    ] = None
 
 
 Record = Start | Handshake | Stats | NoticeRecord | End

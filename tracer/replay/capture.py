@@ -9,6 +9,7 @@ from argparse import Namespace
 
 import msgspec
 
+from tracer.aggregate.unread import Source
 from tracer.causes.judge import CauseJudge
 from tracer.encode.composer import Composer
 from tracer.errors import CannotTraceError, ExitCode, UsageError
@@ -57,6 +58,9 @@ class CapturePipeline(Pipeline):
 
     def _offset_ns(self) -> int:
         return 0
+
+    def _source(self) -> Source:
+        return Source.CAPTURE
 
     def _start_record(self) -> Start:
         # the first packets say when the capture began and name some of its interfaces

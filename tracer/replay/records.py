@@ -17,6 +17,7 @@ import numpy as np
 from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.benefit import BenefitTable
 from tracer.aggregate.summary import summarize
+from tracer.aggregate.unread import Source
 from tracer.errors import UsageError
 from tracer.ipc.traced import TracedInterface
 from tracer.linux import privileges
@@ -29,6 +30,7 @@ from tracer.run.assembly import Assembly
 from tracer.run.fanout import Fanout, Narrate
 from tracer.run.stop import Ending, StopRequest
 from tracer.version import __version__
+from tracer.vocabulary.packets import not_read
 
 BATCH_ROWS = 1000
 CONTINUED = "continued"  # the notice at the end of a file that was rotated (sinks/jsonl.py)
@@ -252,9 +254,11 @@ class RecordReplay:
                 SCHEMA, last.last_ts, self._ending.reason or f"all of {os.path.basename(self.source.name)} was read",
                 self._ending.exit_code, round(sums.duration_s, 3), totals,
                 sums.balance if sums.balance_is_known else None, sums.counters, benefits,
+                not_read=not_read(sums.counters),
             )  # fmt: skip
         self.fanout.close(record)
-        summarize(msgspec.structs.replace(record, totals=totals, benefits=benefits), self.fanout.narrate)
+        record = msgspec.structs.replace(record, totals=totals, benefits=benefits)
+        summarize(record, self.fanout.narrate, source=Source.RECORDS)
 
 
 def _handshake(line: Line) -> Handshake:

@@ -12,6 +12,7 @@ import msgspec
 from tracer.aggregate.aggregate import Aggregate, balance, losses
 from tracer.aggregate.benefit import BenefitTable
 from tracer.aggregate.summary import summarize
+from tracer.aggregate.unread import Source
 from tracer.causes.judge import CauseJudge
 from tracer.encode.composer import Composer
 from tracer.errors import ExitCode
@@ -47,6 +48,7 @@ from tracer.run.fanout import Fanout
 from tracer.run.socket_owners import OwnerLookup
 from tracer.run.stop import Ending, StopRequest
 from tracer.version import __version__
+from tracer.vocabulary.packets import not_read
 
 SECOND_S = 1.0
 STATS_S = 10.0
@@ -129,6 +131,10 @@ class Pipeline:
     def _offset_ns(self) -> int:
         """From the programs' clock to the wall clock, nanoseconds."""
         return wall_offset_ns()
+
+    def _source(self) -> Source:
+        """What is read, for the summary."""
+        return Source.INTERFACES
 
     def _cause_judge(self) -> CauseJudge:
         """What infers causes; it may ask for this host's state."""
@@ -364,6 +370,7 @@ class Pipeline:
             self._balance(),
             self._counters,
             self.benefit.benefits(),
+            not_read=not_read(self._counters),
         )
         self.fanout.close(record)
-        summarize(record, self.fanout.narrate, whole=self._root is not None)
+        summarize(record, self.fanout.narrate, whole=self._root is not None, source=self._source())

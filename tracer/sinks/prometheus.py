@@ -51,6 +51,7 @@ _COUNTED = {
     "payloads": "SYN payloads captured",
     "payloads_lost": "SYN payloads lost because their ring was full",
     "fragments": "IP fragments other than the first",
+    "not_tcp": "Packets that hold no TCP, and nothing that could",
 }
 _BALANCE = {
     "opened": "Handshakes opened by a first SYN",
@@ -227,10 +228,12 @@ class Prometheus:
     def _sheet(self) -> Iterator[Metric]:
         """The counters of DESIGN.md section 5 and others."""
         counters, balance = self._counters, self._balance
-        malformed, evicted = {}, {}
+        malformed, carried, evicted = {}, {}, {}
         for name, value in counters.items():
             if name.startswith("malformed_"):
                 malformed[name.removeprefix("malformed_")] = value
+            elif name.startswith("not_read_"):
+                carried[name.removeprefix("not_read_")] = value
             elif name.startswith("evicted_"):
                 evicted[name.removeprefix("evicted_")] = value
             elif name in _BALANCE:
@@ -239,6 +242,7 @@ class Prometheus:
                 text = _COUNTED.get(name, name.replace("_", " ").capitalize())
                 yield _counter(f"tfotrace_{name}", text, value)
         yield _counters("tfotrace_malformed", "Packets rejected as malformed", "reason", malformed)
+        yield _counters("tfotrace_not_read", "Frames that may hold handshakes which are not read", "kind", carried)
         yield _counters("tfotrace_evicted", "Handshakes evicted because the table was full", "state", evicted)
         if balance is not None:
             yield _gauge("tfotrace_still_open", "Handshakes not settled yet, at the last sweep", balance.still_open)
