@@ -9,6 +9,7 @@ from textual.widget import Widget
 
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.meanings import COUNTERS, sysctl_meaning
+from tracer.vocabulary.packets import NOT_READ, not_read
 from tui.format import count, duration, share
 from tui.lines import Line, Part, cell, cut, safe, wrap
 from tui.screens.base import TracerScreen
@@ -37,13 +38,15 @@ class Health(TracerScreen):
     def __init__(self) -> None:
         super().__init__()
         self.panels = [Panel(title, id=f"health-{name}") for name, title, _ in _PANELS]
+        self.rows = ScrollableContainer(*self.panels, id="health-grid", can_focus=False)
 
     def body(self) -> Iterable[Widget]:
         """All panels in a grid."""
-        yield ScrollableContainer(*self.panels, id="health-grid", can_focus=False)
+        yield self.rows
 
     def update(self, snapshot: Snapshot) -> None:
         """Update every panel."""
+        self.rows.set_class(bool(not_read(snapshot.counters)), "-not-read")  # a line more in the balance sheet
         for panel, (_, _, lines) in zip(self.panels, _PANELS, strict=True):
             panel.put(lines(snapshot, panel.room[0]))
 
@@ -60,13 +63,21 @@ def balance_lines(snapshot: Snapshot, cells: int) -> list[Line]:
             (f"{count(value):>11}  ", "alarm" if bad else "text"),
             (cut(meaning, cells - 24), "dim"),
         ))  # fmt: skip
+    carried = not_read(snapshot.counters)
+    if carried:
+        names = ", ".join(NOT_READ[kind].name for kind in carried)
+        lines.append((
+            (f"{'not read':<11}", "strong"), (f"{count(sum(carried.values())):>11}  ", "degraded"),
+            (cut(f"frames inside {names}", cells - 24), "dim"),
+        ))  # fmt: skip
     off = sheet.opened - sum(getattr(sheet, term) for term in _TERMS)
     if off:
         lines.append(
             ((f"{count(abs(off))} {'not accounted for' if off > 0 else 'counted twice'} (in flight now)", "degraded"),)
         )
     else:
-        lines.append((("balances: every handshake is accounted for", "ok"),))
+        which = "that was read " if carried else ""
+        lines.append(((f"balances: every handshake {which}is accounted for", "ok"),))
     lines.append((
         ("event ring ", "dim"), *bar(snapshot.ring_fill, 1.0, 10, "failed" if snapshot.ring_fill > 0.5 else "accent"),
         (f" {share(snapshot.ring_fill, 1.0) if snapshot.ring_fill else '0 %'} waiting   ", "text"),
@@ -140,7 +151,7 @@ def counter_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     lines: list[Line] = []
     for name, value in snapshot.counters.items():
         if value:
-            odd = name.startswith("malformed") or name in ("fragments", "payloads_lost", "lost")
+            odd = name.startswith(("malformed", "not_read")) or name in ("fragments", "payloads_lost", "lost")
             lines.append((
                 (cell(name.replace("_", " "), 26), "text"),
                 (f"{count(value):>12}", "degraded" if odd else "text"),
