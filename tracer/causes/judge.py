@@ -75,7 +75,7 @@ class CauseJudge:
         broke, broke_again = self._after_accept.died(batch)
         stripped, emptied = self._both_ends.compare(events)
         malformed = malformed_options(events)
-        challenged = np.flatnonzero(events["challenge_acks"])
+        challenged = _challenged(batch)
         if not any(map(len, (attempts, unanswered, malformed, challenged))) and not (stripped | emptied).any():
             return batch
         silent = _without_option(case)
@@ -122,13 +122,14 @@ class CauseJudge:
         request = batch.verdicts.request[rows]
         tried = self._hash.of(batch, rows)
         works = self._history.works(tried)
+        takes = self._history.takes_data_without_cookie(tried)
         data_only = request == Request.DATA_ONLY
-        case.say(rows[data_only & works], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
-        case.say(rows[data_only], Cause.COOKIE_REQUIRED, Confidence.POSSIBLE)
-        needless = ~np.isin(request, COOKIE_SENT) & self._history.takes_data_without_cookie(tried)
+        case.say(rows[data_only & ~takes & works], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
+        case.say(rows[data_only & ~takes], Cause.COOKIE_REQUIRED, Confidence.POSSIBLE)
+        needless = ~np.isin(request, COOKIE_SENT) & ~data_only & takes
         case.say(rows[needless], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
         # if it has worked before, the queue may be full or SYN cookies active: we cannot tell from here
-        case.say(rows[~works], Cause.NOT_SUPPORTED, Confidence.POSSIBLE)
+        case.say(rows[~works & ~takes], Cause.NOT_SUPPORTED, Confidence.POSSIBLE)
 
     def _no_data(self, case: Case) -> None:
         rows = case.outcome_is(*_WITHOUT_DATA)
@@ -152,6 +153,14 @@ def _without_option(case: Case) -> Indexes:
     went_on = (events["resumed"] != 0) | (events["challenge_acks"] != 0)
     silent = ~has(first_answers(events).has, Has.TFO_MALFORMED)
     found: Indexes = rows[silent & (~went_on | (case.batch.verdicts.answered_syn[rows] == 1))]
+    return found
+
+
+def _challenged(batch: Batch) -> Indexes:
+    """Rows whose first SYN was answered by a challenge ACK: a stray ACK beside an answer to that SYN is none."""
+    rows = np.flatnonzero(batch.events["challenge_acks"])
+    verdicts = batch.verdicts
+    found: Indexes = rows[(verdicts.answered_syn[rows] != 1) & (verdicts.acked_payload_len[rows] == 0)]
     return found
 
 

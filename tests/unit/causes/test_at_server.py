@@ -198,6 +198,8 @@ def test_a_port_that_is_still_in_use() -> None:
         bare = Shake(cookie=A, data=100, again_ms=1000, challenge_acks=1, vantage=vantage)
         assert fates(judge, bare, replace(bare, answered_ms=None)) == ["port_still_in_use likely"] * 2
         assert judge_one_by_one(judge, bare, replace(bare, answered_ms=None)) == [""] * 2
+        # a stray ACK beside an answer to the first SYN
+        assert fates(judge, replace(bare, again_ms=None), replace(bare, acked=100)) == [""] * 2
 
 
 def test_the_clients_own_kernel_takes_a_cause_back() -> None:
