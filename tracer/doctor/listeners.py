@@ -11,7 +11,9 @@ from functools import partial
 from tracer.doctor import sockets
 from tracer.doctor.model import Finding, Level, Listener, Topic, finding, some
 from tracer.doctor.settings import EVERY_LISTENER, SERVER, switch_on
-from tracer.doctor.sockets import ListenerOptions, Listening, Owner
+from tracer.linux import listener_options
+from tracer.linux.listener_options import ListenerOptions, Owner
+from tracer.linux.listening import Listening, listening
 from tracer.linux.proc import read_name_and_uid
 from tracer.records.record import Process
 from tracer.vocabulary.addresses import endpoint_text
@@ -33,7 +35,7 @@ ASKS_BY = {
 
 def look() -> list[Listener]:
     """Every listening socket of this network namespace."""
-    found = sockets.listening()
+    found = listening()
     owners, unseen = sockets.owners({item.inode for item in found})
     return [_listener(item, owners.get(item.inode, []), unseen) for item in found]
 
@@ -65,7 +67,7 @@ def _facts(item: Listening, owners: list[Owner], unseen: bool) -> tuple[Listener
     reason = "its process closed it meanwhile"
     for owner in owners:
         try:
-            facts = sockets.ask(owner, item.inode)
+            facts = listener_options.ask(owner, item.inode)
         except OSError as error:
             if error.errno in (errno.EPERM, errno.EACCES):
                 reason = "reading a process's sockets needs root (CAP_SYS_PTRACE)"

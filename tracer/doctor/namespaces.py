@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 
-from tracer.doctor import sockets
 from tracer.doctor.model import Finding, Level, Topic, finding
-from tracer.doctor.sockets import Listening
 from tracer.linux import netns
+from tracer.linux.listening import Listening, listening
 from tracer.linux.proc import PROC, open_files, pids, read_name_and_uid
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.own_command import tfotrace
@@ -81,7 +80,7 @@ def _listeners(members: Iterable[int], until: float) -> list[Listening]:
         if time.monotonic() > until:
             break
         with suppress(OSError):  # it has just ended: ask the next one
-            return sockets.listening(f"{PROC}/{pid}/net")
+            return listening(f"{PROC}/{pid}/net")
     return []
 
 
