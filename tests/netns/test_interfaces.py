@@ -123,6 +123,22 @@ def test_following_links_and_addresses(box: NetBox) -> None:
         assert not {"left", "new0", "new1"} & known
 
 
+@pytest.mark.parametrize(("address", "more"), [("10.3.1.1/24", []), ("fd00:3::1/64", ["nodad"])])
+def test_once_the_event_of_an_address_is_there_the_address_is_as_it_says(
+    box: NetBox, address: str, more: list[str]
+) -> None:
+    """The root part reads them at the event: each one is local, or not, in the order in which it happened."""
+    box.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0", "net.ipv6.conf.left.disable_ipv6=0")
+    with closing(Follower()) as follower:
+        for _ in range(20):
+            for word, options in (("add", more), ("del", [])):
+                follower.read()
+                box.run("ip", "address", word, address, "dev", "left", *options)
+                collect(follower, lambda seen: AddressesChanged() in seen)
+                local = sixteen(address.partition("/")[0]) in interfaces.local_addresses().addresses
+                assert local == (word == "add")
+
+
 def test_an_interface_that_moves_to_another_namespace_is_gone(box: NetBox) -> None:
     other = NetBox()
     try:

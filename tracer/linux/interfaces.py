@@ -26,6 +26,7 @@ _ARPHRD_RAW_IP = frozenset((512, 519, 768, 769, 776, 778, 823, 0xFFFE))
 _ARPHRD_NAMES = {32: "InfiniBand", 280: "CAN bus", 801: "802.11", 803: "802.11 monitor", 824: "netlink"}
 
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_NDA_DST = 1
 _RTA_DST, _RTA_TABLE = 1, 15
 _RT_TABLE_LOCAL = 255
 _RTN_LOCAL, _RTN_ANYCAST = 2, 4
@@ -223,6 +224,20 @@ def local_addresses() -> LocalAddresses:
             else:
                 networks.add((destination, length))
     return LocalAddresses(frozenset(addresses), tuple(sorted(networks)))
+
+
+def near_ipv6(limit: int) -> set[bytes]:
+    """IPv6 addresses of this namespace and of its neighbours, up to `limit` entries of each. Raises OSError."""
+    found: set[bytes] = set()
+    requests = (
+        (netlink.GETADDR, struct.pack("=BBBBI", socket.AF_INET6, 0, 0, 0, 0), 8, _IFA_ADDRESS),
+        (netlink.GETNEIGH, struct.pack("=BxxxiHBB", socket.AF_INET6, 0, 0, 0, 0), 12, _NDA_DST),
+    )
+    for kind, header, size, attribute in requests:
+        with netlink.connect() as sock:
+            answers = netlink.exchange(sock, kind, header, netlink.F_DUMP, limit)
+        found.update(netlink.attributes(answer.payload, size).get(attribute, b"") for answer in answers)
+    return {address for address in found if len(address) == 16}
 
 
 # --- following ---

@@ -1,16 +1,18 @@
-"""A small rtnetlink for the root part: interfaces and addresses, and attaching where the kernel has no link for it.
+"""A small netlink for the root part: interfaces and addresses, and attaching where the kernel has no link for it.
 
 Everything else uses pyroute2 (pyroute.py). The root part reads its filters four times a second, and attaches within a
 millisecond to an interface that appears during a run. A child that imports pyroute2 for that takes 0.1 to 0.2 s, during
 which handshakes pass untraced. As the code for attaching is here anyway, such a child at the start and the end would
 only do the same in a second and slower way (bench/netlink.py). `tfotrace detach` shares that code.
 
-Each request opens a socket and closes it, so it goes to the network namespace that the calling thread is in now.
-Integers are in host byte order unless said otherwise. Sources: rtnetlink(7), include/uapi/linux/netlink.h.
+Each request opens a socket and closes it, so it goes to the network namespace that the calling thread is in now; who
+has many at once opens one with connect() and uses exchange(), as sock_diag.py and conntrack.py do. Integers are in host
+byte order unless said otherwise. Sources: rtnetlink(7), include/uapi/linux/netlink.h.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import struct
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 NEWLINK, DELLINK, GETLINK, SETLINK = 16, 17, 18, 19
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
 GETROUTE = 26
+GETNEIGH = 30
 NEWQDISC, GETQDISC = 36, 38
 NEWTFILTER, DELTFILTER, GETTFILTER = 44, 45, 46
 
@@ -87,9 +90,14 @@ def messages(data: bytes) -> Iterator[Message]:
         offset += (size + 3) & ~3
 
 
-def _open() -> socket.socket:
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+def connect(protocol: int = socket.NETLINK_ROUTE, patience_s: float | None = None) -> socket.socket:
+    """A socket for requests in the calling thread's network namespace. Raises OSError.
+
+    Answers are there at once, but for a lock in the kernel; `patience_s` is how long to wait for one.
+    """
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     try:
+        sock.settimeout(patience_s)
         sock.bind((0, 0))
         for option in (_EXT_ACK, _CAP_ACK):
             with suppress(OSError):  # on an older kernel, errors have no sentence
@@ -115,21 +123,28 @@ def _raise_error(message: Message) -> None:
     raise OSError(-code, reason)
 
 
-def _exchange(kind: int, payload: bytes, flags: int = 0, strict: bool = False) -> list[Message]:
-    """Send a request; returns every message of the answer. Raises OSError."""
+def exchange(sock: socket.socket, kind: int, payload: bytes, flags: int = 0, limit: float = math.inf) -> list[Message]:
+    """Send a request; returns every message of the answer. Raises OSError.
+
+    After `limit` messages it stops reading; then close the socket, since the rest is still to come.
+    """
     found: list[Message] = []
-    with _open() as sock:
+    sock.send(_HEADER.pack(_HEADER.size + len(payload), kind, flags | F_REQUEST, 1, 0) + payload)
+    while True:
+        for message in messages(sock.recv(_RECEIVE)):
+            found.append(message)
+            if message.type == _ERROR:
+                _raise_error(message)
+            if message.type in (_ERROR, _DONE) or not message.flags & _F_MULTI or len(found) >= limit:
+                return found
+
+
+def _exchange(kind: int, payload: bytes, flags: int = 0, strict: bool = False) -> list[Message]:
+    with connect() as sock:
         if strict:
             with suppress(OSError):
                 sock.setsockopt(_SOL_NETLINK, _STRICT_CHK, 1)
-        sock.send(_HEADER.pack(_HEADER.size + len(payload), kind, flags | F_REQUEST, 1, 0) + payload)
-        while True:
-            for message in messages(sock.recv(_RECEIVE)):
-                found.append(message)
-                if message.type == _ERROR:
-                    _raise_error(message)
-                if message.type in (_ERROR, _DONE) or not message.flags & _F_MULTI:
-                    return found
+        return exchange(sock, kind, payload, flags)
 
 
 def request(kind: int, payload: bytes, flags: int = 0) -> None:
