@@ -1,28 +1,29 @@
-"""Checks cookies against the traced namespace's keys, which only the root part may read.
+"""Checks cookies against the keys of the traced namespace and its listeners, which only the root part may read.
 
-The keys never leave this file: no message, record or text contains them. A cookie of a Linux server is SipHash-2-4 of
-the client's and the server's address under its key (net/ipv4/tcp_fastopen.c, __tcp_fastopen_cookie_gen_cipher), eight
-bytes, the lowest first.
+The keys never leave this process: no message, record or text contains them. A cookie of a Linux server is SipHash-2-4
+of the client's and the server's address under its key (net/ipv4/tcp_fastopen.c, __tcp_fastopen_cookie_gen_cipher),
+eight bytes, the lowest first.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tracer.ipc.messages import CookieQuestion
-from tracer.linux.siphash import siphash24
+from tracer.linux.siphash import siphash24, siphash24_each
+from tracer.root.key_history import KeyHistory, Keys
 from tracer.vocabulary.addresses import IPV4_MAPPED
-from tracer.vocabulary.vocabulary import CookieCheck
+from tracer.vocabulary.vocabulary import CookieCheck, CookieOrigin
 
 SYSCTL = Path("/proc/sys/net/ipv4/tcp_fastopen_key")
 READ_AGAIN_NS = 10_000_000
-GENERATIONS = 8  # sets of keys to remember, for handshakes that settle later
+COOKIE_LEN = 8
 _KEY_LEN = 16
+
+Listeners = Sequence[KeyHistory | None]
 
 
 def parse_keys(text: str) -> tuple[bytes, ...]:
@@ -45,52 +46,65 @@ def parse_keys(text: str) -> tuple[bytes, ...]:
 
 def cookie(key: bytes, client: bytes, server: bytes) -> bytes:
     """The cookie of a key for two addresses of 16 bytes, IPv4 as ::ffff:a.b.c.d."""
-    if client.startswith(IPV4_MAPPED):
-        client, server = client[12:], server[12:]
-    return siphash24(key, client + server).to_bytes(8, "little")
+    return siphash24(key, _addresses(client, server)).to_bytes(COOKIE_LEN, "little")
 
 
-@dataclass(slots=True)
-class _Generation:
-    """Keys, and when they were first and last read (CLOCK_MONOTONIC, ns)."""
+def network_of(server: bytes) -> list[bytes]:
+    """All addresses of an IPv4 address's /24."""
+    return [server[:15] + bytes((last,)) for last in range(256)]
 
-    keys: tuple[bytes, ...] = field(repr=False)
-    first_ns: int
-    last_ns: int
+
+def _addresses(client: bytes, server: bytes) -> bytes:
+    return client[12:] + server[12:] if client.startswith(IPV4_MAPPED) else client + server
+
+
+def was_refused(question: CookieQuestion, check: CookieCheck) -> bool:
+    """Whether the server took the cookie for a wrong one: it said so by giving another."""
+    if question.accepted or check in (CookieCheck.VALID, CookieCheck.VALID_BACKUP):
+        return False
+    return check is CookieCheck.INVALID or question.given not in (b"", question.cookie)
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """The own keys of all listeners of the namespace, as far as they are known. `complete`: that is all of them."""
+
+    keys: Sequence[KeyHistory] = field(default=(), repr=False)
+    complete: bool = False
 
 
 class CookieKeys:
-    """The keys of this process's namespace, and those that it had a while ago."""
+    """The keys of this process's namespace, and those that it had a while ago.
+
+    A listener may have keys of its own (TCP_FASTOPEN_KEY), which apply instead: `listeners` are the histories of the
+    sockets that listen for the SYN in question (listeners.py), None where one cannot be read.
+    """
 
     def __init__(self, path: Path = SYSCTL, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._path = path
         self._clock = clock
-        self._generations: deque[_Generation] = deque(maxlen=GENERATIONS)
+        self._history = KeyHistory()
         self.changes = 0  # how often the keys were others than before
 
     def read(self) -> None:
         """Read the keys, at most every READ_AGAIN_NS."""
         now = self._clock()
-        latest = self._generations[-1] if self._generations else None
-        if latest is not None and now - latest.last_ns < READ_AGAIN_NS:
+        last = self._history.last_ns
+        if last is not None and now - last < READ_AGAIN_NS:
             return
         try:
             keys = parse_keys(self._path.read_text())
         except (OSError, UnicodeDecodeError):
             keys = ()
-        if latest is not None and keys == latest.keys:
-            latest.last_ns = now
-        else:
-            self._generations.append(_Generation(keys, now, now))
-            self.changes += 1
+        self.changes += self._history.add(keys, now)
 
-    def check(self, question: CookieQuestion) -> CookieCheck:
+    def check(self, question: CookieQuestion, listeners: Listeners = ()) -> CookieCheck:
         """Judge the cookie that arrived by the keys of that time; call read() first.
 
-        A listener may have keys of its own (TCP_FASTOPEN_KEY). So a cookie is called invalid only if the one that the
-        server granted is of the namespace's key, which shows that the listener uses it.
+        A listener's own keys may not be known. So a cookie is called invalid only if the one that the server granted is
+        of keys that we know, which shows that the listener uses them.
         """
-        verdicts = [_under(one.keys, question) for one in self._of(question.syn_ns)]
+        verdicts = [_under(keys, question) for keys in self._at(question.syn_ns, listeners)]
         if not verdicts:
             return CookieCheck.NONE
         # if the keys changed around that time, the cookie that the server granted shows which were in force
@@ -104,13 +118,58 @@ class CookieKeys:
             return CookieCheck.VALID
         return CookieCheck.NONE
 
-    def _of(self, syn_ns: int) -> list[_Generation]:
+    def origin(
+        self, question: CookieQuestion, check: CookieCheck, listeners: Listeners, others: Others, near: Iterable[bytes]
+    ) -> CookieOrigin:
+        """Whose cookie it is that was refused. `near`: addresses for which it may have been given instead.
+
+        A match proves itself, for nobody guesses eight bytes. That it is nobody's here needs all keys.
+        """
+        may_be = [keys for keys in self._at(question.syn_ns, listeners) if keys]
+        # those that made the cookie that the server gave
+        proven = [keys for keys in may_be if cookie(keys[0], question.client, question.server) == question.given]
+        in_force = list(dict.fromkeys(key for keys in proven or may_be for key in keys))
+        if not in_force:
+            return CookieOrigin.UNKNOWN
+        earlier, elsewhere = self._not_in_force(question.syn_ns, in_force, listeners, others)
+        ways = [
+            *((CookieOrigin.EARLIER_KEY, key, question.server) for key in earlier),
+            *((CookieOrigin.OTHER_LISTENER, key, question.server) for key in elsewhere),
+            *((CookieOrigin.OTHER_ADDRESS, key, one) for key in in_force for one in near if one != question.server),
+        ]
+        made = siphash24_each([(key, _addresses(question.client, server)) for _, key, server in ways])
+        wanted = int.from_bytes(question.cookie, "little") if len(question.cookie) == COOKIE_LEN else None
+        for (origin, _, _), one in zip(ways, made, strict=True):
+            if one == wanted:
+                return origin
+        sure = check is CookieCheck.INVALID and others.complete and None not in listeners
+        return CookieOrigin.NOT_OURS if sure else CookieOrigin.UNKNOWN
+
+    def _not_in_force(
+        self, syn_ns: int, in_force: list[bytes], listeners: Listeners, others: Others
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Keys that were in force here before, and those of other listeners."""
+        here = [one for one in listeners if one is not None]
+        if self._applies(syn_ns, listeners):
+            here.append(self._history)
+        earlier: list[bytes] = []
+        for one in here:
+            # when exactly keys changed is not known, so those of just before may be among these
+            then = [key for keys in one.at(syn_ns) for key in keys]
+            if not set(then).isdisjoint(in_force):
+                earlier += [*one.before(syn_ns), *then]
+        elsewhere = [key for one in (*here, *others.keys, self._history) for key in one.all()]
+        used = set(in_force)
+        return [key for key in earlier if key not in used], [key for key in elsewhere if key not in used]
+
+    def _at(self, syn_ns: int, listeners: Listeners) -> list[Keys]:
         """The keys that may have been in force at that time."""
-        # each from a moment after the last reading of its predecessor to a moment before its successor's first
-        begins = [0, *(one.last_ns for one in self._generations)]
-        ends = [*(one.first_ns for one in self._generations), math.inf][1:]
-        spans = zip(self._generations, begins, ends, strict=False)
-        return [one for one, begin, end in spans if begin <= syn_ns < end]
+        own = [keys for one in listeners if one is not None for keys in one.at(syn_ns) if keys]
+        return list(dict.fromkeys([*own, *(self._history.at(syn_ns) if self._applies(syn_ns, listeners) else ())]))
+
+    def _applies(self, syn_ns: int, listeners: Listeners) -> bool:
+        """Whether the namespace's keys may apply: some listener has none of its own, or cannot be read."""
+        return not listeners or not all(one is not None and all(one.at(syn_ns)) for one in listeners)
 
 
 def _under(keys: tuple[bytes, ...], question: CookieQuestion) -> tuple[CookieCheck, bool]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tracer.ipc.messages import CookieQuestion
-from tracer.linux.siphash import siphash24
-from tracer.root.cookie_keys import READ_AGAIN_NS, CookieKeys, cookie, parse_keys
-from tracer.vocabulary.vocabulary import CookieCheck
+from tracer.linux.siphash import siphash24, siphash24_each
+from tracer.root.cookie_keys import READ_AGAIN_NS, CookieKeys, Others, cookie, network_of, parse_keys
+from tracer.root.key_history import KeyHistory
+from tracer.vocabulary.vocabulary import CookieCheck, CookieOrigin
 
 VALID, VALID_BACKUP, INVALID, UNKNOWN = (
     CookieCheck.VALID, CookieCheck.VALID_BACKUP, CookieCheck.INVALID, CookieCheck.NONE
@@ -35,6 +36,13 @@ CLIENT, SERVER = mapped("192.0.2.1"), mapped("198.51.100.2")
 )  # fmt: skip
 def test_siphash_gives_the_published_values(length: int, expected: int) -> None:
     assert siphash24(bytes(range(16)), bytes(range(length))) == expected
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 15, 16, 32])
+def test_many_hashes_at_once_are_the_same(length: int) -> None:
+    pairs = [(bytes([number]) * 15 + b"\xff", bytes([255 - number]) * length) for number in range(256)]
+    for some in ([], pairs[:1], pairs):
+        assert siphash24_each(some) == [siphash24(key, data) for key, data in some]
 
 
 @pytest.mark.parametrize(
@@ -158,3 +166,113 @@ def test_the_keys_are_not_in_what_is_printed_of_them(machine: Machine) -> None:
     shown = repr(vars(machine.keys))
     assert "_Generation(" in shown
     assert repr(parse_keys(KEYS[0])[0]) not in shown
+
+
+# --- listeners with keys of their own, and whose cookie it is ---
+
+NOT_OURS, EARLIER, OTHER_LISTENER, OTHER_ADDRESS, NO_ORIGIN = (
+    CookieOrigin.NOT_OURS, CookieOrigin.EARLIER_KEY, CookieOrigin.OTHER_LISTENER, CookieOrigin.OTHER_ADDRESS,
+    CookieOrigin.UNKNOWN,
+)  # fmt: skip
+
+
+def history(*keys: str, at: int = 1) -> KeyHistory:
+    made = KeyHistory()
+    made.add(tuple(key for one in keys for key in parse_keys(one)), at)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("sent", "given", "accepted", "verdict"),
+    [
+        (made_by(KEYS[1]), b"", True, VALID),
+        (made_by(KEYS[1]), b"", False, VALID),
+        (made_by(KEYS[2]), made_by(KEYS[1]), True, VALID_BACKUP),
+        (FORGED, made_by(KEYS[1]), False, INVALID),
+        (made_by(KEYS[0]), made_by(KEYS[1]), False, INVALID),  # the namespace's key does not apply
+        (FORGED, b"", False, UNKNOWN),
+        (FORGED, made_by(KEYS[0]), False, UNKNOWN),
+    ],
+)
+def test_a_listeners_own_keys_apply(
+    machine: Machine, sent: bytes, given: bytes, accepted: bool, verdict: CookieCheck
+) -> None:
+    machine.set(KEYS[0])
+    machine.later()
+    asked = CookieQuestion(CLIENT, SERVER, sent, given, accepted, machine.now_ns, 443)
+    assert machine.keys.check(asked, [history(KEYS[1], KEYS[2])]) is verdict
+
+
+def test_listeners_of_one_address_with_different_keys(machine: Machine) -> None:
+    machine.set(KEYS[0])
+    now = machine.later()
+    group = [history(KEYS[1]), history()]  # the second uses the namespace's
+    own, spaces = made_by(KEYS[1]), made_by(KEYS[0])
+
+    def check(sent: bytes, given: bytes, accepted: bool) -> CookieCheck:
+        return machine.keys.check(CookieQuestion(CLIENT, SERVER, sent, given, accepted, now, 443), group)
+
+    assert check(own, b"", True) is VALID
+    assert check(spaces, b"", True) is VALID
+    assert check(spaces, own, False) is INVALID  # the first one had it
+    assert check(own, spaces, False) is INVALID
+    assert check(own, b"", False) is UNKNOWN
+
+
+@pytest.mark.parametrize("known", [[None], []])
+def test_a_listener_that_cannot_be_read_is_judged_as_before(machine: Machine, known: list[KeyHistory | None]) -> None:
+    machine.set(KEYS[0])
+    now = machine.later()
+    made = made_by(KEYS[0])
+    assert machine.keys.check(CookieQuestion(CLIENT, SERVER, made, b"", True, now, 443), known) is VALID
+    assert machine.keys.check(CookieQuestion(CLIENT, SERVER, FORGED, made, False, now, 443), known) is INVALID
+    assert machine.keys.check(CookieQuestion(CLIENT, SERVER, FORGED, b"", False, now, 443), known) is UNKNOWN
+
+
+def test_whose_cookie_it_is(machine: Machine) -> None:
+    machine.set(KEYS[0], KEYS[3])
+    machine.later()
+    machine.set(KEYS[1])
+    machine.later()
+    now = machine.later()
+    given = made_by(KEYS[1])
+    other, everything = history(KEYS[2]), Others([history(KEYS[2])], complete=True)
+
+    def origin(
+        sent: bytes, listeners: list[KeyHistory | None] | None = None, others: Others = everything, back: bytes = given
+    ) -> CookieOrigin:
+        asked = CookieQuestion(CLIENT, SERVER, sent, back, False, now, 443)
+        known = listeners if listeners is not None else [history()]
+        check = machine.keys.check(asked, known)
+        return machine.keys.origin(asked, check, known, others, network_of(SERVER))
+
+    assert origin(made_by(KEYS[0])) is EARLIER
+    assert origin(made_by(KEYS[3])) is EARLIER  # it was the backup key
+    assert origin(made_by(KEYS[2])) is OTHER_LISTENER
+    assert origin(cookie(parse_keys(KEYS[1])[0], CLIENT, mapped("198.51.100.77"))) is OTHER_ADDRESS
+    assert origin(cookie(parse_keys(KEYS[1])[0], CLIENT, mapped("198.51.101.77"))) is NOT_OURS
+    assert origin(FORGED) is NOT_OURS
+    assert origin(FORGED[:4]) is NOT_OURS
+    # not all keys are known
+    assert origin(FORGED, others=Others()) is NO_ORIGIN
+    assert origin(FORGED, [None]) is NO_ORIGIN
+    assert origin(made_by(KEYS[0]), [None], Others()) is EARLIER
+    assert origin(FORGED, back=made_by(KEYS[3])) is NO_ORIGIN
+    # a listener with a key of its own
+    assert origin(given, [other], back=made_by(KEYS[2])) is OTHER_LISTENER
+    changed = history(KEYS[0])
+    changed.add(parse_keys(KEYS[2]), 2)
+    assert origin(made_by(KEYS[0]), [changed], back=made_by(KEYS[2])) is EARLIER
+    # one of another key in the same group
+    assert origin(given, [other, history()], back=made_by(KEYS[2])) is OTHER_LISTENER
+    assert origin(made_by(KEYS[2]), [other, history()]) is OTHER_LISTENER
+    # when exactly they changed is not known, but one of the two is proven
+    just = history(KEYS[0])
+    just.add(parse_keys(KEYS[2]), now + 1)
+    assert origin(made_by(KEYS[0]), [just], back=made_by(KEYS[2])) is EARLIER
+
+
+def test_without_keys_no_origin(machine: Machine) -> None:
+    machine.later()
+    asked = CookieQuestion(CLIENT, SERVER, FORGED, made_by(KEYS[0]), False, machine.now_ns, 443)
+    assert machine.keys.origin(asked, UNKNOWN, [], Others(complete=True), network_of(SERVER)) is NO_ORIGIN
