@@ -21,7 +21,18 @@ from tracer.errors import TfotraceError
 from tracer.filters.fields import FIELDS
 from tracer.filters.filter import ALIASES, Filter, parse
 from tracer.filters.grammar import FilterError
-from tracer.ipc.messages import Channel, CookieQuestion, Counters, Ended, Frames, Host, HostQuestion, Notice, Stop
+from tracer.ipc.messages import (
+    Channel,
+    CookieQuestion,
+    Counters,
+    Ended,
+    FlowQuestion,
+    Frames,
+    Host,
+    HostQuestion,
+    Notice,
+    Stop,
+)
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
 from tracer.vocabulary.printable import printable
@@ -42,10 +53,12 @@ OPTIONS = tuple(
          "1d10000000000000000000000000000001010100", "13120000000000000000000000000000000000", "0100ff"),
     )
 )  # fmt: skip
+FLOW = FlowQuestion(bytes(16), bytes(16), 4000, 443)
 MESSAGES = tuple(
     map(
         msgspec.msgpack.encode,
-        (Stop(), HostQuestion(1, [CookieQuestion(bytes(16), bytes(16), bytes(8), b"", True, 1)]), Frames(1, 2, True, 3),
+        (Stop(), HostQuestion(1, [CookieQuestion(bytes(16), bytes(16), bytes(8), b"", True, 1, 443)],
+                                  [FLOW], [FLOW]), Frames(1, 2, True, 3),
          Counters({"opened": 1}, 2), Host({"a": 1}, {"b": "c"}), Notice("kind", "text"), Ended({}, 0, "why", 4)),
     )
 )  # fmt: skip

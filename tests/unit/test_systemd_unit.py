@@ -52,7 +52,7 @@ def test_what_the_program_does_is_allowed() -> None:
         "CAP_SYS_RESOURCE",  # locked memory before 5.11
         "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH",  # whose socket
     }  # fmt: skip
-    assert {"bpf", "perf_event_open"} <= set(setting("SystemCallFilter").split())
+    assert {"bpf", "perf_event_open", "pidfd_getfd"} <= set(setting("SystemCallFilter").split())
     assert {"AF_NETLINK", "AF_UNIX"} <= set(setting("RestrictAddressFamilies").split())
 
 

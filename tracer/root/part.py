@@ -233,7 +233,7 @@ class RootPart:
         next_host = time.monotonic()
         next_addresses = time.monotonic() + ADDRESSES_AGAIN_S
         while self.asked_to_end is None:
-            wait_s = max(0.0, min(next_sweep - time.monotonic(), self._finder.wait_s()))
+            wait_s = max(0.0, min(next_sweep - time.monotonic(), self._finder.wait_s(), self._witness.wait_s()))
             ready = {fd for fd, _ in poll.poll(wait_s * 1000)}
             if self.channel.fileno() in ready:
                 message = self.channel.from_user()
@@ -247,6 +247,7 @@ class RootPart:
                     break
             for found in self._finder.advance():
                 self.channel.offer(found)
+            self._witness.advance()
             if self._follower.fileno() in ready:
                 for change in self._follower.read():
                     self._on_change(change)
@@ -285,12 +286,14 @@ class RootPart:
         poll = select.poll()
         poll.register(self.channel.fileno(), select.POLLIN)
         deadline = time.monotonic() + LAST_ANSWERS_S
-        while (left_s := deadline - time.monotonic()) > 0 and poll.poll(left_s * 1000):
-            message = self.channel.from_user()
-            if message is None:
-                return
-            if isinstance(message, HostQuestion):
-                self.channel.offer(self._witness.answer(message))
+        while (left_s := deadline - time.monotonic()) > 0:
+            if poll.poll(min(left_s, self._witness.wait_s()) * 1000):
+                message = self.channel.from_user()
+                if message is None:
+                    return
+                if isinstance(message, HostQuestion):
+                    self.channel.offer(self._witness.answer(message))
+            self._witness.advance()
 
     def _user_part_is_there(self) -> bool:
         poll = select.poll()

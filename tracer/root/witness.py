@@ -1,37 +1,222 @@
-"""What the root part reports about the traced namespace, each second and on request: counters, sysctls, cookies."""
+"""What the root part reports about the traced namespace, each second and on request.
+
+Counters and sysctls; on request also cookies, listening sockets and clients' sockets. Whoever asks waits at most
+100 ms, and packets go on meanwhile. So all that is asked is bounded in number and time, and what is not known by then
+is answered as not known; the next question finds it.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
+from contextlib import suppress
 
-from tracer.ipc.messages import Host, HostAnswer, HostQuestion
+from tracer.ipc.messages import (
+    ClientAnswer,
+    CookieQuestion,
+    FlowQuestion,
+    Host,
+    HostAnswer,
+    HostQuestion,
+    ListenerAnswer,
+)
+from tracer.linux import conntrack, sock_diag
 from tracer.linux.hoststate import read_counters, read_sysctls
-from tracer.root.cookie_keys import CookieKeys
+from tracer.linux.interfaces import near_ipv6
+from tracer.linux.modules import Modules
+from tracer.root.cookie_keys import CookieKeys, Others, network_of, was_refused
+from tracer.root.key_history import KeyHistory
+from tracer.root.listeners import Listeners, that_listen
+from tracer.vocabulary.addresses import IPV4_MAPPED
+from tracer.vocabulary.vocabulary import CookieCheck, CookieOrigin
 
 CHECKS_A_SECOND = 2000  # a check takes about 0.1 ms, and this process has a table to sweep
+FLOWS_A_SECOND = 2000  # a connection takes about 0.05 ms
+FLOWS_MAX = 256  # in one answer
+CLIENTS_MAX = 64
+PART_NS = 10_000_000  # what each kind of question may take of an answer
+ORIGINS_HELD = 1024
+NEAR_MAX = 256
+NEAR_AGAIN_NS = 1_000_000_000
+_ADDRESS, _COOKIE_MAX = 16, 18
 
 
 class Witness:
     """Reads the namespace of the process that made it."""
 
-    def __init__(self) -> None:
+    def __init__(self, modules: Modules | None = None) -> None:
+        self._modules = modules if modules is not None else Modules()
         self._keys = CookieKeys()
-        self._second = 0
-        self._checked = 0
+        self._listeners = Listeners(self._modules)
+        self._checks = _Allowance(CHECKS_A_SECOND)
+        self._flows = _Allowance(FLOWS_A_SECOND)
+        self._origins: OrderedDict[tuple[bytes, bytes, int, bytes], CookieOrigin] = OrderedDict()
+        self._origins_of = 0  # the number of key changes
+        self._near: tuple[int, set[bytes]] | None = None
+        self._says_fail = sock_diag.says_client_fail()
 
     def host(self) -> Host:
         """Counters and sysctls as of now. Also reads the keys, to know when they changed."""
         self._keys.read()
         begun_ns = time.monotonic_ns()
         counters, sysctls = read_counters(), read_sysctls()
-        return Host(counters, sysctls, time.monotonic_ns(), self._keys.changes, begun_ns)
+        return Host(counters, sysctls, time.monotonic_ns(), self._key_changes(), begun_ns)
 
     def answer(self, ask: HostQuestion) -> HostAnswer:
-        """The host's state, and a verdict on each cookie, up to CHECKS_A_SECOND in this second."""
+        """The host's state, and an answer to each question in order, up to what this second allows."""
         host = self.host()
-        second = host.taken_ns // 1_000_000_000
+        cookies = ask.cookies[: self._checks.take(len(ask.cookies), host.taken_ns)]
+        listeners = ask.listeners[: self._flows.take(min(len(ask.listeners), FLOWS_MAX), host.taken_ns)]
+        clients = ask.clients[: self._flows.take(min(len(ask.clients), CLIENTS_MAX), host.taken_ns)]
+        checks, origins = self._judge(cookies)
+        return HostAnswer(
+            ask.serial, host, checks, origins, self._find_listeners(listeners), self._ask_clients(clients)
+        )
+
+    def advance(self) -> None:
+        """Do a slice of what is looked for between answers."""
+        self._listeners.advance()
+
+    def wait_s(self) -> float:
+        """In how many seconds advance() has something to do."""
+        return self._listeners.wait_s()
+
+    def _key_changes(self) -> int:
+        return self._keys.changes + self._listeners.key_changes
+
+    # --- cookies ---
+
+    def _judge(self, questions: list[CookieQuestion]) -> tuple[list[int], list[int]]:
+        until_ns = time.monotonic_ns() + PART_NS
+        checks, origins = [], []
+        for one in questions:
+            check, origin = CookieCheck.NONE, CookieOrigin.UNKNOWN
+            if _is_cookie(one):
+                keys: list[KeyHistory | None] = [None]
+                if time.monotonic_ns() < until_ns:
+                    keys = self._keys_at(one.server, one.port)
+                check = self._keys.check(one, keys)
+                origin = self._origin(one, check, keys, until_ns)
+            checks.append(int(check))
+            origins.append(int(origin))
+        return checks, origins
+
+    def _keys_at(self, server: bytes, port: int) -> list[KeyHistory | None]:
+        """Own keys of the sockets that listen there, None for one that is not known; none if nobody does."""
+        if not port:
+            return []
+        found = that_listen(self._listeners.at(port) or [], server)
+        return [None] if found is None else [self._listeners.own_keys(one.inode) for one in found]
+
+    def _origin(
+        self, question: CookieQuestion, check: CookieCheck, keys: list[KeyHistory | None], until_ns: int
+    ) -> CookieOrigin:
+        if self._origins_of != self._key_changes():
+            self._origins_of = self._key_changes()
+            self._origins.clear()
+        place = (question.client, question.server, question.port, question.cookie)
+        if not was_refused(question, check):
+            return CookieOrigin.UNKNOWN
+        known = self._origins.get(place)
+        if known is not None:
+            return known
+        if time.monotonic_ns() >= until_ns:
+            return CookieOrigin.UNKNOWN
+        everyones, complete = self._listeners.all_keys(until_ns)
+        found = self._keys.origin(
+            question, check, keys, Others(list(everyones.values()), complete), self._near_to(question.server)
+        )
+        if found is not CookieOrigin.UNKNOWN:
+            self._origins[place] = found
+            while len(self._origins) > ORIGINS_HELD:
+                self._origins.popitem(last=False)
+        return found
+
+    def _near_to(self, server: bytes) -> list[bytes]:
+        """For which addresses a balancer may have had the cookie: the /24; of IPv6 local ones and neighbours."""
+        if server.startswith(IPV4_MAPPED):
+            return network_of(server)
+        now = time.monotonic_ns()
+        if self._near is None or now - self._near[0] >= NEAR_AGAIN_NS:
+            self._near = (now, set())
+            with suppress(OSError):
+                self._near = (now, near_ipv6(NEAR_MAX))
+        return list(self._near[1])
+
+    # --- connections ---
+
+    def _find_listeners(self, questions: list[FlowQuestion]) -> list[ListenerAnswer]:
+        flows = [_flow(one) for one in questions if _is_flow(one)]
+        elsewhere = conntrack.translated(flows, self._modules) if flows else {}
+        until_ns = time.monotonic_ns() + PART_NS
+        places: dict[tuple[bytes, int], tuple[int | None, list[int]]] = {}
+        answers = []
+        for one in questions:
+            place = (one.server, one.server_port)
+            if place not in places:
+                places[place] = (None, [])
+                if _is_flow(one) and time.monotonic_ns() < until_ns:
+                    places[place] = self._find_listener(*place, until_ns)
+            answers.append(ListenerAnswer(*places[place], elsewhere.get(_flow(one))))
+        return answers
+
+    def _find_listener(self, server: bytes, port: int, until_ns: int) -> tuple[int | None, list[int]]:
+        at_port = self._listeners.at(port)
+        found = that_listen(at_port, server) if at_port is not None else None
+        if found is None:
+            return None, []
+        queues = [self._listeners.queue(one.inode) for one in found if time.monotonic_ns() < until_ns]
+        return len(found), [queue for queue in queues if queue is not None]
+
+    def _ask_clients(self, questions: list[FlowQuestion]) -> list[ClientAnswer | None]:
+        answers: list[ClientAnswer | None] = [None] * len(questions)
+        if not questions or not self._modules.present(sock_diag.MODULE):
+            return answers
+        until_ns = time.monotonic_ns() + PART_NS
+        with suppress(OSError), sock_diag.connect() as sock:
+            for number, one in enumerate(questions):
+                if time.monotonic_ns() >= until_ns:
+                    break
+                if not _is_flow(one):
+                    continue
+                found = sock_diag.client(sock, one.client, one.client_port, one.server, one.server_port)
+                if found is not None and (found.fail or self._says_fail):
+                    answers[number] = ClientAnswer(found.fail, found.syn_data_acked)
+        return answers
+
+
+class _Allowance:
+    """So many a second."""
+
+    def __init__(self, a_second: int) -> None:
+        self._a_second = a_second
+        self._second = 0
+        self._taken = 0
+
+    def take(self, wanted: int, now_ns: int) -> int:
+        """How many of these there may be in this second."""
+        second = now_ns // 1_000_000_000
         if second != self._second:
-            self._second, self._checked = second, 0
-        left = max(0, CHECKS_A_SECOND - self._checked)
-        self._checked += min(left, len(ask.cookies))
-        return HostAnswer(ask.serial, host, [int(self._keys.check(question)) for question in ask.cookies[:left]])
+            self._second, self._taken = second, 0
+        granted = min(wanted, self._a_second - self._taken)
+        self._taken += granted
+        return granted
+
+
+# The user part reads hostile bytes and may be compromised: what it asks may be anything of the right types.
+
+
+def _is_cookie(one: CookieQuestion) -> bool:
+    sizes = len(one.client) == len(one.server) == _ADDRESS and max(len(one.cookie), len(one.given)) <= _COOKIE_MAX
+    return sizes and 0 <= one.port < 1 << 16
+
+
+def _is_flow(one: FlowQuestion) -> bool:
+    ends = len(one.client) == len(one.server) == _ADDRESS
+    # no connection has ends of both families
+    alike = one.client.startswith(IPV4_MAPPED) == one.server.startswith(IPV4_MAPPED)
+    return ends and alike and all(0 < port < 1 << 16 for port in (one.client_port, one.server_port))
+
+
+def _flow(one: FlowQuestion) -> conntrack.Flow:
+    return one.client, one.client_port, one.server, one.server_port

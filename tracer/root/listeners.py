@@ -1,0 +1,229 @@
+"""Which sockets of the traced namespace listen for a SYN, and their Fast Open options.
+
+The sockets of a port are asked for anew each time. Their options can be read only of a descriptor, so the process that
+has it is looked for in slices between other work (socket_owners.py), and remembered. Without CAP_SYS_PTRACE, or before
+Linux 5.6, no options are read; doctor says so, this does not.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from tracer.linux import listener_options, sock_diag
+from tracer.linux.listening import listening
+from tracer.linux.modules import Modules
+from tracer.linux.proc import PROC
+from tracer.linux.sock_diag import Listener
+from tracer.root.key_history import KeyHistory
+from tracer.root.socket_owners import SHARE, SLICE_S, WANTED_MAX, Holder, Scan
+from tracer.vocabulary.addresses import IPV4_MAPPED, sixteen_bytes
+
+OPTIONS_HELD = 4096
+PORTS_HELD = 64
+AGAIN_NS = 20_000_000  # what was read is good for so long
+OTHERS_AGAIN_NS = 10_000_000_000  # and so long what was read of all other listeners
+LOOK_AGAIN_NS = 10_000_000_000  # so long, a socket that nobody seems to have is not looked for again
+HOLDERS_TRIED = 8
+_ANY, _ANY_V4 = bytes(16), IPV4_MAPPED + bytes(4)
+
+
+def that_listen(found: list[Listener], server: bytes) -> list[Listener] | None:
+    """Those of a port's listeners that may get a SYN for this address; None if it is not known whether any does.
+
+    As __inet_lookup_listener and inet6_lookup_listener choose: the address itself before the wildcard, an IPv4 socket
+    before one of IPv6 that takes IPv4 too, and all of a SO_REUSEPORT group alike. A socket that is bound to a device
+    may come first, or not be asked at all: we do not know by which interface the stack got the SYN.
+    """
+    v4 = server.startswith(IPV4_MAPPED)
+    ranks: dict[int, list[Listener]] = {}
+    bound: list[tuple[int, Listener]] = []
+    unknown = False
+    for one in found:
+        exact = one.address == server
+        if not exact and one.address != _ANY and not (v4 and one.address == _ANY_V4):
+            continue
+        if v4 and one.address == _ANY and one.v6only is not False:
+            unknown |= one.v6only is None
+            continue
+        rank = 2 * (not exact) + (v4 and one.family == socket.AF_INET6)
+        if one.device:
+            bound.append((rank, one))
+        else:
+            ranks.setdefault(rank, []).append(one)
+    if not ranks:
+        return None if bound or unknown else []
+    best = min(ranks)
+    return ranks[best] + [one for rank, one in bound if rank <= best | 1]
+
+
+@dataclass(slots=True)
+class _Options:
+    """What a listening socket's copy said. `keys` are its own, none where the namespace's apply."""
+
+    holder: Holder
+    queue: int | None = None
+    read_ns: int | None = None
+    keys: KeyHistory = field(default_factory=KeyHistory, repr=False)
+
+
+class Listeners:
+    """The listening sockets of this process's namespace."""
+
+    def __init__(
+        self, modules: Modules | None = None, proc: str = PROC, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._modules = modules if modules is not None else Modules()
+        self._proc = proc
+        self._clock = clock
+        self._ports: OrderedDict[int, tuple[int, list[Listener]]] = OrderedDict()
+        self._known: OrderedDict[int, _Options] = OrderedDict()
+        self._nobody: OrderedDict[int, int] = OrderedDict()  # when we looked for it
+        self._wanted: set[int] = set()
+        self._scan: Scan | None = None
+        self._found: dict[int, list[Holder]] = {}
+        self.key_changes = 0  # how often a listener was seen to have own keys, or others than before
+        self._not_before = 0.0
+        self._may_copy: bool | None = None
+        self._text_not_before = 0.0
+
+    # --- sockets ---
+
+    def at(self, port: int) -> list[Listener] | None:
+        """The sockets that listen on a port (0: on any); None if that cannot be read now."""
+        now = self._clock()
+        known = self._ports.get(port)
+        if known is not None and now - known[0] < AGAIN_NS:
+            return known[1]
+        found = self._read(port)
+        if found is not None:
+            self._ports[port] = (self._clock(), found)
+            self._ports.move_to_end(port)
+            while len(self._ports) > PORTS_HELD:
+                self._ports.popitem(last=False)
+        return found
+
+    def _read(self, port: int) -> list[Listener] | None:
+        if self._modules.present(sock_diag.MODULE):
+            with suppress(OSError), sock_diag.connect() as sock:
+                return sock_diag.listeners(sock, port)
+        # /proc has them, too, and takes a hundred times as long
+        began = time.monotonic()
+        if began < self._text_not_before:
+            return None
+        try:
+            lines = listening(port=port or None)
+        except OSError:
+            return None
+        ended = time.monotonic()
+        self._text_not_before = ended + SHARE * (ended - began)
+        return [_from_text(one.ip, one.port, one.inode) for one in lines if port in (0, one.port)]
+
+    # --- options ---
+
+    def queue(self, inode: int) -> int | None:
+        """The length of the socket's Fast Open queue; None if that is not known yet."""
+        options = self._options(inode)
+        return options.queue if options is not None else None
+
+    def own_keys(self, inode: int) -> KeyHistory | None:
+        """The socket's own keys, with empty ones where the namespace's apply; None if that is not known yet."""
+        options = self._options(inode)
+        return options.keys if options is not None else None
+
+    def all_keys(self, until_ns: int) -> tuple[dict[int, KeyHistory], bool]:
+        """The own keys of every listening socket by inode, and whether these are all. Reads until then at most."""
+        found = self.at(0)
+        inodes = {one.inode for one in found or ()}
+        known: dict[int, KeyHistory] = {}
+        for inode in inodes:
+            if self._clock() >= until_ns:
+                break
+            options = self._options(inode, OTHERS_AGAIN_NS)
+            if options is not None:
+                known[inode] = options.keys
+        return known, found is not None and len(known) == len(inodes)
+
+    def _options(self, inode: int, again_ns: int = AGAIN_NS) -> _Options | None:
+        """Known options, read anew where they are old; None, and looked for, where nothing is known."""
+        now = self._clock()
+        known = self._known.get(inode)
+        if known is not None and known.read_ns is not None and now - known.read_ns < again_ns:
+            return known
+        if known is not None and self._fill(known, inode, now):
+            self._known.move_to_end(inode)
+            return known
+        self._known.pop(inode, None)
+        if self._may_copy is None:
+            self._may_copy = listener_options.may_be_copied()
+        looked = now - self._nobody.get(inode, -LOOK_AGAIN_NS) < LOOK_AGAIN_NS
+        if inode and self._may_copy and not looked and len(self._wanted) < WANTED_MAX:
+            self._wanted.add(inode)
+        return None
+
+    def _fill(self, options: _Options, inode: int, now_ns: int) -> bool:
+        holder = options.holder
+        try:
+            found = listener_options.of_copy(
+                (holder.pid, holder.fd), inode,
+                lambda copy: (listener_options.queue(copy), listener_options.own_keys(copy)),
+            )  # fmt: skip
+        except OSError:
+            return False
+        if found is None:
+            return False
+        options.queue, keys = found
+        first, options.read_ns = options.read_ns is None, now_ns
+        if options.keys.add(keys or (), now_ns) and (keys or not first):
+            self.key_changes += 1
+        return True
+
+    # --- between other work ---
+
+    def advance(self) -> None:
+        """Do a slice of the search for processes."""
+        began = time.monotonic()
+        while self._found and time.monotonic() - began < SLICE_S:
+            self._take(*self._found.popitem())
+        if self._found:
+            return
+        if self._scan is None:
+            if not self._wanted or began < self._not_before:
+                return
+            self._scan, self._wanted = Scan(self._wanted, self._proc), set()
+        if self._scan.advance(SLICE_S):
+            self._found, spent_s, self._scan = self._scan.found, self._scan.spent_s, None
+            self._not_before = time.monotonic() + SHARE * spent_s
+
+    def _take(self, inode: int, holders: list[Holder]) -> None:
+        """Keep the first process that lets us copy its socket; all of them have the same one."""
+        now = self._clock()
+        for holder in holders[:HOLDERS_TRIED]:
+            options = _Options(holder)
+            if self._fill(options, inode, now):
+                self._known[inode] = options
+                while len(self._known) > OPTIONS_HELD:
+                    self._known.popitem(last=False)
+                return
+        self._nobody[inode] = now
+        self._nobody.move_to_end(inode)
+        while len(self._nobody) > OPTIONS_HELD:
+            self._nobody.popitem(last=False)
+
+    def wait_s(self) -> float:
+        """In how many seconds advance() has something to do."""
+        if self._scan is not None or self._found:
+            return 0.0
+        return max(0.0, self._not_before - time.monotonic()) if self._wanted else math.inf
+
+
+def _from_text(ip: str, port: int, inode: int) -> Listener:
+    address = ipaddress.ip_address(ip)
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    return Listener(family, sixteen_bytes(address.packed), port, inode)
