@@ -98,19 +98,19 @@ class AtServer:
         request = case.batch.verdicts.request[rows]
         sure = listening.here & ~listening.changed
         was_on, is_on = seen.fast_open_bit(SERVER_ENABLE)
-        off = ~was_on & ~is_on & ~seen.sysctl_changed
+        off = ~was_on & ~is_on & ~seen.fast_open_changed
         case.say(rows[off & sure], Cause.SERVER_DISABLED, Confidence.CERTAIN)
         case.say(rows[off], Cause.SERVER_DISABLED, Confidence.LIKELY)
 
         was_free, is_free = seen.fast_open_bit(COOKIE_NOT_REQUIRED)
-        never_free = ~was_free & ~is_free & ~seen.sysctl_changed
+        never_free = ~was_free & ~is_free & ~seen.fast_open_changed
         tried = self._hash.of(case.batch, rows)
         works = self._history.works(tried)
         without_cookie = request == Request.DATA_ONLY
         needed = without_cookie & never_free & was_on & is_on
         case.say(rows[needed & works & sure & listening.on], Cause.COOKIE_REQUIRED, Confidence.CERTAIN)
         full, sent = seen.overflows > 0, seen.cookies_sent > 0
-        always = (seen.syn_cookies == SYN_COOKIES_ALWAYS) & ~seen.sysctl_changed
+        always = (seen.syn_cookies == SYN_COOKIES_ALWAYS) & ~seen.syn_cookies_changed
         case.say(rows[always & sent & sure], Cause.SYN_COOKIES, Confidence.CERTAIN)
         # counters are the host's: what a listener without Fast Open got is not a neighbour's full queue
         case.say(rows[listening.off & sure], Cause.LISTENER_DISABLED, Confidence.LIKELY)
@@ -128,7 +128,7 @@ class AtServer:
         case.say(rows[asks & was_free & is_free & takes & sure], Cause.COOKIE_NOT_REQUIRED, Confidence.CERTAIN)
         case.say(rows[asks & ((was_free & is_free) | takes)], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
         # it was switched between the looks, and nobody saw whether before the SYN or after it
-        case.say(rows[~was_on | ~is_on | seen.sysctl_changed], Cause.SERVER_DISABLED, Confidence.LIKELY)
+        case.say(rows[~was_on | ~is_on], Cause.SERVER_DISABLED, Confidence.LIKELY)
         # Fast Open is on, the listener has it, nothing was full: somebody else has answered
         case.say(rows[listening.on & sure], Cause.ANSWERED_BEFORE_LISTENER, Confidence.LIKELY)
         # else the listener's own queue length may be 0

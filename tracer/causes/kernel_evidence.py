@@ -23,8 +23,8 @@ SYN_COOKIES_ALWAYS = 2  # net.ipv4.tcp_syncookies
 
 I64 = NDArray[np.int64]
 # what a look has; _OVER and _BEGUN are CLOCK_MONOTONIC
-_OVER, _BEGUN, _FAST_OPEN, _SYN_COOKIES, _OVERFLOWS, _COOKIES_SENT, _BLACKHOLES, _DROPS, _CHANGES = range(9)
-_COLUMNS = 9
+_OVER, _BEGUN, _FAST_OPEN, _SYN_COOKIES, _OVERFLOWS, _COOKIES_SENT, _BLACKHOLES, _DROPS = range(8)
+_FAST_OPEN_CHANGES, _SYN_COOKIES_CHANGES, _COLUMNS = 8, 9, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,9 @@ class Evidence:
 
     known: Bool  # there was a reading before the SYN and one after the SYN-ACK
     fast_open: tuple[I64, I64]  # tcp_fastopen before and after it
-    sysctl_changed: Bool  # a look in between had another value of tcp_fastopen or tcp_syncookies
+    fast_open_changed: Bool  # a look from before it until after it had another value than the one before
     syn_cookies: I64  # tcp_syncookies after it
+    syn_cookies_changed: Bool
     overflows: I64  # TCPFastOpenListenOverflow
     cookies_sent: I64  # SYN cookies
 
@@ -53,7 +54,7 @@ class KernelEvidence:
     def __init__(self) -> None:
         self._looks: deque[tuple[int, ...]] = deque(maxlen=LOOKS_KEPT)
         self._seconds: deque[tuple[int, ...]] = deque(maxlen=SECONDS_KEPT)
-        self._changes = 0  # of the sysctls
+        self._changes = [0, 0]  # of tcp_fastopen, of tcp_syncookies
         self._columns: I64 | None = None
 
     @property
@@ -66,20 +67,20 @@ class KernelEvidence:
         if (self._looks and host.taken_ns <= self._looks[-1][0]) or "tcp_fastopen" not in host.sysctls:
             return
         counters = host.counters
-        fast_open, syn_cookies = (_number(host.sysctls.get(name)) for name in ("tcp_fastopen", "tcp_syncookies"))
-        if self._looks and (fast_open, syn_cookies) != self._looks[-1][_FAST_OPEN:_OVERFLOWS]:
-            self._changes += 1
+        sysctls = [_number(host.sysctls.get(name)) for name in ("tcp_fastopen", "tcp_syncookies")]
+        if self._looks:
+            for at, before in enumerate(self._looks[-1][_FAST_OPEN:_OVERFLOWS]):
+                self._changes[at] += before != sysctls[at]
         look = (
             host.taken_ns,
             host.begun_ns or host.taken_ns,
-            fast_open,
-            syn_cookies,
+            *sysctls,
             counters.get("TCPFastOpenListenOverflow", 0),
             # cookies sent because of a full queue are in both, but we only check for a rise
             counters.get("TCPReqQFullDoCookies", 0) + counters.get("SyncookiesSent", 0),
             counters.get("TCPFastOpenBlackhole", 0),
             sum(counters.get(name, 0) for name in ("ListenOverflows", "ListenDrops", "TCPReqQFullDrop")),
-            self._changes,
+            *self._changes,
         )
         self._looks.append(look)
         if not self._seconds or host.taken_ns >= self._seconds[-1][0] + _SECOND_NS:
@@ -91,8 +92,8 @@ class KernelEvidence:
         known, first, last = self._around(syn_ns, synack_ns)
         rose = last - first
         return Evidence(
-            known, (first[:, _FAST_OPEN], last[:, _FAST_OPEN]), rose[:, _CHANGES] != 0, last[:, _SYN_COOKIES],
-            rose[:, _OVERFLOWS], rose[:, _COOKIES_SENT],
+            known, (first[:, _FAST_OPEN], last[:, _FAST_OPEN]), rose[:, _FAST_OPEN_CHANGES] != 0, last[:, _SYN_COOKIES],
+            rose[:, _SYN_COOKIES_CHANGES] != 0, rose[:, _OVERFLOWS], rose[:, _COOKIES_SENT],
         )  # fmt: skip
 
     def queues_were_quiet(self, syn_ns: NDArray[np.uint64], until_ns: NDArray[np.uint64]) -> Bool:

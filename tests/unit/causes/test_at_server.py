@@ -52,6 +52,7 @@ def judging(before: Host, after: Host, listens: ListenerAnswer | None = WITH_FAS
         (host(990, syn_cookies=2), host(1100, syn_cookies=2), WITHOUT, "listener_disabled likely"),
         (host(990), host(1100, syn_cookies=2, **COOKIES), WITH_FAST_OPEN, "syn_cookies likely"),
         (host(990), host(1100, syn_cookies=2), WITHOUT, "listener_disabled likely"),
+        (host(990), host(1100, syn_cookies=2), WITH_FAST_OPEN, "answered_before_listener likely"),
         # nobody listens here, or the SYN goes elsewhere: this host's settings say nothing
         (host(990, 1), host(1100, 1), NOBODY, "not_supported possible"),
         (host(990, 1), host(1100, 1), FORWARDED, "not_supported possible"),
