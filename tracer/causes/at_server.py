@@ -129,7 +129,10 @@ class AtServer:
         case.say(rows[asks & ((was_free & is_free) | takes)], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
         # it was switched between the looks, and nobody saw whether before the SYN or after it
         case.say(rows[~was_on | ~is_on], Cause.SERVER_DISABLED, Confidence.LIKELY)
+        case.say(rows[asks & (was_free | is_free)], Cause.COOKIE_NOT_REQUIRED, Confidence.POSSIBLE)
+        case.say(rows[without_cookie & ~(was_free & is_free)], Cause.COOKIE_REQUIRED, Confidence.POSSIBLE)
         # Fast Open is on, the listener has it, nothing was full: somebody else has answered
-        case.say(rows[listening.on & sure], Cause.ANSWERED_BEFORE_LISTENER, Confidence.LIKELY)
+        others = listening.on & sure & ~seen.fast_open_changed
+        case.say(rows[others], Cause.ANSWERED_BEFORE_LISTENER, Confidence.LIKELY)
         # else the listener's own queue length may be 0
-        case.say(rows, Cause.LISTENER_DISABLED, Confidence.POSSIBLE)
+        case.say(rows[~listening.on | listening.changed], Cause.LISTENER_DISABLED, Confidence.POSSIBLE)
