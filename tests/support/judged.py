@@ -63,6 +63,7 @@ class Shake:
     malformed: bool = False  # the SYN's option
     malformed_back: bool = False  # the SYN-ACK's
     one_way: bool = False  # the client went on, but no SYN-ACK was seen
+    first_back: bytes | None = None  # the first SYN-ACK's cookie, acking the same, where the client took another one
 
 
 def batch(*shakes: Shake) -> Batch:
@@ -113,6 +114,11 @@ def _fill(event: Any, one: Shake) -> None:
     if one.again_ms is not None:
         event["syn_count"], event["retx_count"] = 2, 1
         event["retx"][0]["after_us"] = int(one.again_ms * 1000)
+    if one.first_back is not None:
+        first, synack = event["first_answer"], event["synack"]
+        first["ns"], first["seq"], first["ack"] = begin + MS // 2, synack["seq"] + 1, synack["ack"]
+        first["has"], first["tfo_kind"], first["cookie_len"] = Has.SEGMENT | Has.TFO, 34, len(one.first_back)
+        first["cookie"][: len(one.first_back)] = np.frombuffer(one.first_back, np.uint8)
     if one.answered_ms is not None:
         event["synack_ns"] = begin + int((one.answered_ms + (one.again_ms or 0)) * MS)
 

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from tracer.causes.slot_table import NumberHash, WordHash
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import U8, U64, Bool, Events, Indexes, has, pick
-from tracer.handshake.outcome import cookie_words
-from tracer.vocabulary.vocabulary import Has, Request
+from tracer.handshake.outcome import FirstAnswers, cookie_words, first_answers, first_cookie_words
+from tracer.vocabulary.vocabulary import Has, Outcome, Request
 
 _ADDRESS, _COOKIE = 2, 2  # words of 64 bits
 _WITH_COOKIE = np.zeros(len(Request), np.bool_)
 _WITH_COOKIE[[Request.COOKIE, Request.COOKIE_AND_DATA]] = True
+_ACCEPTED = np.zeros(len(Outcome), np.bool_)
+_ACCEPTED[[Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE]] = True
 
 
 class PeerHash:
@@ -34,15 +36,14 @@ class PeerHash:
         """The attempts in some rows of a batch, with their keys."""
         events = pick(batch.events, rows)
         server = self._server.of(*_words(events["server"]))
-        ends = server + self._client.of(*_words(events["client"]))
-        request, length = batch.verdicts.request[rows], events["syn"]["payload_len"]
+        client = self._client.of(*_words(events["client"]))
+        ends = server + client
+        # a router sees each handshake at two interfaces, each with a history of its own
+        place = self._place.of(events["ifindex"])
+        request, outcome = batch.verdicts.request[rows], batch.verdicts.outcome[rows]
         return Attempts(
-            rows, events, batch.vantage[rows], request, batch.verdicts.outcome[rows], _WITH_COOKIE.take(request),
-            (length != 0) & (batch.verdicts.acked_payload_len[rows] == length),
-            server + self._place.of(events["server_port"]),
-            # a router sees each handshake at two interfaces, each with a history of its own
-            ends + self._place.of(events["ifindex"]),
-            ends, self,
+            rows, events, batch.vantage[rows], request, outcome, _WITH_COOKIE.take(request), _ACCEPTED.take(outcome),
+            server + self._place.of(events["server_port"]), ends + place, client + place, ends, self,
         )  # fmt: skip
 
     def listeners(self, events: Events) -> U64:
@@ -54,26 +55,37 @@ class PeerHash:
         ends = self._server.of(*_words(events["server"])) + self._client.of(*_words(events["client"]))
         return ends + self._place.of(events["ifindex"]) + self._port.of(events["server_port"])
 
-    def cookies(self, ends: U64, events: Events) -> U64:
-        """Keys of client, server and the SYN's cookie."""
-        sums = ends + self._sent.of(*cookie_words(events["syn"]).T)
-        return sums + self._length.of(events["syn"]["cookie_len"])
+    def cookies(self, events: Events) -> U64:
+        """A part of a key: the SYN's cookie."""
+        return self._cookies(cookie_words(events["syn"]), events["syn"]["cookie_len"])
 
-    def fates(self, cookies: U64, events: Events, accepted: Bool) -> U64:
-        """Keys of cookies(), the cookie that came back, and whether the data was accepted."""
-        synack = events["synack"]
-        given_len = np.where(has(synack["has"], Has.TFO), synack["cookie_len"], np.uint8(0))
-        found = cookies + self._fate.of(given_len * np.uint16(2) + accepted)
+    def given(self, events: Events, rows: Indexes, lengths: U8) -> U64:
+        """The same of the cookie that came back with the first SYN-ACK of some rows."""
+        return self._cookies(first_cookie_words(events, rows), lengths)
+
+    def _cookies(self, words: U64, lengths: U8) -> U64:
+        return self._sent.of(*words.T) + self._length.of(lengths)
+
+    def fates(self, events: Events, given_len: U8, accepted: Bool) -> U64:
+        """A part of a key: the cookie that came back, whether the data was accepted, and the port."""
+        found = self._fate.of(given_len * np.uint16(2) + accepted) + self.ports(events)
         rows = np.flatnonzero(given_len)
         if len(rows):
-            found[rows] += self._given.of(*cookie_words(synack, rows).T)
+            found[rows] += self._given.of(*first_cookie_words(events, rows).T)
         return found
+
+    def ports(self, events: Events) -> U64:
+        """A part of a key: the server's port."""
+        return self._port.of(events["server_port"])
 
 
 @dataclass(slots=True)
 class Attempts:
-    """Rows of a batch, and what all users of them need. `servers` (address and port) and `pairs` (client and server at
-    an interface) are keys."""
+    """Rows of a batch, and what all users of them need.
+
+    Keys: `servers` (address and port), `pairs` (client and server at an interface), `clients` (at an interface), `ends`
+    (client and server).
+    """
 
     rows: Indexes
     events: Events
@@ -84,9 +96,11 @@ class Attempts:
     accepted: Bool  # all of the SYN's data was acked
     servers: U64
     pairs: U64
+    clients: U64
     ends: U64
     hash: PeerHash
     _cookies: U64 | None = None
+    _answers: FirstAnswers | None = None
 
     def some(self, chosen: Bool) -> Attempts:
         """The chosen ones."""
@@ -95,18 +109,31 @@ class Attempts:
         at = np.flatnonzero(chosen)
         return Attempts(
             self.rows[at], pick(self.events, at), self.vantage[at], self.request[at], self.outcome[at],
-            self.with_cookie[at], self.accepted[at], self.servers[at], self.pairs[at], self.ends[at], self.hash,
+            self.with_cookie[at], self.accepted[at], self.servers[at], self.pairs[at], self.clients[at], self.ends[at],
+            self.hash,
         )  # fmt: skip
+
+    def answers(self) -> FirstAnswers:
+        """The first SYN-ACKs."""
+        if self._answers is None:
+            self._answers = first_answers(self.events)
+        return self._answers
+
+    def given_len(self) -> U8:
+        """The length of the cookie that came back, 0 if there was none."""
+        answers = self.answers()
+        found: U8 = np.where(has(answers.has, Has.TFO), answers.cookie_len, np.uint8(0))
+        return found
 
     def cookies(self) -> U64:
         """Keys of client, server and the SYN's cookie."""
         if self._cookies is None:
-            self._cookies = self.hash.cookies(self.ends, self.events)
+            self._cookies = self.ends + self.hash.cookies(self.events)
         return self._cookies
 
     def fates(self) -> U64:
-        """Keys of cookies(), the cookie that came back, and whether the data was accepted."""
-        return self.hash.fates(self.cookies(), self.events, self.accepted)
+        """Keys of cookies(), the cookie that came back, whether the data was accepted, and the port."""
+        return self.cookies() + self.hash.fates(self.events, self.given_len(), self.accepted)
 
 
 def _words(addresses: NDArray[np.uint8]) -> U64:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
-from tracer.handshake.events import Indexes
+from tracer.handshake.events import U8, Indexes
 from tracer.vocabulary.vocabulary import After, Cause, CauseAt, Confidence, HandshakeCause, Outcome
 
 
@@ -19,6 +19,11 @@ class Case:
     batch: Batch
     causes: Causes
     contradicted: Indexes = field(default_factory=lambda: np.zeros(0, np.intp))  # by the client's own kernel
+    origins: U8 = field(init=False)  # CookieOrigin of the cookies that this host refused
+
+    def __post_init__(self) -> None:
+        """Nothing is known of cookies yet."""
+        self.origins = np.zeros(len(self.batch), np.uint8)
 
     def outcome_is(self, *outcomes: Outcome) -> Indexes:
         """Rows with one of these outcomes and no cause yet."""

@@ -1,7 +1,8 @@
 """Cookies that arrive at this host, and the root part's verdicts on them; the keys themselves never come here.
 
-A cookie depends only on the two addresses and the key, so returning clients are answered from memory. The fate of the
-cookie (was it accepted, which one came back) is part of the key in memory: if it changes, we ask again.
+A cookie depends only on the two addresses and the key, so returning clients are answered from memory. The port, whose
+listener may have a key of its own, and the fate of the cookie (was it accepted, which one came back) are part of the
+key in memory: if they change, we ask again.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 
 from tracer.causes.attempts import Attempts
 from tracer.causes.slot_table import SlotTable
-from tracer.handshake.events import U8, Events, Indexes, byte_rows, has, pick
-from tracer.handshake.outcome import cookie_rows
-from tracer.ipc.messages import CookieQuestion
-from tracer.vocabulary.vocabulary import CookieCheck, Has
+from tracer.handshake.events import U8, Indexes, byte_rows, has, pick
+from tracer.handshake.outcome import cookie_rows, first_cookie_rows
+from tracer.ipc.messages import CookieQuestion, HostAnswer
+from tracer.vocabulary.vocabulary import CookieCheck, CookieOrigin, Has
 
 REMEMBERED = 1 << 16
 QUESTIONS_MAX = 256  # at a time: the root part has other work to do
@@ -37,11 +38,14 @@ class CookieChecks:
     """Memory of the root part's verdicts."""
 
     def __init__(self) -> None:
-        self._known = SlotTable(REMEMBERED, "verdict", "seen_ns")
+        self._known = SlotTable(REMEMBERED, "verdict", "origin", "seen_ns")
         self._key_changes: int | None = None
 
-    def begin(self, sent: Attempts, checks: U8) -> Asked | None:
-        """Fill in the verdicts that we remember; return the questions about other cookies, None if there are none."""
+    def begin(self, sent: Attempts, checks: U8, origins: U8) -> Asked | None:
+        """Fill in the verdicts that we remember; return the questions about other cookies, None if there are none.
+
+        `checks` are CookieCheck numbers, `origins` CookieOrigin numbers; there is one of each for a row of the batch.
+        """
         rows, events = sent.rows, sent.events
         keys = sent.fates()
         slots, known = self._known.find(keys)
@@ -49,6 +53,7 @@ class CookieChecks:
         # an unknown verdict may become known after a while
         known &= (verdicts != CookieCheck.NONE) | (events["syn_ns"] < seen_ns + np.uint64(ASK_AGAIN_NS))
         checks[rows[known]] = verdicts[known]
+        origins[rows[known]] = self._known["origin"][slots[known]]
         missing = np.flatnonzero(~known)
         if not len(missing):
             return None
@@ -60,25 +65,29 @@ class CookieChecks:
             CookieQuestion(*one)
             for one in zip(
                 byte_rows(events["client"]), byte_rows(events["server"]),
-                _cookies(events["syn"]), _cookies(events["synack"]),
-                sent.accepted[asked].tolist(), events["syn_ns"].tolist(), strict=True,
+                _carried(events["syn"]["has"], cookie_rows(events["syn"])),
+                _carried(sent.answers().has[asked], first_cookie_rows(events)),
+                sent.accepted[asked].tolist(), events["syn_ns"].tolist(), events["server_port"].tolist(), strict=True,
             )
         ]  # fmt: skip
         return Asked(rows[missing], keys[missing], sent.events["syn_ns"][missing], questions)
 
-    def end(self, asked: Asked, verdicts: list[int], checks: U8) -> None:
+    def end(self, asked: Asked, answer: HostAnswer, checks: U8, origins: U8) -> None:
         """Fill in the answers, in the order of the questions; unanswered ones stay unknown."""
         _, firsts, places = np.unique(asked.keys, return_index=True, return_inverse=True)
         # questions are in the order in which their keys first appear
         order = np.argsort(np.argsort(firsts))
         number = order[places]
-        answered = number < len(verdicts)
+        answered = number < len(answer.checks)
         if not answered.any():
             return
-        found = np.array(verdicts, np.uint8)[number[answered]]
-        checks[asked.rows[answered]] = found
+        rows = asked.rows[answered]
+        checks[rows] = np.array(answer.checks, np.uint8)[number[answered]]
+        told = [*answer.origins, *[CookieOrigin.UNKNOWN] * len(answer.checks)]
+        origins[rows] = np.array(told, np.uint8)[number[answered]]
         slots, own = self._known.claim(asked.keys[answered])
-        self._known["verdict"][slots[own]] = found[own]
+        self._known["verdict"][slots[own]] = checks[rows[own]]
+        self._known["origin"][slots[own]] = origins[rows[own]]
         self._known["seen_ns"][slots[own]] = asked.syn_ns[answered][own]
 
     def keys_changed(self, changes: int) -> None:
@@ -88,6 +97,5 @@ class CookieChecks:
         self._key_changes = changes
 
 
-def _cookies(segment: Events) -> list[bytes]:
-    carried = has(segment["has"], Has.TFO).tolist()
-    return [cookie if there else b"" for cookie, there in zip(cookie_rows(segment), carried, strict=True)]
+def _carried(flags: NDArray[np.uint16], cookies: list[bytes]) -> list[bytes]:
+    return [cookie if there else b"" for cookie, there in zip(cookies, has(flags, Has.TFO).tolist(), strict=True)]

@@ -8,7 +8,7 @@ from tracer.causes.attempts import PeerHash
 from tracer.causes.case import Case
 from tracer.causes.peer_history import PeerHistory
 from tracer.handshake.events import pick
-from tracer.handshake.outcome import cookie_words
+from tracer.handshake.outcome import cookie_words, first_answers, first_cookie_words
 from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, Outcome, Request
 
 COOKIE_SENT = (Request.COOKIE, Request.COOKIE_AND_DATA)
@@ -22,8 +22,8 @@ def key_rotation(case: Case) -> None:
         return
     rows = rows[np.isin(case.batch.verdicts.request[rows], COOKIE_SENT)]
     events = pick(case.batch.events, rows)
-    other = (cookie_words(events["syn"]) != cookie_words(events["synack"])).any(axis=1)
-    other |= events["syn"]["cookie_len"] != events["synack"]["cookie_len"]
+    other = (cookie_words(events["syn"]) != first_cookie_words(events, np.arange(len(rows)))).any(axis=1)
+    other |= events["syn"]["cookie_len"] != first_answers(events).cookie_len
     rows = rows[other]
     backup = case.causes.cookie_check[rows] == CookieCheck.VALID_BACKUP
     case.say(rows[backup], Cause.KEY_ROTATION, Confidence.CERTAIN)

@@ -14,7 +14,7 @@ import numpy as np
 from tracer.causes.attempts import Attempts
 from tracer.causes.slot_table import SlotTable
 from tracer.handshake.events import U64, Bool, has
-from tracer.handshake.outcome import cookie_rows
+from tracer.handshake.outcome import cookie_rows, first_cookie_rows
 from tracer.vocabulary.vocabulary import Has, Outcome, Request, Vantage
 
 SERVERS = PAIRS = 1 << 14
@@ -67,7 +67,7 @@ class PeerHistory:
         self._note_server(tried.servers, "works_ns", syn_ns, _WORKS.take(kind))
         cookieless = _TAKEN_WITHOUT.take(kind)
         if cookieless.any():
-            cookieless &= ~has(events["synack"]["has"], Has.TFO)
+            cookieless &= ~has(tried.answers().has, Has.TFO)
             self._note_server(tried.servers, "cookieless_ns", syn_ns, cookieless)
 
         passed = (events["syn"]["payload_len"] != 0) & (outcome != Outcome.SYN_TIMEOUT_FALLBACK)
@@ -131,8 +131,8 @@ class PeerHistory:
         shown = np.zeros(len(events), np.bool_)
         for at, (pair, old, new, syn_ns, synack_ns) in enumerate(
             zip(
-                tried.pairs.tolist(), cookie_rows(events["syn"]), cookie_rows(events["synack"]),
-                events["syn_ns"].tolist(), events["synack_ns"].tolist(), strict=True,
+                tried.pairs.tolist(), cookie_rows(events["syn"]), first_cookie_rows(events),
+                events["syn_ns"].tolist(), tried.answers().ns.tolist(), strict=True,
             )
         ):  # fmt: skip
             shown[at] = _refusal(self._trouble(pair), old, new, syn_ns, synack_ns, bool(before[at]))

@@ -64,7 +64,7 @@ class HostWitness:
         asked = None
         if tried is not None and self._check_cookies:
             sent = tried.some(((tried.vantage & _AT_SERVER) != 0) & tried.with_cookie)
-            asked = self._cookies.begin(sent, checks) if len(sent.rows) else None
+            asked = self._cookies.begin(sent, checks, case.origins) if len(sent.rows) else None
         served = pick(events, np.concatenate((wanted.answered, wanted.unanswered)))
         services, listeners = self.listeners.begin(self._hash.listeners(served), served)
         clients = _failed_clients(case)
@@ -84,7 +84,7 @@ class HostWitness:
         self.listeners.end(services, answer.listeners, answer.host.taken_ns)
         _hear_clients(case, clients, answer.clients)
         if asked is not None:
-            self._cookies.end(asked, answer.checks, checks)
+            self._cookies.end(asked, answer, checks, case.origins)
 
 
 def take_back(case: Case) -> None:

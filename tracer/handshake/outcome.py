@@ -111,7 +111,7 @@ def first_answers(events: Events) -> FirstAnswers:
 _ANSWER = ("ack", "ts_ecr", "has", "tfo_kind", "cookie_len")
 
 
-def _first_cookie_words(events: Events, rows: NDArray[np.intp]) -> NDArray[np.uint64]:
+def first_cookie_words(events: Events, rows: NDArray[np.intp]) -> NDArray[np.uint64]:
     """The cookie of the first SYN-ACK of some rows, as cookie_words() has it."""
     found = cookie_words(events["synack"], rows)
     first = events["first_answer"]
@@ -328,7 +328,7 @@ def _facts(events: Events, answer: FirstAnswers, acked: U32, later: Bool) -> NDA
     of_option = with_cookie * np.uint16(_Fact.COOKIE) | cookie_back * np.uint16(_Fact.COOKIE_BACK)
     both = np.flatnonzero(cookie_back & with_cookie & (sent_len == back_len))
     if len(both):
-        same = (cookie_words(syn, rows[both]) == _first_cookie_words(events, rows[both])).all(axis=1)
+        same = (cookie_words(syn, rows[both]) == first_cookie_words(events, rows[both])).all(axis=1)
         of_option[both] |= same * np.uint16(_Fact.SAME_COOKIE)
     facts[rows] |= of_option
     return facts.astype(np.intp)

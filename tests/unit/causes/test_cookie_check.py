@@ -9,8 +9,8 @@ import numpy as np
 from tests.support.judged import MS, Shake, batch
 from tracer.causes.attempts import PeerHash
 from tracer.causes.cookie_check import ASK_AGAIN_NS, QUESTIONS_MAX, CookieChecks
-from tracer.handshake.events import U8
-from tracer.vocabulary.vocabulary import CookieCheck
+from tracer.ipc.messages import Host, HostAnswer
+from tracer.vocabulary.vocabulary import CookieCheck, CookieOrigin
 
 VALID, UNKNOWN = CookieCheck.VALID, CookieCheck.NONE
 A, B = b"a" * 8, b"b" * 8
@@ -21,21 +21,48 @@ TAKEN = Shake(cookie=A, data=10, acked=10)
 def check(memory: CookieChecks, answers: list[CookieCheck] | None, *shakes: Shake) -> tuple[int, list[int]]:
     """How many questions there were, and the verdicts after these answers; VALID to each for None."""
     made = batch(*shakes)
-    checks: U8 = np.zeros(len(made), np.uint8)
-    asked = memory.begin(HASH.of(made, np.arange(len(made))), checks)
+    checks, origins = np.zeros((2, len(made)), np.uint8)
+    asked = memory.begin(HASH.of(made, np.arange(len(made))), checks, origins)
     if asked is None:
         return 0, checks.tolist()
     verdicts = [VALID] * len(asked.questions) if answers is None else answers
-    memory.end(asked, [int(one) for one in verdicts], checks)
+    memory.end(asked, answer(verdicts), checks, origins)
     return len(asked.questions), checks.tolist()
+
+
+def answer(verdicts: list[CookieCheck], origins: list[CookieOrigin] | None = None) -> HostAnswer:
+    return HostAnswer(0, Host({}, {}), [int(one) for one in verdicts], [int(one) for one in origins or ()])
 
 
 def test_each_is_asked_about_once() -> None:
     memory = CookieChecks()
     others = [replace(TAKEN, client=2), replace(TAKEN, server=2), replace(TAKEN, cookie=B), replace(TAKEN, acked=0),
-              replace(TAKEN, back=B)]  # fmt: skip
-    assert check(memory, None, TAKEN, TAKEN, *others, *others) == (6, [VALID] * 12)
-    assert check(memory, [], *others, TAKEN) == (0, [VALID] * 6)
+              replace(TAKEN, back=B), replace(TAKEN, port=444)]  # fmt: skip
+    assert check(memory, None, TAKEN, TAKEN, *others, *others) == (7, [VALID] * 14)
+    assert check(memory, [], *others, TAKEN) == (0, [VALID] * 7)
+
+
+def test_origins_are_remembered_beside_verdicts() -> None:
+    made = batch(TAKEN, replace(TAKEN, port=444), TAKEN)
+    memory, tried = CookieChecks(), HASH.of(made, np.arange(len(made)))
+    checks, origins = np.zeros((2, len(made)), np.uint8)
+    asked = memory.begin(tried, checks, origins)
+    assert asked is not None
+    assert [one.port for one in asked.questions] == [443, 444]
+    told = [CookieOrigin.NOT_OURS, CookieOrigin.OTHER_LISTENER]
+    memory.end(asked, answer([CookieCheck.INVALID] * 2, told), checks, origins)
+    assert origins.tolist() == [*told, CookieOrigin.NOT_OURS]
+    again = np.zeros(len(made), np.uint8)
+    assert memory.begin(tried, checks, again) is None
+    assert again.tolist() == origins.tolist()
+
+
+def test_the_cookie_of_the_first_answer_is_the_one_that_was_given() -> None:
+    made = batch(replace(TAKEN, back=A, first_back=B))
+    checks, origins = np.zeros((2, 1), np.uint8)
+    asked = CookieChecks().begin(HASH.of(made, np.arange(1)), checks, origins)
+    assert asked is not None
+    assert [(one.cookie, one.given, one.accepted) for one in asked.questions] == [(A, B, True)]
 
 
 def test_answers_belong_to_their_questions() -> None:

@@ -93,6 +93,17 @@ def test_key_rotation_is_certain_where_the_backup_key_was_seen_to_match() -> Non
     assert judge_one_by_one(CauseJudge(), replace(rotated, cookie=b""), replace(rotated, back=A)) == ["", ""]
 
 
+def test_the_cookie_of_the_first_answer_counts_whichever_the_client_took() -> None:
+    rotated = Shake(cookie=A, data=100, acked=100, back=A, first_back=B)
+    assert judge_one_by_one(CauseJudge(), rotated, replace(rotated, back=B, first_back=A)) == [
+        "key_rotation likely",
+        "",
+    ]
+    first = replace(refused(A, D), first_back=B)
+    assert judge_one_by_one(CauseJudge(), first, refused(B, C, 2000))[1] == "key_not_shared likely"
+    assert judge_one_by_one(CauseJudge(), first, refused(D, C, 2000))[1] == "cookie_stale possible"
+
+
 def test_cookies_that_nobody_is_told_of_are_not_checked() -> None:
     asked = Asked(host(1100), checks=(CookieCheck.VALID_BACKUP,))
     rotated = Shake(cookie=A, data=100, acked=100, back=B, vantage=SERVER)
