@@ -43,6 +43,7 @@ class Shake:
     again_ms: float | None = None  # another SYN, which is the one that was answered
     client: int = 1
     server: int = 1
+    network: int = 1  # of the server
     port: int = 443
     vantage: Vantage = Vantage.CLIENT
     ttl: int = 64  # of the SYN-ACK
@@ -78,7 +79,7 @@ def _fill(event: Any, one: Shake) -> None:
     begin = int(one.at_ms * MS)
     event["id"] = one.id or next(_ids)
     event["client"] = np.frombuffer(bytes(10) + b"\xff\xff\x0a\0\0" + bytes([one.client]), np.uint8)
-    event["server"] = np.frombuffer(bytes(10) + b"\xff\xff\x0a\0\1" + bytes([one.server]), np.uint8)
+    event["server"] = np.frombuffer(bytes(10) + b"\xff\xff\x0a\0" + bytes([one.network, one.server]), np.uint8)
     event["resumed"] = one.resumed
     event["client_port"], event["server_port"], event["ifindex"] = 40000, one.port, one.ifindex
     event["syn_ns"], event["settled_ns"], event["family"] = begin, begin + int(one.lasts_ms * MS), 4
@@ -138,6 +139,11 @@ def outcomes(judged: Batch) -> list[str]:
 def judge_one_by_one(judge: CauseJudge, *shakes: Shake) -> list[str]:
     """The causes of handshakes, each in its own batch."""
     return [causes(judge.judge(batch(one)))[0] for one in shakes]
+
+
+def judge_at_once(judge: CauseJudge, *shakes: Shake) -> list[str]:
+    """The causes of handshakes, all in one batch."""
+    return causes(judge.judge(batch(*shakes)))
 
 
 def fates(judge: CauseJudge, *shakes: Shake) -> list[str]:

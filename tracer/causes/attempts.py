@@ -59,7 +59,7 @@ class PeerHash:
         """A part of a key: the SYN's cookie."""
         return self._cookies(cookie_words(events["syn"]), events["syn"]["cookie_len"])
 
-    def given(self, events: Events, rows: Indexes, lengths: U8) -> U64:
+    def given_cookies(self, events: Events, rows: Indexes, lengths: U8) -> U64:
         """The same of the cookie that came back with the first SYN-ACK of some rows."""
         return self._cookies(first_cookie_words(events, rows), lengths)
 

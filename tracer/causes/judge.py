@@ -17,7 +17,7 @@ from tracer.causes.at_server import AtServer, answered_here, unanswered_here
 from tracer.causes.attempts import PeerHash
 from tracer.causes.both_ends import BothEnds
 from tracer.causes.case import Case
-from tracer.causes.cookies import COOKIE_SENT, REFUSED, key_rotation, refused
+from tracer.causes.cookies import COOKIE_SENT, REFUSED, CookieCauses, key_rotation
 from tracer.causes.malformed import malformed_options
 from tracer.causes.peer_history import PeerHistory
 from tracer.causes.timeouts import timed_out
@@ -55,6 +55,7 @@ class CauseJudge:
         self._after_accept = AfterAccept(self._hash)
         self._witness = HostWitness(ask, self._hash, check_cookies=check_cookies)
         self._at_server = AtServer(self._hash, self._history, self._witness.evidence, self._witness.listeners)
+        self._refused = CookieCauses()
         self._both_ends = BothEnds()
 
     def add_host(self, host: Host) -> None:
@@ -91,9 +92,10 @@ class CauseJudge:
         self._at_server.host_dropped(case, unanswered)
         if len(broke):
             self._broke_after_accept(case, broke, broke_again)
+        if tried is not None:
+            self._refused.judge(case, tried)
         if _TO_EXPLAIN[verdicts.outcome[attempts]].any():
             key_rotation(case)
-            refused(case, self._hash, self._history)
             case.say(case.outcome_is(*_SAME_BACK), Cause.CHILD_FAILED, Confidence.LIKELY)
             self._at_server.no_option_back(case, here)
             self._elsewhere(case, silent)

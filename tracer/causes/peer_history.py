@@ -1,7 +1,6 @@
 """The memory of servers, and of pairs of client and server, from which causes are inferred. All of it is bounded.
 
-Successes are noted for whole batches at a time. Only refused cookies and SYNs that timed out, which are rare, are
-handled one by one.
+Successes are noted for whole batches at a time. Only SYNs that timed out, which are rare, are handled one by one.
 """
 
 from __future__ import annotations
@@ -14,14 +13,11 @@ import numpy as np
 from tracer.causes.attempts import Attempts
 from tracer.causes.slot_table import SlotTable
 from tracer.handshake.events import U64, Bool, has
-from tracer.handshake.outcome import cookie_rows, first_cookie_rows
-from tracer.vocabulary.vocabulary import Has, Outcome, Request, Vantage
+from tracer.vocabulary.vocabulary import Has, Outcome, Request
 
 SERVERS = PAIRS = 1 << 14
-COOKIES = 1 << 16
 TROUBLED = 1 << 14  # pairs handled one by one
 REMEMBER_NS = 3_600_000_000_000
-REFUSALS_OF_A_POOL = 3  # within REMEMBER_NS: nobody rotates keys that often
 ALWAYS_SENT_DATA = 3
 
 _NEEDS_COOKIE = (Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE)
@@ -39,12 +35,8 @@ _TAKEN_WITHOUT[list(_NEEDS_COOKIE), 0] = True
 
 @dataclass(slots=True)
 class _Trouble:
-    """A pair's refused cookies and lost SYNs. Times are CLOCK_MONOTONIC in nanoseconds."""
+    """A pair's lost SYNs. Times are CLOCK_MONOTONIC in nanoseconds."""
 
-    given: bytes = b""  # the cookie that came with the last refusal
-    given_ns: int = 0
-    refused_ns: list[int] = field(default_factory=list)  # at most REFUSALS_OF_A_POOL
-    seen: list[bytes] = field(default_factory=list)  # cookies before `given`, sent or given; at most 4
     fallbacks_ns: list[int] = field(default_factory=list)  # at most 2
 
 
@@ -52,9 +44,8 @@ class PeerHistory:
     """Takes and judges handshakes in the order of settling."""
 
     def __init__(self) -> None:
-        self._servers = SlotTable(SERVERS, "works_ns", "cookieless_ns", "unshared_ns")
+        self._servers = SlotTable(SERVERS, "works_ns", "cookieless_ns")
         self._pairs = SlotTable(PAIRS, "data_ns", "with_data", "without_data")
-        self._accepted = SlotTable(COOKIES)
         self._troubled: OrderedDict[int, _Trouble] = OrderedDict()
 
     # --- whole batches ---
@@ -82,9 +73,6 @@ class PeerHistory:
             np.add.at(self._pairs["with_data"], slots, passed.astype(np.uint64))
             if bare.any():
                 np.add.at(self._pairs["without_data"], slots, bare.astype(np.uint64))
-        accepted = (outcome == Outcome.DATA_ACKED) & tried.with_cookie
-        if accepted.any():
-            self._accepted.claim(tried.cookies()[accepted])
 
     def _note_server(self, keys: U64, column: str, when: U64, rows: Bool) -> None:
         if rows.any():
@@ -112,33 +100,7 @@ class PeerHistory:
         always: Bool = known & (with_data >= ALWAYS_SENT_DATA) & (without <= 1)
         return always
 
-    def accepted_before(self, tried: Attempts) -> Bool:
-        """Was this very cookie accepted from this pair before?"""
-        _, known = self._accepted.find(tried.cookies())
-        return known
-
     # --- one by one ---
-
-    def refused(self, tried: Attempts) -> Bool:
-        """Note cookies that were refused and replaced; which refusals show that keys are not shared?
-
-        If an address refuses the cookie that it gave last time, or gives one again that it had replaced, it belongs to
-        several servers. At one of these, which knows its own cookies, this is never seen.
-        """
-        events = tried.events
-        before = self.accepted_before(tried)
-        known_pool = self._server_noted(tried, "unshared_ns") & (tried.vantage != Vantage.SERVER)
-        shown = np.zeros(len(events), np.bool_)
-        for at, (pair, old, new, syn_ns, synack_ns) in enumerate(
-            zip(
-                tried.pairs.tolist(), cookie_rows(events["syn"]), first_cookie_rows(events),
-                events["syn_ns"].tolist(), tried.answers().ns.tolist(), strict=True,
-            )
-        ):  # fmt: skip
-            shown[at] = _refusal(self._trouble(pair), old, new, syn_ns, synack_ns, bool(before[at]))
-        self._note_server(tried.servers, "unshared_ns", events["syn_ns"], shown)
-        found: Bool = shown | known_pool
-        return found
 
     def timed_out(self, tried: Attempts) -> Bool:
         """Note SYNs with data after which only a bare SYN was answered; which are not the first in a row?"""
@@ -165,23 +127,3 @@ class PeerHistory:
         else:
             self._troubled.move_to_end(pair)
         return found
-
-
-def _refusal(trouble: _Trouble, old: bytes, new: bytes, syn_ns: int, synack_ns: int, good_before: bool) -> bool:
-    """Note that cookie `old` was refused and `new` given; does that show more than one key?"""
-    trouble.refused_ns = [when for when in trouble.refused_ns if syn_ns - when < REMEMBER_NS]
-    # SYNs already on the way when the client learned the new cookie still carry the old one
-    learned = trouble.given_ns != 0 and trouble.given_ns < syn_ns and syn_ns - trouble.given_ns < REMEMBER_NS
-    own = learned and old == trouble.given and new != old
-    shown = False
-    if own:
-        trouble.refused_ns.append(syn_ns)
-        many = len(trouble.refused_ns) >= REFUSALS_OF_A_POOL
-        trouble.refused_ns = trouble.refused_ns[-REFUSALS_OF_A_POOL:]
-        shown = not good_before or new in trouble.seen or many
-    for cookie in (old, trouble.given):
-        if cookie and cookie not in trouble.seen and cookie != new:
-            trouble.seen = [*trouble.seen, cookie][-4:]
-    if synack_ns >= trouble.given_ns:
-        trouble.given, trouble.given_ns = new, synack_ns
-    return shown
