@@ -41,6 +41,10 @@ class Shake:
     acked: int = 0
     answered_ms: float | None = 1
     again_ms: float | None = None  # another SYN, which is the one that was answered
+    once_more_ms: float | None = None  # a third SYN, which then is that one
+    first_answered: bool = False  # TSecr says that it was the first SYN after all
+    ecn: bool = False  # asked for by the first SYN
+    ecn_again: bool = False  # and by the others
     client: int = 1
     server: int = 1
     network: int = 1  # of the server
@@ -115,13 +119,20 @@ def _fill(event: Any, one: Shake) -> None:
     if one.again_ms is not None:
         event["syn_count"], event["retx_count"] = 2, 1
         event["retx"][0]["after_us"] = int(one.again_ms * 1000)
+    if one.once_more_ms is not None:
+        event["syn_count"], event["retx_count"] = 3, 2
+        event["retx"][1]["after_us"] = int(one.once_more_ms * 1000)
+    event["syn"]["tcp_flags"], event["retx_flags"][:] = 0x02 | one.ecn * 0xC0, one.ecn_again * 0xC0
+    if one.first_answered:
+        for name, value in (("syn", "ts_val"), ("synack", "ts_ecr")):
+            event[name][value], event[name]["has"] = 7, event[name]["has"] | Has.TIMESTAMPS
     if one.first_back is not None:
         first, synack = event["first_answer"], event["synack"]
         first["ns"], first["seq"], first["ack"] = begin + MS // 2, synack["seq"] + 1, synack["ack"]
         first["has"], first["tfo_kind"], first["cookie_len"] = Has.SEGMENT | Has.TFO, 34, len(one.first_back)
         first["cookie"][: len(one.first_back)] = np.frombuffer(one.first_back, np.uint8)
     if one.answered_ms is not None:
-        event["synack_ns"] = begin + int((one.answered_ms + (one.again_ms or 0)) * MS)
+        event["synack_ns"] = begin + int((one.answered_ms + (one.once_more_ms or one.again_ms or 0)) * MS)
 
 
 def causes(judged: Batch) -> list[str]:

@@ -55,6 +55,10 @@ class PeerHash:
         ends = self._server.of(*_words(events["server"])) + self._client.of(*_words(events["client"]))
         return ends + self._place.of(events["ifindex"]) + self._port.of(events["server_port"])
 
+    def places(self, events: Events) -> U64:
+        """Keys of the server's address, at an interface."""
+        return self._server.of(*_words(events["server"])) + self._place.of(events["ifindex"])
+
     def cookies(self, events: Events) -> U64:
         """A part of a key: the SYN's cookie."""
         return self._cookies(cookie_words(events["syn"]), events["syn"]["cookie_len"])
@@ -124,6 +128,10 @@ class Attempts:
         answers = self.answers()
         found: U8 = np.where(has(answers.has, Has.TFO), answers.cookie_len, np.uint8(0))
         return found
+
+    def places(self) -> U64:
+        """Keys of the server's address, at an interface."""
+        return self.pairs - self.clients + self.pairs - self.ends
 
     def cookies(self) -> U64:
         """Keys of client, server and the SYN's cookie."""

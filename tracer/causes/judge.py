@@ -20,7 +20,7 @@ from tracer.causes.case import Case
 from tracer.causes.cookies import COOKIE_SENT, REFUSED, CookieCauses, key_rotation
 from tracer.causes.malformed import malformed_options
 from tracer.causes.peer_history import PeerHistory
-from tracer.causes.timeouts import timed_out
+from tracer.causes.timeouts import Timeouts, lost_without_data
 from tracer.causes.witness import AskHost, HostWitness, Wanted, take_back
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
@@ -56,6 +56,7 @@ class CauseJudge:
         self._witness = HostWitness(ask, self._hash, check_cookies=check_cookies)
         self._at_server = AtServer(self._hash, self._history, self._witness.evidence, self._witness.listeners)
         self._refused = CookieCauses()
+        self._timeouts = Timeouts(self._hash)
         self._both_ends = BothEnds()
 
     def add_host(self, host: Host) -> None:
@@ -77,14 +78,14 @@ class CauseJudge:
         stripped, emptied = self._both_ends.compare(events)
         malformed = malformed_options(events)
         challenged = _challenged(batch)
-        if not any(map(len, (attempts, unanswered, malformed, challenged))) and not (stripped | emptied).any():
+        lost = lost_without_data(batch)
+        if not any(map(len, (attempts, unanswered, malformed, challenged, lost))) and not (stripped | emptied).any():
             return batch
         silent = _without_option(case)
         here = answered_here(batch, silent)
-        tried = self._hash.of(batch, attempts) if len(attempts) else None
+        tried = self._hash.of(batch, attempts)
         self._witness.question(case, tried, Wanted(here, unanswered, _client_repeated(batch, broke)))
-        if tried is not None:
-            self._history.note(tried)
+        self._history.note(tried)
         case.say(malformed, Cause.OPTION_MALFORMED, Confidence.CERTAIN)
         case.say(np.flatnonzero(stripped), Cause.OPTION_STRIPPED, Confidence.CERTAIN)
         case.say(np.flatnonzero(emptied), Cause.PAYLOAD_STRIPPED, Confidence.CERTAIN)
@@ -92,14 +93,13 @@ class CauseJudge:
         self._at_server.host_dropped(case, unanswered)
         if len(broke):
             self._broke_after_accept(case, broke, broke_again)
-        if tried is not None:
-            self._refused.judge(case, tried)
+        self._refused.judge(case, tried)
+        self._timeouts.judge(case, tried, lost)
         if _TO_EXPLAIN[verdicts.outcome[attempts]].any():
             key_rotation(case)
             case.say(case.outcome_is(*_SAME_BACK), Cause.CHILD_FAILED, Confidence.LIKELY)
             self._at_server.no_option_back(case, here)
             self._elsewhere(case, silent)
-            timed_out(case, self._hash, self._history)
             self._no_data(case)
         take_back(case)
         return replace(batch, causes=case.causes)

@@ -1,12 +1,6 @@
-"""The memory of servers, and of pairs of client and server, from which causes are inferred. All of it is bounded.
-
-Successes are noted for whole batches at a time. Only SYNs that timed out, which are rare, are handled one by one.
-"""
+"""The memory of servers, and of pairs of client and server, from which causes are inferred. All of it is bounded."""
 
 from __future__ import annotations
-
-from collections import OrderedDict
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,7 +10,6 @@ from tracer.handshake.events import U64, Bool, has
 from tracer.vocabulary.vocabulary import Has, Outcome, Request
 
 SERVERS = PAIRS = 1 << 14
-TROUBLED = 1 << 14  # pairs handled one by one
 REMEMBER_NS = 3_600_000_000_000
 ALWAYS_SENT_DATA = 3
 
@@ -33,22 +26,12 @@ _TAKEN_WITHOUT = np.zeros((len(Outcome), 2), np.bool_)
 _TAKEN_WITHOUT[list(_NEEDS_COOKIE), 0] = True
 
 
-@dataclass(slots=True)
-class _Trouble:
-    """A pair's lost SYNs. Times are CLOCK_MONOTONIC in nanoseconds."""
-
-    fallbacks_ns: list[int] = field(default_factory=list)  # at most 2
-
-
 class PeerHistory:
     """Takes and judges handshakes in the order of settling."""
 
     def __init__(self) -> None:
         self._servers = SlotTable(SERVERS, "works_ns", "cookieless_ns")
-        self._pairs = SlotTable(PAIRS, "data_ns", "with_data", "without_data")
-        self._troubled: OrderedDict[int, _Trouble] = OrderedDict()
-
-    # --- whole batches ---
+        self._pairs = SlotTable(PAIRS, "with_data", "without_data")
 
     def note(self, tried: Attempts) -> None:
         """Remember what worked."""
@@ -69,7 +52,6 @@ class PeerHistory:
             slots, own = self._pairs.claim(tried.pairs[told])
             slots, told = slots[own], told[own]
             passed, bare = passed[told], bare[told]
-            np.maximum.at(self._pairs["data_ns"], slots, syn_ns[told] * passed)
             np.add.at(self._pairs["with_data"], slots, passed.astype(np.uint64))
             if bare.any():
                 np.add.at(self._pairs["without_data"], slots, bare.astype(np.uint64))
@@ -99,31 +81,3 @@ class PeerHistory:
         with_data, without = self._pairs["with_data"][slots], self._pairs["without_data"][slots]
         always: Bool = known & (with_data >= ALWAYS_SENT_DATA) & (without <= 1)
         return always
-
-    # --- one by one ---
-
-    def timed_out(self, tried: Attempts) -> Bool:
-        """Note SYNs with data after which only a bare SYN was answered; which are not the first in a row?"""
-        syn_ns_list = tried.events["syn_ns"].tolist()
-        slots, known = self._pairs.find(tried.pairs)
-        passed_ns = np.where(known, self._pairs["data_ns"][slots], 0)
-        again = np.zeros(len(syn_ns_list), np.bool_)
-        for at, (pair, syn_ns, data_ns) in enumerate(
-            zip(tried.pairs.tolist(), syn_ns_list, passed_ns.tolist(), strict=True)
-        ):
-            trouble = self._trouble(pair)
-            first_ns = max(data_ns, syn_ns - REMEMBER_NS)
-            trouble.fallbacks_ns = [when for when in trouble.fallbacks_ns if when > first_ns][-1:]
-            again[at] = bool(trouble.fallbacks_ns)
-            trouble.fallbacks_ns.append(syn_ns)
-        return again
-
-    def _trouble(self, pair: int) -> _Trouble:
-        found = self._troubled.get(pair)
-        if found is None:
-            found = self._troubled[pair] = _Trouble()
-            if len(self._troubled) > TROUBLED:
-                self._troubled.popitem(last=False)
-        else:
-            self._troubled.move_to_end(pair)
-        return found

@@ -56,13 +56,13 @@ class HostWitness:
         self.evidence.add(host)
         self._cookies.keys_changed(host.key_changes)
 
-    def question(self, case: Case, tried: Attempts | None, wanted: Wanted) -> None:
+    def question(self, case: Case, tried: Attempts, wanted: Wanted) -> None:
         """Ask whatever is not known yet, and fill in cookie checks and what the clients' sockets say."""
         if self._ask is None:
             return
         events, checks = case.batch.events, case.causes.cookie_check
         asked = None
-        if tried is not None and self._check_cookies:
+        if self._check_cookies:
             sent = tried.some(((tried.vantage & _AT_SERVER) != 0) & tried.with_cookie)
             asked = self._cookies.begin(sent, checks, case.origins) if len(sent.rows) else None
         served = pick(events, np.concatenate((wanted.answered, wanted.unanswered)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -21,6 +22,8 @@ WAYS = (judge_one_by_one, judge_at_once)
 STALE, MAYBE_SHARED, NOT_SHARED = "cookie_stale possible", "key_not_shared possible", "key_not_shared likely"
 CHANGES, LISTENER = "client_address_changes likely", "listener_key_differs likely"
 HOUR_MS = REMEMBER_NS / MS
+
+Way = Callable[..., list[str]]
 
 
 def refused(sent: bytes, given: bytes, at_ms: float = 1000, **more: int) -> Shake:
@@ -51,7 +54,7 @@ def refusals(*servers: tuple[int, int], rounds: int = 2, vantage: Vantage = Vant
 
 @pytest.mark.parametrize("judge", WAYS)
 @pytest.mark.parametrize("vantage", AWAY)
-def test_three_unrelated_servers_do_not_fail_alike(judge: type, vantage: Vantage) -> None:
+def test_three_unrelated_servers_do_not_fail_alike(judge: Way, vantage: Vantage) -> None:
     seen = refusals((1, 1), (2, 1), (3, 2), vantage=vantage)
     assert judge(CauseJudge(), *seen) == [STALE] * 2 + [CHANGES] * 4
 
@@ -60,13 +63,13 @@ def test_three_unrelated_servers_do_not_fail_alike(judge: type, vantage: Vantage
 @pytest.mark.parametrize(
     "servers", [((1, 1), (2, 1), (3, 1)), ((1, 1), (2, 2)), ((1, 1),)], ids=["one network", "two servers", "one server"]
 )
-def test_fewer_accuse_nobody(judge: type, servers: tuple[tuple[int, int], ...]) -> None:
+def test_fewer_accuse_nobody(judge: Way, servers: tuple[tuple[int, int], ...]) -> None:
     count = len(servers)
     assert judge(CauseJudge(), *refusals(*servers)) == [STALE] * count + [MAYBE_SHARED] * count
 
 
 @pytest.mark.parametrize("judge", WAYS)
-def test_a_server_that_takes_cookies_shows_that_the_client_stays(judge: type) -> None:
+def test_a_server_that_takes_cookies_shows_that_the_client_stays(judge: Way) -> None:
     seen = refusals((1, 1), (2, 1), (3, 2))
     first = taken(A, 500, server=9)
     assert judge(CauseJudge(), first, *seen) == ["", *[STALE] * 3, *[NOT_SHARED] * 3]
@@ -77,7 +80,7 @@ def test_a_server_that_takes_cookies_shows_that_the_client_stays(judge: type) ->
 
 
 @pytest.mark.parametrize("judge", WAYS)
-def test_a_server_that_has_taken_one_is_none_of_the_three(judge: type) -> None:
+def test_a_server_that_has_taken_one_is_none_of_the_three(judge: Way) -> None:
     seen = refusals((1, 1), (2, 1), (3, 2))
     lucky = taken(bytes([1, 1, 1]) * 3, 1500, server=1, network=1)
     said = judge(CauseJudge(), seen[0], lucky, *seen[1:])
@@ -86,13 +89,13 @@ def test_a_server_that_has_taken_one_is_none_of_the_three(judge: type) -> None:
 
 
 @pytest.mark.parametrize("judge", WAYS)
-def test_what_they_refused_long_ago_does_not_count(judge: type) -> None:
+def test_what_they_refused_long_ago_does_not_count(judge: Way) -> None:
     late = [replace(one, at_ms=1 + number * HOUR_MS / 2) for number, one in enumerate(refusals((1, 1), (2, 1), (3, 2)))]
     assert CHANGES not in judge(CauseJudge(), *late)
 
 
 @pytest.mark.parametrize("judge", WAYS)
-def test_three_pools_of_a_client_that_is_served_elsewhere(judge: type) -> None:
+def test_three_pools_of_a_client_that_is_served_elsewhere(judge: Way) -> None:
     served = [taken(A, 900 + 1000 * number, server=9) for number in range(6)]
     mixed = [one for pair in zip(served, refusals((1, 1), (2, 1), (3, 2)), strict=True) for one in pair]
     assert [one for one in judge(CauseJudge(), *mixed) if one] == [STALE] * 3 + [NOT_SHARED] * 3
@@ -100,7 +103,7 @@ def test_three_pools_of_a_client_that_is_served_elsewhere(judge: type) -> None:
 
 @pytest.mark.parametrize("judge", WAYS)
 @pytest.mark.parametrize("vantage", Vantage)
-def test_a_cookie_that_another_address_got_names_the_client(judge: type, vantage: Vantage) -> None:
+def test_a_cookie_that_another_address_got_names_the_client(judge: Way, vantage: Vantage) -> None:
     seen = [asked(A, 1000), refused(A, B, 2000, client=2), refused(B, A, 3000)]
     assert judge(CauseJudge(), *(replace(one, vantage=vantage) for one in seen)) == ["", CHANGES, CHANGES]
     # one that this address got, too, is no such
@@ -113,7 +116,7 @@ def test_a_cookie_that_another_address_got_names_the_client(judge: type, vantage
 
 @pytest.mark.parametrize("judge", WAYS)
 @pytest.mark.parametrize("vantage", Vantage)
-def test_a_cookie_of_another_port(judge: type, vantage: Vantage) -> None:
+def test_a_cookie_of_another_port(judge: Way, vantage: Vantage) -> None:
     seen = [
         asked(A, 1000), refused(A, B, 2000, port=444), refused(B, A, 3000), refused(A, B, 4000, port=444),
         taken(B, 5000, port=444), refused(B, A, 6000), taken(D, 6500, server=9), refused(A, B, 7000, port=444),
@@ -125,7 +128,7 @@ def test_a_cookie_of_another_port(judge: type, vantage: Vantage) -> None:
 
 @pytest.mark.parametrize("judge", WAYS)
 @pytest.mark.parametrize("vantage", Vantage)
-def test_other_listeners_are_not_blamed_for_a_new_key(judge: type, vantage: Vantage) -> None:
+def test_other_listeners_are_not_blamed_for_a_new_key(judge: Way, vantage: Vantage) -> None:
     def said(*shakes: Shake) -> list[str]:
         return judge(CauseJudge(), *(replace(one, vantage=vantage) for one in shakes))
 
@@ -144,7 +147,7 @@ def test_other_listeners_are_not_blamed_for_a_new_key(judge: type, vantage: Vant
 
 @pytest.mark.parametrize("judge", WAYS)
 @pytest.mark.parametrize("vantage", HERE)
-def test_a_listener_that_refused_its_own_cookie_since_shows_a_new_key(judge: type, vantage: Vantage) -> None:
+def test_a_listener_that_refused_its_own_cookie_since_shows_a_new_key(judge: Way, vantage: Vantage) -> None:
     seen = [asked(A, 1000), asked(C, 1500, client=2), refused(C, D, 2000, client=2), refused(A, B, 3000, port=444)]
     assert judge(CauseJudge(), *(replace(one, vantage=vantage) for one in seen)) == ["", "", STALE, STALE]
 
@@ -175,16 +178,14 @@ class Keys:
         (CookieOrigin.UNKNOWN, "cookie_stale likely"),
     ],
 )
-def test_the_host_knows_whose_cookie_it_refused(
-    judge: type, vantage: Vantage, origin: CookieOrigin, cause: str
-) -> None:
+def test_the_host_knows_whose_cookie_it_refused(judge: Way, vantage: Vantage, origin: CookieOrigin, cause: str) -> None:
     seen = [refused(A, B, vantage=vantage), refused(A, B, 2000, client=2, vantage=vantage)]
     assert judge(CauseJudge(Keys(origin, origin)), *seen) == [cause] * 2
 
 
 @pytest.mark.parametrize("judge", WAYS)
 @pytest.mark.parametrize("vantage", HERE)
-def test_cookies_that_the_host_never_gave_point_to_a_pool(judge: type, vantage: Vantage) -> None:
+def test_cookies_that_the_host_never_gave_point_to_a_pool(judge: Way, vantage: Vantage) -> None:
     foreign = [bytes([number]) * 8 for number in range(1, 6)]
     seen = [refused(one, B, 1000 * number, vantage=vantage) for number, one in enumerate(foreign, 1)]
     keys = Keys(*[CookieOrigin.NOT_OURS] * 5)
@@ -195,14 +196,14 @@ def test_cookies_that_the_host_never_gave_point_to_a_pool(judge: type, vantage: 
 
 @pytest.mark.parametrize("judge", WAYS)
 @pytest.mark.parametrize("vantage", HERE)
-def test_a_cookie_of_unknown_origin_from_a_new_client_is_just_old(judge: type, vantage: Vantage) -> None:
+def test_a_cookie_of_unknown_origin_from_a_new_client_is_just_old(judge: Way, vantage: Vantage) -> None:
     seen = [refused(A, B, 1000, client=number, vantage=vantage) for number in range(1, 6)]
     assert judge(CauseJudge(Keys(*[CookieOrigin.NOT_OURS] * 5)), *seen) == [STALE] * 5
 
 
 @pytest.mark.parametrize("judge", WAYS)
 @pytest.mark.parametrize("vantage", HERE)
-def test_at_the_server_refusals_need_no_other_server(judge: type, vantage: Vantage) -> None:
+def test_at_the_server_refusals_need_no_other_server(judge: Way, vantage: Vantage) -> None:
     seen = [refused(A, B, 1000), refused(B, C, 2000), refused(C, D, 3000)]
     assert judge(CauseJudge(), *(replace(one, vantage=vantage) for one in seen)) == [STALE, NOT_SHARED, NOT_SHARED]
 

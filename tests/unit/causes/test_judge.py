@@ -168,22 +168,6 @@ def test_cookies_that_are_not_required() -> None:
     assert judge_one_by_one(judge, *here) == ["cookie_not_required likely", "", "cookie_not_required certain"]
 
 
-def test_syns_with_data_that_time_out() -> None:
-    again = [replace(FALLBACK, at_ms=at) for at in (1000, 5000, 9000)]
-    assert judge_one_by_one(CauseJudge(), *again) == [
-        "packet_loss possible", "path_drops_syn_data likely", "path_drops_syn_data likely"
-    ]  # fmt: skip
-    passed = replace(TAKEN, at_ms=3000)
-    assert judge_one_by_one(CauseJudge(), again[0], passed, again[1]) == [
-        "packet_loss possible", "", "packet_loss possible"
-    ]  # fmt: skip
-    other = replace(again[1], server=2)
-    assert judge_one_by_one(CauseJudge(), again[0], other) == ["packet_loss possible"] * 2
-    # without data there is nothing that a path could object to but the option
-    requests = [Shake(at, cookie=b"", again_ms=1000) for at in (1000, 5000)]
-    assert judge_one_by_one(CauseJudge(), *requests) == ["packet_loss possible"] * 2
-
-
 def test_the_answer_to_the_bare_syn_of_who_went_on_says_nothing_of_the_server() -> None:
     shake = replace(FALLBACK, resumed=HandshakeResult.ABORTED)
     judged = CauseJudge().judge(batch(shake))
