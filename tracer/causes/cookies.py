@@ -121,10 +121,9 @@ class CookieCauses:
             times: list[int] = when.tolist()
             return times
 
-        invalid = case.causes.cookie_check[rows] == CookieCheck.INVALID
         facts = (
             tried.vantage[refused], case.origins[rows], pairs, clients, hosts, tried.servers[refused], events["syn_ns"],
-            first_answers(events).ns, invalid, was_good, met, known_ns, here, of_another, last_pair, last_ns,
+            first_answers(events).ns, was_good, met, known_ns, here, of_another, last_pair, last_ns,
         )  # fmt: skip
         texts = byte_rows(events["server"]), cookie_rows(events["syn"]), first_cookie_rows(events)
         found = np.array(

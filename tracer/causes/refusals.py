@@ -15,7 +15,8 @@ from tracer.vocabulary.addresses import IPV4_MAPPED
 from tracer.vocabulary.vocabulary import Cause, Confidence, CookieOrigin, Vantage
 
 TROUBLED = 1 << 14  # pairs, clients and servers that are remembered
-REFUSALS_OF_A_POOL = 3  # within REMEMBER_NS: nobody rotates keys that often
+FOREIGN_COOKIES = 3  # of one client, within REMEMBER_NS, at a server that has given it its own
+COOKIES_KEPT = 8  # of a pair
 REFUSERS_OF_A_CLIENT, NETWORKS_OF_THEIRS = 3, 2  # so many unrelated servers do not fail alike
 REFUSERS_KEPT = 8
 _AT_SERVER = Vantage.SERVER  # the bit that SERVER and LOCAL share
@@ -39,7 +40,6 @@ class Refusal:
     server: int  # and port
     syn_ns: int
     given_ns: int  # when the new cookie came
-    invalid: bool  # by this host's keys
     accepted: bool  # the old cookie, from this pair, before
     met: bool  # the pair was given a cookie before, or had one accepted
     known_ns: int  # when the pair last got or used the old cookie, 0 = never
@@ -53,9 +53,8 @@ class Refusal:
 class _Pair:
     given: bytes = b""  # the cookie that came with the last refusal
     given_ns: int = 0
-    refused_ns: list[int] = field(default_factory=list)  # at most REFUSALS_OF_A_POOL
-    seen: list[bytes] = field(default_factory=list)  # cookies before `given`, sent or given; at most 4
-    foreign_ns: list[int] = field(default_factory=list)  # cookies of other hosts; at most REFUSALS_OF_A_POOL
+    seen: list[bytes] = field(default_factory=list)  # cookies before `given`, sent or given; at most COOKIES_KEPT
+    foreign_ns: list[int] = field(default_factory=list)  # cookies of other hosts; at most FOREIGN_COOKIES
 
 
 @dataclass(slots=True)
@@ -86,18 +85,17 @@ class Refusals:
         pair = recall(self._pairs, one.pair, _Pair, TROUBLED)
         several = not other_port and _several(pair, one)
         pool_ns = self._pools.get(one.server, -REMEMBER_NS)
-        known_pool = one.syn_ns < pool_ns + REMEMBER_NS and one.vantage != Vantage.SERVER
+        known_pool = one.syn_ns < pool_ns + REMEMBER_NS
         if one.vantage & _AT_SERVER:
             said = self._at_its_server(pair, one, other_port=other_port)
         else:
             said = self._elsewhere(one, accepted_ns, other_port=other_port, several=several, known_pool=known_pool)
-        if said is None and (several or known_pool):
-            said = Cause.KEY_NOT_SHARED, Confidence.LIKELY
-            if several:
-                self._note_pool(one.server, max(one.syn_ns, pool_ns))
+            if said is None and (several or known_pool):
+                said = Cause.KEY_NOT_SHARED, Confidence.LIKELY
+                if several:
+                    self._note_pool(one.server, max(one.syn_ns, pool_ns))
         # the first refusal of all: a pool without a shared key begins like this too
-        sure = one.invalid or one.accepted
-        return said or (Cause.COOKIE_STALE, Confidence.LIKELY if sure else Confidence.POSSIBLE)
+        return said or (Cause.COOKIE_STALE, Confidence.LIKELY if one.accepted else Confidence.POSSIBLE)
 
     def _note_pool(self, server: int, when_ns: int) -> None:
         self._pools[server] = when_ns
@@ -118,13 +116,11 @@ class Refusals:
             return Cause.COOKIE_PER_ADDRESS, Confidence.LIKELY
         if one.of_another:
             return Cause.CLIENT_ADDRESS_CHANGES, Confidence.LIKELY
-        if one.origin == CookieOrigin.NOT_OURS:
-            if not one.met:
-                return Cause.COOKIE_STALE, Confidence.POSSIBLE
-            pair.foreign_ns = [*_within_hour(pair.foreign_ns, one.syn_ns), one.syn_ns][-REFUSALS_OF_A_POOL:]
-            many = len(pair.foreign_ns) >= REFUSALS_OF_A_POOL
+        if one.origin == CookieOrigin.NOT_OURS and one.met and not one.accepted:
+            pair.foreign_ns = [*_within_hour(pair.foreign_ns, one.syn_ns), one.syn_ns][-FOREIGN_COOKIES:]
+            many = len(pair.foreign_ns) >= FOREIGN_COOKIES
             return Cause.KEY_NOT_SHARED, Confidence.LIKELY if many else Confidence.POSSIBLE
-        if other_port:
+        if one.origin == CookieOrigin.UNKNOWN and other_port:
             # a listener that since refused its own cookie shows that keys were changed
             if rotated[0] > one.known_ns:
                 return Cause.COOKIE_STALE, Confidence.POSSIBLE
@@ -163,22 +159,17 @@ class Refusals:
 def _several(pair: _Pair, one: Refusal) -> bool:
     """Note the cookie that was given; does the address have more than one key?
 
-    If it refuses the cookie that it gave last time, or gives one again that it had replaced, it belongs to several
-    servers. At one of these, which knows its own cookies, this is never seen.
+    It does if it refuses the cookie that it gave last time and never accepted, or gives one again that it had replaced.
+    A key that is rotated, however often, gives cookies that are accepted for a while and never come back. At one of
+    several servers, which knows its own cookies, this is never seen.
     """
-    pair.refused_ns = _within_hour(pair.refused_ns, one.syn_ns)
     # SYNs already on the way when the client learned the new cookie still carry the old one
     learned = pair.given_ns != 0 and pair.given_ns < one.syn_ns < pair.given_ns + REMEMBER_NS
     own = learned and one.old == pair.given and one.new != one.old
-    shown = False
-    if own:
-        pair.refused_ns.append(one.syn_ns)
-        many = len(pair.refused_ns) >= REFUSALS_OF_A_POOL
-        pair.refused_ns = pair.refused_ns[-REFUSALS_OF_A_POOL:]
-        shown = not one.accepted or one.new in pair.seen or many
+    shown = own and (not one.accepted or one.new in pair.seen)
     for cookie in (one.old, pair.given):
         if cookie and cookie not in pair.seen and cookie != one.new:
-            pair.seen = [*pair.seen, cookie][-4:]
+            pair.seen = [*pair.seen, cookie][-COOKIES_KEPT:]
     if one.given_ns >= pair.given_ns:
         pair.given, pair.given_ns = one.new, one.given_ns
     return shown

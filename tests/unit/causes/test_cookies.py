@@ -175,7 +175,7 @@ class Keys:
         (CookieOrigin.EARLIER_KEY, "cookie_stale certain"),
         (CookieOrigin.OTHER_LISTENER, LISTENER),
         (CookieOrigin.OTHER_ADDRESS, "cookie_per_address likely"),
-        (CookieOrigin.UNKNOWN, "cookie_stale likely"),
+        (CookieOrigin.UNKNOWN, STALE),
     ],
 )
 def test_the_host_knows_whose_cookie_it_refused(judge: Way, vantage: Vantage, origin: CookieOrigin, cause: str) -> None:
@@ -203,9 +203,23 @@ def test_a_cookie_of_unknown_origin_from_a_new_client_is_just_old(judge: Way, va
 
 @pytest.mark.parametrize("judge", WAYS)
 @pytest.mark.parametrize("vantage", HERE)
-def test_at_the_server_refusals_need_no_other_server(judge: Way, vantage: Vantage) -> None:
-    seen = [refused(A, B, 1000), refused(B, C, 2000), refused(C, D, 3000)]
-    assert judge(CauseJudge(), *(replace(one, vantage=vantage) for one in seen)) == [STALE, NOT_SHARED, NOT_SHARED]
+def test_a_server_that_knows_its_keys_is_no_pool(judge: Way, vantage: Vantage) -> None:
+    seen = [refused(A, B, 1000), refused(B, C, 2000), refused(C, D, 3000), refused(D, A, 4000)]
+    here = [replace(one, vantage=vantage) for one in seen]
+    assert judge(CauseJudge(), *here) == [STALE] * 4
+    earlier = Keys(*[CookieOrigin.EARLIER_KEY] * 4)
+    assert judge(CauseJudge(earlier), *here) == ["cookie_stale certain"] * 4
+
+
+@pytest.mark.parametrize("judge", WAYS)
+@pytest.mark.parametrize("vantage", Vantage)
+def test_a_key_that_is_rotated_ever_again_is_no_pool(judge: Way, vantage: Vantage) -> None:
+    seen = []
+    for number in range(8):
+        old, new = (bytes([number + more]) * 8 for more in (0, 1))
+        seen += [taken(old, 1000 + number * 10_000), refused(old, new, 5000 + number * 10_000)]
+    said = judge(CauseJudge(), *(replace(one, vantage=vantage) for one in seen))
+    assert said == ["", "cookie_stale likely"] * 8
 
 
 # --- however they come ---
