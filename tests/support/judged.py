@@ -68,6 +68,7 @@ class Shake:
     malformed: bool = False  # the SYN's option
     malformed_back: bool = False  # the SYN-ACK's
     one_way: bool = False  # the client went on, but no SYN-ACK was seen
+    seq: int = 0  # of the SYN; 0: another one for each
     first_back: bytes | None = None  # the first SYN-ACK's cookie, acking the same, where the client took another one
 
 
@@ -109,13 +110,14 @@ def _fill(event: Any, one: Shake) -> None:
             segment["has"] = segment["has"] | Has.TFO
             segment["tfo_offset"], segment["tfo_kind"], segment["cookie_len"] = 2, 34, len(cookie)
             segment["options"][2 : 2 + len(cookie)] = np.frombuffer(cookie, np.uint8)
-    event["syn"]["seq"], event["syn"]["payload_len"], event["syn"]["ttl"] = 1000, one.data, 64
+    seq = one.seq or next(_ids) * 1000
+    event["syn"]["seq"], event["syn"]["payload_len"], event["syn"]["ttl"] = seq, one.data, 64
     if one.malformed:
         event["syn"]["has"] |= Has.TFO_MALFORMED
     if one.malformed_back:
         event["synack"]["has"] |= Has.TFO_MALFORMED
     event["synack"]["ttl"] = one.ttl
-    event["synack"]["ack"] = 1001 + one.acked
+    event["synack"]["ack"] = seq + 1 + one.acked
     if one.again_ms is not None:
         event["syn_count"], event["retx_count"] = 2, 1
         event["retx"][0]["after_us"] = int(one.again_ms * 1000)

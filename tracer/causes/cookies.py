@@ -14,7 +14,8 @@ import numpy as np
 from tracer.causes.attempts import Attempts
 from tracer.causes.case import Case
 from tracer.causes.notes import Earlier, Notes
-from tracer.causes.refusals import Refusal, Refusals
+from tracer.causes.refusals import Refusal, Refusals, Said
+from tracer.causes.translated import Side, Translated
 from tracer.handshake.events import U64, Bool, Indexes, byte_rows, has, pick
 from tracer.handshake.outcome import cookie_rows, cookie_words, first_answers, first_cookie_rows, first_cookie_words
 from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, Has, Outcome, Request
@@ -66,9 +67,13 @@ class CookieCauses:
         self._accepting = Notes(PAIRS, "when_ns")  # pairs that had one accepted
         self._clients = Notes(CLIENTS, "pair", "when_ns")  # the last accepted cookie of each
         self._refusals = Refusals()
+        self._translated = Translated()
+        self._interface: int | None = None  # the one of the last batch
+        self._number = 0  # of the next refusal
 
     def judge(self, case: Case, tried: Attempts) -> None:
         """Say why cookies were refused; note this batch."""
+        self._note_interfaces(tried)
         seen = _seen(tried)
         refused = np.flatnonzero(_IS_REFUSED.take(tried.outcome))
         if len(refused):
@@ -80,7 +85,7 @@ class CookieCauses:
         if not len(seen.at):
             return
         accepted = seen.at[: seen.accepted]
-        order = np.argsort(seen.at, kind="stable") if len(seen.given) else slice(None)
+        order = np.argsort(seen.at, kind="stable") if 0 < seen.accepted < len(seen.at) else slice(None)
         self._known.add(seen.cookies[order], seen.syn_ns[order])
         self._known_here.add(seen.here)
         if len(accepted):
@@ -92,6 +97,15 @@ class CookieCauses:
             given = seen.at[seen.accepted :]
             self._owners.add(seen.given, _owners(tried, given))
             self._given.add(tried.pairs[given])
+
+    def _note_interfaces(self, tried: Attempts) -> None:
+        indexes = tried.events["ifindex"]
+        if not len(indexes) or self._interface == indexes.min() == indexes.max():
+            return
+        self._interface = int(indexes[-1])
+        for ifindex in np.unique(indexes).tolist():
+            first = tried.events["syn_ns"][np.argmax(indexes == ifindex)]
+            self._translated.note_interface(ifindex, int(first))
 
     def _judge(self, case: Case, tried: Attempts, refused: Indexes, seen: _Seen) -> None:
         events = pick(tried.events, refused)
@@ -126,14 +140,24 @@ class CookieCauses:
             first_answers(events).ns, was_good, met, known_ns, here, of_another, last_pair, last_ns,
         )  # fmt: skip
         texts = byte_rows(events["server"]), cookie_rows(events["syn"]), first_cookie_rows(events)
-        found = np.array(
-            [
-                self._refusals.judge(Refusal(*one), partial(accepted_ns, at=at))
-                for at, *one in zip(refused.tolist(), *texts, *(fact.tolist() for fact in facts), strict=True)
-            ]
-        )
-        for cause, confidence in np.unique(found, axis=0).tolist():
-            said = (found == (cause, confidence)).all(axis=1)
+        sides = events["syn_ns"], events["ifindex"], hosts, known_ns, known | owned
+        syns = zip(*(events["syn"][name].tolist() for name in ("seq", "ts_val")), strict=True)
+        first, found = self._number, list[Said]()
+        for at, syn, side, *one in zip(
+            refused.tolist(), syns, zip(*(fact.tolist() for fact in sides), strict=True),
+            *texts, *(fact.tolist() for fact in facts), strict=True,
+        ):  # fmt: skip
+            translated, twin = self._translated.judge(syn, Side(self._number, *side))
+            self._number += 1
+            if twin >= first:
+                found[twin - first] = Cause.COOKIE_PER_ADDRESS, translated
+            if translated:
+                found.append((Cause.COOKIE_PER_ADDRESS, translated))
+            else:
+                found.append(self._refusals.judge(Refusal(*one), partial(accepted_ns, at=at)))
+        told = np.array(found)
+        for cause, confidence in np.unique(told, axis=0).tolist():
+            said = (told == (cause, confidence)).all(axis=1)
             case.say(rows[said], Cause(cause), Confidence(confidence))
 
 

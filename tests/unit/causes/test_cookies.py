@@ -222,6 +222,68 @@ def test_a_key_that_is_rotated_ever_again_is_no_pool(judge: Way, vantage: Vantag
     assert said == ["", "cookie_stale likely"] * 8
 
 
+# --- a router that is traced on both sides ---
+
+FRONT, BEHIND = 2, 3  # interfaces
+VIP, FIRST, SECOND = 100, 101, 102  # servers
+
+
+def both(one: Shake, server: int, *, client: int = 1, vip: int = VIP, behind_first: bool = True) -> list[Shake]:
+    """Its records at both interfaces, as they are settled; `client` is its address behind the router."""
+    one = replace(one, seq=int(one.at_ms) + 1, vantage=Vantage.TRANSIT)
+    front = replace(one, server=vip, ifindex=FRONT)
+    behind = replace(one, server=server, ifindex=BEHIND, client=client, at_ms=one.at_ms + 0.1)
+    return [behind, front] if behind_first else [front, behind]
+
+
+PER_ADDRESS = "cookie_per_address likely"
+
+
+@pytest.mark.parametrize("behind_first", [True, False])
+def test_a_cookie_of_another_server_behind_the_address(*, behind_first: bool) -> None:
+    way = [
+        (asked(A, 1000), FIRST), (refused(A, B, 2000), SECOND), (refused(B, A, 3000), FIRST),
+        (taken(A, 4000), FIRST), (refused(A, B, 5000), SECOND),
+    ]  # fmt: skip
+    seen = [record for one, server in way for record in both(one, server, behind_first=behind_first)]
+    assert judge_at_once(CauseJudge(), *seen) == [*[""] * 2, *[PER_ADDRESS] * 4, *[""] * 2, *[PER_ADDRESS] * 2]
+    # the record that was settled first in a batch of its own does not know the other yet
+    said = judge_one_by_one(CauseJudge(), *seen)
+    assert said[3::2] == [PER_ADDRESS, PER_ADDRESS, "", PER_ADDRESS]
+    assert set(said[2::2]) <= {STALE, "", "cookie_per_address possible"}
+
+
+@pytest.mark.parametrize("judge", WAYS)
+@pytest.mark.parametrize("behind_first", [True, False])
+def test_a_translated_address_is_no_fault_by_itself(judge: Way, *, behind_first: bool) -> None:
+    def said(*way: tuple[Shake, int, int]) -> set[str]:
+        records = [
+            record
+            for one, server, client in way
+            for record in both(one, server, client=client, behind_first=behind_first)
+        ]
+        return set(judge(CauseJudge(), *records))
+
+    # one server whose key is rotated
+    rotated = [asked(A, 1000), taken(A, 2000), refused(A, B, 3000), taken(B, 4000), refused(B, C, 5000)]
+    assert said(*((one, FIRST, 1) for one in rotated)) == {"", "cookie_stale likely"}
+    # the client's address is translated as well, and is another one each time
+    clients = [(asked(A, 1000), FIRST, 51), (refused(A, B, 2000), FIRST, 52), (refused(B, C, 3000), FIRST, 53)]
+    assert "cookie_per_address" not in " ".join(said(*clients))
+    # a cookie from before we looked
+    assert said((refused(A, B, 1000), FIRST, 1)) == {STALE}
+    # two servers that share a key by which cookies are good at both
+    assert said((asked(A, 1000), FIRST, 1), (taken(A, 2000), SECOND, 1)) == {""}
+
+
+@pytest.mark.parametrize("judge", WAYS)
+def test_the_same_numbers_elsewhere_are_another_handshake(judge: Way) -> None:
+    first = both(asked(A, 1000), FIRST)
+    behind, front = both(refused(A, B, 2000), SECOND)
+    for change in ({"ifindex": FRONT}, {"at_ms": 3500}, {"seq": 7}, {"server": VIP}):
+        assert PER_ADDRESS not in judge(CauseJudge(), *first, replace(behind, **change), front)
+
+
 # --- however they come ---
 
 
