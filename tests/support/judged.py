@@ -68,6 +68,7 @@ class Shake:
     malformed: bool = False  # the SYN's option
     malformed_back: bool = False  # the SYN-ACK's
     one_way: bool = False  # the client went on, but no SYN-ACK was seen
+    synacks: int = 1
     seq: int = 0  # of the SYN; 0: another one for each
     first_back: bytes | None = None  # the first SYN-ACK's cookie, acking the same, where the client took another one
 
@@ -88,6 +89,7 @@ def _fill(event: Any, one: Shake) -> None:
     event["resumed"] = one.resumed
     event["client_port"], event["server_port"], event["ifindex"] = 40000, one.port, one.ifindex
     event["syn_ns"], event["settled_ns"], event["family"] = begin, begin + int(one.lasts_ms * MS), 4
+    event["synack_count"] = one.synacks if one.answered_ms is not None else 0
     event["syn_count"], event["egress"], event["challenge_acks"] = 1, one.egress, one.challenge_acks
     event["reason"] = one.reason
     event["reset_from"], event["request_repeats"] = one.reset_from, one.repeats

@@ -133,6 +133,10 @@ class Attempts:
         """Keys of the server's address, at an interface."""
         return self.pairs - self.clients + self.pairs - self.ends
 
+    def pairs_by_port(self) -> U64:
+        """Keys of client, server and its port, at an interface."""
+        return self.pairs + self.hash.ports(self.events)
+
     def cookies(self) -> U64:
         """Keys of client, server and the SYN's cookie."""
         if self._cookies is None:

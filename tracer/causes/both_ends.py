@@ -12,21 +12,28 @@ import numpy as np
 
 from tracer.causes.slot_table import SlotTable
 from tracer.handshake.events import U64, Bool, Events, Indexes, has
+from tracer.handshake.outcome import first_answers
 from tracer.vocabulary.vocabulary import Has
 
 REMEMBERED = 1 << 14
-_FACTS = ("syn_ns", "ifindex", "again_ns", "flags")
+_FACTS = ("syn_ns", "ifindex", "again_ns", "answer_ns", "synacks", "flags")
+_NEVER = np.uint64(np.iinfo(np.uint64).max)
 _OPTION, _DATA, _OPTION_BACK, _ANSWERED = 1, 2, 4, 8
 _SCRAMBLE = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What is compared, one row per record. `again_ns`: when the SYN was sent again, the maximum if it was not."""
+    """What is compared, one row per record.
+
+    `again_ns`: when the SYN was sent again; `answer_ns`: when the first SYN-ACK came; the maximum if it never was.
+    """
 
     syn_ns: U64
     ifindex: U64
     again_ns: U64
+    answer_ns: U64
+    synacks: U64  # how many there were
     flags: U64
 
     def rows(self, rows: Indexes) -> _Seen:
@@ -77,20 +84,21 @@ class BothEnds:
 
 
 def _seen(events: Events) -> _Seen:
-    syn, synack = events["syn"], events["synack"]
-    option = has(syn["has"], Has.TFO)
+    syn, answers = events["syn"], first_answers(events)
+    option, answered = has(syn["has"], Has.TFO), has(answers.has, Has.SEGMENT)
     flags = (
         option * _OPTION
         + (syn["payload_len"] > 0) * _DATA
-        + (option & has(synack["has"], Has.TFO)) * _OPTION_BACK
-        + has(synack["has"], Has.SEGMENT) * _ANSWERED
+        + (option & has(answers.has, Has.TFO)) * _OPTION_BACK
+        + answered * _ANSWERED
     )
     again = events["syn_ns"] + events["retx"]["after_us"][:, 0].astype(np.uint64) * np.uint64(1000)
-    never = np.uint64(np.iinfo(np.uint64).max)
     return _Seen(
         events["syn_ns"],
         events["ifindex"].astype(np.uint64),
-        np.where(events["retx_count"] > 0, again, never),
+        np.where(events["retx_count"] > 0, again, _NEVER),
+        np.where(answered, answers.ns, _NEVER),
+        events["synack_count"].astype(np.uint64),
         flags.astype(np.uint64),
     )
 
@@ -107,11 +115,15 @@ def _lost(one: _Seen, other: _Seen) -> tuple[Bool, Bool]:
         found: U64 = np.where(first_is_near, getattr(other, name), getattr(one, name))
         return found
 
-    # a bare SYN at the farther interface may be the retransmission
-    same_syn = (far("syn_ns") < near("again_ns")) & (one.ifindex != other.ifindex)
+    # A bare SYN at the farther interface may be the retransmission. One that left only after the client had its SYN-ACK
+    # is another host's: a SYN proxy on the router goes on with the client's initial number.
+    left_ns = far("syn_ns")
+    same_syn = (left_ns < near("again_ns")) & (left_ns < near("answer_ns")) & (one.ifindex != other.ifindex)
     before, behind = near("flags").astype(np.int64), far("flags").astype(np.int64)
     gone = before & ~behind
     # the SYN-ACK comes from the farther interface towards the client
     came = (before & _OPTION != 0) & (behind & _OPTION != 0) & (before & _ANSWERED != 0)
-    gone_back = came & (behind & ~before & _OPTION_BACK != 0)
+    # it may have been lost in between, and Linux repeats it without the option
+    same_synack = (near("synacks") == far("synacks")) & (near("answer_ns") >= far("answer_ns"))
+    gone_back = came & same_synack & (behind & ~before & _OPTION_BACK != 0)
     return same_syn & ((gone & _OPTION != 0) | gone_back), same_syn & (gone & _DATA != 0)

@@ -31,7 +31,7 @@ class PeerHistory:
 
     def __init__(self) -> None:
         self._servers = SlotTable(SERVERS, "works_ns", "cookieless_ns")
-        self._pairs = SlotTable(PAIRS, "with_data", "without_data")
+        self._pairs = SlotTable(PAIRS, "with_data", "without_data")  # by port, too
 
     def note(self, tried: Attempts) -> None:
         """Remember what worked."""
@@ -49,7 +49,7 @@ class PeerHistory:
         bare = tried.request == Request.COOKIE
         told = np.flatnonzero(passed | bare)
         if len(told):
-            slots, own = self._pairs.claim(tried.pairs[told])
+            slots, own = self._pairs.claim(tried.pairs_by_port()[told])
             slots, told = slots[own], told[own]
             passed, bare = passed[told], bare[told]
             np.add.at(self._pairs["with_data"], slots, passed.astype(np.uint64))
@@ -76,8 +76,8 @@ class PeerHistory:
         return self._server_noted(tried, "cookieless_ns")
 
     def always_sent_data(self, tried: Attempts) -> Bool:
-        """Did this pair's cookies come with data several times before, and without only this once?"""
-        slots, known = self._pairs.find(tried.pairs)
+        """Did this pair's cookies for the port come with data several times before, and without only this once?"""
+        slots, known = self._pairs.find(tried.pairs_by_port())
         with_data, without = self._pairs["with_data"][slots], self._pairs["without_data"][slots]
         always: Bool = known & (with_data >= ALWAYS_SENT_DATA) & (without <= 1)
         return always

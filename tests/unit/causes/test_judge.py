@@ -168,6 +168,12 @@ def test_cookies_that_are_not_required() -> None:
     assert judge_one_by_one(judge, *here) == ["cookie_not_required likely", "", "cookie_not_required certain"]
 
 
+def test_what_a_client_sends_to_one_port_says_nothing_of_another() -> None:
+    empty = Shake(cookie=A, port=444, vantage=SERVER)
+    shakes = [replace(TAKEN, vantage=SERVER)] * 5
+    assert judge_one_by_one(CauseJudge(), *shakes, empty) == [""] * 6
+
+
 def test_the_answer_to_the_bare_syn_of_who_went_on_says_nothing_of_the_server() -> None:
     shake = replace(FALLBACK, resumed=HandshakeResult.ABORTED)
     judged = CauseJudge().judge(batch(shake))
@@ -212,8 +218,26 @@ def test_what_is_not_stripped() -> None:
     assert "option_stripped certain" not in causes(CauseJudge().judge(batch(NEAR, replace(FAR, ifindex=2))))
 
 
+def test_what_a_syn_proxy_between_the_interfaces_does_is_not_stripping() -> None:
+    # it answers by itself, and goes on to the server once the client has taken that
+    near = replace(NEAR, answered_ms=0.1)
+    assert "option_stripped certain" not in causes(CauseJudge().judge(batch(near, replace(FAR, at_ms=1000.3))))
+    data = replace(IGNORED, id=77, vantage=TRANSIT, answered_ms=0.1)
+    emptied = Shake(1000.3, cookie=A, id=77, vantage=TRANSIT, ifindex=3)
+    assert not any("certain" in cause for cause in causes(CauseJudge().judge(batch(data, emptied))))
+    assert causes(CauseJudge().judge(batch(near, replace(FAR, at_ms=1000.05)))) == ["option_stripped certain"] * 2
+
+
+def test_a_cookie_that_was_lost_between_the_interfaces_is_not_stripped() -> None:
+    # Linux repeats the SYN-ACK without it
+    near = replace(NEAR, answered_ms=1000)
+    far = replace(NEAR, at_ms=1000.1, ifindex=3, back=A, synacks=2)
+    for seen in ((near, far), (far, near)):
+        assert "option_stripped certain" not in causes(CauseJudge().judge(batch(*seen)))
+
+
 def test_a_cookie_or_data_that_is_gone_on_the_way() -> None:
-    granted = [NEAR, replace(NEAR, at_ms=1000.1, ifindex=3, back=A)]
+    granted = [NEAR, replace(NEAR, at_ms=1000.1, answered_ms=0.8, ifindex=3, back=A)]
     assert causes(CauseJudge().judge(batch(*granted))) == ["option_stripped certain"] * 2
     emptied = [replace(IGNORED, id=9, vantage=TRANSIT), Shake(1000.1, cookie=A, id=9, vantage=TRANSIT, ifindex=3)]
     assert causes(CauseJudge().judge(batch(*emptied))) == ["payload_stripped certain"] * 2
