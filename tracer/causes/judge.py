@@ -128,7 +128,8 @@ class CauseJudge:
         data_only = request == Request.DATA_ONLY
         case.say(rows[data_only & ~takes & works], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
         case.say(rows[data_only & ~takes], Cause.COOKIE_REQUIRED, Confidence.POSSIBLE)
-        needless = ~np.isin(request, COOKIE_SENT) & ~data_only & takes
+        # a server that grants cookies or knows them wants them
+        needless = ~np.isin(request, COOKIE_SENT) & ~data_only & takes & ~works
         case.say(rows[needless], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
         # if it has worked before, the queue may be full or SYN cookies active: we cannot tell from here
         case.say(rows[~works & ~takes], Cause.NOT_SUPPORTED, Confidence.POSSIBLE)

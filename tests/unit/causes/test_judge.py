@@ -162,6 +162,8 @@ def test_cookies_that_are_not_required() -> None:
     assert judge_one_by_one(CauseJudge(), NOT_GRANTED, taken, NOT_GRANTED) == [
         "not_supported possible", "", "cookie_not_required likely"
     ]  # fmt: skip
+    # one that has granted a cookie since wants them after all
+    assert judge_one_by_one(CauseJudge(), taken, ASKED, NOT_GRANTED) == ["", "", ""]
     judge = CauseJudge(Asked(host(1100, 0x203), host(1200, 0x203)))
     judge.add_host(host(990, 0x203))
     here = [replace(one, vantage=SERVER) for one in (NOT_GRANTED, taken, NOT_GRANTED)]
