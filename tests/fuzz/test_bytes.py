@@ -27,6 +27,7 @@ from tracer.ipc.messages import (
     Counters,
     Ended,
     FlowQuestion,
+    FrameInterface,
     Frames,
     Host,
     HostQuestion,
@@ -58,7 +59,7 @@ MESSAGES = tuple(
     map(
         msgspec.msgpack.encode,
         (Stop(), HostQuestion(1, [CookieQuestion(bytes(16), bytes(16), bytes(8), b"", True, 1, 443)],
-                                  [FLOW], [FLOW]), Frames(1, 2, True, 3),
+                                  [FLOW], [FLOW]), Frames(1, 2, [FrameInterface(3, 4, True)], 5),
          Counters({"opened": 1}, 2), Host({"a": 1}, {"b": "c"}), Notice("kind", "text"), Ended({}, 0, "why", 4)),
     )
 )  # fmt: skip

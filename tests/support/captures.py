@@ -109,20 +109,41 @@ def section(order: str = "<") -> bytes:
     return _block(order, 0x0A0D0D0A, struct.pack(f"{order}IHHq", 0x1A2B3C4D, 1, 0, -1))
 
 
-def interface(link: int, name: str | None = None, order: str = "<") -> bytes:
-    """An interface description block, nanosecond times."""
+def interface(
+    link: int, name: str | None = None, order: str = "<", *, snaplen: int = 262144, resolution: int | None = 9,
+    offset_s: int | None = None,
+) -> bytes:  # fmt: skip
+    """An interface description block, nanosecond times unless it says otherwise."""
     options = b"" if name is None else _option(order, 2, name.encode())
-    options += _option(order, 9, b"\x09") + _option(order, 0, b"")
-    return _block(order, 1, struct.pack(f"{order}HHI", link, 0, 262144) + options)
+    options += b"" if resolution is None else _option(order, 9, bytes([resolution]))
+    options += b"" if offset_s is None else _option(order, 14, struct.pack(f"{order}q", offset_s))
+    return _block(order, 1, struct.pack(f"{order}HHI", link, 0, snaplen) + options + _option(order, 0, b""))
 
 
-def enhanced(link: int, packet: Packet, order: str = "<", *, flags: bool = True, snaplen: int = 262144) -> bytes:
-    """An enhanced packet block, with direction flags and a comment."""
+def simple(link: int, packet: Packet, order: str = "<", *, snaplen: int = 262144) -> bytes:
+    """A simple packet block: of the first interface, and without a time."""
+    whole = framed(link, packet)
+    return _block(order, 3, struct.pack(f"{order}I", len(whole)) + whole[:snaplen])
+
+
+def obsolete(link: int, packet: Packet, order: str = "<", *, snaplen: int = 262144) -> bytes:
+    """A packet block as before 2012."""
+    whole = framed(link, packet)
+    frame, ticks = whole[:snaplen], packet.at_ns
+    head = struct.pack(
+        f"{order}HHIIII", packet.interface, 0, ticks >> 32, ticks & 0xFFFFFFFF, len(frame), len(whole)
+    )  # fmt: skip
+    return _block(order, 2, head + frame)
+
+
+def enhanced(
+    link: int, packet: Packet, order: str = "<", *, flags: bool = True, snaplen: int = 262144, ticks: int | None = None
+) -> bytes:
+    """An enhanced packet block, with direction flags and a comment; `ticks`: its time as its interface counts."""
     whole = framed(link, packet)
     frame = whole[:snaplen]
-    head = struct.pack(
-        f"{order}IIIII", packet.interface, packet.at_ns >> 32, packet.at_ns & 0xFFFFFFFF, len(frame), len(whole)
-    )
+    ticks = packet.at_ns if ticks is None else ticks
+    head = struct.pack(f"{order}IIIII", packet.interface, ticks >> 32, ticks & 0xFFFFFFFF, len(frame), len(whole))
     options = _option(order, 1, b"a comment") if flags else b""
     if flags:
         options += _option(order, 2, struct.pack(f"{order}I", 2 if packet.outgoing else 1)) + _option(order, 0, b"")

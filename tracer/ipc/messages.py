@@ -163,15 +163,24 @@ class Stop(msgspec.Struct, tag=True, frozen=True):
     """Detach, flush, say Ended."""
 
 
+class FrameInterface(msgspec.Struct, array_like=True, frozen=True):
+    """Replay: a number for packets of an interface of the capture, and whether Ethernet headers begin them."""
+
+    number: int
+    group: int
+    ethernet: bool
+
+
 class Frames(msgspec.Struct, tag=True, frozen=True):
     """Replay: packets are in the shared slot, as tracer/linux/libpcap.py's Dump writes them, up to byte `end`.
 
-    If `word` is not 0, it replaces the last header field of each packet (replay/root_part.py).
+    If `word` is not 0, it replaces the last header field of each packet (replay/root_part.py). `interfaces`: those that
+    no earlier message named.
     """
 
     slot: int
     end: int
-    ethernet: bool
+    interfaces: list[FrameInterface] = []
     word: int = 0
 
 

@@ -12,16 +12,17 @@ import msgspec
 from tracer.aggregate.unread import Source
 from tracer.causes.judge import CauseJudge
 from tracer.encode.composer import Composer
-from tracer.errors import CannotTraceError, ExitCode, UsageError
+from tracer.errors import CannotTraceError, ExitCode
 from tracer.handshake.events import Events
 from tracer.handshake.vantage import LocalHistory, LocalSet
 from tracer.ipc.messages import Channel, FramesDone, Ready, ToUser
 from tracer.ipc.traced import TracedInterface
 from tracer.linux import privileges
+from tracer.linux.libpcap import link_name
 from tracer.loader.load import Loader, LoadOptions, default_transport
 from tracer.records.record import Start
 from tracer.replay import root_part
-from tracer.replay.feed import Feed
+from tracer.replay.feed import LINKS, Feed
 from tracer.replay.input import Input
 from tracer.replay.progress import Progress
 from tracer.replay.root_part import ReplayRequest
@@ -135,11 +136,15 @@ class CapturePipeline(Pipeline):
         if self._refused:
             packets = f"{self._refused} {plural(self._refused, 'packet')}"
             self._notice("packets_too_short", f"{packets} too short to hold TCP: left out")
+        for link, count in self.feed.unread.items():
+            packets = f"{count} {plural(count, 'packet')}"
+            why = "for which --filter does not work" if link in LINKS else "which is not read"
+            self._notice("link_not_read", f"{packets} of link type {link_name(link)}, {why}: left out")
 
 
 def traced(feed: Feed) -> list[TracedInterface]:
     """The interfaces of the capture that are known so far."""
-    return [TracedInterface(number, name, HOOK, WHY) for number, name in feed.interfaces.items()]
+    return [TracedInterface(number, one.name, HOOK, WHY, group=one.group) for number, one in feed.interfaces.items()]
 
 
 def replay_capture(
@@ -180,13 +185,9 @@ def _as_user(
     assembly.become(user)
     # another thread decompresses: switch often, or each waits 5 ms for the other at every turn
     sys.setswitchinterval(SWITCH_S)
-    feed = Feed(source, request.slots)
+    wanted = options.filter
+    feed = Feed(source, request.slots, wanted.why_not if wanted is not None and wanted.without_link is None else None)
     try:
-        if options.filter is not None and options.filter.without_link is None and not feed.is_ethernet:
-            raise UsageError(
-                f"--filter does not work for {source.name}, whose packets begin with the IP header: "
-                f"{options.filter.why_not}"
-            )
         ready = msgspec.structs.replace(ready, interfaces=traced(feed))
         composer = Composer({}, show_cookies=options.show_cookies, hook=HOOK)
         fanout = assembly.open(composer)

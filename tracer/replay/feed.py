@@ -1,4 +1,4 @@
-"""Reads a capture file with libpcap and prepares its packets for the root part.
+"""Reads a capture file and prepares its packets for the root part.
 
 The programs know Ethernet and bare IP. Linux' cooked headers end like an Ethernet header, with the protocol: a packet
 just begins later (v1), or its protocol is copied there (v2). Their interface and direction go into the packet's word
@@ -7,39 +7,31 @@ just begins later (v1), or its protocol is copied there (v2). Their interface an
 
 from __future__ import annotations
 
-import fcntl
-import mmap
 import os
-import struct
-import threading
-from collections import deque
-from contextlib import suppress
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
 
 from tracer.errors import UsageError
-from tracer.handshake.events import U8
+from tracer.handshake.events import Bool
 from tracer.ipc.messages import Frames
-from tracer.linux.libpcap import DUMP_HEADER, Capture, Dump, PcapError, link_name
+from tracer.linux.libpcap import DUMP_HEADER, SNAPLEN_MAX, PcapError, link_name
 from tracer.replay.input import PCAPNG, Input
-from tracer.replay.pcapng import Places
+from tracer.replay.numbers import Numbers, Seen
+from tracer.replay.packets import HEAD, I64, NS_PER_S, Packets
+from tracer.replay.pcap import Pcap, Slot
+from tracer.replay.pcapng import Pcapng, PcapngError
 from tracer.replay.root_part import (
-    COPY_PACKETS,
-    INTERFACES_MAX,
-    SLOT_FULL,
-    SLOT_SIZE,
     WIRE_LEN_MAX,
     WORD_EGRESS,
     WORD_SKIP_SHIFT,
     WORD_WIRE_SHIFT,
 )
 
-FILE_INTERFACE = 1  # the number of the only interface, if the capture names none
-_CHUNK = 1 << 18  # bytes in a pipe
 _OUTGOING = 4  # packet type of cooked headers
-_HEAD = struct.Struct("=IIII")
+_COOKED2_LEN = 20
 
 
 class Link(Enum):
@@ -52,20 +44,13 @@ class Link(Enum):
     COOKED2 = "Linux' cooked header, version 2"
 
 
-# DLT_ numbers (pcap-linktype(7)); 12 is DLT_RAW. Libpcap does not pass on OpenBSD's, 14.
+# LINKTYPE_ and DLT_ numbers (pcap-linktype(7)); 12 is DLT_RAW. Libpcap does not pass on OpenBSD's, 14.
 LINKS = {
     0: Link.FAMILY, 1: Link.ETHERNET, 12: Link.IP, 101: Link.IP, 108: Link.FAMILY, 113: Link.COOKED,
     228: Link.IP, 229: Link.IP, 276: Link.COOKED2,
 }  # fmt: skip
 _SKIPS = {Link.ETHERNET: 0, Link.IP: 0, Link.FAMILY: 4, Link.COOKED: 2, Link.COOKED2: 6}
-
-
-@dataclass(slots=True)
-class _Slot:
-    number: int
-    memory: mmap.mmap
-    fd: int
-    dump: Dump | None = None
+_BARE = (Link.IP, Link.FAMILY)
 
 
 @dataclass(slots=True)
@@ -74,68 +59,90 @@ class Feed:
 
     source: Input
     slots: tuple[int, ...]
+    filter_needs_link: str | None = None  # why packets without a link header cannot be run, if they cannot
     packets: int = 0  # handed over so far
     begin_ns: int = 0  # time of the first packet, since the epoch; 0 until it is read
     at_end: bool = False
     damage: str | None = None  # why reading ended before the end of the file
-    interfaces: dict[int, str] = field(default_factory=dict)
-    _capture: Capture = field(init=False)
-    _link: Link = field(init=False)
-    _free: deque[_Slot] = field(default_factory=deque)
-    _busy: dict[int, _Slot] = field(default_factory=dict)
-    _numbers: dict[int, int] = field(default_factory=dict)
-    _fd: int = -1
-    _places: Places | None = None
+    unread: Counter[int] = field(default_factory=Counter)  # packets by link types that are not read
+    _reader: Pcap | Pcapng = field(init=False)
+    _numbers: Numbers = field(default_factory=Numbers)
+    _links: list[Link | None] = field(default_factory=list)  # of the reader's interfaces
+    _of_links: list[tuple[int, int]] = field(default_factory=list)  # their numbers, bytes before their packets
+    _ahead: Packets | None = None
+    _free: deque[Slot] = field(default_factory=deque)
+    _busy: dict[int, Slot] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises UsageError if this is not a capture, or has an unknown link type."""
-        try:
-            self._capture = Capture(self._open())
-        except PcapError as error:
-            raise UsageError(f"{self.source.name} cannot be read as a capture: {error}") from None
-        link = LINKS.get(self._capture.link)
-        if link is None:
-            name = link_name(self._capture.link)
-            self._capture.close()
-            raise UsageError(
-                f"{self.source.name} is a capture of link type {name}: Ethernet, raw IP, Linux cooked and null are read"
-            )
-        self._link = link
-        if link is not Link.COOKED2 and self._places is None:
-            self.interfaces[FILE_INTERFACE] = os.path.basename(self.source.name)
+        """Raises UsageError if this is not a capture, or has no known link type."""
         for number, fd in enumerate(self.slots):
-            memory = mmap.mmap(fd, SLOT_SIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-            self._free.append(_Slot(number, memory, fd))
+            self._free.append(Slot(number, fd))
+        try:
+            if self.source.head.startswith(PCAPNG):
+                self._reader = Pcapng(self.source)
+                self._find_an_interface(self._reader)
+            else:
+                self._reader = Pcap(self.source)
+                self._learn()
+        except (PcapError, PcapngError) as error:
+            raise UsageError(f"{self.source.name} cannot be read as a capture: {error}") from None
+        if not any(self._links):
+            self.close()
+            raise UsageError(self._why_not())
+        if isinstance(self._reader, Pcap) and self._links[0] is not Link.COOKED2:
+            self._numbers.use([self._of_links[0][0]])
 
-    def _open(self) -> int:
-        """A descriptor for libpcap: of the file itself, or of a pipe that a thread writes to."""
-        if self.source.head.startswith(PCAPNG):
-            self._places = Places(INTERFACES_MAX, WORD_EGRESS, os.path.basename(self.source.name))
-        elif (fd := self.source.descriptor()) is not None:
-            self._fd = fd
-            return os.dup(fd)
-        reads, writes = os.pipe2(os.O_CLOEXEC)
-        with suppress(OSError):
-            fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, _CHUNK)
-        threading.Thread(target=_pump, args=(self.source, writes, self._places), name="pump", daemon=True).start()
-        return reads
+    def _why_not(self) -> str:
+        """Why no packet can be read."""
+        links = sorted({one.link for one in self._reader.interfaces})
+        if any(LINKS.get(link) in _BARE for link in links):
+            return (
+                f"--filter does not work for {self.source.name}, whose packets begin with the IP header: "
+                f"{self.filter_needs_link}"
+            )
+        return (
+            f"{self.source.name} is a capture of link type {' and '.join(map(link_name, links))}: "
+            "Ethernet, raw IP, Linux cooked and null are read"
+        )
+
+    def _find_an_interface(self, reader: Pcapng) -> None:
+        """Read on to the first interface whose packets can be read; packets before it cannot."""
+        while not any(self._links) and not reader.at_end:
+            if self._ahead is not None:
+                self._count_unread(self._ahead)
+            self._ahead = reader.read()
+            self._learn()
+        if not self._links:
+            raise PcapngError(reader.damage or "it describes no interface")
+
+    def _learn(self) -> None:
+        """Of interfaces that the reader has found."""
+        file_name = os.path.basename(self.source.name)
+        for one in self._reader.interfaces[len(self._links) :]:
+            link = LINKS.get(one.link)
+            if self.filter_needs_link is not None and link in _BARE:
+                link = None
+            number = 0
+            if link is not None and link is not Link.COOKED2:
+                name = one.name or file_name
+                number = self._numbers.interface((name, link in _BARE), name, ethernet=link not in _BARE)
+            self._links.append(link)
+            self._of_links.append((number, _SKIPS[link] if link is not None else 0))
 
     @property
-    def is_ethernet(self) -> bool:
-        """Do packets reach the root part with something like an Ethernet header before the IP header?"""
-        return self._link not in (Link.IP, Link.FAMILY)
+    def interfaces(self) -> dict[int, Seen]:
+        """Those whose packets have been read, by number."""
+        return self._numbers.seen
 
     @property
     def snaplen(self) -> int:
-        """How many bytes of a packet the capture kept at most."""
-        return self._capture.snaplen
+        """How many bytes of a packet the capture kept at least, if the packet had as many."""
+        return min((one.snaplen for one in self._reader.interfaces if one.snaplen), default=SNAPLEN_MAX)
 
     @property
     def position(self) -> int:
         """How many bytes of the file, as stored, have been read."""
-        if self._fd >= 0:
-            return os.lseek(self._fd, 0, os.SEEK_CUR)
-        return self.source.position
+        return self._reader.position
 
     @property
     def can_read(self) -> bool:
@@ -150,137 +157,96 @@ class Feed:
     def read(self) -> Frames | None:
         """Fill a slot. None if nothing was left."""
         slot = self._free.popleft()
-        if slot.dump is None:
-            slot.dump = Dump(self._capture, os.dup(slot.fd))
-        slot.dump.begin()
-        try:
-            while slot.dump.tell() < SLOT_FULL and self._capture.copy(COPY_PACKETS, slot.dump):
-                pass
-            self.at_end = slot.dump.tell() < SLOT_FULL
-        except PcapError as error:
-            self.at_end, self.damage = True, str(error)
+        packets, self._ahead = self._ahead, None
+        if packets is None and not self._reader.at_end:
+            packets = self._reader.read(slot) if isinstance(self._reader, Pcap) else self._reader.read()
+            self._learn()
+        self.at_end = self._reader.at_end
         if self.at_end:
-            refused = self._places.refused if self._places is not None else None
-            self.damage = refused or self.damage or self.source.broken
-        end = slot.dump.end()
-        if end <= DUMP_HEADER:
+            self.damage = self._reader.damage or self.source.broken
+        if packets is not None and None in self._links:
+            packets = self._count_unread(packets)
+        if packets is None or not len(packets):
             self._free.append(slot)
             return None
+        end, word = self._lay_out(slot, packets)
         self._busy[slot.number] = slot
-        return Frames(slot.number, end, self.is_ethernet, self._word(slot, end))
+        return Frames(slot.number, end, self._numbers.take_fresh(), word)
 
     def done(self, slot: int, packets: int) -> None:
         """The root part has run a slot."""
         self.packets += packets
         self._free.append(self._busy.pop(slot))
 
-    def _word(self, slot: _Slot, end: int) -> int:
-        """The word of all packets; 0 if each has its own, which this writes into the packet."""
-        skipped = _SKIPS[self._link]
-        skip = skipped << WORD_SKIP_SHIFT
-        sources: set[int] | None = None
-        starts, lengths, originals, times = _packets(slot.memory, end)
-        if self._places is not None:
-            places = self._places.take(len(starts))
-            sources = set(places)
-            self._name(sources)
-        self.begin_ns = self.begin_ns or int(times.min())
-        backwards = bool((np.diff(times) < 0).any())
-        if self._link not in (Link.COOKED, Link.COOKED2) and (sources is None or len(sources) == 1):
-            if backwards:
-                _sort(slot.memory, end, starts, lengths, times)
-            return skip | ((sources.pop() if sources else 0) or FILE_INTERFACE)
-        data = np.frombuffer(slot.memory, np.uint8)
-        outgoing = np.zeros(len(starts), np.bool_)
-        numbers = np.full(len(starts), FILE_INTERFACE, np.uint32)
-        if self._link is Link.COOKED:
-            outgoing = (lengths >= 2) & (data[starts + 1] == _OUTGOING)
-        elif self._link is Link.COOKED2:
-            whole = lengths >= 20
-            data[starts[whole] + 18] = data[starts[whole]]
-            data[starts[whole] + 19] = data[starts[whole] + 1]
-            outgoing = whole & (data[starts + 10] == _OUTGOING)
-            numbers = self._interface_numbers(data, starts)
-        if sources is not None and self._link is not Link.COOKED2:
-            listed = np.array(places, np.uint32)
-            known = listed & np.uint32(INTERFACES_MAX) != 0
-            numbers = np.where(known, listed & np.uint32(INTERFACES_MAX), numbers)
-            outgoing |= listed & np.uint32(WORD_EGRESS) != 0
-        wire = np.clip(originals - skipped, 0, WIRE_LEN_MAX).astype(np.uint32) << np.uint32(WORD_WIRE_SHIFT)
-        words = numbers | np.uint32(skip) | wire | np.where(outgoing, np.uint32(WORD_EGRESS), np.uint32(0))
-        raw = words.astype("=u4").view(np.uint8).reshape(-1, 4)
-        for at in range(4):
-            data[starts - 4 + at] = raw[:, at]
-        if backwards:
-            _sort(slot.memory, end, starts, lengths, times)
-        return 0
+    def _count_unread(self, packets: Packets) -> Packets:
+        """Leave out packets of link types that are not read."""
+        is_read = np.array([link is not None for link in self._links], np.bool_)[packets.places]
+        for place, count in Counter(packets.places[~is_read].tolist()).items():
+            self.unread[self._reader.interfaces[place].link] += count
+        return packets if is_read.all() else packets.only(is_read)
 
-    def _name(self, sources: set[int]) -> None:
-        """Name the interfaces of packets, if the file has their names."""
-        assert self._places is not None
-        if self._link is Link.COOKED2:
-            return
-        for word in sources:
-            number = word & INTERFACES_MAX or FILE_INTERFACE
-            if number not in self.interfaces:
-                self.interfaces[number] = self._places.names.get(number, os.path.basename(self.source.name))
+    def _lay_out(self, slot: Slot, packets: Packets) -> tuple[int, int]:
+        """Write packets with their heads into a slot.
 
-    def _interface_numbers(self, data: U8, starts: np.ndarray) -> np.ndarray:
-        raw = np.stack([data[starts + at] for at in range(4, 8)], axis=1)
-        indexes = np.ascontiguousarray(raw).view(">u4").reshape(-1)
-        distinct, places = np.unique(indexes, return_inverse=True)
-        numbers = np.array([self._number(index) for index in distinct.tolist()], np.uint32)
-        return numbers[places]
+        Returns where they end, and the word of all packets; 0 if each has its own.
+        """
+        starts, stops, places = packets.starts, packets.stops, packets.places
+        self.begin_ns = self.begin_ns or int(packets.times.min())
+        of_links = np.array(self._of_links, np.int64)
+        numbers, skips = of_links[places, 0], of_links[places, 1]
+        sent = packets.sent if packets.sent is not None else np.zeros(len(starts), np.bool_)
+        is_cooked = self._is(packets, Link.COOKED, Link.COOKED2)
+        if is_cooked is not None:
+            sent = sent | self._read_cooked(packets, is_cooked, numbers)
+        self._numbers.use(np.unique(numbers).tolist())
+        wires = packets.originals - skips
+        words = (numbers | skips << WORD_SKIP_SHIFT | np.where(sent, WORD_EGRESS, 0)).astype(np.uint32)
+        is_backwards = bool((np.diff(packets.times) < 0).any())
+        memory, is_in_place = packets.memory, packets.memory is slot.memory and not is_backwards
+        if is_in_place and (words == words[0]).all():
+            return int(stops[-1]), int(words[0])
+        words |= np.clip(wires, 0, WIRE_LEN_MAX).astype(np.uint32) << np.uint32(WORD_WIRE_SHIFT)
+        memory.write(starts - 4, words, "=u4")
+        if is_in_place:
+            return int(stops[-1]), 0
+        memory.write(starts - 16, packets.times // NS_PER_S, "=u4")
+        memory.write(starts - 12, packets.times % NS_PER_S, "=u4")
+        memory.write(starts - 8, stops - starts, "=u4")
+        if is_backwards:  # several CPUs may have written the capture
+            order = np.argsort(packets.times, kind="stable")
+            starts, stops = starts[order], stops[order]
+        view = memoryview(memory.buffer)
+        data = b"".join([view[at:stop] for at, stop in zip((starts - HEAD).tolist(), stops.tolist(), strict=True)])
+        slot.shared[DUMP_HEADER : DUMP_HEADER + len(data)] = data
+        return DUMP_HEADER + len(data), 0
 
-    def _number(self, index: int) -> int:
-        number = self._numbers.get(index)
-        if number is None:
-            number = self._numbers[index] = min(len(self._numbers) + 1, INTERFACES_MAX)
-            self.interfaces[number] = f"if{index}" if number < INTERFACES_MAX else "other"
-        return number
+    def _is(self, packets: Packets, *links: Link) -> Bool | None:
+        """Which packets are of these link types; None if none is."""
+        if not any(link in links for link in self._links):
+            return None
+        return np.array([link in links for link in self._links], np.bool_)[packets.places]
+
+    def _read_cooked(self, packets: Packets, is_cooked: Bool, numbers: I64) -> Bool:
+        """Makes Ethernet headers of cooked ones, and takes the interfaces that they name. Returns what was sent."""
+        memory, starts, lengths = packets.memory, packets.starts, packets.stops - packets.starts
+        data, sent = memory.bytes, np.zeros(len(packets), np.bool_)
+        is_v2 = is_cooked & np.array([link is Link.COOKED2 for link in self._links], np.bool_)[packets.places]
+        v1 = np.flatnonzero(is_cooked & ~is_v2 & (lengths >= 2))
+        sent[v1] = data[starts[v1] + 1] == _OUTGOING
+        v2 = np.flatnonzero(is_v2)
+        indexes, which = np.unique(memory.read(starts[v2] + 4, ">u4"), return_inverse=True)
+        given = [self._numbers.interface(index, f"if{index}", ethernet=True) for index in indexes.tolist()]
+        numbers[v2] = np.array(given, np.int64)[which]
+        v2 = v2[lengths[v2] >= _COOKED2_LEN]
+        begins = starts[v2]
+        data[begins + 18], data[begins + 19] = data[begins], data[begins + 1]
+        sent[v2] = data[begins + 10] == _OUTGOING
+        return sent
 
     def close(self) -> None:
-        """Close the file; a thread that is still decompressing ends by itself."""
+        """Close the file."""
         for slot in (*self._free, *self._busy.values()):
             if slot.dump is not None:
                 slot.dump.close()
-        self._capture.close()
-
-
-def _packets(memory: mmap.mmap, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Where the bytes of each packet begin, how many were captured, how many there were, and when (nanoseconds)."""
-    starts: list[int] = []
-    heads: list[tuple[int, int, int, int]] = []
-    position, unpack = DUMP_HEADER, _HEAD.unpack_from
-    while position + 16 <= end:
-        head = unpack(memory, position)
-        position += 16
-        starts.append(position)
-        heads.append(head)
-        position += head[2]
-    table = np.array(heads, np.int64).reshape(len(heads), 4)
-    return np.array(starts, np.intp), table[:, 2], table[:, 3], table[:, 0] * 1_000_000_000 + table[:, 1]
-
-
-def _sort(memory: mmap.mmap, end: int, starts: np.ndarray, lengths: np.ndarray, times: np.ndarray) -> None:
-    """Sort the packets of a slot by time: several CPUs may have written the capture."""
-    view = memoryview(memory)
-    order = np.argsort(times, kind="stable").tolist()
-    begins, stops = (starts - 16).tolist(), (starts + lengths).tolist()
-    memory[DUMP_HEADER:end] = b"".join([view[begins[one] : stops[one]] for one in order])
-
-
-def _pump(source: Input, fd: int, places: Places | None) -> None:
-    try:
-        while chunk := source.read():
-            if places is not None:
-                places.look(chunk)  # before libpcap sees it
-            view = memoryview(chunk)
-            while view:
-                view = view[os.write(fd, view) :]
-    except (OSError, ValueError):
-        pass  # the reader has gone, or the source was closed
-    except UsageError as error:
-        source.broken = str(error)
-    finally:
-        os.close(fd)
+        if isinstance(self._reader, Pcap):
+            self._reader.close()

@@ -39,6 +39,7 @@ SLOT_SIZE = SLOT_FULL + COPY_PACKETS * (SNAPLEN_MAX + 16) + mmap.PAGESIZE
 # a packet's word: number of its interface, bytes before its link header, bytes on the wire from there on, and whether
 # the interface sent it
 INTERFACES_MAX = 4095  # the programs find these numbers without hashing
+GROUPS_MAX = (1 << 32) - 1
 WORD_SKIP_SHIFT, SKIP_MAX = 12, 7
 WORD_WIRE_SHIFT, WIRE_LEN_MAX = 15, 65535  # read.bpf.c: this or more; the kernel accepts no more
 WORD_EGRESS = 1 << 31
@@ -115,7 +116,6 @@ class ReplayPart:
     _bases: list[int] = field(init=False)
     _sweeps: _Sweeps = field(default_factory=_Sweeps)
     _hang_up: select.poll = field(default_factory=select.poll)
-    _ethernet: bool | None = None
     _next_counters: float = 0.0
     _now_ns: int = 0
 
@@ -161,10 +161,10 @@ class ReplayPart:
     def _run(self, frames: Frames) -> None:
         if not 0 <= frames.slot < len(self._slots) or not 0 <= frames.end <= SLOT_SIZE:
             raise CannotTraceError("the user part sent what it cannot have read")
-        if frames.ethernet is not self._ethernet:
-            self._ethernet = frames.ethernet
-            for number in range(INTERFACES_MAX + 1):
-                self._kernel.trace_interface(number, 0, frames.ethernet)
+        for one in frames.interfaces:
+            if not 0 < one.number <= INTERFACES_MAX or not 0 <= one.group <= GROUPS_MAX:
+                raise CannotTraceError("the user part named an interface that cannot be")
+            self._kernel.trace_interface(one.number, one.group, one.ethernet)
         packets, refused = self._run_slot(self._slots[frames.slot], self._bases[frames.slot], frames)
         self.channel.send(FramesDone(frames.slot, packets, refused))
         if time.monotonic() >= self._next_counters:
