@@ -62,7 +62,8 @@ def fact_lines(record: Handshake, cells: int) -> list[Line]:
     facts.extend(_cookies(record))
     facts.extend(_payload(record))
     facts.append(("seen", f"{safe(record.interface)} by {safe(record.hook)}, as {record.vantage}"
-                  + (f", VLAN {'.'.join(map(str, record.vlan))}" if record.vlan else "")))  # fmt: skip
+                  + (f", VLAN {'.'.join(map(str, record.vlan))}" if record.vlan else "")
+                  + (f", through {', '.join(map(safe, record.through))}" if record.through else "")))  # fmt: skip
     facts.append(("time", record.ts.replace("T", " ")))
     for end, name in ((record.client, "client"), (record.server, "server")):
         if end.process is not None:

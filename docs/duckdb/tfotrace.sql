@@ -53,7 +53,8 @@ FROM read_json(
         tls: 'STRUCT("sni" VARCHAR, "alpn" VARCHAR[], "ech" BOOLEAN)',
         http: 'STRUCT("method" VARCHAR, "host" VARCHAR)',
         dns: 'STRUCT("name" VARCHAR, "type" VARCHAR)',
-        signature: 'STRUCT("p0f" VARCHAR)'
+        signature: 'STRUCT("p0f" VARCHAR)',
+        through: 'VARCHAR[]'
     }
 )
 WHERE event = 'handshake';

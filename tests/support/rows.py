@@ -35,7 +35,9 @@ from tracer.vocabulary.vocabulary import (
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "lab_events.npz"
 INTERFACES = {
-    index: TracedInterface(index, name, "tcx", "a test") for index, name in ((1, "lo"), (2, "eth0"), (3, "wg0"))
+    1: TracedInterface(1, "lo", "tcx", "a test"),
+    2: TracedInterface(2, "eth0", "tcx", "a test"),
+    3: TracedInterface(3, "wg0", "tcx", "a test", through=("vxlan", "gre")),
 }
 ACCEPTED = ("data_acked", "data_acked_new_cookie")
 START_NS = 1_000_000_000_000

@@ -132,3 +132,11 @@ def test_two_hosts_in_a_ladder() -> None:
     # the cookie came from the other one, and that one answered the first SYN
     assert not any("cookie" in label for label in labels if label.startswith("SYN-ACK"))
     assert steps(record)[0].direction == "right"
+
+
+def test_tunnels_are_named_where_it_was_seen() -> None:
+    record = told("data_acked")
+    assert "through" not in text(fact_lines(record, 200))
+    assert "as transit, through vxlan, gre" in text(
+        fact_lines(change(record, vantage="transit", vlan=(), through=("vxlan", "gre")), 200)
+    )

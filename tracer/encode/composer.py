@@ -25,6 +25,7 @@ from tracer.handshake.option_bytes import masked
 from tracer.handshake.outcome import cookie_rows, first_answers, first_cookie_rows
 from tracer.handshake.owners import processes
 from tracer.handshake.payloads import payload_rows
+from tracer.handshake.rows import Place
 from tracer.handshake.words import words
 from tracer.ipc.event_header import constant, struct
 from tracer.ipc.layout import to_dtype
@@ -129,12 +130,12 @@ class Composer:
             map(_p0f, syn_rows),
         )
 
-    def interface(self, index: int) -> tuple[str, str]:
-        """Name and hook."""
+    def interface(self, index: int) -> Place:
+        """What is said of an interface."""
         interface = self.interfaces.get(index)
         if interface is None:
-            return f"if{index}", self.hook or "unknown"
-        return interface.name, self.hook or interface.hook
+            return Place(f"if{index}", self.hook or "unknown", ())
+        return Place(interface.name, self.hook or interface.hook, interface.through)
 
     def times(self, events: Events) -> list[str]:
         """`ts` of each record."""
@@ -168,15 +169,14 @@ class Composer:
 
 
 def _record(
-    ts: str, id_: int, interface: tuple[str, str], vlan: tuple[int, ...], vantage: str, community_id: str,
+    ts: str, id_: int, place: Place, vlan: tuple[int, ...], vantage: str, community_id: str,
     client: Endpoint, server: Endpoint, timing: Timing, syn: Segment, synack: SynAck | None,
     negotiated: Negotiated | None, tfo: Tfo, payload: _Payload, p0f: Signature,
 ) -> Handshake:  # fmt: skip
-    name, hook = interface
     info, tls, http, dns = payload
     return Handshake(
-        SCHEMA, ts, f"{id_:016x}", name, hook, vlan, vantage, community_id, client, server, timing, syn, synack,
-        negotiated, tfo, info, tls, http, dns, p0f,
+        SCHEMA, ts, f"{id_:016x}", place.interface, place.hook, vlan, vantage, community_id, client, server, timing,
+        syn, synack, negotiated, tfo, info, tls, http, dns, p0f, place.through,
     )  # fmt: skip
 
 

@@ -46,8 +46,15 @@ OF_TIMING = [name for name in Timing.__struct_fields__ if name in {"reset", *(on
 TimingPieces = tuple[str, ...]  # around each of them
 
 
+class PlacePieces(NamedTuple):
+    """Interface, hook, VLAN and vantage; the tunnels at the line's end."""
+
+    begin: str
+    through: str
+
+
 class SynPieces(NamedTuple):
-    """Around the SYN's timestamps, and the fingerprint at the line's end."""
+    """Around the SYN's timestamps, and the fingerprint."""
 
     before: str
     after: str
@@ -94,6 +101,7 @@ class Frame(NamedTuple):
     payload_len: Iterable[str]
     ts_ecr: Iterable[str]
     delay_us: Iterable[str]
+    through: Iterable[str]
     end: Iterable[str]
 
 
@@ -102,7 +110,7 @@ class LinePieces:
     """One line without its numbers."""
 
     frame: Frame
-    place: str
+    place: PlacePieces
     timing: TimingPieces
     syn: SynPieces
     synack: SynAckPieces
@@ -135,18 +143,19 @@ def cut(record: Handshake) -> LinePieces:
             delay_us=HOLE,
         ),
         signature=replace(record.signature, p0f=HOLE),
+        through=HOLE,
     )
     (
         begin, id_, place, client_ip, client_port, client_process, server_ip, server_port, server_process, *rest
     ) = _cut(holed)  # fmt: skip
     timing = rest[: len(OF_TIMING) + 1]
-    payload_len, syn, ts_ecr, syn_end, *tfo, delay_us, payload, end = rest[len(timing) :]
+    payload_len, syn, ts_ecr, syn_end, *tfo, delay_us, payload, through, end = rest[len(timing) :]
     return LinePieces(
         Frame(*map(repeat, (
             begin, id_, client_ip, client_port, client_process, server_ip, server_port, server_process, payload_len,
-            ts_ecr, delay_us, end + "\n",
+            ts_ecr, delay_us, through, end + "\n",
         ))),
-        place,
+        PlacePieces(place, json_text(record.through)),
         tuple(timing),
         SynPieces(syn, syn_end, json_text(record.signature.p0f)),
         _synack_pieces(record.synack),

@@ -17,7 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.encode.composer import PART_MAX, Composer, resets, template_keys
-from tracer.encode.line_pieces import OF_TIMING, Frame, Known, SynAckPieces, SynPieces, TfoPieces, TimingPieces, cut
+from tracer.encode.line_pieces import (
+    OF_TIMING,
+    Frame,
+    Known,
+    PlacePieces,
+    SynAckPieces,
+    SynPieces,
+    TfoPieces,
+    TimingPieces,
+    cut,
+)
 from tracer.encode.line_pieces import json_text as encoded
 from tracer.handshake.batch import Batch
 from tracer.handshake.community_id import community_ids
@@ -27,6 +37,7 @@ from tracer.handshake.life import request_acked
 from tracer.handshake.outcome import cookie_rows, first_answers, first_cookie_rows
 from tracer.handshake.owners import processes
 from tracer.handshake.payloads import payload_rows
+from tracer.handshake.rows import Place
 from tracer.handshake.words import WORDS
 from tracer.ipc.event_header import struct
 from tracer.records.record import Process, Timing
@@ -74,7 +85,7 @@ _Keys = tuple[Sequence[Hashable], ...]
 class _Pieces(NamedTuple):
     """By row, the pieces of a line."""
 
-    place: list[str]
+    place: list[PlacePieces]
     timing: list[TimingPieces]
     syn: list[SynPieces]
     synack: list[SynAckPieces]
@@ -89,7 +100,7 @@ class Lines:
         self._composer = composer
         self._plain = PlainLines(composer)
         self._frame: Frame | None = None
-        self._interfaces: dict[int, tuple[str, str]] = {}
+        self._interfaces: dict[int, Place] = {}
         self._sent: dict[bytes, str] = {}
         self._returned: dict[bytes, str] = {}
         self._known = [Known(kind) for kind in _Pieces._fields]
@@ -116,7 +127,7 @@ class Lines:
     # --- pieces ---
 
     def _forget_renamed(self, events: Events) -> None:
-        """Only the names of interfaces can change what a piece is without changing its key."""
+        """Only what is said of interfaces can change what a piece is without changing its key."""
         known = self._interfaces
         for index in np.unique(events["ifindex"]).tolist():
             name = self._composer.interface(index)
@@ -151,6 +162,7 @@ class Lines:
         # zip(*...) would make an iterator for each row
         first_timing, *timings = ([piece[part] for piece in pieces.timing] for part in range(len(OF_TIMING) + 1))
         syn_middle, syn_rest, p0f = ([piece[part] for piece in pieces.syn] for part in range(3))
+        place, through = ([piece[part] for piece in pieces.place] for part in range(2))
         events, syn = batch.events, batch.events["syn"]
         stamped = has(syn["has"], Has.TIMESTAMPS)
         client_processes, server_processes = processes(batch, self._composer.cgroups)
@@ -158,7 +170,7 @@ class Lines:
         return [
             frame.begin, self._composer.times(events),
             frame.id, _ids(events),
-            pieces.place,
+            place,
             community_ids(events["client"], events["server"], events["client_port"], events["server_port"]),
             frame.client_ip, _addresses(events["client"]),
             frame.client_port, _numbers(events["client_port"]),
@@ -175,6 +187,7 @@ class Lines:
             self._tfos(events, pieces.tfo), us["rtt_saved_us"],
             frame.delay_us, us["delay_us"],
             pieces.payload, p0f,
+            frame.through, through,
             frame.end,
         ]  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,14 @@ def rows_of(batch: Batch, names: RowNames, offset_ns: int, payloads: Mapping[int
     )  # fmt: skip
 
 
+class Place(NamedTuple):
+    """What records say of where a handshake was seen, by the interface's number."""
+
+    interface: str
+    hook: str
+    through: tuple[str, ...]  # the tunnels it was in
+
+
 class RowNames(Protocol):
     """Resolves the numbers in rows, and composes records: a composer (tracer.encode.composer.Composer)."""
 
@@ -74,8 +82,8 @@ class RowNames(Protocol):
         """Are rows all that records are made of? In a replay rows are made of records, and say less."""
         ...
 
-    def interface(self, index: int, /) -> tuple[str, str]:
-        """Name and hook of an interface."""
+    def interface(self, index: int, /) -> Place:
+        """What is said of an interface."""
         ...
 
     @property

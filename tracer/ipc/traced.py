@@ -20,7 +20,10 @@ def forget_gone(known: dict[int, State], there: Collection[int]) -> None:
 
 
 class TracedInterface(msgspec.Struct, frozen=True):
-    """An attached interface: `hook` is DESIGN.md's name of the hook in use, `why` one sentence."""
+    """An attached interface: `hook` is DESIGN.md's name of the hook in use, `why` one sentence.
+
+    In a replay what was in a tunnel counts as an interface too: `through` says in what, the outermost first.
+    """
 
     index: int
     name: str
@@ -29,3 +32,4 @@ class TracedInterface(msgspec.Struct, frozen=True):
     others: list[str] = []
     warnings: list[str] = []
     group: int = 0
+    through: tuple[str, ...] = ()

@@ -343,6 +343,13 @@ class Handshake(msgspec.Struct, frozen=True, gc=False, tag_field="event", tag="h
     http: HttpInfo | None
     dns: DnsInfo | None
     signature: Signature
+    through: Annotated[
+        tuple[str, ...],
+        said(
+            "tunnels that a replay read into to find it, the outermost first: gre, vxlan, geneve, ipip (IP in IP); "
+            "interface is where the outer packets were seen, vlan is that of the inner one"
+        ),
+    ] = ()
 
 
 class InterfaceInfo(msgspec.Struct, frozen=True):

@@ -108,30 +108,30 @@ class DamagedError(ValueError):
 
 @dataclass(slots=True)
 class InterfaceNumbers:
-    """Numbers for the interfaces of a recording, by name and hook: its own where they are free."""
+    """Numbers for the interfaces of a recording, by name, hook and tunnels: its own where they are free."""
 
     by_index: dict[int, TracedInterface] = field(default_factory=dict)
-    _indexes: dict[tuple[str, str], int] = field(default_factory=dict)
+    _indexes: dict[tuple[str, str, tuple[str, ...]], int] = field(default_factory=dict)
     _next: int = 1  # every number below it is taken
 
     def add(self, one: TracedInterface) -> None:
         """What `start` says of an interface."""
-        index = self._indexes.get((one.name, one.hook))
+        index = self._indexes.get((one.name, one.hook, one.through))
         if index is None:
             if len(self.by_index) >= INTERFACES_MAX:
                 return
             index = one.index if one.index not in self.by_index and 0 < one.index < 1 << 32 else self._free()
-            self._indexes[one.name, one.hook] = index
+            self._indexes[one.name, one.hook, one.through] = index
         self.by_index[index] = msgspec.structs.replace(one, index=index)
 
-    def index(self, name: str, hook: str) -> int:
+    def index(self, name: str, hook: str, through: tuple[str, ...]) -> int:
         """The number of an interface; a new one gets the next that is free."""
-        found = self._indexes.get((name, hook))
+        found = self._indexes.get((name, hook, through))
         if found is None:
             if len(self.by_index) >= INTERFACES_MAX:
                 raise DamagedError("more interfaces than a host has")
-            found = self._indexes[name, hook] = self._free()
-            self.by_index[found] = TracedInterface(found, name, hook, "named in recorded handshakes")
+            found = self._indexes[name, hook, through] = self._free()
+            self.by_index[found] = TracedInterface(found, name, hook, "named in recorded handshakes", through=through)
         return found
 
     def _free(self) -> int:
@@ -216,7 +216,7 @@ class BatchBuilder:
             number, int(record.id, 16), syn_ns, synack_ns, ack_ns, response_ns,
             max(syn_ns, synack_ns, ack_ns, response_ns), _address(record.client.ip), _address(record.server.ip),
             _within(record.client.port, 16), _within(record.server.port, 16),
-            self.interfaces.index(record.interface, record.hook),
+            self.interfaces.index(record.interface, record.hook, record.through),
             tuple(_within(vid, 16) for vid in (*record.vlan, 0, 0)[:2]), 6 if ":" in record.client.ip else 4,
             code["handshake.result"][timing.result], code["handshake.settled_by"][timing.settled_by],
             _within(icmp.type, 8) if icmp is not None else 0, _within(icmp.code, 8) if icmp is not None else 0,

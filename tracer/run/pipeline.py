@@ -330,6 +330,7 @@ class Pipeline:
             tuple(
                 InterfaceInfo(one.name, one.index, one.hook, one.why, one.group, tuple(one.others), tuple(one.warnings))
                 for one in self.ready.interfaces
+                if not one.through
             ),
             self.ready.transport.value,
             self.ready.table_size,

@@ -138,7 +138,7 @@ class Pcapng:
             key = (index, bool(bare))
             if key in self._interfaces:
                 continue
-            name, hook = self._composer.interface(index)
+            name, hook, _ = self._composer.interface(index)
             link_type = blocks.LINKTYPE_RAW if bare else blocks.LINKTYPE_ETHERNET
             block = blocks.interface(name, f"traced by {hook}", link_type)
             # Write first, then remember: if this write starts a new file, its head must not have this block.

@@ -215,6 +215,8 @@ class Prometheus:
         yield _gauge("tfotrace_start_time_seconds", "When this run started, since the epoch", self._began_s)
         traced = GaugeMetricFamily("tfotrace_interface_traced", "Interfaces traced now", labels=("interface", "hook"))
         for one in self._interfaces:
+            if one.through:
+                continue
             traced.add_metric((one.name, one.hook), 1)
         yield traced
         yield _counters("tfotrace_notices", "Notices by kind", "kind", dict(sorted(self._notices.copy().items())))

@@ -42,6 +42,8 @@ def judged(record: Handshake, colour: bool = False) -> list[str]:
     if colour and tfo.group in _COLOURS:
         verdict = f"\x1b[{_COLOURS[tfo.group]}m{verdict}\x1b[0m"
     parts = [result, verdict]
+    if record.through:
+        parts.append(f"through {', '.join(map(printable, record.through))}")
     if timing.misfits is not None:
         parts.append(misfits(timing.misfits))
     for cause, confidence in ((timing.cause, timing.cause_confidence), (tfo.cause, tfo.cause_confidence)):

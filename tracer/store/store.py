@@ -243,7 +243,7 @@ class Store:
     def set_interfaces(self, interfaces: Iterable[TracedInterface | InterfaceInfo]) -> None:
         """The interfaces traced now; earlier ones that are missing are shown as gone."""
         states = {index: replace(state, present=False) for index, state in self._interfaces.items()}
-        there = {interface.index: _state(interface) for interface in interfaces}
+        there = {one.index: _state(one) for one in interfaces if isinstance(one, InterfaceInfo) or not one.through}
         states.update(there)
         forget_gone(states, there)
         with self._rows_lock:

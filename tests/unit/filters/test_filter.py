@@ -106,6 +106,14 @@ def test_lists() -> None:
     ]
 
 
+def test_tunnels_are_a_list() -> None:
+    through = [record for record in records() if record.through]
+    assert through
+    assert chosen('through == "vxlan"') == chosen("through in (gre, geneve)") == through
+    assert chosen("through != vxlan") == [record for record in records() if not record.through]
+    assert chosen("through == ipip") == []
+
+
 def test_unknown_values_pass_no_comparison() -> None:
     without = [record for record in records() if record.tls is None or record.tls.sni is None]
     assert without

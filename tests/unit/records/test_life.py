@@ -162,3 +162,9 @@ def test_a_challenge_ack_is_told_instead_of_what_the_server_lacks() -> None:
         # the SYN with Fast Open was answered after all
         assert "challenge ACK" not in life.explanation(told(outcome, "degraded", challenge_acks=1, answered_syn=1))
     assert "challenge ACK" not in life.explanation(told("data_acked", "ok", challenge_acks=1, first_response_us=5.0))
+
+
+def test_tunnels_that_were_read_into_are_named() -> None:
+    record = told("data_acked", "ok")
+    assert not any(part.startswith("through") for part in judged(record))
+    assert "through vxlan, gre" in judged(msgspec.structs.replace(record, through=("vxlan", "gre")))

@@ -54,6 +54,7 @@ def handshakes() -> list[Handshake]:
     owner = msgspec.structs.replace(found[6].client, process=Process(4711, "curl", 1000, "/user.slice"))
     found[5] = msgspec.structs.replace(found[5], tfo=tfo)
     found[6] = msgspec.structs.replace(found[6], client=owner)
+    found[7] = msgspec.structs.replace(found[7], through=("vxlan", "gre"))
     return found
 
 
