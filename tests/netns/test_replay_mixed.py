@@ -54,6 +54,7 @@ def test_interfaces_of_every_link_type(tmp_path: Path) -> None:
     )
     for one in found:
         assert_accepted(one)
+        assert one.through == ()
 
 
 def test_one_handshake_at_interfaces_of_different_types(tmp_path: Path) -> None:

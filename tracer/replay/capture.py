@@ -125,11 +125,12 @@ class CapturePipeline(Pipeline):
     def _tell_what_was_not_judged(self) -> None:
         cut = self._counters.get("malformed_tcp_header", 0)
         segments = f"{cut} {plural(cut, 'TCP segment')}"
-        if cut and self.feed.snaplen < HEADERS_MAX:
+        needed = HEADERS_MAX + self.feed.inside
+        if cut and self.feed.snaplen < needed:
             self._notice(
                 "headers_cut",
                 f"{segments} came without the whole header (the capture kept {self.feed.snaplen} bytes of a "
-                f"packet): SYNs and SYN-ACKs among them are not judged; capture at least {HEADERS_MAX} bytes",
+                f"packet): SYNs and SYN-ACKs among them are not judged; capture at least {needed} bytes",
             )
         elif cut:
             self._notice("headers_cut", f"{segments} came without the whole header: not judged")
@@ -140,11 +141,17 @@ class CapturePipeline(Pipeline):
             packets = f"{count} {plural(count, 'packet')}"
             why = "for which --filter does not work" if link in LINKS else "which is not read"
             self._notice("link_not_read", f"{packets} of link type {link_name(link)}, {why}: left out")
+        if self.feed.untold:
+            packets = f"{self.feed.untold} {plural(self.feed.untold, 'packet')}"
+            self._notice("tunnels_not_read", f"{packets} in more tunnels than can be told apart: not read into")
 
 
 def traced(feed: Feed) -> list[TracedInterface]:
     """The interfaces of the capture that are known so far."""
-    return [TracedInterface(number, one.name, HOOK, WHY, group=one.group) for number, one in feed.interfaces.items()]
+    return [
+        TracedInterface(number, one.name, HOOK, WHY, group=one.group, through=one.through)
+        for number, one in feed.interfaces.items()
+    ]
 
 
 def replay_capture(

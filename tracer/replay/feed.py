@@ -2,7 +2,7 @@
 
 The programs know Ethernet and bare IP. Linux' cooked headers end like an Ethernet header, with the protocol: a packet
 just begins later (v1), or its protocol is copied there (v2). Their interface and direction go into the packet's word
-(root_part.py).
+(root_part.py). Of a packet in a tunnel what is inside is handed over, with an Ethernet header if it has none.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from tracer.replay.numbers import Numbers, Seen
 from tracer.replay.packets import HEAD, I64, NS_PER_S, Packets
 from tracer.replay.pcap import Pcap, Slot
 from tracer.replay.pcapng import Pcapng, PcapngError
+from tracer.replay.peel import ETHERNET_LEN, Headers, peel
 from tracer.replay.root_part import (
+    FRAME_MIN,
     WIRE_LEN_MAX,
     WORD_EGRESS,
     WORD_SKIP_SHIFT,
     WORD_WIRE_SHIFT,
 )
+from tracer.replay.tunnels import Tunnels
 
 _OUTGOING = 4  # packet type of cooked headers
 _COOKED2_LEN = 20
@@ -65,8 +68,11 @@ class Feed:
     at_end: bool = False
     damage: str | None = None  # why reading ended before the end of the file
     unread: Counter[int] = field(default_factory=Counter)  # packets by link types that are not read
+    untold: int = 0  # packets in tunnels for which no number was left
+    inside: int = 0  # bytes before what was in a tunnel, at most
     _reader: Pcap | Pcapng = field(init=False)
     _numbers: Numbers = field(default_factory=Numbers)
+    _tunnels: Tunnels = field(default_factory=Tunnels)
     _links: list[Link | None] = field(default_factory=list)  # of the reader's interfaces
     _of_links: list[tuple[int, int]] = field(default_factory=list)  # their numbers, bytes before their packets
     _ahead: Packets | None = None
@@ -199,24 +205,31 @@ class Feed:
         if is_cooked is not None:
             sent = sent | self._read_cooked(packets, is_cooked, numbers)
         self._numbers.use(np.unique(numbers).tolist())
-        wires = packets.originals - skips
+        is_bare = self._is(packets, *_BARE)
+        ethernet = np.ones(len(starts), np.bool_) if is_bare is None else ~is_bare
+        inner = peel(packets, starts + skips, ethernet, self._tunnels)
+        begins, wires = starts, packets.originals - skips
+        if inner is not None and len((inner := self._enter(packets, inner, numbers)).rows):
+            begins, stops = starts.copy(), stops.copy()
+            begins[inner.rows], stops[inner.rows], skips[inner.rows] = inner.at, inner.stops, 0
+            wires[inner.rows] = inner.wires - inner.at
         words = (numbers | skips << WORD_SKIP_SHIFT | np.where(sent, WORD_EGRESS, 0)).astype(np.uint32)
         is_backwards = bool((np.diff(packets.times) < 0).any())
-        memory, is_in_place = packets.memory, packets.memory is slot.memory and not is_backwards
+        memory, is_in_place = packets.memory, packets.memory is slot.memory and begins is starts and not is_backwards
         if is_in_place and (words == words[0]).all():
             return int(stops[-1]), int(words[0])
         words |= np.clip(wires, 0, WIRE_LEN_MAX).astype(np.uint32) << np.uint32(WORD_WIRE_SHIFT)
-        memory.write(starts - 4, words, "=u4")
+        memory.write(begins - 4, words, "=u4")
         if is_in_place:
             return int(stops[-1]), 0
-        memory.write(starts - 16, packets.times // NS_PER_S, "=u4")
-        memory.write(starts - 12, packets.times % NS_PER_S, "=u4")
-        memory.write(starts - 8, stops - starts, "=u4")
+        memory.write(begins - 16, packets.times // NS_PER_S, "=u4")
+        memory.write(begins - 12, packets.times % NS_PER_S, "=u4")
+        memory.write(begins - 8, stops - begins, "=u4")
         if is_backwards:  # several CPUs may have written the capture
             order = np.argsort(packets.times, kind="stable")
-            starts, stops = starts[order], stops[order]
+            begins, stops = begins[order], stops[order]
         view = memoryview(memory.buffer)
-        data = b"".join([view[at:stop] for at, stop in zip((starts - HEAD).tolist(), stops.tolist(), strict=True)])
+        data = b"".join([view[at:stop] for at, stop in zip((begins - HEAD).tolist(), stops.tolist(), strict=True)])
         slot.shared[DUMP_HEADER : DUMP_HEADER + len(data)] = data
         return DUMP_HEADER + len(data), 0
 
@@ -242,6 +255,30 @@ class Feed:
         data[begins + 18], data[begins + 19] = data[begins], data[begins + 1]
         sent[v2] = data[begins + 10] == _OUTGOING
         return sent
+
+    def _enter(self, packets: Packets, inner: Headers, numbers: I64) -> Headers:
+        """Give what is in tunnels its numbers, and an Ethernet header where it has none. Returns what can be run."""
+        known, through = self._numbers, self._tunnels.through
+        pairs, which = np.unique(numbers[inner.rows] << 32 | inner.tunnels, return_inverse=True)
+        given = [
+            known.tunnel(pair >> 32, tunnel, through[tunnel]) if (tunnel := pair & 0xFFFFFFFF) else 0
+            for pair in pairs.tolist()
+        ]
+        inside = np.array(given, np.int64)[which]
+        self.untold += int((inside == 0).sum())
+        at = inner.at - np.where(inner.is_ethernet, 0, ETHERNET_LEN)
+        stops = np.minimum(inner.stops, inner.wires)
+        keep = (inside > 0) & (stops - at >= FRAME_MIN)
+        bare = at[keep & ~inner.is_ethernet]
+        packets.memory.bytes[bare[:, np.newaxis] + np.arange(ETHERNET_LEN - 2)] = 0
+        packets.memory.write(bare + ETHERNET_LEN - 2, inner.kinds[keep & ~inner.is_ethernet], ">u2")
+        inner.at, inner.stops = at, stops
+        found = inner.only(keep)
+        numbers[found.rows] = inside[keep]
+        known.use(np.unique(inside[keep]).tolist())
+        if len(found.rows):
+            self.inside = max(self.inside, int((found.at - packets.starts[found.rows]).max()))
+        return found
 
     def close(self) -> None:
         """Close the file."""

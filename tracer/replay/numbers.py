@@ -1,4 +1,8 @@
-"""Numbers of a capture's interfaces, by which the kernel programs know where a packet was."""
+"""Numbers of a capture's interfaces, by which the kernel programs know where a packet was.
+
+What was inside a tunnel has a number of its own for each interface and tunnel, in the tunnel's group: so the programs
+keep tunnels apart, and take what they see at two interfaces for one, as outside of tunnels (group 0).
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ class Seen:
     name: str
     ethernet: bool
     group: int = 0
+    through: tuple[str, ...] = ()  # the tunnels that its packets were in
 
 
 @dataclass(slots=True)
@@ -40,6 +45,16 @@ class Numbers:
             else:  # the others need not be known one by one
                 self._known[key] = number
             self._all.setdefault(number, Seen(name, ethernet))
+        return number
+
+    def tunnel(self, outer: int, group: int, through: tuple[str, ...]) -> int:
+        """The number for what an interface saw of a tunnel; 0 if none is left."""
+        number = self._known.get((outer, group))
+        if number is None:
+            number = self._next()
+            if number:
+                self._known[outer, group] = number
+                self._all[number] = Seen(self._all[outer].name, True, group, through)
         return number
 
     def _next(self) -> int:

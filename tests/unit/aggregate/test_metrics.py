@@ -238,6 +238,19 @@ def test_names_of_interfaces_cannot_break_the_format() -> None:
     assert (odd,) in found
 
 
+def test_what_was_in_tunnels_belongs_to_its_interface() -> None:
+    names = [TracedInterface(2, "eth0", "replay", ""), TracedInterface(3, "eth0", "replay", "", through=("vxlan",))]
+    batch = batches()[-1]
+    batch.events["ifindex"][:] = 2
+    batch.events["ifindex"][::2] = 3
+    with served() as sink:
+        sink.set_interfaces(names)
+        sink.write(batch)
+        text = scrape(sink)
+    assert of(series(text), "tfotrace_handshakes_total", "interface") == {("eth0",): len(batch)}
+    assert text.count("tfotrace_interface_traced{") == 1
+
+
 @pytest.mark.parametrize(
     ("text", "host", "port", "shown"),
     [

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.captures import EN10MB, NULL, SLL, SLL2, Packet, framed, handshake, pcap, pcapng
+from tests.support.tunnels import Tunnel
 from tracer.linux.libpcap import DUMP_HEADER
 from tracer.replay.feed import Feed
 from tracer.replay.input import open_input
@@ -86,3 +87,56 @@ def test_the_highest_interface_touches_no_other_field(tmp_path: Path) -> None:
     packets = [replace(one, interface=INTERFACES_MAX + at) for at, one in enumerate(handshake())]
     found, _ = told(tmp_path / "trace.pcapng", pcapng(EN10MB, packets, names, snaplen=54))
     assert found == [(INTERFACES_MAX, 0, len(framed(EN10MB, one)), one.outgoing) for one in packets]
+
+
+def test_what_was_in_tunnels_has_numbers_of_its_own(tmp_path: Path) -> None:
+    """An Ethernet header comes before what has none, and the wire length ends where the outer packet does."""
+    one, other, bare = handshake(port=1)[0], handshake(port=2)[0], handshake(6, port=3)[0]
+    packets = [one, Tunnel("vxlan", 1).wrap(one), Tunnel("vxlan", 2).wrap(other), Tunnel("ipip").wrap(bare)]
+    packets += [replace(Tunnel("vxlan", 1).wrap(one), interface=1, outgoing=False)]
+    for snaplen in (262144, 120):
+        found, each = told(tmp_path / "trace.pcapng", pcapng(EN10MB, packets, ("eth0", "eth1"), snaplen=snaplen))
+        assert each
+        inner = len(framed(EN10MB, one))
+        assert found == [
+            (1, 0, inner, True), (4, 0, inner, True), (5, 0, inner, True), (3, 0, len(framed(EN10MB, bare)), True),
+            (6, 0, inner, False),
+        ]  # fmt: skip
+
+
+def test_tunnels_beyond_the_numbers_stay_in_their_packets(tmp_path: Path) -> None:
+    packets = [Tunnel("vxlan", number).wrap(handshake()[0]) for number in range(INTERFACES_MAX + 5)]
+    path, slots = tmp_path / "trace.pcap", make_slots()
+    path.write_bytes(pcap(EN10MB, packets))
+    feed = Feed(open_input(path), slots)
+    frames = feed.read()
+    assert frames is not None
+    assert len(feed.interfaces) == INTERFACES_MAX - 2
+    assert max(feed.interfaces) == INTERFACES_MAX - 2
+    assert feed.untold == len(packets) - len(feed.interfaces) + 1
+    assert {one.group for one in frames.interfaces} == set(range(INTERFACES_MAX - 2))
+    feed.close()
+    for fd in slots:
+        os.close(fd)
+
+
+@pytest.mark.parametrize("link", [EN10MB, NULL, SLL, SLL2])
+def test_what_is_handed_over_is_what_was_inside(tmp_path: Path, link: int) -> None:
+    one = handshake()[0]
+    frame = framed(EN10MB, one)
+    for kind in ("vxlan", "gre", "ipip"):
+        path, slots = tmp_path / "trace.pcap", make_slots()
+        path.write_bytes(pcap(link, [one, Tunnel(kind, 3).wrap(one), one]))
+        feed = Feed(open_input(path), slots)
+        frames = feed.read()
+        assert frames is not None
+        with mmap.mmap(slots[frames.slot], SLOT_SIZE, mmap.MAP_SHARED, mmap.PROT_READ) as memory:
+            data = memory[DUMP_HEADER : frames.end]
+        middle = data[16 + len(framed(link, one)) : -16 - len(framed(link, one))]
+        seconds, nanoseconds, captured = struct.unpack_from("=III", middle)
+        assert (seconds, nanoseconds // 1000) == divmod(one.at_ns // 1000, 1_000_000)
+        assert captured == len(middle) - 16 == len(frame)
+        assert middle[28:] == frame[12:]
+        feed.close()
+        for fd in slots:
+            os.close(fd)
