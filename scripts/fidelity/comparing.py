@@ -21,7 +21,7 @@ SLACK_AGAIN_US = 1.0  # of a later SYN a record keeps the whole microsecond
 OF_A_LATER_SYN = ("handshake.synack_delay_us", "handshake.rtt_us", "tfo.delay_us", "tfo.rtt_saved_us")
 WRONG_USAGE = 2  # tfotrace's exit status for a capture that it does not read
 
-Key = tuple[str, int, str, int, int]
+Key = tuple[str, int, str, int, int, tuple[str, ...]]
 
 
 @dataclass(slots=True)
@@ -53,9 +53,16 @@ class Compared:
 def judged(path: Path) -> tuple[list[Entry], segments.Read]:
     """The handshakes of a capture as the judge sees them."""
     read = segments.read(path, TIMEOUT_S)
-    pairing = Pairing()
-    pairing.feed(read.segments)
-    return pairing.finish(read.last_ns), read
+    by_tunnel: dict[tuple[segments.Tunnel, ...], list[segments.Segment]] = defaultdict(list)
+    for one in read.segments:
+        by_tunnel[one.tunnels].append(one)
+    found = []
+    for inside in by_tunnel.values():
+        pairing = Pairing()
+        pairing.feed(inside)
+        found += pairing.finish(read.last_ns)
+    found.sort(key=lambda entry: entry.syn.at_ns)
+    return found, read
 
 
 def records(path: Path) -> list[dict[str, Any]] | None:
@@ -107,10 +114,12 @@ def hold(compared: Compared, mine: list[Entry], theirs: list[dict[str, Any]]) ->
     expected: dict[Key, list[Entry]] = defaultdict(list)
     said: dict[Key, list[dict[str, Any]]] = defaultdict(list)
     for entry in mine:
-        expected[(*entry.client, *entry.server, entry.isn)].append(entry)
+        through = tuple(kind for kind, *_ in entry.syn.tunnels)
+        expected[(*entry.client, *entry.server, entry.isn, through)].append(entry)
     for record in theirs:
         client, server = record["client"], record["server"]
-        said[client["ip"], client["port"], server["ip"], server["port"], record["syn"]["seq"]].append(record)
+        ends = client["ip"], client["port"], server["ip"], server["port"]
+        said[(*ends, record["syn"]["seq"], tuple(record.get("through") or ()))].append(record)
     compared.handshakes = len(mine)
     compared.attempts = sum(entry.attempt for entry in mine)
     around: dict[frozenset[Any], set[str]] = defaultdict(set)

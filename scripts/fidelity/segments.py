@@ -17,13 +17,16 @@ _FIELDS = (
     "tcp.dstport", "tcp.seq", "tcp.ack_raw", "tcp.flags", "tcp.len", "tcp.hdr_len", "tcp.window_size_value",
     "tcp.options", "tcp.option_kind", "tcp.options.mss_val", "tcp.options.wscale.shift",
     "tcp.options.timestamp.tsval", "tcp.options.timestamp.tsecr", "tcp.options.tfo.cookie", "icmp.type", "icmp.code",
-    "icmpv6.type", "icmpv6.code",
+    "icmpv6.type", "icmpv6.code", "ip.flags.mf", "vxlan.vni", "geneve.vni", "gre.key",
 )  # fmt: skip
 _PREFERENCES = (
     "tcp.relative_sequence_numbers:FALSE", "tcp.desegment_tcp_streams:FALSE", "tcp.analyze_sequence_numbers:FALSE",
     "ip.defragment:FALSE", "ipv6.defragment:FALSE", "tcp.try_heuristic_first:FALSE",
 )  # fmt: skip
-# what tfotrace promises to read (LIMITATIONS.md): no tunnels, at most two tags
+_AS_VXLAN = "udp.port==8472,vxlan"  # Linux' port of old, which tshark takes for OTV
+# what tfotrace promises to read (LIMITATIONS.md): at most two tags, tunnels of _TUNNELS up to TUNNELS_MAX deep
+_TUNNELS = ("vxlan", "geneve", "gre")
+TUNNELS_MAX = 4
 _STACK = re.compile(
     r"^(?:(?P<link>eth|sll|null|raw)(?P<tags>(?::ethertype|:vlan|:ieee8021ad)*):)?"
     r"(?P<ip>ip|ipv6(?::ipv6\.\w+|:ah)*)(?:(?::tcp)|(?P<error>:icmp|:icmpv6)(?::ip|:ipv6(?::ipv6\.\w+)*):tcp)(?::|$)"
@@ -37,6 +40,7 @@ _SIZES = {2: 4, 3: 3, 4: 2, 8: 10}
 _TFO_MAGIC = b"\xf9\x89"
 
 End = tuple[str, int]
+Tunnel = tuple[str, ...]  # its kind, and what tells it from others of its kind
 
 
 @dataclass(slots=True)
@@ -75,6 +79,7 @@ class Segment:
     raw_options: bytes
     whole: bool  # all options were captured
     icmp: tuple[int, int] | None = None  # an ICMP error that quotes this segment
+    tunnels: tuple[Tunnel, ...] = ()  # the outermost first
     _options: Options | None = None
 
     @property
@@ -152,6 +157,7 @@ class Read:
 def read(path: Path, timeout_s: float) -> Read:
     """Have tshark read a capture. Raises UnreadableError, subprocess.TimeoutExpired."""
     words = ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "occurrence=a", "-E", "separator=|"]
+    words += ["-d", _AS_VXLAN]
     for preference in _PREFERENCES:
         words += ["-o", preference]
     for name in _FIELDS:
@@ -177,17 +183,44 @@ def _time_ns(row: dict[str, str]) -> int:
     return int(seconds or 0) * 10**9 + int(part.ljust(9, "0")[:9])
 
 
+def _tunnels(row: dict[str, str]) -> tuple[tuple[Tunnel, ...], str]:
+    """The tunnels of a packet, and the layers of what is inside."""
+    layers, seen = row["frame.protocols"].split(":"), dict.fromkeys(("ip", "ipv6", *_TUNNELS), 0)
+    found: list[Tunnel] = []
+    begin, ends = 0, ""  # of the packet that is read, and the addresses of its IP header
+    for at, name in enumerate(layers):
+        if name in ("icmp", "icmpv6", "tcp") or len(found) == TUNNELS_MAX:
+            break
+        if name not in seen:
+            continue
+        number, seen[name] = seen[name], seen[name] + 1
+        if name in _TUNNELS:
+            field = "gre.key" if name == "gre" else f"{name}.vni"
+            told = row[field].split(",")
+            own = told[number] if number < len(told) else ""
+            found.append((name, own, ends) if name == "gre" else (name, own))
+            begin, ends = at + 1, ""
+            continue
+        if ends and layers[at - 1].startswith(("ip", "ah")):  # one IP header behind another
+            found.append(("ipip", ends))
+            begin = at
+        ends = " ".join(sorted(row[f"{name}.{end}"].split(",")[number] for end in ("src", "dst")))
+    return tuple(found), ":".join(layers[begin:])
+
+
 def _segment(row: dict[str, str]) -> Segment | None:
-    stack = _STACK.match(row["frame.protocols"])
+    tunnels, layers = _tunnels(row)
+    stack = _STACK.match(layers)
+    if tunnels and row["ip.flags.mf"].split(",")[0] in ("1", "True"):
+        return None
     if stack is None or not row["tcp.srcport"]:
         return None
     tags = (stack["tags"] or "").count("vlan") + (stack["tags"] or "").count("ieee8021ad")
     if tags > 2:
         return None
-    which = -1 if stack["error"] else 0  # an error quotes the segment last
 
     def number(name: str, missing: int = 0) -> int:
-        text = row[name].split(",")[which]
+        text = row[name].split(",")[-1]  # the innermost; an error quotes the segment last
         return int(text, 0) if text else missing
 
     is_v4 = stack["ip"] == "ip"
@@ -200,13 +233,15 @@ def _segment(row: dict[str, str]) -> Segment | None:
     if not stack["error"]:
         if is_v4:
             ip_header, total = number("ip.hdr_len"), number("ip.len")
+            if tunnels:
+                link = frame_len - total
             if total > frame_len - link or total < ip_header + header:
                 return None
             whole = link + ip_header + header <= captured
             length = total - ip_header - header
         else:
             total = number("ipv6.plen")
-            if total + 40 > frame_len - link:
+            if not tunnels and total + 40 > frame_len - link:
                 return None
             length = number("tcp.len")
             whole = captured >= frame_len - length
@@ -214,17 +249,18 @@ def _segment(row: dict[str, str]) -> Segment | None:
             return None
     else:
         length = number("tcp.len")
-    source, target = ("ip.src", "ip.dst") if row["ip.src"] else ("ipv6.src", "ipv6.dst")
+    source, target = ("ip.src", "ip.dst") if is_v4 else ("ipv6.src", "ipv6.dst")
     outgoing = row["sll.pkttype"] == str(_OUTGOING) or row["frame.packet_flags"][-1:] == "2"
     icmp = None
     if stack["error"]:
         prefix = "icmp" if row["icmp.type"] else "icmpv6"
         icmp = (int(row[prefix + ".type"].split(",")[0]), int(row[prefix + ".code"].split(",")[0]))
+    vlan = tuple(int(one) for one in row["vlan.id"].split(",") if one)
     return Segment(
         frame=int(row["frame.number"]),
         at_ns=_time_ns(row),
-        src=(row[source].split(",")[which], number("tcp.srcport")),
-        dst=(row[target].split(",")[which], number("tcp.dstport")),
+        src=(row[source].split(",")[-1], number("tcp.srcport")),
+        dst=(row[target].split(",")[-1], number("tcp.dstport")),
         seq=number("tcp.seq"),
         ack=number("tcp.ack_raw"),
         flags=number("tcp.flags"),
@@ -232,10 +268,11 @@ def _segment(row: dict[str, str]) -> Segment | None:
         window=number("tcp.window_size_value"),
         ttl=number("ip.ttl" if is_v4 else "ipv6.hlim"),
         ip_id=number("ip.id") if is_v4 else 0,
-        vlan=tuple(int(one) for one in row["vlan.id"].split(",") if one),
+        vlan=vlan[len(vlan) - tags :] if tunnels else vlan,
         place=(row["frame.interface_id"].split(",")[0], row["sll.ifindex"].split(",")[0], str(outgoing)),
-        raw_options=bytes.fromhex(row["tcp.options"].split(",")[which].replace(":", "")),
+        raw_options=bytes.fromhex(row["tcp.options"].split(",")[-1].replace(":", "")),
         whole=whole,
+        tunnels=tunnels,
         icmp=icmp,
         _options=_checked(row) if number("tcp.flags") & SYN and whole and not stack["error"] else None,
     )
