@@ -51,6 +51,7 @@ CAUSES: dict[str, tuple[set[str | None], ...]] = {
     "cookieless_refused": ({"cookie_required possible"},),
     "stale_cookie_without_data": (NO, STALE),
     "request_and_data": ({"cookie_required likely"},),
+    **{f"malformed_length_{length}": ({"option_malformed certain"},) for length in (3, 4, 19)},
     "same_cookie": (NO, {"child_failed likely"}),
     "same_cookie_without_data": (NO, {"child_failed likely"}),
 }

@@ -62,6 +62,7 @@ class AtServer:
     def __init__(self, hashes: PeerHash, history: PeerHistory, evidence: KernelEvidence, listeners: Listeners) -> None:
         self._hash, self._history = hashes, history
         self._evidence, self._listeners = evidence, listeners
+        self.interfaces: frozenset[int] = frozenset()  # those that are traced
         self._one_way = SlotTable(SERVICES)  # services whose answers leave by an interface that is not traced
 
     def note(self, batch: Batch) -> None:
@@ -79,7 +80,9 @@ class AtServer:
         listening = self._listeners.of(keys, events["syn_ns"])
         quiet = self._evidence.queues_were_quiet(events["syn_ns"], events["settled_ns"])
         _, elsewhere = self._one_way.find(keys)
-        found = listening.here & ~listening.changed & quiet & ~elsewhere
+        # what leaves by an interface that is not traced may have been the answer
+        seen = (listening.leaves_by == 0) | np.isin(listening.leaves_by, list(self.interfaces))
+        found = listening.here & ~listening.changed & quiet & ~elsewhere & seen
         case.blame(rows[found], HandshakeCause.HOST_DROPPED, Confidence.POSSIBLE, CauseAt.THIS_HOST)
 
     def no_option_back(self, case: Case, rows: Indexes) -> None:
@@ -115,24 +118,25 @@ class AtServer:
         # counters are the host's: what a listener without Fast Open got is not a neighbour's full queue
         case.say(rows[listening.off & sure], Cause.LISTENER_DISABLED, Confidence.LIKELY)
 
-        case.say(rows[sent & ~full], Cause.SYN_COOKIES, Confidence.LIKELY)
-        case.say(rows[full & ~sent], Cause.QUEUE_OVERFLOW, Confidence.LIKELY)
-        # both counters rose: either may explain this handshake
+        case.say(rows[sent & ~full & listening.on], Cause.SYN_COOKIES, Confidence.LIKELY)
+        case.say(rows[full & ~sent & listening.on], Cause.QUEUE_OVERFLOW, Confidence.LIKELY)
+        # both counters rose, either may explain this handshake; or it is not known whether this listener has a queue
         more = seen.cookies_sent > seen.overflows
-        case.say(rows[full & sent & more], Cause.SYN_COOKIES, Confidence.POSSIBLE)
-        case.say(rows[full & sent & ~more], Cause.QUEUE_OVERFLOW, Confidence.POSSIBLE)
+        case.say(rows[(full | sent) & more], Cause.SYN_COOKIES, Confidence.POSSIBLE)
+        case.say(rows[full & ~more], Cause.QUEUE_OVERFLOW, Confidence.POSSIBLE)
 
         case.say(rows[needed], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
         takes = self._history.takes_data_without_cookie(tried)
         asks = ~np.isin(request, COOKIE_SENT) & ~without_cookie
         case.say(rows[asks & was_free & is_free & takes & sure], Cause.COOKIE_NOT_REQUIRED, Confidence.CERTAIN)
-        case.say(rows[asks & ((was_free & is_free) | takes)], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
+        free = was_free & is_free
+        case.say(rows[asks & (free | (takes & listening.on & sure))], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
         # it was switched between the looks, and nobody saw whether before the SYN or after it
         case.say(rows[~was_on | ~is_on], Cause.SERVER_DISABLED, Confidence.LIKELY)
-        case.say(rows[asks & (was_free | is_free)], Cause.COOKIE_NOT_REQUIRED, Confidence.POSSIBLE)
-        case.say(rows[without_cookie & ~(was_free & is_free)], Cause.COOKIE_REQUIRED, Confidence.POSSIBLE)
+        case.say(rows[asks & (was_free | is_free | takes)], Cause.COOKIE_NOT_REQUIRED, Confidence.POSSIBLE)
+        case.say(rows[without_cookie & ~free], Cause.COOKIE_REQUIRED, Confidence.POSSIBLE)
         # Fast Open is on, the listener has it, nothing was full: somebody else has answered
         others = listening.on & sure & ~seen.fast_open_changed
         case.say(rows[others], Cause.ANSWERED_BEFORE_LISTENER, Confidence.LIKELY)
-        # else the listener's own queue length may be 0
-        case.say(rows[~listening.on | listening.changed], Cause.LISTENER_DISABLED, Confidence.POSSIBLE)
+        # else the listener's own queue length may be 0, unless it has worked
+        case.say(rows[(~listening.on & ~works) | listening.changed], Cause.LISTENER_DISABLED, Confidence.POSSIBLE)

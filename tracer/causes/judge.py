@@ -8,6 +8,7 @@ one mask.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +31,8 @@ from tracer.ipc.messages import Host
 from tracer.vocabulary.vocabulary import Cause, Confidence, HandshakeCause, Has, Outcome, Request, Vantage
 
 BLACKHOLE_REPEATS = 2  # the third timeout comes after two
+SENT_AGAIN_NS = 900_000_000  # Linux sends a SYN-ACK again after a second
+_AT_SERVER = Vantage.SERVER  # the bit that SERVER and LOCAL share
 
 _SAME_BACK = (Outcome.DATA_NOT_ACKED_SAME_COOKIE, Outcome.COOKIE_ONLY_SAME_COOKIE)
 _NO_OPTION_BACK = (Outcome.COOKIE_NOT_GRANTED, Outcome.DATA_NOT_ACKED)
@@ -63,9 +66,10 @@ class CauseJudge:
         """Take new counters and sysctls of the host."""
         self._witness.add_host(host)
 
-    def set_interfaces(self, number: int) -> None:
-        """Set how many interfaces are traced: with several, a handshake may be seen twice."""
-        self._both_ends.several |= number > 1
+    def set_interfaces(self, indexes: Iterable[int]) -> None:
+        """Set which interfaces are traced: with several, a handshake may be seen twice."""
+        self._at_server.interfaces = frozenset(indexes)
+        self._both_ends.several |= len(self._at_server.interfaces) > 1
 
     def judge(self, batch: Batch) -> Batch:
         """The same batch with its causes."""
@@ -147,14 +151,17 @@ def _without_option(case: Case) -> Indexes:
     """Rows of attempts that were answered without the option, where that says something of Fast Open.
 
     Who goes on after a reset or a challenge ACK may do so with a bare SYN, whose answer says nothing of it. An option
-    that came back with a wrong length was written by somebody.
+    that came back with a wrong length was written by somebody. A SYN-ACK that Linux sends again has no option, though
+    the first one, which was lost, may have had it.
     """
     rows = case.outcome_is(*_NO_OPTION_BACK)
     if not len(rows):
         return rows
     events = pick(case.batch.events, rows)
     went_on = (events["resumed"] != 0) | (events["challenge_acks"] != 0)
-    silent = ~has(first_answers(events).has, Has.TFO_MALFORMED)
+    answer = first_answers(events)
+    again = (answer.ns - events["syn_ns"] >= SENT_AGAIN_NS) & ((case.batch.vantage[rows] & _AT_SERVER) == 0)
+    silent = ~has(answer.has, Has.TFO_MALFORMED) & ~again
     found: Indexes = rows[silent & (~went_on | (case.batch.verdicts.answered_syn[rows] == 1))]
     return found
 

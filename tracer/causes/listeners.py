@@ -6,10 +6,12 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tracer.handshake.events import U64, Bool, Events, byte_rows, pick
 from tracer.ipc.messages import FlowQuestion, ListenerAnswer
 
+I64 = NDArray[np.int64]
 SERVICES = 4096
 QUESTIONS_MAX = 64  # of a batch
 ASK_AGAIN_NS = 1_000_000_000
@@ -17,13 +19,14 @@ ASK_AGAIN_NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """One row per handshake: who listened for it? What is not known is False."""
+    """One row per handshake: who listened for it? What is not known is False, or 0."""
 
     known: Bool  # the socket table was read
     here: Bool  # a socket of this host listens, and the host does not send the SYN elsewhere
     on: Bool  # all these sockets have a Fast Open queue
     off: Bool  # none has
     changed: Bool  # it was otherwise before the SYN, so when it changed is not known
+    leaves_by: I64  # the interface by which this host would answer
 
 
 @dataclass(slots=True)
@@ -33,6 +36,16 @@ class _Service:
     answer: ListenerAnswer
     asked_ns: int
     changed_ns: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Were the sockets and all their queues known?"""
+        return self.answer.sockets is not None and len(self.answer.queues) == self.answer.sockets
+
+    @property
+    def good_until_ns(self) -> int:
+        """When to ask again: at once, if something was not known yet."""
+        return self.asked_ns + (ASK_AGAIN_NS if self.is_complete else 0)
 
     @property
     def state(self) -> tuple[bool, bool, bool, bool]:
@@ -58,7 +71,7 @@ class Listeners:
         settled_ns = events["settled_ns"]
         asked = [
             row for row, key in zip(firsts.tolist(), keys[firsts].tolist(), strict=True)
-            if int(settled_ns[row]) >= self._known.get(key, _UNKNOWN).asked_ns + ASK_AGAIN_NS
+            if int(settled_ns[row]) >= self._known.get(key, _UNKNOWN).good_until_ns
         ][:QUESTIONS_MAX]  # fmt: skip
         return keys[asked].tolist(), flows(pick(events, np.array(asked, np.intp)))
 
@@ -67,7 +80,9 @@ class Listeners:
         for key, answer in zip(asked, answers, strict=False):
             before, now = self._known.pop(key, None), _Service(answer, taken_ns)
             if before is not None:
-                now.changed_ns = taken_ns if before.state != now.state else before.changed_ns
+                # what was not known may have been as it is now
+                changed = before.is_complete and before.state != now.state
+                now.changed_ns = taken_ns if changed else before.changed_ns
             self._known[key] = now
         while len(self._known) > SERVICES:
             self._known.popitem(last=False)
@@ -79,7 +94,8 @@ class Listeners:
         states = np.array([one.state for one in found], np.bool_).reshape(len(found), 4)[places]
         changed_ns = np.array([one.changed_ns for one in found], np.uint64)[places]
         known, here, on, off = states.T
-        return Listening(known, here, on, off, syn_ns < changed_ns)
+        leaves_by = np.array([one.answer.leaves_by or 0 for one in found], np.int64)[places]
+        return Listening(known, here, on, off, syn_ns < changed_ns, leaves_by)
 
 
 def flows(events: Events) -> list[FlowQuestion]:

@@ -80,11 +80,13 @@ class ListenerAnswer(msgspec.Struct, array_like=True, frozen=True):
 
     `sockets`: how many; None if that is not known. `queues`: their TCP_FASTOPEN queue lengths, without those that
     cannot be read. `translated`: conntrack has the connection with another destination; None if that is not known.
+    `leaves_by`: the interface by which the host would answer; None if that is not known.
     """
 
     sockets: int | None = None
     queues: list[int] = []
     translated: bool | None = None
+    leaves_by: int | None = None
 
 
 class ClientAnswer(msgspec.Struct, array_like=True, frozen=True):

@@ -35,7 +35,7 @@ FLOWS_A_SECOND = 2000  # a connection takes about 0.05 ms
 FLOWS_MAX = 256  # in one answer
 CLIENTS_MAX = 64
 PART_NS = 10_000_000  # what each kind of question may take of an answer
-PREPARE_NS = 50_000_000  # and the search for what they need
+PREPARE_NS = 40_000_000  # and the search for what they need
 ORIGINS_HELD = 1024
 NEAR_MAX = 256
 NEAR_AGAIN_NS = 1_000_000_000
@@ -69,8 +69,8 @@ class Witness:
         cookies = ask.cookies[: self._checks.take(len(ask.cookies), host.taken_ns)]
         listeners = ask.listeners[: self._flows.take(min(len(ask.listeners), FLOWS_MAX), host.taken_ns)]
         clients = ask.clients[: self._flows.take(min(len(ask.clients), CLIENTS_MAX), host.taken_ns)]
-        self._prepare({(one.server, one.port) for one in cookies if _is_cookie(one)})
-        self._prepare({(one.server, one.server_port) for one in listeners if _is_flow(one)})
+        places = {(one.server, one.port) for one in cookies if _is_cookie(one)}
+        self._prepare(places | {(one.server, one.server_port) for one in listeners if _is_flow(one)})
         checks, origins = self._judge(cookies)
         return HostAnswer(
             ask.serial, host, checks, origins, self._find_listeners(listeners), self._ask_clients(clients)
@@ -86,7 +86,8 @@ class Witness:
             if port and time.monotonic_ns() < until_ns:
                 for one in that_listen(self._listeners.at(port) or [], server) or ():
                     self._listeners.queue(one.inode)
-        while self._listeners.wait_s() == 0 and time.monotonic_ns() < until_ns:
+        while (wait_s := self._listeners.wait_s()) < (until_ns - time.monotonic_ns()) / 1e9:
+            time.sleep(wait_s)
             self._listeners.advance()
 
     def advance(self) -> None:

@@ -40,7 +40,8 @@ def judging(before: Host, after: Host, listens: ListenerAnswer | None = WITH_FAS
         (host(990), host(1100), NOT_KNOWN, "listener_disabled possible"),
         (host(990), host(1100), WITH_FAST_OPEN, "answered_before_listener likely"),
         (host(990), host(1100, **FULL), WITH_FAST_OPEN, "queue_overflow likely"),
-        (host(990), host(1100, **FULL), NOT_READABLE, "queue_overflow likely"),
+        (host(990), host(1100, **FULL), NOT_READABLE, "queue_overflow possible"),
+        (host(990), host(1100, **COOKIES), NOT_KNOWN, "syn_cookies possible"),
         # a neighbour's
         (host(990), host(1100, **FULL), WITHOUT, "listener_disabled likely"),
         (host(990), host(1100, **COOKIES), WITHOUT, "listener_disabled likely"),
@@ -189,6 +190,38 @@ def test_where_answers_leave_by_another_road() -> None:
     judge.add_host(host(990))
     other_road = replace(UNANSWERED, one_way=True, reason=SettleReason.BY_FIN)
     assert fates(judge, other_road, UNANSWERED, replace(UNANSWERED, port=80)) == ["", "", DROPPED]
+
+
+def test_where_the_answer_would_leave_by_an_interface_that_is_not_traced() -> None:
+    for traced, said in (((2,), ""), ((2, 7), DROPPED)):
+        judge = CauseJudge(Asked(host(4600), listens=ListenerAnswer(1, [0], leaves_by=7)))
+        judge.set_interfaces(traced)
+        judge.add_host(host(990))
+        assert fates(judge, UNANSWERED) == [said]
+
+
+def test_an_answer_that_is_not_complete_is_asked_for_again() -> None:
+    asked = Asked(host(1100), host(1300), listens=NOT_READABLE)
+    judge = CauseJudge(asked)
+    judge.add_host(host(990))
+    assert judge_one_by_one(judge, NOT_GRANTED) == ["listener_disabled possible"]
+    asked.listens = WITHOUT
+    late = replace(NOT_GRANTED, at_ms=1150)
+    assert judge_one_by_one(judge, late, late) == ["listener_disabled likely"] * 2
+    assert [len(one.listeners) for one in asked] == [1, 1]
+
+
+def test_a_listener_that_has_worked_is_not_called_disabled() -> None:
+    judge = judging(host(990), host(2100), NOT_READABLE)
+    granted = replace(NOT_GRANTED, back=A)
+    assert judge_one_by_one(judge, granted, replace(NOT_GRANTED, at_ms=2000)) == ["", ""]
+
+
+def test_an_answer_as_late_as_one_that_is_sent_again() -> None:
+    for vantage, said in ((CLIENT, ""), (TRANSIT, ""), (SERVER, "listener_disabled likely")):
+        judge = judging(host(990), host(3100), WITHOUT)
+        late = replace(NOT_GRANTED, answered_ms=1010, vantage=vantage, lasts_ms=1020)
+        assert judge_one_by_one(judge, late) == [said]
 
 
 def test_a_port_that_is_still_in_use() -> None:

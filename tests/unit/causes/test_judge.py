@@ -205,7 +205,7 @@ NEAR, FAR = replace(NOT_GRANTED, id=77, vantage=TRANSIT), Shake(1000.1, id=77, v
 def test_an_option_that_is_gone_at_the_other_interface(order: tuple[Shake, Shake]) -> None:
     assert causes(CauseJudge().judge(batch(*order))) == ["option_stripped certain"] * 2
     judge = CauseJudge()
-    judge.set_interfaces(2)
+    judge.set_interfaces((2, 3))
     assert judge_one_by_one(judge, *order)[1] == "option_stripped certain"
 
 
