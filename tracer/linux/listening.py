@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 _NET = "/proc/thread-self/net"  # of the calling thread's network namespace
 _LISTEN = "0A"
@@ -32,12 +33,12 @@ def _address(text: str) -> str:
     return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
 
 
-def listening(folder: str = _NET, port: int | None = None) -> list[Listening]:
-    """Every listening TCP socket, or those of a port, by port. Raises OSError."""
+def listening(folder: str = _NET, port: int | None = None, limit: int | None = None) -> list[Listening]:
+    """Every listening TCP socket, or those of a port, by port; of each family no more than `limit`. Raises OSError."""
     found: list[Listening] = []
     for name in ("tcp", "tcp6"):
         with suppress(FileNotFoundError):  # a kernel without IPv6
-            found += _read(f"{folder}/{name}", ":" if port is None else f":{port:04X} ")
+            found += islice(_read(f"{folder}/{name}", ":" if port is None else f":{port:04X} "), limit)
     return sorted(found, key=lambda item: (item.port, item.ip, item.inode))
 
 

@@ -12,7 +12,7 @@ import math
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -26,9 +26,12 @@ from tracer.root.socket_owners import SHARE, SLICE_S, WANTED_MAX, Holder, Scan
 from tracer.vocabulary.addresses import IPV4_MAPPED, sixteen_bytes
 
 OPTIONS_HELD = 4096
-PORTS_HELD = 64
-AGAIN_NS = 20_000_000  # what was read is good for so long
-OTHERS_AGAIN_NS = 10_000_000_000  # and so long what was read of all other listeners
+PORTS_HELD = 256
+SOCKETS_MAX = 512  # that are read at a time
+AGAIN_NS = 50_000_000  # what was read is good for so long
+ALL_MAX = 1024  # listening sockets, to know them all
+ALL_AGAIN_NS = 1_000_000_000
+OTHERS_AGAIN_NS = 10_000_000_000  # so long is good what was read of sockets that are not asked about
 LOOK_AGAIN_NS = 10_000_000_000  # so long, a socket that nobody seems to have is not looked for again
 HOLDERS_TRIED = 8
 _ANY, _ANY_V4 = bytes(16), IPV4_MAPPED + bytes(4)
@@ -83,6 +86,7 @@ class Listeners:
         self._proc = proc
         self._clock = clock
         self._ports: OrderedDict[int, tuple[int, list[Listener]]] = OrderedDict()
+        self._all: tuple[int, set[int] | None] | None = None
         self._known: OrderedDict[int, _Options] = OrderedDict()
         self._nobody: OrderedDict[int, int] = OrderedDict()  # when we looked for it
         self._wanted: set[int] = set()
@@ -95,35 +99,68 @@ class Listeners:
 
     # --- sockets ---
 
-    def at(self, port: int) -> list[Listener] | None:
-        """The sockets that listen on a port (0: on any); None if that cannot be read now."""
+    def read(self, ports: Iterable[int]) -> None:
+        """Read who listens on these ports, so that at() knows: PORTS_HELD at most."""
         now = self._clock()
-        known = self._ports.get(port)
-        if known is not None and now - known[0] < AGAIN_NS:
-            return known[1]
-        found = self._read(port)
-        if found is not None:
-            self._ports[port] = (self._clock(), found)
-            self._ports.move_to_end(port)
+        missing = [port for port in sorted(set(ports)) if self._known_at(port, now) is None][:PORTS_HELD]
+        if not missing or not self._modules.present(sock_diag.MODULE):
+            return
+        with suppress(OSError):
+            sockets = sock_diag.listeners(missing, SOCKETS_MAX)
+            if sockets is None:
+                return  # at() tries each port alone
+            found: dict[int, list[Listener]] = {port: [] for port in missing}
+            for one in sockets:
+                found[one.port].append(one)
+            for port, some in found.items():
+                self._ports[port] = (now, some)
+                self._ports.move_to_end(port)
             while len(self._ports) > PORTS_HELD:
                 self._ports.popitem(last=False)
+
+    def at(self, port: int, until_ns: int) -> list[Listener] | None:
+        """The sockets that listen on a port; None if that is not known and cannot be read until then."""
+        now = self._clock()
+        found = self._known_at(port, now)
+        if found is not None or now >= until_ns:
+            return found
+        self.read([port])
+        found = self._known_at(port, self._clock())
+        if found is None and not self._modules.present(sock_diag.MODULE):
+            found = self._read_text(port)
         return found
 
-    def _read(self, port: int) -> list[Listener] | None:
-        if self._modules.present(sock_diag.MODULE):
-            with suppress(OSError), sock_diag.connect() as sock:
-                return sock_diag.listeners(sock, port)
+    def _known_at(self, port: int, now_ns: int) -> list[Listener] | None:
+        known = self._ports.get(port)
+        return known[1] if known is not None and now_ns - known[0] < AGAIN_NS else None
+
+    def _read_text(self, port: int) -> list[Listener] | None:
         # /proc has them, too, and takes a hundred times as long
         began = time.monotonic()
         if began < self._text_not_before:
             return None
         try:
-            lines = listening(port=port or None)
+            lines = listening(port=port)
         except OSError:
             return None
         ended = time.monotonic()
         self._text_not_before = ended + SHARE * (ended - began)
-        return [_from_text(one.ip, one.port, one.inode) for one in lines if port in (0, one.port)]
+        found = [_from_text(one.ip, one.port, one.inode) for one in lines if one.port == port]
+        self._ports[port] = (self._clock(), found)
+        return found
+
+    def _all_inodes(self) -> set[int] | None:
+        """Every listening socket; None if there are too many to know them all."""
+        now = self._clock()
+        if self._all is None or now - self._all[0] >= ALL_AGAIN_NS:
+            self._all = (now, None)
+            with suppress(OSError):
+                if self._modules.present(sock_diag.MODULE):
+                    self._all = (now, sock_diag.listening_inodes(ALL_MAX))
+                else:
+                    inodes = {one.inode for one in listening(limit=ALL_MAX + 1)}
+                    self._all = (now, inodes if len(inodes) <= ALL_MAX else None)
+        return self._all[1]
 
     # --- options ---
 
@@ -139,16 +176,15 @@ class Listeners:
 
     def all_keys(self, until_ns: int) -> tuple[dict[int, KeyHistory], bool]:
         """The own keys of every listening socket by inode, and whether these are all. Reads until then at most."""
-        found = self.at(0)
-        inodes = {one.inode for one in found or ()}
+        inodes = self._all_inodes()
         known: dict[int, KeyHistory] = {}
-        for inode in inodes:
+        for inode in inodes or ():
             if self._clock() >= until_ns:
                 break
             options = self._options(inode, OTHERS_AGAIN_NS)
             if options is not None:
                 known[inode] = options.keys
-        return known, found is not None and len(known) == len(inodes)
+        return known, inodes is not None and len(known) == len(inodes)
 
     def _options(self, inode: int, again_ns: int = AGAIN_NS) -> _Options | None:
         """Known options, read anew where they are old; None, and looked for, where nothing is known."""
@@ -200,6 +236,12 @@ class Listeners:
         if self._scan.advance(SLICE_S):
             self._found, spent_s, self._scan = self._scan.found, self._scan.spent_s, None
             self._not_before = time.monotonic() + SHARE * spent_s
+
+    def search(self, until_ns: int) -> None:
+        """Go on with the search until all is found that was wanted, until then at most."""
+        while (wait_s := self.wait_s()) * 1e9 < until_ns - self._clock():
+            time.sleep(wait_s)
+            self.advance()
 
     def _take(self, inode: int, holders: list[Holder]) -> None:
         """Keep the first process that lets us copy its socket; all of them have the same one."""

@@ -34,8 +34,9 @@ CHECKS_A_SECOND = 2000  # a check takes about 0.1 ms, and this process has a tab
 FLOWS_A_SECOND = 2000  # a connection takes about 0.05 ms
 FLOWS_MAX = 256  # in one answer
 CLIENTS_MAX = 64
-PART_NS = 10_000_000  # what each kind of question may take of an answer
-PREPARE_NS = 40_000_000  # and the search for what they need
+# What an answer may take up to the end of each of its parts, of the 100 ms that the user part waits. On most hosts all of
+# it takes less than 5 ms, unless other processes want the CPU.
+FOUND_NS, HEARD_NS, LOOKED_NS, JUDGED_NS, LISTENED_NS = 15_000_000, 30_000_000, 50_000_000, 60_000_000, 70_000_000
 ORIGINS_HELD = 1024
 NEAR_MAX = 256
 NEAR_AGAIN_NS = 1_000_000_000
@@ -69,26 +70,13 @@ class Witness:
         cookies = ask.cookies[: self._checks.take(len(ask.cookies), host.taken_ns)]
         listeners = ask.listeners[: self._flows.take(min(len(ask.listeners), FLOWS_MAX), host.taken_ns)]
         clients = ask.clients[: self._flows.take(min(len(ask.clients), CLIENTS_MAX), host.taken_ns)]
-        places = {(one.server, one.port) for one in cookies if _is_cookie(one)}
-        self._prepare(places | {(one.server, one.server_port) for one in listeners if _is_flow(one)})
-        checks, origins = self._judge(cookies)
-        return HostAnswer(
-            ask.serial, host, checks, origins, self._find_listeners(listeners), self._ask_clients(clients)
-        )
-
-    def _prepare(self, places: set[tuple[bytes, int]]) -> None:
-        """Look for the processes behind new listeners, so that the first handshake there need not do without.
-
-        Listeners.advance() sees to it that this takes a fifth of the time at most.
-        """
-        until_ns = time.monotonic_ns() + PREPARE_NS
-        for server, port in places:
-            if port and time.monotonic_ns() < until_ns:
-                for one in that_listen(self._listeners.at(port) or [], server) or ():
-                    self._listeners.queue(one.inode)
-        while (wait_s := self._listeners.wait_s()) < (until_ns - time.monotonic_ns()) / 1e9:
-            time.sleep(wait_s)
-            self._listeners.advance()
+        begun_ns = host.taken_ns
+        self._look_for_new(cookies, listeners, begun_ns + FOUND_NS)
+        words = self._ask_clients(clients, begun_ns + HEARD_NS)
+        self._listeners.search(begun_ns + LOOKED_NS)
+        checks, origins = self._judge(cookies, begun_ns + JUDGED_NS)
+        found = self._find_listeners(listeners, begun_ns + LISTENED_NS)
+        return HostAnswer(ask.serial, host, checks, origins, found, words)
 
     def advance(self) -> None:
         """Do a slice of what is looked for between answers."""
@@ -98,32 +86,42 @@ class Witness:
         """In how many seconds advance() has something to do."""
         return self._listeners.wait_s()
 
+    def _look_for_new(self, cookies: list[CookieQuestion], flows: list[FlowQuestion], until_ns: int) -> None:
+        """Find listeners that nobody has asked about so far, to look for their processes now if there is time."""
+        places = {(one.server, one.port) for one in cookies if _is_cookie(one) and one.port}
+        places |= {(one.server, one.server_port) for one in flows if _is_flow(one)}
+        self._listeners.read(port for _, port in places)
+        for server, port in places:
+            if time.monotonic_ns() < until_ns:
+                for one in that_listen(self._listeners.at(port, until_ns) or [], server) or ():
+                    self._listeners.queue(one.inode)
+
     def _key_changes(self) -> int:
         return self._keys.changes + self._listeners.key_changes
 
     # --- cookies ---
 
-    def _judge(self, questions: list[CookieQuestion]) -> tuple[list[int], list[int]]:
-        until_ns = time.monotonic_ns() + PART_NS
+    def _judge(self, questions: list[CookieQuestion], until_ns: int) -> tuple[list[int], list[int]]:
         checks, origins = [], []
         for one in questions:
             check, origin = CookieCheck.NONE, CookieOrigin.UNKNOWN
             if _is_cookie(one):
-                keys: list[KeyHistory | None] = [None]
-                if time.monotonic_ns() < until_ns:
-                    keys = self._keys_at(one.server, one.port)
+                keys = self._keys_at(one.server, one.port, until_ns)
                 check = self._keys.check(one, keys)
                 origin = self._origin(one, check, keys, until_ns)
             checks.append(int(check))
             origins.append(int(origin))
         return checks, origins
 
-    def _keys_at(self, server: bytes, port: int) -> list[KeyHistory | None]:
+    def _keys_at(self, server: bytes, port: int, until_ns: int) -> list[KeyHistory | None]:
         """Own keys of the sockets that listen there, None for one that is not known; none if nobody does."""
         if not port:
             return []
-        found = that_listen(self._listeners.at(port) or [], server)
-        return [None] if found is None else [self._listeners.own_keys(one.inode) for one in found]
+        at_port = self._listeners.at(port, until_ns)
+        found = that_listen(at_port, server) if at_port is not None else None
+        if found is None or time.monotonic_ns() >= until_ns:
+            return [None]
+        return [self._listeners.own_keys(one.inode) for one in found]
 
     def _origin(
         self, question: CookieQuestion, check: CookieCheck, keys: list[KeyHistory | None], until_ns: int
@@ -140,6 +138,9 @@ class Witness:
         if time.monotonic_ns() >= until_ns:
             return CookieOrigin.UNKNOWN
         everyones, complete = self._listeners.all_keys(until_ns)
+        if not complete:
+            self._listeners.search(until_ns)
+            everyones, complete = self._listeners.all_keys(until_ns)
         found = self._keys.origin(
             question, check, keys, Others(list(everyones.values()), complete), self._near_to(question.server)
         )
@@ -162,34 +163,32 @@ class Witness:
 
     # --- connections ---
 
-    def _find_listeners(self, questions: list[FlowQuestion]) -> list[ListenerAnswer]:
+    def _find_listeners(self, questions: list[FlowQuestion], until_ns: int) -> list[ListenerAnswer]:
         flows = [_flow(one) for one in questions if _is_flow(one)]
         elsewhere = conntrack.translated(flows, self._modules) if flows else {}
-        until_ns = time.monotonic_ns() + PART_NS
         places: dict[tuple[bytes, int], tuple[int | None, list[int]]] = {}
         answers = []
         for one in questions:
             place = (one.server, one.server_port)
             if place not in places:
                 places[place] = (None, [])
-                if _is_flow(one) and time.monotonic_ns() < until_ns:
+                if _is_flow(one):
                     places[place] = self._find_listener(*place, until_ns)
             answers.append(ListenerAnswer(*places[place], elsewhere.get(_flow(one))))
         return answers
 
     def _find_listener(self, server: bytes, port: int, until_ns: int) -> tuple[int | None, list[int]]:
-        at_port = self._listeners.at(port)
+        at_port = self._listeners.at(port, until_ns)
         found = that_listen(at_port, server) if at_port is not None else None
         if found is None:
             return None, []
         queues = [self._listeners.queue(one.inode) for one in found if time.monotonic_ns() < until_ns]
         return len(found), [queue for queue in queues if queue is not None]
 
-    def _ask_clients(self, questions: list[FlowQuestion]) -> list[ClientAnswer | None]:
+    def _ask_clients(self, questions: list[FlowQuestion], until_ns: int) -> list[ClientAnswer | None]:
         answers: list[ClientAnswer | None] = [None] * len(questions)
         if not questions or not self._modules.present(sock_diag.MODULE):
             return answers
-        until_ns = time.monotonic_ns() + PART_NS
         with suppress(OSError), sock_diag.connect() as sock:
             for number, one in enumerate(questions):
                 if time.monotonic_ns() >= until_ns:
