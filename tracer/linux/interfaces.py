@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ _ARPHRD_NAMES = {32: "InfiniBand", 280: "CAN bus", 801: "802.11", 803: "802.11 m
 
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _NDA_DST = 1
-_RTA_DST, _RTA_TABLE = 1, 15
+_RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_TABLE, _RTA_IP_PROTO, _RTA_SPORT, _RTA_DPORT = 1, 2, 4, 15, 27, 28, 29
 _RT_TABLE_LOCAL = 255
 _RTN_LOCAL, _RTN_ANYCAST = 2, 4
 
@@ -238,6 +239,28 @@ def near_ipv6(limit: int) -> set[bytes]:
             answers = netlink.exchange(sock, kind, header, netlink.F_DUMP, limit)
         found.update(netlink.attributes(answer.payload, size).get(attribute, b"") for answer in answers)
     return {address for address in found if len(address) == 16}
+
+
+def leaves_by(source: bytes, source_port: int, destination: bytes, destination_port: int) -> int | None:
+    """Index of the interface by which a TCP segment from here leaves; None if there is no route, or it is not said."""
+    v4 = destination.startswith(IPV4_MAPPED)
+    ends = [address[12:] if v4 else address for address in (source, destination)]
+    size = 8 * len(ends[1])
+    request = struct.pack("=BBBBBBBBI", socket.AF_INET if v4 else socket.AF_INET6, size, size, 0, 0, 0, 0, 0, 0)
+    values = (
+        (_RTA_DST, ends[1]),
+        (_RTA_SRC, ends[0]),
+        # several next hops may be chosen among by ports
+        (_RTA_IP_PROTO, bytes([socket.IPPROTO_TCP])),
+        (_RTA_SPORT, source_port.to_bytes(2, "big")),
+        (_RTA_DPORT, destination_port.to_bytes(2, "big")),
+    )
+    request += b"".join(netlink.attribute(kind, value) for kind, value in values)
+    try:
+        index = netlink.attributes(netlink.get(netlink.GETROUTE, request), 12).get(_RTA_OIF)
+    except OSError:
+        return None
+    return int.from_bytes(index, sys.byteorder) if index else None
 
 
 # --- following ---
