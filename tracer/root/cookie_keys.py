@@ -123,7 +123,8 @@ class CookieKeys:
     ) -> CookieOrigin:
         """Whose cookie it is that was refused. `near`: addresses for which it may have been given instead.
 
-        A match proves itself, for nobody guesses eight bytes. That it is nobody's here needs all keys.
+        A match proves itself, for nobody guesses eight bytes. That it is nobody's here needs all keys: a namespace gets
+        its key with the first listener that has Fast Open, so one that was without may have had one that we never saw.
         """
         may_be = [keys for keys in self._at(question.syn_ns, listeners) if keys]
         # those that made the cookie that the server gave
@@ -142,7 +143,7 @@ class CookieKeys:
         for (origin, _, _), one in zip(ways, made, strict=True):
             if one == wanted:
                 return origin
-        sure = check is CookieCheck.INVALID and others.complete and None not in listeners
+        sure = check is CookieCheck.INVALID and others.complete and None not in listeners and self._history.is_whole
         return CookieOrigin.NOT_OURS if sure else CookieOrigin.UNKNOWN
 
     def _not_in_force(

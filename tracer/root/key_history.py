@@ -56,6 +56,11 @@ class KeyHistory:
         """The keys of all times."""
         return (key for one in self._generations for key in one.keys)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether there were keys at all times: else some may have come and gone between two readings."""
+        return bool(self._generations) and all(one.keys for one in self._generations)
+
     def _spans(self) -> Iterator[tuple[Keys, float, float]]:
         """Each generation from a moment after the last reading of its predecessor to a moment before its successor's
         first."""

@@ -272,6 +272,16 @@ def test_whose_cookie_it_is(machine: Machine) -> None:
     assert origin(made_by(KEYS[0]), [just], back=made_by(KEYS[2])) is EARLIER
 
 
+def test_a_key_that_came_and_went_before_it_was_read(machine: Machine) -> None:
+    machine.later()  # no key yet
+    machine.set(KEYS[1])
+    now = machine.later()
+    asked = CookieQuestion(CLIENT, SERVER, made_by(KEYS[0]), made_by(KEYS[1]), False, now, 443)
+    check = machine.keys.check(asked, [history()])
+    assert check is INVALID
+    assert machine.keys.origin(asked, check, [history()], Others(complete=True), network_of(SERVER)) is NO_ORIGIN
+
+
 def test_without_keys_no_origin(machine: Machine) -> None:
     machine.later()
     asked = CookieQuestion(CLIENT, SERVER, FORGED, made_by(KEYS[0]), False, machine.now_ns, 443)
