@@ -18,7 +18,7 @@ from tracer.causes.refusals import Refusal, Refusals, Said
 from tracer.causes.translated import Side, Translated
 from tracer.handshake.events import U64, Bool, Indexes, byte_rows, has, pick
 from tracer.handshake.outcome import cookie_rows, cookie_words, first_answers, first_cookie_rows, first_cookie_words
-from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, Has, Outcome, Request
+from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, CookieOrigin, Has, Outcome, Request
 
 PAIRS = CLIENTS = COOKIES = 1 << 16
 COOKIE_SENT = (Request.COOKIE, Request.COOKIE_AND_DATA)
@@ -149,12 +149,13 @@ class CookieCauses:
         ):  # fmt: skip
             translated, twin = self._translated.judge(syn, Side(self._number, *side))
             self._number += 1
-            if twin >= first:
+            refusal = Refusal(*one)
+            if twin >= first and found[twin - first][1] != Confidence.CERTAIN:
                 found[twin - first] = Cause.COOKIE_PER_ADDRESS, translated
-            if translated:
+            if translated and refusal.origin != CookieOrigin.EARLIER_KEY:
                 found.append((Cause.COOKIE_PER_ADDRESS, translated))
             else:
-                found.append(self._refusals.judge(Refusal(*one), partial(accepted_ns, at=at)))
+                found.append(self._refusals.judge(refusal, partial(accepted_ns, at=at)))
         told = np.array(found)
         for cause, confidence in np.unique(told, axis=0).tolist():
             said = (told == (cause, confidence)).all(axis=1)

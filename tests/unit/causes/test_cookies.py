@@ -276,6 +276,14 @@ def test_a_translated_address_is_no_fault_by_itself(judge: Way, *, behind_first:
     assert said((asked(A, 1000), FIRST, 1), (taken(A, 2000), SECOND, 1)) == {""}
 
 
+def test_the_hosts_own_keys_know_better_than_what_the_router_shows() -> None:
+    seen = [*both(asked(A, 1000), FIRST), *both(refused(A, B, 2000), SECOND)]
+    at_router = [replace(one, vantage=Vantage.SERVER) if one.server == VIP else one for one in seen]
+    for records in (at_router, [*at_router[:2], *reversed(at_router[2:])]):
+        said = judge_at_once(CauseJudge(Keys(CookieOrigin.EARLIER_KEY)), *records)
+        assert sorted(said[2:]) == sorted([PER_ADDRESS, "cookie_stale certain"])
+
+
 @pytest.mark.parametrize("judge", WAYS)
 def test_the_same_numbers_elsewhere_are_another_handshake(judge: Way) -> None:
     first = both(asked(A, 1000), FIRST)
