@@ -5,96 +5,29 @@ The kernels' own counters show whether the cause was really there.
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from itertools import count
 
 import pytest
 
 from tests.support.hosts import tcp_counters
 from tests.support.netbox import wait_until
-from tests.support.routed import TO_CLIENT, TO_FIRST, WIRE, Routed, routed, service_address
-from tests.support.tracing import Run, tracing
+from tests.support.routed import TO_FIRST
+from tests.support.world import NO_FATE, NONE, World, cause_of, fate_of, fitting, watched
 from tracer.lab.sockets import DROP_UNLESS_SYN, attach, detach
-from tracer.records.record import Handshake
 from tracer.vocabulary.causes import CAUSES
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 SYN_WITH_DATA = "meta length > 100 tcp flags & (syn|ack) == syn"
-_numbers = count(1)
-
-Cause = tuple[str | None, str | None]
-NONE: Cause = (None, None)
-NO_FATE = (None, None, None)
-
-
-@dataclass
-class World:
-    """The hosts, and a run of tfotrace at each place."""
-
-    hosts: Routed
-    client: Run
-    router: Run
-    server: Run
-    opened: ExitStack = field(default_factory=ExitStack)
-
-    def listen(self, queue: int | None = 64, backlog: int = 64, version: int = 4) -> socket.socket:
-        """A listener at the first server, at an address not used before."""
-        address = service_address(next(_numbers), version)
-        return self.opened.enter_context(self.hosts.listen(self.hosts.first, address, queue=queue, backlog=backlog))
-
-    def seen(self, listener: socket.socket, port: int) -> tuple[Handshake, Handshake, Handshake]:
-        """The handshake's records: at the client, at the router's interface to the client, at the server."""
-        fits = fitting(listener, port)
-        return (
-            self.client.wait_handshake(fits),
-            self.router.wait_handshake(lambda one: fits(one) and one.interface == TO_CLIENT),
-            self.server.wait_handshake(fits),
-        )
-
-    def causes(self, listener: socket.socket, port: int) -> tuple[Cause, Cause, Cause]:
-        """Cause and confidence at client, router, server."""
-        at_client, at_router, at_server = (cause_of(record) for record in self.seen(listener, port))
-        return at_client, at_router, at_server
-
-    def come_to(self, listener: socket.socket, expected: tuple[Cause, Cause, Cause], **how: bool) -> set[Cause]:
-        """Repeat a connection until its causes are these; returns what the server's host said before.
-
-        Of a sysctl that has just changed, or a listener that is new, it has to look first: until then it says less.
-        """
-        before: set[Cause] = set()
-        for _ in range(20):
-            seen = self.causes(listener, self.hosts.exchange(listener, **how))
-            if seen == expected:
-                return before
-            assert seen[:2] == expected[:2]
-            before.add(seen[2])
-        raise AssertionError(before)
-
-
-def fitting(listener: socket.socket, port: int) -> Callable[[Handshake], bool]:
-    """Picks the handshakes of a client's port with a listener; elsewhere the port may be in use again."""
-    server = listener.getsockname()[0]
-    return lambda one: one.client.port == port and one.server.ip == server
-
-
-def cause_of(record: Handshake) -> Cause:
-    return record.tfo.cause, record.tfo.cause_confidence
-
-
-def fate_of(record: Handshake) -> tuple[str | None, str | None, str | None]:
-    return record.handshake.cause, record.handshake.cause_confidence, record.handshake.cause_at
+_keys = count(1)
 
 
 @pytest.fixture(scope="module")
 def hosts_and_runs() -> Iterator[World]:
-    with routed() as hosts, tracing(WIRE, "--json", "--netns", hosts.client.name) as client, \
-            tracing(TO_CLIENT, TO_FIRST, "--json", "--netns", hosts.router.name) as router, \
-            tracing(WIRE, "--json", "--netns", hosts.first.name) as server:  # fmt: skip
-        yield World(hosts, client, router, server)
+    with watched() as world:
+        yield world
 
 
 @pytest.fixture
@@ -185,7 +118,7 @@ def test_syn_cookies_of_a_full_queue(world: World) -> None:
 
 
 def new_key() -> str:
-    return "-".join(f"{0x10203040 + next(_numbers):08x}" for _ in range(4))
+    return "-".join(f"{0x10203040 + next(_keys):08x}" for _ in range(4))
 
 
 def test_a_key_rotated_without_a_backup(world: World) -> None:
