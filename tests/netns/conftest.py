@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from tests.support.hooks import Own
 from tests.support.hosts import Hosts, Service, service, two_hosts
 from tests.support.netbox import NetBox
+from tests.support.play import Play, Theatre, theatre
+from tests.support.stage import PORT
 from tracer.attach.instances import Instance
 
 
@@ -56,3 +59,35 @@ def web(hosts: Hosts) -> Iterator[Service]:
 def apart() -> Iterator[Hosts]:
     with two_hosts(joined=False) as hosts:
         yield hosts
+
+
+@pytest.fixture(scope="module")
+def _theatre() -> Iterator[Theatre]:
+    with theatre() as made:
+        yield made
+
+
+@pytest.fixture
+def play(_theatre: Theatre, request: pytest.FixtureRequest) -> Iterator[Play]:
+    """A situation between hosts that are watched; a test may choose the version of IP."""
+    with _theatre.play(getattr(request, "param", 4)) as made:
+        yield made
+
+
+@pytest.fixture
+def another(_theatre: Theatre) -> Iterator[Callable[[], Play]]:
+    """More of them, each at an address of its own."""
+    with ExitStack() as opened:
+        yield lambda: opened.enter_context(_theatre.play())
+
+
+@pytest.fixture(scope="module")
+def look(_theatre: Theatre) -> Iterator[Callable[[], None]]:
+    """Lets the run at the server read counters and sysctls: it does so when a request was not granted."""
+    with _theatre.play() as other:
+        listener = other.listen_at(PORT + 50, queue=None)
+
+        def look_now() -> None:
+            assert {one.tfo.outcome for one in other.seen(other.exchange(listener))} == {"cookie_not_granted"}
+
+        yield look_now
