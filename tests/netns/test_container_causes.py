@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.containers import BRIDGE, HOST, ONE, TWO, Containers, container_places, listen
+from tests.support.containers import BRIDGE, GONE, HOST, ONE, TWO, Containers, container_places, listen
 from tests.support.netbox import NetBox
 from tests.support.trials import (
     DROPPED,
@@ -160,6 +160,28 @@ def test_a_container_that_drops_all(hosts: Containers, trial: Trial, beside: str
         assert fate(trial.at("one", port)) == DROPPED
     trial.nothing_said(ON_THE_WAY, port)
     assert {trial.at(place, port).handshake.result for place in ON_THE_WAY} == {"no_reply"}
+
+
+def test_a_container_that_has_gone(hosts: Containers, trial: Trial) -> None:
+    forwarded = Forwarded(hosts, trial, "proxy", GONE)
+    client = trial.enter_context(begin(hosts.outside, forwarded.target))
+    port = client.getsockname()[1]
+    record = trial.at("uplink", port)
+    # once nobody has said that the address is theirs, the host itself tells the client
+    assert record.handshake.result in ("unreachable", "no_reply")
+    trial.nothing_said(("outside", "uplink"), port)
+
+
+def test_a_forwarded_port_of_another_number(hosts: Containers, hosts_and_places: tuple[Containers, Places]) -> None:
+    with trying(hosts_and_places[1]) as outer, trying(hosts_and_places[1]) as inner:
+        outer.enter_context(listen(hosts.host, "0.0.0.0", outer.port))
+        outer.enter_context(hosts.forward(outer.port, ONE, inner.port))
+        hosts.outside.run("ip", "tcp_metrics", "flush")
+        listener = inner.enter_context(listen(hosts.one, ONE, inner.port, queue=None))
+        port = serve(dial(hosts.outside, (HOST, outer.port)), listener)
+        assert outer.said("outside", port) == outer.said("uplink", port) == [UNSUPPORTED]
+        assert inner.said("bridge", port) == inner.said("port of one", port) == [UNSUPPORTED]
+        assert inner.said("one", port) == [("listener_disabled", "likely")]
 
 
 @BESIDE

@@ -17,12 +17,13 @@ from tests.support.tracing import Run, tracing
 from tests.support.trials import Places
 
 HOST, OUTSIDE, BRIDGE, ONE, TWO = "10.97.0.1", "10.97.0.2", "172.28.0.1", "172.28.0.2", "172.28.0.3"
+GONE = "172.28.0.99"  # an address of the containers' network that none has
 _UPLINK, _BRIDGE, _ETH = "uplink", "bridge0", "eth0"
 _RULES = """table ip containers {
-  map forwarded { type inet_service : ipv4_addr; }
-  chain before { type nat hook prerouting priority dstnat; fib daddr type local dnat to tcp dport map @forwarded; }
+  map forwarded { type inet_service : ipv4_addr . inet_service; }
+  chain before { type nat hook prerouting priority dstnat; fib daddr type local dnat ip to tcp dport map @forwarded; }
   chain own { type nat hook output priority -100;
-              ip daddr != 127.0.0.0/8 fib daddr type local dnat to tcp dport map @forwarded; }
+              ip daddr != 127.0.0.0/8 fib daddr type local dnat ip to tcp dport map @forwarded; }
   chain masquerades { ip saddr 172.28.0.0/24 oifname uplink masquerade;
                       ip saddr 172.28.0.0/24 ct status dnat masquerade; }
   chain after { type nat hook postrouting priority srcnat; jump masquerades; }
@@ -76,9 +77,9 @@ class Containers:
         box.run("ip", "address", "add", f"{ip}/24", "dev", inner)
 
     @contextmanager
-    def forward(self, port: int, ip: str = ONE) -> Iterator[None]:
-        """Forward a port of the host to a container."""
-        self.host.run("nft", f"add element ip containers forwarded {{ {port} : {ip} }}")
+    def forward(self, port: int, ip: str = ONE, to_port: int = 0) -> Iterator[None]:
+        """Forward a port of the host to a container, to the same port unless told otherwise."""
+        self.host.run("nft", f"add element ip containers forwarded {{ {port} : {ip} . {to_port or port} }}")
         try:
             yield
         finally:
