@@ -7,13 +7,14 @@ never got. What was not lost has nothing to explain. Which ones get lost is draw
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 
 import pytest
 
+from tests.support.netbox import wait_until
 from tests.support.routed import TO_CLIENT, Routed, service_address, source_address
 from tests.support.trials import (
     NO_FATE,
@@ -60,24 +61,30 @@ class Kind:
 
 
 @contextmanager
-def losing(hosts: Routed, of_servers: bool, kinds: Sequence[Kind]) -> Iterator[None]:
-    """The router drops the first SYN of each unlucky one, or its first SYN-ACK."""
+def losing(hosts: Routed, of_servers: bool, kinds: Sequence[Kind]) -> Iterator[Callable[[], None]]:
+    """The router drops the first SYN of each unlucky one, or its first SYN-ACK; yields what waits for the next ones."""
     ends = "ip saddr . tcp dport" if of_servers else "ip daddr . tcp sport"
     flags = "tcp flags & (syn|ack) == syn|ack" if of_servers else f"iifname {TO_CLIENT} tcp flags & (syn|ack) == syn"
-    unlucky = ", ".join(f"{one.crowd.target[0]} . {port}" for one in kinds for port in one.unlucky)
-    rule = f"{flags} {ends} @unlucky {ends} != @lost add @lost {{ {ends} }} drop"
+    unlucky = [f"{one.crowd.target[0]} . {port}" for one in kinds for port in one.unlucky]
+    first = f"{flags} {ends} @unlucky {ends} != @lost add @lost {{ {ends} }} drop"
+    again = f"{flags} {ends} @unlucky add @again {{ {ends} }}"
+    dynamic = "{ type ipv4_addr . inet_service; flags dynamic; size 4096; }"
     hosts.router.run(
         "nft",
         "table ip loss {"
-        f" set unlucky {{ type ipv4_addr . inet_service; elements = {{ {unlucky} }}; }};"
-        " set lost { type ipv4_addr . inet_service; flags dynamic; size 4096; };"
-        f" chain c {{ type filter hook forward priority 0; {rule}; }}; }}",
+        f" set unlucky {{ type ipv4_addr . inet_service; elements = {{ {', '.join(unlucky)} }}; }};"
+        f" set lost {dynamic}; set again {dynamic};"
+        f" chain c {{ type filter hook forward priority 0; {first}; {again}; }}; }}",
     )
+
+    def have(name: str) -> int:
+        listed = hosts.router.json("nft", "-j", "list", "set", "ip", "loss", name)["nftables"]
+        (found,) = (one["set"] for one in listed if "set" in one)
+        return len(found.get("elem", ()))
+
     try:
-        yield
-        listed = hosts.router.json("nft", "-j", "list", "set", "ip", "loss", "lost")["nftables"]
-        (lost,) = (one["set"]["elem"] for one in listed if "set" in one)
-        assert len(lost) == sum(len(one.unlucky) for one in kinds)
+        yield lambda: wait_until(lambda: have("again") == len(unlucky), "what is sent again")
+        assert have("lost") == len(unlucky)
     finally:
         hosts.router.run("nft", "delete", "table", "ip", "loss")
 
@@ -105,12 +112,13 @@ def play(hosts: Routed, places: Places, opened: ExitStack, of_servers: bool) -> 
         kinds[kind, ecn] = one
         if kind == "data":  # the path is known to pass data in SYNs
             trial.nothing_said((*BEFORE, *BEHIND), *(one.crowd.exchange() for _ in range(3)))
-    with losing(hosts, of_servers, list(kinds.values())):
+    with losing(hosts, of_servers, list(kinds.values())) as wait_for_the_next:
         for ecn in (False, True):
             with hosts.sysctl(hosts.client, tcp_ecn="1" if ecn else "2"):
                 for index in range(EACH):
                     for kind in ("plain", "asking", "data"):
                         kinds[kind, ecn].send(index)
+        wait_for_the_next()
         for one in kinds.values():
             one.crowd.finish()
     return kinds

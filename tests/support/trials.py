@@ -27,6 +27,7 @@ NOTHING: Said = (None, None)
 NO_FATE: Fate = (None, None, None)
 DROPPED: Fate = ("host_dropped", "possible", "this_host")
 
+_IP_BIND_ADDRESS_NO_PORT = 24
 _TEN_SECONDS = struct.pack("@ll", 10, 0)  # struct timeval
 _ports = count(20001)
 _tables = count()
@@ -149,6 +150,8 @@ def _client(box: NetBox, target: tuple[str, int], source: str, port: int = 0) ->
         client = socket.socket(socket.AF_INET6 if ":" in target[0] else socket.AF_INET, socket.SOCK_STREAM)
     for limit in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # settimeout() would make sendto(2) return early
         client.setsockopt(socket.SOL_SOCKET, limit, _TEN_SECONDS)
+    # with the address alone the kernel chooses the port when it connects, and none again soon
+    client.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, port == 0)
     client.bind((source, port))
     return client
 
