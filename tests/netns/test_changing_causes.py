@@ -15,7 +15,9 @@ from tests.support.routed import Routed, service_address, source_address
 from tests.support.trials import (
     DROPPED,
     NO_FATE,
+    NO_QUEUE,
     NOTHING,
+    PERHAPS_NO_QUEUE,
     Places,
     Said,
     Trial,
@@ -57,6 +59,14 @@ def trial(hosts_and_places: tuple[Routed, Places]) -> Iterator[Trial]:
 
 def remove(box: NetBox, address: str) -> None:
     box.run("ip", "address", "del", f"{address}/32", "dev", "lo")
+
+
+def known(hosts: Routed, trial: Trial, listener: socket.socket, source: str) -> None:
+    """Until the server's host knows that a listener has no Fast Open."""
+    target = listener.getsockname()
+    trial.come_to(
+        "server", NO_QUEUE, lambda: serve(dial(hosts.client, target, source=source), listener), PERHAPS_NO_QUEUE
+    )
 
 
 def settings(box: NetBox, **values: str) -> None:
@@ -120,6 +130,7 @@ def test_an_address_added_while_a_syn_to_it_is_pending(hosts: Routed, trial: Tri
 def test_an_address_removed_before_its_handshake_is_settled(hosts: Routed, trial: Trial) -> None:
     address = service_address(next(_numbers))
     listener = trial.enter_context(hosts.listen(hosts.first, address, trial.port, queue=None))
+    known(hosts, trial, listener, "10.98.0.2")
     client = trial.enter_context(dial(hosts.client, (address, trial.port)))
     port = client.getsockname()[1]
     trial.enter_context(listener.accept()[0])
@@ -128,7 +139,7 @@ def test_an_address_removed_before_its_handshake_is_settled(hosts: Routed, trial
     assert (record.vantage, record.handshake.result, record.tfo.outcome) == (
         "server", "established", "cookie_not_granted",
     )  # fmt: skip
-    assert (said(record), fate(record)) == (("listener_disabled", "likely"), NO_FATE)
+    assert (said(record), fate(record)) == (NO_QUEUE, NO_FATE)
     assert trial.said("client", port) == trial.said("near", port) == [UNSUPPORTED]
 
 
@@ -150,9 +161,11 @@ def test_a_clients_address_removed_while_its_syn_is_pending(hosts: Routed, trial
 # --- settings ---
 
 
-def answered_after(hosts: Routed, trial: Trial, listener: socket.socket, change: Callable[[], object]) -> int:
+def answered_after(
+    hosts: Routed, listener: socket.socket, source: str, change: Callable[[], object] = lambda: None
+) -> int:
     """A connection during which something changes, after its SYN-ACK and before it is settled; the client's port."""
-    client = dial(hosts.client, listener.getsockname(), source=source_address(next(_numbers)))
+    client = dial(hosts.client, listener.getsockname(), source=source)
     change()
     return serve(client, listener)
 
@@ -164,18 +177,18 @@ def answered_after(hosts: Routed, trial: Trial, listener: socket.socket, change:
 def test_a_setting_changed_after_a_listener_without_fast_open_answered(
     hosts: Routed, trial: Trial, setting: str, value: str
 ) -> None:
-    listener = trial.enter_context(hosts.listen(hosts.first, service_address(next(_numbers)), trial.port, queue=None))
+    number = next(_numbers)
+    source = source_address(number)
+    listener = trial.enter_context(hosts.listen(hosts.first, service_address(number), trial.port, queue=None))
+    known(hosts, trial, listener, source)
     old = hosts.first.run("sysctl", "-n", f"net.ipv4.{setting}").strip()
     for _ in range(4):
         # by this one the setting is seen as it was: what changes and changes back between two looks, nobody sees
-        source = source_address(next(_numbers))
-        trial.at("server", serve(dial(hosts.client, listener.getsockname(), source=source), listener))
+        trial.at("server", answered_after(hosts, listener, source))
         try:
-            port = answered_after(hosts, trial, listener, lambda: settings(hosts.first, **{setting: value}))
+            port = answered_after(hosts, listener, source, lambda: settings(hosts.first, **{setting: value}))
             # the setting has nothing to do with it, and nobody can be certain that it has
-            assert said(trial.at("server", port)) in (
-                ("listener_disabled", "likely"), (_BY_SETTING[setting], "likely")
-            )  # fmt: skip
+            assert said(trial.at("server", port)) in (NO_QUEUE, (_BY_SETTING[setting], "likely"))
             assert trial.said("client", port) == trial.said("near", port) == [UNSUPPORTED]
         finally:
             settings(hosts.first, **{setting: old})
@@ -185,18 +198,18 @@ _BY_SETTING = {"tcp_fastopen": "server_disabled", "tcp_syncookies": "syn_cookies
 
 
 def test_fast_open_switched_on_after_it_was_off_for_a_syn(hosts: Routed, trial: Trial) -> None:
-    listener = trial.enter_context(hosts.listen(hosts.first, service_address(next(_numbers)), trial.port))
-    target = listener.getsockname()
+    number = next(_numbers)
+    source = source_address(number)
+    listener = trial.enter_context(hosts.listen(hosts.first, service_address(number), trial.port))
     trial.certain.add(("server", "server_disabled"))
     told = []
     for _ in range(4):
         try:
             settings(hosts.first, tcp_fastopen="1")
             # after this one it has been seen off; the look before it may have seen it on
-            source = source_address(next(_numbers))
-            before = trial.at("server", serve(dial(hosts.client, target, source=source), listener))
+            before = trial.at("server", answered_after(hosts, listener, source))
             assert before.tfo.cause == "server_disabled"
-            port = answered_after(hosts, trial, listener, lambda: settings(hosts.first, tcp_fastopen="3"))
+            port = answered_after(hosts, listener, source, lambda: settings(hosts.first, tcp_fastopen="3"))
             told.append(said(trial.at("server", port)))
             assert trial.said("client", port) == trial.said("near", port) == [UNSUPPORTED]
         finally:
@@ -210,12 +223,10 @@ def test_fast_open_switched_on_after_it_was_off_for_a_syn(hosts: Routed, trial: 
 
 
 def test_a_listener_that_gets_fast_open_after_it_answered(hosts: Routed, trial: Trial) -> None:
-    listener = trial.enter_context(hosts.listen(hosts.first, service_address(next(_numbers)), trial.port, queue=None))
-    target = listener.getsockname()
-    before = serve(dial(hosts.client, target, source=source_address(next(_numbers))), listener)
-    assert trial.said("server", before) == [("listener_disabled", "likely")]
-    port = answered_after(hosts, trial, listener, lambda: listener.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN, 64))
+    number = next(_numbers)
+    source = source_address(number)
+    listener = trial.enter_context(hosts.listen(hosts.first, service_address(number), trial.port, queue=None))
+    known(hosts, trial, listener, source)
+    port = answered_after(hosts, listener, source, lambda: listener.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN, 64))
     # nobody answered before it: it was the listener, as it then was
-    assert said(trial.at("server", port)) in (
-        ("listener_disabled", "likely"), ("listener_disabled", "possible"), NOTHING,
-    )  # fmt: skip
+    assert said(trial.at("server", port)) in (NO_QUEUE, PERHAPS_NO_QUEUE, NOTHING)

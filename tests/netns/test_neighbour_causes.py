@@ -19,7 +19,9 @@ from tests.support.stage import accept_queue
 from tests.support.trials import (
     DROPPED,
     NO_FATE,
+    NO_QUEUE,
     NOTHING,
+    PERHAPS_NO_QUEUE,
     Crowd,
     Fate,
     Places,
@@ -93,6 +95,8 @@ def street(hosts_and_places: tuple[Routed, Places]) -> Iterator[Street]:
             made[name] = Neighbour(trial, Crowd(hosts.client, listener, source_address(number)), [])
             if queue is not None:
                 trial.nothing_said(EVERYWHERE, made[name].crowd.exchange())
+            else:
+                trial.come_to("server", NO_QUEUE, made[name].crowd.exchange, PERHAPS_NO_QUEUE)
         yield made
 
 
@@ -152,7 +156,7 @@ def test_five_listeners_of_one_host(hosts: Routed, street: Street) -> None:
         for one in (healthy, overflowing, without, firewalled):  # each was answered
             assert one.fates(place) == {NO_FATE}, place
     assert overflowing.told("server") == {("queue_overflow", "likely")}
-    assert without.told("server") == {("listener_disabled", "likely")}
+    assert without.told("server") == {NO_QUEUE}
     assert firewalled.told("server") == deaf.told("server") == {NOTHING}
     assert deaf.fates("server") == {DROPPED}
     for place in AWAY:

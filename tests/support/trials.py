@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,7 +17,7 @@ from itertools import count
 
 from tests.support.hosts import ANSWER, MSG_FASTOPEN, REQUEST, tcp_counters
 from tests.support.netbox import NetBox, wait_until
-from tests.support.patience import SHORT_S
+from tests.support.patience import PATIENCE_S, SHORT_S
 from tests.support.routed import TO_CLIENT, TO_FIRST, TO_SECOND, WIRE, Routed, routed
 from tests.support.tracing import Run, tracing
 from tracer.records.record import Handshake
@@ -25,6 +26,8 @@ Said = tuple[str | None, str | None]
 Fate = tuple[str | None, str | None, str | None]
 NOTHING: Said = (None, None)
 NO_FATE: Fate = (None, None, None)
+NO_QUEUE: Said = ("listener_disabled", "likely")
+PERHAPS_NO_QUEUE: Said = ("listener_disabled", "possible")  # while it is not known
 DROPPED: Fate = ("host_dropped", "possible", "this_host")
 
 _IP_BIND_ADDRESS_NO_PORT = 24
@@ -87,6 +90,21 @@ class Trial(ExitStack):
             for port in ports:
                 record = self.at(place, port)
                 assert (said(record), fate(record)) == (NOTHING, NO_FATE), (place, record)
+
+    def come_to(self, place: str, expected: Said, exchange: Callable[[], int], *less: Said) -> int:
+        """Repeat a connection until its record there says what it must; returns the client's port.
+
+        Of a listener that is new, or a setting that has just changed, the host must have a look first. Until then it
+        says nothing, or what `less` has.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            port = exchange()
+            told = said(self.at(place, port))
+            if told == expected:
+                return port
+            assert told in (NOTHING, *less), told
+        raise AssertionError(f"not within {PATIENCE_S} s: {expected}")
 
     def check(self) -> None:
         """No false certainty, and no false drop."""
