@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.containers import BRIDGE, GONE, HOST, ONE, TWO, Containers, container_places, listen
+from tests.support.containers import BRIDGE, GONE, HOST, ONE, OUTSIDE, TWO, Containers, container_places, listen
 from tests.support.netbox import NetBox
 from tests.support.trials import (
     DROPPED,
@@ -234,6 +234,30 @@ def test_a_proxy_that_serves_itself(hosts: Containers, trial: Trial) -> None:
     off = ("server_disabled", "certain")
     port = trial.come_to("uplink", off, lambda: serve(dial(hosts.outside, (HOST, trial.port)), proxy), OFF)
     assert trial.said("outside", port) == [UNSUPPORTED]
+
+
+# --- from a container to the outside, in the host's name ---
+
+
+def test_a_container_that_is_masqueraded(hosts: Containers, trial: Trial) -> None:
+    hosts.one.run("ip", "tcp_metrics", "flush")
+    listener = trial.enter_context(listen(hosts.outside, OUTSIDE, trial.port))
+    ports = [serve(dial(hosts.one, listener.getsockname()), listener) for _ in range(3)]
+    trial.nothing_said(("one", *reversed(ON_THE_WAY)), *ports)
+    for place, vantage in (("one", "client"), ("bridge", "transit"), ("uplink", "client"), ("outside", "server")):
+        seen = [trial.at(place, port) for port in ports]
+        assert [one.tfo.outcome for one in seen] == ["cookie_granted", "data_acked", "data_acked"]
+        assert {one.vantage for one in seen} == {vantage}
+
+
+def test_a_masqueraded_container_and_a_server_without_fast_open(hosts: Containers, trial: Trial) -> None:
+    hosts.one.run("ip", "tcp_metrics", "flush")
+    listener = trial.enter_context(listen(hosts.outside, OUTSIDE, trial.port, queue=None))
+    target = listener.getsockname()
+    port = trial.come_to("outside", NO_QUEUE, lambda: serve(dial(hosts.one, target), listener), PERHAPS_NO_QUEUE)
+    for place in ("one", *ON_THE_HOST):
+        record = trial.at(place, port)
+        assert (said(record), fate(record)) == (UNSUPPORTED, NO_FATE), place
 
 
 # --- from one container by the host's address to another, and to itself ---
