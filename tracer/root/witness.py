@@ -34,8 +34,8 @@ CHECKS_A_SECOND = 2000  # a check takes about 0.1 ms, and this process has a tab
 FLOWS_A_SECOND = 2000  # a connection takes about 0.05 ms
 FLOWS_MAX = 256  # in one answer
 CLIENTS_MAX = 64
-# What an answer may take up to the end of each of its parts, of the 100 ms that the user part waits. On most hosts all of
-# it takes less than 5 ms, unless other processes want the CPU.
+# What an answer may take up to the end of each of its parts, of the 100 ms that the user part waits. On most hosts all
+# of it takes less than 5 ms, unless other processes want the CPU.
 FOUND_NS, HEARD_NS, LOOKED_NS, JUDGED_NS, LISTENED_NS = 15_000_000, 30_000_000, 50_000_000, 60_000_000, 70_000_000
 ORIGINS_HELD = 1024
 NEAR_MAX = 256
