@@ -110,9 +110,10 @@ class Refusals:
             rotated[0] = one.syn_ns
         if one.origin == CookieOrigin.EARLIER_KEY:
             return Cause.COOKIE_STALE, Confidence.CERTAIN
-        if one.origin == CookieOrigin.OTHER_LISTENER:
+        # a listener that gave or took the cookie before had that key, even if the root part did not look in time
+        if one.origin == CookieOrigin.OTHER_LISTENER and not one.known_here:
             return Cause.LISTENER_KEY_DIFFERS, Confidence.LIKELY
-        if one.origin == CookieOrigin.OTHER_ADDRESS:
+        if one.origin == CookieOrigin.OTHER_ADDRESS and not one.known_here:
             return Cause.COOKIE_PER_ADDRESS, Confidence.LIKELY
         if one.of_another:
             return Cause.CLIENT_ADDRESS_CHANGES, Confidence.LIKELY

@@ -185,6 +185,16 @@ def test_the_host_knows_whose_cookie_it_refused(judge: Way, vantage: Vantage, or
 
 @pytest.mark.parametrize("judge", WAYS)
 @pytest.mark.parametrize("vantage", HERE)
+@pytest.mark.parametrize("origin", [CookieOrigin.OTHER_LISTENER, CookieOrigin.OTHER_ADDRESS])
+def test_a_cookie_that_this_listener_took_is_its_own(judge: Way, vantage: Vantage, origin: CookieOrigin) -> None:
+    seen = [replace(one, vantage=vantage) for one in (taken(A, 1000), refused(A, B, 2000))]
+    assert judge(CauseJudge(Keys(CookieOrigin.UNKNOWN, origin)), *seen) == ["", "cookie_stale likely"]
+    given = [replace(one, vantage=vantage) for one in (asked(A, 1000), refused(A, B, 2000))]
+    assert judge(CauseJudge(Keys(origin)), *given) == ["", STALE]
+
+
+@pytest.mark.parametrize("judge", WAYS)
+@pytest.mark.parametrize("vantage", HERE)
 def test_cookies_that_the_host_never_gave_point_to_a_pool(judge: Way, vantage: Vantage) -> None:
     foreign = [bytes([number]) * 8 for number in range(1, 6)]
     seen = [refused(one, B, 1000 * number, vantage=vantage) for number, one in enumerate(foreign, 1)]
