@@ -22,7 +22,7 @@ from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S, SHORT_S
 from tracer.ipc.messages import ClientAnswer, CookieQuestion, FlowQuestion, HostAnswer, HostQuestion, ListenerAnswer
 from tracer.lab.sockets import set_key
-from tracer.linux import sock_diag
+from tracer.linux import interfaces, sock_diag
 from tracer.linux.modules import Modules
 from tracer.root import cookie_keys, witness
 from tracer.root.witness import Witness
@@ -226,6 +226,27 @@ def test_a_listener_of_other_processes(host: Hosts, sockets: ExitStack) -> None:
     # nobody keeps it open
     with host.server.inside():
         wait_until(lambda: ask(Witness(), flow(SERVER)).listeners[0].sockets == 0, "the listener to be gone")
+
+
+def test_new_listeners_one_after_the_other_have_their_queues_at_once(host: Hosts, sockets: ExitStack) -> None:
+    seer = Witness()
+    first = []
+    for number in range(3):
+        listen(host.server, sockets, SERVER, PORT + number, 5)
+        with host.server.inside():
+            first += ask(seer, flow(SERVER, PORT + number)).listeners[0].queues
+        ask_until(host.server, lambda one: one.listeners[0].queues == [5],
+                  HostQuestion(1, listeners=[flow(SERVER, PORT + number)]), seer)  # fmt: skip
+    assert set(first) <= {5}  # all three, where /proc is read in that time
+
+
+def test_by_which_interface_the_answer_leaves(host: Hosts, sockets: ExitStack) -> None:
+    listen(host.server, sockets, "::")
+    ways = ((SERVER, CLIENT, WIRE), (SERVER6, CLIENT6, WIRE), (SERVER, SERVER, "lo"), (SERVER, "203.0.113.1", None))
+    with host.server.inside():
+        answers = ask(Witness(), *(flow(server, client=client) for server, client, _ in ways)).listeners
+        wanted = [interfaces.find(name).index if name is not None else None for _, _, name in ways]
+    assert [one.leaves_by for one in answers] == wanted
 
 
 # --- translated connections ---

@@ -22,7 +22,7 @@ from tracer.ipc.messages import (
 )
 from tracer.linux import conntrack, sock_diag
 from tracer.linux.hoststate import read_counters, read_sysctls
-from tracer.linux.interfaces import near_ipv6
+from tracer.linux.interfaces import leaves_by, near_ipv6
 from tracer.linux.modules import Modules
 from tracer.root.cookie_keys import CookieKeys, Others, network_of, was_refused
 from tracer.root.key_history import KeyHistory
@@ -174,7 +174,10 @@ class Witness:
                 places[place] = (None, [])
                 if _is_flow(one):
                     places[place] = self._find_listener(*place, until_ns)
-            answers.append(ListenerAnswer(*places[place], elsewhere.get(_flow(one))))
+            way = None
+            if _is_flow(one) and time.monotonic_ns() < until_ns:
+                way = leaves_by(one.server, one.server_port, one.client, one.client_port)
+            answers.append(ListenerAnswer(*places[place], elsewhere.get(_flow(one)), way))
         return answers
 
     def _find_listener(self, server: bytes, port: int, until_ns: int) -> tuple[int | None, list[int]]:
