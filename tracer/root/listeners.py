@@ -34,6 +34,7 @@ ALL_AGAIN_NS = 1_000_000_000
 OTHERS_AGAIN_NS = 10_000_000_000  # so long is good what was read of sockets that are not asked about
 LOOK_AGAIN_NS = 10_000_000_000  # so long, a socket that nobody seems to have is not looked for again
 HOLDERS_TRIED = 8
+SHORT_S, SHORT_SCANS = 0.05, 4
 _ANY, _ANY_V4 = bytes(16), IPV4_MAPPED + bytes(4)
 
 
@@ -94,6 +95,7 @@ class Listeners:
         self._found: dict[int, list[Holder]] = {}
         self.key_changes = 0  # how often a listener was seen to have own keys, or others than before
         self._not_before = 0.0
+        self._short_scans: list[float] = []
         self._may_copy: bool | None = None
         self._text_not_before = 0.0
 
@@ -235,7 +237,15 @@ class Listeners:
             self._scan, self._wanted = Scan(self._wanted, self._proc), set()
         if self._scan.advance(SLICE_S):
             self._found, spent_s, self._scan = self._scan.found, self._scan.spent_s, None
-            self._not_before = time.monotonic() + SHARE * spent_s
+            self._not_before = self._pause_until(time.monotonic(), spent_s)
+
+    def _pause_until(self, now: float, spent_s: float) -> float:
+        """A scan is followed by none for SHARE times its length, but a few short ones a second by the next at once."""
+        if spent_s < SHORT_S:
+            self._short_scans = [at for at in self._short_scans if now - at < 1] + [now]
+            if len(self._short_scans) <= SHORT_SCANS:
+                return now
+        return now + SHARE * spent_s
 
     def search(self, until_ns: int) -> None:
         """Go on with the search until all is found that was wanted, until then at most."""
