@@ -136,7 +136,9 @@ def test_a_syn_proxy_that_takes_no_data(hosts: Routed, trial: Trial) -> None:
         port = client.getsockname()[1]
         record = trial.at("server", port)
         assert record.tfo.outcome == "data_not_acked"
-        assert (said(record) in (BEFORE, NOTHING), fate(record)) == (True, NO_FATE)
+        assert fate(record) == NO_FATE
+        # a test before this one switched Fast Open off for a while
+        assert said(record) in (BEFORE, NOTHING, ("server_disabled", "likely"))
         # it has worked before, so that it is not supported is no explanation elsewhere
         trial.nothing_said(("client", "near", "far"), port)
 

@@ -22,7 +22,7 @@ def run_records() -> tuple[Record, ...]:
     """Every kind of record: the lab's start, handshakes with their causes, stats and end, and a notice."""
     recorded = golden()
     judge, totals, benefit = CauseJudge(), Aggregate(), BenefitTable()
-    judge.set_interfaces(recorded.interfaces)
+    judge.set_interfaces({index: index for index in recorded.interfaces})
     batches = [judge.judge(batch) for batch in recorded.decoded()]
     for batch in batches:
         totals.add(batch)

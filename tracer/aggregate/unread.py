@@ -66,7 +66,8 @@ def tell_why_none(record: End, source: Source, narrate: Callable[[str], None]) -
     told = {"TCP without SYN": segments, **told}
     parts = ", ".join(f"{count:,} {what}" for what, count in told.items() if count)
     narrate(f"{packets:,} {plural(packets, 'packet')} seen" + (f": {parts}" if parts else ""))
-    if not syns and (segments or synacks):
+    # SYNs may be among what could not be read
+    if not syns and (segments or synacks) and not (bad or fragments or record.not_read):
         narrate(source.value)
 
 

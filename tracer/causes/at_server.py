@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from tracer.causes.attempts import PeerHash
@@ -14,6 +16,7 @@ from tracer.causes.slot_table import SlotTable
 from tracer.dissect import signature
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import Indexes, has, pick
+from tracer.ipc.messages import ListenerAnswer
 from tracer.vocabulary.vocabulary import (
     Cause,
     CauseAt,
@@ -62,7 +65,7 @@ class AtServer:
     def __init__(self, hashes: PeerHash, history: PeerHistory, evidence: KernelEvidence, listeners: Listeners) -> None:
         self._hash, self._history = hashes, history
         self._evidence, self._listeners = evidence, listeners
-        self.interfaces: frozenset[int] = frozenset()  # those that are traced
+        self.groups: Mapping[int, int] = {}  # of the interfaces that are traced
         self._one_way = SlotTable(SERVICES)  # services whose answers leave by an interface that is not traced
 
     def note(self, batch: Batch) -> None:
@@ -76,14 +79,24 @@ class AtServer:
         if not len(rows):
             return
         events = pick(case.batch.events, rows)
-        keys = self._hash.listeners(events)
-        listening = self._listeners.of(keys, events["syn_ns"])
         quiet = self._evidence.queues_were_quiet(events["syn_ns"], events["settled_ns"])
-        _, elsewhere = self._one_way.find(keys)
-        # what leaves by an interface that is not traced may have been the answer
-        seen = (listening.leaves_by == 0) | np.isin(listening.leaves_by, list(self.interfaces))
-        found = listening.here & ~listening.changed & quiet & ~elsewhere & seen
+        _, elsewhere = self._one_way.find(self._hash.listeners(events))
+        ifindexes = events["ifindex"].tolist()
+        unheard = [
+            row in case.silent and self._would_answer(case.silent[row], ifindex)
+            for row, ifindex in zip(rows.tolist(), ifindexes, strict=True)
+        ]
+        found = np.array(unheard, np.bool_) & quiet & ~elsewhere
         case.blame(rows[found], HandshakeCause.HOST_DROPPED, Confidence.POSSIBLE, CauseAt.THIS_HOST)
+
+    def _would_answer(self, told: ListenerAnswer, ifindex: int) -> bool:
+        """Does a socket of this host listen, and would its answer be in the same record?
+
+        What leaves by an interface that is not traced, or makes a record of its own, may have been the answer.
+        """
+        groups = self.groups
+        leaves_here = told.leaves_by is None or groups.get(told.leaves_by) == groups.get(ifindex, ifindex)
+        return bool(told.sockets) and not told.translated and leaves_here
 
     def no_option_back(self, case: Case, rows: Indexes) -> None:
         """This host answered without the option: follows tcp_conn_request and tcp_try_fastopen of the kernel

@@ -16,6 +16,7 @@ from tracer.handshake.outcome import first_answers
 from tracer.vocabulary.vocabulary import Has
 
 REMEMBERED = 1 << 14
+CROSSING_NS = np.uint64(200_000_000)  # within a router; Linux sends nothing again so soon
 _FACTS = ("syn_ns", "ifindex", "again_ns", "answer_ns", "synacks", "flags")
 _NEVER = np.uint64(np.iinfo(np.uint64).max)
 _OPTION, _DATA, _OPTION_BACK, _ANSWERED = 1, 2, 4, 8
@@ -115,15 +116,18 @@ def _lost(one: _Seen, other: _Seen) -> tuple[Bool, Bool]:
         found: U64 = np.where(first_is_near, getattr(other, name), getattr(one, name))
         return found
 
-    # A bare SYN at the farther interface may be the retransmission. One that left only after the client had its SYN-ACK
-    # is another host's: a SYN proxy on the router goes on with the client's initial number.
+    # A bare SYN at the farther interface may be the retransmission, perhaps the first that was seen there. One that
+    # left only after the client had its SYN-ACK is another host's: a SYN proxy on the router goes on with the client's
+    # number.
     left_ns = far("syn_ns")
     same_syn = (left_ns < near("again_ns")) & (left_ns < near("answer_ns")) & (one.ifindex != other.ifindex)
+    same_syn &= left_ns < near("syn_ns") + CROSSING_NS
     before, behind = near("flags").astype(np.int64), far("flags").astype(np.int64)
     gone = before & ~behind
     # the SYN-ACK comes from the farther interface towards the client
     came = (before & _OPTION != 0) & (behind & _OPTION != 0) & (before & _ANSWERED != 0)
     # it may have been lost in between, and Linux repeats it without the option
     same_synack = (near("synacks") == far("synacks")) & (near("answer_ns") >= far("answer_ns"))
+    same_synack &= near("answer_ns") - far("answer_ns") < CROSSING_NS
     gone_back = came & same_synack & (behind & ~before & _OPTION_BACK != 0)
     return same_syn & ((gone & _OPTION != 0) | gone_back), same_syn & (gone & _DATA != 0)

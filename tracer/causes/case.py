@@ -9,6 +9,7 @@ import numpy as np
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
 from tracer.handshake.events import U8, Indexes
+from tracer.ipc.messages import ListenerAnswer
 from tracer.vocabulary.vocabulary import After, Cause, CauseAt, Confidence, HandshakeCause, Outcome
 
 
@@ -18,6 +19,7 @@ class Case:
 
     batch: Batch
     causes: Causes
+    silent: dict[int, ListenerAnswer] = field(default_factory=dict)  # by row, of SYNs for which nothing left
     contradicted: Indexes = field(default_factory=lambda: np.zeros(0, np.intp))  # by the client's own kernel
     origins: U8 = field(init=False)  # CookieOrigin of the cookies that this host refused
 

@@ -8,7 +8,7 @@ one mask.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -66,10 +66,10 @@ class CauseJudge:
         """Take new counters and sysctls of the host."""
         self._witness.add_host(host)
 
-    def set_interfaces(self, indexes: Iterable[int]) -> None:
-        """Set which interfaces are traced: with several, a handshake may be seen twice."""
-        self._at_server.interfaces = frozenset(indexes)
-        self._both_ends.several |= len(self._at_server.interfaces) > 1
+    def set_interfaces(self, groups: Mapping[int, int]) -> None:
+        """Set which interfaces are traced, and the group of each: with several, a handshake may be seen twice."""
+        self._at_server.groups = groups
+        self._both_ends.several |= len(groups) > 1
 
     def judge(self, batch: Batch) -> Batch:
         """The same batch with its causes."""

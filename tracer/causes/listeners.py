@@ -6,12 +6,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tracer.handshake.events import U64, Bool, Events, byte_rows, pick
 from tracer.ipc.messages import FlowQuestion, ListenerAnswer
 
-I64 = NDArray[np.int64]
 SERVICES = 4096
 QUESTIONS_MAX = 64  # of a batch
 ASK_AGAIN_NS = 1_000_000_000
@@ -19,14 +17,13 @@ ASK_AGAIN_NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """One row per handshake: who listened for it? What is not known is False, or 0."""
+    """One row per handshake: who listened for it? What is not known is False."""
 
     known: Bool  # the socket table was read
     here: Bool  # a socket of this host listens, and the host does not send the SYN elsewhere
     on: Bool  # all these sockets have a Fast Open queue
     off: Bool  # none has
     changed: Bool  # it was otherwise before the SYN, so when it changed is not known
-    leaves_by: I64  # the interface by which this host would answer
 
 
 @dataclass(slots=True)
@@ -94,8 +91,7 @@ class Listeners:
         states = np.array([one.state for one in found], np.bool_).reshape(len(found), 4)[places]
         changed_ns = np.array([one.changed_ns for one in found], np.uint64)[places]
         known, here, on, off = states.T
-        leaves_by = np.array([one.answer.leaves_by or 0 for one in found], np.int64)[places]
-        return Listening(known, here, on, off, syn_ns < changed_ns, leaves_by)
+        return Listening(known, here, on, off, syn_ns < changed_ns)
 
 
 def flows(events: Events) -> list[FlowQuestion]:

@@ -18,7 +18,7 @@ from tracer.vocabulary.vocabulary import Cause, Confidence, Outcome, Vantage
 
 AskHost = Callable[[HostQuestion], HostAnswer | None]
 
-CLIENTS_MAX = 64  # asked about in a batch: the newest
+CLIENTS_MAX = SILENT_MAX = 64  # asked about in a batch: the newest
 _AT_SERVER = Vantage.SERVER  # the bits that LOCAL shares with both
 _AT_CLIENT = Vantage.CLIENT
 _NOT_TAKEN = np.zeros(len(Outcome), np.bool_)
@@ -65,23 +65,26 @@ class HostWitness:
         if self._check_cookies:
             sent = tried.some(((tried.vantage & _AT_SERVER) != 0) & tried.with_cookie)
             asked = self._cookies.begin(sent, checks, case.origins) if len(sent.rows) else None
-        served = pick(events, np.concatenate((wanted.answered, wanted.unanswered)))
+        served = pick(events, wanted.answered)
         services, listeners = self.listeners.begin(self._hash.listeners(served), served)
-        clients = _failed_clients(case)
+        # where a SYN went instead is asked of each: it differs by client
+        silent, clients = wanted.unanswered[-SILENT_MAX:], _failed_clients(case)
         # counters explain a SYN-ACK only if they were read after it, and silence only if after its end
         read_after_ns = np.concatenate((
             events["synack_ns"][wanted.answered], events["settled_ns"][wanted.unanswered],
             events["settled_ns"][wanted.broke],
         ))  # fmt: skip
         too_old = len(read_after_ns) and int(read_after_ns.max()) > self.evidence.latest_ns
-        if asked is None and not too_old and not listeners and not len(clients):
+        if asked is None and not too_old and not (listeners or len(silent) or len(clients)):
             return
         cookies = asked.questions if asked is not None else []
-        answer = self._ask(HostQuestion(0, cookies, listeners, flows(pick(events, clients))))
+        served_by = [*listeners, *flows(pick(events, silent))]
+        answer = self._ask(HostQuestion(0, cookies, served_by, flows(pick(events, clients))))
         if answer is None:
             return
         self.add_host(answer.host)
         self.listeners.end(services, answer.listeners, answer.host.taken_ns)
+        case.silent = dict(zip(silent.tolist(), answer.listeners[len(services) :], strict=False))
         _hear_clients(case, clients, answer.clients)
         if asked is not None:
             self._cookies.end(asked, answer, checks, case.origins)

@@ -113,11 +113,23 @@ def may_be_copied(status: Path = Path("/proc/self/status")) -> bool:
         return False
     if "Seccomp:\t2" not in lines:
         return _exists()
-    child = os.fork()
-    if not child:
+    try:
+        child = os.fork()
+        if not child:
+            _try_and_exit()
+        return os.waitpid(child, 0)[1] == 0
+    except OSError:  # too many processes, or SIGCHLD is ignored
+        return False
+
+
+def _try_and_exit() -> None:
+    """The child must not go on as its parent, whatever happens."""
+    refused = True
+    try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os._exit(not _exists())
-    return os.waitpid(child, 0)[1] == 0
+        refused = not _exists()
+    finally:
+        os._exit(refused)
 
 
 def _exists() -> bool:

@@ -23,9 +23,8 @@ from tracer.replay.numbers import Numbers, Seen
 from tracer.replay.packets import HEAD, I64, NS_PER_S, Packets
 from tracer.replay.pcap import Pcap, Slot
 from tracer.replay.pcapng import Pcapng, PcapngError
-from tracer.replay.peel import ETHERNET_LEN, Headers, peel
+from tracer.replay.peel import ETHERNET_LEN, IPV6, Headers, peel
 from tracer.replay.root_part import (
-    FRAME_MIN,
     WIRE_LEN_MAX,
     WORD_EGRESS,
     WORD_SKIP_SHIFT,
@@ -35,6 +34,7 @@ from tracer.replay.tunnels import Tunnels
 
 _OUTGOING = 4  # packet type of cooked headers
 _COOKED2_LEN = 20
+IPV4_LEN, IPV6_LEN = 20, 40  # bytes
 
 
 class Link(Enum):
@@ -268,7 +268,10 @@ class Feed:
         self.untold += int((inside == 0).sum())
         at = inner.at - np.where(inner.is_ethernet, 0, ETHERNET_LEN)
         stops = np.minimum(inner.stops, inner.wires)
-        keep = (inside > 0) & (stops - at >= FRAME_MIN)
+        # the kernel runs no frame without its IP header: what is cut before that stays inside, and counts as not read
+        kinds = np.where(inner.is_ethernet, packets.memory.read(at + ETHERNET_LEN - 2, ">u2"), inner.kinds)
+        long_enough = stops - at >= ETHERNET_LEN + np.where(kinds == IPV6, IPV6_LEN, IPV4_LEN)
+        keep = (inside > 0) & long_enough
         bare = at[keep & ~inner.is_ethernet]
         packets.memory.bytes[bare[:, np.newaxis] + np.arange(ETHERNET_LEN - 2)] = 0
         packets.memory.write(bare + ETHERNET_LEN - 2, inner.kinds[keep & ~inner.is_ethernet], ">u2")

@@ -18,10 +18,10 @@ from tracer.replay.tunnels import KEY, Kind, Tunnels
 
 DEPTH_MAX = 4
 ETHERNET_LEN = 14
-BRIDGED, _IPV4, _IPV6 = 0x6558, 0x0800, 0x86DD  # what begins at a place, by its EtherType
+BRIDGED, _IPV4, IPV6 = 0x6558, 0x0800, 0x86DD  # what begins at a place, by its EtherType
 _TAGS = (0x8100, 0x88A8, 0x9100)
 _TAGS_MAX = 2  # as the programs
-_IN_IP, _UDP, _GRE = {4: _IPV4, 41: _IPV6}, 17, 47
+_IN_IP, _UDP, _GRE = {4: _IPV4, 41: IPV6}, 17, 47
 _VXLAN_PORTS, _GENEVE_PORT = (4789, 8472), 6081
 _FRAGMENT, _AUTHENTICATION = 44, 51
 _EXTENSIONS = (0, 43, _FRAGMENT, _AUTHENTICATION, 60, 135, 139, 140)
@@ -39,7 +39,7 @@ _IS_TAG = _table(1 << 16, *_TAGS)
 _IS_EXTENSION = _table(256, *_EXTENSIONS)
 _MAY_HOLD = _table(256, _UDP, _GRE, *_IN_IP, *_EXTENSIONS)
 _GPE_INNER = np.zeros(256, np.int64)
-_GPE_INNER[1:4] = _IPV4, _IPV6, BRIDGED
+_GPE_INNER[1:4] = _IPV4, IPV6, BRIDGED
 _IS_PORT = _table(1 << 16, *_VXLAN_PORTS, _GENEVE_PORT)
 
 
@@ -77,7 +77,7 @@ def peel(packets: Packets, at: Index, ethernet: Bool, tunnels: Tunnels) -> Heade
     if not len(rows):
         return None
     begins, starts, stops = at[rows], packets.starts[rows], packets.stops[rows]
-    bare = np.where(memory.read(begins, "u1") >> 4 == 6, _IPV6, _IPV4)
+    bare = np.where(memory.read(begins, "u1") >> 4 == 6, IPV6, _IPV4)
     kinds = np.where(ethernet[rows], BRIDGED, bare)
     wires = starts + np.maximum(packets.originals[rows], stops - starts)
     headers = Headers(rows, begins, kinds, stops, wires, np.zeros(len(rows), np.intp))
@@ -118,11 +118,11 @@ def _candidates(memory: Memory, at: Index, ethernet: Bool) -> Index:
     """Rows that a few bytes do not rule out."""
     if ethernet.all():
         at, kinds = _past_tags(memory, at)
-        is_ipv6 = kinds == _IPV6
+        is_ipv6 = kinds == IPV6
     else:
         behind, kinds = _past_tags(memory, at)
         at = np.where(ethernet, behind, at)
-        is_ipv6 = np.where(ethernet, kinds == _IPV6, memory.read(at, "u1") >> 4 == 6)
+        is_ipv6 = np.where(ethernet, kinds == IPV6, memory.read(at, "u1") >> 4 == 6)
     protocols = memory.read(at + np.where(is_ipv6, 6, 9), "u1")
     rows = np.flatnonzero(_MAY_HOLD[protocols])
     if not len(rows):
@@ -173,8 +173,8 @@ def _ip_packets(memory: Memory, headers: Headers) -> _Packets:
     ethernet = np.flatnonzero(headers.kinds == BRIDGED)
     if len(ethernet):
         headers.at[ethernet], headers.kinds[ethernet] = _past_tags(memory, headers.at[ethernet])
-    headers = headers.only(((headers.kinds == _IPV4) | (headers.kinds == _IPV6)) & (headers.at + 20 <= headers.stops))
-    at, is_ipv6 = headers.at, headers.kinds == _IPV6
+    headers = headers.only(((headers.kinds == _IPV4) | (headers.kinds == IPV6)) & (headers.at + 20 <= headers.stops))
+    at, is_ipv6 = headers.at, headers.kinds == IPV6
     first = memory.read(at, "u1")
     lengths = np.where(is_ipv6, 40, (first & 15) * 4)
     totals = np.where(is_ipv6, memory.read(at + 4, ">u2") + 40, memory.read(at + 2, ">u2"))
@@ -249,7 +249,7 @@ def _geneve(memory: Memory, outer: _Packets) -> _Layer:
 
 def _entered(memory: Memory, outer: _Packets, layer: _Layer, tunnels: Tunnels) -> Headers:
     """What is in tunnels of one kind, where it can be IP or Ethernet and enough was captured to be looked at."""
-    is_ipv6, is_ethernet = layer.inner == _IPV6, layer.inner == BRIDGED
+    is_ipv6, is_ethernet = layer.inner == IPV6, layer.inner == BRIDGED
     versions = memory.read(layer.at, "u1") >> 4
     keep = is_ethernet | (versions == np.where(is_ipv6, 6, 4)) & (is_ipv6 | (layer.inner == _IPV4))
     keep &= layer.at + np.where(is_ethernet, ETHERNET_LEN, 0) < outer.ends[layer.rows]

@@ -176,14 +176,17 @@ class Listeners:
         options = self._options(inode)
         return options.keys if options is not None else None
 
-    def all_keys(self, until_ns: int) -> tuple[dict[int, KeyHistory], bool]:
-        """The own keys of every listening socket by inode, and whether these are all. Reads until then at most."""
+    def all_keys(self, until_ns: int, again_ns: int = OTHERS_AGAIN_NS) -> tuple[dict[int, KeyHistory], bool]:
+        """The own keys of every listening socket by inode, and whether these are all.
+
+        What was read less than `again_ns` ago is good. Reads until `until_ns` at most.
+        """
         inodes = self._all_inodes()
         known: dict[int, KeyHistory] = {}
         for inode in inodes or ():
             if self._clock() >= until_ns:
                 break
-            options = self._options(inode, OTHERS_AGAIN_NS)
+            options = self._options(inode, again_ns)
             if options is not None:
                 known[inode] = options.keys
         return known, inodes is not None and len(known) == len(inodes)

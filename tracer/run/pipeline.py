@@ -297,7 +297,7 @@ class Pipeline:
         self._interfaces.update(there)
         forget_gone(self._interfaces, there)
         self.composer.interfaces = self._interfaces
-        self._judge.set_interfaces(there)
+        self._judge.set_interfaces({index: one.group or index for index, one in there.items()})
         self.fanout.tell(lambda listener: listener.set_interfaces(interfaces))
 
     def _notice(self, kind: str, text: str, interface: str | None = None) -> None:

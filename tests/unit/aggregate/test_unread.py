@@ -117,3 +117,9 @@ def test_syns_that_opened_nothing_are_told_with_why() -> None:
 def test_an_older_recording_does_not_tell_tcp_from_the_rest() -> None:
     record = msgspec.structs.replace(end(), counters={"packets": 7, "malformed_tcp_header": 1}, not_read=None)
     assert told(record, RECORDS) == ["7 packets seen: 1 malformed (a bad or cut TCP header)"]
+
+
+@pytest.mark.parametrize("unread", [{"malformed_tcp_header": 2}, {"fragments": 2}, {"not_read_vxlan": 2}])
+def test_where_some_could_not_be_read_nobody_says_that_there_was_no_syn(unread: dict[str, int]) -> None:
+    for source in Source:
+        assert source.value not in told(end(packets=4, **unread), source)

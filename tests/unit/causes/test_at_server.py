@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.support.asked import FORWARDED, MIXED, NOBODY, NOT_KNOWN, NOT_READABLE, WITH_FAST_OPEN, WITHOUT, Asked
 from tests.support.judged import Shake, batch, causes, fates, host, judge_one_by_one
 from tracer.causes.judge import CauseJudge
-from tracer.ipc.messages import ClientAnswer, Host, ListenerAnswer
-from tracer.vocabulary.vocabulary import ClientFail, HandshakeResult, SettleReason, Vantage
+from tracer.causes.witness import SILENT_MAX
+from tracer.ipc.messages import ClientAnswer, FlowQuestion, Host, HostAnswer, HostQuestion, ListenerAnswer
+from tracer.vocabulary.vocabulary import ClientFail, HandshakeCause, HandshakeResult, SettleReason, Vantage
 
 A, B = b"\xa0" * 8, b"\xb0" * 8
 SERVER, TRANSIT, LOCAL, CLIENT = Vantage.SERVER, Vantage.TRANSIT, Vantage.LOCAL, Vantage.CLIENT
@@ -193,9 +195,10 @@ def test_where_answers_leave_by_another_road() -> None:
 
 
 def test_where_the_answer_would_leave_by_an_interface_that_is_not_traced() -> None:
-    for traced, said in (((2,), ""), ((2, 7), DROPPED)):
+    # the last ones are one group, whose records have both directions
+    for groups, said in (({2: 2}, ""), ({2: 2, 7: 7}, ""), ({2: 9, 7: 9}, DROPPED)):
         judge = CauseJudge(Asked(host(4600), listens=ListenerAnswer(1, [0], leaves_by=7)))
-        judge.set_interfaces(traced)
+        judge.set_interfaces(groups)
         judge.add_host(host(990))
         assert fates(judge, UNANSWERED) == [said]
 
@@ -255,3 +258,25 @@ def test_nobody_asks_for_clients_elsewhere_or_that_succeeded() -> None:
     taken = Shake(cookie=A, data=100, acked=100)
     judge_one_by_one(CauseJudge(asked), replace(IGNORED, vantage=TRANSIT), taken, Shake(), Shake(cookie=b"", back=A))
     assert not asked
+
+
+def test_each_unanswered_flow_is_asked_about() -> None:
+    def ask(question: HostQuestion) -> HostAnswer:
+        asked.extend(question.listeners)
+        # DNAT takes the SYNs of one client only
+        told = [ListenerAnswer(1, [0], one.client[-1] == 2) for one in question.listeners]
+        return HostAnswer(0, host(4600), listeners=told)
+
+    asked: list[FlowQuestion] = []
+    for clients in ((1, 2, 3), (2, 1, 3)):
+        judge = CauseJudge(ask)
+        judge.add_host(host(990))
+        batch_of_all = batch(*(replace(UNANSWERED, client=client) for client in clients))
+        causes_of_all = judge.judge(batch_of_all).causes.handshake_cause.tolist()
+        assert causes_of_all == [0 if client == 2 else HandshakeCause.HOST_DROPPED for client in clients]
+    assert [one.client[-1] for one in asked] == [1, 2, 3, 2, 1, 3]
+    # no more than so many at a time: nothing is said of the others
+    many = batch(*(replace(UNANSWERED, client=1 + number % 200) for number in range(3 * SILENT_MAX)))
+    judge = CauseJudge(Asked(host(4600), listens=WITHOUT))
+    judge.add_host(host(990))
+    assert np.count_nonzero(judge.judge(many).causes.handshake_cause) == SILENT_MAX
