@@ -6,14 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tracer.causes.attempts import PeerHash
+from tracer.causes.attempts import HOPS, PeerHash
 from tracer.causes.case import Case
 from tracer.causes.cookies import COOKIE_SENT
 from tracer.causes.kernel_evidence import COOKIE_NOT_REQUIRED, SERVER_ENABLE, SYN_COOKIES_ALWAYS, KernelEvidence
 from tracer.causes.listeners import Listeners
 from tracer.causes.peer_history import PeerHistory
 from tracer.causes.slot_table import SlotTable
-from tracer.dissect import signature
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import Indexes, has, pick
 from tracer.ipc.messages import ListenerAnswer
@@ -31,7 +30,6 @@ from tracer.vocabulary.vocabulary import (
 
 SERVICES = 1 << 14
 _AT_SERVER = Vantage.SERVER  # the bit that SERVER and LOCAL share
-_HOPS = np.array([signature.hops(ttl) for ttl in range(256)], np.uint8)
 
 
 def answered_here(batch: Batch, rows: Indexes) -> Indexes:
@@ -39,7 +37,7 @@ def answered_here(batch: Batch, rows: Indexes) -> Indexes:
 
     One that passed a router did not: the port is forwarded, perhaps to a container.
     """
-    own = _HOPS[batch.events["synack"]["ttl"][rows]] == 0
+    own = HOPS[batch.events["synack"]["ttl"][rows]] == 0
     found: Indexes = rows[((batch.vantage[rows] & _AT_SERVER) != 0) & own]
     return found
 

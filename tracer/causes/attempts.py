@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.causes.slot_table import NumberHash, WordHash
+from tracer.dissect import signature
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import U8, U64, Bool, Events, Indexes, has, pick
 from tracer.handshake.outcome import FirstAnswers, cookie_words, first_answers, first_cookie_words
 from tracer.vocabulary.vocabulary import Has, Outcome, Request
 
+HOPS = np.array([signature.hops(ttl) for ttl in range(256)], np.uint8)  # by TTL
 _ADDRESS, _COOKIE = 2, 2  # words of 64 bits
 _WITH_COOKIE = np.zeros(len(Request), np.bool_)
 _WITH_COOKIE[[Request.COOKIE, Request.COOKIE_AND_DATA]] = True

@@ -11,14 +11,14 @@ from functools import partial
 
 import numpy as np
 
-from tracer.causes.attempts import Attempts
+from tracer.causes.attempts import HOPS, Attempts
 from tracer.causes.case import Case
 from tracer.causes.notes import Earlier, Notes
 from tracer.causes.refusals import Refusal, Refusals, Said
 from tracer.causes.translated import Side, Translated
 from tracer.handshake.events import U64, Bool, Indexes, byte_rows, has, pick
 from tracer.handshake.outcome import cookie_rows, cookie_words, first_answers, first_cookie_rows, first_cookie_words
-from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, CookieOrigin, Has, Outcome, Request
+from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, CookieOrigin, Has, Outcome, Request, Vantage
 
 PAIRS = CLIENTS = COOKIES = 1 << 16
 COOKIE_SENT = (Request.COOKIE, Request.COOKIE_AND_DATA)
@@ -135,8 +135,11 @@ class CookieCauses:
             times: list[int] = when.tolist()
             return times
 
+        # who only forwards the port neither sees the client as the server does, nor knows its keys
+        own = HOPS[events["synack"]["ttl"]] == 0
+        vantage = np.where(own, tried.vantage[refused], tried.vantage[refused] & ~np.uint8(Vantage.SERVER))
         facts = (
-            tried.vantage[refused], case.origins[rows], pairs, clients, hosts, tried.servers[refused], events["syn_ns"],
+            vantage, case.origins[rows], pairs, clients, hosts, tried.servers[refused], events["syn_ns"],
             first_answers(events).ns, was_good, met, known_ns, here, of_another, last_pair, last_ns,
         )  # fmt: skip
         texts = byte_rows(events["server"]), cookie_rows(events["syn"]), first_cookie_rows(events)

@@ -12,7 +12,6 @@ from tracer.ipc.messages import FlowQuestion, ListenerAnswer
 
 SERVICES = 4096
 QUESTIONS_MAX = 64  # of a batch
-ASK_AGAIN_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +39,6 @@ class _Service:
         return self.answer.sockets is not None and len(self.answer.queues) == self.answer.sockets
 
     @property
-    def good_until_ns(self) -> int:
-        """When to ask again: at once, if something was not known yet."""
-        return self.asked_ns + (ASK_AGAIN_NS if self.is_complete else 0)
-
-    @property
     def state(self) -> tuple[bool, bool, bool, bool]:
         """known, here, on, off."""
         sockets, queues = self.answer.sockets, self.answer.queues
@@ -63,12 +57,17 @@ class Listeners:
         self._known: OrderedDict[int, _Service] = OrderedDict()
 
     def begin(self, keys: U64, events: Events) -> tuple[list[int], list[FlowQuestion]]:
-        """The services to ask about, each with one of its handshakes, and the questions."""
-        _, firsts = np.unique(keys, return_index=True)
+        """The services to ask about, each with one of its handshakes, and the questions.
+
+        A program may have been started anew since the last answer, with Fast Open or without.
+        """
+        # the last of each, for they are in the order of settling
+        _, lasts = np.unique(keys[::-1], return_index=True)
+        lasts = len(keys) - 1 - lasts
         settled_ns = events["settled_ns"]
         asked = [
-            row for row, key in zip(firsts.tolist(), keys[firsts].tolist(), strict=True)
-            if int(settled_ns[row]) >= self._known.get(key, _UNKNOWN).good_until_ns
+            row for row, key in zip(lasts.tolist(), keys[lasts].tolist(), strict=True)
+            if int(settled_ns[row]) >= self._known.get(key, _UNKNOWN).asked_ns
         ][:QUESTIONS_MAX]  # fmt: skip
         return keys[asked].tolist(), flows(pick(events, np.array(asked, np.intp)))
 

@@ -55,6 +55,7 @@ class _Pair:
     given_ns: int = 0
     seen: list[bytes] = field(default_factory=list)  # cookies before `given`, sent or given; at most COOKIES_KEPT
     foreign_ns: list[int] = field(default_factory=list)  # cookies of other hosts; at most FOREIGN_COOKIES
+    crossed: bool = False  # a listener refused the cookie of another one
 
 
 @dataclass(slots=True)
@@ -125,7 +126,8 @@ class Refusals:
             # a listener that since refused its own cookie shows that keys were changed
             if rotated[0] > one.known_ns:
                 return Cause.COOKIE_STALE, Confidence.POSSIBLE
-            return Cause.LISTENER_KEY_DIFFERS, Confidence.LIKELY
+            again, pair.crossed = pair.crossed, True
+            return Cause.LISTENER_KEY_DIFFERS, Confidence.LIKELY if again else Confidence.POSSIBLE
         return None
 
     def _elsewhere(
@@ -138,8 +140,8 @@ class Refusals:
         accepts = one.last_ns > since
         if accepts and one.last_pair not in client.refusers:
             client.witness, client.witness_ns = one.last_pair, one.last_ns
-        if one.of_another:
-            return Cause.CLIENT_ADDRESS_CHANGES, Confidence.LIKELY
+        if one.of_another:  # or both are behind one address that is translated
+            return Cause.CLIENT_ADDRESS_CHANGES, Confidence.POSSIBLE
         refusers = list(client.refusers)
         unsteady = client.witness_ns <= since and _are_many(client, refusers)
         if unsteady:

@@ -23,7 +23,7 @@ _AT_SERVER = Vantage.SERVER  # the bits that LOCAL shares with both
 _AT_CLIENT = Vantage.CLIENT
 _NOT_TAKEN = np.zeros(len(Outcome), np.bool_)
 _NOT_TAKEN[[
-    Outcome.COOKIE_NOT_GRANTED, Outcome.DATA_NOT_ACKED, Outcome.DATA_NOT_ACKED_NEW_COOKIE,
+    Outcome.DATA_NOT_ACKED, Outcome.DATA_NOT_ACKED_NEW_COOKIE,
     Outcome.DATA_NOT_ACKED_SAME_COOKIE, Outcome.SYN_TIMEOUT_FALLBACK,
 ]] = True  # fmt: skip
 
@@ -98,7 +98,7 @@ def take_back(case: Case) -> None:
 
 
 def _failed_clients(case: Case) -> Indexes:
-    """Attempts of this host's clients whose data or request was not taken, as it seems."""
+    """Attempts of this host's clients whose data was not taken, as it seems."""
     here = (case.batch.vantage & _AT_CLIENT) != 0
     found: Indexes = np.flatnonzero(_NOT_TAKEN.take(case.batch.verdicts.outcome) & here)[-CLIENTS_MAX:]
     return found

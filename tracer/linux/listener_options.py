@@ -10,6 +10,7 @@ import errno
 import os
 import resource
 import socket
+import stat
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,11 +60,14 @@ def of_copy(owner: Owner, inode: int, read: Callable[[socket.socket], _Answer]) 
         fd = checked(libc.syscall(_PIDFD_GETFD, pidfd, descriptor, 0))
     finally:
         os.close(pidfd)
-    if os.fstat(fd).st_ino != inode:
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISSOCK(found.st_mode) or found.st_ino != inode:
+            return None
+        with socket.socket(fileno=os.dup(fd)) as copy:
+            return read(copy)
+    finally:
         os.close(fd)
-        return None
-    with socket.socket(fileno=fd) as copy:
-        return read(copy)
 
 
 def facts(listener: socket.socket) -> ListenerOptions:

@@ -105,10 +105,12 @@ def test_three_pools_of_a_client_that_is_served_elsewhere(judge: Way) -> None:
 @pytest.mark.parametrize("vantage", Vantage)
 def test_a_cookie_that_another_address_got_names_the_client(judge: Way, vantage: Vantage) -> None:
     seen = [asked(A, 1000), refused(A, B, 2000, client=2), refused(B, A, 3000)]
-    assert judge(CauseJudge(), *(replace(one, vantage=vantage) for one in seen)) == ["", CHANGES, CHANGES]
+    # elsewhere both clients may be behind one address, which is all that the server sees
+    said = CHANGES if vantage in HERE else "client_address_changes possible"
+    assert judge(CauseJudge(), *(replace(one, vantage=vantage) for one in seen)) == ["", said, said]
     # one that this address got, too, is no such
     both = [asked(A, 1000), asked(A, 1500, client=2), refused(A, B, 2000)]
-    assert CHANGES not in judge(CauseJudge(), *(replace(one, vantage=vantage) for one in both))
+    assert said not in judge(CauseJudge(), *(replace(one, vantage=vantage) for one in both))
 
 
 # --- listeners with keys of their own ---
@@ -122,8 +124,22 @@ def test_a_cookie_of_another_port(judge: Way, vantage: Vantage) -> None:
         taken(B, 5000, port=444), refused(B, A, 6000), taken(D, 6500, server=9), refused(A, B, 7000, port=444),
     ]  # fmt: skip
     said = judge(CauseJudge(), *(replace(one, vantage=vantage) for one in seen))
-    listener = LISTENER if vantage in HERE else "listener_key_differs possible"
-    assert said == ["", listener, listener, listener, "", listener, "", listener]
+    # one refusal may be a rotation's; elsewhere two servers may have a port each
+    once = "listener_key_differs possible"
+    listener = LISTENER if vantage in HERE else once
+    assert said == ["", once, listener, listener, "", listener, "", listener]
+
+
+@pytest.mark.parametrize("judge", WAYS)
+@pytest.mark.parametrize("vantage", HERE)
+def test_a_host_that_only_forwards_the_port_does_not_know_the_servers_keys(judge: Way, vantage: Vantage) -> None:
+    turns = [
+        taken(A, 500, server=9), taken(A, 1000), refused(A, B, 2000), taken(B, 3000), refused(B, A, 4000),
+        taken(A, 5000), refused(A, B, 6000),
+    ]  # fmt: skip
+    for ttl, cause in ((63, NOT_SHARED), (64, "cookie_stale likely")):
+        said = judge(CauseJudge(), *(replace(one, vantage=vantage, ttl=ttl) for one in turns))
+        assert said[-1] == cause
 
 
 @pytest.mark.parametrize("judge", WAYS)
