@@ -12,10 +12,11 @@ from contextlib import contextmanager
 import pytest
 
 from tests.support.hosts import REQUEST
-from tests.support.play import Play, moving, of_client
-from tests.support.stage import BARE_SYN, PORT, SYN_ACK, wait_for_queue
+from tests.support.play import Play, moving, of_client, of_syn
+from tests.support.stage import BARE_SYN, PORT, SYN_ACK, SYN_OPTIONS, wait_for_queue
 from tests.support.world import NO_FATE, NONE, cause_of, fate_of
 from tracer.lab.packet import Flag
+from tracer.lab.stage import isn
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -185,3 +186,21 @@ def test_answers_that_leave_by_another_interface(play: Play) -> None:
         told = [of_client(play.world.server, source, port) for port in (unheard, heard)]
     assert (told[0].handshake.result, [one.synack for one in told]) == ("no_reply", [None, None])
     assert [(cause_of(one), fate_of(one)) for one in told] == [(NONE, NO_FATE)] * 2
+
+
+def test_a_port_still_in_use_of_which_the_kernel_says_so_once(play: Play) -> None:
+    """To one connection Linux sends a challenge ACK every half second at most; the second SYN gets none."""
+    listener = play.listen()
+    client = play.connect()
+    play.finish(listener, client)
+    port = play.vanish(client)
+    play.seen(port)
+    play.drop(play.hosts.client, "output", f"{play.to_server} tcp flags & rst == rst")
+    end = play.raw_port(port)
+    with moving(play.hosts.first, TCPACKSkippedChallenge=1, ListenDrops=0):
+        numbers = [end.send(PORT, SYN, isn(), options=SYN_OPTIONS).seq for _ in range(2)]
+        end.receive(ACK)
+    first, second = (of_syn(play.world.server, number) for number in numbers)
+    assert (first.handshake.result, first.handshake.challenge_acks) == ("syn_on_established", 1)
+    assert fate_of(first)[0] == "port_still_in_use"
+    assert fate_of(second)[0] != "host_dropped"

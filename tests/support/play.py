@@ -132,6 +132,11 @@ def of_client(run: Run, ip: str, port: int) -> Handshake:
     return run.wait_handshake(lambda one: (one.client.ip, one.client.port) == (ip, port))
 
 
+def of_syn(run: Run, number: int) -> Handshake:
+    """What it says of the handshake whose SYN has this sequence number."""
+    return run.wait_handshake(lambda one: one.syn.seq == number)
+
+
 def after(run: Run, before: Handshake) -> Handshake:
     """What it says, at the same interface, of the next handshake of the same addresses and ports."""
     ends = [(one.client.ip, one.client.port, one.server.ip, one.interface) for one in (before,)]

@@ -227,6 +227,12 @@ class Stage(ExitStack):
             raw = self._raw(self.client_ip, self.server_ip)
         return RawEnd(raw, (self.client_ip, holder.getsockname()[1]), self.server_ip)
 
+    def raw_port(self, port: int) -> RawEnd:
+        """Segments that the scene makes from a client's port which belongs to another socket, or to none."""
+        with self.hosts.client.inside():
+            raw = self._raw(self.client_ip, self.server_ip)
+        return RawEnd(raw, (self.client_ip, port), self.server_ip)
+
     def _raw(self, local: str, remote: str) -> socket.socket:
         family = socket.AF_INET if self.version == 4 else socket.AF_INET6
         raw = self.enter_context(socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP))
