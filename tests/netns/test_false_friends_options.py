@@ -18,7 +18,7 @@ from tests.support.play import Play, Seen, by_both_versions, come_to, moving, sy
 from tests.support.stage import PORT
 from tests.support.world import cause_of
 from tracer.lab.packet import tfo_option
-from tracer.lab.sockets import DROP_UNLESS_SYN, attach, detach
+from tracer.lab.sockets import DROP_UNLESS_SYN, TCP_FASTOPEN_NO_COOKIE, attach, detach
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -66,7 +66,7 @@ def test_a_server_that_once_took_data_without_a_cookie(play: Play, look: Callabl
 def test_another_port_that_takes_data_without_a_cookie(play: Play) -> None:
     """A socket can be set so, whatever the sysctl says."""
     free = play.listen_at(PORT + 1)
-    free.setsockopt(socket.IPPROTO_TCP, 34, 1)  # TCP_FASTOPEN_NO_COOKIE
+    free.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, 1)
     assert outcomes(play.seen(play.exchange(free, no_cookie=True))) == {"data_acked"}
     without = play.listen(queue=None)
     seen = come_to(lambda: play.seen(play.exchange(without)), LISTENER_DISABLED)
@@ -187,6 +187,26 @@ def test_a_syn_proxy_before_a_listener_without_fast_open(play: Play) -> None:
         seen = play.seen(play.exchange(listener))
     assert outcomes(seen) == {"cookie_not_granted"}
     assert "answered_before_listener" not in causes(seen)
+
+
+@pytest.mark.parametrize("by_route", [False, True], ids=["its own option", "the route"])
+def test_a_listener_that_alone_wants_no_cookie(play: Play, by_route: bool) -> None:
+    """It grants none, whatever the sysctl says; nobody else has answered."""
+    listener = play.listen()
+    route = ("route", "replace", "10.98.0.0/24", "via", "10.98.1.1")
+    if by_route:
+        play.hosts.first.run("ip", *route, "fastopen_no_cookie", "1")
+        play.callback(play.hosts.first.run, "ip", "route", "del", "10.98.0.0/24")
+    else:
+        listener.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, 1)
+    for _ in range(3):
+        with moving(play.hosts.first, TCPFastOpenCookieReqd=1):
+            seen = play.seen(play.exchange(listener))
+        assert outcomes(seen) == {"cookie_not_granted"}
+        assert cause_of(seen.server)[0] not in ("answered_before_listener", "listener_disabled")
+    assert outcomes(play.seen(play.exchange(listener, no_cookie=True))) == {"data_acked"}
+    known = play.seen(play.exchange(listener))
+    assert cause_of(known.server) in (("cookie_not_required", "likely"), ("cookie_not_required", "certain"))
 
 
 def test_a_listener_that_is_given_fast_open_after_its_answer(play: Play) -> None:
