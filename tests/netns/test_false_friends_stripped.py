@@ -7,6 +7,7 @@ Open, and one that sends its SYN-ACK again does so without the cookie.
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 
 import pytest
 
@@ -152,3 +153,22 @@ def test_ends_that_are_no_fault_of_the_path(play: Play) -> None:
             assert {one.tfo.outcome for one in seen} == {"data_acked"}
             assert {one.handshake.after for one in seen} == {after}
             assert {cause_of(one) for one in seen} == {NONE}
+
+
+def test_a_server_that_resets_connections_of_all_kinds(play: Play) -> None:
+    """Some live, with data in their SYN or without, and others of either kind do not."""
+    listener = play.listen()
+    play.prime(listener)
+    told = []
+    for fast_open, lives in ((False, True), (True, False), (False, False), (True, False), (False, False)):
+        client = play.fast_open() if fast_open else play.connect()
+        port = client.getsockname()[1]
+        if lives:
+            play.finish(listener, client)
+        else:
+            reset(play.accept(listener, read=len(REQUEST) if fast_open else 0))
+            with suppress(ConnectionError):
+                client.recv(1)
+        told.append(play.seen(port))
+    assert {one.client.handshake.after for one in told[1:]} == {"reset_by_server"}
+    assert ("path_breaks_after_accept", "likely") not in {cause_of(one) for seen in told for one in seen}
