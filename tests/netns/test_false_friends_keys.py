@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 
 from tests.support.hosts import REQUEST
-from tests.support.play import Play, Seen, by_both_versions, come_to, moving, new_key, set_keys
+from tests.support.play import OVERFLOW, Play, Seen, by_both_versions, come_to, moving, new_key, set_keys
 from tests.support.stage import PORT
 from tests.support.world import NONE, cause_of
 from tracer.lab.packet import MSS_1460, Flag, tfo_option
@@ -207,7 +207,7 @@ def test_a_good_cookie_while_the_queue_is_full(play: Play) -> None:
         with moving(play.hosts.first, TCPFastOpenListenOverflow=1, TCPFastOpenPassiveFail=0):
             return play.seen(play.exchange(listener))
 
-    seen = come_to(step, ("queue_overflow", "likely"))
+    seen = come_to(step, *OVERFLOW)
     first.close()
     assert outcomes(seen) == {"data_not_acked"}
     assert [*map(cause_of, seen[:2])] == [NONE, NONE]

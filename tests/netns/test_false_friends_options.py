@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.hosts import REQUEST, TCP_FASTOPEN
 from tests.support.patience import SHORT_S
-from tests.support.play import Play, Seen, by_both_versions, come_to, moving, syn_proxy
+from tests.support.play import OVERFLOW, Play, Seen, by_both_versions, come_to, moving, syn_proxy
 from tests.support.stage import PORT
 from tests.support.world import cause_of
 from tracer.lab.packet import tfo_option
@@ -100,7 +100,7 @@ def test_a_full_queue_of_a_server_that_wants_no_cookie(play: Play, look: Callabl
             with moving(play.hosts.first, TCPFastOpenListenOverflow=1):
                 return play.seen(play.exchange(listener, no_cookie=True))
 
-        seen = come_to(step, ("queue_overflow", "likely"))
+        seen = come_to(step, *OVERFLOW)
     assert outcomes(seen) == {"data_not_acked"}
     # elsewhere it is known that this server has taken such data
     assert "cookie_required" not in causes(seen)

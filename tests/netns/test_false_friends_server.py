@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.hosts import tcp_counters
 from tests.support.netbox import wait_until
-from tests.support.play import LESS, Play, Seen, by_both_versions, come_to, moving, of_client
+from tests.support.play import LESS, OVERFLOW, Play, Seen, by_both_versions, come_to, moving, of_client
 from tests.support.stage import PORT, SYN_ACK
 from tests.support.world import NONE, cause_of
 from tracer.lab.sockets import DROP_UNLESS_SYN, attach, detach
@@ -205,7 +205,7 @@ def test_a_grant_that_is_lost_on_its_way(play: Play) -> None:
 def test_a_server_that_takes_cookies_at_other_times(play: Play) -> None:
     """At the client this looks like any server without Fast Open, but here it has worked."""
     with full_queue(play) as listener:
-        seen = come_to(lambda: play.seen(play.exchange(listener)), ("queue_overflow", "likely"))
+        seen = come_to(lambda: play.seen(play.exchange(listener)), *OVERFLOW)
     assert outcomes(seen) == {"data_not_acked"}
     assert [*map(cause_of, seen[:2])] == [NONE, NONE]
 

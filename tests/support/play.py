@@ -38,6 +38,7 @@ class Seen(NamedTuple):
 
 # What a server's host may say as long as it has not looked at its listener.
 LESS: frozenset[Cause] = frozenset((NONE, ("listener_disabled", "possible"), ("not_supported", "possible")))
+OVERFLOW: tuple[Cause, Cause] = ("queue_overflow", "likely"), ("queue_overflow", "possible")  # at last, and before
 
 
 def come_to(step: Callable[[], Seen], wanted: Cause, *before: Cause) -> Seen:
