@@ -60,28 +60,40 @@ def outcomes(seen: Seen) -> set[str | None]:
     return {one.tfo.outcome for one in seen}
 
 
-def overflow(neighbour: Play) -> None:
-    """One whose Fast Open queue is full."""
+Trouble = Callable[[Play], Callable[[], None]]
+
+
+def overflow(neighbour: Play) -> Callable[[], None]:
+    """One whose Fast Open queue is full; returns what makes it refuse SYNs."""
     listener = neighbour.listen(queue=1)
-    neighbour.exchange(listener)
+    no_cookie = neighbour.seen(neighbour.exchange(listener)).server.tfo.outcome != "cookie_granted"
     attach(listener, DROP_UNLESS_SYN)
-    neighbour.enter_context(neighbour.hosts.open(listener))
+    neighbour.enter_context(neighbour.hosts.open(listener, no_cookie=no_cookie))
     neighbour.enter_context(listener.accept()[0])  # has inherited the filter, so it stays in the queue
     detach(listener)
-    with moving(neighbour.hosts.first, TCPFastOpenListenOverflow=2):
-        for _ in range(2):
-            assert neighbour.seen(neighbour.exchange(listener)).server.tfo.outcome == "data_not_acked"
+
+    def refuse() -> None:
+        with moving(neighbour.hosts.first, TCPFastOpenListenOverflow=2):
+            for _ in range(2):
+                refused = neighbour.seen(neighbour.exchange(listener, no_cookie=no_cookie))
+                assert outcomes(refused) == {"data_not_acked"}
+
+    return refuse
 
 
-def send_syn_cookies(neighbour: Play) -> None:
-    """One whose queue of requests is full."""
+def send_syn_cookies(neighbour: Play) -> Callable[[], None]:
+    """One with a short queue of requests; returns what fills it."""
     server = neighbour.hosts.first
     listener = neighbour.listen(backlog=1)
-    before = tcp_counters(server)["TCPReqQFullDoCookies"]
-    with neighbour.hosts.rule(neighbour.hosts.client, "input", f"{neighbour.to_client} drop"):
-        for _ in range(4):
-            neighbour.enter_context(neighbour.hosts.connect(listener, wait=False))
-        wait_until(lambda: tcp_counters(server)["TCPReqQFullDoCookies"] > before, "SYN cookies")
+
+    def flood() -> None:
+        before = tcp_counters(server)["TCPReqQFullDoCookies"]
+        with neighbour.hosts.rule(neighbour.hosts.client, "input", f"{neighbour.to_client} drop"):
+            for _ in range(4):
+                neighbour.enter_context(neighbour.hosts.connect(listener, wait=False))
+            wait_until(lambda: tcp_counters(server)["TCPReqQFullDoCookies"] > before, "SYN cookies")
+
+    return flood
 
 
 @contextmanager
@@ -215,26 +227,27 @@ def test_a_server_that_takes_cookies_at_other_times(play: Play) -> None:
 
 @pytest.mark.parametrize("happens", [overflow, send_syn_cookies])
 def test_a_neighbour_in_trouble_while_this_listener_has_no_fast_open(
-    play: Play, neighbour: Play, happens: Callable[[Play], None]
+    play: Play, neighbour: Play, happens: Trouble
 ) -> None:
     listener = play.listen(queue=None)
     come_to(lambda: play.seen(play.exchange(listener)), LISTENER_DISABLED)
-    seen = exchange_while(play, listener, lambda: happens(neighbour))
+    seen = exchange_while(play, listener, happens(neighbour))
     assert outcomes(seen) == NOT_GRANTED
     assert cause_of(seen.server) in (LISTENER_DISABLED, *LESS)
 
 
 @pytest.mark.parametrize("happens", [overflow, send_syn_cookies])
 def test_a_neighbour_in_trouble_while_data_comes_without_a_cookie(
-    play: Play, neighbour: Play, happens: Callable[[Play], None]
+    play: Play, neighbour: Play, happens: Trouble
 ) -> None:
     listener = play.listen()
     play.exchange(listener)
     needed, before = ("cookie_required", "certain"), ("cookie_required", "likely")
     come_to(lambda: play.seen(play.exchange(listener, no_cookie=True)), needed, before)
+    trouble = happens(neighbour)
     client = play.hosts.open(listener, no_cookie=True)
     child = play.accept(listener)
-    happens(neighbour)
+    trouble()
     play.answer(child, client)
     seen = play.seen(client.getsockname()[1])
     client.close()
@@ -242,9 +255,25 @@ def test_a_neighbour_in_trouble_while_data_comes_without_a_cookie(
     assert cause_of(seen.server) in (needed, before, *LESS)
 
 
+@pytest.mark.parametrize("happens", [overflow, send_syn_cookies])
+def test_a_neighbour_in_trouble_while_this_server_wants_no_cookie(
+    play: Play, neighbour: Play, look: Callable[[], None], happens: Trouble
+) -> None:
+    """It grants none at any time."""
+    set_sysctl(play, tcp_fastopen=0x203)
+    look()
+    listener = play.listen()
+    needless = [("cookie_not_required", sure) for sure in ("certain", "likely", "possible")]
+    assert outcomes(play.seen(play.exchange(listener, no_cookie=True))) == {"data_acked"}
+    come_to(lambda: play.seen(play.exchange(listener)), *needless)
+    free = exchange_while(play, listener, happens(neighbour))
+    assert outcomes(free) == NOT_GRANTED
+    assert cause_of(free.server) in (*needless, *LESS)
+
+
 def test_a_neighbour_that_sends_syn_cookies_while_this_queue_is_full(play: Play, neighbour: Play) -> None:
     with full_queue(play) as listener:
-        seen = exchange_while(play, listener, lambda: send_syn_cookies(neighbour))
+        seen = exchange_while(play, listener, send_syn_cookies(neighbour))
     assert outcomes(seen) == {"data_not_acked"}
     assert cause_of(seen.server) not in (("syn_cookies", "likely"), ("syn_cookies", "certain"))
 
