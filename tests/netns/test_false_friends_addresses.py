@@ -255,8 +255,13 @@ def test_a_client_whose_address_alone_is_translated(play: Play) -> None:
 
 
 @by_both_versions
-def test_two_listeners_of_one_address_with_keys_of_their_own(play: Play) -> None:
-    """This is the cause itself. A client keeps one cookie for both."""
+def test_two_listeners_of_one_address_with_keys_of_their_own(play: Play, another: Callable[[], Play]) -> None:
+    """This is the cause itself. A client keeps one cookie for both. The host has just read who else listens."""
+    neighbour = another()
+    elsewhere = neighbour.listen()
+    neighbour.exchange(elsewhere)
+    rotate(play)
+    assert {one.tfo.outcome for one in neighbour.seen(neighbour.exchange(elsewhere))} == {REFUSED}
     first, second = play.listen(), play.listen_at(OTHER_PORT)
     for one in (first, second):
         set_key(one, cookie_key())
