@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracer.causes.attempts import PeerHash
+from tracer.causes.notes import Earlier, Notes
 from tracer.causes.peer_history import PAIRS, REMEMBER_NS
 from tracer.causes.slot_table import SlotTable
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import U64, Bool, Indexes, pick
-from tracer.vocabulary.vocabulary import Group, Outcome, Vantage
+from tracer.handshake.life import died
+from tracer.vocabulary.vocabulary import After, Group, Outcome, Vantage
 
 _HOUR = np.uint64(REMEMBER_NS)
 _AT_SERVER = Vantage.SERVER  # the bit that SERVER and LOCAL share
@@ -33,6 +35,12 @@ class _Seen:
     syn_ns: U64
 
 
+def _died(batch: Batch, rows: Indexes) -> Indexes:
+    """Those of some rows that the server reset, or whose request was repeated in vain."""
+    quiet = rows[batch.verdicts.after[rows] != After.RESPONSE]
+    return died(batch.events, quiet, batch.verdicts.lived)
+
+
 class AfterAccept:
     """Takes handshakes in the order of settling; how they come in batches makes no difference."""
 
@@ -41,6 +49,7 @@ class AfterAccept:
         self._served = SlotTable(PAIRS, "when_ns")  # connections that lived without data taken out of the SYN
         self._broken = SlotTable(PAIRS, "when_ns")  # those that died after it was, unless one that did not came since
         self._any_broke = False
+        self._died_plainly = Notes(PAIRS, "when_ns")  # connections that died though no data was taken out of the SYN
 
     def died(self, batch: Batch) -> tuple[Indexes, Bool]:
         """The rows of connections that died after their data was taken; is the path the likely reason?"""
@@ -53,15 +62,27 @@ class AfterAccept:
         # of one that was reset the server may have acked what followed: the path passes it
         in_vain = ~lived[broke]
         self._any_broke |= bool(in_vain.any())
-        served = self._seen(batch, np.flatnonzero(lived & (verdicts.acked_payload_len == 0)))
+        plain = verdicts.acked_payload_len == 0
+        served = self._seen(batch, np.flatnonzero(lived & plain))
+        plainly = self._seen(batch, _died(batch, np.flatnonzero(away & plain)))
         likely = np.zeros(len(broke), np.bool_)
         if self._any_broke:
-            worked, died = np.flatnonzero(lived & taken), broke[in_vain]
-            again = self._broke_again(self._seen(batch, np.concatenate((worked, died))), len(worked))
-            likely[in_vain] = again & self._was_served(self._seen(batch, died), served)
+            worked, dead = np.flatnonzero(lived & taken), broke[in_vain]
+            again = self._broke_again(self._seen(batch, np.concatenate((worked, dead))), len(worked))
+            seen = self._seen(batch, dead)
+            likely[in_vain] = again & self._was_served(seen, served) & ~self._died_without(seen, plainly)
         slots, own = self._served.claim(served.keys)
         self._served["when_ns"][slots[own]] = served.syn_ns[own]
+        if len(plainly.rows):
+            self._died_plainly.add(plainly.keys, plainly.syn_ns)
         return broke, likely
+
+    def _died_without(self, broke: _Seen, plainly: _Seen) -> Bool:
+        """Did a connection of the same key die before without data in its SYN? Then Fast Open does not break it."""
+        earlier = Earlier(plainly.keys, plainly.rows, broke.keys)
+        known, (when_ns,) = self._died_plainly.past(earlier, (plainly.syn_ns,), broke.keys, broke.rows)
+        found: Bool = known & (broke.syn_ns < when_ns + _HOUR)
+        return found
 
     def _was_served(self, broke: _Seen, served: _Seen) -> Bool:
         """Has a connection of the same key been served before?"""

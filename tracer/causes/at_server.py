@@ -96,9 +96,11 @@ class AtServer:
         leaves_here = told.leaves_by is None or groups.get(told.leaves_by) == groups.get(ifindex, ifindex)
         return bool(told.sockets) and not told.translated and leaves_here
 
-    def no_option_back(self, case: Case, rows: Indexes) -> None:
-        """This host answered without the option: follows tcp_conn_request and tcp_try_fastopen of the kernel
-        (net/ipv4/tcp_input.c, tcp_fastopen.c)."""
+    def no_option_back(self, case: Case, rows: Indexes) -> Indexes:
+        """This host answered without the option; returns the rows whose listener is known to have Fast Open.
+
+        Follows tcp_conn_request and tcp_try_fastopen of the kernel (net/ipv4/tcp_input.c, tcp_fastopen.c).
+        """
         events = pick(case.batch.events, rows)
         listening = self._listeners.of(self._hash.listeners(events), events["syn_ns"])
         seen = self._evidence.around(events["syn_ns"], events["synack_ns"])
@@ -106,7 +108,7 @@ class AtServer:
         told = seen.known & (listening.here | ~listening.known)
         rows, events = rows[told], events[told]
         if not len(rows):
-            return
+            return rows
         listening = self._listeners.of(self._hash.listeners(events), events["syn_ns"])
         seen = self._evidence.around(events["syn_ns"], events["synack_ns"])
         request = case.batch.verdicts.request[rows]
@@ -126,6 +128,10 @@ class AtServer:
         full, sent = seen.overflows > 0, seen.cookies_sent > 0
         always = (seen.syn_cookies == SYN_COOKIES_ALWAYS) & ~seen.syn_cookies_changed
         case.say(rows[always & sent & sure], Cause.SYN_COOKIES, Confidence.CERTAIN)
+        takes = self._history.takes_data_without_cookie(tried)
+        asks, free = ~np.isin(request, COOKIE_SENT) & ~without_cookie, was_free & is_free
+        never_grants = asks & free & ~seen.fast_open_changed & takes & sure & listening.on
+        case.say(rows[never_grants], Cause.COOKIE_NOT_REQUIRED, Confidence.CERTAIN)
         # counters are the host's: what a listener without Fast Open got is not a neighbour's full queue
         case.say(rows[listening.off & sure], Cause.LISTENER_DISABLED, Confidence.LIKELY)
 
@@ -137,17 +143,15 @@ class AtServer:
         case.say(rows[full & ~more], Cause.QUEUE_OVERFLOW, Confidence.POSSIBLE)
 
         case.say(rows[needed], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
-        takes = self._history.takes_data_without_cookie(tried)
-        asks = ~np.isin(request, COOKIE_SENT) & ~without_cookie
-        case.say(rows[asks & was_free & is_free & takes & sure], Cause.COOKIE_NOT_REQUIRED, Confidence.CERTAIN)
-        free = was_free & is_free
         case.say(rows[asks & (free | (takes & listening.on & sure))], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
         # it was switched between the looks, and nobody saw whether before the SYN or after it
         case.say(rows[~was_on | ~is_on], Cause.SERVER_DISABLED, Confidence.LIKELY)
         case.say(rows[asks & (was_free | is_free | takes)], Cause.COOKIE_NOT_REQUIRED, Confidence.POSSIBLE)
         case.say(rows[without_cookie & ~free], Cause.COOKIE_REQUIRED, Confidence.POSSIBLE)
-        # Fast Open is on, the listener has it, nothing was full: somebody else has answered
-        others = listening.on & sure & ~seen.fast_open_changed
+        # Fast Open is on, the listener has it, nothing was full, and no listener took notice of such a SYN (it may want
+        # no cookie by TCP_FASTOPEN_NO_COOKIE): somebody else has answered
+        others = listening.on & sure & ~seen.fast_open_changed & (seen.heard == 0)
         case.say(rows[others], Cause.ANSWERED_BEFORE_LISTENER, Confidence.LIKELY)
         # else the listener's own queue length may be 0, unless it has worked
         case.say(rows[(~listening.on & ~works) | listening.changed], Cause.LISTENER_DISABLED, Confidence.POSSIBLE)
+        return rows[listening.on]

@@ -24,7 +24,14 @@ SYN_COOKIES_ALWAYS = 2  # net.ipv4.tcp_syncookies
 I64 = NDArray[np.int64]
 # what a look has; _OVER and _BEGUN are CLOCK_MONOTONIC
 _OVER, _BEGUN, _FAST_OPEN, _SYN_COOKIES, _OVERFLOWS, _COOKIES_SENT, _BLACKHOLES, _DROPS = range(8)
-_FAST_OPEN_CHANGES, _SYN_COOKIES_CHANGES, _COLUMNS = 8, 9, 10
+_FAST_OPEN_CHANGES, _SYN_COOKIES_CHANGES, _FAST_OPEN_HEARD, _COLUMNS = 8, 9, 10, 11
+# the host had reason to say nothing: a queue was full, or it had said so just before (tcp_oow_rate_limited)
+_SILENT = (
+    "ListenOverflows", "ListenDrops", "TCPReqQFullDrop", "TCPACKSkippedSynRecv", "TCPACKSkippedPAWS",
+    "TCPACKSkippedSeq", "TCPACKSkippedFinWait2", "TCPACKSkippedTimeWait", "TCPACKSkippedChallenge",
+)  # fmt: skip
+# a SYN with Fast Open has come as far as its listener (tcp_try_fastopen)
+_HEARD = ("TCPFastOpenCookieReqd", "TCPFastOpenPassive", "TCPFastOpenPassiveFail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,7 @@ class Evidence:
     syn_cookies_changed: Bool
     overflows: I64  # TCPFastOpenListenOverflow
     cookies_sent: I64  # SYN cookies
+    heard: I64  # SYNs with Fast Open that listeners took notice of
 
     def fast_open_bit(self, bit: int) -> tuple[Bool, Bool]:
         """Was a bit of tcp_fastopen set before and after?"""
@@ -79,8 +87,9 @@ class KernelEvidence:
             # cookies sent because of a full queue are in both, but we only check for a rise
             counters.get("TCPReqQFullDoCookies", 0) + counters.get("SyncookiesSent", 0),
             counters.get("TCPFastOpenBlackhole", 0),
-            sum(counters.get(name, 0) for name in ("ListenOverflows", "ListenDrops", "TCPReqQFullDrop")),
+            sum(counters.get(name, 0) for name in _SILENT),
             *self._changes,
+            sum(counters.get(name, 0) for name in _HEARD),
         )
         self._looks.append(look)
         if not self._seconds or host.taken_ns >= self._seconds[-1][0] + _SECOND_NS:
@@ -94,6 +103,7 @@ class KernelEvidence:
         return Evidence(
             known, (first[:, _FAST_OPEN], last[:, _FAST_OPEN]), rose[:, _FAST_OPEN_CHANGES] != 0, last[:, _SYN_COOKIES],
             rose[:, _SYN_COOKIES_CHANGES] != 0, rose[:, _OVERFLOWS], rose[:, _COOKIES_SENT],
+            rose[:, _FAST_OPEN_HEARD],
         )  # fmt: skip
 
     def queues_were_quiet(self, syn_ns: NDArray[np.uint64], until_ns: NDArray[np.uint64]) -> Bool:

@@ -27,6 +27,12 @@ COUNTERS = (
     "SyncookiesFailed",
     "ListenOverflows",
     "ListenDrops",
+    "TCPACKSkippedSynRecv",
+    "TCPACKSkippedPAWS",
+    "TCPACKSkippedSeq",
+    "TCPACKSkippedFinWait2",
+    "TCPACKSkippedTimeWait",
+    "TCPACKSkippedChallenge",
     "TCPSynRetrans",
     "TCPTimeouts",
 )

@@ -159,6 +159,8 @@ class CookieKeys:
             then = [key for keys in one.at(syn_ns) for key in keys]
             if not set(then).isdisjoint(in_force):
                 earlier += [*one.before(syn_ns), *then]
+                if one is not self._history and one.had_none(syn_ns):  # then the namespace's keys were in force
+                    earlier += self._history.all()
         elsewhere = [key for one in (*here, *others.keys, self._history) for key in one.all()]
         used = set(in_force)
         return [key for key in earlier if key not in used], [key for key in elsewhere if key not in used]

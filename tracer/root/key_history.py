@@ -52,6 +52,10 @@ class KeyHistory:
         """The keys of earlier times."""
         return (key for keys, _, end in self._spans() if end <= syn_ns for key in keys)
 
+    def had_none(self, until_ns: int) -> bool:
+        """Whether there were no keys at some time before that."""
+        return any(not keys and begin < until_ns for keys, begin, _ in self._spans())
+
     def all(self) -> Iterator[bytes]:
         """The keys of all times."""
         return (key for one in self._generations for key in one.keys)

@@ -151,10 +151,10 @@ class Listeners:
         self._ports[port] = (self._clock(), found)
         return found
 
-    def _all_inodes(self) -> set[int] | None:
+    def _all_inodes(self, again_ns: int) -> set[int] | None:
         """Every listening socket; None if there are too many to know them all."""
         now = self._clock()
-        if self._all is None or now - self._all[0] >= ALL_AGAIN_NS:
+        if self._all is None or now - self._all[0] >= again_ns:
             self._all = (now, None)
             with suppress(OSError):
                 if self._modules.present(sock_diag.MODULE):
@@ -181,7 +181,7 @@ class Listeners:
 
         What was read less than `again_ns` ago is good. Reads until `until_ns` at most.
         """
-        inodes = self._all_inodes()
+        inodes = self._all_inodes(min(again_ns, ALL_AGAIN_NS))
         known: dict[int, KeyHistory] = {}
         for inode in inodes or ():
             if self._clock() >= until_ns:

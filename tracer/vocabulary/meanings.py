@@ -148,6 +148,17 @@ COUNTERS: dict[str, str] = {
     "SyncookiesSent": "SYN cookies sent",
     "ListenOverflows": "accept queue full",
     "ListenDrops": "SYNs dropped by listeners",
+    **dict.fromkeys(
+        (
+            "TCPACKSkippedSynRecv",
+            "TCPACKSkippedPAWS",
+            "TCPACKSkippedSeq",
+            "TCPACKSkippedFinWait2",
+            "TCPACKSkippedTimeWait",
+            "TCPACKSkippedChallenge",
+        ),
+        "an ACK that was owed, held back by the rate limit",
+    ),
     "TCPTimeouts": "retransmission timeouts of any kind",
     "TCPSynRetrans": "SYNs and SYN-ACKs sent again",
 }

@@ -23,6 +23,7 @@ RESET = Shake(cookie=A, data=100, acked=100, reset_from=BY_SERVER)
 REPEATED = Shake(cookie=A, data=100, acked=100, repeats=2, lasts_ms=5000)
 LIVED = Shake(cookie=A, data=100, acked=100, response=True)
 PLAIN = Shake(response=True)
+DIED_PLAINLY = Shake(reset_from=BY_SERVER)
 AWAY = (Vantage.CLIENT, Vantage.TRANSIT)
 
 
@@ -173,6 +174,16 @@ def test_what_another_host_had_acked_is_no_acceptance() -> None:
     made = batch(RESET)
     made.verdicts.acked_payload_len[:] = 0  # of the SYN-ACK that the client took; the first one acked the data
     assert causes(CauseJudge().judge(made)) == [""]
+
+
+def test_a_server_that_resets_plain_connections_as_well() -> None:
+    again = [at(PLAIN, 1000), at(RESET, 2000), at(DIED_PLAINLY, 3000), at(RESET, 4000)]
+    for judged in (judge_one_by_one(CauseJudge(), *again), causes(CauseJudge().judge(batch(*again)))):
+        assert judged == ["", POSSIBLE, "", POSSIBLE]
+    # what comes later, or was another server's, contradicts nothing
+    other = [again[0], again[1], replace(again[2], port=80), again[3], at(DIED_PLAINLY, 5000)]
+    for judged in (judge_one_by_one(CauseJudge(), *other), causes(CauseJudge().judge(batch(*other)))):
+        assert judged == ["", POSSIBLE, "", LIKELY, ""]
 
 
 def test_it_goes_before_a_rotated_key() -> None:

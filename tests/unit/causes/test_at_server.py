@@ -41,6 +41,9 @@ def judging(before: Host, after: Host, listens: ListenerAnswer | None = WITH_FAS
         (host(990), host(1100), MIXED, "listener_disabled possible"),
         (host(990), host(1100), NOT_KNOWN, "listener_disabled possible"),
         (host(990), host(1100), WITH_FAST_OPEN, "answered_before_listener likely"),
+        # a listener took notice of the request, or of another: it may want no cookies by an option of its own
+        (host(990), host(1100, TCPFastOpenCookieReqd=1), WITH_FAST_OPEN, ""),
+        (host(990), host(1100, TCPFastOpenPassiveFail=1), WITH_FAST_OPEN, ""),
         (host(990), host(1100, **FULL), WITH_FAST_OPEN, "queue_overflow likely"),
         (host(990), host(1100, **FULL), NOT_READABLE, "queue_overflow possible"),
         (host(990), host(1100, **COOKIES), NOT_KNOWN, "syn_cookies possible"),
@@ -167,7 +170,7 @@ def test_silence_without_a_listening_socket(listens: ListenerAnswer) -> None:
     assert fate(UNANSWERED, listens=listens) == ""
 
 
-@pytest.mark.parametrize("counter", ["ListenOverflows", "ListenDrops", "TCPReqQFullDrop"])
+@pytest.mark.parametrize("counter", ["ListenOverflows", "ListenDrops", "TCPReqQFullDrop", "TCPACKSkippedChallenge"])
 def test_silence_while_a_queue_was_full(counter: str) -> None:
     assert fate(UNANSWERED, host(990), host(4600, **{counter: 1})) == ""
     assert fate(UNANSWERED, host(990, **{counter: 1}), host(4600, **{counter: 1})) == DROPPED
