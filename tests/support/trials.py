@@ -6,6 +6,7 @@ what it forwarded or answered. A test names the places where either is allowed.
 
 from __future__ import annotations
 
+import secrets
 import select
 import socket
 import struct
@@ -135,6 +136,10 @@ def routed_places(*words: str) -> Iterator[tuple[Routed, Places]]:
         hosts = opened.enter_context(routed())
         # what is asked of the router must not be judged by its own settings
         hosts.router.run("sysctl", "-qw", "net.ipv4.tcp_fastopen=1")
+        # a server that has had no key yet makes one unseen, and could not say later that a cookie is nobody's here
+        for server in (hosts.first, hosts.second):
+            key = "-".join(secrets.token_hex(4) for _ in range(4))
+            server.run("sysctl", "-qw", f"net.ipv4.tcp_fastopen_key={key}")
 
         def run(box: NetBox, *interfaces: str) -> Run:
             return opened.enter_context(tracing(*interfaces, "--json", "--netns", box.name, *words))
