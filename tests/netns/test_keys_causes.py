@@ -102,9 +102,10 @@ def test_two_listeners_with_keys_of_their_own(hosts: Routed, pair: tuple[Trial, 
     both = Pair(hosts, pair, one, None if of_the_host else other)
     pair[0].nothing_said(EVERYWHERE, both.exchange(0))
     both.accepted(0)
-    for which in (1, 0, 1, 0):
+    for number, which in enumerate((1, 0, 1, 0)):
         told = both.refused(which)
-        assert told["server"] == DIFFERS
+        # until the host has read the listeners' keys, one refusal may be a rotation's
+        assert told["server"] == DIFFERS or (number == 0 and told["server"] == MAY_DIFFER)
         # elsewhere it looks like a pool of servers as well, or like a rotation
         for place in AWAY:
             assert told[place] in (MAY_BE_STALE, STALE, MAY_BE_A_POOL, MAY_DIFFER, DIFFERS), place
