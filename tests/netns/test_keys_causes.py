@@ -147,7 +147,6 @@ def test_a_hosts_key_rotated_beside_a_listener_with_its_own(hosts: Routed, pair:
         both.accepted(0)
 
 
-@pytest.mark.xfail(reason="told as cookie_stale: whoever took the cookie before is not told apart within a port")
 def test_listeners_that_share_a_port_with_keys_of_their_own(hosts: Routed, pair: tuple[Trial, Trial]) -> None:
     """Workers with SO_REUSEPORT: the kernel gives each connection to one of them."""
     trial, number = pair[0], next(_numbers)

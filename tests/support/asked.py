@@ -5,9 +5,11 @@ from __future__ import annotations
 from tracer.ipc.messages import ClientAnswer, Host, HostAnswer, HostQuestion, ListenerAnswer
 from tracer.vocabulary.vocabulary import CookieCheck
 
-WITH_FAST_OPEN, WITHOUT = ListenerAnswer(1, [16], False), ListenerAnswer(1, [0])
-NOT_READABLE, MIXED = ListenerAnswer(1, []), ListenerAnswer(2, [16, 0])
-NOBODY, FORWARDED, NOT_KNOWN = ListenerAnswer(0), ListenerAnswer(1, [16], True), ListenerAnswer()
+WIRE = 2  # the interface of tests.support.judged.Shake
+WITH_FAST_OPEN, WITHOUT = ListenerAnswer(1, [16], False, WIRE), ListenerAnswer(1, [0], False, WIRE)
+NOT_READABLE, MIXED = ListenerAnswer(1, [], False, WIRE), ListenerAnswer(2, [16, 0], False, WIRE)
+NOBODY, FORWARDED = ListenerAnswer(0, [], False, WIRE), ListenerAnswer(1, [16], True, WIRE)
+NOT_KNOWN = ListenerAnswer()
 
 
 class Asked(list[HostQuestion]):

@@ -11,10 +11,10 @@ from tracer.causes.case import Case
 from tracer.causes.cookies import COOKIE_SENT
 from tracer.causes.kernel_evidence import COOKIE_NOT_REQUIRED, SERVER_ENABLE, SYN_COOKIES_ALWAYS, KernelEvidence
 from tracer.causes.listeners import Listeners
-from tracer.causes.peer_history import PeerHistory
+from tracer.causes.peer_history import REMEMBER_NS, PeerHistory
 from tracer.causes.slot_table import SlotTable
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import Indexes, has, pick
+from tracer.handshake.events import Indexes, has, pick, some_rows
 from tracer.ipc.messages import ListenerAnswer
 from tracer.vocabulary.vocabulary import (
     Cause,
@@ -64,13 +64,17 @@ class AtServer:
         self._hash, self._history = hashes, history
         self._evidence, self._listeners = evidence, listeners
         self.groups: Mapping[int, int] = {}  # of the interfaces that are traced
-        self._one_way = SlotTable(SERVICES)  # services whose answers leave by an interface that is not traced
+        self._one_way = SlotTable(
+            SERVICES, "when_ns"
+        )  # services whose answers leave by an interface that is not traced
 
     def note(self, batch: Batch) -> None:
         """Remember whose answers are not seen here."""
         rows = np.flatnonzero(batch.events["one_way"])
         if len(rows):
-            self._one_way.claim(self._hash.listeners(pick(batch.events, rows)))
+            events = pick(batch.events, rows)
+            slots, own = self._one_way.claim(self._hash.listeners(events))
+            self._one_way["when_ns"][slots[own]] = events["syn_ns"][own]
 
     def host_dropped(self, case: Case, rows: Indexes) -> None:
         """The SYN came and nothing left, though a socket listens and no queue was full (TFO.md section 8)."""
@@ -78,7 +82,8 @@ class AtServer:
             return
         events = pick(case.batch.events, rows)
         quiet = self._evidence.queues_were_quiet(events["syn_ns"], events["settled_ns"])
-        _, elsewhere = self._one_way.find(self._hash.listeners(events))
+        slots, elsewhere = self._one_way.find(self._hash.listeners(events))
+        elsewhere &= events["syn_ns"] < self._one_way["when_ns"][slots] + np.uint64(REMEMBER_NS)
         ifindexes = events["ifindex"].tolist()
         unheard = [
             row in case.silent and self._would_answer(case.silent[row], ifindex)
@@ -88,13 +93,14 @@ class AtServer:
         case.blame(rows[found], HandshakeCause.HOST_DROPPED, Confidence.POSSIBLE, CauseAt.THIS_HOST)
 
     def _would_answer(self, told: ListenerAnswer, ifindex: int) -> bool:
-        """Does a socket of this host listen, and would its answer be in the same record?
+        """Is it known that a socket of this host listens and gets the SYN, and would its answer be in the same record?
 
         What leaves by an interface that is not traced, or makes a record of its own, may have been the answer.
         """
-        groups = self.groups
-        leaves_here = told.leaves_by is None or groups.get(told.leaves_by) == groups.get(ifindex, ifindex)
-        return bool(told.sockets) and not told.translated and leaves_here
+        if told.leaves_by is None or told.translated is not False:
+            return False
+        out, into = (self.groups.get(one, one) for one in (told.leaves_by, ifindex))
+        return bool(told.sockets) and out == into
 
     def no_option_back(self, case: Case, rows: Indexes) -> Indexes:
         """This host answered without the option; returns the rows whose listener is known to have Fast Open.
@@ -105,12 +111,10 @@ class AtServer:
         listening = self._listeners.of(self._hash.listeners(events), events["syn_ns"])
         seen = self._evidence.around(events["syn_ns"], events["synack_ns"])
         # where nobody listens, or the SYN went elsewhere, this host's settings say nothing
-        told = seen.known & (listening.here | ~listening.known)
-        rows, events = rows[told], events[told]
-        if not len(rows):
-            return rows
-        listening = self._listeners.of(self._hash.listeners(events), events["syn_ns"])
-        seen = self._evidence.around(events["syn_ns"], events["synack_ns"])
+        told = np.flatnonzero(seen.known & (listening.here | ~listening.known))
+        if not len(told):
+            return rows[told]
+        rows, seen, listening = rows[told], seen.only(told), some_rows(listening, told)
         request = case.batch.verdicts.request[rows]
         sure = listening.here & ~listening.changed
         was_on, is_on = seen.fast_open_bit(SERVER_ENABLE)

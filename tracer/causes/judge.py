@@ -15,7 +15,7 @@ import numpy as np
 
 from tracer.causes.after_accept import AfterAccept
 from tracer.causes.at_server import AtServer, answered_here, unanswered_here
-from tracer.causes.attempts import PeerHash
+from tracer.causes.attempts import HOPS, PeerHash
 from tracer.causes.both_ends import BothEnds
 from tracer.causes.case import Case
 from tracer.causes.cookies import COOKIE_SENT, REFUSED, CookieCauses, key_rotation
@@ -37,6 +37,8 @@ _AT_SERVER = Vantage.SERVER  # the bit that SERVER and LOCAL share
 _SAME_BACK = (Outcome.DATA_NOT_ACKED_SAME_COOKIE, Outcome.COOKIE_ONLY_SAME_COOKIE)
 _NO_OPTION_BACK = (Outcome.COOKIE_NOT_GRANTED, Outcome.DATA_NOT_ACKED)
 _WITHOUT_DATA = (Outcome.COOKIE_ONLY, Outcome.COOKIE_ONLY_NEW_COOKIE, Outcome.COOKIE_ONLY_SAME_COOKIE)
+_IS_NO_OPTION_BACK = np.zeros(len(Outcome), np.bool_)
+_IS_NO_OPTION_BACK[list(_NO_OPTION_BACK)] = True
 _TO_EXPLAIN = np.zeros(len(Outcome), np.bool_)
 for _outcome in (
     Outcome.DATA_ACKED_NEW_COOKIE, *REFUSED, *_SAME_BACK, *_NO_OPTION_BACK, Outcome.SYN_TIMEOUT_FALLBACK,
@@ -154,13 +156,14 @@ def _without_option(case: Case) -> Indexes:
     that came back with a wrong length was written by somebody. A SYN-ACK that Linux sends again has no option, though
     the first one, which was lost, may have had it.
     """
-    rows = case.outcome_is(*_NO_OPTION_BACK)
+    rows = np.flatnonzero(_IS_NO_OPTION_BACK.take(case.batch.verdicts.outcome))
     if not len(rows):
         return rows
     events = pick(case.batch.events, rows)
     went_on = (events["resumed"] != 0) | (events["challenge_acks"] != 0)
     answer = first_answers(events)
-    again = (answer.ns - events["syn_ns"] >= SENT_AGAIN_NS) & ((case.batch.vantage[rows] & _AT_SERVER) == 0)
+    away = ((case.batch.vantage[rows] & _AT_SERVER) == 0) | (HOPS[events["synack"]["ttl"]] != 0)
+    again = (answer.ns - events["syn_ns"] >= SENT_AGAIN_NS) & away
     silent = ~has(answer.has, Has.TFO_MALFORMED) & ~again
     found: Indexes = rows[silent & (~went_on | (case.batch.verdicts.answered_syn[rows] == 1))]
     return found

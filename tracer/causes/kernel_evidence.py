@@ -7,15 +7,15 @@ first one after its SYN-ACK.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.events import Bool
+from tracer.handshake.events import Bool, Indexes
 from tracer.ipc.messages import Host
 
-LOOKS_KEPT = 512  # ten seconds at fifty requests per second
+LOOKS_KEPT = 512  # one a second and one a question
 SECONDS_KEPT = 180  # of which one look each is kept for longer: a SYN may wait for its answer for more than a minute
 _SECOND_NS = 1_000_000_000
 SERVER_ENABLE, COOKIE_NOT_REQUIRED = 0x2, 0x200  # net.ipv4.tcp_fastopen
@@ -50,10 +50,19 @@ class Evidence:
     cookies_sent: I64  # SYN cookies
     heard: I64  # SYNs with Fast Open that listeners took notice of
 
+    def only(self, rows: Indexes) -> Evidence:
+        """Some of them."""
+        before, after = self.fast_open
+        others = (getattr(self, name)[rows] for name in _AFTER_FAST_OPEN)
+        return Evidence(self.known[rows], (before[rows], after[rows]), *others)
+
     def fast_open_bit(self, bit: int) -> tuple[Bool, Bool]:
         """Was a bit of tcp_fastopen set before and after?"""
         before, after = ((value & bit) != 0 for value in self.fast_open)
         return before, after
+
+
+_AFTER_FAST_OPEN = [one.name for one in fields(Evidence)][2:]
 
 
 class KernelEvidence:

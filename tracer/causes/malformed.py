@@ -15,7 +15,9 @@ def malformed_options(events: Events) -> Indexes:
     The programs count the option as malformed if its length is within the header; where the walk through the options
     ended at it, its bytes tell.
     """
-    carried = events["syn"]["has"]
+    carried = np.ascontiguousarray(events["syn"]["has"])
+    if not (carried & (Has.TFO_MALFORMED | Has.BAD_OPTIONS)).any():
+        return np.zeros(0, np.intp)
     found = has(carried, Has.TFO_MALFORMED)
     ended = np.flatnonzero(has(carried, Has.BAD_OPTIONS) & ~found)
     if len(ended) and not is_replayed(events):

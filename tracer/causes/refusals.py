@@ -111,6 +111,8 @@ class Refusals:
             rotated[0] = one.syn_ns
         if one.origin == CookieOrigin.EARLIER_KEY:
             return Cause.COOKIE_STALE, Confidence.CERTAIN
+        if one.origin == CookieOrigin.OTHER_SOCKET:
+            return Cause.LISTENER_KEY_DIFFERS, Confidence.LIKELY
         # a listener that gave or took the cookie before had that key, even if the root part did not look in time
         if one.origin == CookieOrigin.OTHER_LISTENER and not one.known_here:
             return Cause.LISTENER_KEY_DIFFERS, Confidence.LIKELY

@@ -38,28 +38,29 @@ _Parser = Callable[[list[str]], tuple[Flow, bool]]
 
 
 def translated(flows: Iterable[Flow], modules: Modules, net: str = "/proc/thread-self/net") -> dict[Flow, bool]:
-    """Of the connections that are known: whether they go elsewhere."""
+    """Whether these go elsewhere; those are left out of which it cannot be known."""
     flows = list(dict.fromkeys(flows))
-    balanced = _in_table(f"{net}/ip_vs_conn", _ipvs, set(flows))
-    if balanced is None:  # too many: only what conntrack translates is known
-        return {flow: True for flow, elsewhere in _tracked(flows, modules, net).items() if elsewhere}
-    return {**_tracked(flows, modules, net), **balanced}
+    balanced, tracked = _in_table(f"{net}/ip_vs_conn", _ipvs, set(flows)), _tracked(flows, modules, net)
+    if balanced is None or tracked is None:  # what is not found may go elsewhere all the same
+        return {flow: True for flow, elsewhere in {**(tracked or {}), **(balanced or {})}.items() if elsewhere}
+    return {**dict.fromkeys(flows, False), **tracked, **balanced}
 
 
-def _tracked(flows: list[Flow], modules: Modules, net: str) -> dict[Flow, bool]:
+def _tracked(flows: list[Flow], modules: Modules, net: str) -> dict[Flow, bool] | None:
+    """What conntrack says of those that it knows; None if it cannot be asked."""
     try:
         with open("/proc/sys/net/netfilter/nf_conntrack_count", encoding="ascii") as file:
             entries = int(file.read())
+    except FileNotFoundError:
+        return {}  # no conntrack here
     except (OSError, ValueError):
-        return {}
+        return None
     if not entries:
         return {}
     if modules.present(_MODULE):
         with suppress(OSError):
             return _asked(flows)
-    if entries <= ENTRIES_MAX:
-        return _in_table(f"{net}/nf_conntrack", _line, set(flows)) or {}
-    return {}
+    return _in_table(f"{net}/nf_conntrack", _line, set(flows)) if entries <= ENTRIES_MAX else None
 
 
 # --- netlink ---

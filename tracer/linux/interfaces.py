@@ -227,6 +227,9 @@ def local_addresses() -> LocalAddresses:
     return LocalAddresses(frozenset(addresses), tuple(sorted(networks)))
 
 
+_PATIENCE_S = 0.02  # where somebody waits for the answer; some kernels take a lock for it
+
+
 def near_ipv6(limit: int) -> set[bytes]:
     """IPv6 addresses of this namespace and of its neighbours, up to `limit` entries of each. Raises OSError."""
     found: set[bytes] = set()
@@ -235,7 +238,7 @@ def near_ipv6(limit: int) -> set[bytes]:
         (netlink.GETNEIGH, struct.pack("=BxxxiHBB", socket.AF_INET6, 0, 0, 0, 0), 12, _NDA_DST),
     )
     for kind, header, size, attribute in requests:
-        with netlink.connect() as sock:
+        with netlink.connect(patience_s=_PATIENCE_S) as sock:
             answers = netlink.exchange(sock, kind, header, netlink.F_DUMP, limit)
         found.update(netlink.attributes(answer.payload, size).get(attribute, b"") for answer in answers)
     return {address for address in found if len(address) == 16}
@@ -257,9 +260,11 @@ def leaves_by(source: bytes, source_port: int, destination: bytes, destination_p
     )
     request += b"".join(netlink.attribute(kind, value) for kind, value in values)
     try:
-        index = netlink.attributes(netlink.get(netlink.GETROUTE, request), 12).get(_RTA_OIF)
+        with netlink.connect(patience_s=_PATIENCE_S) as sock:
+            (answer,) = netlink.exchange(sock, netlink.GETROUTE, request, limit=1)
     except OSError:
         return None
+    index = netlink.attributes(answer.payload, 12).get(_RTA_OIF)
     return int.from_bytes(index, sys.byteorder) if index else None
 
 

@@ -134,6 +134,10 @@ class CookieKeys:
             return CookieOrigin.UNKNOWN
         earlier, elsewhere = self._not_in_force(question.syn_ns, in_force, listeners, others)
         ways = [
+            *(
+                (CookieOrigin.OTHER_SOCKET, key, question.server)
+                for key in _of_the_group(question, listeners, in_force)
+            ),
             *((CookieOrigin.EARLIER_KEY, key, question.server) for key in earlier),
             *((CookieOrigin.OTHER_LISTENER, key, question.server) for key in elsewhere),
             *((CookieOrigin.OTHER_ADDRESS, key, one) for key in in_force for one in near if one != question.server),
@@ -173,6 +177,12 @@ class CookieKeys:
     def _applies(self, syn_ns: int, listeners: Listeners) -> bool:
         """Whether the namespace's keys may apply: some listener has none of its own, or cannot be read."""
         return not listeners or not all(one is not None and all(one.at(syn_ns)) for one in listeners)
+
+
+def _of_the_group(question: CookieQuestion, listeners: Listeners, in_force: list[bytes]) -> list[bytes]:
+    """Keys that other sockets of the port have of their own, which did not make the cookie that the server gave."""
+    own = [{key for keys in one.at(question.syn_ns) for key in keys} for one in listeners if one is not None]
+    return [key for keys in own if keys.isdisjoint(in_force) for key in keys] if len(own) > 1 else []
 
 
 def _under(keys: tuple[bytes, ...], question: CookieQuestion) -> tuple[CookieCheck, bool]:

@@ -30,7 +30,7 @@ from tracer.root.listeners import AGAIN_NS, OTHERS_AGAIN_NS, Listeners, that_lis
 from tracer.vocabulary.addresses import IPV4_MAPPED
 from tracer.vocabulary.vocabulary import CookieCheck, CookieOrigin
 
-CHECKS_A_SECOND = 2000  # a check takes about 0.1 ms, and this process has a table to sweep
+CHECKS_A_SECOND = 1000  # a check takes about 0.1 ms, and this process has a table to sweep
 SEARCHES_A_SECOND = 200  # and to find out whose a cookie is 0.3 ms
 FLOWS_A_SECOND = 2000  # a connection takes about 0.05 ms
 FLOWS_MAX = 256  # in one answer

@@ -200,6 +200,7 @@ class CookieOrigin(IntEnum):
     EARLIER_KEY = 2  # a key that the host had before
     OTHER_LISTENER = 3  # the key of another listener, or of the host where this listener has a key of its own
     OTHER_ADDRESS = 4  # the key in force, for another address of the server's network
+    OTHER_SOCKET = 5  # the key of another socket that listens at the same port (SO_REUSEPORT)
 
 
 class ClientFail(IntEnum):

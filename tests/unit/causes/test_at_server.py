@@ -7,10 +7,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support.asked import FORWARDED, MIXED, NOBODY, NOT_KNOWN, NOT_READABLE, WITH_FAST_OPEN, WITHOUT, Asked
+from tests.support.asked import (
+    FORWARDED,
+    MIXED,
+    NOBODY,
+    NOT_KNOWN,
+    NOT_READABLE,
+    WIRE,
+    WITH_FAST_OPEN,
+    WITHOUT,
+    Asked,
+)
 from tests.support.judged import Shake, batch, causes, fates, host, judge_one_by_one
 from tracer.causes.judge import CauseJudge
-from tracer.causes.witness import SILENT_MAX
+from tracer.causes.witness import CLIENTS_MAX, SILENT_MAX
 from tracer.ipc.messages import ClientAnswer, FlowQuestion, Host, HostAnswer, HostQuestion, ListenerAnswer
 from tracer.vocabulary.vocabulary import ClientFail, HandshakeCause, HandshakeResult, SettleReason, Vantage
 
@@ -165,7 +175,10 @@ def test_whom_nobody_accuses_of_silence(change: dict[str, object]) -> None:
     assert fate(replace(UNANSWERED, **change)) == ""
 
 
-@pytest.mark.parametrize("listens", [NOBODY, FORWARDED, NOT_KNOWN])
+MAY_GO_ELSEWHERE, NO_ROUTE = ListenerAnswer(1, [0], None, WIRE), ListenerAnswer(1, [0], False, None)
+
+
+@pytest.mark.parametrize("listens", [NOBODY, FORWARDED, NOT_KNOWN, MAY_GO_ELSEWHERE, NO_ROUTE])
 def test_silence_without_a_listening_socket(listens: ListenerAnswer) -> None:
     assert fate(UNANSWERED, listens=listens) == ""
 
@@ -200,7 +213,7 @@ def test_where_answers_leave_by_another_road() -> None:
 def test_where_the_answer_would_leave_by_an_interface_that_is_not_traced() -> None:
     # the last ones are one group, whose records have both directions
     for groups, said in (({2: 2}, ""), ({2: 2, 7: 7}, ""), ({2: 9, 7: 9}, DROPPED)):
-        judge = CauseJudge(Asked(host(4600), listens=ListenerAnswer(1, [0], leaves_by=7)))
+        judge = CauseJudge(Asked(host(4600), listens=ListenerAnswer(1, [0], False, 7)))
         judge.set_interfaces(groups)
         judge.add_host(host(990))
         assert fates(judge, UNANSWERED) == [said]
@@ -267,7 +280,7 @@ def test_each_unanswered_flow_is_asked_about() -> None:
     def ask(question: HostQuestion) -> HostAnswer:
         asked.extend(question.listeners)
         # DNAT takes the SYNs of one client only
-        told = [ListenerAnswer(1, [0], one.client[-1] == 2) for one in question.listeners]
+        told = [ListenerAnswer(1, [0], one.client[-1] == 2, WIRE) for one in question.listeners]
         return HostAnswer(0, host(4600), listeners=told)
 
     asked: list[FlowQuestion] = []
@@ -283,3 +296,53 @@ def test_each_unanswered_flow_is_asked_about() -> None:
     judge = CauseJudge(Asked(host(4600), listens=WITHOUT))
     judge.add_host(host(990))
     assert np.count_nonzero(judge.judge(many).causes.handshake_cause) == SILENT_MAX
+
+
+def test_each_answer_belongs_to_its_question() -> None:
+    """Two services, two silent flows and two clients in one batch."""
+
+    def ask(question: HostQuestion) -> HostAnswer:
+        listeners = [ListenerAnswer(1, [0 if one.server_port == 80 else 16], False, WIRE) for one in question.listeners]
+        clients = [
+            ClientAnswer(ClientFail.DATA_NOT_ACKED, one.client[-1] == 2) if one.client[-1] < 3 else None
+            for one in question.clients
+        ]
+        return HostAnswer(0, host(4700), listeners=listeners, clients=clients)
+
+    judge = CauseJudge(ask)
+    judge.add_host(host(990))
+    failed = replace(IGNORED, vantage=CLIENT)
+    judged = judge.judge(
+        batch(
+            NOT_GRANTED, replace(NOT_GRANTED, port=80), UNANSWERED,
+            *(replace(failed, client=number) for number in (1, 2, 3)),
+        )
+    )  # fmt: skip
+    assert causes(judged) == [
+        "answered_before_listener likely", "listener_disabled likely", "", "not_supported possible", "",
+        "not_supported possible",
+    ]  # fmt: skip
+    assert judged.causes.confidence.tolist()[4] == 0
+    fails = [ClientFail.NONE] * 3 + [ClientFail.DATA_NOT_ACKED] * 2 + [ClientFail.NONE]
+    assert judged.causes.client_fail.tolist() == fails
+
+
+def test_a_look_from_before_the_silence_ended_does_not_do() -> None:
+    judge = CauseJudge(Asked(host(4600, ListenDrops=1), listens=WITHOUT))
+    for when in (990, 1010, 4400):
+        judge.add_host(host(when))
+    assert fates(judge, UNANSWERED) == [""], "the queue was full between that look and its end"
+
+
+def test_fast_open_that_was_off_for_a_moment_leaves_nobody_else_to_blame() -> None:
+    judge = judging(host(900), host(1100))
+    for when, value in ((1000.2, 1), (1000.6, 3)):
+        judge.add_host(host(when, value))
+    assert judge_one_by_one(judge, NOT_GRANTED) == [""]
+
+
+def test_the_newest_clients_are_asked_about() -> None:
+    asked = Asked(host(1100), client=ClientAnswer(ClientFail.DATA_NOT_ACKED, False))
+    failed = [replace(IGNORED, vantage=CLIENT, client=1 + number) for number in range(CLIENTS_MAX + 3)]
+    judged = CauseJudge(asked).judge(batch(*failed))
+    assert judged.causes.client_fail.tolist() == [0] * 3 + [ClientFail.DATA_NOT_ACKED] * CLIENTS_MAX

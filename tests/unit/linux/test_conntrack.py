@@ -59,9 +59,10 @@ def test_ipvs(tmp_path: Path) -> None:
         "2001:0db8:0000:0000:0000:0000:0000:0003 01BB SYN_RECV        899",
     ]
     (tmp_path / "ip_vs_conn").write_text("\n".join(lines) + "\n")
-    flows = [FLOW, here, six, flow("192.0.2.2", 4000, "198.51.100.1", 443)]
+    unknown = flow("192.0.2.2", 4000, "198.51.100.1", 443)
+    flows = [FLOW, here, six, unknown]
     found = translated(flows, Modules(*[str(tmp_path)] * 3), str(tmp_path))
-    assert found == {FLOW: True, here: False, six: True}
+    assert found == {FLOW: True, here: False, six: True, unknown: False}
 
 
 def test_a_table_that_is_too_long_says_nothing(tmp_path: Path) -> None:
