@@ -29,8 +29,10 @@ def worst(totals: Totals) -> tuple[str, int] | None:
     return (words, seen) if seen else None
 
 
-def sentence(totals: Totals, cells: int = 80) -> tuple[str, str]:
+def sentence(totals: Totals, cells: int = 80, *, ended: bool = False) -> tuple[str, str]:
     """One sentence and its style."""
+    if not totals.handshakes and ended:
+        return "No handshake was seen. Health (5) says what the packets were.", "dim"
     if not totals.handshakes:
         return "No handshake has settled yet. Waiting for traffic.", "dim"
     if not totals.tfo_attempts:
@@ -64,7 +66,7 @@ def _numbers(totals: Totals, sent: int, cells: int) -> str:
 def headline_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     """Four lines: the answer, the rates, the time saved, the most frequent problem."""
     totals = snapshot.totals
-    text, style = sentence(totals, cells)
+    text, style = sentence(totals, cells, ended=snapshot.ended is not None)
     lines = wrap(text, cells, style)[:1]
     numbers: list[Part] = [
         (f"{rate(snapshot.handshakes_per_s)} ", "strong"), ("handshakes", "dim"),

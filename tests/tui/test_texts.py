@@ -256,7 +256,8 @@ def test_the_answer_says_what_is_known() -> None:
     sent = with_data(totals)
     totals = change(totals, tfo_accepted=round(0.77 * sent), tfo_lived=round(0.77 * sent))
     assert sentence(totals)[0].startswith("~ Fast Open works for most: 77 %")
-    assert "No handshake" in sentence(change(totals, handshakes=0))[0]
+    assert "Waiting for traffic" in sentence(change(totals, handshakes=0))[0]
+    assert "Health (5) says" in sentence(change(totals, handshakes=0), ended=True)[0]
     assert "Nobody tries" in sentence(change(totals, tfo_attempts=0))[0]
     assert sentence(change(totals, tfo_accepted=sent, tfo_lived=sent))[0].startswith("✓ Fast Open works")
     assert sentence(change(totals, tfo_accepted=0, tfo_lived=0))[0].startswith("✗ Fast Open does not work")

@@ -36,6 +36,10 @@ def _where(frames: Mapping[str, int], source: Source) -> str:
             f"are seen only at the tunnel's own interface ({examples[0]}, say), if this host is its end: trace that, "
             "or `any`"
         )
+    if source is Source.CAPTURE and all(kind.is_replayed for kind in kinds):
+        return (
+            "are not among these: they are cut, fragmented, nested too deep, or of a form that a replay does not read"
+        )
     if source is Source.CAPTURE and not any(kind.is_replayed for kind in kinds):
         *names, last = (one.name for one in NOT_READ.values() if one.is_replayed)
         return f"are not among these: a replay reads into {', '.join(names)} and {last}, and into nothing else"
@@ -59,7 +63,7 @@ def tell_why_none(record: End, source: Source, narrate: Callable[[str], None]) -
         f"malformed ({_main_reason(bad)})": sum(bad.values()),
         f"{plural(fragments, 'fragment')} after the first": fragments,
         "not read": sum((record.not_read or {}).values()),
-        "without TCP": counters.get("not_tcp", 0),
+        "of other kinds": counters.get("not_tcp", 0),
     }
     # older files do not tell TCP from what else they held
     segments = max(0, packets - sum(told.values())) if "not_tcp" in counters else 0

@@ -231,7 +231,7 @@ struct counters {
 	__u64 packets_lost; /* the ring was full */
 #endif
 	__u64 fragments; /* not the first: no TCP header inside */
-	__u64 not_tcp;	 /* well formed, and nothing that could hold a handshake: UDP, ICMP, ARP */
+	__u64 not_tcp;	 /* well formed, and of none of the kinds here: UDP, ICMP, ARP ... */
 
 	/* well formed, but handshakes inside are not read here */
 	__u64 not_read_gre;

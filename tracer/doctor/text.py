@@ -38,6 +38,10 @@ def lines(report: Report, colour: bool = False) -> Iterator[str]:
     command = to_do(report.findings)
     if command is not None:
         yield f"to do: {printable(command)}"
+        if any(
+            one.topic is Topic.SETTINGS and one.level is Level.WARNING and not one.command for one in report.findings
+        ):
+            yield "then decide on the warnings above that have no command"
     yield _sum(report)
 
 

@@ -51,7 +51,7 @@ _COUNTED = {
     "payloads": "SYN payloads captured",
     "payloads_lost": "SYN payloads lost because their ring was full",
     "fragments": "IP fragments other than the first",
-    "not_tcp": "Packets that hold no TCP, and nothing that could",
+    "not_tcp": "Packets of other kinds: no TCP segment and none of the frames that are not read",
 }
 _BALANCE = {
     "opened": "Handshakes opened by a first SYN",

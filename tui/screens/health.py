@@ -121,6 +121,8 @@ def kernel_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     lines: list[Line] = []
     for name in sorted(host.counters, key=lambda one: (not one.startswith("TCPFastOpen"), one)):
         value, before = host.counters[name], host.counters_at_start.get(name, 0)
+        if name.startswith("TCPACKSkipped") and not value:
+            continue  # these are many, and rare
         gained = value - before
         short = name.removeprefix("TCP") if name.startswith("TCPFastOpen") else name
         lines.append((
@@ -153,13 +155,18 @@ def counter_lines(snapshot: Snapshot, cells: int) -> list[Line]:
         if value:
             odd = name.startswith(("malformed", "not_read")) or name in ("fragments", "payloads_lost", "lost")
             lines.append((
-                (cell(name.replace("_", " "), 26), "text"),
+                (cell(_counter_name(name), 26), "text"),
                 (f"{count(value):>12}", "degraded" if odd else "text"),
             ))  # fmt: skip
-    zero = [name.replace("_", " ") for name, value in snapshot.counters.items() if not value]
+    zero = [_counter_name(name) for name, value in snapshot.counters.items() if not value]
     if zero:
         lines.extend(wrap(f"at 0: {', '.join(zero)}", cells, "dim"))
     return lines or [(("none yet", "dim"),)]
+
+
+def _counter_name(name: str) -> str:
+    kind = NOT_READ.get(name.removeprefix("not_read_"))
+    return f"not read: {kind.name}" if kind is not None else name.replace("_", " ")
 
 
 def notice_lines(snapshot: Snapshot, cells: int) -> list[Line]:
