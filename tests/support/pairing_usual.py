@@ -261,8 +261,9 @@ APART = [
     ),
     Sentence("an interface that is not traced", [Interface(traced=False), syn(0), synack(1)], []),
     Sentence(
-        "more than two VLAN tags, and what is not IP, are nobody's business",
+        "more than two VLAN tags are not read, and what is not IP is nobody's business",
         [syn(0, flow=on_vlan(1, 2, 3)), Packet(0, ethernet(C.packet(b""))[:12] + b"\x08\x06" + bytes(46))],
         [],
+        {"not_read_vlan": 1},
     ),
 ]

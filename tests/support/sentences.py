@@ -78,7 +78,7 @@ class Sentence:
         return self.says
 
 
-DULL = {"opened", "emitted", "packets", "syns", "synacks", "payloads"}
+DULL = {"opened", "emitted", "packets", "not_tcp", "syns", "synacks", "payloads"}
 
 
 def at(ms: float) -> int:
