@@ -22,7 +22,7 @@ from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S, SHORT_S
 from tracer.ipc.messages import ClientAnswer, CookieQuestion, FlowQuestion, HostAnswer, HostQuestion, ListenerAnswer
 from tracer.lab.sockets import set_key
-from tracer.linux import interfaces, sock_diag
+from tracer.linux import interfaces, listener_options, sock_diag
 from tracer.linux.modules import Modules
 from tracer.root import cookie_keys, witness
 from tracer.root.witness import Witness
@@ -31,6 +31,7 @@ from tracer.vocabulary.vocabulary import ClientFail, CookieCheck, CookieOrigin
 
 pytestmark = pytest.mark.root
 
+WITHOUT_SOCK_DIAG = Modules(*["/none"] * 3)
 CLIENT, SERVER = ADDRESSES[4]
 CLIENT6, SERVER6 = ADDRESSES[6]
 SECOND, SECOND6 = "10.99.0.3", "fd00:99::3"
@@ -58,6 +59,7 @@ def host_state() -> tuple[object, ...]:
 def host() -> Iterator[Hosts]:
     with two_hosts() as hosts:
         add_addresses(hosts.server, WIRE, SECOND, SECOND6)
+        sock_diag.listening_inodes(1)  # loads the module
         yield hosts
 
 
@@ -143,17 +145,19 @@ def taker(host: Hosts, made: list[socket.socket], server: str) -> int | None:
     return made.index(one)
 
 
+@pytest.mark.parametrize("modules", [Modules(), WITHOUT_SOCK_DIAG], ids=["sock_diag", "proc"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_sockets_are_those_that_get_connections(host: Hosts, sockets: ExitStack, kind: str) -> None:
+def test_the_sockets_are_those_that_get_connections(
+    host: Hosts, sockets: ExitStack, kind: str, modules: Modules
+) -> None:
     made = [listen(host.server, sockets, queue=10 + number, **one) for number, one in enumerate(KINDS[kind])]  # type: ignore[arg-type]
     for server in (SERVER, SECOND, SERVER6, SECOND6):
         takers = {taker(host, made, server) for _ in range(8)}
-        seer = Witness()
+        seer = Witness(modules)
         question = HostQuestion(1, listeners=[flow(server, client=CLIENT6 if ":" in server else CLIENT)])
-        answer = ask_until(host.server, lambda one: _whole(one.listeners), question, seer)
+        answer = ask_until(host.server, lambda one: _whole(one.listeners, "device" in kind), question, seer)
         (found,) = answer.listeners
         if found.sockets is None:  # bound to a device: perhaps
-            assert "device" in kind
             continue
         assert len(found.queues) == found.sockets
         assert (takers == {None}) == (found.sockets == 0)
@@ -163,8 +167,8 @@ def test_the_sockets_are_those_that_get_connections(host: Hosts, sockets: ExitSt
             assert len(places) == min(1, found.sockets)
 
 
-def _whole(answers: list[ListenerAnswer]) -> bool:
-    return all(one.sockets is None or len(one.queues) == one.sockets for one in answers)
+def _whole(answers: list[ListenerAnswer], perhaps: bool) -> bool:
+    return all(perhaps if one.sockets is None else len(one.queues) == one.sockets for one in answers)
 
 
 def test_the_listeners_of_some_ports(host: Hosts, sockets: ExitStack) -> None:
@@ -182,16 +186,23 @@ def test_the_listeners_of_some_ports(host: Hosts, sockets: ExitStack) -> None:
         assert sock_diag.listening_inodes(len(ports) - 1) is None
 
 
-def test_where_sock_diag_would_have_to_be_loaded_proc_serves(host: Hosts, sockets: ExitStack, tmp_path: Path) -> None:
+def test_where_sock_diag_would_have_to_be_loaded_proc_and_copies_serve(
+    host: Hosts, sockets: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listen(host.server, sockets, "0.0.0.0", queue=5)
     listen(host.server, sockets, "::", PORT + 1)
-    seer = Witness(Modules(*[str(tmp_path / "none")] * 3))
+    seer = Witness(WITHOUT_SOCK_DIAG)
+    for port, count in ((PORT, 1), (PORT + 1, 1), (PORT + 2, 0)):
+        question = HostQuestion(1, listeners=[flow(SERVER, port)])
+        ask_until(host.server, lambda one, count=count: one.listeners[0].sockets == count, question, seer)  # type: ignore[misc]
     with host.server.inside():
-        (first,) = ask(seer, flow(SERVER)).listeners
-        assert first.sockets == 1
-        wait_until(lambda: ask(seer, flow(SERVER, PORT + 1)).listeners[0].sockets is None, "IPV6_V6ONLY is not known")
-        wait_until(lambda: ask(seer, flow(SERVER, PORT + 2)).listeners[0].sockets == 0, "nobody listens")
         assert ask(seer, clients=(flow(SERVER),)).clients == [None]
+        # /proc alone says neither IPV6_V6ONLY nor SO_BINDTODEVICE
+        monkeypatch.setattr(listener_options, "may_be_copied", lambda: False)
+        seer = Witness(WITHOUT_SOCK_DIAG)
+        wait_until(lambda: ask(seer, flow(SERVER, PORT + 2)).listeners[0].sockets == 0, "nobody listens")
+        for port in (PORT, PORT + 1):
+            assert ask(seer, flow(SERVER, port)).listeners[0].sockets is None
 
 
 def test_a_queue_that_changes_and_a_socket_that_is_closed(host: Hosts, sockets: ExitStack) -> None:

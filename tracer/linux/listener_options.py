@@ -25,6 +25,7 @@ _PIDFD_GETFD = 438  # the same number on every architecture but alpha
 # include/uapi/linux/tcp.h
 _TCP_INFO, _TCP_FASTOPEN, _TCP_FASTOPEN_KEY, _TCP_FASTOPEN_NO_COOKIE = 11, 23, 33, 34
 _KEY_SIZE = 16
+_SO_BINDTOIFINDEX = 62  # Linux 5.1; include/uapi/asm-generic/socket.h
 _WAITING_OFFSET = 24  # tcpi_unacked and tcpi_sacked: for a listener, the accept queue's length and limit
 _Answer = TypeVar("_Answer")
 
@@ -96,6 +97,18 @@ def own_keys(listener: socket.socket) -> tuple[bytes, ...] | None:
     except OSError:
         return None
     return tuple(raw[at : at + _KEY_SIZE] for at in range(0, len(raw), _KEY_SIZE))
+
+
+def bound_device(listener: socket.socket) -> int:
+    """Index of the interface or VRF that the socket is bound to, 0 for none. Raises OSError."""
+    return listener.getsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX)
+
+
+def v6only(listener: socket.socket) -> bool | None:
+    """Whether an IPv6 socket leaves IPv4 alone; None for one of IPv4. Raises OSError."""
+    if listener.family != socket.AF_INET6:
+        return None
+    return bool(listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
 
 
 def _no_cookie(listener: socket.socket) -> bool | None:

@@ -50,7 +50,7 @@ class Listener:
     """A listening socket. `inode` is 0 for the kernel's own.
 
     `v6only`: whether it leaves IPv4 alone; None if that is not known. `device`: index of the interface or VRF that it
-    is bound to, 0 for none.
+    is bound to, 0 for none, None if that is not known.
     """
 
     family: int
@@ -58,7 +58,7 @@ class Listener:
     port: int
     inode: int
     v6only: bool | None = None
-    device: int = 0
+    device: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)

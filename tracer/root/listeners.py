@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tracer.linux import listener_options, sock_diag
 from tracer.linux.listening import listening
@@ -43,7 +43,8 @@ def that_listen(found: list[Listener], server: bytes) -> list[Listener] | None:
 
     As __inet_lookup_listener and inet6_lookup_listener choose: the address itself before the wildcard, an IPv4 socket
     before one of IPv6 that takes IPv4 too, and all of a SO_REUSEPORT group alike. A socket that is bound to a device
-    may come first, or not be asked at all: we do not know by which interface the stack got the SYN.
+    may come first, or not be asked at all: we do not know by which interface the stack got the SYN. One of which that
+    is not known may be such a socket.
     """
     v4 = server.startswith(IPV4_MAPPED)
     ranks: dict[int, list[Listener]] = {}
@@ -57,7 +58,7 @@ def that_listen(found: list[Listener], server: bytes) -> list[Listener] | None:
             unknown |= one.v6only is None
             continue
         rank = 2 * (not exact) + (v4 and one.family == socket.AF_INET6)
-        if one.device:
+        if one.device != 0:
             bound.append((rank, one))
         else:
             ranks.setdefault(rank, []).append(one)
@@ -73,6 +74,8 @@ class _Options:
 
     holder: Holder
     queue: int | None = None
+    v6only: bool | None = None
+    device: int = 0
     read_ns: int | None = None
     keys: KeyHistory = field(default_factory=KeyHistory, repr=False)
 
@@ -124,13 +127,19 @@ class Listeners:
         """The sockets that listen on a port; None if that is not known and cannot be read until then."""
         now = self._clock()
         found = self._known_at(port, now)
-        if found is not None or now >= until_ns:
-            return found
-        self.read([port])
-        found = self._known_at(port, self._clock())
-        if found is None and not self._modules.present(sock_diag.MODULE):
-            found = self._read_text(port)
-        return found
+        if found is None and now < until_ns:
+            self.read([port])
+            found = self._known_at(port, self._clock())
+            if found is None and not self._modules.present(sock_diag.MODULE):
+                found = self._read_text(port)
+        return None if found is None else [self._completed(one, until_ns) for one in found]
+
+    def _completed(self, one: Listener, until_ns: int) -> Listener:
+        """With what /proc does not say and the socket's copy does."""
+        if one.device is not None or self._clock() >= until_ns:
+            return one
+        options = self._options(one.inode)
+        return one if options is None else replace(one, v6only=options.v6only, device=options.device)
 
     def _known_at(self, port: int, now_ns: int) -> list[Listener] | None:
         known = self._ports.get(port)
@@ -213,13 +222,16 @@ class Listeners:
         try:
             found = listener_options.of_copy(
                 (holder.pid, holder.fd), inode,
-                lambda copy: (listener_options.queue(copy), listener_options.own_keys(copy)),
+                lambda copy: (
+                    listener_options.queue(copy), listener_options.own_keys(copy),
+                    listener_options.v6only(copy), listener_options.bound_device(copy),
+                ),
             )  # fmt: skip
         except OSError:
             return False
         if found is None:
             return False
-        options.queue, keys = found
+        options.queue, keys, options.v6only, options.device = found
         first, options.read_ns = options.read_ns is None, now_ns
         if options.keys.add(keys or (), now_ns) and (keys or not first):
             self.key_changes += 1
@@ -281,4 +293,4 @@ class Listeners:
 def _from_text(ip: str, port: int, inode: int) -> Listener:
     address = ipaddress.ip_address(ip)
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    return Listener(family, sixteen_bytes(address.packed), port, inode)
+    return Listener(family, sixteen_bytes(address.packed), port, inode, None, None)

@@ -16,11 +16,11 @@ def mapped(text: str) -> bytes:
     return sixteen_bytes(ipaddress.ip_address(text).packed)
 
 
-def four(text: str, inode: int, device: int = 0) -> Listener:
+def four(text: str, inode: int, device: int | None = 0) -> Listener:
     return Listener(socket.AF_INET, mapped(text), 443, inode, None, device)
 
 
-def six(text: str, inode: int, v6only: bool | None = False, device: int = 0) -> Listener:
+def six(text: str, inode: int, v6only: bool | None = False, device: int | None = 0) -> Listener:
     return Listener(socket.AF_INET6, mapped(text), 443, inode, v6only, device)
 
 
@@ -38,7 +38,12 @@ def six(text: str, inode: int, v6only: bool | None = False, device: int = 0) -> 
         ([six("::", 1)], "2001:db8::1", [1]),
         ([six("::", 1, True)], "10.0.0.1", []),
         ([six("::", 1, True)], "2001:db8::1", [1]),
-        ([six("::", 1, None)], "10.0.0.1", None),  # as /proc has it
+        # as /proc has them
+        ([six("::", 1, None)], "10.0.0.1", None),
+        ([six("::", 1, None, None)], "2001:db8::1", None),
+        ([four("10.0.0.1", 1, None)], "10.0.0.1", None),
+        ([four("10.0.0.2", 1, None)], "10.0.0.1", []),
+        ([four("0.0.0.0", 1, None), four("0.0.0.0", 2)], "10.0.0.1", [2, 1]),
         ([six("::", 1, None)], "2001:db8::1", [1]),
         ([six("::", 1), four("0.0.0.0", 2)], "10.0.0.1", [2]),
         ([six("::", 1), four("0.0.0.0", 2)], "2001:db8::1", [1]),
