@@ -219,7 +219,7 @@ def read_packets(data: bytes) -> None:
                 feed.done(frames.slot, 1)
             assert feed.is_over
             assert feed.damage is None or feed.damage.isprintable()
-            assert all(name.isprintable() or name for name in feed.interfaces.values())
+            assert all(one.name.isprintable() or one.name for one in feed.interfaces.values())
         finally:
             feed.close()
             source.close()

@@ -219,7 +219,8 @@ def test_a_listener_that_is_given_fast_open_after_its_answer(play: Play) -> None
     seen = play.seen(client.getsockname()[1])
     client.close()
     assert outcomes(seen) == {"cookie_not_granted"}
-    assert cause_of(seen.server)[1] in ("possible", "likely")
+    # the listener took notice of the request, which nobody else has answered then
+    assert cause_of(seen.server)[1] in (None, "possible", "likely")
 
 
 @by_both_versions

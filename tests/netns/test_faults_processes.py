@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.events import event_dtype
 from tests.support.hosts import WIRE, service, two_hosts
 from tests.support.load import PATIENCE_S, Host, Records, Wire, traced, wire
 from tests.support.longer import either
@@ -24,7 +25,7 @@ from tests.support.tracing import CHECKOUT, assert_balanced, tracing
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
-RING_RECORDS = 26_000  # what 8 MiB hold, about
+RING_RECORDS = (8 << 20) // (event_dtype().itemsize + 8)  # what 8 MiB hold, each with its header
 BURST = 36_000
 STOPPED_S = either(0.0, 60.0)  # at the least; the burst takes its time too
 GROWTH_MAX = 100 << 20  # bytes: 8 MiB that wait, one batch, and what Python makes of both

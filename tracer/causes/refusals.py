@@ -15,7 +15,6 @@ from tracer.vocabulary.addresses import IPV4_MAPPED
 from tracer.vocabulary.vocabulary import Cause, Confidence, CookieOrigin, Vantage
 
 TROUBLED = 1 << 14  # pairs, clients and servers that are remembered
-FOREIGN_COOKIES = 3  # of one client, within REMEMBER_NS, at a server that has given it its own
 COOKIES_KEPT = 8  # of a pair
 REFUSERS_OF_A_CLIENT, NETWORKS_OF_THEIRS = 3, 2  # so many unrelated servers do not fail alike
 REFUSERS_KEPT = 8
@@ -54,7 +53,6 @@ class _Pair:
     given: bytes = b""  # the cookie that came with the last refusal
     given_ns: int = 0
     seen: list[bytes] = field(default_factory=list)  # cookies before `given`, sent or given; at most COOKIES_KEPT
-    foreign_ns: list[int] = field(default_factory=list)  # cookies of other hosts; at most FOREIGN_COOKIES
     crossed: bool = False  # a listener refused the cookie of another one
 
 
@@ -121,9 +119,8 @@ class Refusals:
         if one.of_another:
             return Cause.CLIENT_ADDRESS_CHANGES, Confidence.LIKELY
         if one.origin == CookieOrigin.NOT_OURS and one.met and not one.accepted:
-            pair.foreign_ns = [*_within_hour(pair.foreign_ns, one.syn_ns), one.syn_ns][-FOREIGN_COOKIES:]
-            many = len(pair.foreign_ns) >= FOREIGN_COOKIES
-            return Cause.KEY_NOT_SHARED, Confidence.LIKELY if many else Confidence.POSSIBLE
+            # or they share the key, and a balancer translates the address, which a cookie covers
+            return Cause.KEY_NOT_SHARED, Confidence.POSSIBLE
         if one.origin == CookieOrigin.UNKNOWN and other_port:
             # a listener that since refused its own cookie shows that keys were changed
             if rotated[0] > one.known_ns:
@@ -198,7 +195,3 @@ def _are_many(client: _Client, pairs: list[int]) -> bool:
     """Are these servers too many, and in too many networks, to be at fault each on its own?"""
     networks = {client.refusers[pair][1] for pair in pairs}
     return len(pairs) >= REFUSERS_OF_A_CLIENT and len(networks) >= NETWORKS_OF_THEIRS
-
-
-def _within_hour(times: list[int], now_ns: int) -> list[int]:
-    return [when for when in times if now_ns - when < REMEMBER_NS]

@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tracer.errors import UsageError
@@ -248,21 +249,22 @@ def leaves_by(source: bytes, source_port: int, destination: bytes, destination_p
     """Index of the interface by which a TCP segment from here leaves; None if there is no route, or it is not said."""
     v4 = destination.startswith(IPV4_MAPPED)
     ends = [address[12:] if v4 else address for address in (source, destination)]
-    size = 8 * len(ends[1])
-    request = struct.pack("=BBBBBBBBI", socket.AF_INET if v4 else socket.AF_INET6, size, size, 0, 0, 0, 0, 0, 0)
+    family, size = socket.AF_INET if v4 else socket.AF_INET6, 8 * len(ends[1])
     values = (
         (_RTA_DST, ends[1]),
-        (_RTA_SRC, ends[0]),
         # several next hops may be chosen among by ports
         (_RTA_IP_PROTO, bytes([socket.IPPROTO_TCP])),
         (_RTA_SPORT, source_port.to_bytes(2, "big")),
         (_RTA_DPORT, destination_port.to_bytes(2, "big")),
     )
-    request += b"".join(netlink.attribute(kind, value) for kind, value in values)
-    try:
-        with netlink.connect(patience_s=_PATIENCE_S) as sock:
-            (answer,) = netlink.exchange(sock, netlink.GETROUTE, request, limit=1)
-    except OSError:
+    request = b"".join(netlink.attribute(kind, value) for kind, value in values)
+    # an address that was removed meanwhile is no source, and then its route is that of others
+    for source_size, more in ((size, netlink.attribute(_RTA_SRC, ends[0])), (0, b"")):
+        header = struct.pack("=BBBBBBBBI", family, size, source_size, 0, 0, 0, 0, 0, 0)
+        with suppress(OSError), netlink.connect(patience_s=_PATIENCE_S) as sock:
+            (answer,) = netlink.exchange(sock, netlink.GETROUTE, header + request + more, limit=1)
+            break
+    else:
         return None
     index = netlink.attributes(answer.payload, 12).get(_RTA_OIF)
     return int.from_bytes(index, sys.byteorder) if index else None

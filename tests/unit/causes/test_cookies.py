@@ -214,10 +214,8 @@ def test_a_cookie_that_this_listener_took_is_its_own(judge: Way, vantage: Vantag
 def test_cookies_that_the_host_never_gave_point_to_a_pool(judge: Way, vantage: Vantage) -> None:
     foreign = [bytes([number]) * 8 for number in range(1, 6)]
     seen = [refused(one, B, 1000 * number, vantage=vantage) for number, one in enumerate(foreign, 1)]
-    keys = Keys(*[CookieOrigin.NOT_OURS] * 5)
-    assert judge(CauseJudge(keys), *seen) == [STALE, MAYBE_SHARED, MAYBE_SHARED, NOT_SHARED, NOT_SHARED]
-    apart = [replace(one, at_ms=one.at_ms + number * HOUR_MS / 2) for number, one in enumerate(seen)]
-    assert judge(CauseJudge(Keys(*[CookieOrigin.NOT_OURS] * 5)), *apart) == [STALE, *[MAYBE_SHARED] * 4]
+    # no more than possible: they may share a key, and a balancer translate the address, which a cookie covers
+    assert judge(CauseJudge(Keys(*[CookieOrigin.NOT_OURS] * 5)), *seen) == [STALE, *[MAYBE_SHARED] * 4]
 
 
 @pytest.mark.parametrize("judge", WAYS)
