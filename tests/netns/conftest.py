@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.support.hosts import Hosts, Service, service, two_hosts
 from tests.support.netbox import NetBox
 from tests.support.play import Play, Theatre, theatre
 from tests.support.stage import PORT
+from tests.support.trials import Places, Trial, trying
 from tracer.attach.instances import Instance
 
 
@@ -91,3 +93,10 @@ def look(_theatre: Theatre) -> Iterator[Callable[[], None]]:
             assert {one.tfo.outcome for one in other.seen(other.exchange(listener))} == {"cookie_not_granted"}
 
         yield look_now
+
+
+@pytest.fixture
+def trial(hosts_and_places: tuple[Any, Places]) -> Iterator[Trial]:
+    """A port and addresses of its own in a module's network, all of whose records are looked at in the end."""
+    with trying(hosts_and_places[1]) as made:
+        yield made

@@ -29,7 +29,6 @@ from tests.support.trials import (
     routed_places,
     said,
     serve,
-    trying,
 )
 from tracer.lab import sockets
 from tracer.lab.packet import MSS_1460, Flag
@@ -55,12 +54,6 @@ def hosts_and_places() -> Iterator[tuple[Routed, Places]]:
 @pytest.fixture
 def hosts(hosts_and_places: tuple[Routed, Places]) -> Routed:
     return hosts_and_places[0]
-
-
-@pytest.fixture
-def trial(hosts_and_places: tuple[Routed, Places]) -> Iterator[Trial]:
-    with trying(hosts_and_places[1]) as made:
-        yield made
 
 
 @contextmanager

@@ -28,7 +28,6 @@ from tests.support.trials import (
     routed_places,
     said,
     serve,
-    trying,
 )
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -50,12 +49,6 @@ def hosts_and_places() -> Iterator[tuple[Routed, Places]]:
 @pytest.fixture
 def hosts(hosts_and_places: tuple[Routed, Places]) -> Routed:
     return hosts_and_places[0]
-
-
-@pytest.fixture
-def trial(hosts_and_places: tuple[Routed, Places]) -> Iterator[Trial]:
-    with trying(hosts_and_places[1]) as made:
-        yield made
 
 
 def remove(box: NetBox, address: str) -> None:

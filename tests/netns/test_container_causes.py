@@ -60,12 +60,6 @@ def hosts(hosts_and_places: tuple[Containers, Places]) -> Containers:
     return hosts_and_places[0]
 
 
-@pytest.fixture
-def trial(hosts_and_places: tuple[Containers, Places]) -> Iterator[Trial]:
-    with trying(hosts_and_places[1]) as made:
-        yield made
-
-
 class Forwarded:
     """A forwarded port of the host."""
 

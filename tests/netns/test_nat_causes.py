@@ -56,12 +56,6 @@ def hosts(hosts_and_places: tuple[Routed, Places]) -> Routed:
     return hosts_and_places[0]
 
 
-@pytest.fixture
-def trial(hosts_and_places: tuple[Routed, Places]) -> Iterator[Trial]:
-    with trying(hosts_and_places[1]) as made:
-        yield made
-
-
 class Service:
     """An address that the router translates, and what stands behind it."""
 

@@ -45,5 +45,5 @@ def test_without_any_there_is_no_row(size: tuple[int, int]) -> None:
 
 def test_each_kind_is_a_counter() -> None:
     lines = shown((LARGE[0], 50), **CARRIED)
-    assert any("not read vxlan" in line and "12,034" in line for line in lines)
-    assert any("not read mpls" in line for line in lines)
+    assert any("not read: VXLAN" in line and "12,034" in line for line in lines)
+    assert any("not read: MPLS" in line for line in lines)
