@@ -51,11 +51,17 @@ def test_a_vxlan_is_told_at_the_wire_and_read_at_its_own_interface(apart: Hosts)
     with service(apart.client, apart.server, INSIDE[1]) as web:
         with tracing(WIRE, "--json", "--prometheus", "0", "--netns", apart.client.name) as run:
             web.exchange()
-            (url,) = (word for line in run.said for word in line.split() if word.startswith("http://"))
+            urls: list[str] = []
+
+            def announced() -> bool:
+                urls[:] = [word for line in run.said for word in line.split() if word.startswith("http://")]
+                return bool(urls)
+
+            wait_until(announced, "the address of the metrics", PATIENCE_S)
             counted = 'tfotrace_not_read_total{kind="vxlan"}'
 
             def exported() -> bool:  # the counters come once a second
-                with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+                with urllib.request.urlopen(urls[0], timeout=PATIENCE_S) as answer:
                     lines = answer.read().decode().splitlines()
                 return any(line.startswith(counted) and float(line.split()[-1]) > 5 for line in lines)
 
