@@ -64,9 +64,8 @@ class AtServer:
         self._hash, self._history = hashes, history
         self._evidence, self._listeners = evidence, listeners
         self.groups: Mapping[int, int] = {}  # of the interfaces that are traced
-        self._one_way = SlotTable(
-            SERVICES, "when_ns"
-        )  # services whose answers leave by an interface that is not traced
+        # services whose answers leave by an interface that is not traced
+        self._one_way = SlotTable(SERVICES, "when_ns")
 
     def note(self, batch: Batch) -> None:
         """Remember whose answers are not seen here."""

@@ -1,9 +1,9 @@
-"""Why a handshake went as it did: TFO.md section 4, inferred from the record, its peer's history, and the traced host's
-own counters and sysctls.
+"""Why a handshake went as it did: TFO.md sections 4 and 8, inferred from the record, its peer's history, and the traced
+host's own counters, sysctls and sockets.
 
 A cause is an inference, separate from the outcome, and depends on the vantage: we never claim of a remote server what
 only its host can know. This works on whole batches, and only on rows with something to explain; ordinary traffic costs
-one mask.
+some masks.
 """
 
 from __future__ import annotations

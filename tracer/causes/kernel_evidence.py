@@ -116,7 +116,7 @@ class KernelEvidence:
         )  # fmt: skip
 
     def queues_were_quiet(self, syn_ns: NDArray[np.uint64], until_ns: NDArray[np.uint64]) -> Bool:
-        """Is it known that no listener of this host dropped a SYN for a full queue around that time?"""
+        """Is it known that this host had no reason to keep silent around that time, by its counters?"""
         known, first, last = self._around(syn_ns, until_ns)
         quiet: Bool = known & (first[:, _DROPS] == last[:, _DROPS])
         return quiet

@@ -39,12 +39,17 @@ class _Service:
         return self.answer.sockets is not None and len(self.answer.queues) == self.answer.sockets
 
     @property
+    def listens(self) -> tuple[bool, bool, bool]:
+        """Does any socket, do all with a Fast Open queue, all without? Where a SYN is sent instead differs by client."""
+        queues = self.answer.queues if self.is_complete else []
+        return bool(self.answer.sockets), min(queues, default=0) > 0, max(queues, default=1) == 0
+
+    @property
     def state(self) -> tuple[bool, bool, bool, bool]:
         """known, here, on, off."""
-        sockets, queues = self.answer.sockets, self.answer.queues
-        here = bool(sockets) and not self.answer.translated
-        all_read = here and len(queues) == sockets
-        return sockets is not None, here, all_read and min(queues) > 0, all_read and max(queues) == 0
+        stays = not self.answer.translated
+        any_listens, on, off = self.listens
+        return self.answer.sockets is not None, any_listens and stays, on and stays, off and stays
 
 
 _UNKNOWN = _Service(ListenerAnswer(), 0)
@@ -77,7 +82,7 @@ class Listeners:
             before, now = self._known.pop(key, None), _Service(answer, taken_ns)
             if before is not None:
                 # what was not known may have been as it is now
-                changed = before.is_complete and before.state != now.state
+                changed = before.is_complete and before.listens != now.listens
                 now.changed_ns = taken_ns if changed else before.changed_ns
             self._known[key] = now
         while len(self._known) > SERVICES:

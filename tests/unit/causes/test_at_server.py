@@ -346,3 +346,13 @@ def test_the_newest_clients_are_asked_about() -> None:
     failed = [replace(IGNORED, vantage=CLIENT, client=1 + number) for number in range(CLIENTS_MAX + 3)]
     judged = CauseJudge(asked).judge(batch(*failed))
     assert judged.causes.client_fail.tolist() == [0] * 3 + [ClientFail.DATA_NOT_ACKED] * CLIENTS_MAX
+
+
+def test_a_listener_is_the_same_whichever_client_is_asked_about() -> None:
+    """DNAT for some clients does not change what the listener has."""
+    asked = Asked(host(1100), host(2100), listens=FORWARDED)
+    judge = CauseJudge(asked)
+    judge.add_host(host(990))
+    assert judge_one_by_one(judge, NOT_GRANTED) == ["not_supported possible"]
+    asked.listens = WITH_FAST_OPEN
+    assert judge_one_by_one(judge, replace(NOT_GRANTED, at_ms=2000)) == ["answered_before_listener likely"]
