@@ -114,7 +114,7 @@ def test_every_kind_is_told_where_it_leaves_and_where_it_arrives(box: NetBox, ho
     assert run.end.not_read == expected
     assert list(run.end.not_read) == sorted(expected, key=lambda kind: -expected[kind])
     assert told(run.said).startswith(
-        f"{NOT_READ}16 frames inside Cisco SGT, 14 inside more than two VLAN tags, 12 inside PPPoE, 10 inside MPLS, "
+        f"{NOT_READ}16 frames inside Cisco SGT, 14 inside 3+ VLAN tags, 12 inside PPPoE, 10 inside MPLS, "
     )
     assert not [name for name, count in run.end.counters.items() if name.startswith("malformed_") and count]
 
@@ -138,7 +138,7 @@ def test_a_replay_tells_what_it_did_not_read(tmp_path: Path) -> None:
     end, done = replayed(tmp_path, pcap(EN10MB, [*handshake(), *packets]))
     assert (end.totals.handshakes, end.not_read) == (1, {"vlan": 3})
     assert told(done.said) == (
-        f"{NOT_READ}3 frames inside more than two VLAN tags. Handshakes in there are not among these: a replay reads "
+        f"{NOT_READ}3 frames inside 3+ VLAN tags. Handshakes in there are not among these: a replay reads "
         "into GRE, VXLAN, GENEVE and IP in IP, and into nothing else"
     )
     # the recording says it again, and so do two of them
@@ -149,7 +149,7 @@ def test_a_replay_tells_what_it_did_not_read(tmp_path: Path) -> None:
         last = decode(again.out.splitlines()[-1])
         assert isinstance(last, End)
         assert last.not_read == {"vlan": frames}
-        assert told(again.said).startswith(f"{NOT_READ}{frames} frames inside more than two VLAN tags. ")
+        assert told(again.said).startswith(f"{NOT_READ}{frames} frames inside 3+ VLAN tags. ")
 
 
 def test_cooked_captures_tell_it_too(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class _Service:
 
     @property
     def listens(self) -> tuple[bool, bool, bool]:
-        """Does any socket, do all with a Fast Open queue, all without? Where a SYN is sent instead differs by client."""
+        """Does any socket, do all with a Fast Open queue, all without? Where a SYN goes instead differs by client."""
         queues = self.answer.queues if self.is_complete else []
         return bool(self.answer.sockets), min(queues, default=0) > 0, max(queues, default=1) == 0
 

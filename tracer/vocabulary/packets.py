@@ -22,7 +22,7 @@ NOT_READ = {
     "ipip": Carrier("IP in IP", "tunl0", True),
     "mpls": Carrier("MPLS", None),
     "pppoe": Carrier("PPPoE", "ppp0"),
-    "vlan": Carrier("more than two VLAN tags", "eth0.10.20.30"),
+    "vlan": Carrier("3+ VLAN tags", "eth0.10.20.30"),
     "sgt": Carrier("Cisco SGT", None),
 }
 

@@ -67,7 +67,7 @@ def test_what_was_not_read_is_told_with_the_place_where_it_can_be_seen() -> None
 def test_a_replay_says_what_it_would_have_read_into() -> None:
     (said,) = told(end(handshakes=1, packets=50, not_read_mpls=40, not_read_vlan=2), CAPTURE)
     assert said == (
-        "not read: 40 frames inside MPLS, 2 inside more than two VLAN tags. Handshakes in there are not among these: "
+        "not read: 40 frames inside MPLS, 2 inside 3+ VLAN tags. Handshakes in there are not among these: "
         "a replay reads into GRE, VXLAN, GENEVE and IP in IP, and into nothing else"
     )
     (nested,) = told(end(handshakes=1, packets=50, not_read_vxlan=40), CAPTURE)
