@@ -27,14 +27,14 @@ if sys.argv[1] == "first":
     times.append(("import of bcc", time.monotonic()))
     made = load._compile(options, process_offsets.offset_flags())
     times.append(("compile", time.monotonic()))
-    fds, maps = artifact.load(made, load.random_hash_key())
+    fds, maps = artifact.load(made, artifact.random_hash_key())
     times.append(("load (verifier)", time.monotonic()))
     cache.store(key, made, cache.DIRECTORY)
     times.append(("keep it for the next start", time.monotonic()))
 else:
     kept = cache.fetch(key, cache.DIRECTORY)
     times.append(("find what was kept", time.monotonic()))
-    fds, maps = artifact.load(kept, load.random_hash_key())
+    fds, maps = artifact.load(kept, artifact.random_hash_key())
     times.append(("load (verifier)", time.monotonic()))
 from tracer.linux import interfaces
 from tracer.attach.attach import Programs, attach

@@ -10,7 +10,8 @@ import pytest
 from tracer.ipc.event_header import struct
 from tracer.ipc.layout import to_dtype
 from tracer.loader import compiler
-from tracer.loader.load import Loader, LoadOptions, random_hash_key
+from tracer.loader.artifact import random_hash_key
+from tracer.loader.load import Loader, LoadOptions
 
 pytestmark = pytest.mark.root
 

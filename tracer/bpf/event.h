@@ -180,6 +180,34 @@ struct payload_event {
 	__u8 data[PAYLOAD_MAX];
 };
 
+/*
+ * The kernel's word on a segment: it freed it and says why, or it sent a reset and says why. Without a segment
+ * (a reset of the kernel's own accord) only time, addresses, ports, namespace and reason are known.
+ */
+struct drop_event {
+	__u64 now_ns;
+	__u64 location; /* of the code that freed it, 0 for a reset */
+	__u8 src[16];	/* of the freed segment; for a reset, who sends it */
+	__u8 dst[16];
+	__u16 src_port;
+	__u16 dst_port;
+	__u32 seq;
+	__u32 ack;
+	__u32 reason;  /* enum skb_drop_reason; for a reset enum sk_rst_reason */
+	__u32 netns;   /* inode number of the network namespace, 0 = unknown */
+	__u32 ifindex; /* 0 = unknown */
+	__u16 payload_len;
+	__u16 window;
+	__u16 tcp_flags; /* as in segment_facts */
+	__u8 family;	 /* 4 or 6 */
+	__u8 is_reset;
+	__u8 ttl;
+	__u8 tos;
+	__u8 options_len; /* bytes of a SYN's options; 0 also if they could not be read */
+	__u8 options[TCP_OPTIONS_MAX];
+	__u8 pad[5];
+};
+
 #ifdef PACKETS
 #define PACKET_MAX 192 /* bytes: Ethernet, two tags, IPv6 and TCP with all options take 122 */
 
@@ -226,6 +254,8 @@ struct counters {
 	__u64 tfo_unsolicited;	/* unrequested cookie in a SYN-ACK */
 	__u64 payloads;
 	__u64 payloads_lost;
+	__u64 drops;	  /* the kernel's words on segments, sent to user space */
+	__u64 drops_lost; /* their ring was full */
 #ifdef PACKETS
 	__u64 packets_kept;
 	__u64 packets_lost; /* the ring was full */

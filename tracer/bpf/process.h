@@ -15,6 +15,7 @@
 #ifndef TFOTRACE_PROCESS_H
 #define TFOTRACE_PROCESS_H
 
+#include "kernel_read.h"
 #include "state.h"
 
 #ifdef KERNEL_SOCK_SOCKET
@@ -26,22 +27,6 @@
 
 /* x86-64 and arm64 with pages of 4 KiB; elsewhere we read the wrong place and find no descriptor */
 #define KERNEL_STACK_SIZE 16384
-
-static __always_inline __u64 read_u64(__u64 address)
-{
-	__u64 value = 0;
-
-	bpf_probe_read_kernel(&value, sizeof(value), (const void *)address);
-	return value;
-}
-
-static __always_inline __u32 read_u32(__u64 address)
-{
-	__u32 value = 0;
-
-	bpf_probe_read_kernel(&value, sizeof(value), (const void *)address);
-	return value;
-}
 
 /* The file of a socket, 0 if it has none. Reads twice: a socket that is being closed has no owner. */
 static __always_inline __u64 file_of(__u64 sk)

@@ -27,6 +27,8 @@ struct interface_config {
 
 struct config {
 	__u64 response_timeout_ns;
+	__u32 only_group; /* of all traced interfaces; 0: there are several groups, or none */
+	__u8 pad[4];
 };
 
 /* Unanswered handshakes settled in this second of the boot clock; if CPUs race, a few more may pass. */

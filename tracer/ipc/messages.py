@@ -1,9 +1,9 @@
 """Messages between the root part and the user part: msgpack over a SOCK_SEQPACKET pair, with descriptors.
 
 Root -> user: Ready once, then Counters at every sweep, Host every second, InterfacesNow, Addresses and Notice when
-things change, a HostAnswer to each HostQuestion, an OwnerAnswer to each OwnerQuestion, and Ended last; or Failed.
-User -> root: HostQuestion, OwnerQuestion, Stop. In a replay also Frames, each answered by FramesDone. If one end dies,
-the other sees the end of file.
+things change, a HostAnswer to each HostQuestion, an OwnerAnswer to each OwnerQuestion, PlaceAnswers to PlaceQuestions,
+and Ended last; or Failed. User -> root: HostQuestion, OwnerQuestion, PlaceQuestion, Stop. In a replay also Frames, each
+answered by FramesDone. If one end dies, the other sees the end of file.
 """
 
 from __future__ import annotations
@@ -25,9 +25,24 @@ _SO_SNDBUFFORCE = 32
 DESCRIPTORS_MAX = 250  # SCM_MAX_FD is 253
 
 
+class Evidence(msgspec.Struct, frozen=True):
+    """What the kernel says of dropped segments and resets, by the programs of bpf/drops.bpf.c.
+
+    Names of reasons by number, empty where the kernel gives none; `places`: it shows where it dropped; `netns`: inode
+    number of the traced namespace. Without any of it `why` says why, unless it was not asked for.
+    """
+
+    ring_bytes: int = 0  # 0: nothing is heard
+    drop_reasons: dict[int, str] = {}
+    reset_reasons: dict[int, str] = {}
+    places: bool = False
+    netns: int = 0
+    why: str = ""
+
+
 class Ready(msgspec.Struct, tag=True, frozen=True):
     """Every program is attached. Descriptors: the rings for events, payloads and, if requested, packets; for perf one
-    of each per CPU."""
+    of each per CPU. Last, the ring for drops, if there is evidence."""
 
     interfaces: list[TracedInterface]
     transport: Transport
@@ -35,6 +50,7 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     payload_ring_bytes: int
     table_size: int
     packet_ring_bytes: int = 0  # 0: no packets
+    evidence: Evidence = Evidence()
 
 
 class Addresses(msgspec.Struct, tag=True, frozen=True):
@@ -161,6 +177,18 @@ class OwnerQuestion(msgspec.Struct, tag=True, frozen=True):
     cgroups: list[int]
 
 
+class PlaceQuestion(msgspec.Struct, tag=True, frozen=True):
+    """Asks in which functions of the kernel these addresses lie."""
+
+    addresses: list[int]
+
+
+class PlaceAnswer(msgspec.Struct, tag=True, frozen=True):
+    """The functions' names; None = unknown."""
+
+    names: dict[int, str | None]
+
+
 class Stop(msgspec.Struct, tag=True, frozen=True):
     """Detach, flush, say Ended."""
 
@@ -239,9 +267,10 @@ ToUser: TypeAlias = (
     | Failed
     | Ended
     | OwnerAnswer
+    | PlaceAnswer
     | FramesDone
 )
-ToRoot: TypeAlias = Stop | HostQuestion | OwnerQuestion | Frames
+ToRoot: TypeAlias = Stop | HostQuestion | OwnerQuestion | PlaceQuestion | Frames
 
 _encoder = msgspec.msgpack.Encoder()
 _from_root: msgspec.msgpack.Decoder[ToUser] = msgspec.msgpack.Decoder(ToUser)

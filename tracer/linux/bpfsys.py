@@ -39,6 +39,7 @@ _PROG_TEST_RUN = 10
 _PROG_GET_FD_BY_ID = 13
 _OBJ_GET_INFO_BY_FD = 15
 _PROG_QUERY = 16
+_RAW_TRACEPOINT_OPEN = 17
 _BTF_LOAD = 18
 _BTF_GET_FD_BY_ID = 19
 _LINK_CREATE = 28
@@ -157,6 +158,14 @@ def link_create_xdp(prog_fd: int, ifindex: int, flags: int) -> int:
     EBUSY or EEXIST if another program has the interface: this never replaces any.
     """
     return _call(_LINK_CREATE, "=IIII", prog_fd, ifindex, XDP, flags)
+
+
+def raw_tracepoint_open(name: str, prog_fd: int) -> int:
+    """Attach a program of type RAW_TRACEPOINT; it hears the tracepoint as long as the returned descriptor lives.
+
+    EINVAL if it reads more arguments than there are.
+    """
+    return _call(_RAW_TRACEPOINT_OPEN, "=QI", _buffer(name.encode("ascii") + b"\0"), prog_fd)
 
 
 def tcx_query(ifindex: int, attach_type: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Offsets of members in the running kernel's structures, from its own description of types (BTF).
+"""What the running kernel says about its own types (BTF): offsets of members, names in enums, arguments of tracepoints.
 
 Source: Documentation/bpf/btf.rst. All numbers are in host byte order.
 """
@@ -13,12 +13,14 @@ KERNEL = Path("/sys/kernel/btf/vmlinux")
 
 _MAGIC = 0xEB9F
 _HEADER = struct.Struct("=HBBIIIII")  # magic, version, flags, header, types' offset and length, strings'
-_STRUCT, _UNION = 4, 5
+_POINTER, _STRUCT, _UNION, _ENUM, _FUNCTION = 2, 4, 5, 6, 13
 _TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG = 8, 9, 10, 11, 18
 # words of a type beyond its first three: (always, for each of vlen)
 _EXTRA = {
     1: (1, 0), 3: (3, 0), 4: (0, 3), 5: (0, 3), 6: (0, 2), 13: (0, 2), 14: (1, 0), 15: (0, 3), 17: (1, 0), 19: (0, 3),
 }  # fmt: skip
+
+_NAMES = {_STRUCT: "struct", _ENUM: "enum", _TYPEDEF: "type"}
 
 
 class BtfError(Exception):
@@ -63,14 +65,14 @@ class Btf:
     def _kind(self, at: int) -> int:
         return self._words[at + 1] >> 24 & 31
 
-    def _find(self, name: str) -> int:
-        """Position of the struct of that name."""
+    def _find(self, name: str, kind: int = _STRUCT) -> int:
+        """Position of the type of that name and kind."""
         offset = self._strings.find(b"\0" + name.encode() + b"\0") + 1
         if offset:
             for at in self._at[1:]:
-                if self._words[at] == offset and self._kind(at) == _STRUCT:
+                if self._words[at] == offset and self._kind(at) == kind:
                     return at
-        raise BtfError(f"the kernel does not describe struct {name}")
+        raise BtfError(f"the kernel does not describe {_NAMES[kind]} {name}")
 
     def size(self, name: str) -> int:
         """Size of a struct in bytes. Raises BtfError."""
@@ -82,6 +84,24 @@ class Btf:
             if found == member:
                 return offset
         raise BtfError(f"struct {name} has no member {member} in this kernel")
+
+    def enum(self, name: str) -> dict[int, str]:
+        """Names in an enum of 32 bits by their numbers. Raises BtfError."""
+        at = self._find(name, _ENUM)
+        found = {}
+        for member in range(self._words[at + 1] & 0xFFFF):
+            text, value = self._words[at + 3 + member * 2 : at + 5 + member * 2]
+            found[value] = self._text(text)
+        return found
+
+    def tracepoint_arguments(self, name: str) -> int:
+        """How many arguments a raw tracepoint's program gets. Raises BtfError."""
+        at = self._find(f"btf_trace_{name}", _TYPEDEF)
+        for kind in (_POINTER, _FUNCTION):
+            at = self._at[self._words[at + 2]]
+            if self._kind(at) != kind:
+                raise BtfError(f"the kernel does not describe the arguments of the tracepoint {name}")
+        return (self._words[at + 1] & 0xFFFF) - 1  # the first is the tracepoint's own
 
     def _members(self, at: int) -> Iterator[tuple[str, int]]:
         info = self._words[at + 1]

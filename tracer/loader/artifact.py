@@ -37,15 +37,24 @@ class Program(msgspec.Struct, frozen=True):
 
 
 class Artifact(msgspec.Struct, frozen=True):
-    """All that a run loads into the kernel. `btf` has the types of the maps' keys and values, or is empty."""
+    """All that a run loads into the kernel. `btf` has the types of the maps' keys and values, or is empty.
+
+    `words`: what numbers that the programs send mean, by the name of the kernel's enum.
+    """
 
     programs: list[Program]
     maps: list[MapInfo]  # without ids, which differ from run to run
     btf: bytes
+    words: dict[str, dict[int, str]] = {}
 
 
 class NotKeepableError(Exception):
     """The compiler's output cannot be loaded again this way."""
+
+
+def random_hash_key() -> int:
+    """A key for the flow hash: odd, and random, so that nobody can target one set of the table."""
+    return int.from_bytes(os.urandom(8), "little") | 1
 
 
 # --- taking ---
@@ -120,17 +129,19 @@ def take(
     maps: Mapping[str, int],
     hash_key: int,
     keyed: bool = True,
+    typed: bool = True,
 ) -> Artifact:
     """The artifact of what this process has compiled.
 
     `programs` is name -> (type, bytecode with this process's map descriptors), `maps` is name -> descriptor of those
-    that user space looks up by name. `keyed`: at least one hashes flows. Raises NotKeepableError and OSError.
+    that user space looks up by name. `keyed`: at least one hashes flows. `typed`: keep the maps' types, which takes
+    CAP_SYS_ADMIN. Raises NotKeepableError and OSError.
     """
     taker = _Taker(maps)
     taken = [taker.program(name, kind, code, hash_key) for name, (kind, code) in programs.items()]
     if keyed and not any(program.keys for program in taken):
         raise NotKeepableError("no program contains the hash key")
-    return Artifact(taken, taker.maps, taker.btf())
+    return Artifact(taken, taker.maps, taker.btf() if typed else b"")
 
 
 def joined(first: Artifact, second: Artifact, programs: Sequence[str]) -> Artifact:
@@ -150,17 +161,22 @@ def joined(first: Artifact, second: Artifact, programs: Sequence[str]) -> Artifa
 # --- loading ---
 
 
-def load(artifact: Artifact, hash_key: int) -> tuple[dict[str, int], dict[str, int]]:
-    """Make the maps and load the programs; returns descriptors by name. If it fails, nothing is left.
+def load(
+    artifact: Artifact, hash_key: int, given: Mapping[str, int] | None = None
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Make the maps, but for the `given` ones, and load the programs; returns new descriptors by name.
+
+    If it fails, nothing is left.
 
     Raises:
         OSError: the kernel refuses.
         ValueError, IndexError: the artifact contradicts itself.
     """
     maps: dict[str, int] = {}
+    given = given or {}
     try:
-        _make_maps(artifact, maps)
-        fds = [maps[one.name] for one in artifact.maps]
+        _make_maps(artifact, maps, given)
+        fds = [given.get(one.name, maps.get(one.name, -1)) for one in artifact.maps]
         codes = {one.name: (one.type, _completed(one, fds, hash_key)) for one in artifact.programs}
         return load_programs(codes), maps
     except BaseException:
@@ -199,10 +215,12 @@ def load_programs(programs: Mapping[str, tuple[int, bytes]]) -> dict[str, int]:
     return loaded
 
 
-def _make_maps(artifact: Artifact, made: dict[str, int]) -> None:
+def _make_maps(artifact: Artifact, made: dict[str, int], given: Mapping[str, int]) -> None:
     btf_fd = bpfsys.btf_load(artifact.btf) if artifact.btf else 0
     try:
         for one in artifact.maps:
+            if one.name in given:
+                continue
             if one.name in made:
                 raise ValueError(f"{one.name} is there twice")
             made[one.name] = bpfsys.map_create(one, btf_fd if one.btf_value_type else 0)

@@ -19,7 +19,7 @@ from tracer.ipc.event_header import BPF_DIR
 from tracer.loader import artifact
 from tracer.loader.artifact import Artifact
 
-_MAPS, _READ, _FOLLOW = ("maps",), ("read",), ("record", "pair", "sweep")
+_MAPS, _READ, _FOLLOW, _DROPS = ("maps",), ("read",), ("record", "pair", "sweep"), ("drops",)
 _OF_FOLLOW = ("_pair", "_payload", "sweep")  # how the names of the programs in _FOLLOW end
 
 
@@ -68,6 +68,14 @@ def make(flags: Sequence[str], programs: Sequence[str], hash_key: int) -> Artifa
     return artifact.joined(first, second, programs)
 
 
+def make_words(flags: Sequence[str], programs: Sequence[str], maps: Sequence[str], hash_key: int) -> Artifact:
+    """Compile the programs that hear the kernel's reasons (kernel_words.py), with those maps only that they use.
+
+    Raises as make() does.
+    """
+    return _compile(source((*_MAPS, *_DROPS)), flags, programs, hash_key, maps)
+
+
 def _in_the_other_process(into: int, text: str, flags: Sequence[str], programs: Sequence[str], hash_key: int) -> None:
     """Never returns. The compiler writes to standard error, which is the child's log."""
     try:
@@ -96,13 +104,16 @@ def load_by_bcc(
     return loaded, {name: bpf[name].map_fd for name in maps}
 
 
-def _compile(text: str, flags: Sequence[str], programs: Sequence[str], hash_key: int) -> Artifact:
+def _compile(
+    text: str, flags: Sequence[str], programs: Sequence[str], hash_key: int, only: Sequence[str] = ()
+) -> Artifact:
+    """`only`: the names of those maps that the programs use; by default all of the text."""
     bcc = _bcc()
     bpf: Any = bcc.BPF(text=text, cflags=list(flags))
     code = {name: (kind, bpf.dump_func(name)) for name, kind in _types(programs).items()}
-    maps = {name: bpf[name].map_fd for name in _map_names(bpf)}
+    maps = {name: bpf[name].map_fd for name in only or _map_names(bpf)}
     hashes = any(not name.endswith(_OF_FOLLOW) for name in programs)
-    made = artifact.take(code, maps, hash_key, keyed=hashes)
+    made = artifact.take(code, maps, hash_key, keyed=hashes, typed=not only)
     bpf.cleanup()
     return made
 
@@ -117,7 +128,8 @@ def _map_names(bpf: Any) -> list[str]:
 
 def _types(programs: Sequence[str]) -> dict[str, int]:
     bpf = _bcc().BPF
-    return {name: bpf.XDP if name.startswith("xdp_") else bpf.SCHED_CLS for name in programs}
+    kinds = {"xdp": bpf.XDP, "freed": bpf.RAW_TRACEPOINT, "sent": bpf.RAW_TRACEPOINT}
+    return {name: kinds.get(name.split("_", 1)[0], bpf.SCHED_CLS) for name in programs}
 
 
 def _bcc() -> Any:

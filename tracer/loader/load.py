@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 from tracer.errors import CannotTraceError
 from tracer.ipc.event_header import BPF_DIR, constant
 from tracer.linux import bpfsys
-from tracer.loader import artifact, cache, compiler, process_offsets
-from tracer.loader.artifact import Artifact
+from tracer.loader import artifact, cache, compiler, kernel_words, process_offsets
+from tracer.loader.artifact import Artifact, random_hash_key
+from tracer.loader.kernel_words import Words
 from tracer.vocabulary.vocabulary import Transport
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class LoadOptions:
     filter: PacketFilter | None = None
     packets: bool = False  # also send the handshakes' packets, in a ring of their own
     packet_ring_bytes: int = 8 << 20
+    kernel_reasons: bool = False  # also hear why the kernel drops segments and sends resets
+    drop_ring_bytes: int = 512 << 10
     details: bool = True  # somebody looks at single handshakes, and wants processes and SYN payloads
 
     @property
@@ -112,11 +115,15 @@ class LoadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Descriptors of programs and maps by name. The caller owns them."""
+    """Descriptors of programs and maps by name. The caller owns them.
+
+    With `words` of programs that hear the kernel's reasons, `programs` and `maps` have these programs and their ring.
+    """
 
     programs: dict[str, int]
     maps: dict[str, int]
     options: LoadOptions
+    words: Words | None = None  # None: they were not asked for
 
     def close(self) -> None:
         """Close every descriptor; attached links keep their programs."""
@@ -162,8 +169,12 @@ class Loader:
         for fd in fds:
             os.set_inheritable(fd, False)
         programs = dict(zip(self.options.programs, fds, strict=False))
-        maps = dict(zip(self.options.maps, fds[len(programs) :], strict=True))
-        return Loaded(programs, maps, self.options)
+        maps = dict(zip(self.options.maps, fds[len(programs) :], strict=False))
+        heard = kernel_words.receive(data[len(_LOADED) :]) if self.options.kernel_reasons else None
+        if heard is not None and heard.programs:
+            *more, maps[kernel_words.RING] = fds[len(programs) + len(maps) :]
+            programs |= zip(heard.programs, more, strict=True)
+        return Loaded(programs, maps, self.options, heard)
 
     def kill(self) -> None:
         """End the child: nobody wants the result."""
@@ -179,38 +190,47 @@ class Loader:
         return (telling or [line for line in lines if line] or [""])[-1][:300]
 
 
-def random_hash_key() -> int:
-    """A key for the flow hash: odd, and random, so that nobody can target one set of the table."""
-    return int.from_bytes(os.urandom(8), "little") | 1
-
-
 def _child(sock: socket.socket, options: LoadOptions, log_fd: int, keep: bool) -> int:
     """Body of the child. Its standard error becomes the log, since clang and the verifier write there."""
     os.dup2(log_fd, 2)
     # before 5.11, maps count against this limit; without CAP_SYS_RESOURCE, loading will report it
     with contextlib.suppress(ValueError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    key = _cache_key(options)
-    fds = _load_kept(key, options)
+    key, hash_key = _cache_key(options), random_hash_key()
+    fds = _load_kept(key, options, hash_key)
     if fds:
-        socket.send_fds(sock, [_LOADED], fds)
+        _send(sock, options, hash_key, fds, keep)
         return 0
     made: Artifact | None = None
-    answer = _LOADED
+    answer = b""
     try:
-        made, fds = _compiled(options)
+        made, fds = _compiled(options, hash_key)
     except ImportError:
         answer = b"the bcc Python module is missing: apt-get install python3-bpfcc"
     except CannotTraceError as error:
         answer = str(error).encode("utf-8", "replace")
     except Exception as error:  # bcc raises bare Exception for everything  # noqa: BLE001
         answer = f"the kernel refuses the tracing programs: {error}".encode("utf-8", "replace")
-    socket.send_fds(sock, [answer], fds)
+    if fds:
+        _send(sock, options, hash_key, fds, keep)
+    else:
+        socket.send_fds(sock, [answer], [])
     if keep and made is not None and key is not None:
         with contextlib.suppress(Exception):
             if _cache_key(options) == key:  # nobody changed the sources meanwhile
                 cache.store(key, made, cache.DIRECTORY)
     return 0
+
+
+def _send(sock: socket.socket, options: LoadOptions, hash_key: int, fds: list[int], keep: bool) -> None:
+    """Send what was loaded, and beside it the programs that hear the kernel's reasons, where there are any."""
+    words: bytes = b""
+    more: list[int] = []
+    if options.kernel_reasons:
+        maps = dict(zip(options.maps, fds[len(options.programs) :], strict=True))
+        found, more = kernel_words.load(options.flags(), options.drop_ring_bytes, hash_key, maps, keep=keep)
+        words = kernel_words.send(found)
+    socket.send_fds(sock, [_LOADED + words], [*fds, *more])
 
 
 def _fill_stages(options: LoadOptions, programs: Mapping[str, int], maps: Mapping[str, int]) -> None:
@@ -234,7 +254,7 @@ def _fill_filter(wanted: PacketFilter, hook: str, replay: bool, maps: Mapping[st
 # --- compiled ---
 
 
-def _compiled(options: LoadOptions) -> tuple[Artifact | None, list[int]]:
+def _compiled(options: LoadOptions, hash_key: int) -> tuple[Artifact | None, list[int]]:
     """Compile and load. Returns no artifact if the kernel does not allow to take one.
 
     Raises:
@@ -245,23 +265,23 @@ def _compiled(options: LoadOptions) -> tuple[Artifact | None, list[int]]:
     if offsets:
         # a locked-down kernel may refuse to let programs read its memory
         with contextlib.suppress(Exception):
-            return _compiled_with(options, offsets)
-    return _compiled_with(options, [])
+            return _compiled_with(options, hash_key, offsets)
+    return _compiled_with(options, hash_key, [])
 
 
-def _compiled_with(options: LoadOptions, more_flags: list[str]) -> tuple[Artifact | None, list[int]]:
+def _compiled_with(options: LoadOptions, hash_key: int, more_flags: list[str]) -> tuple[Artifact | None, list[int]]:
     made: Artifact | None = None
     if bpfsys.may_read_btf():
         made = _compile(options, more_flags)
         with contextlib.suppress(OSError):
-            return made, _filled(options, *artifact.load(made, random_hash_key()))
+            return made, _filled(options, *artifact.load(made, hash_key))
     # bcc loads one by one, without an artifact, and prints the verifier's reason
-    flags = options.flags(random_hash_key()) + more_flags
+    flags = options.flags(hash_key) + more_flags
     return made, _filled(options, *compiler.load_by_bcc(flags, options.programs, options.maps))
 
 
 def _compile(options: LoadOptions, more_flags: list[str]) -> Artifact:
-    hash_key = random_hash_key()
+    hash_key = random_hash_key()  # a blank, not the key of the run
     return compiler.make(options.flags(hash_key) + more_flags, options.programs, hash_key)
 
 
@@ -280,11 +300,11 @@ def _cache_key(options: LoadOptions) -> str | None:
     return None
 
 
-def _load_kept(key: str | None, options: LoadOptions) -> list[int]:
+def _load_kept(key: str | None, options: LoadOptions, hash_key: int) -> list[int]:
     with contextlib.suppress(Exception):
         kept = cache.fetch(key, cache.DIRECTORY) if key is not None else None
         if kept is not None:
-            return _filled(options, *artifact.load(kept, random_hash_key()))
+            return _filled(options, *artifact.load(kept, hash_key))
     return []
 
 

@@ -17,12 +17,16 @@ from tracer.vocabulary.vocabulary import Transport
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where records, payloads and packets (if asked for) come from. `ring` is None with the perf buffer."""
+    """Where records, payloads, packets (if asked for) and the kernel's words on drops come from.
+
+    `ring` is None with the perf buffer.
+    """
 
     events: EventSource
     payloads: PayloadSource
     ring: Ring | None
     packets: EventSource | None = None
+    drops: EventSource | None = None
 
 
 def open_sources(ready: Ready, fds: list[int]) -> Sources:
@@ -32,7 +36,10 @@ def open_sources(ready: Ready, fds: list[int]) -> Sources:
     if ready.transport is Transport.RING:
         ring = Ring(fds[0], ready.event_ring_bytes)
         packets = RingEvents(Ring(fds[2], ready.packet_ring_bytes), of_packets) if of_packets is not None else None
-        sources = Sources(RingEvents(ring, dtype), RingPayloads(Ring(fds[1], ready.payload_ring_bytes)), ring, packets)
+        heard = ready.evidence.ring_bytes
+        drops = RingEvents(Ring(fds[-1], heard), to_dtype(struct("drop_event"))) if heard else None
+        payloads = RingPayloads(Ring(fds[1], ready.payload_ring_bytes))
+        sources = Sources(RingEvents(ring, dtype), payloads, ring, packets, drops)
         for fd in fds:
             os.close(fd)
         return sources

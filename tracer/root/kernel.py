@@ -21,6 +21,7 @@ _SWEEP_CHUNK = 1024  # sets: at most 8,192 records, a third of the ring
 _FLUSH_CHUNK = 256  # sets: at most 2,048 records
 _FLUSH_CHUNK_PERF = 64  # all of them go into the buffer of the one CPU that sweeps
 _FLUSH_PAUSE_PERF_S = 0.03
+_FEW_INTERFACES = 64  # more are never one group
 _FLUSH_PATIENCE_S = 3.0 * FACTOR
 _INTERFACE, _CONFIG = event_header.struct("interface_config"), event_header.struct("config")
 
@@ -38,20 +39,39 @@ class Kernel:
         self._cpu, self._sweep, self._counters = (
             event_header.struct(name, packets=packets) for name in ("cpu", "sweep_state", "counters")
         )
+        self._groups: dict[int, int] = {}  # of traced interfaces, by index
+        self._only_group = 0
+        self._response_timeout_s = 0.0
         self.still_open = 0
         self.now_ns = 0  # of the next sweep; 0: now. A replay sets the capture's time
 
     def configure(self, response_timeout_s: float) -> None:
         """Set the configuration that the programs read."""
-        value = _CONFIG.pack(response_timeout_ns=int(response_timeout_s * 1e9))
+        self._response_timeout_s = response_timeout_s
+        self._write_config()
+
+    def _write_config(self) -> None:
+        value = _CONFIG.pack(response_timeout_ns=int(self._response_timeout_s * 1e9), only_group=self._only_group)
         bpfsys.map_update_elem(self.loaded.maps["config"], _KEY, value)
+
+    def _note_groups(self) -> None:
+        few = len(self._groups) <= _FEW_INTERFACES
+        groups = set(self._groups.values()) if few else set()
+        only = groups.pop() if len(groups) == 1 else 0
+        if only != self._only_group:
+            self._only_group = only
+            self._write_config()
 
     def trace_interface(self, index: int, group: int, has_ethernet_header: bool) -> None:
         """Trace packets of this interface from now on, in this group."""
         self._set_interface(index, _INTERFACE.pack(group=group, traced=1, no_link_header=not has_ethernet_header))
+        self._groups[index] = group
+        self._note_groups()
 
     def ignore_interface(self, index: int) -> None:
         """Ignore packets of this interface from now on."""
+        if self._groups.pop(index, None) is not None:
+            self._note_groups()
         if index < NEAR_INTERFACES:
             self._set_interface(index, bytes(_INTERFACE.size))
         else:

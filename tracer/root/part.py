@@ -25,6 +25,7 @@ from tracer.ipc.messages import (
     InterfacesNow,
     Notice,
     OwnerQuestion,
+    PlaceQuestion,
     Ready,
     ToUser,
 )
@@ -48,6 +49,7 @@ from tracer.linux.patience import FACTOR
 from tracer.loader.load import PAGE_SIZE, Loaded, Loader
 from tracer.ring import perfbuf
 from tracer.root.kernel import Kernel
+from tracer.root.kernel_words import KernelWords
 from tracer.root.request import RootRequest
 from tracer.root.socket_owners import OwnerFinder
 from tracer.root.startup import await_loaded, end_by_signals, reporting
@@ -98,6 +100,7 @@ class RootPart:
         self._follower: Follower | None = None
         self._witness = Witness()
         self._finder = OwnerFinder()
+        self._words: KernelWords | None = None
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
         """SIGTERM and SIGHUP to this process end the run as if the user part had asked."""
@@ -116,6 +119,7 @@ class RootPart:
         loaded = self._loaded()
         self._kernel = Kernel(loaded)
         self._kernel.configure(self.options.response_timeout_s)
+        self._words = KernelWords(loaded)
         rings = self._open_rings()
         for interface in wanted:
             self._attach(interface)
@@ -130,6 +134,7 @@ class RootPart:
             Ready(
                 self._traced(), load.transport, load.event_ring_bytes, load.payload_ring_bytes,
                 load.table_size, load.packet_ring_bytes if load.packets else 0,
+                self._words.evidence,
             ),
             rings,
         )  # fmt: skip
@@ -137,6 +142,8 @@ class RootPart:
         self._post(before)
         for text in removed:
             self._post(Notice("leftover_removed", text))
+        if self._words.failure:
+            self._post(Notice("no_kernel_reasons", self._words.failure))
         if self._instance.warning is not None:
             self._post(Notice("no_instance_file", self._instance.warning))
 
@@ -183,7 +190,8 @@ class RootPart:
         if load.packets:
             sizes["packets"] = load.packet_ring_bytes
         if load.transport is Transport.RING:
-            return [maps[name] for name in sizes]
+            heard = self._words is not None and self._words.evidence.ring_bytes
+            return [maps[name] for name in (*sizes, *(["drops"] if heard else []))]
         try:
             opened = [perfbuf.open_all(maps[name], size // PAGE_SIZE) for name, size in sizes.items()]
         except OSError as error:
@@ -226,6 +234,7 @@ class RootPart:
         """Sweep and count until the user part asks to end or dies, or nothing is left to trace."""
         assert self._kernel is not None
         assert self._follower is not None
+        assert self._words is not None
         poll = select.poll()
         poll.register(self.channel.fileno(), select.POLLIN)
         poll.register(self._follower.fileno(), select.POLLIN)
@@ -233,7 +242,8 @@ class RootPart:
         next_host = time.monotonic()
         next_addresses = time.monotonic() + ADDRESSES_AGAIN_S
         while self.asked_to_end is None:
-            wait_s = max(0.0, min(next_sweep - time.monotonic(), self._finder.wait_s(), self._witness.wait_s()))
+            waits = (part.wait_s() for part in (self._finder, self._witness, self._words))
+            wait_s = max(0.0, min(next_sweep - time.monotonic(), *waits))
             ready = {fd for fd, _ in poll.poll(wait_s * 1000)}
             if self.channel.fileno() in ready:
                 message = self.channel.from_user()
@@ -243,11 +253,15 @@ class RootPart:
                     self.channel.offer(self._witness.answer(message))
                 elif isinstance(message, OwnerQuestion):
                     self.channel.offer(self._finder.ask(message.number, message.sockets, message.cgroups))
+                elif isinstance(message, PlaceQuestion):
+                    self._words.ask(message.addresses)
                 else:
                     break
             for found in self._finder.advance():
                 self.channel.offer(found)
             self._witness.advance()
+            if (places := self._words.advance()) is not None:
+                self.channel.offer(places)
             if self._follower.fileno() in ready:
                 for change in self._follower.read():
                     self._on_change(change)
@@ -401,3 +415,5 @@ class RootPart:
         if self._follower is not None:
             self._follower.close()
         self._finder.close()
+        if self._words is not None:
+            self._words.close()

@@ -50,6 +50,8 @@ _COUNTED = {
     "synack_unmatched": "SYN-ACKs whose SYN was not seen",
     "payloads": "SYN payloads captured",
     "payloads_lost": "SYN payloads lost because their ring was full",
+    "drops": "Words of the kernel on dropped segments and resets",
+    "drops_lost": "Words of the kernel lost because their ring was full",
     "fragments": "IP fragments other than the first",
     "not_tcp": "Packets of other kinds: no TCP segment and none of the frames that are not read",
 }

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tracer.linux import bpfsys
-from tracer.loader import artifact, cache, load
+from tracer.loader import artifact, cache
 
 LOG_BYTES = 16 << 20
 LOG_LEVEL, LOG_STATS = 1, 4  # include/linux/bpf_verifier.h
@@ -42,7 +42,7 @@ def verify(kept: artifact.Artifact) -> tuple[str, bool]:
         artifact._make_maps(kept, maps)
         fds = [maps[one.name] for one in kept.maps]
         for program in kept.programs:
-            code = artifact._completed(program, fds, load.random_hash_key())
+            code = artifact._completed(program, fds, artifact.random_hash_key())
             error, log = judge(program.type, program.name, code, LOG_STATS)
             if error:
                 _, log = judge(program.type, program.name, code, LOG_LEVEL)

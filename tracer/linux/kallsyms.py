@@ -1,0 +1,70 @@
+"""Names of the kernel's functions by address (/proc/kallsyms). Root only; without CAP_SYSLOG all addresses are 0."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+KALLSYMS = Path("/proc/kallsyms")
+_DIGITS = 16
+_HEAD = 1 << 16  # bytes: many lines, of which the first may be 0 in any case
+_AT_ONCE = 1 << 16
+_TEXT = b"tTwW"  # nm's letters of code
+
+
+def is_open(path: Path = KALLSYMS) -> bool:
+    """Does the kernel show its addresses to this process?"""
+    try:
+        with path.open("rb") as file:
+            return any(line[:_DIGITS].strip(b"0") for line in file.read(_HEAD).splitlines()[:-1])
+    except OSError:
+        return False
+
+
+class Lookup:
+    """Finds the functions that some addresses lie in. Reading takes a tenth of a second, so it goes in steps."""
+
+    def __init__(self, addresses: Iterable[int], path: Path = KALLSYMS) -> None:
+        self.addresses = sorted(set(addresses))
+        self.names: dict[int, str | None] = dict.fromkeys(self.addresses)
+        self._wanted = [b"%016x" % address for address in self.addresses]
+        self._best = [b""] * len(self._wanted)
+        self._path = path
+
+    def steps(self) -> Iterator[None]:
+        """Read on at each step; `names` are right at the end. Raises OSError."""
+        if not self._wanted:
+            return
+        fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            rest = b""
+            while data := os.read(fd, _AT_ONCE):
+                *lines, rest = (rest + data).split(b"\n")
+                self._look_at(lines)
+                yield
+            self._look_at([rest])
+        finally:
+            os.close(fd)
+        self._name()
+
+    def _look_at(self, lines: list[bytes]) -> None:
+        wanted, best = self._wanted, self._best
+        highest = wanted[-1]
+        for line in lines:
+            address = line[:_DIGITS]
+            if not line or address > highest or line[_DIGITS + 1] not in _TEXT:
+                continue
+            place = bisect_left(wanted, address)  # of the lowest that may lie in it; _name() takes care of the others
+            if address > best[place][:_DIGITS]:
+                best[place] = line
+
+    def _name(self) -> None:
+        below = b""
+        for place, address in enumerate(self.addresses):
+            below = max(self._best[place], below)
+            words = below.split()
+            if len(words) >= 3 and words[0].strip(b"0"):  # a symbol at address 0 is a hidden one
+                # without the suffix that the compiler gives to a copy or a part
+                self.names[address] = words[2].decode("ascii", "replace").split(".")[0] or None
