@@ -250,7 +250,9 @@ def test_the_part_that_people_see_is_not_root(hosts: Hosts, web: Service, how: s
         assert len(map_types(run.root_part)) > 2
         assert {"anon_inode:bpf-prog", "anon_inode:bpf-map"} <= set(held["root"])
         links = [target for target in held["root"] if "bpf" in target and "link" in target]
-        assert len(links) == (2 if TCX_HERE else 0)
+        evidence = run.start.evidence
+        assert evidence is not None
+        assert len(links) == (2 if TCX_HERE else 0) + evidence.drop_reasons + evidence.reset_reasons
         # nothing of the user's may be reached through the root part either
         assert not [target for target in held["root"] if target.endswith("/file")]
         for name in ("file", "ready"):

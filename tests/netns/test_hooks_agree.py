@@ -23,6 +23,7 @@ from tests.support.load import Host, Records, Traced, client_hello
 from tests.support.netbox import NetBox
 from tests.support.packets import Flow, address, ethernet, ipv4, ipv6, option, padded, tcp_header
 from tests.support.patience import PATIENCE_S
+from tests.support.tracing import INFERRING
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
@@ -245,7 +246,7 @@ def trace_all(hook: str, transport: str = "ring", foreign: str = "") -> Records:
                 stack.enter_context((foreign_tcx if foreign == "tcx" else foreign_filter)(TRACED, egress=egress))
                 for egress in ((False, True) if foreign else ())
             ]
-            run = Traced(Host.existing(box.name), "--hook", hook, "--transport", transport, "--show-cookies",
+            run = Traced(Host.existing(box.name), "--hook", hook, "--transport", transport, "--show-cookies", INFERRING,
                          interface=TRACED)  # fmt: skip
             stack.callback(run.close)
             run.wait_ready()

@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.patience import PATIENCE_S
 from tests.support.places import facts_and_times
-from tests.support.tracing import assert_balanced, decode, run, tracing
+from tests.support.tracing import INFERRING, assert_balanced, decode, run, tracing
 from tests.support.vocabulary import OUTCOMES
 from tracer.lab.lab import Lab
 from tracer.records.record import End, Handshake
@@ -62,7 +62,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
     capture = tmp_path_factory.mktemp("agree") / "lab.pcap"
     with Lab() as lab:
         inside = ("nsenter", f"--net={lab.client_netns}")
-        words = (lab.client_interface, "--netns", lab.client_netns, "--json", "--show-cookies")
+        words = (lab.client_interface, "--netns", lab.client_netns, "--json", "--show-cookies", INFERRING)
         with tracing(*words) as live:
             dump = subprocess.Popen(
                 [*inside, "tcpdump", "-i", lab.client_interface, "-w", str(capture), "-B", "65536", "-s", "0",

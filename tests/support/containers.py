@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from tests.support.hosts import TCP_FASTOPEN, WIRE
 from tests.support.netbox import NetBox
 from tests.support.patience import SHORT_S
-from tests.support.tracing import Run, tracing
+from tests.support.tracing import INFERRING, Run, tracing
 from tests.support.trials import Places
 
 HOST, OUTSIDE, BRIDGE, ONE, TWO = "10.97.0.1", "10.97.0.2", "172.28.0.1", "172.28.0.2", "172.28.0.3"
@@ -116,7 +116,7 @@ def container_places() -> Iterator[tuple[Containers, Places]]:
         opened.callback(hosts.close)
 
         def run(box: NetBox, *interfaces: str) -> Run:
-            return opened.enter_context(tracing(*interfaces, "--json", "--netns", box.name))
+            return opened.enter_context(tracing(*interfaces, "--json", INFERRING, "--netns", box.name))
 
         host = run(hosts.host, _UPLINK, _BRIDGE, "one", "two")
         yield hosts, Places({

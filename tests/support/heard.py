@@ -137,6 +137,11 @@ class Judge:
                 return False
             time.sleep(0.01)
 
+    def knows(self, reason: str, place: str) -> bool:
+        """Has it seen that at all?"""
+        self._read()
+        return any(one[1] == reason and one[2].split(".")[0] == place for one in self.seen)
+
 
 @contextmanager
 def judge() -> Iterator[Judge]:

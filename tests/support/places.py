@@ -14,7 +14,7 @@ import msgspec
 
 from tests.support.netbox import NetBox
 from tests.support.patience import FACTOR, PATIENCE_S
-from tests.support.tracing import Record, Run, assert_balanced, decode, run, tracing
+from tests.support.tracing import INFERRING, Record, Run, assert_balanced, decode, run, tracing
 from tracer.records.record import End, Handshake
 
 RESPONSE_TIMEOUT_S = 2.5 * FACTOR
@@ -87,7 +87,7 @@ def watching(places: Sequence[Place]) -> Iterator[Watch]:
         runs = {}
         for name in boxes:
             interfaces = [place.interface for place in places if place.box.name == name]
-            words = (*interfaces, "--json", "--netns", name, "--response-timeout", str(RESPONSE_TIMEOUT_S))
+            words = (*interfaces, "--json", INFERRING, "--netns", name, "--response-timeout", str(RESPONSE_TIMEOUT_S))
             runs[name] = opened.enter_context(tracing(*words))
         watch = Watch(places, runs)
         with ExitStack() as dumps:

@@ -22,6 +22,8 @@ from tests.support.patience import PATIENCE_S
 from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+# For tests of what is inferred where the kernel says nothing; test_kernel_words.py has what it says.
+INFERRING = "--no-kernel-reasons"
 COMMAND = (sys.executable, "-I", "-m", "tracer")
 # what a run leaves in its run directory on purpose (tracer/loader/cache.py)
 KEPT_PROGRAMS = "programs"

@@ -20,7 +20,7 @@ from tests.support.hosts import ANSWER, MSG_FASTOPEN, REQUEST, tcp_counters
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S, SHORT_S
 from tests.support.routed import TO_CLIENT, TO_FIRST, TO_SECOND, WIRE, Routed, routed
-from tests.support.tracing import Run, tracing
+from tests.support.tracing import INFERRING, Run, tracing
 from tracer.records.record import Handshake
 
 Said = tuple[str | None, str | None]
@@ -142,7 +142,7 @@ def routed_places(*words: str) -> Iterator[tuple[Routed, Places]]:
             server.run("sysctl", "-qw", f"net.ipv4.tcp_fastopen_key={key}")
 
         def run(box: NetBox, *interfaces: str) -> Run:
-            return opened.enter_context(tracing(*interfaces, "--json", "--netns", box.name, *words))
+            return opened.enter_context(tracing(*interfaces, "--json", INFERRING, "--netns", box.name, *words))
 
         server = run(hosts.first, WIRE, "lo")
         router = run(hosts.router, TO_CLIENT, TO_FIRST, TO_SECOND)

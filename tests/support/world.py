@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from tests.support.routed import TO_CLIENT, TO_FIRST, WIRE, Routed, routed, service_address
-from tests.support.tracing import Run, tracing
+from tests.support.tracing import INFERRING, Run, tracing
 from tracer.records.record import Handshake
 
 Cause = tuple[str | None, str | None]
@@ -85,7 +85,7 @@ def fate_of(record: Handshake) -> tuple[str | None, str | None, str | None]:
 @contextmanager
 def watched() -> Iterator[World]:
     """The hosts, and a run at the client, at both sides of the router, and at the first server."""
-    with routed() as hosts, tracing(WIRE, "--json", "--netns", hosts.client.name) as client, \
-            tracing(TO_CLIENT, TO_FIRST, "--json", "--netns", hosts.router.name) as router, \
-            tracing(WIRE, "--json", "--netns", hosts.first.name) as server:  # fmt: skip
+    with routed() as hosts, tracing(WIRE, "--json", INFERRING, "--netns", hosts.client.name) as client, \
+            tracing(TO_CLIENT, TO_FIRST, "--json", INFERRING, "--netns", hosts.router.name) as router, \
+            tracing(WIRE, "--json", INFERRING, "--netns", hosts.first.name) as server:  # fmt: skip
         yield World(hosts, client, router, server)

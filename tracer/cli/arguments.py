@@ -170,6 +170,10 @@ def _add_tracing(parser: argparse.ArgumentParser) -> None:
         "--transport", type=_transport, metavar="ring|perf",
         help="buffer between kernel and user space (default: ring if the kernel has it)",
     )  # fmt: skip
+    parser.add_argument(
+        "--no-kernel-reasons", dest="kernel_reasons", action="store_false",
+        help="do not hear why the kernel drops segments (Linux 5.17) and sends resets",
+    )  # fmt: skip
     parser.add_argument("--user", metavar="NAME", help="run all but the root part as NAME (default: sudo's user)")
     parser.add_argument("--ready-file", type=Path, metavar="PATH", help="create PATH once every program is attached")
 

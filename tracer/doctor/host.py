@@ -15,9 +15,11 @@ from pathlib import Path
 from tracer.attach.instances import instances
 from tracer.doctor.model import Finding, Level, Topic, some
 from tracer.errors import CannotTraceError
-from tracer.linux import btf
+from tracer.linux import btf, kallsyms
+from tracer.loader.kernel_words import Words
 from tracer.loader.load import Loader, LoadOptions, default_transport, kernel_version
 from tracer.vocabulary.own_command import sudo, tfotrace
+from tracer.vocabulary.vocabulary import Transport
 
 STATUS = Path("/proc/self/status")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
@@ -39,7 +41,7 @@ def findings(root: bool) -> Iterator[Finding]:
     yield found
     if root:
         # without bcc only programs cached by an earlier run load, and the next kernel will need new ones
-        yield programs()
+        yield from programs()
         yield from others_at_work()
     else:
         text = "only root can load the tracing programs to see whether the kernel accepts them"
@@ -136,17 +138,34 @@ def bcc() -> Finding:
     return _finding("bcc", Level.OK, f"bcc{number} compiles the programs ({Path(spec.origin).parent})")
 
 
-def programs() -> Finding:
+def programs() -> Iterator[Finding]:
     """Load every program as a start does, and unload them at once."""
-    loader = Loader(LoadOptions(transport=default_transport()), keep=False)
+    transport = default_transport()
+    loader = Loader(LoadOptions(transport=transport, kernel_reasons=transport is Transport.RING), keep=False)
     try:
-        loader.result().close()
+        loaded = loader.result()
     except CannotTraceError as error:
-        return _finding("programs", Level.PROBLEM, str(error), prevents=True)
+        yield _finding("programs", Level.PROBLEM, str(error), prevents=True)
+        return
     except BaseException:
         loader.kill()
         raise
-    return _finding("programs", Level.OK, "the kernel accepts the tracing programs (loaded and unloaded again)")
+    loaded.close()
+    yield _finding("programs", Level.OK, "the kernel accepts the tracing programs (loaded and unloaded again)")
+    yield kernel_reasons(loaded.words)
+
+
+def kernel_reasons(words: Words | None) -> Finding:
+    """Say what the kernel tells of segments that it drops, and of resets that it sends."""
+    if words is None or not words.programs:
+        why = (words.why if words is not None else "") or "this kernel does not say why it drops a packet"
+        text = f"records will not say why this host dropped a segment: {why}"
+        return _finding("kernel_reasons", Level.WARNING if words is not None and words.failed else Level.INFO, text)
+    text = "the kernel says why it drops a segment"
+    text += ", and why it sends a reset" if words.reset_reasons else "; why it sends a reset, only Linux 6.11 says"
+    if not kallsyms.is_open():
+        text += "; it hides the names of the places (CAP_SYSLOG and kernel.kptr_restrict)"
+    return _finding("kernel_reasons", Level.OK, text)
 
 
 def others_at_work() -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -33,6 +33,7 @@ from tracer.ipc.traced import TracedInterface
 from tracer.records.record import (
     SCHEMA,
     DnsInfo,
+    Drop,
     Endpoint,
     Handshake,
     HttpInfo,
@@ -78,6 +79,9 @@ class Composer:
     offset_ns: int = 0
     hook: str | None = None  # replaces the interface's own, in a replay
     cgroups: Mapping[int, str | None] = field(default_factory=dict)  # names by number, which the owner keeps up to date
+    # by the numbers in columns; the owner adds to them
+    drops: Sequence[Drop | None] = (None,)
+    reset_reasons: Sequence[str | None] = (None,)
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     _cookie_ids: dict[bytes, str] = field(default_factory=dict)
 
@@ -121,7 +125,7 @@ class Composer:
             community_ids(events["client"], events["server"], events["client_port"], events["server_port"]),
             map(Endpoint, map(ip_text, clients), client_ports, client_processes),
             map(Endpoint, map(ip_text, servers), server_ports, server_processes),
-            _timings(batch),
+            self._timings(batch),
             _segments(events["syn"], syn_templates),
             _synacks(events["synack"], synack_templates, batch.verdicts.acked_payload_len.tolist()),
             map(_negotiated, syn_templates, synack_templates),
@@ -142,6 +146,42 @@ class Composer:
         stamps = (events["syn_ns"].astype(np.int64) + self.offset_ns).astype("datetime64[ns]")
         texts: list[str] = np.datetime_as_string(stamps, timezone="UTC").tolist()
         return texts
+
+    def _timings(self, batch: Batch) -> Iterator[Timing]:
+        """Columns have counts and durations under the record's names; this makes the others."""
+        events, durations = batch.events, batch.durations
+        made: dict[str, Iterable[Any]] = {
+            "result": words(batch, "handshake.result"),
+            "settled_by": words(batch, "handshake.settled_by"),
+            "icmp": _icmps(events),
+            "after": words(batch, "handshake.after"),
+            "answered_syn": [number or None for number in batch.verdicts.answered_syn.tolist()],
+            "answered_ecn": words(batch, "handshake.answered_ecn"),
+            "reset": self.resets(batch),
+            "drop": [self.drops[number] for number in batch.causes.drop.tolist()],
+            "misfits": _misfits(events),
+            "resumed": words(batch, "handshake.resumed"),
+            **{name: words(batch, f"handshake.{name}") for name in ("cause", "cause_confidence", "cause_at")},
+            "request_acked": [_FLAGS[number] for number in request_acked(events).tolist()],
+        }
+        for name in Timing.__struct_fields__:
+            if name not in made:
+                made[name] = nullable(getattr(durations, name)) if hasattr(durations, name) else events[name].tolist()
+        return map(Timing, *(made[name] for name in Timing.__struct_fields__))
+
+    def resets(self, batch: Batch) -> list[Reset | None]:
+        """`handshake.reset` of each record."""
+        events = batch.events
+        found: list[Reset | None] = [None] * len(events)
+        rows = np.flatnonzero(events["reset_from"])
+        for row, after_us, from_, ttl, reason in zip(
+            rows.tolist(), nullable(batch.durations.reset_after_us[rows]), events["reset_from"][rows].tolist(),
+            events["reset_ttl"][rows].tolist(), batch.causes.reset_reason[rows].tolist(), strict=True,
+        ):  # fmt: skip
+            found[row] = Reset(
+                RESET_FROM_WORDS[from_] or "", after_us, ttl, signature.hops(ttl), self.reset_reasons[reason]
+            )
+        return found
 
     def _tfos(self, batch: Batch, syn_templates: list[_Template], synack_templates: list[_Template]) -> Iterator[Tfo]:
         sent_kinds, returned_kinds = ([one.tfo_kind for one in found] for found in (syn_templates, synack_templates))
@@ -309,28 +349,6 @@ def _vlans(events: Events) -> list[tuple[int, ...]]:
     return [tuple(vid for vid in pair if vid) for pair in vlans.tolist()]
 
 
-def _timings(batch: Batch) -> Iterator[Timing]:
-    """Columns have counts and durations under the record's names; this makes the others."""
-    events, durations = batch.events, batch.durations
-    made: dict[str, Iterable[Any]] = {
-        "result": words(batch, "handshake.result"),
-        "settled_by": words(batch, "handshake.settled_by"),
-        "icmp": _icmps(events),
-        "after": words(batch, "handshake.after"),
-        "answered_syn": [number or None for number in batch.verdicts.answered_syn.tolist()],
-        "answered_ecn": words(batch, "handshake.answered_ecn"),
-        "reset": resets(batch),
-        "misfits": _misfits(events),
-        "resumed": words(batch, "handshake.resumed"),
-        **{name: words(batch, f"handshake.{name}") for name in ("cause", "cause_confidence", "cause_at")},
-        "request_acked": [_FLAGS[number] for number in request_acked(events).tolist()],
-    }
-    for name in Timing.__struct_fields__:
-        if name not in made:
-            made[name] = nullable(getattr(durations, name)) if hasattr(durations, name) else events[name].tolist()
-    return map(Timing, *(made[name] for name in Timing.__struct_fields__))
-
-
 def _icmps(events: Events) -> list[Icmp | None]:
     found: list[Icmp | None] = [None] * len(events)
     for row in np.flatnonzero(events["result"] == HandshakeResult.UNREACHABLE).tolist():
@@ -339,19 +357,6 @@ def _icmps(events: Events) -> list[Icmp | None]:
 
 
 _FLAGS = {0: False, 1: True, NOT_KNOWN: None}
-
-
-def resets(batch: Batch) -> list[Reset | None]:
-    """`handshake.reset` of each record."""
-    events = batch.events
-    found: list[Reset | None] = [None] * len(events)
-    rows = np.flatnonzero(events["reset_from"])
-    for row, after_us, from_, ttl in zip(
-        rows.tolist(), nullable(batch.durations.reset_after_us[rows]), events["reset_from"][rows].tolist(),
-        events["reset_ttl"][rows].tolist(), strict=True,
-    ):  # fmt: skip
-        found[row] = Reset(RESET_FROM_WORDS[from_] or "", after_us, ttl, signature.hops(ttl))
-    return found
 
 
 def _misfits(events: Events) -> list[Misfits | None]:

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.encode.composer import PART_MAX, Composer, resets, template_keys
+from tracer.encode.composer import PART_MAX, Composer, template_keys
 from tracer.encode.line_pieces import (
     OF_TIMING,
     Frame,
@@ -166,7 +166,7 @@ class Lines:
         events, syn = batch.events, batch.events["syn"]
         stamped = has(syn["has"], Has.TIMESTAMPS)
         client_processes, server_processes = processes(batch, self._composer.cgroups)
-        us = _durations(batch.durations) | {"reset": _resets(batch)}
+        us = _durations(batch.durations) | {"reset": self._resets(batch)}
         return [
             frame.begin, self._composer.times(events),
             frame.id, _ids(events),
@@ -209,6 +209,9 @@ class Lines:
             none = f"{NULL}{piece.cookie}{NULL}"
             texts[row] = f"{piece.before}{sent.get(row, none)}{piece.between}{text}{piece.after}"
         return texts
+
+    def _resets(self, batch: Batch) -> list[str]:
+        return [NULL if reset is None else encoded(reset) for reset in self._composer.resets(batch)]
 
     def _cookies(
         self, there: NDArray[np.bool_], read: Callable[[], list[bytes]], known: dict[bytes, str], name: str
@@ -271,6 +274,7 @@ def _keys(batch: Batch) -> _Keys:
             *(numbers(batch) for numbers in _WORDS),
             batch.verdicts.answered_syn,
             request_acked(events),
+            batch.causes.drop,
         ),
         template_keys(syn, family),
         template_keys(synack, family),
@@ -337,10 +341,6 @@ def _same_as_rtt(durations: Durations) -> str | None:
         if np.array_equal(durations.rtt_us, getattr(durations, name), equal_nan=True):
             return name
     return None
-
-
-def _resets(batch: Batch) -> list[str]:
-    return [NULL if reset is None else encoded(reset) for reset in resets(batch)]
 
 
 def _numbers(column: NDArray[Any]) -> Iterable[str]:

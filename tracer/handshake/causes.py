@@ -20,6 +20,8 @@ class Causes:
     handshake_cause: U8  # HandshakeCause, its Confidence and CauseAt
     handshake_confidence: U8
     cause_at: U8
+    drop: U8  # what the kernel said of a segment, and of its reset, by numbers that RowNames knows
+    reset_reason: U8
 
     @classmethod
     def none(cls, count: int) -> Causes:

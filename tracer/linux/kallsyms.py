@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -37,16 +38,9 @@ class Lookup:
         """Read on at each step; `names` are right at the end. Raises OSError."""
         if not self._wanted:
             return
-        fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            rest = b""
-            while data := os.read(fd, _AT_ONCE):
-                *lines, rest = (rest + data).split(b"\n")
-                self._look_at(lines)
-                yield
-            self._look_at([rest])
-        finally:
-            os.close(fd)
+        for lines in _read(self._path):
+            self._look_at(lines)
+            yield
         self._name()
 
     def _look_at(self, lines: list[bytes]) -> None:
@@ -68,3 +62,51 @@ class Lookup:
             if len(words) >= 3 and words[0].strip(b"0"):  # a symbol at address 0 is a hidden one
                 # without the suffix that the compiler gives to a copy or a part
                 self.names[address] = words[2].decode("ascii", "replace").split(".")[0] or None
+
+
+class Known:
+    """Where some functions are, read once and in steps; find() then answers at once."""
+
+    def __init__(self, names: Iterable[str], path: Path = KALLSYMS) -> None:
+        self._names = {name.encode(): name for name in names}
+        self._path = path
+        self._starts = array("Q")
+        self._found: dict[int, str] = {}
+        self._ranges: list[tuple[int, int, str]] = []
+
+    def steps(self) -> Iterator[None]:
+        """Read on at each step. Raises OSError."""
+        for lines in _read(self._path):
+            self._look_at(lines)
+            yield
+        every = sorted(self._starts)
+        for start, name in self._found.items():
+            after = bisect_right(every, start)
+            self._ranges.append((start, every[after] if after < len(every) else start + 1, name))
+        self._starts = array("Q")
+
+    def _look_at(self, lines: list[bytes]) -> None:
+        for line in lines:
+            if line and line[_DIGITS + 1] in _TEXT:
+                start = int(line[:_DIGITS], 16)
+                self._starts.append(start)
+                name = self._names.get(line[_DIGITS + 3 :].partition(b"\t")[0].partition(b".")[0])
+                if name is not None and start:
+                    self._found[start] = name
+
+    def find(self, address: int) -> str | None:
+        """The function with this address, if it is one of them."""
+        return next((name for start, end, name in self._ranges if start <= address < end), None)
+
+
+def _read(path: Path) -> Iterator[list[bytes]]:
+    """Whole lines, some at a time. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        rest = b""
+        while data := os.read(fd, _AT_ONCE):
+            *lines, rest = (rest + data).split(b"\n")
+            yield lines
+        yield [rest]
+    finally:
+        os.close(fd)

@@ -54,6 +54,7 @@ from tracer.vocabulary.vocabulary import (
 )
 
 SCHEMA = SCHEMA_VERSION
+DROPPED = ["syn", "synack", "ack", "rst"]
 _RESULTS, _OUTCOMES = RESULT_WORDS[1:], [word(outcome) for outcome in Outcome]
 _MPTCP: list[str | None] = [mptcp_subtype(number) for number in range(16)]
 assert tuple(_MPTCP[: len(MPTCP_SUBTYPES)]) == MPTCP_SUBTYPES
@@ -113,6 +114,18 @@ class Reset(msgspec.Struct, frozen=True, gc=False):
     reason: Annotated[str | None, said("why this host's kernel sent it, in the kernel's word; null if not known")] = (
         None
     )
+
+
+class Drop(msgspec.Struct, frozen=True, gc=False):
+    """What the kernel of this host says of a segment that it dropped."""
+
+    segment: Annotated[str, said("which segment of the handshake", enum=DROPPED)]
+    reason: Annotated[str, said("why, in the kernel's word (enum skb_drop_reason)")]
+    at: Annotated[
+        str | None,
+        said("the kernel's function that dropped it; null where the kernel hides it, or names were not read yet"),
+    ]
+    netns: Annotated[int | None, said("inode number of the network namespace; null: the traced one")]
 
 
 class Misfits(msgspec.Struct, frozen=True, gc=False):
@@ -182,6 +195,9 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     ] = None
     request_repeats: Annotated[
         int | None, said("how often the client sent again the first data that the SYN-ACK had not acked", minimum=0)
+    ] = None
+    drop: Annotated[
+        Drop | None, said("a segment of it that this host's kernel dropped; null where it said nothing")
     ] = None
     cause: Annotated[str | None, said("why it failed or took so long, an inference", enum=HANDSHAKE_CAUSE_WORDS)] = None
     cause_confidence: Annotated[str | None, said("how sure the cause is", enum=CONFIDENCE_WORDS)] = None
@@ -364,6 +380,14 @@ class InterfaceInfo(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
+class EvidenceInfo(msgspec.Struct, frozen=True):
+    """What this host's kernel says of segments that it dropped, and of resets that it sent."""
+
+    drop_reasons: Annotated[bool, said("why it dropped a segment")]
+    reset_reasons: Annotated[bool, said("why it sent a reset")]
+    places: Annotated[bool, said("which of its functions dropped it")]
+
+
 class Start(msgspec.Struct, frozen=True, tag_field="event", tag="start"):
     """First record of a run. `boot_clock_offset_ns`: CLOCK_REALTIME - CLOCK_MONOTONIC.
 
@@ -380,6 +404,7 @@ class Start(msgspec.Struct, frozen=True, tag_field="event", tag="start"):
     table_size: int
     boot_clock_offset_ns: int
     part: int = 1
+    evidence: Annotated[EvidenceInfo | None, said("null in a replay, and in older files")] = None
 
 
 class Balance(msgspec.Struct, frozen=True):

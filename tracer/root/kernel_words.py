@@ -18,6 +18,17 @@ from tracer.loader.load import Loaded
 
 SLICE_S = 0.005
 PLACES_MAX = 512  # distinct ones in a run: the kernel has some hundred that free packets
+# where handshakes die: looked for at once, since who asks for a place must not wait long
+_KNOWN = (
+    "nft_do_chain", "nf_hook_slow", "ipt_do_table", "tcp_v4_rcv", "tcp_v6_rcv", "tcp_v4_do_rcv",
+    "tcp_v6_do_rcv", "tcp_rcv_state_process", "tcp_drop", "tcp_drop_reason", "cookie_v4_check",
+    "cookie_v6_check", "tcp_filter", "sk_filter_trim_cap", "ip_rcv_finish_core", "ip_rcv_core", "ip6_rcv_core",
+    "ip_error", "ip_forward", "ip_forward_finish", "ip6_forward", "ip6_pkt_drop", "ip6_pkt_discard",
+    "ip_local_deliver_finish", "ip6_protocol_deliver_rcu", "ip_output", "ip_finish_output2",
+    "ip6_finish_output2", "neigh_invalidate", "__neigh_event_send", "arp_error_report", "ndisc_error_report",
+    "__dev_queue_xmit", "__netif_receive_skb_core", "enqueue_to_backlog", "tc_run", "br_handle_frame",
+    "__xfrm_policy_check", "reject_tg",
+)  # fmt: skip
 _NETNS = "/proc/thread-self/ns/net"
 
 
@@ -29,10 +40,12 @@ class KernelWords:
         words = loaded.words
         self.failure = words.why if words is not None and words.failed else ""
         self._links: list[int] = []
+        self._is_getting_ready = False
         heard = self._attach(loaded, words.programs) if words is not None else set()
         self._asked = 0
         self._wanted: list[int] = []
         self._lookup: kallsyms.Lookup | None = None
+        self._known = kallsyms.Known(_KNOWN)
         self._steps: Iterator[None] = iter(())
         if words is None or kernel_words.FREED not in heard:
             self.evidence = Evidence(why="" if words is None else words.why or self.failure)
@@ -44,6 +57,9 @@ class KernelWords:
             kallsyms.is_open(),
             os.stat(_NETNS).st_ino,
         )
+        self._is_getting_ready = self.evidence.places
+        if self._is_getting_ready:
+            self._steps = self._known.steps()
 
     def _attach(self, loaded: Loaded, programs: list[str]) -> set[str]:
         heard = set()
@@ -66,10 +82,14 @@ class KernelWords:
         self._wanted += allowed
 
     def advance(self) -> PlaceAnswer | None:
-        """Look for a few milliseconds; the answer when it is there."""
-        if self._lookup is None:
+        """Look for a few milliseconds; an answer when it is there."""
+        if not self._is_getting_ready and self._lookup is None:
             if not self._wanted:
                 return None
+            known = {address: name for address in self._wanted if (name := self._known.find(address)) is not None}
+            self._wanted = [address for address in self._wanted if address not in known]
+            if known:
+                return PlaceAnswer({**known})
             self._lookup, self._wanted = kallsyms.Lookup(self._wanted), []
             self._steps = self._lookup.steps()
         until = time.monotonic() + SLICE_S
@@ -77,12 +97,15 @@ class KernelWords:
             for _ in self._steps:
                 if time.monotonic() >= until:
                     return None
+        self._is_getting_ready = False
+        if self._lookup is None:
+            return None
         found, self._lookup = self._lookup.names, None
         return PlaceAnswer(found)
 
     def wait_s(self) -> float:
         """When to call advance() again."""
-        return 0.0 if self._lookup is not None or self._wanted else math.inf
+        return 0.0 if self._is_getting_ready or self._lookup is not None or self._wanted else math.inf
 
     # --- end ---
 

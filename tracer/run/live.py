@@ -61,6 +61,8 @@ def _request(options: Namespace, interfaces: tuple[str, ...]) -> RootRequest:
         packets=any(one.form is targets.Form.PCAPNG for one in targets.targets(options.write)),
         packet_ring_bytes=(8 << 20) if transport is Transport.RING else (1 << 20),
         details=_shows_handshakes(options),
+        # kernels without a ring buffer do not give reasons either
+        kernel_reasons=options.kernel_reasons and transport is Transport.RING,
     )
     return RootRequest(interfaces, hook, load, options.response_timeout, options.netns)
 

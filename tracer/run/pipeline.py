@@ -32,6 +32,7 @@ from tracer.ipc.messages import (
     InterfacesNow,
     Notice,
     OwnerAnswer,
+    PlaceAnswer,
     Ready,
     Stop,
     ToUser,
@@ -40,11 +41,13 @@ from tracer.ipc.traced import TracedInterface, forget_gone
 from tracer.linux import allocator
 from tracer.linux.clock import wall_now, wall_offset_ns
 from tracer.linux.patience import FACTOR
-from tracer.records.record import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
+from tracer.records.record import SCHEMA, Balance, End, EvidenceInfo, InterfaceInfo, NoticeRecord, Start, Stats
 from tracer.ring.open import Sources
 from tracer.ring.pace import POLL_GENTLY_MS, SOON_MS, Pace
 from tracer.ring.payloads import PayloadCache
 from tracer.run.fanout import Fanout
+from tracer.run.kernel_words import SOON_MS as WORDS_SOON_MS
+from tracer.run.kernel_words import KernelWords
 from tracer.run.socket_owners import OwnerLookup
 from tracer.run.stop import Ending, StopRequest
 from tracer.version import __version__
@@ -84,6 +87,7 @@ class Pipeline:
     _local: LocalHistory = field(default_factory=LocalHistory)
     _payloads: PayloadCache = field(default_factory=PayloadCache)
     _owners: OwnerLookup = field(init=False)
+    _words: KernelWords = field(init=False)
     _counters: dict[str, int] = field(default_factory=dict)
     _still_open: int = 0
     _received: int = 0
@@ -109,6 +113,8 @@ class Pipeline:
             self._pace.poll_ms = POLL_GENTLY_MS
         self._owners = OwnerLookup(self.channel.offer)
         self.composer.cgroups = self._owners.cgroups
+        self._words = KernelWords(self.ready.evidence, self.channel.offer)
+        self.composer.drops, self.composer.reset_reasons = self._words.drops, self._words.reset_reasons
 
     def run(self) -> int:
         """Trace until something ends it; return the exit code. The sinks are closed and the root part has left."""
@@ -158,6 +164,8 @@ class Pipeline:
                 self._receive()
             now = time.monotonic()
             wait_ms = self._pace.wait_ms(self._drain())
+            if self._words.is_holding:
+                wait_ms = min(wait_ms, WORDS_SOON_MS)
             self._do_what_is_due(now)
             if self.stop.reopen:
                 self.stop.reopen = False
@@ -193,11 +201,17 @@ class Pipeline:
         events = self.sources.events.read()
         # payloads after the records: the kernel sends a record's payload before the record
         self._payloads.add(self.sources.payloads.read())
+        if self.sources.drops is not None:
+            # likewise, and a word on a segment that settled its record may come a moment later
+            read_ns = time.monotonic_ns()
+            self._words.note(self.sources.drops.read(), read_ns)
         if self.sources.packets is not None:
             packets = self.sources.packets.read()
             for taker in self.fanout.packet_takers:
                 taker.take_packets(packets)
         if not len(events):
+            if self._words.is_holding:
+                self._take(events)
             return 0
         self._received += len(events)
         self.fanout.tell(lambda listener: listener.set_ring_fill(waiting))
@@ -206,8 +220,13 @@ class Pipeline:
         return len(events)
 
     def _take(self, events: Events) -> None:
+        for ready in self._words.admit(events, time.monotonic_ns()):
+            self._go_on(ready)
+
+    def _go_on(self, events: Events) -> None:
         payloads = self._payloads.take(events)
         batch = self._judge.judge(decode(events, self._local, payloads))
+        self._words.tell(batch)
         if self.options.details:
             self._owners.admit(batch, time.monotonic())
         else:
@@ -288,6 +307,8 @@ class Pipeline:
                 self._answer = message
             case OwnerAnswer():
                 self._owners.answered(message)
+            case PlaceAnswer():
+                self._words.answered(message)
             case Ready() | FramesDone():
                 pass
 
@@ -335,6 +356,11 @@ class Pipeline:
             self.ready.transport.value,
             self.ready.table_size,
             wall_offset_ns(),
+            evidence=EvidenceInfo(
+                bool(self.ready.evidence.drop_reasons),
+                bool(self.ready.evidence.reset_reasons),
+                self.ready.evidence.places,
+            ),
         )
 
     def _write_stats(self) -> None:
@@ -355,6 +381,8 @@ class Pipeline:
             ended = self._root is not None
             if not self._drain() and ended:
                 break
+        for events in self._words.close():
+            self._go_on(events)
         self._release(everything=True)
         if self._root is None:
             self._ending.set("the root part did not say that it has detached", int(ExitCode.ENDED_EARLY))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tracer.linux.kallsyms import KALLSYMS, Lookup, is_open
+from tracer.linux.kallsyms import KALLSYMS, Known, Lookup, is_open
 
 LINES = """\
 0000000000000000 A fixed_percpu_data
@@ -61,6 +61,21 @@ def test_a_closed_file_names_nothing(tmp_path: Path) -> None:
     assert not is_open(closed)
     assert not is_open(tmp_path / "missing")
     assert named(closed, 0xFFFFFFFF81000100) == {0xFFFFFFFF81000100: None}
+
+
+def test_known_functions_end_where_the_next_one_begins(symbols: Path) -> None:
+    known = Known(["first", "second", "before_it", "third", "missing"], symbols)
+    assert known.find(0xFFFFFFFF81000100) is None  # not read yet
+    assert not any(known.steps())
+    for address, name in {
+        0xFFFFFFFF810000FF: None,
+        0xFFFFFFFF81000100: "first",
+        0xFFFFFFFF810002FF: "first",
+        0xFFFFFFFF81000300: "second",
+        0xFFFFFFFFC00000FF: "before_it",
+        0xFFFFFFFFC0000100: None,
+    }.items():
+        assert known.find(address) == name
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the kernel hides addresses from others")

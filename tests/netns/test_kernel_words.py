@@ -1,0 +1,341 @@
+"""What records say of the kernel's own word, between real kernels, traced at the client, the router and the server.
+
+The kernel's trace of skb:kfree_skb is the judge: it names the same reason at the same place.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from itertools import count
+
+import pytest
+
+from tests.support.heard import Judge, judge
+from tests.support.hosts import REQUEST
+from tests.support.netbox import NetBox, wait_until
+from tests.support.routed import TO_CLIENT, WIRE, Routed, routed, service_address
+from tests.support.tracing import Run, tracing
+from tracer.lab.packet import MSS_1460, Flag, Segment, encode
+from tracer.records.record import Drop, Handshake
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+CLIENT = {4: "10.98.0.2", 6: "fd00:98:0::2"}
+PORT = 8443
+TCP_MD5SIG, TCP_DEFER_ACCEPT = 14, 9
+BARE_SYN = "tcp flags & (syn|ack) == syn"
+SYN_ACK = "tcp flags & (syn|ack) == syn|ack"
+BARE_ACK = "tcp flags & (syn|ack|rst) == ack"
+_numbers = count(1)
+
+
+@dataclass
+class World:
+    """The hosts, a run of tfotrace at each place, and the kernel's own trace."""
+
+    hosts: Routed
+    client: Run
+    router: Run
+    server: Run
+    judge: Judge
+    opened: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def places(self) -> dict[Run, NetBox]:
+        return {self.client: self.hosts.client, self.router: self.hosts.router, self.server: self.hosts.first}
+
+    def netns(self, run: Run) -> int:
+        return os.stat(self.places[run].path).st_ino
+
+    def address(self, version: int = 4) -> str:
+        """One that was not used before."""
+        return service_address(next(_numbers), version)
+
+    def rule(self, box: NetBox, hook: str, rule: str) -> None:
+        self.opened.enter_context(self.hosts.rule(box, hook, rule))
+
+    def listen(self, address: str) -> socket.socket:
+        return self.opened.enter_context(self.hosts.listen(self.hosts.first, address, PORT))
+
+    def connect(self, address: str, source: str = "", stay: bool = False) -> None:
+        """Begin to, and give up before the SYN is sent again; or `stay` until the end of the test."""
+        version = 6 if ":" in address else 4
+        with self.hosts.client.inside():
+            client = socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET)
+        self.opened.callback(client.close)
+        client.bind((source or CLIENT[version], 0))
+        client.setblocking(False)
+        with suppress(BlockingIOError, OSError):
+            client.connect((address, PORT))
+        if not stay:
+            time.sleep(0.3)
+            client.close()
+
+    def seen(self, run: Run, address: str) -> Handshake:
+        if run is self.router:
+            return run.wait_handshake(lambda one: one.server.ip == address and one.interface == TO_CLIENT)
+        return run.wait_handshake(lambda one: one.server.ip == address)
+
+    def says(self, address: str, at: Run, segment: str, reason: str, place: str) -> list[Handshake]:
+        """All places tell this drop of the place where it was, and so does the judge. Client, router, server."""
+        records = [self.seen(run, address) for run in self.places]
+        for run, record in zip(self.places, records, strict=True):
+            assert record.handshake.drop == Drop(segment, reason, place, None if run is at else self.netns(at))
+        assert self.judge.knows(reason, place)
+        return records
+
+
+def named(world: World, run: Run) -> bool:
+    address = world.address()
+    with ExitStack() as world.opened:
+        world.connect(address)
+        drop = world.seen(run, address).handshake.drop
+        return drop is not None and drop.at is not None
+
+
+@pytest.fixture(scope="module")
+def hosts_and_runs() -> Iterator[World]:
+    with routed() as hosts, judge() as trace, \
+            tracing(WIRE, "--json", "--netns", hosts.client.name, "--response-timeout", "2") as client, \
+            tracing(TO_CLIENT, "--json", "--netns", hosts.router.name, "--response-timeout", "2") as router, \
+            tracing(WIRE, "--json", "--netns", hosts.first.name, "--response-timeout", "2") as server:  # fmt: skip
+        for run in (client, router, server):
+            assert run.start.evidence is not None
+            assert run.start.evidence.drop_reasons
+        hosts.first.run("sysctl", "-qw", "net.ipv4.tcp_synack_retries=1")
+        world = World(hosts, client, router, server, trace)
+        for run in world.places:  # which have read the names of places when the first one is named
+            while not named(world, run):
+                pass
+        yield world
+
+
+@pytest.fixture
+def world(hosts_and_runs: World) -> Iterator[World]:
+    with ExitStack() as opened:
+        hosts_and_runs.opened = opened
+        yield hosts_and_runs
+
+
+# --- SYNs ---
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_closed_port(world: World, version: int) -> None:
+    address = world.address(version)
+    world.connect(address)
+    records = world.says(address, world.server, "syn", "NO_SOCKET", f"tcp_v{version}_rcv")
+    assert [one.handshake.result for one in records] == ["rejected"] * 3
+    assert [one.handshake.reset.reason for one in records if one.handshake.reset] == [None, None, "NO_SOCKET"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        ("drop", "no_reply"),
+        ("reject with tcp reset", "rejected"),
+        ("reject with icmpx type admin-prohibited", "unreachable"),
+    ],
+)
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_firewall_at_the_server(world: World, version: int, answer: str, result: str) -> None:
+    address = world.address(version)
+    world.listen(address)
+    family = "ip6" if version == 6 else "ip"
+    world.rule(world.hosts.first, "input", f"{family} daddr {address} {BARE_SYN} {answer}")
+    world.connect(address)
+    records = world.says(address, world.server, "syn", "NETFILTER_DROP", "nft_do_chain")
+    assert [one.handshake.result for one in records] == [result] * 3
+
+
+def test_a_firewall_at_the_router(world: World) -> None:
+    address = world.address()
+    world.rule(world.hosts.router, "forward", f"ip daddr {address} drop")
+    world.connect(address)
+    for run in (world.client, world.router):
+        assert world.seen(run, address).handshake.drop == Drop(
+            "syn", "NETFILTER_DROP", "nft_do_chain", None if run is world.router else world.netns(world.router)
+        )
+    assert not [one for one in world.server.handshakes if one.server.ip == address]
+
+
+def test_reverse_path_filter(world: World) -> None:
+    address, source = world.address(), "10.98.3.7"
+    world.listen(address)
+    box = world.hosts.first
+    box.run("ip", "route", "add", "10.98.3.7/32", "dev", "lo")
+    world.opened.callback(box.run, "ip", "route", "del", "10.98.3.7/32", "dev", "lo")
+    box.run("sysctl", "-qw", f"net.ipv4.conf.{WIRE}.rp_filter=1")
+    world.opened.callback(box.run, "sysctl", "-qw", f"net.ipv4.conf.{WIRE}.rp_filter=0")
+    world.connect(address, source)
+    world.says(address, world.server, "syn", "IP_RPFILTER", "ip_rcv_finish_core")
+
+
+def test_md5_at_one_end(world: World) -> None:
+    address = world.address()
+    listener = world.listen(address)
+    key = b"\x02\0" + bytes(2) + socket.inet_aton(CLIENT[4])
+    listener.setsockopt(
+        socket.IPPROTO_TCP, TCP_MD5SIG, key.ljust(128, b"\0") + b"\0\0\x04\0" + bytes(4) + b"word".ljust(80, b"\0")
+    )
+    world.connect(address)
+    world.says(address, world.server, "syn", "TCP_MD5NOTFOUND", "tcp_v4_rcv")
+
+
+def test_old_timestamps(world: World) -> None:
+    """A SYN for a connection in TIME_WAIT, with a timestamp of long ago."""
+    address = world.address()
+    listener = world.listen(address)
+    hosts = world.hosts
+    client = world.opened.enter_context(hosts.connect(listener))
+    port: int = client.getsockname()[1]
+    child, _ = listener.accept()
+    child.close()  # the server is the first to close
+    assert client.recv(1) == b""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes(8))
+    client.close()
+    before = world.seen(world.server, address).syn.ts_val
+    assert before is not None
+    with hosts.client.inside():
+        raw = world.opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP))
+    stamps = b"\x01\x01\x08\x0a" + ((before - 100_000) % (1 << 32)).to_bytes(4, "big") + bytes(4)
+    world.rule(hosts.client, "output", f"ip daddr {address} tcp flags & rst == rst drop")
+    number = 0xDEADBEEF
+    raw.sendto(encode(Segment(port, PORT, number, 0, Flag.SYN, MSS_1460 + stamps), CLIENT[4], address), (address, 0))
+    record = world.server.wait_handshake(lambda one: one.server.ip == address and one.syn.seq == number)
+    assert record.handshake.drop == Drop("syn", "TCP_RFC7323_TW_PAWS", "tcp_v4_rcv", None)
+    assert world.judge.knows("TCP_RFC7323_TW_PAWS", "tcp_v4_rcv")
+
+
+def test_a_wrong_checksum(world: World) -> None:
+    address = world.address()
+    world.listen(address)
+    with world.hosts.client.inside():
+        raw = world.opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP))
+    segment = bytearray(encode(Segment(40000, PORT, 7, 0, Flag.SYN, MSS_1460), CLIENT[4], address))
+    segment[16] ^= 0xFF
+    raw.sendto(bytes(segment), (address, 0))
+    world.says(address, world.server, "syn", "TCP_CSUM", "tcp_v4_rcv")
+
+
+@pytest.mark.parametrize("kind", ["blackhole", "unreachable", "prohibit"])
+def test_routes_that_lead_nowhere(world: World, kind: str) -> None:
+    address = world.address()
+    box = world.hosts.router
+    box.run("ip", "route", "add", kind, f"{address}/32")
+    world.opened.callback(box.run, "ip", "route", "del", kind, f"{address}/32")
+    world.connect(address)
+    for run in (world.client, world.router):
+        record = world.seen(run, address)
+        own = run is world.router
+        assert record.handshake.result == ("no_reply" if kind == "blackhole" else "unreachable")
+        assert record.handshake.drop == Drop(
+            "syn", "NOT_SPECIFIED", "ip_error", None if own else world.netns(world.router)
+        )
+    assert world.judge.knows("NOT_SPECIFIED", "ip_error")
+
+
+def test_a_neighbour_that_does_not_answer(world: World) -> None:
+    address = "10.98.1.77"
+    world.connect(address, stay=True)
+    for run in (world.client, world.router):
+        record = world.seen(run, address)
+        assert record.handshake.drop == Drop(
+            "syn", "NEIGH_FAILED", "neigh_invalidate", None if run is world.router else world.netns(world.router)
+        )
+    assert world.judge.knows("NEIGH_FAILED", "neigh_invalidate")
+
+
+# --- SYN-ACKs and ACKs ---
+
+
+def test_a_firewall_that_drops_the_answer(world: World) -> None:
+    address = world.address()
+    world.listen(address)
+    world.rule(world.hosts.first, "output", f"ip saddr {address} {SYN_ACK} drop")
+    world.connect(address)
+    records = world.says(address, world.server, "synack", "NETFILTER_DROP", "nft_do_chain")
+    assert [one.handshake.result for one in records] == ["no_reply"] * 3
+
+
+def test_a_firewall_at_the_client_that_drops_the_answer(world: World) -> None:
+    address = world.address()
+    world.listen(address)
+    world.rule(world.hosts.client, "input", f"ip saddr {address} {SYN_ACK} drop")
+    world.connect(address, stay=True)
+    records = world.says(address, world.client, "synack", "NETFILTER_DROP", "nft_do_chain")
+    assert [one.handshake.result for one in records] == ["half_open"] * 3
+
+
+@pytest.mark.parametrize("at_client", [True, False])
+def test_a_firewall_that_drops_the_ack(world: World, at_client: bool) -> None:
+    address = world.address()
+    world.listen(address)
+    if at_client:
+        world.rule(world.hosts.client, "output", f"ip daddr {address} {BARE_ACK} drop")
+    else:
+        world.rule(world.hosts.first, "input", f"ip daddr {address} {BARE_ACK} drop")
+    world.connect(address, stay=True)
+    records = world.says(address, world.client if at_client else world.server, "ack", "NETFILTER_DROP", "nft_do_chain")
+    assert [one.handshake.result for one in records] == ["half_open" if at_client else "established"] * 3
+
+
+# --- connections that work ---
+
+
+def test_working_connections_say_nothing(world: World) -> None:
+    """Ordinary ones, one with DEFER_ACCEPT whose ACK is freed for no reason, one whose data is purged."""
+    address = world.address()
+    listener = world.listen(address)
+    for _ in range(20):
+        world.hosts.exchange_plainly(listener)
+        world.hosts.exchange(listener)
+    deferring = world.listen(world.address())
+    deferring.setsockopt(socket.IPPROTO_TCP, TCP_DEFER_ACCEPT, 5)
+    for _ in range(5):
+        world.hosts.exchange_plainly(deferring)
+    unread = world.listen(world.address())
+    client = world.opened.enter_context(world.hosts.connect(unread))
+    client.sendall(REQUEST)
+    child, _ = unread.accept()
+    child.sendall(b"answer")
+    assert client.recv(6) == b"answer"
+    child.close()  # with data that nobody read
+    addresses = {one.getsockname()[0] for one in (listener, deferring, unread)}
+
+    def of(run: Run) -> list[Handshake]:
+        return [one for one in run.handshakes if one.server.ip in addresses]
+
+    wait_until(lambda: all(len(of(run)) >= 46 for run in (world.client, world.server)), "all records")
+    for run in world.places:
+        assert {one.handshake.drop for one in of(run)} == {None}
+
+
+def test_deferred_accept_without_data_is_no_drop(world: World) -> None:
+    address = world.address()
+    listener = world.listen(address)
+    listener.setsockopt(socket.IPPROTO_TCP, TCP_DEFER_ACCEPT, 5)
+    world.connect(address, stay=True)
+    record = world.seen(world.server, address)
+    assert record.handshake.after in ("synack_again", "silence")
+    assert record.handshake.drop is None
+    assert world.judge.knows("NOT_SPECIFIED", "tcp_v4_rcv")
+
+
+def test_off_on_request(world: World) -> None:
+    address = world.address()
+    with tracing(WIRE, "--json", "--no-kernel-reasons", "--netns", world.hosts.first.name) as quiet:
+        assert quiet.start.evidence is not None
+        assert not quiet.start.evidence.drop_reasons
+        world.connect(address)
+        record = quiet.wait_handshake(lambda one: one.server.ip == address)
+        assert record.handshake.drop is None
+        assert record.handshake.reset is not None
+        assert record.handshake.reset.reason is None
+        quiet.stop()
+    assert quiet.end.counters["drops"] == 0

@@ -1,0 +1,243 @@
+"""How the kernel's words are joined with records: by numbers, in time, and never on what worked."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from tests.support.rows import INTERFACES, START_NS, batch_of
+from tracer.encode.composer import Composer
+from tracer.encode.lines import Lines, PlainLines
+from tracer.handshake.batch import Batch
+from tracer.handshake.events import Events
+from tracer.ipc.event_header import struct
+from tracer.ipc.layout import to_dtype
+from tracer.ipc.messages import Evidence, PlaceAnswer, PlaceQuestion
+from tracer.records.record import Drop, Handshake
+from tracer.ring.drops import SLOTS
+from tracer.run.kernel_words import HOLD_NS, LATE_NS, KernelWords
+from tracer.vocabulary.vocabulary import HandshakeResult as Result
+from tracer.vocabulary.vocabulary import Has, ResetFrom
+from tracer.vocabulary.vocabulary import SettleReason as Settled
+
+OWN, OTHER, AT = 100, 200, 0xFFFFFFFF81000005
+REASONS = {2: "NOT_SPECIFIED", 3: "NO_SOCKET", 12: "NETFILTER_DROP", 45: "TCP_RESET", 104: "QUEUE_PURGE"}
+SYN, SYNACK, ACK, RST = 2, 18, 16, 20
+ISN, SERVER_ISN = 0xFFFFFFFF, 5000
+_DROPS, _EVENTS = to_dtype(struct("drop_event")), to_dtype(struct("handshake_event"))
+
+
+class Desk:
+    """The user part's half, and what it asks."""
+
+    def __init__(self, *, places: bool = True) -> None:
+        self.asked: list[PlaceQuestion] = []
+        evidence = Evidence(4096, REASONS, {1: "NO_SOCKET"}, places, OWN)
+        self.words = KernelWords(evidence, self.asked.append)
+
+    def said(self, batch: Batch) -> list[Drop | None]:
+        self.words.tell(batch)
+        return [self.words.drops[number] for number in batch.causes.drop.tolist()]
+
+
+def record(result: Result, reason: Settled = Settled.BY_TIMEOUT, **more: int) -> Events:
+    """A handshake from port 40000 to 443, opened 5 s before it was settled."""
+    events = np.zeros(1, _EVENTS)
+    for name, value in {
+        "syn_ns": START_NS, "settled_ns": START_NS + 5_000_000_000, "client_port": 40000, "server_port": 443,
+        "family": 4, "result": int(result), "reason": int(reason), "ifindex": 2, "syn_count": 1, **more,
+    }.items():  # fmt: skip
+        events[name] = value
+    events["client"], events["server"] = 1, 2
+    events["syn"]["seq"], events["syn"]["has"] = ISN, Has.SEGMENT
+    if result in (Result.HALF_OPEN, Result.ESTABLISHED, Result.ABORTED):
+        events["synack_ns"] = START_NS + 1000
+        events["synack"]["seq"], events["synack"]["ack"], events["synack"]["has"] = SERVER_ISN, 0, Has.SEGMENT
+    return events
+
+
+def word(flags: int, number: int = 12, netns: int = OWN, after_ns: int = 1000, **more: int) -> Events:
+    """What the kernel says of a segment whose numbers fit."""
+    drops = np.zeros(1, _DROPS)
+    from_client = flags in (SYN, ACK)
+    numbers = {
+        SYN: (ISN, 0), SYNACK: (SERVER_ISN, 0), ACK: (0, SERVER_ISN + 1), RST: (0, 0),
+    }[flags]  # fmt: skip
+    for name, value in {
+        "now_ns": START_NS + after_ns, "location": AT, "seq": numbers[0], "ack": numbers[1], "reason": number,
+        "netns": netns, "tcp_flags": flags, "family": 4, "src_port": 40000 if from_client else 443,
+        "dst_port": 443 if from_client else 40000, **more,
+    }.items():  # fmt: skip
+        drops[name] = value
+    drops["src"], drops["dst"] = (1, 2) if from_client else (2, 1)
+    return drops
+
+
+def heard(desk: Desk, *words: Events) -> None:
+    desk.words.note(np.concatenate(words), START_NS)
+    if desk.asked:
+        desk.words.answered(PlaceAnswer(dict.fromkeys(desk.asked[-1].addresses, "nft_do_chain")))
+
+
+FAILED = [
+    (Result.NO_REPLY, Settled.BY_TIMEOUT, SYN, "syn"),
+    (Result.REJECTED, Settled.BY_RST, SYN, "syn"),
+    (Result.UNREACHABLE, Settled.BY_ICMP, SYN, "syn"),
+    (Result.SYN_ON_ESTABLISHED, Settled.BY_TIMEOUT, SYN, "syn"),
+    (Result.NO_REPLY, Settled.BY_TIMEOUT, SYNACK, "synack"),
+    (Result.HALF_OPEN, Settled.BY_TIMEOUT, SYNACK, "synack"),
+    (Result.HALF_OPEN, Settled.BY_TIMEOUT, ACK, "ack"),
+]
+
+
+@pytest.mark.parametrize(("result", "settled", "flags", "segment"), FAILED)
+@pytest.mark.parametrize(("netns", "told"), [(OWN, None), (OTHER, OTHER)])
+def test_a_drop_is_told(
+    result: Result, settled: Settled, flags: int, segment: str, netns: int, told: int | None
+) -> None:
+    desk = Desk()
+    heard(desk, word(flags, netns=netns))
+    assert desk.said(batch_of(record(result, settled))) == [Drop(segment, "NETFILTER_DROP", "nft_do_chain", told)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"seq": 7}, {"src_port": 40001}, {"dst_port": 80}, {"netns": 0}, {"after_ns": -2 * HOLD_NS},
+     {"after_ns": 6_000_000_000}, {"number": 104}, {"number": 2}],
+)  # fmt: skip
+def test_what_does_not_fit_is_not_told(changed: dict[str, int]) -> None:
+    desk = Desk()
+    heard(desk, word(SYN, **changed))
+    assert desk.said(batch_of(record(Result.NO_REPLY))) == [None]
+
+
+def test_no_reason_says_enough_only_where_the_route_forbids_it() -> None:
+    desk = Desk()
+    desk.words.note(word(SYN, 2), START_NS)
+    desk.words.answered(PlaceAnswer({AT: "ip_error"}))
+    assert desk.said(batch_of(record(Result.NO_REPLY))) == [Drop("syn", "NOT_SPECIFIED", "ip_error", None)]
+
+
+def test_the_traced_namespaces_word_comes_first_then_the_later_segments() -> None:
+    desk = Desk()
+    heard(desk, word(SYN, 3, OTHER), word(SYN, 12))
+    assert desk.said(batch_of(record(Result.NO_REPLY))) == [Drop("syn", "NETFILTER_DROP", "nft_do_chain", None)]
+    heard(desk, word(SYNACK, 3))
+    assert desk.said(batch_of(record(Result.NO_REPLY))) == [Drop("synack", "NO_SOCKET", "nft_do_chain", None)]
+
+
+def test_nothing_is_said_of_what_worked() -> None:
+    desk = Desk()
+    heard(desk, word(SYN), word(SYNACK), word(ACK))
+    served = record(Result.ESTABLISHED, Settled.BY_RESPONSE, response_ns=START_NS + 2000, ack_ns=START_NS + 1500)
+    acked = record(Result.ESTABLISHED, request_acked=1, ack_ns=START_NS + 1500)
+    assert desk.said(batch_of(np.concatenate([served, acked]))) == [None, None]
+    silent = record(Result.ESTABLISHED, ack_ns=START_NS + 1500, synacks_after_ack=2)
+    assert desk.said(batch_of(silent)) == [Drop("ack", "NETFILTER_DROP", "nft_do_chain", None)]
+
+
+def test_a_reset_that_a_firewall_drops_and_one_that_tcp_takes() -> None:
+    desk = Desk()
+    refused = record(Result.REJECTED, Settled.BY_RST, reset_from=int(ResetFrom.SERVER))
+    heard(desk, word(RST, 45))
+    assert desk.said(batch_of(refused)) == [None]
+    heard(desk, word(RST, 12))
+    assert desk.said(batch_of(refused)) == [Drop("rst", "NETFILTER_DROP", "nft_do_chain", None)]
+
+
+def test_why_this_host_sent_the_reset() -> None:
+    desk = Desk()
+    refused = record(Result.REJECTED, Settled.BY_RST, reset_from=int(ResetFrom.SERVER), settled_ns=START_NS + 2000)
+    heard(desk, word(RST, 1, is_reset=1, location=0))
+    batch = batch_of(refused)
+    desk.words.tell(batch)
+    assert [desk.words.reset_reasons[number] for number in batch.causes.reset_reason] == ["NO_SOCKET"]
+    elsewhere = Desk()
+    heard(elsewhere, word(RST, 1, OTHER, is_reset=1, location=0))
+    batch = batch_of(refused)
+    elsewhere.words.tell(batch)
+    assert not batch.causes.reset_reason.any()
+
+
+# --- waiting ---
+
+
+def test_a_refused_one_waits_for_the_words_of_its_time() -> None:
+    desk = Desk()
+    refused = record(Result.REJECTED, Settled.BY_RST)
+    settled = int(refused["settled_ns"][0])
+    served = record(Result.ESTABLISHED, Settled.BY_RESPONSE, client_port=40001)
+    silent = record(Result.NO_REPLY, client_port=40002)
+    desk.words.note(np.zeros(0, _DROPS), settled)
+    ready = desk.words.admit(np.concatenate([served, refused, silent]), settled + 1)
+    assert np.concatenate(ready)["client_port"].tolist() == [40001, 40002]
+    assert desk.words.is_holding
+    assert desk.words.admit(refused[:0], settled + 2) == []
+    desk.words.note(np.zeros(0, _DROPS), settled + LATE_NS)
+    (ready_now,) = desk.words.admit(refused[:0], settled + LATE_NS)
+    assert ready_now["client_port"].tolist() == [40000]
+    assert not desk.words.is_holding
+
+
+def test_a_failed_one_waits_for_the_name_of_a_place_but_not_long() -> None:
+    desk = Desk()
+    silent = record(Result.NO_REPLY)
+    settled = int(silent["settled_ns"][0])
+    desk.words.note(word(SYN), settled)
+    assert desk.asked == [PlaceQuestion([AT])]
+    assert desk.words.admit(silent, settled + 1) == []
+    assert len(desk.words.admit(silent[:0], settled + HOLD_NS)) == 1
+    desk.words.note(word(SYN), settled)
+    assert len(desk.asked) == 1  # it was asked for
+    assert desk.words.admit(silent, settled + 1) == []
+    assert len(desk.words.close()) == 1
+
+
+def test_without_evidence_nobody_waits() -> None:
+    words = KernelWords(Evidence(), lambda _: None)
+    refused = record(Result.REJECTED, Settled.BY_RST)
+    assert words.admit(refused, int(refused["settled_ns"][0])) == [refused]
+    batch = batch_of(refused)
+    words.tell(batch)
+    assert not batch.causes.drop.any()
+
+
+def test_hidden_places_are_not_asked_for() -> None:
+    desk = Desk(places=False)
+    heard(desk, word(SYN))
+    assert desk.asked == []
+    assert desk.said(batch_of(record(Result.NO_REPLY))) == [Drop("syn", "NETFILTER_DROP", None, None)]
+
+
+def test_a_flood_overwrites_and_takes_no_more_memory() -> None:
+    desk = Desk()
+    words = np.concatenate([word(SYN)] * (3 * SLOTS))
+    words["src_port"], words["src"][:, 0] = np.arange(len(words)) % 65536, np.arange(len(words)) // 65536
+    heard(desk, words)
+    records = np.concatenate([record(Result.NO_REPLY)] * len(words))
+    records["client_port"], records["client"][:, 0] = words["src_port"], words["src"][:, 0]
+    found = batch_of(records)
+    desk.words.tell(found)
+    assert SLOTS // 2 < np.count_nonzero(found.causes.drop) <= SLOTS
+    assert len(desk.words.drops) == 2
+
+
+# --- records ---
+
+
+def test_lines_and_records_say_the_same() -> None:
+    desk = Desk()
+    kinds = [record(result, settled, client_port=40000 + at) for at, (result, settled, *_) in enumerate(FAILED)]
+    words = [
+        word(flags, **{"src_port" if flags in (SYN, ACK) else "dst_port": 40000 + at})
+        for at, (*_, flags, _segment) in enumerate(FAILED)
+    ]
+    heard(desk, *words)
+    batch = batch_of(np.concatenate(kinds))
+    desk.words.tell(batch)
+    composer = Composer(INTERFACES, drops=desk.words.drops, reset_reasons=desk.words.reset_reasons)
+    lines = b"".join(Lines(composer).lines(batch))
+    assert lines == b"".join(PlainLines(composer).lines(batch))
+    records = [msgspec.json.decode(line, type=Handshake) for line in lines.splitlines()]
+    assert [one.handshake.drop.segment for one in records if one.handshake.drop] == [segment for *_, segment in FAILED]

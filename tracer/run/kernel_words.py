@@ -1,0 +1,218 @@
+"""Joins what the kernel says of segments that it dropped, and of resets that it sent, with the handshakes' records.
+
+A firewall's RST or ICMP error leaves before the kernel says that it dropped the SYN, and settles the record. So the
+record of a handshake that failed waits until the words of its time have been read, which mostly is at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tracer.handshake.batch import Batch
+from tracer.handshake.events import U8, Bool, Events, Indexes, has, pick
+from tracer.ipc.messages import Evidence, PlaceAnswer, PlaceQuestion
+from tracer.linux.patience import FACTOR
+from tracer.records.record import Drop
+from tracer.ring.drops import DropTable, Kind
+from tracer.vocabulary.vocabulary import After, HandshakeResult, Has, ResetFrom, SettleReason
+
+HOLD_NS = int(80_000_000 * FACTOR)  # of the 200 ms in which a reader must see a record
+LATE_NS = int(20_000_000 * FACTOR)  # how long after its segment a word may come
+SOON_MS = 10
+TABLE_MAX = 255  # different drops, and reasons of resets, in a run: columns have their numbers in a byte
+PLACES_MAX = 512
+
+_NO_REPLY, _REJECTED, _ABORTED, _UNREACHABLE = (
+    HandshakeResult.NO_REPLY, HandshakeResult.REJECTED, HandshakeResult.ABORTED, HandshakeResult.UNREACHABLE,
+)  # fmt: skip
+_HALF_OPEN, _STILL_OPEN = HandshakeResult.HALF_OPEN, HandshakeResult.SYN_ON_ESTABLISHED
+_FAILED = (_NO_REPLY, _REJECTED, _ABORTED, _UNREACHABLE, _HALF_OPEN, _STILL_OPEN)
+# whose loss may have let it fail, by what became of it
+_RESULTS = {
+    Kind.ACK: (_HALF_OPEN, HandshakeResult.ESTABLISHED),
+    Kind.SYNACK: (_HALF_OPEN, _ABORTED, _NO_REPLY),
+    Kind.SYN: (_NO_REPLY, _REJECTED, _UNREACHABLE, _STILL_OPEN),
+    Kind.RST: (_REJECTED,),
+}
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_WAIT = (SettleReason.BY_RST, SettleReason.BY_ICMP)
+_UNSERVED = (After.SYNACK_AGAIN, After.SILENCE)
+# These do not say that a segment failed its purpose: TCP took it and was done with it.
+_NOTHING_LOST = frozenset({"QUEUE_PURGE", "TCP_RESET", "TCP_CLOSE", "SOCKET_CLOSE"})
+_NO_REASON = "NOT_SPECIFIED"
+_NO_REASON_BUT = "ip_error"  # the one place where no reason says enough: the route forbids it
+_SEGMENTS = {Kind.SYN: "syn", Kind.SYNACK: "synack", Kind.ACK: "ack", Kind.RST: "rst"}
+
+
+@dataclass(slots=True)
+class KernelWords:
+    """Records on their way, and the drops and reasons that their columns number; the first entries are None.
+
+    Times are CLOCK_MONOTONIC. `send` asks the root part.
+    """
+
+    evidence: Evidence
+    send: Callable[[PlaceQuestion], object]
+    drops: list[Drop | None] = field(default_factory=lambda: [None])
+    reset_reasons: list[str | None] = field(default_factory=lambda: [None])
+    _table: DropTable = field(init=False)
+    _numbers: dict[Drop, int] = field(default_factory=dict)
+    _places: dict[int, str | None] = field(default_factory=dict)
+    _asked: set[int] = field(default_factory=set)
+    _held: list[Events] = field(default_factory=list)
+    _read_ns: int = 0
+
+    def __post_init__(self) -> None:
+        self._table = DropTable(self.evidence.netns)
+
+    @property
+    def is_holding(self) -> bool:
+        """Are there records that wait?"""
+        return bool(self._held)
+
+    def note(self, drops: Events, read_ns: int) -> None:
+        """Take what the kernel had said until `read_ns`."""
+        self._read_ns = read_ns
+        if not len(drops):
+            return
+        self._table.add(drops)
+        if self.evidence.places:
+            new = set(np.unique(drops["location"]).tolist()) - self._places.keys() - self._asked - {0}
+            if new and len(self._asked) < PLACES_MAX:
+                self._asked |= new
+                self.send(PlaceQuestion(sorted(new)))
+
+    def answered(self, answer: PlaceAnswer) -> None:
+        """Take names of places."""
+        self._places |= answer.names
+
+    # --- waiting ---
+
+    def admit(self, events: Events, now_ns: int) -> list[Events]:
+        """Take records; returns those that need not wait, and those that have waited."""
+        if not self.evidence.ring_bytes:
+            return [events] if len(events) else []
+        ready: list[Events] = []
+        parts, self._held = [*self._held, events], []
+        for part in parts:
+            waits = self._waits(part, now_ns)
+            some_wait = waits.any()
+            if some_wait:
+                self._held.append(pick(part, np.flatnonzero(waits)))
+            ready.append(pick(part, np.flatnonzero(~waits)) if some_wait else part)
+        return [part for part in ready if len(part)]
+
+    def close(self) -> list[Events]:
+        """The records that still wait."""
+        held, self._held = self._held, []
+        return held
+
+    def _waits(self, events: Events, now_ns: int) -> Bool:
+        settled = events["settled_ns"]
+        waits: Bool = np.isin(events["result"], _FAILED) & (settled + np.uint64(HOLD_NS) > now_ns)
+        if waits.any() and not self._asked - self._places.keys():
+            waits &= np.isin(events["reason"], _WAIT) & (settled + np.uint64(LATE_NS) > self._read_ns)
+        return waits
+
+    # --- joining ---
+
+    def tell(self, batch: Batch) -> None:
+        """Fill in the batch's columns of drops and reasons of resets."""
+        if not self.evidence.ring_bytes or not len(batch):
+            return
+        events = batch.events
+        failed = np.isin(events["result"], _FAILED)
+        unserved = np.isin(batch.verdicts.after, _UNSERVED)
+        unserved &= (events["request_acked"] == 0) & (events["response_ns"] == 0)
+        rows = np.flatnonzero(failed | unserved)
+        if len(rows):
+            batch.causes.drop[rows] = self._drops_of(pick(events, rows))
+        rows = np.flatnonzero(events["reset_from"])
+        if len(rows) and self.evidence.reset_reasons:
+            batch.causes.reset_reason[rows] = self._reasons_of(pick(events, rows))
+
+    def _drops_of(self, events: Events) -> U8:
+        """The number of each record's drop: the traced namespace's word first, then that on the later segment."""
+        found = np.zeros(len(events), np.uint8)
+        for own in (True, False):
+            for kind, results in _RESULTS.items():
+                rows = np.flatnonzero(np.isin(events["result"], results) & (found == 0))
+                if len(rows):
+                    found[rows] = self._numbered(pick(events, rows), kind, own)
+        return found
+
+    def _numbered(self, events: Events, kind: Kind, own: bool) -> U8:
+        numbers = np.zeros(len(events), np.uint8)
+        there, words = self._table.find(events, kind, kind in (Kind.SYN, Kind.ACK), own)
+        there &= _in_time(events, words) & _fits(events, words, kind)
+        rows = np.flatnonzero(there)
+        if len(rows):
+            # a flood repeats one word
+            some = words[rows]
+            same = (some["location"] * _MIX + some["reason"]) * _MIX + some["netns"]
+            _, first, place = np.unique(same, return_index=True, return_inverse=True)
+            numbers[rows] = np.array([self._number(kind, some[at], own) for at in first.tolist()], np.uint8)[place]
+        return numbers
+
+    def _number(self, kind: Kind, word: Events, own: bool) -> int:
+        number = int(word["reason"])
+        reason = self.evidence.drop_reasons.get(number, hex(number))
+        at = self._places.get(int(word["location"]))
+        if reason in _NOTHING_LOST or (reason == _NO_REASON and at != _NO_REASON_BUT):
+            return 0
+        if kind is Kind.RST and reason == "NO_SOCKET":
+            return 0  # nobody waits for it any more
+        drop = Drop(_SEGMENTS[kind], reason, at, None if own else int(word["netns"]))
+        known = self._numbers.get(drop)
+        if known is None and len(self.drops) <= TABLE_MAX:
+            known = self._numbers[drop] = len(self.drops)
+            self.drops.append(drop)
+        return known or 0
+
+    def _reasons_of(self, events: Events) -> U8:
+        numbers = np.zeros(len(events), np.uint8)
+        for sender in (ResetFrom.CLIENT, ResetFrom.SERVER):
+            rows: Indexes = np.flatnonzero(events["reset_from"] == sender)
+            if not len(rows):
+                continue
+            some = pick(events, rows)
+            there, words = self._table.find(some, Kind.SENT_RESET, sender == ResetFrom.CLIENT, own=True)
+            apart = words["now_ns"].astype(np.int64) - some["settled_ns"].astype(np.int64)
+            there &= np.abs(apart) < HOLD_NS
+            for reason in np.unique(words["reason"][there]).tolist():
+                numbers[rows[there & (words["reason"] == reason)]] = self._reason(reason)
+        return numbers
+
+    def _reason(self, number: int) -> int:
+        reason = self.evidence.reset_reasons.get(number, hex(number))
+        if reason == _NO_REASON:
+            return 0
+        if reason not in self.reset_reasons and len(self.reset_reasons) <= TABLE_MAX:
+            self.reset_reasons.append(reason)
+        return self.reset_reasons.index(reason) if reason in self.reset_reasons else 0
+
+
+def _in_time(events: Events, words: Events) -> Bool:
+    now = words["now_ns"].astype(np.int64)
+    began, settled = (events[name].astype(np.int64) for name in ("syn_ns", "settled_ns"))
+    return (now > began - HOLD_NS) & (now < settled + HOLD_NS)
+
+
+def _fits(events: Events, words: Events, kind: Kind) -> Bool:
+    """Do the segment's numbers fit the handshake? Differences of sequence numbers are modulo 2^32."""
+    first = events["syn"]["seq"] + np.uint32(1)
+    data = events["syn"]["payload_len"].astype(np.uint32)
+    answered = has(events["synack"]["has"], Has.SEGMENT)
+    isn = events["synack"]["seq"]
+    if kind is Kind.SYN:
+        fits: Bool = words["seq"] == events["syn"]["seq"]
+    elif kind is Kind.SYNACK:
+        fits = words["ack"] - first <= data  # a server that forgot its first answer gives another number
+    elif kind is Kind.ACK:
+        fits = (words["seq"] - first <= data + np.uint32(0xFFFF)) & (~answered | (words["ack"] == isn + np.uint32(1)))
+    else:
+        fits = (events["reset_from"] == ResetFrom.SERVER) & (words["ack"] - first <= data)
+    return fits
