@@ -38,7 +38,7 @@ def verdict_lines(record: Handshake, cells: int) -> list[Line]:
     lines = [verdict_line(record), *wrap(life.explanation(record), cells)]
     timing, tfo = record.handshake, record.tfo
     for cause, confidence in ((timing.cause, timing.cause_confidence), (tfo.cause, tfo.cause_confidence)):
-        for words in cause_sentences(cause):
+        for words in cause_sentences(cause, dropped=life.drop_of(timing)):
             sure = f" ({confidence})" if confidence else ""
             lines.extend(wrap(f"Cause{sure}: {safe(words)}", cells, "strong"))
     return lines

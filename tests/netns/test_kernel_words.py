@@ -81,11 +81,20 @@ class World:
             return run.wait_handshake(lambda one: one.server.ip == address and one.interface == TO_CLIENT)
         return run.wait_handshake(lambda one: one.server.ip == address)
 
-    def says(self, address: str, at: Run, segment: str, reason: str, place: str) -> list[Handshake]:
-        """All places tell this drop of the place where it was, and so does the judge. Client, router, server."""
+    def says(
+        self, address: str, at: Run, segment: str, reason: str, place: str, cause: str = "host_dropped"
+    ) -> list[Handshake]:
+        """All places tell this drop of the place where it was, and so does the judge; only that place knows the cause.
+
+        Client, router, server.
+        """
         records = [self.seen(run, address) for run in self.places]
         for run, record in zip(self.places, records, strict=True):
-            assert record.handshake.drop == Drop(segment, reason, place, None if run is at else self.netns(at))
+            told, own = record.handshake, run is at
+            assert told.drop == Drop(segment, reason, place, None if own else self.netns(at))
+            assert (told.cause, told.cause_confidence, told.cause_at) == (
+                (cause, "certain", "this_host") if own else (None, None, None)
+            )
         assert self.judge.knows(reason, place)
         return records
 
@@ -129,7 +138,7 @@ def world(hosts_and_runs: World) -> Iterator[World]:
 def test_a_closed_port(world: World, version: int) -> None:
     address = world.address(version)
     world.connect(address)
-    records = world.says(address, world.server, "syn", "NO_SOCKET", f"tcp_v{version}_rcv")
+    records = world.says(address, world.server, "syn", "NO_SOCKET", f"tcp_v{version}_rcv", "no_listener")
     assert [one.handshake.result for one in records] == ["rejected"] * 3
     assert [one.handshake.reset.reason for one in records if one.handshake.reset] == [None, None, "NO_SOCKET"]
 
@@ -149,7 +158,8 @@ def test_a_firewall_at_the_server(world: World, version: int, answer: str, resul
     family = "ip6" if version == 6 else "ip"
     world.rule(world.hosts.first, "input", f"{family} daddr {address} {BARE_SYN} {answer}")
     world.connect(address)
-    records = world.says(address, world.server, "syn", "NETFILTER_DROP", "nft_do_chain")
+    cause = "host_dropped" if answer == "drop" else "firewall_rejected"
+    records = world.says(address, world.server, "syn", "NETFILTER_DROP", "nft_do_chain", cause)
     assert [one.handshake.result for one in records] == [result] * 3
 
 
@@ -209,6 +219,7 @@ def test_old_timestamps(world: World) -> None:
     raw.sendto(encode(Segment(port, PORT, number, 0, Flag.SYN, MSS_1460 + stamps), CLIENT[4], address), (address, 0))
     record = world.server.wait_handshake(lambda one: one.server.ip == address and one.syn.seq == number)
     assert record.handshake.drop == Drop("syn", "TCP_RFC7323_TW_PAWS", "tcp_v4_rcv", None)
+    assert (record.handshake.cause, record.handshake.cause_confidence) == ("host_dropped", "certain")
     assert world.judge.knows("TCP_RFC7323_TW_PAWS", "tcp_v4_rcv")
 
 
@@ -234,6 +245,7 @@ def test_routes_that_lead_nowhere(world: World, kind: str) -> None:
         record = world.seen(run, address)
         own = run is world.router
         assert record.handshake.result == ("no_reply" if kind == "blackhole" else "unreachable")
+        assert record.handshake.cause == ("host_dropped" if kind == "blackhole" and own else None)
         assert record.handshake.drop == Drop(
             "syn", "NOT_SPECIFIED", "ip_error", None if own else world.netns(world.router)
         )
@@ -313,7 +325,7 @@ def test_working_connections_say_nothing(world: World) -> None:
 
     wait_until(lambda: all(len(of(run)) >= 46 for run in (world.client, world.server)), "all records")
     for run in world.places:
-        assert {one.handshake.drop for one in of(run)} == {None}
+        assert {(one.handshake.drop, one.handshake.cause) for one in of(run)} == {(None, None)}
 
 
 def test_deferred_accept_without_data_is_no_drop(world: World) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tracer.records.record import Handshake, Misfits, Timing
+from tracer.records.record import Drop, Handshake, Misfits, Timing
+from tracer.vocabulary.drops import dropped_by
 from tracer.vocabulary.meanings import CHALLENGED, EXPLANATIONS, NOT_FITTING, RESULTS, VERDICTS, WITHOUT_LIFE
-from tracer.vocabulary.printable import plural, times
+from tracer.vocabulary.printable import plural, printable, times
 
 REPEATS_THAT_FAIL = 2  # so often was the request sent again: not one lost packet
 _ACCEPTED = ("data_acked", "data_acked_new_cookie")
@@ -18,6 +19,21 @@ def lived(timing: Timing) -> bool:
     # older versions took the client's FIN for an end, too
     closed = timing.settled_by == "fin" and timing.copies is not None
     return timing.first_response_us is not None or closed or bool(timing.request_acked)
+
+
+def drop_of(timing: Timing) -> str | None:
+    """What this host dropped it by (DROPPED_BY), where the cause is that it did, for certain."""
+    drop = timing.drop
+    if timing.cause != "host_dropped" or timing.cause_confidence != "certain" or drop is None:
+        return None
+    return dropped_by(drop.reason, drop.at)
+
+
+def drop_words(drop: Drop) -> str:
+    """The kernel's word in a few words: "syn dropped: NETFILTER_DROP at nft_do_chain"."""
+    at = f" at {drop.at}" if drop.at is not None else ""
+    elsewhere = f" in network namespace {drop.netns}" if drop.netns is not None else ""
+    return printable(f"{drop.segment} dropped: {drop.reason}{at}{elsewhere}")
 
 
 def verdict(record: Handshake) -> str:

@@ -18,9 +18,9 @@ SLOTS = 1 << 15
 _SYN, _RST, _ACK = 2, 4, 16
 _WORD = np.dtype(
     [("key", "<u8"), ("now_ns", "<u8"), ("location", "<u8"), ("seq", "<u4"), ("ack", "<u4"), ("reason", "<u4"),
-     ("netns", "<u4")]
+     ("netns", "<u4"), ("count", "<u4")]
 )  # fmt: skip
-_COPIED = [name for name in _WORD.names or () if name != "key"]
+_COPIED = [name for name in _WORD.names or () if name not in ("key", "count")]
 
 
 class Kind(IntEnum):
@@ -60,10 +60,20 @@ class DropTable:
         words["key"] = keys
         for name in _COPIED:
             words[name] = drops[name]
-        self._words[_slots(keys)] = words  # of several for one slot the last one stays
+        # of several with one key the last one stays, and has their number
+        _, last, counts = np.unique(keys[::-1], return_index=True, return_counts=True)
+        words = words[len(keys) - 1 - last]
+        words["count"] = counts
+        slots = _slots(words["key"])
+        before = self._words[slots]
+        # the same SYN again, or another answer to it
+        again = (before["seq"] == words["seq"]) | ((before["ack"] == words["ack"]) & (words["ack"] != 0))
+        words["count"] += np.where((before["key"] == words["key"]) & again, before["count"], 0)
+        self._words[slots] = words
 
     def find(self, events: Events, kind: Kind, from_client: bool, own: bool) -> tuple[Bool, Events]:
-        """For each record: is there a word of this kind on a segment that client or server sent? And that word.
+        """For each record: is there a word of this kind on a segment that client or server sent? And the latest one,
+        with the number of such words.
 
         The segment's numbers are not compared. `own`: of the traced namespace.
         """

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tracer.causes.kernel_word import blame
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import U8, Bool, Events, Indexes, has, pick
 from tracer.ipc.messages import Evidence, PlaceAnswer, PlaceQuestion
@@ -39,7 +40,6 @@ _RESULTS = {
 }
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _WAIT = (SettleReason.BY_RST, SettleReason.BY_ICMP)
-_UNSERVED = (After.SYNACK_AGAIN, After.SILENCE)
 # These do not say that a segment failed its purpose: TCP took it and was done with it.
 _NOTHING_LOST = frozenset({"QUEUE_PURGE", "TCP_RESET", "TCP_CLOSE", "SOCKET_CLOSE"})
 _NO_REASON = "NOT_SPECIFIED"
@@ -120,31 +120,36 @@ class KernelWords:
     # --- joining ---
 
     def tell(self, batch: Batch) -> None:
-        """Fill in the batch's columns of drops and reasons of resets."""
+        """Fill in the batch's columns of drops and reasons of resets, and the causes that are certain by them."""
         if not self.evidence.ring_bytes or not len(batch):
             return
+        whole = np.zeros(len(batch), np.bool_)
         events = batch.events
         failed = np.isin(events["result"], _FAILED)
-        unserved = np.isin(batch.verdicts.after, _UNSERVED)
+        unserved = batch.verdicts.after == After.SYNACK_AGAIN  # else it was not the handshake's ACK that was lost
         unserved &= (events["request_acked"] == 0) & (events["response_ns"] == 0)
         rows = np.flatnonzero(failed | unserved)
         if len(rows):
-            batch.causes.drop[rows] = self._drops_of(pick(events, rows))
+            batch.causes.drop[rows], whole[rows] = self._drops_of(pick(events, rows))
         rows = np.flatnonzero(events["reset_from"])
         if len(rows) and self.evidence.reset_reasons:
             batch.causes.reset_reason[rows] = self._reasons_of(pick(events, rows))
+        blame(batch, self.drops, self.reset_reasons, whole)
 
-    def _drops_of(self, events: Events) -> U8:
-        """The number of each record's drop: the traced namespace's word first, then that on the later segment."""
-        found = np.zeros(len(events), np.uint8)
+    def _drops_of(self, events: Events) -> tuple[U8, Bool]:
+        """The number of each record's drop: the traced namespace's word first, then that on the later segment.
+
+        And whether as many segments of that kind were dropped as there were.
+        """
+        found, whole = np.zeros(len(events), np.uint8), np.zeros(len(events), np.bool_)
         for own in (True, False):
             for kind, results in _RESULTS.items():
                 rows = np.flatnonzero(np.isin(events["result"], results) & (found == 0))
                 if len(rows):
-                    found[rows] = self._numbered(pick(events, rows), kind, own)
-        return found
+                    found[rows], whole[rows] = self._numbered(pick(events, rows), kind, own)
+        return found, whole
 
-    def _numbered(self, events: Events, kind: Kind, own: bool) -> U8:
+    def _numbered(self, events: Events, kind: Kind, own: bool) -> tuple[U8, Bool]:
         numbers = np.zeros(len(events), np.uint8)
         there, words = self._table.find(events, kind, kind in (Kind.SYN, Kind.ACK), own)
         there &= _in_time(events, words) & _fits(events, words, kind)
@@ -155,7 +160,7 @@ class KernelWords:
             same = (some["location"] * _MIX + some["reason"]) * _MIX + some["netns"]
             _, first, place = np.unique(same, return_index=True, return_inverse=True)
             numbers[rows] = np.array([self._number(kind, some[at], own) for at in first.tolist()], np.uint8)[place]
-        return numbers
+        return numbers, there & _covers(events, words, kind)
 
     def _number(self, kind: Kind, word: Events, own: bool) -> int:
         number = int(word["reason"])
@@ -196,9 +201,20 @@ class KernelWords:
 
 
 def _in_time(events: Events, words: Events) -> Bool:
+    """A refusal leaves with the drop that it is for; an earlier drop was of another SYN."""
     now = words["now_ns"].astype(np.int64)
     began, settled = (events[name].astype(np.int64) for name in ("syn_ns", "settled_ns"))
-    return (now > began - HOLD_NS) & (now < settled + HOLD_NS)
+    earliest = np.where(np.isin(events["reason"], _WAIT), settled, began) - HOLD_NS
+    return (now > earliest) & (now < settled + HOLD_NS)
+
+
+def _covers(events: Events, words: Events, kind: Kind) -> Bool:
+    """Were all segments of this kind dropped? A SYN-ACK or ACK that went on would have been seen."""
+    if kind is Kind.SYN:
+        covers: Bool = words["count"] >= events["syn_count"]
+    else:
+        covers = (words["count"] >= events["synack_count"]) | (kind is not Kind.SYNACK)
+    return covers
 
 
 def _fits(events: Events, words: Events, kind: Kind) -> Bool:

@@ -15,7 +15,7 @@ import numpy as np
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch, PayloadKey
 from tracer.handshake.events import SynPayload
-from tracer.records.life import explanation
+from tracer.records.life import drop_of, explanation
 from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
 from tracer.sinks import pcapng_format as blocks
 from tracer.sinks.base import Outlet
@@ -36,7 +36,7 @@ def comment(record: Handshake) -> str:
     lines = [f"tfotrace: {', '.join(judged(record))}"]
     if record.tfo.outcome != "not_attempted":
         lines.append(explanation(record))
-    lines.extend(cause_sentences(record.handshake.cause, record.tfo.cause))
+    lines.extend(cause_sentences(record.handshake.cause, record.tfo.cause, dropped=drop_of(record.handshake)))
     lines.append(f"handshake {record.id}, seen at the {record.vantage}, {record.community_id}")
     return "\n".join(lines)
 

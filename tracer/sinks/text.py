@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
-from tracer.records.life import misfits, result_and_verdict
+from tracer.records.life import drop_words, misfits, result_and_verdict
 from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
 from tracer.records.server_name import server_name
 from tracer.sinks.base import SinkFullError
@@ -46,6 +46,8 @@ def judged(record: Handshake, colour: bool = False) -> list[str]:
         parts.append(f"through {', '.join(map(printable, record.through))}")
     if timing.misfits is not None:
         parts.append(misfits(timing.misfits))
+    if timing.drop is not None:
+        parts.append(drop_words(timing.drop))
     for cause, confidence in ((timing.cause, timing.cause_confidence), (tfo.cause, tfo.cause_confidence)):
         if cause is not None:
             parts.append(short_cause(cause, confidence))

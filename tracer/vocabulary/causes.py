@@ -5,6 +5,8 @@ The causes are those of TFO.md sections 4 and 8, the counters and sysctls those 
 
 from __future__ import annotations
 
+from tracer.vocabulary.drops import DROPPED_BY
+
 # tfo.cause
 CAUSES: dict[str, str] = {
     "key_not_shared": "The servers behind this address do not share one tcp_fastopen_key, so each refuses the others' "
@@ -60,12 +62,22 @@ HANDSHAKE_CAUSES: dict[str, str] = {
     "netfilter rules, rp_filter and the listen queues (nstat -az TcpExtListenDrops).",
     "port_still_in_use": "The server still held a connection of the same addresses and ports and answered the SYN "
     "with a challenge ACK: let the client close its connections, or wait before it uses a port again.",
+    "no_listener": "No socket of this host listens at that address and port: start the server, or see at which "
+    "address and port it listens (ss -tlnp).",
+    "firewall_rejected": "A packet filter of this host refused the handshake with a RST or an ICMP error: look for the "
+    "rule (nft list ruleset, iptables -S), and let this traffic pass.",
 }
 
 
-def cause_sentences(*causes: str | None) -> list[str]:
-    """What these causes mean, without those that are None; a word that only a later version knows stands for itself."""
-    return [CAUSES.get(one) or HANDSHAKE_CAUSES.get(one) or one.replace("_", " ") for one in causes if one is not None]
+def cause_sentences(*causes: str | None, dropped: str | None = None) -> list[str]:
+    """What these causes mean, without those that are None; a word that only a later version knows stands for itself.
+
+    `dropped`: by what, if the kernel said why this host dropped a segment (DROPPED_BY).
+    """
+    known = CAUSES | HANDSHAKE_CAUSES
+    if dropped is not None:
+        known["host_dropped"] = DROPPED_BY[dropped]
+    return [known.get(one) or one.replace("_", " ") for one in causes if one is not None]
 
 
 def short_cause(cause: str, confidence: str | None) -> str:

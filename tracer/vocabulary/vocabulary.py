@@ -162,6 +162,8 @@ class HandshakeCause(IntEnum):
     NONE = 0
     HOST_DROPPED = 1
     PORT_STILL_IN_USE = 2
+    NO_LISTENER = 3
+    FIREWALL_REJECTED = 4
 
 
 class CauseAt(IntEnum):

@@ -11,14 +11,15 @@ from tracer.encode.composer import Composer
 from tracer.encode.lines import Lines, PlainLines
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import Events
+from tracer.handshake.words import words
 from tracer.ipc.event_header import struct
 from tracer.ipc.layout import to_dtype
 from tracer.ipc.messages import Evidence, PlaceAnswer, PlaceQuestion
 from tracer.records.record import Drop, Handshake
 from tracer.ring.drops import SLOTS
 from tracer.run.kernel_words import HOLD_NS, LATE_NS, KernelWords
+from tracer.vocabulary.vocabulary import Confidence, Has, ResetFrom
 from tracer.vocabulary.vocabulary import HandshakeResult as Result
-from tracer.vocabulary.vocabulary import Has, ResetFrom
 from tracer.vocabulary.vocabulary import SettleReason as Settled
 
 OWN, OTHER, AT = 100, 200, 0xFFFFFFFF81000005
@@ -74,6 +75,12 @@ def word(flags: int, number: int = 12, netns: int = OWN, after_ns: int = 1000, *
     return drops
 
 
+def causes(batch: Batch) -> list[tuple[str | None, str | None, str | None]]:
+    """Cause, confidence and where it lies, of each record."""
+    names = ("handshake.cause", "handshake.cause_confidence", "handshake.cause_at")
+    return [*zip(*(words(batch, name) for name in names), strict=True)]
+
+
 def heard(desk: Desk, *words: Events) -> None:
     desk.words.note(np.concatenate(words), START_NS)
     if desk.asked:
@@ -97,7 +104,8 @@ def test_a_drop_is_told(
     result: Result, settled: Settled, flags: int, segment: str, netns: int, told: int | None
 ) -> None:
     desk = Desk()
-    heard(desk, word(flags, netns=netns))
+    at = 5_000_000_000 if settled in (Settled.BY_RST, Settled.BY_ICMP) else 1000
+    heard(desk, word(flags, netns=netns, after_ns=at))
     assert desk.said(batch_of(record(result, settled))) == [Drop(segment, "NETFILTER_DROP", "nft_do_chain", told)]
 
 
@@ -140,9 +148,9 @@ def test_nothing_is_said_of_what_worked() -> None:
 def test_a_reset_that_a_firewall_drops_and_one_that_tcp_takes() -> None:
     desk = Desk()
     refused = record(Result.REJECTED, Settled.BY_RST, reset_from=int(ResetFrom.SERVER))
-    heard(desk, word(RST, 45))
+    heard(desk, word(RST, 45, after_ns=5_000_000_000))
     assert desk.said(batch_of(refused)) == [None]
-    heard(desk, word(RST, 12))
+    heard(desk, word(RST, 12, after_ns=5_000_000_000))
     assert desk.said(batch_of(refused)) == [Drop("rst", "NETFILTER_DROP", "nft_do_chain", None)]
 
 
@@ -158,6 +166,74 @@ def test_why_this_host_sent_the_reset() -> None:
     batch = batch_of(refused)
     elsewhere.words.tell(batch)
     assert not batch.causes.reset_reason.any()
+
+
+# --- causes ---
+
+CERTAIN = ("certain", "this_host")
+NO_CAUSE = (None, None, None)
+
+
+def caused(desk: Desk, events: Events) -> tuple[str | None, str | None, str | None]:
+    batch = batch_of(events)
+    desk.words.tell(batch)
+    (cause,) = causes(batch)
+    return cause
+
+
+@pytest.mark.parametrize(("result", "settled", "flags", "segment"), FAILED)
+def test_a_firewall_is_blamed(result: Result, settled: Settled, flags: int, segment: str) -> None:
+    refused = result in (Result.REJECTED, Result.UNREACHABLE)
+    at = 5_000_000_000 if refused else 1000
+    ours, others = Desk(), Desk()
+    heard(ours, word(flags, after_ns=at))
+    heard(others, word(flags, netns=OTHER, after_ns=at))
+    cause = "firewall_rejected" if refused else "host_dropped"
+    assert caused(ours, record(result, settled)) == (cause, *CERTAIN), segment
+    assert caused(others, record(result, settled)) == NO_CAUSE
+
+
+def test_a_drop_of_another_syn_than_the_refused_one() -> None:
+    """The first SYN met a rule that limits rates; the second one was refused by somebody else."""
+    desk = Desk()
+    heard(desk, word(SYN, after_ns=1000))
+    assert caused(desk, record(Result.REJECTED, Settled.BY_RST, syn_count=2)) == NO_CAUSE
+
+
+def test_some_of_the_syns_went_on() -> None:
+    desk = Desk()
+    heard(desk, word(SYN), word(SYN, after_ns=2000))
+    assert caused(desk, record(Result.NO_REPLY, syn_count=3)) == NO_CAUSE
+    heard(desk, word(SYN, after_ns=3000))
+    assert caused(desk, record(Result.NO_REPLY, syn_count=3)) == ("host_dropped", *CERTAIN)
+    heard(desk, word(SYN, seq=77))
+    assert caused(desk, record(Result.NO_REPLY)) == NO_CAUSE
+
+
+def test_nobody_listens() -> None:
+    desk, elsewhere = Desk(), Desk()
+    refused = record(Result.REJECTED, Settled.BY_RST, reset_from=int(ResetFrom.SERVER))
+    for one, place in ((desk, "tcp_v4_rcv"), (elsewhere, "cookie_v4_check")):
+        one.words.note(word(SYN, 3, after_ns=5_000_000_000), START_NS)
+        one.words.answered(PlaceAnswer({AT: place}))
+    assert caused(desk, refused) == ("no_listener", *CERTAIN)
+    assert caused(elsewhere, refused) == NO_CAUSE
+    by_reset = Desk(places=False)
+    heard(by_reset, word(RST, 1, is_reset=1, location=0, after_ns=5_000_000_000))
+    assert caused(by_reset, refused) == ("no_listener", *CERTAIN)
+
+
+def test_what_is_certain_replaces_what_is_not() -> None:
+    desk = Desk()
+    heard(desk, word(SYN))
+    batch = batch_of(record(Result.NO_REPLY))
+    batch.causes.handshake_cause[:], batch.causes.handshake_confidence[:] = 2, 2
+    desk.words.tell(batch)
+    assert causes(batch) == [("host_dropped", *CERTAIN)]
+    sure = batch_of(record(Result.NO_REPLY))
+    sure.causes.handshake_cause[:], sure.causes.handshake_confidence[:] = 2, int(Confidence.CERTAIN)
+    desk.words.tell(sure)
+    assert causes(sure)[0][0] == "port_still_in_use"
 
 
 # --- waiting ---
@@ -195,11 +271,11 @@ def test_a_failed_one_waits_for_the_name_of_a_place_but_not_long() -> None:
 
 
 def test_without_evidence_nobody_waits() -> None:
-    words = KernelWords(Evidence(), lambda _: None)
+    deaf = KernelWords(Evidence(), lambda _: None)
     refused = record(Result.REJECTED, Settled.BY_RST)
-    assert words.admit(refused, int(refused["settled_ns"][0])) == [refused]
+    assert deaf.admit(refused, int(refused["settled_ns"][0])) == [refused]
     batch = batch_of(refused)
-    words.tell(batch)
+    deaf.tell(batch)
     assert not batch.causes.drop.any()
 
 
@@ -212,11 +288,11 @@ def test_hidden_places_are_not_asked_for() -> None:
 
 def test_a_flood_overwrites_and_takes_no_more_memory() -> None:
     desk = Desk()
-    words = np.concatenate([word(SYN)] * (3 * SLOTS))
-    words["src_port"], words["src"][:, 0] = np.arange(len(words)) % 65536, np.arange(len(words)) // 65536
-    heard(desk, words)
-    records = np.concatenate([record(Result.NO_REPLY)] * len(words))
-    records["client_port"], records["client"][:, 0] = words["src_port"], words["src"][:, 0]
+    said = np.concatenate([word(SYN)] * (3 * SLOTS))
+    said["src_port"], said["src"][:, 0] = np.arange(len(said)) % 65536, np.arange(len(said)) // 65536
+    heard(desk, said)
+    records = np.concatenate([record(Result.NO_REPLY)] * len(said))
+    records["client_port"], records["client"][:, 0] = said["src_port"], said["src"][:, 0]
     found = batch_of(records)
     desk.words.tell(found)
     assert SLOTS // 2 < np.count_nonzero(found.causes.drop) <= SLOTS
@@ -229,11 +305,11 @@ def test_a_flood_overwrites_and_takes_no_more_memory() -> None:
 def test_lines_and_records_say_the_same() -> None:
     desk = Desk()
     kinds = [record(result, settled, client_port=40000 + at) for at, (result, settled, *_) in enumerate(FAILED)]
-    words = [
-        word(flags, **{"src_port" if flags in (SYN, ACK) else "dst_port": 40000 + at})
+    said = [
+        word(flags, after_ns=5_000_000_000, **{"src_port" if flags in (SYN, ACK) else "dst_port": 40000 + at})
         for at, (*_, flags, _segment) in enumerate(FAILED)
     ]
-    heard(desk, *words)
+    heard(desk, *said)
     batch = batch_of(np.concatenate(kinds))
     desk.words.tell(batch)
     composer = Composer(INTERFACES, drops=desk.words.drops, reset_reasons=desk.words.reset_reasons)
