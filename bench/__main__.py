@@ -9,6 +9,7 @@ import time
 
 from bench import (
     dashboard,
+    drops,
     fixed_rate,
     growth,
     handshake_rate,
@@ -30,6 +31,7 @@ SECTIONS = {
     "netlink": ("Netlink: own code beside pyroute2", netlink),
     "rates": ("Records through the user part, one thread", rates),
     "packet_cost": ("Cost of a packet (BPF_PROG_TEST_RUN)", packet_cost),
+    "drops": ("Hearing why the kernel drops segments", drops),
     "growth": ("Growth of the cost", growth),
     "handshake_rate": ("Handshakes a second, beside the peers", handshake_rate),
     "fixed_rate": ("At a fixed rate: what the host pays, beside the peers", fixed_rate),

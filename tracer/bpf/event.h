@@ -254,8 +254,9 @@ struct counters {
 	__u64 tfo_unsolicited;	/* unrequested cookie in a SYN-ACK */
 	__u64 payloads;
 	__u64 payloads_lost;
-	__u64 drops;	  /* the kernel's words on segments, sent to user space */
-	__u64 drops_lost; /* their ring was full */
+	__u64 drops;	     /* the kernel's words on segments, sent to user space */
+	__u64 drops_lost;    /* their ring was full */
+	__u64 drops_skipped; /* freed packets and resets not looked at, since there were too many at once */
 #ifdef PACKETS
 	__u64 packets_kept;
 	__u64 packets_lost; /* the ring was full */

@@ -52,6 +52,7 @@ _COUNTED = {
     "payloads_lost": "SYN payloads lost because their ring was full",
     "drops": "Words of the kernel on dropped segments and resets",
     "drops_lost": "Words of the kernel lost because their ring was full",
+    "drops_skipped": "Freed packets and resets not looked at, since there were too many at once",
     "fragments": "IP fragments other than the first",
     "not_tcp": "Packets of other kinds: no TCP segment and none of the frames that are not read",
 }
