@@ -19,9 +19,12 @@ from tests.support.heard import Judge, judge
 from tests.support.hosts import REQUEST
 from tests.support.netbox import NetBox, wait_until
 from tests.support.routed import TO_CLIENT, WIRE, Routed, routed, service_address
+from tests.support.stage import wait_for_queue
 from tests.support.tracing import Run, tracing
 from tracer.lab.packet import MSS_1460, Flag, Segment, encode
-from tracer.records.record import Drop, Handshake
+from tracer.lab.sockets import DROP_ALL, attach
+from tracer.records.drop import Drop
+from tracer.records.record import Handshake
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -118,9 +121,8 @@ def hosts_and_runs() -> Iterator[World]:
             assert run.start.evidence.drop_reasons
         hosts.first.run("sysctl", "-qw", "net.ipv4.tcp_synack_retries=1")
         world = World(hosts, client, router, server, trace)
-        for run in world.places:  # which have read the names of places when the first one is named
-            while not named(world, run):
-                pass
+        # until they have read the names of places
+        wait_until(lambda: all(named(world, run) for run in world.places), "names: this kernel may hide its addresses")
         yield world
 
 
@@ -128,6 +130,7 @@ def hosts_and_runs() -> Iterator[World]:
 def world(hosts_and_runs: World) -> Iterator[World]:
     with ExitStack() as opened:
         hosts_and_runs.opened = opened
+        hosts_and_runs.judge.begin()
         yield hosts_and_runs
 
 
@@ -295,6 +298,60 @@ def test_a_firewall_that_drops_the_ack(world: World, at_client: bool) -> None:
     world.connect(address, stay=True)
     records = world.says(address, world.client if at_client else world.server, "ack", "NETFILTER_DROP", "nft_do_chain")
     assert [one.handshake.result for one in records] == ["half_open" if at_client else "established"] * 3
+
+
+# --- some of them went on ---
+
+
+def limit(what: str) -> str:
+    return f"{what} limit rate over 1/hour burst 1 packets drop"
+
+
+def again(world: World, address: str) -> None:
+    """A client that sends its SYN twice."""
+    world.connect(address, stay=True)
+    wait_until(lambda: any(one.server.ip == address for one in world.server.handshakes), "a record")
+
+
+@pytest.mark.parametrize("where", ["router", "client"])
+def test_a_rule_that_lets_one_syn_pass_is_not_the_cause(world: World, where: str) -> None:
+    """The server's host drops that one: there the cause is certain, and only there."""
+    address = world.address()
+    world.listen(address)
+    world.rule(world.hosts.first, "input", f"ip daddr {address} {BARE_SYN} drop")
+    box, hook = (world.hosts.router, "forward") if where == "router" else (world.hosts.client, "output")
+    world.rule(box, hook, limit(f"ip daddr {address} {BARE_SYN}"))
+    again(world, address)
+    assert world.seen(world.server, address).handshake.cause == "host_dropped"
+    for run in (world.client, world.router):
+        assert world.seen(run, address).handshake.cause is None
+
+
+def test_a_rule_that_lets_one_answer_pass_is_not_the_cause(world: World) -> None:
+    address = world.address()
+    world.listen(address)
+    world.rule(world.hosts.router, "forward", f"ip saddr {address} {SYN_ACK} drop")
+    world.rule(world.hosts.first, "output", limit(f"ip saddr {address} {SYN_ACK}"))
+    again(world, address)
+    record = world.seen(world.server, address)
+    assert (record.handshake.result, record.handshake.synack_count) == ("half_open", 1)
+    assert record.handshake.drop == Drop("synack", "NETFILTER_DROP", "nft_do_chain", None)
+    assert record.handshake.cause is None
+
+
+def test_copies_for_others_are_not_the_segment(world: World) -> None:
+    """A raw socket whose filter takes nothing, beside a listener whose accept queue is full."""
+    address = world.address()
+    listener = world.opened.enter_context(world.hosts.listen(world.hosts.first, address, PORT, backlog=0))
+    with world.hosts.first.inside():
+        raw = world.opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP))
+    attach(raw, DROP_ALL)
+    world.opened.enter_context(world.hosts.connect(listener))
+    wait_for_queue(listener, 1)
+    world.connect(address)
+    record = world.server.wait_handshake(lambda one: one.server.ip == address and one.handshake.result == "no_reply")
+    assert world.judge.knows("SOCKET_FILTER", "raw_rcv")
+    assert (record.handshake.drop, record.handshake.cause) == (None, None)
 
 
 # --- connections that work ---

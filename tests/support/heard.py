@@ -137,8 +137,13 @@ class Judge:
                 return False
             time.sleep(0.01)
 
+    def begin(self) -> None:
+        """Forget what was before."""
+        self._read()
+        self.seen.clear()
+
     def knows(self, reason: str, place: str) -> bool:
-        """Has it seen that at all?"""
+        """Has it seen that since begin()?"""
         self._read()
         return any(one[1] == reason and one[2].split(".")[0] == place for one in self.seen)
 

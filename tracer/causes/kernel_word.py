@@ -9,7 +9,7 @@ import numpy as np
 
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import U8, Bool
-from tracer.records.record import Drop
+from tracer.records.drop import Drop
 from tracer.vocabulary.drops import dropped_by, found_no_socket
 from tracer.vocabulary.vocabulary import CauseAt, Confidence, HandshakeCause, HandshakeResult, ResetFrom
 

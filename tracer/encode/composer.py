@@ -30,10 +30,10 @@ from tracer.handshake.words import words
 from tracer.ipc.event_header import constant, struct
 from tracer.ipc.layout import to_dtype
 from tracer.ipc.traced import TracedInterface
+from tracer.records.drop import Drop
 from tracer.records.record import (
     SCHEMA,
     DnsInfo,
-    Drop,
     Endpoint,
     Handshake,
     HttpInfo,

@@ -22,6 +22,9 @@ SHARED_MAPS = ("config", "interfaces_near", "interfaces_far", "tags", "cpus")  #
 RING = "drops"
 TRACEPOINTS = {FREED: "kfree_skb", RESET: "tcp_send_reset"}
 NOT_SPECIFIED = "NOT_SPECIFIED"
+# A copy for a packet socket or a mirror port was freed, or a segment that TCP had taken: no handshake failed by that.
+IDLE = frozenset({"OTHERHOST", "PACKET_SOCK_ERROR", "QUEUE_PURGE", "TCP_RESET", "TCP_CLOSE", "SOCKET_CLOSE"})
+_MASKED, _LOW = 128, (1 << 64) - 1
 # arguments with which a tracepoint also gives the reason
 _WITH_REASON = 3
 _PREFIXES = {"skb_drop_reason": "SKB_DROP_REASON_", "sk_rst_reason": "SK_RST_REASON_"}
@@ -121,6 +124,8 @@ def _of_kernel() -> tuple[list[str], dict[str, dict[int, str]]]:
         raise CannotHearError("this kernel's sk_buff is not laid out as expected")
     no_reason = next((number for number, name in words["skb_drop_reason"].items() if name == NOT_SPECIFIED), -1)
     flags = [f"-DKERNEL_{macro}={value}" for macro, value in offsets.items()]
+    idle = sum(1 << number for number, name in words["skb_drop_reason"].items() if name in IDLE and number < _MASKED)
+    flags += [f"-DIDLE_REASONS_LOW={idle & _LOW:#x}ULL", f"-DIDLE_REASONS_HIGH={idle >> 64:#x}ULL"]
     flags += [f"-DFREED_ARGUMENTS={freed}", f"-DREASON_NOT_SPECIFIED={no_reason}U"]
     with suppress(BtfError, IndexError, ValueError):  # older kernels do not say why they reset
         if btf.tracepoint_arguments(TRACEPOINTS[RESET]) >= _WITH_REASON:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tracer.records.record import Drop, Handshake, Misfits, Timing
+from tracer.records.drop import Drop
+from tracer.records.record import Handshake, Misfits, Timing
 from tracer.vocabulary.drops import dropped_by
 from tracer.vocabulary.meanings import CHALLENGED, EXPLANATIONS, NOT_FITTING, RESULTS, VERDICTS, WITHOUT_LIFE
 from tracer.vocabulary.printable import plural, printable, times

@@ -15,6 +15,7 @@ import msgspec
 
 from tracer.dissect.options import MPTCP_SUBTYPES, NAMES, TFO_EXPERIMENTAL, mptcp_subtype
 from tracer.dissect.payload import Protocol
+from tracer.records.drop import Drop, EvidenceInfo
 from tracer.records.types import (
     SCHEMA_VERSION,
     Count,
@@ -54,7 +55,6 @@ from tracer.vocabulary.vocabulary import (
 )
 
 SCHEMA = SCHEMA_VERSION
-DROPPED = ["syn", "synack", "ack", "rst"]
 _RESULTS, _OUTCOMES = RESULT_WORDS[1:], [word(outcome) for outcome in Outcome]
 _MPTCP: list[str | None] = [mptcp_subtype(number) for number in range(16)]
 assert tuple(_MPTCP[: len(MPTCP_SUBTYPES)]) == MPTCP_SUBTYPES
@@ -114,18 +114,6 @@ class Reset(msgspec.Struct, frozen=True, gc=False):
     reason: Annotated[str | None, said("why this host's kernel sent it, in the kernel's word; null if not known")] = (
         None
     )
-
-
-class Drop(msgspec.Struct, frozen=True, gc=False):
-    """What the kernel of this host says of a segment that it dropped."""
-
-    segment: Annotated[str, said("which segment of the handshake", enum=DROPPED)]
-    reason: Annotated[str, said("why, in the kernel's word (enum skb_drop_reason)")]
-    at: Annotated[
-        str | None,
-        said("the kernel's function that dropped it; null where the kernel hides it, or names were not read yet"),
-    ]
-    netns: Annotated[int | None, said("inode number of the network namespace; null: the traced one")]
 
 
 class Misfits(msgspec.Struct, frozen=True, gc=False):
@@ -378,14 +366,6 @@ class InterfaceInfo(msgspec.Struct, frozen=True):
     group: int
     others: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-class EvidenceInfo(msgspec.Struct, frozen=True):
-    """What this host's kernel says of segments that it dropped, and of resets that it sent."""
-
-    drop_reasons: Annotated[bool, said("why it dropped a segment")]
-    reset_reasons: Annotated[bool, said("why it sent a reset")]
-    places: Annotated[bool, said("which of its functions dropped it")]
 
 
 class Start(msgspec.Struct, frozen=True, tag_field="event", tag="start"):

@@ -17,10 +17,10 @@ from tracer.handshake.events import U8, U64, Bool, Events, Indexes
 SLOTS = 1 << 15
 _SYN, _RST, _ACK = 2, 4, 16
 _WORD = np.dtype(
-    [("key", "<u8"), ("now_ns", "<u8"), ("location", "<u8"), ("seq", "<u4"), ("ack", "<u4"), ("reason", "<u4"),
-     ("netns", "<u4"), ("count", "<u4")]
+    [("key", "<u8"), ("same", "<u8"), ("now_ns", "<u8"), ("first_ns", "<u8"), ("location", "<u8"), ("seq", "<u4"),
+     ("ack", "<u4"), ("reason", "<u4"), ("netns", "<u4"), ("count", "<u4")]
 )  # fmt: skip
-_COPIED = [name for name in _WORD.names or () if name not in ("key", "count")]
+_COPIED = ("now_ns", "location", "seq", "ack", "reason", "netns")
 
 
 class Kind(IntEnum):
@@ -34,11 +34,14 @@ class Kind(IntEnum):
 
 
 class DropTable:
-    """Words by kind of segment, sender and receiver, and whether they are of the traced namespace."""
+    """Words by kind of segment, sender and receiver, and whether they are of the traced namespace.
 
-    def __init__(self, netns: int) -> None:
-        """`netns`: inode number of the traced namespace."""
-        self._netns = netns
+    Words without a reason, which mostly say nothing, have places of their own.
+    """
+
+    def __init__(self, netns: int, no_reason: int) -> None:
+        """`netns`: inode number of the traced namespace; `no_reason`: the number of NOT_SPECIFIED."""
+        self._netns, self._no_reason = netns, no_reason
         self._words = np.zeros(SLOTS, _WORD)
         self._factors = np.frombuffer(secrets.token_bytes(64), np.uint64) | np.uint64(1)
 
@@ -54,26 +57,42 @@ class DropTable:
             Kind.ACK,
         )
         keys = self._keys(
-            drops["src"], drops["dst"], drops["src_port"], drops["dst_port"], kinds, drops["netns"] == self._netns
-        )
-        words = np.empty(len(drops), _WORD)
-        words["key"] = keys
+            drops["src"], drops["dst"], drops["src_port"], drops["dst_port"], kinds, drops["netns"] == self._netns,
+            (drops["reason"] == self._no_reason) & (drops["is_reset"] == 0),
+        )  # fmt: skip
+        same = self._sames(keys, kinds, drops)
+        _, first, which, counts = np.unique(same, return_index=True, return_inverse=True, return_counts=True)
+        _, from_end = np.unique(keys[::-1], return_index=True)
+        last = len(keys) - 1 - from_end  # of several with one key the last one stays
+        words = np.empty(len(last), _WORD)
+        words["key"], words["same"] = keys[last], same[last]
         for name in _COPIED:
-            words[name] = drops[name]
-        # of several with one key the last one stays, and has their number
-        _, last, counts = np.unique(keys[::-1], return_index=True, return_counts=True)
-        words = words[len(keys) - 1 - last]
-        words["count"] = counts
+            words[name] = drops[name][last]
+        words["count"], words["first_ns"] = counts[which[last]], drops["now_ns"][first[which[last]]]
         slots = _slots(words["key"])
         before = self._words[slots]
-        # the same SYN again, or another answer to it
-        again = (before["seq"] == words["seq"]) | ((before["ack"] == words["ack"]) & (words["ack"] != 0))
-        words["count"] += np.where((before["key"] == words["key"]) & again, before["count"], 0)
+        again = before["same"] == words["same"]
+        words["count"] += np.where(again, before["count"], 0)
+        words["first_ns"] = np.where(again, before["first_ns"], words["first_ns"])
         self._words[slots] = words
 
-    def find(self, events: Events, kind: Kind, from_client: bool, own: bool) -> tuple[Bool, Events]:
+    def _sames(self, keys: U64, kinds: Indexes, drops: Events) -> U64:
+        """Equal for the same segment sent again, and dropped for the same reason at the same place.
+
+        A server that forgot its first answer gives another number: what a SYN-ACK acks tells.
+        """
+        number = np.where(kinds == Kind.SYNACK, drops["ack"], drops["seq"])
+        found = keys
+        for part, factor in zip((number, drops["reason"], drops["location"]), self._factors, strict=False):
+            found = (found ^ part.astype(np.uint64)) * factor
+            found ^= found >> np.uint64(32)
+        return found
+
+    def find(
+        self, events: Events, kind: Kind, from_client: bool, own: bool, reasonless: bool = False
+    ) -> tuple[Bool, Events]:
         """For each record: is there a word of this kind on a segment that client or server sent? And the latest one,
-        with the number of such words.
+        with the number of words on the same segment, and the time of the first of these.
 
         The segment's numbers are not compared. `own`: of the traced namespace.
         """
@@ -81,16 +100,17 @@ class DropTable:
         src, dst = (events[name] for name in ends)
         src_port, dst_port = (events[f"{name}_port"] for name in ends)
         kinds, owns = np.full(len(events), int(kind)), np.full(len(events), own)
-        keys = self._keys(src, dst, src_port, dst_port, kinds, owns)
+        keys = self._keys(src, dst, src_port, dst_port, kinds, owns, np.full(len(events), reasonless))
         words = self._words[_slots(keys)]
         return words["key"] == keys, words
 
     def _keys(
-        self, src: U8, dst: U8, src_port: NDArray[np.uint16], dst_port: NDArray[np.uint16], kind: Indexes, own: Bool
-    ) -> U64:
+        self, src: U8, dst: U8, src_port: NDArray[np.uint16], dst_port: NDArray[np.uint16], kind: Indexes, own: Bool,
+        reasonless: Bool,
+    ) -> U64:  # fmt: skip
         factors = self._factors
         ports = src_port.astype(np.uint64) << np.uint64(16) | dst_port
-        parts = (*_halves(src), *_halves(dst), ports, (kind * 2 + own + 1).astype(np.uint64))
+        parts = (*_halves(src), *_halves(dst), ports, (kind * 4 + own * 2 + reasonless + 1).astype(np.uint64))
         key = np.zeros(len(ports), np.uint64)
         for part, factor in zip(parts, factors[:6], strict=True):
             key = (key ^ part) * factor

@@ -261,7 +261,7 @@ class RootPart:
                 self.channel.offer(found)
             self._witness.advance()
             if (places := self._words.advance()) is not None:
-                self.channel.offer(places)
+                self._post(places)
             if self._follower.fileno() in ready:
                 for change in self._follower.read():
                     self._on_change(change)

@@ -16,15 +16,18 @@ from tracer.handshake.batch import Batch
 from tracer.handshake.events import U8, Bool, Events, Indexes, has, pick
 from tracer.ipc.messages import Evidence, PlaceAnswer, PlaceQuestion
 from tracer.linux.patience import FACTOR
-from tracer.records.record import Drop
+from tracer.records.drop import Drop
 from tracer.ring.drops import DropTable, Kind
+from tracer.vocabulary.drops import is_telling
 from tracer.vocabulary.vocabulary import After, HandshakeResult, Has, ResetFrom, SettleReason
 
 HOLD_NS = int(80_000_000 * FACTOR)  # of the 200 ms in which a reader must see a record
 LATE_NS = int(20_000_000 * FACTOR)  # how long after its segment a word may come
+ANSWER_NS = int(1_000_000_000 * FACTOR)  # later there will be no answer
 SOON_MS = 10
 TABLE_MAX = 255  # different drops, and reasons of resets, in a run: columns have their numbers in a byte
-PLACES_MAX = 512
+PLACES_MAX = 512  # the root part names no more
+OTHERS_MAX = TABLE_MAX // 2  # those of other namespaces, whose numbers are endless
 
 _NO_REPLY, _REJECTED, _ABORTED, _UNREACHABLE = (
     HandshakeResult.NO_REPLY, HandshakeResult.REJECTED, HandshakeResult.ABORTED, HandshakeResult.UNREACHABLE,
@@ -40,10 +43,7 @@ _RESULTS = {
 }
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _WAIT = (SettleReason.BY_RST, SettleReason.BY_ICMP)
-# These do not say that a segment failed its purpose: TCP took it and was done with it.
-_NOTHING_LOST = frozenset({"QUEUE_PURGE", "TCP_RESET", "TCP_CLOSE", "SOCKET_CLOSE"})
 _NO_REASON = "NOT_SPECIFIED"
-_NO_REASON_BUT = "ip_error"  # the one place where no reason says enough: the route forbids it
 _SEGMENTS = {Kind.SYN: "syn", Kind.SYNACK: "synack", Kind.ACK: "ack", Kind.RST: "rst"}
 
 
@@ -51,22 +51,24 @@ _SEGMENTS = {Kind.SYN: "syn", Kind.SYNACK: "synack", Kind.ACK: "ack", Kind.RST: 
 class KernelWords:
     """Records on their way, and the drops and reasons that their columns number; the first entries are None.
 
-    Times are CLOCK_MONOTONIC. `send` asks the root part.
+    Times are CLOCK_MONOTONIC. `send` asks the root part; False: it does not read now.
     """
 
     evidence: Evidence
-    send: Callable[[PlaceQuestion], object]
+    send: Callable[[PlaceQuestion], bool]
     drops: list[Drop | None] = field(default_factory=lambda: [None])
     reset_reasons: list[str | None] = field(default_factory=lambda: [None])
     _table: DropTable = field(init=False)
     _numbers: dict[Drop, int] = field(default_factory=dict)
     _places: dict[int, str | None] = field(default_factory=dict)
     _asked: set[int] = field(default_factory=set)
+    _asked_ns: int = 0
     _held: list[Events] = field(default_factory=list)
     _read_ns: int = 0
 
     def __post_init__(self) -> None:
-        self._table = DropTable(self.evidence.netns)
+        no_reason = (number for number, name in self.evidence.drop_reasons.items() if name == _NO_REASON)
+        self._table = DropTable(self.evidence.netns, next(no_reason, -1))
 
     @property
     def is_holding(self) -> bool:
@@ -80,10 +82,11 @@ class KernelWords:
             return
         self._table.add(drops)
         if self.evidence.places:
-            new = set(np.unique(drops["location"]).tolist()) - self._places.keys() - self._asked - {0}
-            if new and len(self._asked) < PLACES_MAX:
-                self._asked |= new
-                self.send(PlaceQuestion(sorted(new)))
+            new = set(np.unique(drops["location"]).tolist()) - self._asked - {0}
+            wanted = sorted(new)[: PLACES_MAX - len(self._asked)]
+            if wanted and self.send(PlaceQuestion(wanted)):
+                self._asked.update(wanted)
+                self._asked_ns = read_ns
 
     def answered(self, answer: PlaceAnswer) -> None:
         """Take names of places."""
@@ -113,7 +116,8 @@ class KernelWords:
     def _waits(self, events: Events, now_ns: int) -> Bool:
         settled = events["settled_ns"]
         waits: Bool = np.isin(events["result"], _FAILED) & (settled + np.uint64(HOLD_NS) > now_ns)
-        if waits.any() and not self._asked - self._places.keys():
+        names_come = now_ns < self._asked_ns + ANSWER_NS and bool(self._asked - self._places.keys())
+        if waits.any() and not names_come:
             waits &= np.isin(events["reason"], _WAIT) & (settled + np.uint64(LATE_NS) > self._read_ns)
         return waits
 
@@ -144,14 +148,15 @@ class KernelWords:
         found, whole = np.zeros(len(events), np.uint8), np.zeros(len(events), np.bool_)
         for own in (True, False):
             for kind, results in _RESULTS.items():
-                rows = np.flatnonzero(np.isin(events["result"], results) & (found == 0))
-                if len(rows):
-                    found[rows], whole[rows] = self._numbered(pick(events, rows), kind, own)
+                for reasonless in (False, True):
+                    rows = np.flatnonzero(np.isin(events["result"], results) & (found == 0))
+                    if len(rows):
+                        found[rows], whole[rows] = self._numbered(pick(events, rows), kind, own, reasonless)
         return found, whole
 
-    def _numbered(self, events: Events, kind: Kind, own: bool) -> tuple[U8, Bool]:
+    def _numbered(self, events: Events, kind: Kind, own: bool, reasonless: bool) -> tuple[U8, Bool]:
         numbers = np.zeros(len(events), np.uint8)
-        there, words = self._table.find(events, kind, kind in (Kind.SYN, Kind.ACK), own)
+        there, words = self._table.find(events, kind, kind in (Kind.SYN, Kind.ACK), own, reasonless)
         there &= _in_time(events, words) & _fits(events, words, kind)
         rows = np.flatnonzero(there)
         if len(rows):
@@ -166,13 +171,13 @@ class KernelWords:
         number = int(word["reason"])
         reason = self.evidence.drop_reasons.get(number, hex(number))
         at = self._places.get(int(word["location"]))
-        if reason in _NOTHING_LOST or (reason == _NO_REASON and at != _NO_REASON_BUT):
+        if not is_telling(reason, at):
             return 0
         if kind is Kind.RST and reason == "NO_SOCKET":
             return 0  # nobody waits for it any more
         drop = Drop(_SEGMENTS[kind], reason, at, None if own else int(word["netns"]))
         known = self._numbers.get(drop)
-        if known is None and len(self.drops) <= TABLE_MAX:
+        if known is None and len(self.drops) <= (TABLE_MAX if own else OTHERS_MAX):
             known = self._numbers[drop] = len(self.drops)
             self.drops.append(drop)
         return known or 0
@@ -209,11 +214,20 @@ def _in_time(events: Events, words: Events) -> Bool:
 
 
 def _covers(events: Events, words: Events, kind: Kind) -> Bool:
-    """Were all segments of this kind dropped? A SYN-ACK or ACK that went on would have been seen."""
+    """Is the word on all segments of this kind, so that none of them went on?
+
+    The hook sees what comes in before the kernel can drop it, so all of these must be among the dropped. What goes out
+    it sees only if that was not dropped, so it must have seen none.
+    """
+    left = events["egress"] != 0  # the SYN left by the interface: answers come in by it
     if kind is Kind.SYN:
-        covers: Bool = words["count"] >= events["syn_count"]
+        covers: Bool = ~left & (words["count"] >= events["syn_count"])
+    elif kind is Kind.SYNACK:
+        covers = np.where(left, words["count"] >= events["synack_count"], events["synack_count"] == 0)
     else:
-        covers = (words["count"] >= events["synack_count"]) | (kind is not Kind.SYNACK)
+        # what the client sent first after the SYN-ACK, and no later segment
+        first = np.abs(words["first_ns"].astype(np.int64) - events["ack_ns"].astype(np.int64)) < LATE_NS
+        covers = np.where(left, events["ack_ns"] == 0, (events["ack_ns"] == 0) | first)
     return covers
 
 

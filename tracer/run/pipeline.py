@@ -41,7 +41,8 @@ from tracer.ipc.traced import TracedInterface, forget_gone
 from tracer.linux import allocator
 from tracer.linux.clock import wall_now, wall_offset_ns
 from tracer.linux.patience import FACTOR
-from tracer.records.record import SCHEMA, Balance, End, EvidenceInfo, InterfaceInfo, NoticeRecord, Start, Stats
+from tracer.records.drop import EvidenceInfo
+from tracer.records.record import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
 from tracer.ring.open import Sources
 from tracer.ring.pace import POLL_GENTLY_MS, SOON_MS, Pace
 from tracer.ring.payloads import PayloadCache
@@ -93,6 +94,7 @@ class Pipeline:
     _received: int = 0
     _dropped: int = 0
     _losses_are_told: bool = False
+    _silence_is_told: bool = False
     _root: Ended | None = None
     _root_is_there: bool = True
     _ending: Ending = field(init=False)
@@ -327,6 +329,13 @@ class Pipeline:
         self.fanout.each(lambda sink: sink.notice(record))
 
     def _tell_losses(self) -> None:
+        if not self._silence_is_told and (self._counters.get("drops_skipped") or self._counters.get("drops_lost")):
+            self._notice(
+                "kernel_reasons_lost",
+                "more packets were dropped or refused at once than this host's kernel is heard about: handshakes of "
+                "that time may lack drop, reset.reason and cause",
+            )
+            self._silence_is_told = True
         sheet = self._balance()
         if losses(sheet) and not self._losses_are_told:
             self._notice(

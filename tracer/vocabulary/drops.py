@@ -27,6 +27,13 @@ DROPPED_BY: dict[str, str] = {
 }
 _NO_REASON = "NOT_SPECIFIED"
 _ROUTE_PLACES = ("ip_error",)
+_LOOKED_FOR = ("tcp_v4_rcv", "tcp_v6_rcv")
+# A raw socket gets a copy, which is freed for the same reasons.
+_ONLY_AT = {
+    "SOCKET_FILTER": _LOOKED_FOR,
+    "XFRM_POLICY": (*_LOOKED_FOR, "ip_forward", "ip6_forward"),
+    _NO_REASON: _ROUTE_PLACES,
+}
 _BY_REASON = {
     "NETFILTER_DROP": "firewall",
     "BPF_CGROUP_EGRESS": "firewall",
@@ -39,6 +46,8 @@ _BY_REASON = {
     "IP_INNOROUTES": "route",
     "IP_OUTNOROUTES": "route",
     "IP_INADDRERRORS": "route",
+    "TCP_RFC7323_PAWS": "old timestamps",
+    "TCP_RFC7323_TW_PAWS": "old timestamps",
     "TCP_AUTH_HDR": "authentication",
     "TCP_CSUM": "checksum",
     "IP_CSUM": "checksum",
@@ -47,17 +56,22 @@ _BY_REASON = {
 _BY_BEGINNING = {
     "TCP_MD5": "authentication",
     "TCP_AO": "authentication",
-    "TCP_RFC7323_PAWS": "old timestamps",
-    "TCP_RFC7323_TW_PAWS": "old timestamps",
     "NEIGH_": "neighbour",
 }
-_LOOKED_FOR = ("tcp_v4_rcv", "tcp_v6_rcv")
+
+
+def is_telling(reason: str, at: str | None) -> bool:
+    """Does it say that the segment itself was lost? Some reasons do so at some places only."""
+    places = _ONLY_AT.get(reason)
+    return places is None or at in places
 
 
 def dropped_by(reason: str, at: str | None) -> str | None:
     """A key of DROPPED_BY; None where the reason does not say that this host let the segment fail."""
+    if not is_telling(reason, at):
+        return None
     if reason == _NO_REASON:
-        return "route" if at in _ROUTE_PLACES else None
+        return "route"
     for beginning, what in _BY_BEGINNING.items():
         if reason.startswith(beginning):
             return what

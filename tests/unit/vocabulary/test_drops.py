@@ -20,7 +20,12 @@ from tracer.vocabulary.drops import _BY_REASON, DROPPED_BY, dropped_by, found_no
         ("TCP_MD5NOTFOUND", "tcp_v4_rcv", "authentication"),
         ("TCP_AOFAILURE", "tcp_v6_rcv", "authentication"),
         ("NEIGH_FAILED", "neigh_invalidate", "neighbour"),
-        ("XFRM_POLICY", "__xfrm_policy_check", "policy"),
+        ("XFRM_POLICY", "tcp_v4_rcv", "policy"),
+        ("XFRM_POLICY", "raw_rcv", None),
+        ("SOCKET_FILTER", "tcp_v6_rcv", "firewall"),
+        ("SOCKET_FILTER", "raw_rcv", None),
+        ("SOCKET_FILTER", None, None),
+        ("TCP_RFC7323_PAWS_ACK", "tcp_v4_rcv", None),
         ("NOT_SPECIFIED", "ip_error", "route"),
         ("NOT_SPECIFIED", "tcp_v4_rcv", None),
         ("NOT_SPECIFIED", None, None),
@@ -48,8 +53,7 @@ def test_a_sentence_says_what_to_do(by: str) -> None:
     assert sentence.endswith(".")
     assert sentence.count(": ") == 1
     assert sentence.count(". ") == 0
-    assert by in {*_BY_REASON.values(), dropped_by("TCP_MD5FAILURE", None), dropped_by("NEIGH_DEAD", None),
-                  dropped_by("TCP_RFC7323_PAWS", None)}  # fmt: skip
+    assert by in {*_BY_REASON.values(), dropped_by("TCP_MD5FAILURE", None), dropped_by("NEIGH_DEAD", None)}
 
 
 @pytest.mark.skipif(not KERNEL.exists(), reason="this kernel does not describe its types")
