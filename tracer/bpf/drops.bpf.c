@@ -19,6 +19,7 @@ BPF_RINGBUF_OUTPUT(drops, DROP_RING_PAGES);
 
 /* Words sent in a period; programs on one CPU may interrupt each other here, which costs a word at most. */
 struct word_budget {
+	__u64 jiffy; /* of the latest look at the clock, which costs more than jiffies do */
 	__u64 period;
 	__u64 sent;
 };
@@ -191,7 +192,7 @@ static __always_inline void take_place(struct drop_event *ev, __u64 dev, __u64 s
 /* Are there more words than anybody needs? Then this leaves at once, without a look at the packet. */
 static __always_inline int is_enough(void)
 {
-	__u64 period = bpf_ktime_get_coarse_ns() >> PERIOD_SHIFT;
+	__u64 jiffy = bpf_jiffies64(), period;
 	struct word_budget *budget;
 	struct cpu *cpu;
 	int zero = 0;
@@ -199,9 +200,13 @@ static __always_inline int is_enough(void)
 	budget = word_budgets.lookup(&zero);
 	if (!budget)
 		return 1;
-	if (budget->period != period) {
-		budget->period = period;
-		budget->sent = 0;
+	if (budget->jiffy != jiffy) {
+		budget->jiffy = jiffy;
+		period = bpf_ktime_get_ns() >> PERIOD_SHIFT;
+		if (budget->period != period) {
+			budget->period = period;
+			budget->sent = 0;
+		}
 	}
 	if (budget->sent < WORDS_A_PERIOD)
 		return 0;
