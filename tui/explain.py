@@ -10,7 +10,6 @@ from tracer.dissect.options import OptionDetail
 from tracer.records import life
 from tracer.records.record import Handshake, Segment
 from tracer.records.server_name import server_name
-from tracer.vocabulary.causes import cause_sentences
 from tracer.vocabulary.meanings import AFTERS, REQUESTS, SETTLED
 from tracer.vocabulary.printable import times
 from tui.format import duration, signed_duration
@@ -36,11 +35,9 @@ def verdict_line(record: Handshake) -> Line:
 def verdict_lines(record: Handshake, cells: int) -> list[Line]:
     """The verdict, its meaning, and the causes if known."""
     lines = [verdict_line(record), *wrap(life.explanation(record), cells)]
-    timing, tfo = record.handshake, record.tfo
-    for cause, confidence in ((timing.cause, timing.cause_confidence), (tfo.cause, tfo.cause_confidence)):
-        for words in cause_sentences(cause, dropped=life.drop_of(timing)):
-            sure = f" ({confidence})" if confidence else ""
-            lines.extend(wrap(f"Cause{sure}: {safe(words)}", cells, "strong"))
+    for sentence, confidence in life.causes(record):
+        sure = f" ({confidence})" if confidence else ""
+        lines.extend(wrap(f"Cause{sure}: {safe(sentence)}", cells, "strong"))
     return lines
 
 

@@ -32,13 +32,15 @@ FROM read_json(
             "cgroup" VARCHAR))',
         handshake: 'STRUCT("result" VARCHAR, "settled_by" VARCHAR, "syn_count" BIGINT, "synack_count" BIGINT,
             "late_syns" BIGINT, "synack_delay_us" DOUBLE, "ack_delay_us" DOUBLE, "rtt_us" DOUBLE,
-            "first_response_us" DOUBLE, "icmp" STRUCT("type" BIGINT, "code" BIGINT), "challenge_acks" BIGINT,
-            "connect_us" DOUBLE, "first_request_us" DOUBLE, "after" VARCHAR, "answered_syn" BIGINT,
-            "answered_ecn" VARCHAR, "reset" STRUCT("from" VARCHAR, "after_us" DOUBLE, "ttl" BIGINT, "hops" BIGINT,
-            "reason" VARCHAR), "misfits" STRUCT("rst" BIGINT, "synack" BIGINT, "icmp" BIGINT), "copies" BIGINT,
-            "synack_isns" BIGINT, "resumed" VARCHAR, "request_acked" BOOLEAN, "request_repeats" BIGINT,
-            "drop" STRUCT("segment" VARCHAR, "reason" VARCHAR, "at" VARCHAR, "netns" BIGINT), "cause" VARCHAR,
-            "cause_confidence" VARCHAR, "cause_at" VARCHAR)',
+            "first_response_us" DOUBLE, "icmp" STRUCT("type" BIGINT, "code" BIGINT, "from" VARCHAR),
+            "challenge_acks" BIGINT, "connect_us" DOUBLE, "first_request_us" DOUBLE, "after" VARCHAR,
+            "answered_syn" BIGINT, "answered_ecn" VARCHAR, "reset" STRUCT("from" VARCHAR, "after_us" DOUBLE,
+            "ttl" BIGINT, "hops" BIGINT, "reason" VARCHAR), "misfits" STRUCT("rst" BIGINT, "synack" BIGINT,
+            "icmp" BIGINT), "copies" BIGINT, "synack_isns" BIGINT, "resumed" VARCHAR, "request_acked" BOOLEAN,
+            "request_repeats" BIGINT, "drop" STRUCT("segment" VARCHAR, "reason" VARCHAR, "at" VARCHAR, "netns" BIGINT),
+            "cause" VARCHAR, "cause_confidence" VARCHAR, "cause_at" VARCHAR, "listener" STRUCT("ip" VARCHAR,
+            "port" BIGINT, "queued" BIGINT, "backlog" BIGINT, "process" STRUCT("pid" BIGINT, "name" VARCHAR,
+            "uid" BIGINT, "cgroup" VARCHAR)))',
         syn: 'STRUCT("seq" BIGINT, "payload_len" BIGINT, "mss" BIGINT, "wscale" BIGINT, "window" BIGINT,
             "sack_permitted" BOOLEAN, "ts_val" BIGINT, "ts_ecr" BIGINT, "ttl" BIGINT, "hops" BIGINT, "ecn" VARCHAR,
             "mptcp" VARCHAR, "md5" BOOLEAN, "ao" BOOLEAN, "options" VARCHAR[])',
@@ -55,7 +57,10 @@ FROM read_json(
         http: 'STRUCT("method" VARCHAR, "host" VARCHAR)',
         dns: 'STRUCT("name" VARCHAR, "type" VARCHAR)',
         signature: 'STRUCT("p0f" VARCHAR)',
-        through: 'VARCHAR[]'
+        through: 'VARCHAR[]',
+        warnings: 'VARCHAR[]',
+        nat: 'STRUCT("client" STRUCT("ip" VARCHAR, "port" BIGINT), "server" STRUCT("ip" VARCHAR, "port" BIGINT),
+            "id" VARCHAR)'
     }
 )
 WHERE event = 'handshake';

@@ -21,7 +21,8 @@ from tests.support.hosts import ADDRESSES, WIRE, Hosts, two_hosts
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import FACTOR, PATIENCE_S
 from tests.support.tracing import assert_balanced, tracing
-from tracer.records.record import Handshake, Process
+from tracer.records.ends import Process
+from tracer.records.record import Handshake
 
 pytestmark = pytest.mark.root
 

@@ -173,7 +173,7 @@ def random_batch(seed: int, count: int, *, peers: int | None = 50, odd: bool = T
     vantage = rng.integers(0, 4, count).astype(np.uint8)
     made = random_payloads(rng, events) if payloads else None
     kinds = (Cause, Confidence, CookieCheck, ClientFail, HandshakeCause, Confidence, CauseAt)
-    sizes = [*(len(kind) for kind in kinds), 1, 1]  # and no words of the kernel
+    sizes = [*(len(kind) for kind in kinds), 1, 1, 1]  # and no words of the kernel
     numbers = rng.integers(0, sizes, (count, len(sizes))).astype(np.uint8)
     # a cause and how sure it is come together, and most rows have none
     numbers[(numbers[:, :2] == 0).any(axis=1) | (rng.random(count) < 0.8), :2] = 0

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from tests.support.lines import handshakes
-from tracer.records.record import Handshake, Misfits, Reset
+from tracer.records.record import Handshake
+from tracer.records.refusal import Misfits, Reset
 from tui.explain import fact_lines, verdict_lines
 from tui.ladder import ladder_lines, steps
 from tui.lines import Line, width

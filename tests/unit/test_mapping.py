@@ -17,7 +17,8 @@ from tests.support.lines import as_lines, handshakes, run_records
 from tests.support.markdown import DOCS, ask, database, sql_blocks
 from tests.support.schema import schema_lines
 from tracer.cli.schema import json_schema
-from tracer.records.record import Handshake, Process
+from tracer.records.ends import Process
+from tracer.records.record import Handshake
 from tracer.vocabulary.vocabulary import HandshakeResult, word
 
 BLOCKS = sql_blocks("MAPPING.md", "mapping")

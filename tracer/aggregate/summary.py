@@ -8,7 +8,7 @@ from tracer.aggregate.aggregate import losses
 from tracer.aggregate.benefit import tell
 from tracer.aggregate.unread import Source, tell_not_read, tell_why_none
 from tracer.records.record import End, Totals
-from tracer.vocabulary.causes import cause_sentences
+from tracer.vocabulary.causes import handshake_sentence, tfo_sentence
 from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import After, word
 
@@ -36,9 +36,9 @@ def summarize(
     if failed:
         top = sorted(failed.items(), key=lambda item: -item[1])[:5]
         narrate("other outcomes: " + ", ".join(f"{name} {count}" for name, count in top))
-    for causes in (totals.handshake_causes or {}, totals.causes):
+    for causes, sentence in ((totals.handshake_causes or {}, handshake_sentence), (totals.causes, tfo_sentence)):
         for name, count in sorted(causes.items(), key=lambda item: -item[1])[:TOP_CAUSES]:
-            narrate(f"cause of {count}: {name}. {' '.join(cause_sentences(name))}")
+            narrate(f"cause of {count}: {name}. {sentence(name)}")
     filtered = record.counters.get("filtered")
     if filtered:
         narrate(f"{filtered} {plural(filtered, 'SYN')} did not match --filter, not followed")

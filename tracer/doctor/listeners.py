@@ -15,7 +15,7 @@ from tracer.linux import listener_options
 from tracer.linux.listener_options import ListenerOptions, Owner
 from tracer.linux.listening import Listening, listening
 from tracer.linux.proc import read_name_and_uid
-from tracer.records.record import Process
+from tracer.records.ends import Process
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.own_command import tfotrace
 from tracer.vocabulary.printable import printable

@@ -11,7 +11,7 @@ from enum import Enum
 import msgspec
 
 from tracer.errors import ExitCode
-from tracer.records.record import Process
+from tracer.records.ends import Process
 from tracer.records.types import Ip, MaybeIp, MaybeMicroseconds, Port, Timestamp, Version
 from tracer.vocabulary.causes import CAUSES
 

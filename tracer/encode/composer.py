@@ -31,17 +31,14 @@ from tracer.ipc.event_header import constant, struct
 from tracer.ipc.layout import to_dtype
 from tracer.ipc.traced import TracedInterface
 from tracer.records.drop import Drop
+from tracer.records.ends import Endpoint, Listener
 from tracer.records.record import (
     SCHEMA,
     DnsInfo,
-    Endpoint,
     Handshake,
     HttpInfo,
-    Icmp,
-    Misfits,
     Negotiated,
     PayloadInfo,
-    Reset,
     Segment,
     Signature,
     SynAck,
@@ -49,6 +46,7 @@ from tracer.records.record import (
     Timing,
     TlsInfo,
 )
+from tracer.records.refusal import Icmp, Misfits, Reset
 from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.vocabulary import RESET_FROM_WORDS, HandshakeResult, Has
 
@@ -82,6 +80,7 @@ class Composer:
     # by the numbers in columns; the owner adds to them
     drops: Sequence[Drop | None] = (None,)
     reset_reasons: Sequence[str | None] = (None,)
+    listeners: Sequence[Listener | None] = (None,)
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     _cookie_ids: dict[bytes, str] = field(default_factory=dict)
 
@@ -159,6 +158,7 @@ class Composer:
             "answered_ecn": words(batch, "handshake.answered_ecn"),
             "reset": self.resets(batch),
             "drop": [self.drops[number] for number in batch.causes.drop.tolist()],
+            "listener": [self.listeners[number] for number in batch.causes.listener.tolist()],
             "misfits": _misfits(events),
             "resumed": words(batch, "handshake.resumed"),
             **{name: words(batch, f"handshake.{name}") for name in ("cause", "cause_confidence", "cause_at")},

@@ -19,7 +19,8 @@ import msgspec
 from msgspec.structs import replace
 
 from tracer.handshake.durations import Durations
-from tracer.records.record import Endpoint, Handshake, SynAck, Timing
+from tracer.records.ends import Endpoint
+from tracer.records.record import Handshake, SynAck, Timing
 
 KEPT = 4096  # keys of one kind; a piece is some 300 bytes
 

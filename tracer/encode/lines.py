@@ -40,7 +40,8 @@ from tracer.handshake.payloads import payload_rows
 from tracer.handshake.rows import Place
 from tracer.handshake.words import WORDS
 from tracer.ipc.event_header import struct
-from tracer.records.record import Process, Timing
+from tracer.records.ends import Process
+from tracer.records.record import Timing
 from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.vocabulary import Has
 
@@ -275,6 +276,7 @@ def _keys(batch: Batch) -> _Keys:
             batch.verdicts.answered_syn,
             request_acked(events),
             batch.causes.drop,
+            batch.causes.listener,
         ),
         template_keys(syn, family),
         template_keys(synack, family),

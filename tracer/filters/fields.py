@@ -28,7 +28,8 @@ from tracer.handshake.owners import processes
 from tracer.handshake.rows import Coded, Rows
 from tracer.handshake.words import WORDS
 from tracer.ipc.event_header import struct
-from tracer.records.record import Handshake, Process
+from tracer.records.ends import Process
+from tracer.records.record import Handshake
 from tracer.records.types import IP_FORMS
 from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.vocabulary import HandshakeResult, Has, known

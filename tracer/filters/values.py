@@ -175,4 +175,7 @@ def _network(field: Field, text: str) -> Matcher:
             found &= ~(addresses[:, : len(_MAPPED)] == _MAPPED).all(axis=1)
         return found
 
-    return Matcher(lambda value: _parsed(value) in network, rows=rows)
+    # other addresses are in no column of their own
+    return Matcher(
+        lambda value: _parsed(value) in network, rows=rows if field.name in ("client.ip", "server.ip") else None
+    )

@@ -14,7 +14,7 @@ from tracer.handshake.durations import Durations, measure
 from tracer.handshake.events import U8, Events, Selection, SynPayload, some_rows
 from tracer.handshake.outcome import Verdicts, judge
 from tracer.handshake.vantage import Local
-from tracer.records.record import Process
+from tracer.records.ends import Process
 
 PayloadKey = tuple[int, int]  # handshake id, first SYN's time in ns
 

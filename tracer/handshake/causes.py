@@ -22,6 +22,7 @@ class Causes:
     cause_at: U8
     drop: U8  # what the kernel said of a segment, and of its reset, by numbers that RowNames knows
     reset_reason: U8
+    listener: U8  # whose queue was asked about, likewise
 
     @classmethod
     def none(cls, count: int) -> Causes:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from tracer.handshake.batch import Batch, RowOwners
 from tracer.handshake.events import Events
-from tracer.records.record import Handshake, Process
+from tracer.records.ends import Process
+from tracer.records.record import Handshake
 
 
 def named_rows(events: Events) -> NDArray[np.bool_]:

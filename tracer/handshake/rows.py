@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tracer.dissect.payload import Payload
 from tracer.handshake.batch import Batch, RowOwners
 from tracer.handshake.columns import Columns
-from tracer.records.record import Handshake, Process
+from tracer.records.ends import Process
+from tracer.records.record import Handshake
 
 KEPT_COLUMNS = 6  # of a full chunk: cached for the next filter
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tracer.records.drop import Drop
-from tracer.records.record import Handshake, Misfits, Timing
+from tracer.records.record import Handshake, Timing
+from tracer.records.refusal import Misfits
+from tracer.vocabulary.causes import handshake_sentence, tfo_sentence
 from tracer.vocabulary.drops import dropped_by
 from tracer.vocabulary.meanings import CHALLENGED, EXPLANATIONS, NOT_FITTING, RESULTS, VERDICTS, WITHOUT_LIFE
 from tracer.vocabulary.printable import plural, printable, times
@@ -28,6 +30,17 @@ def drop_of(timing: Timing) -> str | None:
     if timing.cause != "host_dropped" or timing.cause_confidence != "certain" or drop is None:
         return None
     return dropped_by(drop.reason, drop.at)
+
+
+def causes(record: Handshake) -> list[tuple[str, str | None]]:
+    """What its causes mean and how sure they are: that of the handshake first, then that of Fast Open."""
+    timing, tfo = record.handshake, record.tfo
+    found = []
+    if timing.cause is not None:
+        found.append((handshake_sentence(timing.cause, drop_of(timing)), timing.cause_confidence))
+    if tfo.cause is not None:
+        found.append((tfo_sentence(tfo.cause), tfo.cause_confidence))
+    return found
 
 
 def drop_words(drop: Drop) -> str:

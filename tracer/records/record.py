@@ -16,6 +16,8 @@ import msgspec
 from tracer.dissect.options import MPTCP_SUBTYPES, NAMES, TFO_EXPERIMENTAL, mptcp_subtype
 from tracer.dissect.payload import Protocol
 from tracer.records.drop import Drop, EvidenceInfo
+from tracer.records.ends import Endpoint, Listener, Nat
+from tracer.records.refusal import Icmp, Misfits, Reset
 from tracer.records.types import (
     SCHEMA_VERSION,
     Count,
@@ -43,10 +45,10 @@ from tracer.vocabulary.vocabulary import (
     OUTCOME_WORDS,
     REASON_WORDS,
     REQUEST_WORDS,
-    RESET_FROM_WORDS,
     RESULT_WORDS,
     RESUMED_WORDS,
     VANTAGE_WORDS,
+    WARNING_WORDS,
     Hook,
     Outcome,
     Transport,
@@ -78,50 +80,6 @@ Cookie = Annotated[str | None, said("the cookie in hex; null without --show-cook
 
 def _counted_by(text: str, keys: Iterable[str]) -> msgspec.Meta:
     return said(f"{text}; words that were not seen are left out", propertyNames={"enum": list(keys)})
-
-
-class Process(msgspec.Struct, frozen=True, gc=False):
-    """Whose socket it is, where that is known for certain."""
-
-    pid: int
-    name: str
-    uid: Annotated[int, said("effective user id")]
-    cgroup: Annotated[str | None, said("path of its cgroup in the v2 hierarchy")] = None
-
-
-class Endpoint(msgspec.Struct, frozen=True, gc=False):
-    """One end of a connection."""
-
-    ip: Ip
-    port: Port
-    process: Process | None = None
-
-
-class Icmp(msgspec.Struct, frozen=True, gc=False):
-    """The ICMP or ICMPv6 error that refused the SYN."""
-
-    type: Annotated[int, said("type of the ICMP error")]
-    code: Annotated[int, said("code of the ICMP error")]
-
-
-class Reset(msgspec.Struct, frozen=True, gc=False):
-    """The RST that settled the handshake, since its numbers fit."""
-
-    from_: Annotated[str, said("whose RST it was", enum=known(RESET_FROM_WORDS))] = msgspec.field(name="from")
-    after_us: Annotated[float | None, said("microseconds, first SYN to this RST")]
-    ttl: Annotated[int, said("TTL or hop limit as it arrived", minimum=0, maximum=255)]
-    hops: Annotated[int, said("routers passed, guessed from an initial TTL of 64, 128 or 255", minimum=0)]
-    reason: Annotated[str | None, said("why this host's kernel sent it, in the kernel's word; null if not known")] = (
-        None
-    )
-
-
-class Misfits(msgspec.Struct, frozen=True, gc=False):
-    """Segments that came for this handshake, but whose numbers do not fit it, so that they changed nothing."""
-
-    rst: Annotated[int, said("RSTs", minimum=0)]
-    synack: Annotated[int, said("SYN-ACKs", minimum=0)]
-    icmp: Annotated[int, said("ICMP errors", minimum=0)]
 
 
 class Timing(msgspec.Struct, frozen=True, gc=False):
@@ -190,6 +148,9 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     cause: Annotated[str | None, said("why it failed or took so long, an inference", enum=HANDSHAKE_CAUSE_WORDS)] = None
     cause_confidence: Annotated[str | None, said("how sure the cause is", enum=CONFIDENCE_WORDS)] = None
     cause_at: Annotated[str | None, said("where the cause lies", enum=CAUSE_AT_WORDS)] = None
+    listener: Annotated[
+        Listener | None, said("this host's listener, where its queue may be the cause; null where nobody asked")
+    ] = None
 
 
 class Segment(msgspec.Struct, frozen=True, gc=False):
@@ -354,6 +315,12 @@ class Handshake(msgspec.Struct, frozen=True, gc=False, tag_field="event", tag="h
             "interface is where the outer packets were seen, vlan is that of the inner one"
         ),
     ] = ()
+    warnings: Annotated[
+        tuple[str, ...], said("options of SYN or SYN-ACK that cannot work", items={"enum": WARNING_WORDS})
+    ] = ()
+    nat: Annotated[
+        Nat | None, said("the same handshake on the other side of a translation by this host; null where none was seen")
+    ] = None
 
 
 class InterfaceInfo(msgspec.Struct, frozen=True):

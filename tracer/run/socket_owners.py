@@ -20,7 +20,7 @@ from tracer.handshake.events import Events
 from tracer.handshake.owners import named_rows
 from tracer.ipc.messages import OwnerAnswer, OwnerQuestion, SocketOwner
 from tracer.linux.patience import FACTOR
-from tracer.records.record import Process
+from tracer.records.ends import Process
 
 HOLD_S = 0.12 * FACTOR  # a reader must see a record within 200 ms of its settling
 ASK_S = 0.02

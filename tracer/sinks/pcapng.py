@@ -15,13 +15,12 @@ import numpy as np
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch, PayloadKey
 from tracer.handshake.events import SynPayload
-from tracer.records.life import drop_of, explanation
+from tracer.records.life import causes, explanation
 from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
 from tracer.sinks import pcapng_format as blocks
 from tracer.sinks.base import Outlet
 from tracer.sinks.packet_cache import PacketCache, Packets
 from tracer.sinks.text import judged
-from tracer.vocabulary.causes import cause_sentences
 from tracer.vocabulary.printable import plural
 
 WAITING_MAX = 4096  # handshakes written together
@@ -36,7 +35,7 @@ def comment(record: Handshake) -> str:
     lines = [f"tfotrace: {', '.join(judged(record))}"]
     if record.tfo.outcome != "not_attempted":
         lines.append(explanation(record))
-    lines.extend(cause_sentences(record.handshake.cause, record.tfo.cause, dropped=drop_of(record.handshake)))
+    lines.extend(sentence for sentence, _ in causes(record))
     lines.append(f"handshake {record.id}, seen at the {record.vantage}, {record.community_id}")
     return "\n".join(lines)
 

@@ -19,7 +19,8 @@ from tracer.handshake.batch import Batch
 from tracer.handshake.columns import Columns, joined
 from tracer.handshake.owners import merge_owners
 from tracer.handshake.rows import RowNames, Rows, keep
-from tracer.records.record import Handshake, Process
+from tracer.records.ends import Process
+from tracer.records.record import Handshake
 from tracer.store.packed import Packed
 
 CHUNK_ROWS = 4096

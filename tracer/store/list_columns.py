@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from tracer.filters.fields import FIELDS, Column, Field, Kind, coded, process_rows
 from tracer.handshake.rows import Coded, Rows
-from tracer.records.record import Handshake, Process
+from tracer.records.ends import Process
+from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.printable import printable

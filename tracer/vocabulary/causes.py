@@ -64,20 +64,77 @@ HANDSHAKE_CAUSES: dict[str, str] = {
     "with a challenge ACK: let the client close its connections, or wait before it uses a port again.",
     "no_listener": "No socket of this host listens at that address and port: start the server, or see at which "
     "address and port it listens (ss -tlnp).",
-    "firewall_rejected": "A packet filter of this host refused the handshake with a RST or an ICMP error: look for the "
-    "rule (nft list ruleset, iptables -S), and let this traffic pass.",
+    "firewall_rejected": "A packet filter refused the handshake with a RST or an ICMP error: look for the rule (nft "
+    "list ruleset, iptables -S) at this host or at the one that sent the error, and let this traffic pass.",
+    "refused": "The server refused the connection with a reset, as where nobody listens: look at the server for who "
+    "listens at that address and port (ss -tlnp).",
+    "answered_on_path": "An answer came from another distance than this server's other packets: look for a firewall "
+    "or proxy on the path that answers in its place.",
+    "answer_does_not_fit": "Answers came, but their numbers do not fit the SYN, so the client ignored them: look for "
+    "a NAT or firewall that rewrites one direction only, or at the peer's TCP.",
+    "nat_one_way": "The server's address is translated on the way in but not on the way out, so the client resets an "
+    "answer that it did not ask for: let answers go back through the host that translates.",
+    "not_forwarded": "The SYN came in by one interface and left by none: look at forwarding, routes and filters of "
+    "this host (sysctl net.ipv4.ip_forward, ip route get, nft list ruleset).",
+    "no_answer_beyond": "This host passed the SYN on and no answer came back to it: look at the server and at the "
+    "path beyond this host.",
+    "packet_loss": "Nothing came back, though this server answers others: see whether it happens again, and look for "
+    "loss on the path.",
+    "filtered_or_down": "Nothing came back, and this server answered nobody here: see whether it is up, and whether "
+    "a firewall drops SYNs silently.",
+    "no_route_back": "This host has no route to the client, so it cannot answer: add the route (ip route get with "
+    "the client's address shows what is there).",
+    "accept_queue_full": "The listener's queue of connections to accept was full: let the program accept sooner, or "
+    "raise its backlog and net.core.somaxconn.",
+    "syn_queue_full": "The queue of half-open connections was full: raise the listener's backlog and "
+    "net.ipv4.tcp_max_syn_backlog, or set net.ipv4.tcp_syncookies to 1.",
+    "accept_deferred": "The server waits for the client's data before it takes the connection (TCP_DEFER_ACCEPT): "
+    "nothing to do, unless such clients wait for the server to speak first.",
+    "syn_cookies": "The server answered with a SYN cookie, which may lose window scaling and SACK: raise the "
+    "listener's backlog and net.ipv4.tcp_max_syn_backlog, or look for who floods it.",
+    "syn_flood": "Very many clients leave their handshakes half open at this listener, as in a SYN flood with forged "
+    "addresses: keep net.ipv4.tcp_syncookies at 1, and look at who sends them.",
+    "ack_missing": "The client never finished the handshake: see whether the SYN-ACK or the ACK is lost on the path, "
+    "or the SYN came from a forged address.",
+    "synack_lost": "The client sent its SYN again though the server had answered, so the SYN-ACK was lost: look for "
+    "loss on the path from server to client.",
+    "syn_or_synack_lost": "The SYN or its answer was lost, and a later SYN was answered: see whether it happens "
+    "again, and look for loss on the path.",
+    "slow_answer": "The first SYN was answered, but so late that the client had sent it again: look for a long queue "
+    "on the path, or for a server that is too busy.",
+    "ecn_blocked": "SYNs that ask for ECN are not taken, plain ones are: let what is on the path pass them, or set "
+    "net.ipv4.tcp_ecn at the client to 2, which does not ask for it.",
+    "client_gave_up": "The client sent its request, waited, and left before an answer came: look for what made the "
+    "server so slow.",
+    "silent_after_established": "The client sent its request again and again and nothing acked it, as where "
+    "something on the path, the MTU or a full queue breaks connections: look at the path and at the server's queues.",
+    "reset_after_established": "The server reset the connection before it answered, as a program does that fails or "
+    "a proxy without a server behind it: look at the program's log.",
+}
+
+# warnings
+WARNINGS: dict[str, str] = {
+    "mss_tiny": "The MSS is below 536 bytes, so every packet of the connection is tiny: look for what sets it.",
+    "window_zero": "The window is 0, so the other end may not send anything yet: look at the program or proxy there.",
+    "wscale_invalid": "The window scale is above 14, which TCP takes for 14 (RFC 7323, section 2.3): look for what "
+    "writes it.",
+    "mss_above_mtu": "The MSS is above what the traced interface can carry: lower the MTU there or clamp the MSS.",
 }
 
 
-def cause_sentences(*causes: str | None, dropped: str | None = None) -> list[str]:
-    """What these causes mean, without those that are None; a word that only a later version knows stands for itself.
+def handshake_sentence(cause: str, dropped: str | None = None) -> str:
+    """What a `handshake.cause` means; a word that only a later version knows stands for itself.
 
     `dropped`: by what, if the kernel said why this host dropped a segment (DROPPED_BY).
     """
-    known = CAUSES | HANDSHAKE_CAUSES
-    if dropped is not None:
-        known["host_dropped"] = DROPPED_BY[dropped]
-    return [known.get(one) or one.replace("_", " ") for one in causes if one is not None]
+    if dropped is not None and cause == "host_dropped":
+        return DROPPED_BY[dropped]
+    return HANDSHAKE_CAUSES.get(cause) or cause.replace("_", " ")
+
+
+def tfo_sentence(cause: str) -> str:
+    """What a `tfo.cause` means; likewise."""
+    return CAUSES.get(cause) or cause.replace("_", " ")
 
 
 def short_cause(cause: str, confidence: str | None) -> str:

@@ -164,6 +164,37 @@ class HandshakeCause(IntEnum):
     PORT_STILL_IN_USE = 2
     NO_LISTENER = 3
     FIREWALL_REJECTED = 4
+    REFUSED = 5
+    ANSWERED_ON_PATH = 6
+    ANSWER_DOES_NOT_FIT = 7
+    NAT_ONE_WAY = 8
+    NOT_FORWARDED = 9
+    NO_ANSWER_BEYOND = 10
+    PACKET_LOSS = 11
+    FILTERED_OR_DOWN = 12
+    NO_ROUTE_BACK = 13
+    ACCEPT_QUEUE_FULL = 14
+    SYN_QUEUE_FULL = 15
+    ACCEPT_DEFERRED = 16
+    SYN_COOKIES = 17
+    SYN_FLOOD = 18
+    ACK_MISSING = 19
+    SYNACK_LOST = 20
+    SYN_OR_SYNACK_LOST = 21
+    SLOW_ANSWER = 22
+    ECN_BLOCKED = 23
+    CLIENT_GAVE_UP = 24
+    SILENT_AFTER_ESTABLISHED = 25
+    RESET_AFTER_ESTABLISHED = 26
+
+
+class Warn(IntFlag):
+    """`warnings`: options of SYN or SYN-ACK that cannot work, a bit each; in records their words."""
+
+    MSS_TINY = 1
+    WINDOW_ZERO = 2
+    WSCALE_INVALID = 4
+    MSS_ABOVE_MTU = 8
 
 
 class CauseAt(IntEnum):
@@ -300,6 +331,7 @@ VANTAGE_WORDS = [word(value) for value in Vantage]
 CAUSE_WORDS = words_or_null(Cause)
 HANDSHAKE_CAUSE_WORDS = words_or_null(HandshakeCause)
 CAUSE_AT_WORDS = words_or_null(CauseAt)
+WARNING_WORDS = [(value.name or "").lower() for value in Warn]
 CONFIDENCE_WORDS = words_or_null(Confidence)
 CLIENT_FAIL_WORDS = words_or_null(ClientFail)
 COOKIE_CHECK_WORDS = words_or_null(CookieCheck)

@@ -14,7 +14,7 @@ from tracer.doctor.model import Finding, Level, Listener, Report, Topic, exit_co
 from tracer.doctor.text import lines
 from tracer.linux import tcp_metrics
 from tracer.loader.load import kernel_version
-from tracer.records.record import Process
+from tracer.records.ends import Process
 
 CAPABLE = (1 << 41) - 1
 

@@ -11,7 +11,7 @@ from tests.support.second_judge import Case, Seg, record
 from tracer.encode.composer import Composer
 from tracer.encode.lines import Lines
 from tracer.handshake.batch import Batch
-from tracer.records.record import Misfits, Reset
+from tracer.records.refusal import Misfits, Reset
 from tracer.vocabulary.vocabulary import HandshakeResult
 
 MS = 1_000_000

@@ -19,7 +19,7 @@ from tracer.handshake.batch import Batch, RowOwners, decode
 from tracer.handshake.vantage import LocalSet
 from tracer.ipc.event_header import struct
 from tracer.ipc.traced import TracedInterface
-from tracer.records.record import Process
+from tracer.records.ends import Process
 from tracer.replay.columns import InterfaceNumbers, RecordedComposer
 from tracer.vocabulary.vocabulary import HandshakeResult, ResetFrom, SettleReason
 

@@ -271,7 +271,7 @@ def comparisons(draw: st.DrawFn) -> str:
     if field.kind is Kind.FLAG:
         return f"{name} {draw(st.sampled_from(['==', '!=']))} {draw(st.sampled_from(['true', 'false', 'yes', 'no']))}"
     if field.kind is Kind.ADDRESS and draw(st.booleans()):
-        address = str(draw(st.sampled_from(seen)))
+        address = str(draw(st.sampled_from(seen or ["192.0.2.1"])))
         bits = draw(st.integers(0, 128 if ":" in address else 32))
         return f"{name} {draw(st.sampled_from(['==', '!=']))} {address}/{bits}"
     if field.kind is Kind.WORD:
@@ -279,7 +279,7 @@ def comparisons(draw: st.DrawFn) -> str:
         return draw(
             st.sampled_from([f"{name} == {words[0]}", f"{name} != {words[0]}", f"{name} in ({', '.join(words)})"])
         )
-    text = str(draw(st.sampled_from(seen))) if seen else "x"
+    text = str(draw(st.sampled_from(seen or ["192.0.2.1"])))
     if field.kind is Kind.ADDRESS:
         return f"{name} in ({_quoted(text)}, 10.0.0.0/8)"
     begin = draw(st.integers(0, len(text)))

@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.lines import handshakes
 from tracer.records import life
-from tracer.records.record import Handshake, Misfits, Reset, SynAck
+from tracer.records.record import Handshake, SynAck
+from tracer.records.refusal import Misfits, Reset
 from tracer.sinks.text import judged
 from tracer.vocabulary.meanings import AFTERS
 from tracer.vocabulary.vocabulary import AFTER_WORDS, known

@@ -11,7 +11,8 @@ from tracer.encode.composer import Composer
 from tracer.filters.fields import FIELDS
 from tracer.handshake.batch import Batch
 from tracer.handshake.rows import Coded, Rows, rows_of
-from tracer.records.record import Handshake, Misfits, Reset
+from tracer.records.record import Handshake
+from tracer.records.refusal import Misfits, Reset
 from tracer.replay.columns import BatchBuilder, RecordedComposer
 
 OURS = [

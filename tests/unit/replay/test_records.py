@@ -25,7 +25,8 @@ from tracer.cli import main as cli
 from tracer.encode.composer import Composer
 from tracer.filters.fields import FIELDS
 from tracer.handshake.rows import Coded, Rows
-from tracer.records.record import SCHEMA, Balance, End, Handshake, NoticeRecord, Process, Record, Start, Stats, Totals
+from tracer.records.ends import Process
+from tracer.records.record import SCHEMA, Balance, End, Handshake, NoticeRecord, Record, Start, Stats, Totals
 from tracer.replay.columns import BLOCK_ROWS, ROW, BatchBuilder, RecordedComposer
 from tracer.replay.input import open_input
 from tracer.replay.lines import LINE_MAX, Bad, parse

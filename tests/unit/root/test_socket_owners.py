@@ -18,7 +18,7 @@ from tracer.ipc.messages import OwnerAnswer, OwnerQuestion, SocketOwner
 from tracer.linux.btf import Btf, BtfError
 from tracer.linux.cgroup import name_from_proc, name_of_path
 from tracer.linux.proc import read_name_and_uid
-from tracer.records.record import Process
+from tracer.records.ends import Process
 from tracer.root.socket_owners import LAST_NUMBER, Holder, OwnerFinder, Scan, choose
 from tracer.run.socket_owners import HOLD_S, OwnerLookup
 

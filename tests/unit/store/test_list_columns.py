@@ -11,7 +11,8 @@ import pytest
 from tests.support.rows import batch_of, new_store, random_batch, random_events
 from tracer.filters.fields import FIELDS
 from tracer.filters.filter import fields_of
-from tracer.records.record import DnsInfo, Endpoint, Handshake, HttpInfo, Process, TlsInfo
+from tracer.records.ends import Endpoint, Process
+from tracer.records.record import DnsInfo, Handshake, HttpInfo, TlsInfo
 from tracer.store.chunks import StoreRows
 from tracer.store.list_columns import (
     COLUMNS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tracer.linux.btf import KERNEL, Btf
-from tracer.vocabulary.causes import cause_sentences
+from tracer.vocabulary.causes import handshake_sentence
 from tracer.vocabulary.drops import _BY_REASON, DROPPED_BY, dropped_by, found_no_socket
 
 
@@ -48,7 +48,7 @@ def test_no_socket_counts_where_tcp_looked_for_one() -> None:
 
 @pytest.mark.parametrize("by", DROPPED_BY)
 def test_a_sentence_says_what_to_do(by: str) -> None:
-    (sentence,) = cause_sentences("host_dropped", dropped=by)
+    sentence = handshake_sentence("host_dropped", dropped=by)
     assert sentence == DROPPED_BY[by]
     assert sentence.endswith(".")
     assert sentence.count(": ") == 1
