@@ -52,6 +52,10 @@ class PeerHash:
         """Keys of server and port."""
         return self._server.of(*_words(events["server"])) + self._place.of(events["server_port"])
 
+    def listeners_at(self, events: Events) -> U64:
+        """Keys of server and port, at an interface."""
+        return self.listeners(events) + self._port.of(events["ifindex"])
+
     def services(self, events: Events) -> U64:
         """Keys of client, server and its port, at an interface."""
         ends = self._server.of(*_words(events["server"])) + self._client.of(*_words(events["client"]))

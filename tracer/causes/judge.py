@@ -14,11 +14,13 @@ from dataclasses import replace
 import numpy as np
 
 from tracer.causes.after_accept import AfterAccept
+from tracer.causes.asked import queued_here, refused_here, to_explain
 from tracer.causes.at_server import AtServer, answered_here, unanswered_here
 from tracer.causes.attempts import HOPS, PeerHash
 from tracer.causes.both_ends import BothEnds
 from tracer.causes.case import Case
 from tracer.causes.cookies import COOKIE_SENT, REFUSED, CookieCauses, key_rotation
+from tracer.causes.fate import Fates
 from tracer.causes.malformed import malformed_options
 from tracer.causes.peer_history import PeerHistory
 from tracer.causes.timeouts import Timeouts, lost_without_data
@@ -63,6 +65,7 @@ class CauseJudge:
         self._refused = CookieCauses()
         self._timeouts = Timeouts(self._hash)
         self._both_ends = BothEnds()
+        self._fates = Fates(self._hash, self._witness.evidence, self._witness.listeners)
 
     def add_host(self, host: Host) -> None:
         """Take new counters and sysctls of the host."""
@@ -79,23 +82,28 @@ class CauseJudge:
         events, verdicts = batch.events, batch.verdicts
         attempts = np.flatnonzero(verdicts.attempted)
         self._at_server.note(batch)
-        unanswered = unanswered_here(batch)
+        unanswered, to_tell = unanswered_here(batch), to_explain(batch)
         broke, broke_again = self._after_accept.died(batch)
         stripped, emptied = self._both_ends.compare(events)
         malformed = malformed_options(events)
         challenged = _challenged(batch)
         lost = lost_without_data(batch)
-        if not any(map(len, (attempts, unanswered, malformed, challenged, lost))) and not (stripped | emptied).any():
+        if not any(map(len, (attempts, to_tell, malformed, challenged, lost))) and not (stripped | emptied).any():
+            self._fates.note(batch)
             return batch
         silent = _without_option(case)
         here = answered_here(batch, silent)
         tried = self._hash.of(batch, attempts)
-        self._witness.question(case, tried, Wanted(here, unanswered, _client_repeated(batch, broke)))
+        wanted = Wanted(
+            here, unanswered, queued_here(batch, to_tell), refused_here(batch, to_tell), _client_repeated(batch, broke)
+        )
+        self._witness.question(case, tried, wanted)
         self._history.note(tried)
         case.say(malformed, Cause.OPTION_MALFORMED, Confidence.CERTAIN)
         case.say(np.flatnonzero(stripped), Cause.OPTION_STRIPPED, Confidence.CERTAIN)
         case.say(np.flatnonzero(emptied), Cause.PAYLOAD_STRIPPED, Confidence.CERTAIN)
         case.blame(challenged, HandshakeCause.PORT_STILL_IN_USE, Confidence.LIKELY)
+        self._fates.judge(case, to_tell)
         self._at_server.host_dropped(case, unanswered)
         if len(broke):
             self._broke_after_accept(case, broke, broke_again)

@@ -24,13 +24,15 @@ SYN_COOKIES_ALWAYS = 2  # net.ipv4.tcp_syncookies
 I64 = NDArray[np.int64]
 # what a look has; _OVER and _BEGUN are CLOCK_MONOTONIC
 _OVER, _BEGUN, _FAST_OPEN, _SYN_COOKIES, _OVERFLOWS, _COOKIES_SENT, _BLACKHOLES, _DROPS = range(8)
-_FAST_OPEN_CHANGES, _SYN_COOKIES_CHANGES, _FAST_OPEN_HEARD, _COLUMNS = 8, 9, 10, 11
+_FAST_OPEN_CHANGES, _SYN_COOKIES_CHANGES, _FAST_OPEN_HEARD = 8, 9, 10
+_ACCEPT_FULL, _LISTEN_DROPS, _SYN_FULL, _DEFERRED, _COLUMNS = range(11, 16)
 # the host had reason to say nothing: a queue was full, or it had said so just before (tcp_oow_rate_limited)
 _SILENT = (
     "ListenOverflows", "ListenDrops", "TCPReqQFullDrop", "TCPACKSkippedSynRecv", "TCPACKSkippedPAWS",
     "TCPACKSkippedSeq", "TCPACKSkippedFinWait2", "TCPACKSkippedTimeWait", "TCPACKSkippedChallenge",
 )  # fmt: skip
 # a SYN with Fast Open has come as far as its listener (tcp_try_fastopen)
+_LISTENERS = ("ListenOverflows", "ListenDrops", "TCPReqQFullDrop", "TCPDeferAcceptDrop")
 _HEARD = ("TCPFastOpenCookieReqd", "TCPFastOpenPassive", "TCPFastOpenPassiveFail")
 
 
@@ -63,6 +65,18 @@ class Evidence:
 
 
 _AFTER_FAST_OPEN = [one.name for one in fields(Evidence)][2:]
+
+
+@dataclass(frozen=True, slots=True)
+class Rose:
+    """One row per handshake: by how much this host's counters rose from before its SYN until it was settled."""
+
+    known: Bool  # there was a reading before and one after; else all are 0
+    overflows: I64  # ListenOverflows
+    drops: I64  # ListenDrops
+    syn_queue: I64  # TCPReqQFullDrop
+    deferred: I64  # TCPDeferAcceptDrop
+    cookies_sent: I64  # SYN cookies
 
 
 class KernelEvidence:
@@ -99,6 +113,7 @@ class KernelEvidence:
             sum(counters.get(name, 0) for name in _SILENT),
             *self._changes,
             sum(counters.get(name, 0) for name in _HEARD),
+            *(counters.get(name, 0) for name in _LISTENERS),
         )
         self._looks.append(look)
         if not self._seconds or host.taken_ns >= self._seconds[-1][0] + _SECOND_NS:
@@ -120,6 +135,13 @@ class KernelEvidence:
         known, first, last = self._around(syn_ns, until_ns)
         quiet: Bool = known & (first[:, _DROPS] == last[:, _DROPS])
         return quiet
+
+    def rose(self, syn_ns: NDArray[np.uint64], until_ns: NDArray[np.uint64]) -> Rose:
+        """How much the counters of listeners rose around that time."""
+        known, first, last = self._around(syn_ns, until_ns)
+        rose = (last - first) * known[:, None]
+        which = (_ACCEPT_FULL, _LISTEN_DROPS, _SYN_FULL, _DEFERRED, _COOKIES_SENT)
+        return Rose(known, *(rose[:, at] for at in which))
 
     def _around(self, syn_ns: NDArray[np.uint64], until_ns: NDArray[np.uint64]) -> tuple[Bool, I64, I64]:
         """The last look before each SYN and the first one after the other time; are there both?"""

@@ -19,6 +19,7 @@ class Listening:
     """One row per handshake: who listened for it? What is not known is False."""
 
     known: Bool  # the socket table was read
+    nobody: Bool  # no socket of this host listens, and the host does not send the SYN elsewhere
     here: Bool  # a socket of this host listens, and the host does not send the SYN elsewhere
     on: Bool  # all these sockets have a Fast Open queue
     off: Bool  # none has
@@ -45,11 +46,11 @@ class _Service:
         return bool(self.answer.sockets), min(queues, default=0) > 0, max(queues, default=1) == 0
 
     @property
-    def state(self) -> tuple[bool, bool, bool, bool]:
-        """known, here, on, off."""
-        stays = not self.answer.translated
+    def state(self) -> tuple[bool, bool, bool, bool, bool]:
+        """known, nobody, here, on, off."""
+        known, stays = self.answer.sockets is not None, not self.answer.translated
         any_listens, on, off = self.listens
-        return self.answer.sockets is not None, any_listens and stays, on and stays, off and stays
+        return known, known and not any_listens and stays, any_listens and stays, on and stays, off and stays
 
 
 _UNKNOWN = _Service(ListenerAnswer(), 0)
@@ -92,10 +93,10 @@ class Listeners:
         """What is known of each handshake's service."""
         distinct, places = np.unique(keys, return_inverse=True)
         found = [self._known.get(key, _UNKNOWN) for key in distinct.tolist()]
-        states = np.array([one.state for one in found], np.bool_).reshape(len(found), 4)[places]
+        states = np.array([one.state for one in found], np.bool_).reshape(len(found), 5)[places]
         changed_ns = np.array([one.changed_ns for one in found], np.uint64)[places]
-        known, here, on, off = states.T
-        return Listening(known, here, on, off, syn_ns < changed_ns)
+        known, nobody, here, on, off = states.T
+        return Listening(known, nobody, here, on, off, syn_ns < changed_ns)
 
 
 def flows(events: Events) -> list[FlowQuestion]:

@@ -34,6 +34,8 @@ class Wanted:
 
     answered: Indexes  # by this host, without the option
     unanswered: Indexes  # by this host
+    queued: Indexes  # whose SYN-ACK this host sent again after the ACK
+    refused: Indexes  # by this host
     broke: Indexes  # died after their data was taken; this host is the client
 
 
@@ -65,14 +67,14 @@ class HostWitness:
         if self._check_cookies:
             sent = tried.some(((tried.vantage & _AT_SERVER) != 0) & tried.with_cookie)
             asked = self._cookies.begin(sent, checks, case.origins) if len(sent.rows) else None
-        served = pick(events, wanted.answered)
+        served = pick(events, np.concatenate((wanted.answered, wanted.queued, wanted.refused)))
         services, listeners = self.listeners.begin(self._hash.listeners(served), served)
         # where a SYN went instead is asked of each: it differs by client
         silent, clients = wanted.unanswered[-SILENT_MAX:], _failed_clients(case)
         # counters explain a SYN-ACK only if they were read after it, and silence only if after its end
         read_after_ns = np.concatenate((
             events["synack_ns"][wanted.answered], events["settled_ns"][wanted.unanswered],
-            events["settled_ns"][wanted.broke],
+            events["settled_ns"][wanted.queued], events["settled_ns"][wanted.broke],
         ))  # fmt: skip
         too_old = len(read_after_ns) and int(read_after_ns.max()) > self.evidence.latest_ns
         if asked is None and not too_old and not (listeners or len(silent) or len(clients)):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from tracer.handshake.events import U8, Events
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.handshake.events import U8, Bool, Events
 from tracer.vocabulary.vocabulary import ANSWERED_ECN_WORDS
 
 ACK, ECE, CWR, AE = 0x10, 0x40, 0x80, 0x100
@@ -61,6 +64,18 @@ def answered_ecn(events: Events, answered_syn: U8) -> U8:
         flags = events["retx_flags"][rows, places].astype(np.uint16)
         found[rows] = _ASKED.take(flags & (ECE | CWR) | (flags & _RETX_AE) * AE)
     return found
+
+
+def asks_for_ecn(tcp_flags: NDArray[Any]) -> Bool:
+    """Does a SYN ask for ECN, of either kind?"""
+    found: Bool = _ASKED.take(tcp_flags & (2 * AE - 1)) > ANSWERED_ECN_WORDS.index("none")
+    return found
+
+
+def asked_again(events: Events) -> Bool:
+    """The same of each retransmission, a column each."""
+    flags = events["retx_flags"].astype(np.uint16)
+    return asks_for_ecn(flags & (ECE | CWR) | (flags & _RETX_AE) * AE)
 
 
 def retx_flags(ecn: str) -> int:

@@ -22,6 +22,7 @@ COUNTERS = (
     "TCPFastOpenPassiveAltKey",
     "TCPReqQFullDoCookies",
     "TCPReqQFullDrop",
+    "TCPDeferAcceptDrop",
     "SyncookiesSent",
     "SyncookiesRecv",
     "SyncookiesFailed",
