@@ -91,18 +91,55 @@ class Host(msgspec.Struct, tag=True, frozen=True):
     begun_ns: int = 0
 
 
+class Drops(msgspec.Struct, array_like=True, frozen=True):
+    """A listener dropped segments between these times (CLOCK_MONOTONIC); `alone`: no other one did."""
+
+    after_ns: int
+    until_ns: int
+    alone: bool
+
+
+class FullQueue(msgspec.Struct, array_like=True, frozen=True):
+    """A listener's accept queue was seen full."""
+
+    seen_ns: int
+    queued: int
+    backlog: int
+
+
+class QueueAnswer(msgspec.Struct, array_like=True, frozen=True):
+    """A listening socket: how many connections wait to be accepted, and how many may.
+
+    `full`: when it was last seen full. `known_ns`: from when until when each of its drops is known, the latest of which
+    are in `dropped`; None: they are not known.
+    """
+
+    inode: int
+    address: bytes
+    port: int
+    queued: int
+    backlog: int
+    full: FullQueue | None = None
+    known_ns: tuple[int, int] | None = None
+    dropped: list[Drops] = []
+
+
 class ListenerAnswer(msgspec.Struct, array_like=True, frozen=True):
     """The sockets of the traced namespace that listen for a SYN, and whether the host sends that SYN elsewhere.
 
     `sockets`: how many; None if that is not known. `queues`: their TCP_FASTOPEN queue lengths, without those that
     cannot be read. `translated`: conntrack has the connection with another destination; None if that is not known.
-    `leaves_by`: the interface by which the host would answer; None if that is not known.
+    `leaves_by`: the interface by which the host would answer; None if that is not known. `accept`: their accept queues,
+    as far as they are known; `alone`: nobody else listens on this host; `defers`: one of them has TCP_DEFER_ACCEPT.
     """
 
     sockets: int | None = None
     queues: list[int] = []
     translated: bool | None = None
     leaves_by: int | None = None
+    accept: list[QueueAnswer] = []
+    alone: bool = False
+    defers: bool | None = None
 
 
 class ClientAnswer(msgspec.Struct, array_like=True, frozen=True):

@@ -73,14 +73,13 @@ def of_copy(owner: Owner, inode: int, read: Callable[[socket.socket], _Answer]) 
 
 def facts(listener: socket.socket) -> ListenerOptions:
     """Read the options of a listening socket. Raises OSError."""
-    info = listener.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 104)
-    waiting, backlog = struct.unpack_from("=II", info, _WAITING_OFFSET)
+    queued, backlog = waiting(listener)
     keys = own_keys(listener)
     return ListenerOptions(
         queue=queue(listener),
         own_keys=None if keys is None else len(keys),
         no_cookie=_no_cookie(listener),
-        waiting=waiting,
+        waiting=queued,
         backlog=backlog,
     )
 
@@ -88,6 +87,18 @@ def facts(listener: socket.socket) -> ListenerOptions:
 def queue(listener: socket.socket) -> int:
     """TCP_FASTOPEN: the length of the queue, 0 where Fast Open is off. Raises OSError."""
     return listener.getsockopt(socket.IPPROTO_TCP, _TCP_FASTOPEN)
+
+
+def waiting(listener: socket.socket) -> tuple[int, int]:
+    """How many connections wait to be accepted, and the backlog. Raises OSError."""
+    info = listener.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 104)
+    queued, backlog = struct.unpack_from("=II", info, _WAITING_OFFSET)
+    return queued, backlog
+
+
+def defers(listener: socket.socket) -> bool:
+    """TCP_DEFER_ACCEPT: does it wait for the client's data? Raises OSError."""
+    return listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT) > 0
 
 
 def own_keys(listener: socket.socket) -> tuple[bytes, ...] | None:

@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tracer.linux import netlink
 from tracer.vocabulary.addresses import IPV4_MAPPED
@@ -26,7 +26,8 @@ _NETLINK_SOCK_DIAG = 4
 _BY_FAMILY = 20
 _PATIENCE_S = 0.05
 _LISTEN = 10
-_INFO, _SKV6ONLY = 2, 11  # INET_DIAG_*
+_INFO, _SKMEMINFO, _SKV6ONLY = 2, 7, 11  # INET_DIAG_*
+_DROPS = 8  # SK_MEMINFO_DROPS: a number of 32 bits
 _BYTECODE = 1  # INET_DIAG_REQ_BYTECODE
 _NOP, _JUMP, _S_GE = 0, 1, 2  # INET_DIAG_BC_*
 _OP = struct.Struct("=BBH")  # struct inet_diag_bc_op: code, where to go if so, where to go if not
@@ -50,7 +51,8 @@ class Listener:
     """A listening socket. `inode` is 0 for the kernel's own.
 
     `v6only`: whether it leaves IPv4 alone; None if that is not known. `device`: index of the interface or VRF that it
-    is bound to, 0 for none, None if that is not known.
+    is bound to, 0 for none, None if that is not known. `queued` connections wait to be accepted; above `backlog` the
+    queue is full. `drops`: how many segments it has dropped, for whatever reason. None if they are not known.
     """
 
     family: int
@@ -59,6 +61,9 @@ class Listener:
     inode: int
     v6only: bool | None = None
     device: int | None = 0
+    queued: int | None = field(default=None, compare=False)
+    backlog: int | None = field(default=None, compare=False)
+    drops: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +79,12 @@ def connect() -> socket.socket:
     return netlink.connect(_NETLINK_SOCK_DIAG, _PATIENCE_S)
 
 
-def listeners(ports: Iterable[int], limit: int) -> list[Listener] | None:
-    """The sockets that listen on any of these ports; None if they are more than `limit`. Raises OSError."""
-    filter_ = netlink.attribute(_BYTECODE, _any_of(ports))
+def listeners(ports: Iterable[int] | None, limit: int) -> list[Listener] | None:
+    """The sockets that listen on any of these ports, or on any port; None if they are more than `limit`.
+
+    Raises OSError.
+    """
+    filter_ = b"" if ports is None else netlink.attribute(_BYTECODE, _any_of(ports))
     found: list[Listener] = []
     for family in (socket.AF_INET, socket.AF_INET6):
         with connect() as sock:
@@ -121,7 +129,7 @@ def listening_inodes(limit: int) -> set[int] | None:
 
 
 def _listening(sock: socket.socket, family: int, filter_: bytes, limit: float = math.inf) -> list[netlink.Message]:
-    request = _request(family, 0, 1 << _LISTEN, bytes(16), 0, bytes(16), 0) + filter_
+    request = _request(family, 1 << (_SKMEMINFO - 1), 1 << _LISTEN, bytes(16), 0, bytes(16), 0) + filter_
     return netlink.exchange(sock, _BY_FAMILY, request, netlink.F_DUMP, limit)
 
 
@@ -132,14 +140,20 @@ def _parsed_listeners(answers: list[netlink.Message]) -> Iterator[Listener]:
             continue
         family, state, _, _ = _STATE.unpack_from(payload, 0)
         port, _, address, _, device, _ = _ID.unpack_from(payload, _STATE.size)
-        (*_, inode) = _REST.unpack_from(payload, _STATE.size + _ID.size)
+        _, queued, backlog, _, inode = _REST.unpack_from(payload, _STATE.size + _ID.size)
         if state != _LISTEN:
             continue
-        v6only = netlink.attributes(payload, _ATTRIBUTES).get(_SKV6ONLY) if family == socket.AF_INET6 else None
+        more = netlink.attributes(payload, _ATTRIBUTES)
+        v6only = more.get(_SKV6ONLY) if family == socket.AF_INET6 else None
         yield Listener(
             family, _sixteen(family, address), int.from_bytes(port, "big"), inode,
-            None if v6only is None else bool(v6only[0]), device,
+            None if v6only is None else bool(v6only[0]), device, queued, backlog, _drops(more.get(_SKMEMINFO, b"")),
         )  # fmt: skip
+
+
+def _drops(memory: bytes) -> int | None:
+    at = 4 * _DROPS
+    return int.from_bytes(memory[at : at + 4], sys.byteorder) if len(memory) >= at + 4 else None
 
 
 def client(sock: socket.socket, address: bytes, port: int, server: bytes, server_port: int) -> ClientInfo | None:

@@ -74,6 +74,8 @@ class _Options:
 
     holder: Holder
     queue: int | None = None
+    waiting: tuple[int, int] | None = None  # to be accepted, and the backlog
+    defers: bool | None = None
     v6only: bool | None = None
     device: int = 0
     read_ns: int | None = None
@@ -180,6 +182,24 @@ class Listeners:
         options = self._options(inode)
         return options.queue if options is not None else None
 
+    def defers(self, inode: int) -> bool | None:
+        """Has it TCP_DEFER_ACCEPT? None if that is not known yet."""
+        options = self._options(inode)
+        return options.defers if options is not None else None
+
+    def with_queue(self, one: Listener) -> Listener:
+        """The same with its accept queue; /proc does not have that, and the socket's copy does."""
+        options = self._options(one.inode) if one.queued is None else None
+        if options is None or options.waiting is None:
+            return one
+        queued, backlog = options.waiting
+        return replace(one, queued=queued, backlog=backlog)
+
+    def nobody_else(self, found: list[Listener]) -> bool:
+        """Is it known that no other socket listens, as far as somebody has looked lately?"""
+        inodes = self._all_inodes(ALL_AGAIN_NS)
+        return inodes is not None and inodes <= {one.inode for one in found}
+
     def own_keys(self, inode: int) -> KeyHistory | None:
         """The socket's own keys, with empty ones where the namespace's apply; None if that is not known yet."""
         options = self._options(inode)
@@ -225,13 +245,14 @@ class Listeners:
                 lambda copy: (
                     listener_options.queue(copy), listener_options.own_keys(copy),
                     listener_options.v6only(copy), listener_options.bound_device(copy),
+                    listener_options.waiting(copy), listener_options.defers(copy),
                 ),
             )  # fmt: skip
         except OSError:
             return False
         if found is None:
             return False
-        options.queue, keys, options.v6only, options.device = found
+        options.queue, keys, options.v6only, options.device, options.waiting, options.defers = found
         first, options.read_ns = options.read_ns is None, now_ns
         if options.keys.add(keys or (), now_ns) and (keys or not first):
             self.key_changes += 1

@@ -11,6 +11,8 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 
+import msgspec
+
 from tracer.ipc.messages import (
     ClientAnswer,
     CookieQuestion,
@@ -27,6 +29,7 @@ from tracer.linux.modules import Modules
 from tracer.root.cookie_keys import CookieKeys, Others, network_of, was_refused
 from tracer.root.key_history import KeyHistory
 from tracer.root.listeners import AGAIN_NS, OTHERS_AGAIN_NS, Listeners, that_listen
+from tracer.root.queues import Queues
 from tracer.vocabulary.addresses import IPV4_MAPPED
 from tracer.vocabulary.vocabulary import CookieCheck, CookieOrigin
 
@@ -51,6 +54,7 @@ class Witness:
         self._modules = modules if modules is not None else Modules()
         self._keys = CookieKeys()
         self._listeners = Listeners(self._modules)
+        self._queues = Queues(self._modules)
         self._checks = _Allowance(CHECKS_A_SECOND)
         self._flows = _Allowance(FLOWS_A_SECOND)
         self._searches = _Allowance(SEARCHES_A_SECOND)
@@ -60,11 +64,13 @@ class Witness:
         self._says_fail = sock_diag.says_client_fail()
 
     def host(self) -> Host:
-        """Counters and sysctls as of now. Also reads the keys, to know when they changed."""
+        """Counters and sysctls as of now. Also reads the keys, to know when they changed, and full listeners."""
         self._keys.read()
         begun_ns = time.monotonic_ns()
         counters, sysctls = read_counters(), read_sysctls()
-        return Host(counters, sysctls, time.monotonic_ns(), self._key_changes(), begun_ns)
+        taken_ns = time.monotonic_ns()
+        self._queues.look(counters, begun_ns)
+        return Host(counters, sysctls, taken_ns, self._key_changes(), begun_ns)
 
     def answer(self, ask: HostQuestion) -> HostAnswer:
         """The host's state, and an answer to each question in order, up to what this second allows."""
@@ -172,27 +178,34 @@ class Witness:
     def _find_listeners(self, questions: list[FlowQuestion], until_ns: int) -> list[ListenerAnswer]:
         flows = [_flow(one) for one in questions if _is_flow(one)]
         elsewhere = conntrack.translated(flows, self._modules) if flows else {}
-        places: dict[tuple[bytes, int], tuple[int | None, list[int]]] = {}
+        places: dict[tuple[bytes, int], ListenerAnswer] = {}
         answers = []
         for one in questions:
             place = (one.server, one.server_port)
             if place not in places:
-                places[place] = (None, [])
-                if _is_flow(one):
-                    places[place] = self._find_listener(*place, until_ns)
+                places[place] = self._find_listener(*place, until_ns) if _is_flow(one) else ListenerAnswer()
             way = None
             if _is_flow(one) and time.monotonic_ns() < until_ns:
                 way = leaves_by(one.server, one.server_port, one.client, one.client_port)
-            answers.append(ListenerAnswer(*places[place], elsewhere.get(_flow(one)), way))
+            answers.append(msgspec.structs.replace(places[place], translated=elsewhere.get(_flow(one)), leaves_by=way))
         return answers
 
-    def _find_listener(self, server: bytes, port: int, until_ns: int) -> tuple[int | None, list[int]]:
+    def _find_listener(self, server: bytes, port: int, until_ns: int) -> ListenerAnswer:
         at_port = self._listeners.at(port, until_ns)
         found = that_listen(at_port, server) if at_port is not None else None
         if found is None:
-            return None, []
+            return ListenerAnswer()
         queues = [self._listeners.queue(one.inode) for one in found if time.monotonic_ns() < until_ns]
-        return len(found), [queue for queue in queues if queue is not None]
+        accept = self._queues.of(self._listeners.with_queue(one) for one in found)
+        return ListenerAnswer(
+            len(found), [queue for queue in queues if queue is not None], accept=accept,
+            alone=self._queues.is_blind and self._listeners.nobody_else(found), defers=self._defer(found, until_ns),
+        )  # fmt: skip
+
+    def _defer(self, found: list[sock_diag.Listener], until_ns: int) -> bool | None:
+        """Has any of them TCP_DEFER_ACCEPT? None if that is not known of all."""
+        each = [self._listeners.defers(one.inode) for one in found if time.monotonic_ns() < until_ns]
+        return True if True in each else None if None in each or len(each) < len(found) else False
 
     def _ask_clients(self, questions: list[FlowQuestion], until_ns: int) -> list[ClientAnswer | None]:
         answers: list[ClientAnswer | None] = [None] * len(questions)
