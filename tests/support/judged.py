@@ -70,6 +70,11 @@ class Shake:
     one_way: bool = False  # the client went on, but no SYN-ACK was seen
     synacks: int = 1
     seq: int = 0  # of the SYN; 0: another one for each
+    synacks_after_ack: int = 0
+    half_open: bool = False
+    socket: int = 0  # of the server
+    options: int = 0  # of the SYN (Has)
+    options_back: int = 0
     first_back: bytes | None = None  # the first SYN-ACK's cookie, acking the same, where the client took another one
 
 
@@ -130,6 +135,11 @@ def _fill(event: Any, one: Shake) -> None:
     if one.first_answered:
         for name, value in (("syn", "ts_val"), ("synack", "ts_ecr")):
             event[name][value], event[name]["has"] = 7, event[name]["has"] | Has.TIMESTAMPS
+    event["synacks_after_ack"], event["server_socket"] = one.synacks_after_ack, one.socket
+    event["syn"]["has"] |= one.options
+    event["synack"]["has"] |= one.options_back
+    if one.half_open:
+        event["result"] = HandshakeResult.HALF_OPEN
     if one.first_back is not None:
         first, synack = event["first_answer"], event["synack"]
         first["ns"], first["seq"], first["ack"] = begin + MS // 2, synack["seq"] + 1, synack["ack"]

@@ -45,12 +45,6 @@ def to_explain(batch: Batch) -> Indexes:
     return rows
 
 
-def queued_here(batch: Batch, rows: Indexes) -> Indexes:
-    """Those of them whose listener, on this host, sent its SYN-ACK again though it had got the ACK."""
-    found: Indexes = rows[at_server(batch, rows) & (batch.verdicts.after[rows] == After.SYNACK_AGAIN)]
-    return found
-
-
 def refused_here(batch: Batch, rows: Indexes) -> Indexes:
     """Those of them that this host reset."""
     events = batch.events

@@ -13,7 +13,7 @@ from tracer.causes.attempts import PeerHash
 from tracer.causes.case import Case
 from tracer.causes.kernel_evidence import KernelEvidence
 from tracer.causes.listeners import Listeners
-from tracer.causes.queues import judge_queues
+from tracer.causes.queues import Queues
 from tracer.causes.server_memory import HOPS, ServerMemory
 from tracer.handshake.batch import Batch
 from tracer.handshake.ecn import asked_again, asks_for_ecn
@@ -40,13 +40,15 @@ class Fates:
     def __init__(self, hashes: PeerHash, evidence: KernelEvidence, listeners: Listeners) -> None:
         self._hash, self._evidence, self._listeners = hashes, evidence, listeners
         self._servers = ServerMemory(hashes)
+        self.queues = Queues(hashes, evidence, listeners)
 
     def judge(self, case: Case, rows: Indexes) -> None:
         """Give causes to `rows` (to_explain), after what is certain has been said."""
         if len(rows):
             asked = Asked.of(case, rows, self._hash, self._listeners)
             self._refused(asked)
-            judge_queues(asked, self._evidence)
+            self.queues.judge(asked)
+            self.queues.judge_cookies(asked)
             self._lost_at_server(asked)
             self._ecn(asked)
             self._slow(asked)

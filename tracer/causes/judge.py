@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from tracer.causes.after_accept import AfterAccept
-from tracer.causes.asked import queued_here, refused_here, to_explain
+from tracer.causes.asked import refused_here, to_explain
 from tracer.causes.at_server import AtServer, answered_here, unanswered_here
 from tracer.causes.attempts import HOPS, PeerHash
 from tracer.causes.both_ends import BothEnds
@@ -23,6 +23,8 @@ from tracer.causes.cookies import COOKIE_SENT, REFUSED, CookieCauses, key_rotati
 from tracer.causes.fate import Fates
 from tracer.causes.malformed import malformed_options
 from tracer.causes.peer_history import PeerHistory
+from tracer.causes.queue_table import QueueTable
+from tracer.causes.queues import queued_here
 from tracer.causes.timeouts import Timeouts, lost_without_data
 from tracer.causes.witness import AskHost, HostWitness, Wanted, take_back
 from tracer.handshake.batch import Batch
@@ -76,6 +78,11 @@ class CauseJudge:
         self._at_server.groups = groups
         self._both_ends.several |= len(groups) > 1
 
+    @property
+    def queue_table(self) -> QueueTable:
+        """The listeners that causes name."""
+        return self._fates.queues.table
+
     def judge(self, batch: Batch) -> Batch:
         """The same batch with its causes."""
         case = Case(batch, Causes.none(len(batch)))
@@ -94,9 +101,8 @@ class CauseJudge:
         silent = _without_option(case)
         here = answered_here(batch, silent)
         tried = self._hash.of(batch, attempts)
-        wanted = Wanted(
-            here, unanswered, queued_here(batch, to_tell), refused_here(batch, to_tell), _client_repeated(batch, broke)
-        )
+        queued = queued_here(batch, to_tell, self._witness.evidence)
+        wanted = Wanted(here, unanswered, queued, refused_here(batch, to_tell), _client_repeated(batch, broke))
         self._witness.question(case, tried, wanted)
         self._history.note(tried)
         case.say(malformed, Cause.OPTION_MALFORMED, Confidence.CERTAIN)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.events import Bool, Indexes
+from tracer.handshake.events import Bool, Indexes, some_rows
 from tracer.ipc.messages import Host
 
 LOOKS_KEPT = 512  # one a second and one a question
@@ -77,6 +77,12 @@ class Rose:
     syn_queue: I64  # TCPReqQFullDrop
     deferred: I64  # TCPDeferAcceptDrop
     cookies_sent: I64  # SYN cookies
+    always_cookies: Bool  # all the time, by tcp_syncookies
+    never_cookies: Bool
+
+    def only(self, rows: Indexes) -> Rose:
+        """Some of them."""
+        return some_rows(self, rows)
 
 
 class KernelEvidence:
@@ -140,8 +146,21 @@ class KernelEvidence:
         """How much the counters of listeners rose around that time."""
         known, first, last = self._around(syn_ns, until_ns)
         rose = (last - first) * known[:, None]
-        which = (_ACCEPT_FULL, _LISTEN_DROPS, _SYN_FULL, _DEFERRED, _COOKIES_SENT)
-        return Rose(known, *(rose[:, at] for at in which))
+        same = known & (rose[:, _SYN_COOKIES_CHANGES] == 0)
+        cookies = last[:, _SYN_COOKIES]
+        return Rose(
+            known, rose[:, _ACCEPT_FULL], rose[:, _LISTEN_DROPS], rose[:, _SYN_FULL], rose[:, _DEFERRED],
+            rose[:, _COOKIES_SENT], same & (cookies == SYN_COOKIES_ALWAYS), same & (cookies == 0),
+        )  # fmt: skip
+
+    def listeners_dropped(self, syn_ns: NDArray[np.uint64]) -> Bool:
+        """Has any listener dropped something since before each SYN, as far as is known by now?"""
+        looks = self._read()
+        if not len(looks):
+            return np.zeros(len(syn_ns), np.bool_)
+        before = np.searchsorted(looks[:, _OVER], syn_ns.astype(np.int64), "right") - 1
+        dropped: Bool = looks[-1, _LISTEN_DROPS] > looks[np.maximum(before, 0), _LISTEN_DROPS]
+        return dropped & (before >= 0)
 
     def _around(self, syn_ns: NDArray[np.uint64], until_ns: NDArray[np.uint64]) -> tuple[Bool, I64, I64]:
         """The last look before each SYN and the first one after the other time; are there both?"""

@@ -10,11 +10,12 @@ import numpy as np
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import U8, Bool
 from tracer.records.drop import Drop
-from tracer.vocabulary.drops import dropped_by, found_no_socket
+from tracer.vocabulary.drops import dropped_by, found_no_socket, found_queue_full
 from tracer.vocabulary.vocabulary import CauseAt, Confidence, HandshakeCause, HandshakeResult, ResetFrom
 
 _REFUSED = (HandshakeResult.REJECTED, HandshakeResult.UNREACHABLE)
 _SYN, _NO_SOCKET, _FILTERED = "syn", "NO_SOCKET", "NETFILTER_DROP"
+_OF_QUEUES = (HandshakeCause.ACCEPT_QUEUE_FULL, HandshakeCause.SYN_QUEUE_FULL, HandshakeCause.ACCEPT_DEFERRED)
 T = TypeVar("T")
 
 
@@ -37,6 +38,8 @@ def blame(batch: Batch, drops: Sequence[Drop | None], reset_reasons: Sequence[st
     # the client's RST for a SYN-ACK that it did not ask for says nothing about listeners
     _say(batch, (of_syn & no_socket & whole & ~by_server) | (of_syn & no_socket & rejected), HandshakeCause.NO_LISTENER)
     _say(batch, own_reset & rejected & by_server, HandshakeCause.NO_LISTENER)
+    overflow = _rows_with(causes.drop, drops, lambda drop: _is_own(drop) and found_queue_full(drop.reason, drop.at))
+    _say(batch, overflow & whole, HandshakeCause.ACCEPT_QUEUE_FULL)
     _say(batch, of_syn & filtered & refused, HandshakeCause.FIREWALL_REJECTED)
     _say(batch, known & whole & ~refused, HandshakeCause.HOST_DROPPED)
 
@@ -57,3 +60,5 @@ def _say(batch: Batch, rows: Bool, cause: HandshakeCause) -> None:
     causes.handshake_cause[chosen] = cause
     causes.handshake_confidence[chosen] = Confidence.CERTAIN
     causes.cause_at[chosen] = CauseAt.THIS_HOST
+    if cause not in _OF_QUEUES:
+        causes.listener[chosen] = 0

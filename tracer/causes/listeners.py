@@ -89,6 +89,11 @@ class Listeners:
         while len(self._known) > SERVICES:
             self._known.popitem(last=False)
 
+    def answer(self, key: int) -> ListenerAnswer | None:
+        """The last answer about a service."""
+        known = self._known.get(key)
+        return known.answer if known is not None else None
+
     def of(self, keys: U64, syn_ns: U64) -> Listening:
         """What is known of each handshake's service."""
         distinct, places = np.unique(keys, return_inverse=True)

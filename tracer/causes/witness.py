@@ -34,7 +34,7 @@ class Wanted:
 
     answered: Indexes  # by this host, without the option
     unanswered: Indexes  # by this host
-    queued: Indexes  # whose SYN-ACK this host sent again after the ACK
+    queued: Indexes  # at this host, perhaps in vain
     refused: Indexes  # by this host
     broke: Indexes  # died after their data was taken; this host is the client
 
