@@ -27,7 +27,7 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False):
 
 
 class Listener(msgspec.Struct, frozen=True, gc=False):
-    """A listening socket of this host, as it was asked just after the handshake was settled."""
+    """A listening socket of this host, as it was when its queue was seen full, else just after the handshake's end."""
 
     ip: Annotated[str, said("address that it listens at; 0.0.0.0 or :: for all", anyOf=IP_FORMS)]
     port: Annotated[Port, said("port that it listens at")]

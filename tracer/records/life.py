@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracer.records.drop import Drop
+from tracer.records.ends import Listener
 from tracer.records.record import Handshake, Timing
 from tracer.records.refusal import Misfits
 from tracer.vocabulary.causes import handshake_sentence, tfo_sentence
@@ -37,10 +38,39 @@ def causes(record: Handshake) -> list[tuple[str, str | None]]:
     timing, tfo = record.handshake, record.tfo
     found = []
     if timing.cause is not None:
-        found.append((handshake_sentence(timing.cause, drop_of(timing)), timing.cause_confidence))
+        sentence = handshake_sentence(timing.cause, drop_of(timing))
+        if timing.listener is not None:
+            sentence = _with_listener(sentence, timing.cause, timing.listener)
+        found.append((sentence, timing.cause_confidence))
     if tfo.cause is not None:
         found.append((tfo_sentence(tfo.cause), tfo.cause_confidence))
     return found
+
+
+def queue_words(listener: Listener) -> str:
+    """A listener's queue in a few words: "accept queue of nginx[812] at 0.0.0.0:443: 512 of 511"."""
+    return f"accept queue of {_listener(listener)}: {listener.queued} of {listener.backlog}"
+
+
+def _with_listener(sentence: str, cause: str, listener: Listener) -> str:
+    """The sentence of a cause, which names the listener."""
+    whose, filled = _listener(listener), f"{listener.queued} of {listener.backlog}"
+    seen = f", {filled}" if listener.queued > listener.backlog else f" ({filled} when it was looked at)"
+    begin = {
+        "accept_queue_full": f"The accept queue of {whose} was full{seen}",
+        "syn_queue_full": f"The queue of half-open connections of {whose} was full",
+        "accept_deferred": f"This server, {whose}, waits for the client's data before it takes the connection "
+        "(TCP_DEFER_ACCEPT)",
+    }.get(cause)
+    _, colon, advice = sentence.partition(": ")
+    return f"{begin}: {advice}" if begin and colon else sentence
+
+
+def _listener(listener: Listener) -> str:
+    ip = f"[{listener.ip}]" if ":" in listener.ip else listener.ip
+    process = listener.process
+    name = f"{process.name}[{process.pid}]" if process is not None else "the listener"
+    return printable(f"{name} at {ip}:{listener.port}")
 
 
 def drop_words(drop: Drop) -> str:

@@ -123,6 +123,8 @@ class Pipeline:
         self._began = time.monotonic()
         self._next_second, self._next_stats = self._began + SECOND_S, self._began + STATS_S
         self._judge = self._cause_judge()
+        self._owners.queues = self._judge.queue_table
+        self.composer.listeners = self._judge.queue_table.records
         self.composer.offset_ns = self._offset_ns()
         self._set_interfaces(self.ready.interfaces)
         self._poll.register(self.channel.fileno(), select.POLLIN)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.causes.queue_table import QueueTable
 from tracer.handshake.batch import Batch, RowOwners
 from tracer.handshake.events import Events
 from tracer.handshake.owners import named_rows
@@ -44,6 +45,7 @@ class OwnerLookup:
 
     send: Callable[[OwnerQuestion], object]
     cgroups: OrderedDict[int, str | None] = field(default_factory=OrderedDict)
+    queues: QueueTable = field(default_factory=QueueTable)  # whose listeners get their processes
     _queue: deque[_Waiting] = field(default_factory=deque)
     # by socket: number of the latest answered question, and the answer
     _answers: OrderedDict[int, tuple[int, Process | None]] = field(default_factory=OrderedDict)
@@ -54,6 +56,8 @@ class OwnerLookup:
     def admit(self, batch: Batch, now_s: float) -> None:
         """Take a batch, which release() will give back."""
         sockets, cgroups = _unknown(batch.events, self.cgroups)
+        if batch.causes.listener.any():
+            sockets = list(dict.fromkeys((*self.queues.sockets(batch), *sockets)))[:ASKED_MAX]
         self._queue.append(_Waiting(batch, now_s + HOLD_S, sockets, cgroups))
 
     def answered(self, answer: OwnerAnswer) -> None:
@@ -127,6 +131,9 @@ class OwnerLookup:
                 table.append(process)
         if not places:
             return one.batch
+        if one.batch.causes.listener.any():
+            named = ((socket, table[at]) for socket, at in places.items())
+            self.queues.name(one.batch, {socket: process for socket, process in named if process is not None})
         events = one.batch.events
         client = np.where(named_rows(events), 0, events["client_socket"])
         return replace(

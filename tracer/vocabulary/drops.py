@@ -81,3 +81,8 @@ def dropped_by(reason: str, at: str | None) -> str | None:
 def found_no_socket(reason: str, at: str | None) -> bool:
     """Did the kernel look for a socket and find none? The same reason elsewhere means other things."""
     return reason == "NO_SOCKET" and at in _LOOKED_FOR
+
+
+def found_queue_full(reason: str, at: str | None) -> bool:
+    """Could a listener not take the connection that an ACK would have made?"""
+    return reason == "TCP_LISTEN_OVERFLOW" and at in _LOOKED_FOR
