@@ -11,7 +11,7 @@ import numpy as np
 from tests.support.recording import Recording, load
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
-from tracer.handshake.causes import Causes
+from tracer.handshake.causes import DTYPES, TWIN, Causes
 from tracer.handshake.durations import measure
 from tracer.handshake.events import U8, Events, SynPayload
 from tracer.handshake.outcome import judge
@@ -178,7 +178,14 @@ def random_batch(seed: int, count: int, *, peers: int | None = 50, odd: bool = T
     # a cause and how sure it is come together, and most rows have none
     numbers[(numbers[:, :2] == 0).any(axis=1) | (rng.random(count) < 0.8), :2] = 0
     numbers[(numbers[:, 4:6] == 0).any(axis=1) | (rng.random(count) < 0.8), 4:] = 0
-    return batch_of(events, vantage, made, Causes(*(column.copy() for column in numbers.T)))
+    nat = np.zeros(count, TWIN)
+    rows = np.flatnonzero(rng.random(count) < 0.1)
+    nat["id"][rows] = rng.integers(1, 1 << 63, len(rows), dtype=np.uint64)
+    for end in ("client", "server"):
+        nat[end][rows] = addresses(rng, len(rows))
+        nat[f"{end}_port"][rows] = rng.integers(0, 1 << 16, len(rows))
+    causes = Causes(*(column.copy() for column in numbers.T), nat.view(DTYPES["nat"]))
+    return batch_of(events, vantage, made, causes)
 
 
 def new_store(limit: int = 100_000, refresh_ns: int = 0) -> Store:

@@ -25,6 +25,7 @@ from tracer.causes.malformed import malformed_options
 from tracer.causes.peer_history import PeerHistory
 from tracer.causes.queue_table import QueueTable
 from tracer.causes.queues import queued_here
+from tracer.causes.sides import Sides
 from tracer.causes.timeouts import Timeouts, lost_without_data
 from tracer.causes.witness import AskHost, HostWitness, Wanted, take_back
 from tracer.handshake.batch import Batch
@@ -67,6 +68,7 @@ class CauseJudge:
         self._refused = CookieCauses()
         self._timeouts = Timeouts(self._hash)
         self._both_ends = BothEnds()
+        self._sides = Sides()
         self._fates = Fates(self._hash, self._witness.evidence, self._witness.listeners)
 
     def add_host(self, host: Host) -> None:
@@ -77,6 +79,7 @@ class CauseJudge:
         """Set which interfaces are traced, and the group of each: with several, a handshake may be seen twice."""
         self._at_server.groups = groups
         self._both_ends.several |= len(groups) > 1
+        self._sides.several |= len(groups) > 1
 
     @property
     def queue_table(self) -> QueueTable:
@@ -92,12 +95,14 @@ class CauseJudge:
         unanswered, to_tell = unanswered_here(batch), to_explain(batch)
         broke, broke_again = self._after_accept.died(batch)
         stripped, emptied = self._both_ends.compare(events)
+        pairs = self._sides.compare(batch)
+        pairs.tell(case.causes)
         malformed = malformed_options(events)
         challenged = _challenged(batch)
         lost = lost_without_data(batch)
         if not any(map(len, (attempts, to_tell, malformed, challenged, lost))) and not (stripped | emptied).any():
             self._fates.note(batch)
-            return batch
+            return replace(batch, causes=case.causes)
         silent = _without_option(case)
         here = answered_here(batch, silent)
         tried = self._hash.of(batch, attempts)

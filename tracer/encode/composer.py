@@ -31,7 +31,7 @@ from tracer.ipc.event_header import constant, struct
 from tracer.ipc.layout import to_dtype
 from tracer.ipc.traced import TracedInterface
 from tracer.records.drop import Drop
-from tracer.records.ends import Endpoint, Listener
+from tracer.records.ends import Endpoint, Listener, Nat, NatEnd
 from tracer.records.record import (
     SCHEMA,
     DnsInfo,
@@ -131,6 +131,7 @@ class Composer:
             self._tfos(batch, syn_templates, synack_templates),
             _payload_infos(batch),
             map(_p0f, syn_rows),
+            nats(batch),
         )
 
     def interface(self, index: int) -> Place:
@@ -211,12 +212,12 @@ class Composer:
 def _record(
     ts: str, id_: int, place: Place, vlan: tuple[int, ...], vantage: str, community_id: str,
     client: Endpoint, server: Endpoint, timing: Timing, syn: Segment, synack: SynAck | None,
-    negotiated: Negotiated | None, tfo: Tfo, payload: _Payload, p0f: Signature,
+    negotiated: Negotiated | None, tfo: Tfo, payload: _Payload, p0f: Signature, nat: Nat | None,
 ) -> Handshake:  # fmt: skip
     info, tls, http, dns = payload
     return Handshake(
         SCHEMA, ts, f"{id_:016x}", place.interface, place.hook, vlan, vantage, community_id, client, server, timing,
-        syn, synack, negotiated, tfo, info, tls, http, dns, p0f, place.through,
+        syn, synack, negotiated, tfo, info, tls, http, dns, p0f, place.through, nat=nat,
     )  # fmt: skip
 
 
@@ -363,6 +364,22 @@ def _misfits(events: Events) -> list[Misfits | None]:
     found: list[Misfits | None] = [None] * len(events)
     for row in misfits(events).tolist():
         found[row] = Misfits(*(int(events[name][row]) for name in ("misfit_rsts", "misfit_synacks", "misfit_icmps")))
+    return found
+
+
+def nats(batch: Batch) -> list[Nat | None]:
+    """`nat` of each record."""
+    twins = batch.causes.twins
+    found: list[Nat | None] = [None] * len(twins)
+    rows = np.flatnonzero(twins["id"])
+    if not len(rows):
+        return found
+    some = twins[rows]
+    clients, servers = (
+        map(NatEnd, map(ip_text, byte_rows(some[end])), some[f"{end}_port"].tolist()) for end in ("client", "server")
+    )
+    for row, client, server, id_ in zip(rows.tolist(), clients, servers, some["id"].tolist(), strict=True):
+        found[row] = Nat(client, server, f"{id_:016x}")
     return found
 
 

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.encode.composer import PART_MAX, Composer, template_keys
+from tracer.encode.composer import PART_MAX, Composer, nats, template_keys
 from tracer.encode.line_pieces import (
     OF_TIMING,
     Frame,
@@ -189,6 +189,7 @@ class Lines:
             frame.delay_us, us["delay_us"],
             pieces.payload, p0f,
             frame.through, through,
+            frame.nat, [NULL if nat is None else encoded(nat) for nat in nats(batch)],
             frame.end,
         ]  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.causes import Causes
+from tracer.handshake.causes import DTYPES, Causes
 from tracer.handshake.durations import Durations
 from tracer.handshake.events import U8, Events, Selection
 from tracer.handshake.outcome import Verdicts
@@ -26,7 +26,7 @@ BESIDE: dict[str, np.dtype[Any]] = {
     "verdicts.after": np.dtype(np.uint8),
     "verdicts.lived": np.dtype(np.bool_),
     **{f"durations.{name}": np.dtype(np.float64) for name in DURATIONS},
-    **{f"causes.{name}": np.dtype(np.uint8) for name in CAUSES},
+    **{f"causes.{name}": DTYPES[name] for name in CAUSES},
     "vantage": np.dtype(np.uint8),
     "offset_ns": np.dtype(np.int64),
     "payload": np.dtype(np.uint16),

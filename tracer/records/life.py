@@ -6,6 +6,7 @@ from tracer.records.drop import Drop
 from tracer.records.ends import Listener
 from tracer.records.record import Handshake, Timing
 from tracer.records.refusal import Misfits
+from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.causes import handshake_sentence, tfo_sentence
 from tracer.vocabulary.drops import dropped_by
 from tracer.vocabulary.meanings import CHALLENGED, EXPLANATIONS, NOT_FITTING, RESULTS, VERDICTS, WITHOUT_LIFE
@@ -78,6 +79,18 @@ def drop_words(drop: Drop) -> str:
     at = f" at {drop.at}" if drop.at is not None else ""
     elsewhere = f" in network namespace {drop.netns}" if drop.netns is not None else ""
     return printable(f"{drop.segment} dropped: {drop.reason}{at}{elsewhere}")
+
+
+def other_side(record: Handshake) -> str | None:
+    """How the ends are called on the other side of a translation, as far as that differs: "server 10.0.0.2:80"."""
+    if record.nat is None:
+        return None
+    ends = (("client", record.client, record.nat.client), ("server", record.server, record.nat.server))
+    return ", ".join(
+        f"{name} {endpoint_text(printable(there.ip), there.port)}"
+        for name, here, there in ends
+        if (here.ip, here.port) != (there.ip, there.port)
+    )
 
 
 def verdict(record: Handshake) -> str:

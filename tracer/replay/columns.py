@@ -26,7 +26,7 @@ from tracer.dissect.payload import Dns, Http, Payload, Protocol, Tls
 from tracer.encode.composer import Composer
 from tracer.handshake import ecn
 from tracer.handshake.batch import Batch
-from tracer.handshake.causes import Causes
+from tracer.handshake.causes import TWIN, Causes
 from tracer.handshake.columns import BESIDE
 from tracer.handshake.durations import Durations
 from tracer.handshake.outcome import Verdicts
@@ -35,6 +35,7 @@ from tracer.handshake.words import WORDS
 from tracer.ipc.event_header import constant, struct
 from tracer.ipc.layout import Field, Struct, to_dtype
 from tracer.ipc.traced import TracedInterface
+from tracer.records.ends import Nat
 from tracer.records.life import lived
 from tracer.records.record import Handshake, Segment, SynAck, Timing
 from tracer.vocabulary.addresses import sixteen_bytes
@@ -150,7 +151,7 @@ class _Row:
     verdict: tuple[Any, ...]  # in the order of Verdicts, and so on
     durations: tuple[float | None, ...]
     vantage: int
-    causes: tuple[int, ...]
+    causes: tuple[int | bytes, ...]
     payload: Payload | None
 
 
@@ -243,7 +244,7 @@ class BatchBuilder:
             code["tfo.cause"][tfo.cause], code["tfo.cause_confidence"][tfo.cause_confidence],
             code["tfo.cookie_check"][tfo.cookie_check], code["tfo.client_fail"][tfo.client_fail],
             code["handshake.cause"][timing.cause], code["handshake.cause_confidence"][timing.cause_confidence],
-            code["handshake.cause_at"][timing.cause_at], 0, 0, 0,
+            code["handshake.cause_at"][timing.cause_at], 0, 0, 0, _nat(record.nat),
         )  # fmt: skip
         vantage = code["vantage"][record.vantage]
         return _Row(event, syn, synack, verdict, durations, vantage, causes, _payload(record))
@@ -343,6 +344,20 @@ def _option_bytes(names: tuple[str, ...], mptcp: str | None, tfo_kind: int | Non
     if len(found) > _OPTIONS_MAX:
         raise DamagedError("more options than fit a header")
     return bytes(found)
+
+
+def _nat(nat: Nat | None) -> bytes:
+    """As a TWIN."""
+    if nat is None:
+        return bytes(TWIN.itemsize)
+    if not _ID.fullmatch(nat.id):
+        raise DamagedError("id of the other side")
+    twin = np.zeros(1, TWIN)
+    twin["id"] = int(nat.id, 16)
+    for name, end in (("client", nat.client), ("server", nat.server)):
+        twin[name] = np.frombuffer(_address(end.ip), np.uint8)
+        twin[f"{name}_port"] = _within(end.port, 16)
+    return twin.tobytes()
 
 
 def _payload(record: Handshake) -> Payload | None:

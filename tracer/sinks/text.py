@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
-from tracer.records.life import drop_words, misfits, result_and_verdict
+from tracer.records.life import drop_words, misfits, other_side, result_and_verdict
 from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
 from tracer.records.server_name import server_name
 from tracer.sinks.base import SinkFullError
@@ -44,6 +44,8 @@ def judged(record: Handshake, colour: bool = False) -> list[str]:
     parts = [result, verdict]
     if record.through:
         parts.append(f"through {', '.join(map(printable, record.through))}")
+    if record.nat is not None:
+        parts.append(f"nat: {other_side(record)} on the other side")
     if timing.misfits is not None:
         parts.append(misfits(timing.misfits))
     if timing.drop is not None:
