@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from tracer.dissect import options as tcp_options
 from tracer.dissect.options import OptionDetail
-from tracer.records import life
+from tracer.records import fate, life
 from tracer.records.record import Handshake, Segment
 from tracer.records.server_name import server_name
+from tracer.vocabulary.causes import WARNINGS, tfo_sentence
 from tracer.vocabulary.meanings import AFTERS, REQUESTS, SETTLED
 from tracer.vocabulary.printable import times
 from tui.format import duration, signed_duration
@@ -24,8 +25,15 @@ class Options:
     synack: Sequence[OptionDetail]
 
 
+def fate_line(record: Handshake) -> Line:
+    """Sign, group, and what became of the handshake."""
+    timing, group = record.handshake, fate.standing(record)
+    words = life.result(timing) if fate.failed(timing) else f"{life.result(timing)}, {fate.fate(timing)}"
+    return ((f"{group_sign(group)} {group}: {safe(words)}", group_style(group)),)
+
+
 def verdict_line(record: Handshake) -> Line:
-    """Sign, group and verdict."""
+    """Sign, group and verdict of Fast Open."""
     group = record.tfo.group
     style = group_style(group)
     word = f"{group}: " if group in ("ok", "degraded", "failed") else ""
@@ -33,11 +41,21 @@ def verdict_line(record: Handshake) -> Line:
 
 
 def verdict_lines(record: Handshake, cells: int) -> list[Line]:
-    """The verdict, its meaning, and the causes if known."""
-    lines = [verdict_line(record), *wrap(life.explanation(record), cells)]
-    for sentence, confidence in life.causes(record):
-        sure = f" ({confidence})" if confidence else ""
-        lines.extend(wrap(f"Cause{sure}: {safe(sentence)}", cells, "strong"))
+    """What became of the handshake where it failed, the verdict on Fast Open, what they mean, and the causes."""
+    timing, tfo = record.handshake, record.tfo
+    lines: list[Line] = []
+    reason = fate.reason(timing)
+    first = fate.told_first(record)
+    if first:
+        lines.append(fate_line(record))
+        lines += wrap(safe(reason), cells, "strong") if reason else wrap(life.failure(timing), cells)
+    if not first or tfo.outcome != "not_attempted":
+        lines += [verdict_line(record), *wrap(life.explanation(record), cells)]
+    if reason and not first:
+        lines += wrap(safe(reason), cells, "strong")
+    if tfo.cause is not None:
+        sure = f" ({tfo.cause_confidence})" if tfo.cause_confidence else ""
+        lines += wrap(f"Cause{sure}: {safe(tfo_sentence(tfo.cause))}", cells, "strong")
     return lines
 
 
@@ -56,6 +74,7 @@ def fact_lines(record: Handshake, cells: int) -> list[Line]:
         late = f", {timing.late_syns} late" if timing.late_syns else ""
         facts.append(("sent", f"{timing.syn_count} SYNs{late}, {timing.synack_count} SYN-ACKs"))
     facts.extend(_life(record))
+    facts.extend(_evidence(record))
     facts.extend(_cookies(record))
     facts.extend(_payload(record))
     facts.append(("seen", f"{safe(record.interface)} by {safe(record.hook)}, as {record.vantage}"
@@ -126,6 +145,22 @@ def _life(record: Handshake) -> list[tuple[str, str]]:
         facts.append(
             ("resumed", f"an earlier record of this id says {safe(timing.resumed).replace('_', ' ')}, yet it went on")
         )
+    return facts
+
+
+def _evidence(record: Handshake) -> list[tuple[str, str]]:
+    """What the kernel, its queues, and others said of it."""
+    timing = record.handshake
+    facts: list[tuple[str, str]] = []
+    if timing.drop is not None:
+        facts.append(("kernel", safe(life.drop_words(timing.drop))))
+    if timing.listener is not None:
+        facts.append(("listener", safe(fate.listener_words(timing, timing.listener))))
+    if timing.icmp is not None:
+        facts.append(("ICMP error", safe(fate.icmp_words(timing.icmp).removeprefix("ICMP "))))
+    if record.nat is not None:
+        facts.append(("other side", safe(fate.nat_words(record.nat))))
+    facts += [("warning", safe(WARNINGS.get(one) or one.replace("_", " "))) for one in record.warnings]
     return facts
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tracer.records import fate
 from tracer.records.record import Handshake
 from tracer.store.list_columns import COLUMNS
 from tracer.vocabulary.vocabulary import GROUP_OF, word
@@ -48,16 +49,20 @@ def outcome_cell(text: str, outcome: str | None, group: str | None) -> Part:
 
 def row_cells(record: Handshake, columns: Sequence[str]) -> list[Part]:
     """Text and style of each column of one handshake."""
-    group = record.tfo.group
+    group, standing = record.tfo.group, fate.standing(record)
     cells: list[Part] = []
     for name in columns:
         text = safe(COLUMNS[name].text(record))
-        if name == "outcome":
+        if name == "outcome" and fate.told_first(record):
+            cells.append((f"{group_sign(standing)} {safe(fate.fate(record.handshake))}", group_style(standing)))
+        elif name == "outcome":
             cells.append(outcome_cell(text, record.tfo.outcome, group))
         elif name == "group":
             cells.append((f"{group_sign(group)} {text}", group_style(group)))
         elif name == "result" and record.handshake.result != "established":
             cells.append((text, "failed"))
+        elif name == "handshake_cause" and record.handshake.cause is not None:
+            cells.append((text, group_style(standing)))
         elif name in ("time", "interface", "vantage"):
             cells.append((text, "dim"))
         else:

@@ -9,7 +9,7 @@ from tracer.records.refusal import Misfits
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.causes import handshake_sentence, tfo_sentence
 from tracer.vocabulary.drops import dropped_by
-from tracer.vocabulary.meanings import CHALLENGED, EXPLANATIONS, NOT_FITTING, RESULTS, VERDICTS, WITHOUT_LIFE
+from tracer.vocabulary.meanings import CHALLENGED, EXPLANATIONS, FAILURES, NOT_FITTING, RESULTS, VERDICTS, WITHOUT_LIFE
 from tracer.vocabulary.printable import plural, printable, times
 
 REPEATS_THAT_FAIL = 2  # so often was the request sent again: not one lost packet
@@ -121,6 +121,13 @@ def explanation(record: Handshake) -> str:
     if outcome in _ACCEPTED and record.tfo.rtt_saved_us is None and not lived(timing):
         return WITHOUT_LIFE["unknown"]
     return EXPLANATIONS.get(outcome, "")
+
+
+def failure(timing: Timing) -> str:
+    """What it means that the handshake failed, where nobody knows why; nothing of one that did not."""
+    if timing.result == "no_reply" and timing.misfits is not None:
+        return FAILURES["not_fitting"]
+    return FAILURES.get(timing.result, "")
 
 
 def result(timing: Timing) -> str:

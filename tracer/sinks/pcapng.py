@@ -15,7 +15,7 @@ import numpy as np
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch, PayloadKey
 from tracer.handshake.events import SynPayload
-from tracer.records.life import causes, explanation
+from tracer.records.life import causes, explanation, failure
 from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
 from tracer.sinks import pcapng_format as blocks
 from tracer.sinks.base import Outlet
@@ -35,6 +35,8 @@ def comment(record: Handshake) -> str:
     lines = [f"tfotrace: {', '.join(judged(record))}"]
     if record.tfo.outcome != "not_attempted":
         lines.append(explanation(record))
+    elif record.handshake.cause is None and (meaning := failure(record.handshake)):
+        lines.append(meaning)
     lines.extend(sentence for sentence, _ in causes(record))
     lines.append(f"handshake {record.id}, seen at the {record.vantage}, {record.community_id}")
     return "\n".join(lines)

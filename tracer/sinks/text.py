@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
-from tracer.records.life import drop_words, misfits, other_side, result_and_verdict
+from tracer.records.fate import cause_words, evidence, failed, standing
+from tracer.records.life import misfits, other_side, result_and_verdict
 from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
 from tracer.records.server_name import server_name
 from tracer.sinks.base import SinkFullError
@@ -29,6 +30,11 @@ def _milliseconds(microseconds: float) -> str:
     return f"{microseconds / 1000:.{3 if microseconds < 10_000 else 1}f} ms"
 
 
+def _coloured(text: str, group: str | None) -> str:
+    code = _COLOURS.get(group or "")
+    return text if code is None else f"\x1b[{code}m{text}\x1b[0m"
+
+
 def line(record: Handshake, colour: bool = False) -> str:
     """The line of one handshake, without its newline. Strings from the network are made safe to print."""
     ends = " > ".join(endpoint_text(end.ip, end.port) for end in (record.client, record.server))
@@ -39,20 +45,23 @@ def judged(record: Handshake, colour: bool = False) -> list[str]:
     """The parts of the line after time, interface and endpoints."""
     tfo, timing = record.tfo, record.handshake
     result, verdict = result_and_verdict(record)
-    if colour and tfo.group in _COLOURS:
-        verdict = f"\x1b[{_COLOURS[tfo.group]}m{verdict}\x1b[0m"
-    parts = [result, verdict]
+    if colour and failed(timing):
+        result = _coloured(result, "failed")
+    parts = [result]
+    if tfo.outcome != "not_attempted" or not failed(timing):
+        parts.append(_coloured(verdict, tfo.group) if colour else verdict)
     if record.through:
         parts.append(f"through {', '.join(map(printable, record.through))}")
     if record.nat is not None:
         parts.append(f"nat: {other_side(record)} on the other side")
+    why = cause_words(timing)
+    if why is not None:
+        parts.append(_coloured(why, standing(record)) if colour else why)
+    parts += evidence(record)
     if timing.misfits is not None:
         parts.append(misfits(timing.misfits))
-    if timing.drop is not None:
-        parts.append(drop_words(timing.drop))
-    for cause, confidence in ((timing.cause, timing.cause_confidence), (tfo.cause, tfo.cause_confidence)):
-        if cause is not None:
-            parts.append(short_cause(cause, confidence))
+    if tfo.cause is not None:
+        parts.append(short_cause(tfo.cause, tfo.cause_confidence))
     if record.syn.payload_len:
         acked = record.synack.acked_payload_len if record.synack is not None else 0
         goes_on = record.payload is not None and record.payload.truncated
@@ -67,8 +76,6 @@ def judged(record: Handshake, colour: bool = False) -> list[str]:
         parts.append(f"RTT {_milliseconds(timing.rtt_us)}")
     if tfo.rtt_saved_us:
         parts.append(f"saved {_milliseconds(tfo.rtt_saved_us)}")
-    if timing.icmp is not None:
-        parts.append(f"ICMP type {timing.icmp.type} code {timing.icmp.code}")
     for end, name in ((record.client, "client"), (record.server, "server")):
         if end.process is not None:
             parts.append(f"{name} {printable(end.process.name)}[{end.process.pid}]")

@@ -109,6 +109,18 @@ RESULTS: dict[str, str] = {
     "syn_on_established": "a SYN on an open connection (challenge ACK)",
 }
 
+# handshake.result of one that failed, where its cause is not known; not_fitting: no_reply, though answers came
+FAILURES: dict[str, str] = {
+    "rejected": "A reset answered the SYN: nobody listens at that address and port, or something refuses the SYN.",
+    "aborted": "One end reset the connection before it was established.",
+    "unreachable": "An ICMP error answered the SYN: whoever sent it cannot or may not pass it on.",
+    "no_reply": "Nothing answered the SYN as far as this was traced: the host is down, or the SYN or its answer was "
+    "dropped.",
+    "half_open": "The server answered the SYN, but the client's ACK never came: the SYN-ACK or the ACK was lost, or "
+    "the client did not want it.",
+    "not_fitting": "Answers to the SYN came, but their numbers do not fit it, so the client ignored them.",
+}
+
 # handshake.after: how an established connection went on (DESIGN.md section 3)
 AFTERS: dict[str, str] = {
     "response": "the server answered",
