@@ -60,7 +60,7 @@ def programs(hosts: Hosts) -> list[object]:
 
 
 def summary(run: Run) -> str:
-    (line,) = [line for line in run.said if re.search(r" handshakes? in ", line)]
+    (line,) = [line for line in run.said if re.search(r" handshakes?(: .*,)? in ", line)]
     return line
 
 

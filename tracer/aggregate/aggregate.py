@@ -8,6 +8,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.aggregate.fates import Fates
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import Bool
 from tracer.handshake.outcome import Verdicts
@@ -76,6 +77,7 @@ class Aggregate:
         self._groups = np.zeros(len(Group), np.int64)
         self._causes = np.zeros(len(Cause), np.int64)
         self._handshake_causes = np.zeros(len(HandshakeCause), np.int64)
+        self._fates = Fates()
         self._lived = 0
         self._after = np.zeros(len(After), np.int64)
         self._died = np.zeros(len(Outcome), np.int64)
@@ -94,6 +96,7 @@ class Aggregate:
         self._groups += np.bincount(verdicts.group, minlength=len(Group))
         self._causes += np.bincount(batch.causes.cause, minlength=len(Cause))
         self._handshake_causes += np.bincount(batch.causes.handshake_cause, minlength=len(HandshakeCause))
+        self._fates.add(batch)
         self._lived += int(np.count_nonzero(accepted_and_lived(verdicts)))
         self._after += np.bincount(verdicts.after, minlength=len(After))
         self._died += np.bincount(verdicts.outcome[died(verdicts)], minlength=len(Outcome))
@@ -120,6 +123,9 @@ class Aggregate:
             after=_known(self._after, After),
             died=_named(self._died, Outcome),
             handshake_causes=_known(self._handshake_causes, HandshakeCause),
+            handshake_confidences=self._fates.confidences(),
+            failed_causes=self._fates.failed_causes(),
+            failed_at=self._fates.failed_at(),
         )
 
 

@@ -8,11 +8,14 @@ from tracer.aggregate.aggregate import losses
 from tracer.aggregate.benefit import tell
 from tracer.aggregate.unread import Source, tell_not_read, tell_why_none
 from tracer.records.record import End, Totals
-from tracer.vocabulary.causes import handshake_sentence, tfo_sentence
+from tracer.vocabulary.addresses import endpoint_text
+from tracer.vocabulary.causes import DROPPED, handshake_sentence, tfo_sentence
+from tracer.vocabulary.fates import brief_cause
 from tracer.vocabulary.printable import plural
-from tracer.vocabulary.vocabulary import After, word
+from tracer.vocabulary.vocabulary import After, HandshakeResult, word
 
 TOP_CAUSES = 3  # each with what to do about it
+_ESTABLISHED = word(HandshakeResult.ESTABLISHED)
 _UNUSED = word(After.CLOSED_UNUSED)
 _AS_IT_SHOULD = {word(one) for one in (After.RESPONSE, After.CLIENT_CLOSED, After.SERVER_CLOSED)}
 
@@ -24,8 +27,8 @@ def summarize(
     totals, sheet = record.totals, record.balance
     attempts = f"{totals.tfo_attempts} {plural(totals.tfo_attempts, 'TFO attempt')}{_acceptance(totals)}"
     narrate(
-        f"{totals.handshakes} {plural(totals.handshakes, 'handshake')} in {record.duration_s:.1f} s, {attempts}, "
-        f"net time saved {totals.net_saved_us / 1000:.1f} ms"
+        f"{totals.handshakes} {plural(totals.handshakes, 'handshake')}{_results(totals)} in {record.duration_s:.1f} s, "
+        f"{attempts}, net time saved {totals.net_saved_us / 1000:.1f} ms"
     )
     if not totals.handshakes:
         tell_why_none(record, source, narrate)
@@ -36,9 +39,11 @@ def summarize(
     if failed:
         top = sorted(failed.items(), key=lambda item: -item[1])[:5]
         narrate("other outcomes: " + ", ".join(f"{name} {count}" for name, count in top))
-    for causes, sentence in ((totals.handshake_causes or {}, handshake_sentence), (totals.causes, tfo_sentence)):
-        for name, count in sorted(causes.items(), key=lambda item: -item[1])[:TOP_CAUSES]:
-            narrate(f"cause of {count}: {name}. {sentence(name)}")
+    sure = totals.handshake_confidences or {}
+    for name, count in _top(totals.handshake_causes or {}):
+        narrate(f"cause of {count}: {_sure(name, sure)}. {_sentence(name, sure)}")
+    for name, count in _top(totals.causes):
+        narrate(f"cause of {count}: {name}. {tfo_sentence(name)}")
     filtered = record.counters.get("filtered")
     if filtered:
         narrate(f"{filtered} {plural(filtered, 'SYN')} did not match --filter, not followed")
@@ -53,6 +58,41 @@ def summarize(
         narrate("nothing lost")
     else:
         narrate("whether handshakes were lost is not known: the last balance is missing")
+
+
+def _top(causes: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(causes.items(), key=lambda item: -item[1])[:TOP_CAUSES]
+
+
+def _sure(words: str, confidence: Mapping[str, str], name: str | None = None) -> str:
+    found = confidence.get(name or words)
+    return words if found is None else f"{words} ({found})"
+
+
+def _sentence(name: str, confidence: Mapping[str, str]) -> str:
+    if name == "host_dropped" and confidence.get(name) == "certain":
+        return DROPPED
+    return handshake_sentence(name)
+
+
+def _results(totals: Totals) -> str:
+    """How many came to what, where that failed most, and why: nothing if all were established."""
+    if not totals.results.keys() - {_ESTABLISHED}:
+        return ""
+    places = {one.result: one for one in totals.failed_at or ()}
+    parts = []
+    for name, count in sorted(totals.results.items(), key=lambda item: -item[1]):
+        if name == _ESTABLISHED:
+            continue
+        words, place = f"{count} {name.replace('_', ' ')}", places.get(name)
+        if place is not None:
+            words += f" at {endpoint_text(place.ip, place.port) if place.ip is not None else f'port {place.port}'}"
+        for cause, seen in _top((totals.failed_causes or {}).get(name, {}))[:1]:
+            if 2 * seen > count:
+                words += f", {_sure(brief_cause(cause), totals.handshake_confidences or {}, cause)}"
+        parts.append(words)
+    established = totals.results.get(_ESTABLISHED)
+    return f": {f'{established} established, ' if established else ''}{'; '.join(parts)},"
 
 
 def _acceptance(totals: Totals) -> str:

@@ -17,6 +17,7 @@ from tracer.dissect.options import MPTCP_SUBTYPES, NAMES, TFO_EXPERIMENTAL, mptc
 from tracer.dissect.payload import Protocol
 from tracer.records.drop import Drop, EvidenceInfo
 from tracer.records.ends import Endpoint, Listener, Nat
+from tracer.records.failed_at import FailedAt
 from tracer.records.refusal import Icmp, Misfits, Reset
 from tracer.records.types import (
     SCHEMA_VERSION,
@@ -403,6 +404,17 @@ class Totals(msgspec.Struct, frozen=True):
     ] = None
     handshake_causes: Annotated[
         dict[str, int] | None, _counted_by("handshakes by handshake.cause", known(HANDSHAKE_CAUSE_WORDS))
+    ] = None
+    handshake_confidences: Annotated[
+        dict[str, str] | None, said("how sure each of these causes is where it is surest; null in older files")
+    ] = None
+    failed_causes: Annotated[
+        dict[str, dict[str, int]] | None,
+        said("handshakes that failed, by result and then by handshake.cause; null in older files"),
+    ] = None
+    failed_at: Annotated[
+        tuple[FailedAt, ...] | None,
+        said("the server, or else the port, of more than half of each result that is a failure; null in older files"),
     ] = None
 
 

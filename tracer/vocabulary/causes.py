@@ -112,6 +112,12 @@ HANDSHAKE_CAUSES: dict[str, str] = {
     "a proxy without a server behind it: look at the program's log.",
 }
 
+# instead of "host_dropped" over many handshakes, where the kernel said why
+DROPPED = (
+    "This host's kernel dropped a segment and said why: see handshake.drop of the records, then this host's filters, "
+    "routes and neighbours."
+)
+
 # warnings
 WARNINGS: dict[str, str] = {
     "mss_tiny": "The MSS is below 536 bytes, so every packet of the connection is tiny: look for what sets it.",

@@ -1,0 +1,161 @@
+"""What the totals and the summary say of handshakes that failed: results, causes, and where."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.support.judged import Shake, batch
+from tests.support.rows import INTERFACES, random_batch
+from tracer.aggregate.aggregate import Aggregate
+from tracer.aggregate.fates import SERVERS_HELD
+from tracer.aggregate.summary import summarize
+from tracer.encode.composer import Composer
+from tracer.handshake.batch import Batch
+from tracer.records.failed_at import FailedAt
+from tracer.records.record import SCHEMA, End, Totals
+from tracer.vocabulary.causes import DROPPED, HANDSHAKE_CAUSES
+from tracer.vocabulary.fates import BRIEF_CAUSES, FAILED_WORDS, brief_cause, failed_words
+from tracer.vocabulary.vocabulary import CONFIDENCE_WORDS, Confidence, HandshakeCause, HandshakeResult, known
+
+PLAIN = Shake(response=True)
+LOST = Shake(answered_ms=None)
+
+
+def many(shake: Shake, count: int, **changes: object) -> list[Shake]:
+    return [replace(shake, client=1 + at % 200, **changes) for at in range(count)]  # type: ignore[arg-type]
+
+
+def ended(
+    shakes: list[Shake],
+    result: HandshakeResult | None = None,
+    cause: HandshakeCause | None = None,
+    sure: Confidence = Confidence.LIKELY,
+) -> Batch:
+    """A batch of these, with this result and cause."""
+    made = batch(*shakes)
+    if result is not None:
+        made.events["result"] = result
+    if cause is not None:
+        made.causes.handshake_cause[:], made.causes.handshake_confidence[:] = cause, sure
+    return made
+
+
+def totals(*batches: Batch) -> Totals:
+    aggregate = Aggregate()
+    for one in batches:
+        aggregate.add(one)
+    return aggregate.totals()
+
+
+def told(*batches: Batch) -> list[str]:
+    said = list[str]()
+    summarize(End(SCHEMA, "", "asked", 0, 12.0, totals(*batches), None, {}), said.append)
+    return said
+
+
+def test_every_cause_and_result_has_its_few_words() -> None:
+    assert list(BRIEF_CAUSES) == list(HANDSHAKE_CAUSES)
+    assert all(failed_words(name) for name in FAILED_WORDS)
+    assert failed_words("of_a_later_version") == brief_cause("of_a_later_version") == "of a later version"
+    assert brief_cause("host_dropped", "firewall") == "dropped by this host: firewall"
+
+
+def test_totals_are_those_of_the_records() -> None:
+    composer, aggregate, records = Composer(INTERFACES), Aggregate(), []
+    for seed in range(4):
+        made = random_batch(seed, 700, peers=3)
+        aggregate.add(made)
+        records += list(composer.compose(made))
+    found = aggregate.totals()
+    failed = [one for one in records if one.handshake.result in FAILED_WORDS]
+    causes = Counter((one.handshake.result, one.handshake.cause) for one in failed if one.handshake.cause is not None)
+    told = {(name, cause): n for name, of in (found.failed_causes or {}).items() for cause, n in of.items()}
+    assert told == causes
+    assert len(told) > 20
+    surest: dict[str, int] = {}
+    words = known(CONFIDENCE_WORDS)
+    for one in records:
+        timing = one.handshake
+        if timing.cause is not None and timing.cause_confidence is not None:
+            surest[timing.cause] = max(surest.get(timing.cause, 0), words.index(timing.cause_confidence))
+    assert found.handshake_confidences == {name: words[sure] for name, sure in surest.items()}
+
+
+def test_where_more_than_half_failed_is_told() -> None:
+    half_open = ended([*many(LOST, 6, server=1), *many(LOST, 5, server=2)], HandshakeResult.HALF_OPEN)
+    assert totals(half_open).failed_at == (FailedAt("half_open", "10.0.1.1", 443, 6),)
+    # each result has a place of its own
+    rejected = ended(many(LOST, 3, port=81), HandshakeResult.REJECTED)
+    places = totals(half_open, rejected).failed_at
+    assert places == (FailedAt("rejected", "10.0.1.1", 81, 3), FailedAt("half_open", "10.0.1.1", 443, 6))
+
+
+def test_half_is_not_more_than_half() -> None:
+    spread = ended([*many(LOST, 5, server=1, port=81), *many(LOST, 5, server=2, port=82)])
+    assert totals(spread).failed_at == ()
+    assert " at " not in told(spread)[0]
+
+
+def test_one_port_of_many_servers() -> None:
+    flood = ended([replace(LOST, network=at // 250, server=at % 250, port=80) for at in range(3 * SERVERS_HELD)])
+    assert totals(flood).failed_at == (FailedAt("no_reply", None, 80, 3 * SERVERS_HELD),)
+    assert f"{3 * SERVERS_HELD} no reply at port 80, in" in told(flood)[0]
+
+
+def test_what_was_established_has_no_place() -> None:
+    found = totals(ended(many(PLAIN, 10)))
+    assert (found.failed_at, found.failed_causes, found.handshake_confidences) == ((), {}, {})
+    slow = totals(ended([PLAIN], cause=HandshakeCause.SLOW_ANSWER))
+    assert (slow.failed_causes, slow.handshake_confidences) == ({}, {"slow_answer": "likely"})
+
+
+def test_the_first_line_of_a_flood() -> None:
+    flood = ended(many(LOST, 195, port=80), HandshakeResult.HALF_OPEN, HandshakeCause.SYN_FLOOD)
+    begun = ended(many(LOST, 5, port=80), HandshakeResult.HALF_OPEN, HandshakeCause.ACK_MISSING, Confidence.POSSIBLE)
+    said = told(ended(many(PLAIN, 3)), begun, flood)
+    assert said[0].startswith(
+        "203 handshakes: 3 established, 200 half open at 10.0.1.1:80, a SYN flood (likely), in 12.0 s, 0 TFO attempts"
+    )
+    assert said[1] == f"cause of 195: syn_flood (likely). {HANDSHAKE_CAUSES['syn_flood']}"
+    assert said[2] == f"cause of 5: ack_missing (possible). {HANDSHAKE_CAUSES['ack_missing']}"
+
+
+def test_the_first_line_of_several_results() -> None:
+    refused = ended(many(LOST, 41, port=81), HandshakeResult.REJECTED, HandshakeCause.NO_LISTENER, Confidence.CERTAIN)
+    gone = ended([replace(LOST, server=at, port=at) for at in range(1, 9)])
+    assert told(refused, gone, ended([PLAIN]))[0].startswith(
+        "50 handshakes: 1 established, 41 rejected at 10.0.1.1:81, nobody listens (certain); 8 no reply, in 12.0 s"
+    )
+
+
+def test_ordinary_runs_say_what_they_said() -> None:
+    assert told(ended(many(PLAIN, 3)))[0].startswith("3 handshakes in 12.0 s, 0 TFO attempts")
+    assert told()[0].startswith("0 handshakes in 12.0 s")
+
+
+def test_causes_of_handshakes_come_before_those_of_fast_open() -> None:
+    made = ended([LOST], cause=HandshakeCause.PACKET_LOSS)
+    made.causes.cause[:] = 1
+    causes = [line.split(":")[1] for line in told(made) if line.startswith("cause of")]
+    assert causes == [" packet_loss (likely). Nothing came back, though this server answers others", " key_not_shared. "
+                      "The servers behind this address do not share one tcp_fastopen_key, so each refuses the others' "
+                      "cookies"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sure", "sentence"),
+    [(Confidence.CERTAIN, DROPPED), (Confidence.POSSIBLE, HANDSHAKE_CAUSES["host_dropped"])],
+)
+def test_what_the_kernel_dropped_is_no_guess(sure: Confidence, sentence: str) -> None:
+    said = told(ended([LOST], cause=HandshakeCause.HOST_DROPPED, sure=sure))
+    assert any(line.endswith(sentence) for line in said)
+
+
+def test_ordinary_rows_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = ended(many(PLAIN, 50))
+    monkeypatch.setattr(np, "ravel_multi_index", None)
+    assert totals(made).handshakes == 50
