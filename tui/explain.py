@@ -80,8 +80,6 @@ def fact_lines(record: Handshake, cells: int) -> list[Line]:
     facts.append(("seen", f"{safe(record.interface)} by {safe(record.hook)}, as {record.vantage}"
                   + (f", VLAN {'.'.join(map(str, record.vlan))}" if record.vlan else "")
                   + (f", through {', '.join(map(safe, record.through))}" if record.through else "")))  # fmt: skip
-    if record.nat is not None:
-        facts.append(("nat", f"{life.other_side(record)} on the other side, id {safe(record.nat.id)}"))
     facts.append(("time", record.ts.replace("T", " ")))
     for end, name in ((record.client, "client"), (record.server, "server")):
         if end.process is not None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tracer.records.ends import Listener, Nat, Process
-from tracer.records.life import drop_of, drop_words
+from tracer.records.life import drop_of, drop_words, meaning
 from tracer.records.record import Handshake, Timing
 from tracer.records.refusal import Icmp, Reset
 from tracer.vocabulary.addresses import endpoint_text
-from tracer.vocabulary.causes import handshake_sentence, short_cause
+from tracer.vocabulary.causes import short_cause
 from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
 from tracer.vocabulary.printable import printable
 
@@ -52,7 +52,7 @@ def reason(timing: Timing) -> str | None:
     if timing.cause is None:
         return None
     sure = ", ".join(filter(None, (timing.cause_confidence, _AT.get(timing.cause_at))))
-    sentence = handshake_sentence(timing.cause, drop_of(timing))
+    sentence = meaning(timing, timing.cause)
     return f"Cause{f' ({sure})' if sure else ''}: {printable(sentence)}"
 
 

@@ -6,7 +6,6 @@ from tracer.records.drop import Drop
 from tracer.records.ends import Listener
 from tracer.records.record import Handshake, Timing
 from tracer.records.refusal import Misfits
-from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.causes import handshake_sentence, tfo_sentence
 from tracer.vocabulary.drops import dropped_by
 from tracer.vocabulary.meanings import CHALLENGED, EXPLANATIONS, FAILURES, NOT_FITTING, RESULTS, VERDICTS, WITHOUT_LIFE
@@ -39,18 +38,16 @@ def causes(record: Handshake) -> list[tuple[str, str | None]]:
     timing, tfo = record.handshake, record.tfo
     found = []
     if timing.cause is not None:
-        sentence = handshake_sentence(timing.cause, drop_of(timing))
-        if timing.listener is not None:
-            sentence = _with_listener(sentence, timing.cause, timing.listener)
-        found.append((sentence, timing.cause_confidence))
+        found.append((meaning(timing, timing.cause), timing.cause_confidence))
     if tfo.cause is not None:
         found.append((tfo_sentence(tfo.cause), tfo.cause_confidence))
     return found
 
 
-def queue_words(listener: Listener) -> str:
-    """A listener's queue in a few words: "accept queue of nginx[812] at 0.0.0.0:443: 512 of 511"."""
-    return f"accept queue of {_listener(listener)}: {listener.queued} of {listener.backlog}"
+def meaning(timing: Timing, cause: str) -> str:
+    """What the handshake's cause means and what to do, with the kernel's word and the listener named."""
+    sentence = handshake_sentence(cause, drop_of(timing))
+    return sentence if timing.listener is None else _with_listener(sentence, cause, timing.listener)
 
 
 def _with_listener(sentence: str, cause: str, listener: Listener) -> str:
@@ -79,18 +76,6 @@ def drop_words(drop: Drop) -> str:
     at = f" at {drop.at}" if drop.at is not None else ""
     elsewhere = f" in network namespace {drop.netns}" if drop.netns is not None else ""
     return printable(f"{drop.segment} dropped: {drop.reason}{at}{elsewhere}")
-
-
-def other_side(record: Handshake) -> str | None:
-    """How the ends are called on the other side of a translation, as far as that differs: "server 10.0.0.2:80"."""
-    if record.nat is None:
-        return None
-    ends = (("client", record.client, record.nat.client), ("server", record.server, record.nat.server))
-    return ", ".join(
-        f"{name} {endpoint_text(printable(there.ip), there.port)}"
-        for name, here, there in ends
-        if (here.ip, here.port) != (there.ip, there.port)
-    )
 
 
 def verdict(record: Handshake) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.records.fate import cause_words, evidence, failed, standing
-from tracer.records.life import misfits, other_side, result_and_verdict
+from tracer.records.life import misfits, result_and_verdict
 from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
 from tracer.records.server_name import server_name
 from tracer.sinks.base import SinkFullError
@@ -52,8 +52,6 @@ def judged(record: Handshake, colour: bool = False) -> list[str]:
         parts.append(_coloured(verdict, tfo.group) if colour else verdict)
     if record.through:
         parts.append(f"through {', '.join(map(printable, record.through))}")
-    if record.nat is not None:
-        parts.append(f"nat: {other_side(record)} on the other side")
     why = cause_words(timing)
     if why is not None:
         parts.append(_coloured(why, standing(record)) if colour else why)

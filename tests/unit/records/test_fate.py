@@ -50,7 +50,7 @@ def told(result: str, outcome: str = "not_attempted", more: dict[str, Any] | Non
         (told("unreachable", icmp=Icmp(3, 13, "192.0.2.254"), cause="firewall_rejected", cause_confidence="likely"),
          ["unreachable", "cause firewall rejected (likely)", "ICMP type 3 code 13 from 192.0.2.254"]),
         (told("unreachable", icmp=Icmp(3, 1)), ["unreachable", "ICMP type 3 code 1"]),
-        (told("no_reply", misfits=Misfits(4, 0, 0)), ["no reply that fits", "4 RSTs came that do not fit"]),
+        (told("no_reply", cause=None, misfits=Misfits(4, 0, 0)), ["no reply that fits", "4 RSTs came that do not fit"]),
         (told("half_open", more={"nat": Nat(NatEnd("10.0.0.1", 4), NatEnd("10.0.0.2", 8080), "0" * 16)}),
          ["half open", f"translated: 10.0.0.1:4 > 10.0.0.2:8080 ({'0' * 16})"]),
         (told("half_open", more={"warnings": ("mss_tiny", "window_zero")}),

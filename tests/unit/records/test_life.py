@@ -86,7 +86,7 @@ def test_what_is_not_known_is_not_praised() -> None:
 
 def test_answers_that_do_not_fit_are_answers() -> None:
     misfits = Misfits(4, 0, 0)
-    record = told("no_answer", "failed", result="no_reply", misfits=misfits)
+    record = told("no_answer", "failed", result="no_reply", misfits=misfits, cause=None)
     assert judged(record)[:3] == [
         "no reply that fits", "TFO SYN without an answer that fits", "4 RSTs came that do not fit",
     ]  # fmt: skip
