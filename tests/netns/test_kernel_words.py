@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 CLIENT = {4: "10.98.0.2", 6: "fd00:98:0::2"}
 PORT = 8443
-TCP_MD5SIG, TCP_DEFER_ACCEPT = 14, 9
+TCP_MD5SIG, TCP_SYNCNT, TCP_DEFER_ACCEPT = 14, 7, 9
 BARE_SYN = "tcp flags & (syn|ack) == syn"
 SYN_ACK = "tcp flags & (syn|ack) == syn|ack"
 BARE_ACK = "tcp flags & (syn|ack|rst) == ack"
@@ -65,13 +65,15 @@ class World:
     def listen(self, address: str) -> socket.socket:
         return self.opened.enter_context(self.hosts.listen(self.hosts.first, address, PORT))
 
-    def connect(self, address: str, source: str = "", stay: bool = False) -> None:
-        """Begin to, and give up before the SYN is sent again; or `stay` until the end of the test."""
+    def connect(self, address: str, source: str = "", stay: bool = False, syns: int = 0) -> None:
+        """Begin to, and give up before the SYN is sent again; or `stay` until the test ends, with so many SYNs."""
         version = 6 if ":" in address else 4
         with self.hosts.client.inside():
             client = socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET)
         self.opened.callback(client.close)
         client.bind((source or CLIENT[version], 0))
+        if syns:
+            client.setsockopt(socket.IPPROTO_TCP, TCP_SYNCNT, syns - 1)
         client.setblocking(False)
         with suppress(BlockingIOError, OSError):
             client.connect((address, PORT))
@@ -120,6 +122,7 @@ def hosts_and_runs() -> Iterator[World]:
             assert run.start.evidence is not None
             assert run.start.evidence.drop_reasons
         hosts.first.run("sysctl", "-qw", "net.ipv4.tcp_synack_retries=1")
+        hosts.client.run("sysctl", "-qew", "net.ipv4.tcp_syn_linear_timeouts=0")  # four SYNs more, since Linux 6.5
         world = World(hosts, client, router, server, trace)
         # until they have read the names of places
         wait_until(lambda: all(named(world, run) for run in world.places), "names: this kernel may hide its addresses")
@@ -308,8 +311,8 @@ def limit(what: str) -> str:
 
 
 def again(world: World, address: str) -> None:
-    """A client that sends its SYN twice."""
-    world.connect(address, stay=True)
+    """A client that sends its SYN twice, and no more: each one puts off the settling of what saw it."""
+    world.connect(address, stay=True, syns=2)
     wait_until(lambda: any(one.server.ip == address for one in world.server.handshakes), "a record")
 
 
