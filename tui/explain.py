@@ -77,7 +77,12 @@ def fact_lines(record: Handshake, cells: int) -> list[Line]:
     facts.extend(_evidence(record))
     facts.extend(_cookies(record))
     facts.extend(_payload(record))
-    facts.append(("seen", f"{safe(record.interface)} by {safe(record.hook)}, as {record.vantage}"
+    where = (
+        f"{safe(record.interface)} by {safe(record.hook)}"
+        if record.interface is not None
+        else "by no interface: the kernel dropped the SYN before"
+    )
+    facts.append(("seen", f"{where}, as {record.vantage}"
                   + (f", VLAN {'.'.join(map(str, record.vlan))}" if record.vlan else "")
                   + (f", through {', '.join(map(safe, record.through))}" if record.through else "")))  # fmt: skip
     facts.append(("time", record.ts.replace("T", " ")))

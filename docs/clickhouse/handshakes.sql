@@ -8,7 +8,7 @@ CREATE TABLE IF NOT EXISTS tfotrace.handshakes
     ts              DateTime64(9, 'UTC') CODEC(Delta, ZSTD),
     host            LowCardinality(String),
     id              FixedString(16),              -- the same at every host that saw the handshake
-    interface       LowCardinality(String),
+    interface       LowCardinality(Nullable(String)),
     vantage         LowCardinality(String),
     community_id    String,
     client_ip       IPv6,                         -- IPv4 as ::ffff:a.b.c.d
@@ -48,7 +48,7 @@ SELECT
     parseDateTime64BestEffort(JSONExtractString(line, 'ts'), 9, 'UTC') AS ts,
     host,
     toFixedString(JSONExtractString(line, 'id'), 16) AS id,
-    JSONExtractString(line, 'interface') AS interface,
+    JSONExtract(line, 'interface', 'Nullable(String)') AS interface,
     JSONExtractString(line, 'vantage') AS vantage,
     JSONExtractString(line, 'community_id') AS community_id,
     toIPv6(JSONExtractString(line, 'client', 'ip')) AS client_ip,

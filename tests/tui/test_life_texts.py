@@ -10,6 +10,7 @@ import pytest
 from tests.support.lines import handshakes
 from tracer.records.record import Handshake
 from tracer.records.refusal import Misfits, Reset
+from tracer.store.list_columns import COLUMNS
 from tui.explain import fact_lines, verdict_lines
 from tui.ladder import ladder_lines, steps
 from tui.lines import Line, width
@@ -141,3 +142,10 @@ def test_tunnels_are_named_where_it_was_seen() -> None:
     assert "as transit, through vxlan, gre" in text(
         fact_lines(change(record, vantage="transit", vlan=(), through=("vxlan", "gre")), 200)
     )
+
+
+def test_a_syn_that_no_interface_saw() -> None:
+    one = change(told("no_answer", result="no_reply", group="failed"), interface=None, hook="kernel")
+    assert "seen by no interface: the kernel dropped the SYN before" in text(fact_lines(one, 80))
+    assert all(COLUMNS[name].text(one) for name in COLUMNS)
+    assert verdict_lines(one, 80)

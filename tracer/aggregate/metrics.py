@@ -18,6 +18,7 @@ from tracer.handshake.events import F64
 from tracer.ipc.traced import TracedInterface, forget_gone
 from tracer.vocabulary.addresses import endpoint_text, ip_text
 from tracer.vocabulary.vocabulary import (
+    UNSENT_HOOK,
     After,
     Cause,
     Confidence,
@@ -182,7 +183,10 @@ class Metrics:
 
     def _interface_slots(self, indexes: NDArray[np.uint32]) -> NDArray[np.intp]:
         found, place = np.unique(indexes, return_inverse=True)
-        slots = [self.interfaces.number(self._names.get(index, f"if{index}")) for index in found.tolist()]
+        slots = [
+            self.interfaces.number(self._names.get(index, f"if{index}" if index else UNSENT_HOOK))
+            for index in found.tolist()
+        ]
         return np.array(slots, np.intp)[place]
 
     def _add_servers(self, batch: Batch, servers: Slots[bytes]) -> None:

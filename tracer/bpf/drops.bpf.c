@@ -140,26 +140,28 @@ static __always_inline void take_segment(struct drop_event *ev, const struct loo
 {
 	const __u8 *ip = l->ip, *tcp = l->h.tcp;
 	__u64 header_len = tcp_header_len(tcp), len = header_len - TCP_HEADER_LEN;
+	struct segment_facts facts = {};
 
 	if (l->h.family == 4) {
 		map_ipv4(ev->src, ip + 12);
 		map_ipv4(ev->dst, ip + 16);
-		ev->ttl = ip[8];
-		ev->tos = ip[1];
+		ev->ip_header_extra = (ip[0] & 0x0f) * 4 - IPV4_LEN;
 	} else {
 		copy_address(ev->src, ip + 8);
 		copy_address(ev->dst, ip + 24);
-		ev->ttl = ip[7];
-		ev->tos = load_be16(ip) >> 4;
 	}
+	take_header_facts(&facts, &l->h);
 	ev->family = l->h.family;
 	ev->src_port = load_be16(tcp);
 	ev->dst_port = load_be16(tcp + 2);
-	ev->seq = load_be32(tcp + 4);
-	ev->ack = load_be32(tcp + 8);
-	ev->tcp_flags = tcp_flags(tcp);
-	ev->window = load_be16(tcp + 14);
-	ev->payload_len = l->h.l4_len > header_len ? l->h.l4_len - header_len : 0;
+	ev->seq = facts.seq;
+	ev->ack = facts.ack;
+	ev->tcp_flags = facts.tcp_flags;
+	ev->window = facts.window;
+	ev->ttl = facts.ttl;
+	ev->tos = facts.tos;
+	ev->quirks = facts.quirks;
+	ev->payload_len = l->h.l4_len > header_len ? facts.payload_len : 0;
 	if (!(ev->tcp_flags & TCP_SYN))
 		return;
 	/* only the options: what lies behind them is nobody's business. Opaque, as in tc_payload() */
@@ -187,6 +189,38 @@ static __always_inline void take_place(struct drop_event *ev, __u64 dev, __u64 s
 	}
 	if (net)
 		ev->netns = read_u32(net + KERNEL_NET_INODE);
+}
+
+/* The interface by which the host would have sent it; 0 if that is not known. Only later does it get a device. */
+static __always_inline __u32 way_out(__u64 skb)
+{
+	__u64 dev = read_u64(skb + KERNEL_SKB_DEV);
+	__u64 route = read_u64(skb + KERNEL_SKB_ROUTE) & ~7ULL; /* the lower bits are flags */
+
+	if (!dev && route)
+		dev = read_u64(route + KERNEL_ROUTE_DEV);
+	return dev ? read_u32(dev + KERNEL_DEV_IFINDEX) : 0;
+}
+
+/*
+ * A SYN that this host made. The hooks may never have seen it, and then user space makes a record of it; with the place
+ * where the pending table would have it, it can ask whether a later one was seen.
+ */
+static __always_inline void note_own_syn(struct drop_event *ev, const struct look *l, __u64 skb)
+{
+	struct interface_config *conf;
+	__u32 hash, ifindex;
+
+	if ((ev->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN || load_u32(l->skb))
+		return;
+	ifindex = way_out(skb);
+	conf = find_interface(ifindex);
+	if (!conf || !conf->traced)
+		return;
+	hash = flow_hash(&l->h, conf->group, HASH_KEY);
+	ev->ifindex = ifindex;
+	ev->set = set_of(hash, SETS);
+	ev->tag = tag_of(hash);
 }
 
 /* Are there more words than anybody needs? Then this leaves at once, without a look at the packet. */
@@ -254,6 +288,7 @@ static __always_inline int hear_freed(struct bpf_raw_tracepoint_args *ctx)
 #else
 	take_place(&ev, read_u64(skb + KERNEL_SKB_DEV), read_u64(skb + KERNEL_SKB_SK), 0);
 #endif
+	note_own_syn(&ev, &l, skb);
 	send_drop(&ev);
 	return 0;
 }

@@ -196,16 +196,20 @@ struct drop_event {
 	__u32 reason;  /* enum skb_drop_reason; for a reset enum sk_rst_reason */
 	__u32 netns;   /* inode number of the network namespace, 0 = unknown */
 	__u32 ifindex; /* 0 = unknown */
+	__u32 set;     /* with `tag`: of the pending table */
 	__u16 payload_len;
 	__u16 window;
-	__u16 tcp_flags; /* as in segment_facts */
+	__u16 tcp_flags; /* as in segment_facts, like those below */
 	__u8 family;	 /* 4 or 6 */
 	__u8 is_reset;
 	__u8 ttl;
 	__u8 tos;
+	__u8 quirks;
+	__u8 ip_header_extra;
+	__u8 tag;	  /* of a bare SYN that this host made, and would have sent by a traced interface; else 0 */
 	__u8 options_len; /* bytes of a SYN's options; 0 also if they could not be read */
 	__u8 options[TCP_OPTIONS_MAX];
-	__u8 pad[5];
+	__u8 pad[6];
 };
 
 #ifdef PACKETS

@@ -48,13 +48,14 @@ from tracer.records.record import (
 )
 from tracer.records.refusal import Icmp, Misfits, Reset
 from tracer.vocabulary.addresses import ip_text
-from tracer.vocabulary.vocabulary import RESET_FROM_WORDS, HandshakeResult, Has
+from tracer.vocabulary.vocabulary import RESET_FROM_WORDS, UNSENT_HOOK, HandshakeResult, Has
 
 # how many records exist at a time: each takes some kilobytes
 PART_MAX = 1000
 COOKIE_IDS_KEPT = 8192
 
 
+UNSENT = Place(None, UNSENT_HOOK, ())
 _OPTION = ("kind", "cookie_len", "cookie_id", "cookie")  # a record's fields for the option
 _NO_OPTION = (None, None, None, None)
 
@@ -136,6 +137,8 @@ class Composer:
 
     def interface(self, index: int) -> Place:
         """What is said of an interface."""
+        if not index:
+            return UNSENT
         interface = self.interfaces.get(index)
         if interface is None:
             return Place(f"if{index}", self.hook or "unknown", ())

@@ -70,7 +70,7 @@ def rows_of(batch: Batch, names: RowNames, offset_ns: int, payloads: Mapping[int
 class Place(NamedTuple):
     """What records say of where a handshake was seen, by the interface's number."""
 
-    interface: str
+    interface: str | None  # None: no hook saw it
     hook: str
     through: tuple[str, ...]  # the tunnels it was in
 

@@ -112,6 +112,10 @@ class LocalHistory:
         self._changed = LocalSet(self._changes)
         self._latest_ns = taken_ns
 
+    def contains(self, addresses: NDArray[np.uint8]) -> Bool:
+        """For each of [n, 16] addresses: is it local now?"""
+        return self._now.contains(addresses)
+
     def vantage(self, events: Events) -> U8:
         """Vantage of each handshake of a batch, at the time of its SYN."""
         found = self._now.vantage(events)

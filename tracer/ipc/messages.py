@@ -2,8 +2,9 @@
 
 Root -> user: Ready once, then Counters at every sweep, Host every second, InterfacesNow, Addresses and Notice when
 things change, a HostAnswer to each HostQuestion, an OwnerAnswer to each OwnerQuestion, PlaceAnswers to PlaceQuestions,
-and Ended last; or Failed. User -> root: HostQuestion, OwnerQuestion, PlaceQuestion, Stop. In a replay also Frames, each
-answered by FramesDone. If one end dies, the other sees the end of file.
+an OpenAnswer to each OpenQuestion, and Ended last; or Failed. User -> root: HostQuestion, OwnerQuestion, PlaceQuestion,
+OpenQuestion, Stop. In a replay also Frames, each answered by FramesDone. If one end dies, the other sees the end of
+file.
 """
 
 from __future__ import annotations
@@ -226,6 +227,20 @@ class PlaceAnswer(msgspec.Struct, tag=True, frozen=True):
     names: dict[int, str | None]
 
 
+class OpenQuestion(msgspec.Struct, tag=True, frozen=True):
+    """Asks whether the pending table has entries that look like these: set, and tag within it (struct drop_event)."""
+
+    number: int
+    entries: list[tuple[int, int]]
+
+
+class OpenAnswer(msgspec.Struct, tag=True, frozen=True):
+    """Answers the OpenQuestion of that number, in its order. No is certain, yes may be another connection."""
+
+    number: int
+    are_open: list[bool]
+
+
 class Stop(msgspec.Struct, tag=True, frozen=True):
     """Detach, flush, say Ended."""
 
@@ -305,9 +320,10 @@ ToUser: TypeAlias = (
     | Ended
     | OwnerAnswer
     | PlaceAnswer
+    | OpenAnswer
     | FramesDone
 )
-ToRoot: TypeAlias = Stop | HostQuestion | OwnerQuestion | PlaceQuestion | Frames
+ToRoot: TypeAlias = Stop | HostQuestion | OwnerQuestion | PlaceQuestion | OpenQuestion | Frames
 
 _encoder = msgspec.msgpack.Encoder()
 _from_root: msgspec.msgpack.Decoder[ToUser] = msgspec.msgpack.Decoder(ToUser)

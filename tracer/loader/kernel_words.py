@@ -39,6 +39,7 @@ _MEMBERS = {
     "SKB_NETWORK_HEADER": ("sk_buff", "network_header"),
     "SKB_TAIL": ("sk_buff", "tail"),
     "SKB_HEAD": ("sk_buff", "head"),
+    "ROUTE_DEV": ("dst_entry", "dev"),
     "DEV_IFINDEX": ("net_device", "ifindex"),
     "DEV_NET": ("net_device", "nd_net"),
     "SOCK_NET": ("sock_common", "skc_net"),

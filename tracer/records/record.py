@@ -48,6 +48,7 @@ from tracer.vocabulary.vocabulary import (
     REQUEST_WORDS,
     RESULT_WORDS,
     RESUMED_WORDS,
+    UNSENT_HOOK,
     VANTAGE_WORDS,
     WARNING_WORDS,
     Hook,
@@ -69,7 +70,8 @@ Options = Annotated[
         "a rest that cannot be read is left out"
     ),
 ]
-HookWord = Annotated[str, said("where packets were read", enum=[*(hook.value for hook in Hook), "replay", "unknown"])]
+_HOOKS = [*(hook.value for hook in Hook), "replay", "unknown"]
+HookWord = Annotated[str, said("where packets were read", enum=_HOOKS)]
 OptionKind = Annotated[int | None, said("34, or 253 or 254 for the experimental form; null without the option")]
 CookieLength = Annotated[int | None, said("bytes; 0 is a request; null without the option")]
 CookieId = Annotated[
@@ -292,8 +294,10 @@ class Handshake(msgspec.Struct, frozen=True, gc=False, tag_field="event", tag="h
             pattern="^[0-9a-f]{16}$",
         ),
     ]
-    interface: str
-    hook: HookWord
+    interface: Annotated[
+        str | None, said("null: the kernel dropped every SYN before it got there; ts is when it dropped the first")
+    ]
+    hook: Annotated[str, said("where packets were read; kernel: only its word is known", enum=[*_HOOKS, UNSENT_HOOK])]
     vlan: Annotated[tuple[int, ...], said("VLAN ids, the outer one first", maxItems=2)]
     vantage: Annotated[str, said("whose address is local to the traced network namespace", enum=VANTAGE_WORDS)]
     community_id: Annotated[str, said("Community ID version 1, seed 0", pattern="^1:")]

@@ -39,7 +39,7 @@ from tracer.records.ends import Nat
 from tracer.records.life import lived
 from tracer.records.record import Handshake, Segment, SynAck, Timing
 from tracer.vocabulary.addresses import sixteen_bytes
-from tracer.vocabulary.vocabulary import Group, Has, numbers
+from tracer.vocabulary.vocabulary import UNSENT_HOOK, Group, Has, numbers
 
 BLOCK_ROWS = 256  # lines that are compressed together
 INTERFACES_MAX = 1 << 14  # in a recording: a file that names new ones without end would fill the memory
@@ -125,8 +125,12 @@ class InterfaceNumbers:
             self._indexes[one.name, one.hook, one.through] = index
         self.by_index[index] = msgspec.structs.replace(one, index=index)
 
-    def index(self, name: str, hook: str, through: tuple[str, ...]) -> int:
-        """The number of an interface; a new one gets the next that is free."""
+    def index(self, name: str | None, hook: str, through: tuple[str, ...]) -> int:
+        """The number of an interface; a new one gets the next that is free. 0: no interface saw it."""
+        if (name is None) != (hook == UNSENT_HOOK):
+            raise DamagedError("interface or hook")
+        if name is None:
+            return 0
         found = self._indexes.get((name, hook, through))
         if found is None:
             if len(self.by_index) >= INTERFACES_MAX:

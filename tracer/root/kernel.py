@@ -22,6 +22,8 @@ _FLUSH_CHUNK = 256  # sets: at most 2,048 records
 _FLUSH_CHUNK_PERF = 64  # all of them go into the buffer of the one CPU that sweeps
 _FLUSH_PAUSE_PERF_S = 0.03
 _FEW_INTERFACES = 64  # more are never one group
+_ASKED_MAX = 1024
+_TAGS_LEN = 8  # one byte for each entry of a set
 _FLUSH_PATIENCE_S = 3.0 * FACTOR
 _INTERFACE, _CONFIG = event_header.struct("interface_config"), event_header.struct("config")
 
@@ -84,6 +86,15 @@ class Kernel:
     def _set_interface(self, index: int, value: bytes) -> None:
         near = index < NEAR_INTERFACES
         bpfsys.map_update_elem(self.loaded.maps["interfaces_near" if near else "interfaces_far"], _u32(index), value)
+
+    def are_open(self, entries: list[tuple[int, int]]) -> list[bool]:
+        """Does the pending table have an entry with this tag in this set? The user part may ask for any."""
+        return [self._is_open(number, tag) for number, tag in entries[:_ASKED_MAX]]
+
+    def _is_open(self, number: int, tag: int) -> bool:
+        if not 0 <= number < self.loaded.options.sets:
+            return False
+        return tag in bpfsys.map_lookup_elem(self.loaded.maps["tags"], _u32(number), _TAGS_LEN)
 
     def counters(self) -> dict[str, int]:
         """Every counter by its name in struct counters: the sum over CPUs and the sweep."""

@@ -24,6 +24,8 @@ from tracer.ipc.messages import (
     HostQuestion,
     InterfacesNow,
     Notice,
+    OpenAnswer,
+    OpenQuestion,
     OwnerQuestion,
     PlaceQuestion,
     Ready,
@@ -255,6 +257,8 @@ class RootPart:
                     self.channel.offer(self._finder.ask(message.number, message.sockets, message.cgroups))
                 elif isinstance(message, PlaceQuestion):
                     self._words.ask(message.addresses)
+                elif isinstance(message, OpenQuestion):
+                    self.channel.offer(OpenAnswer(message.number, self._kernel.are_open(message.entries)))
                 else:
                     break
             for found in self._finder.advance():

@@ -140,6 +140,12 @@ class KernelWords:
             batch.causes.reset_reason[rows] = self._reasons_of(pick(events, rows))
         blame(batch, self.drops, self.reset_reasons, whole)
 
+    def tell_unsent(self, batch: Batch, words: Events) -> None:
+        """Likewise for handshakes that only these words tell of, one each: all their SYNs were dropped."""
+        for row in range(len(batch)):
+            batch.causes.drop[row] = self._number(Kind.SYN, words[row], own=True)
+        blame(batch, self.drops, self.reset_reasons, np.ones(len(batch), np.bool_))
+
     def _drops_of(self, events: Events) -> tuple[U8, Bool]:
         """The number of each record's drop: the traced namespace's word first, then that on the later segment.
 

@@ -109,7 +109,9 @@ def _as_user(
     fanout = assembly.open(composer)
     details = _shows_handshakes(options)
     check_cookies = details or assembly.metrics is not None
-    run_options = RunOptions(argv, options.duration, details=details, check_cookies=check_cookies)
+    run_options = RunOptions(
+        argv, options.duration, details=details, check_cookies=check_cookies, unsent=options.filter is None
+    )
     pipeline = Pipeline(channel, ready, sources, composer, fanout, run_options, assembly.stop)
     if options.ready_file is not None:
         _create(options.ready_file)

@@ -31,6 +31,7 @@ from tracer.ipc.messages import (
     HostQuestion,
     InterfacesNow,
     Notice,
+    OpenAnswer,
     OwnerAnswer,
     PlaceAnswer,
     Ready,
@@ -51,10 +52,12 @@ from tracer.run.kernel_words import SOON_MS as WORDS_SOON_MS
 from tracer.run.kernel_words import KernelWords
 from tracer.run.socket_owners import OwnerLookup
 from tracer.run.stop import Ending, StopRequest
+from tracer.run.unsent import Unsent, UnsentSyns
 from tracer.version import __version__
 from tracer.vocabulary.packets import not_read
 
 SECOND_S = 1.0
+ALL_READ = 0.05  # of the ring: so much is read at once
 STATS_S = 10.0
 END_PATIENCE_S = 10.0 * FACTOR
 ANSWER_NS = int(100_000_000 * FACTOR)  # of the 200 ms in which a reader must see a record
@@ -69,6 +72,7 @@ class RunOptions:
     duration_s: float | None = None
     details: bool = True  # somebody reads single handshakes: find payloads and processes
     check_cookies: bool = True
+    unsent: bool = True  # also tell of SYNs that no hook saw. The kernel would have to apply --filter to them
 
 
 @dataclass(slots=True)
@@ -89,6 +93,8 @@ class Pipeline:
     _payloads: PayloadCache = field(default_factory=PayloadCache)
     _owners: OwnerLookup = field(init=False)
     _words: KernelWords = field(init=False)
+    _unsent: UnsentSyns = field(init=False)
+    _unsent_told: int = 0
     _counters: dict[str, int] = field(default_factory=dict)
     _still_open: int = 0
     _received: int = 0
@@ -116,6 +122,7 @@ class Pipeline:
         self._owners = OwnerLookup(self.channel.offer)
         self.composer.cgroups = self._owners.cgroups
         self._words = KernelWords(self.ready.evidence, self.channel.offer)
+        self._unsent = UnsentSyns(self.ready.evidence.netns, self.channel.offer)
         self.composer.drops, self.composer.reset_reasons = self._words.drops, self._words.reset_reasons
 
     def run(self) -> int:
@@ -208,7 +215,13 @@ class Pipeline:
         if self.sources.drops is not None:
             # likewise, and a word on a segment that settled its record may come a moment later
             read_ns = time.monotonic_ns()
-            self._words.note(self.sources.drops.read(), read_ns)
+            drops = self.sources.drops.read()
+            self._words.note(drops, read_ns)
+            if self.options.unsent:
+                self._unsent.seen(events)
+                self._unsent.note(drops, self._local)
+                if waiting < ALL_READ:
+                    self._take_unsent(self._unsent.settle(read_ns))
         if self.sources.packets is not None:
             packets = self.sources.packets.read()
             for taker in self.fanout.packet_takers:
@@ -235,6 +248,16 @@ class Pipeline:
             self._owners.admit(batch, time.monotonic())
         else:
             self._write(batch)
+
+    def _take_unsent(self, unsent: Unsent | None) -> None:
+        """Records that user space opened: the judge learns nothing from them, as nobody was asked."""
+        if unsent is None:
+            return
+        batch = decode(unsent.events, self._local, {})
+        self._words.tell_unsent(batch, unsent.words)
+        self._unsent_told += len(batch)
+        self._received += len(batch)
+        self._owners.admit(batch, time.monotonic())
 
     def _release(self, *, everything: bool = False) -> None:
         for batch in self._owners.release(time.monotonic(), everything=everything):
@@ -287,7 +310,7 @@ class Pipeline:
             case Counters(values, still_open):
                 self._counters, self._still_open = values, still_open
                 self._tell_losses()
-                self.fanout.tell(lambda listener: listener.set_balance(self._balance(), values))
+                self.fanout.tell(lambda listener: listener.set_balance(self._balance(), self._sums()))
             case Addresses(addresses, networks, taken_ns):
                 self._local.update(addresses, networks, taken_ns)
             case InterfacesNow(interfaces):
@@ -313,6 +336,8 @@ class Pipeline:
                 self._owners.answered(message)
             case PlaceAnswer():
                 self._words.answered(message)
+            case OpenAnswer():
+                self._unsent.answered(message, time.monotonic_ns())
             case Ready() | FramesDone():
                 pass
 
@@ -331,7 +356,8 @@ class Pipeline:
         self.fanout.each(lambda sink: sink.notice(record))
 
     def _tell_losses(self) -> None:
-        if not self._silence_is_told and (self._counters.get("drops_skipped") or self._counters.get("drops_lost")):
+        sums = self._sums()
+        if not self._silence_is_told and (sums.get("drops_skipped") or sums.get("drops_lost")):
             self._notice(
                 "kernel_reasons_lost",
                 "more packets were dropped or refused at once than this host's kernel is heard about: handshakes of "
@@ -350,7 +376,12 @@ class Pipeline:
     # --- records about the run ---
 
     def _balance(self) -> Balance:
-        return balance(self._counters, self._still_open, self._received, self._dropped)
+        return balance(self._sums(), self._still_open, self._received, self._dropped)
+
+    def _sums(self) -> dict[str, int]:
+        """The kernel's counters, and what this part opened and sent on its own: at once, so that none is ever open."""
+        more = {"opened": self._unsent_told, "emitted": self._unsent_told, "drops_skipped": self._unsent.skipped}
+        return self._counters | {name: self._counters.get(name, 0) + count for name, count in more.items() if count}
 
     def _start_record(self) -> Start:
         return Start(
@@ -375,7 +406,7 @@ class Pipeline:
         )
 
     def _write_stats(self) -> None:
-        record = Stats(SCHEMA, wall_now(), self._balance(), self._counters, self.aggregate.totals())
+        record = Stats(SCHEMA, wall_now(), self._balance(), self._sums(), self.aggregate.totals())
         self.fanout.each(lambda sink: sink.stats(record))
 
     # --- end ---
@@ -394,6 +425,7 @@ class Pipeline:
                 break
         for events in self._words.close():
             self._go_on(events)
+        self._take_unsent(self._unsent.close(time.monotonic_ns()))
         self._release(everything=True)
         if self._root is None:
             self._ending.set("the root part did not say that it has detached", int(ExitCode.ENDED_EARLY))
@@ -408,7 +440,7 @@ class Pipeline:
             round(duration_s, 3),
             self.aggregate.totals(),
             self._balance(),
-            self._counters,
+            self._sums(),
             self.benefit.benefits(),
             not_read=not_read(self._counters),
         )

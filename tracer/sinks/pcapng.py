@@ -141,7 +141,7 @@ class Pcapng:
                 continue
             name, hook, _ = self._composer.interface(index)
             link_type = blocks.LINKTYPE_RAW if bare else blocks.LINKTYPE_ETHERNET
-            block = blocks.interface(name, f"traced by {hook}", link_type)
+            block = blocks.interface(name or hook, f"traced by {hook}", link_type)
             # Write first, then remember: if this write starts a new file, its head must not have this block.
             self._file.write(block)
             self._interfaces[key] = len(self._descriptions)

@@ -38,7 +38,7 @@ def _coloured(text: str, group: str | None) -> str:
 def line(record: Handshake, colour: bool = False) -> str:
     """The line of one handshake, without its newline. Strings from the network are made safe to print."""
     ends = " > ".join(endpoint_text(end.ip, end.port) for end in (record.client, record.server))
-    return "  ".join([record.ts[11:26], printable(record.interface), ends, *judged(record, colour)])
+    return "  ".join([record.ts[11:26], printable(record.interface or record.hook), ends, *judged(record, colour)])
 
 
 def judged(record: Handshake, colour: bool = False) -> list[str]:

@@ -306,6 +306,9 @@ class Hook(str, Enum):
     XDP_GENERIC = "xdp-generic"
 
 
+UNSENT_HOOK = "kernel"  # `hook` of a record whose SYN no hook saw
+
+
 def word(value: IntEnum) -> str:
     """The vocabulary's spelling of an enum member: snake_case."""
     return value.name.lower()
