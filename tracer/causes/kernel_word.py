@@ -41,6 +41,10 @@ def blame(batch: Batch, drops: Sequence[Drop | None], reset_reasons: Sequence[st
     overflow = _rows_with(causes.drop, drops, lambda drop: _is_own(drop) and found_queue_full(drop.reason, drop.at))
     _say(batch, overflow & whole, HandshakeCause.ACCEPT_QUEUE_FULL)
     _say(batch, of_syn & filtered & refused, HandshakeCause.FIREWALL_REJECTED)
+    # who answered took it, whether or not the numbers fitted: a filter of one socket drops what another one takes
+    refused |= events["result"] == HandshakeResult.ABORTED
+    for count in ("misfit_rsts", "misfit_synacks", "misfit_icmps"):
+        refused |= events[count] != 0
     _say(batch, known & whole & ~refused, HandshakeCause.HOST_DROPPED)
 
 

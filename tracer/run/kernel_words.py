@@ -231,10 +231,19 @@ def _covers(events: Events, words: Events, kind: Kind) -> Bool:
     elif kind is Kind.SYNACK:
         covers = np.where(left, words["count"] >= events["synack_count"], events["synack_count"] == 0)
     else:
-        # what the client sent first after the SYN-ACK, and no later segment
+        # what the client sent first after the SYN-ACK, and all that it sent again
         first = np.abs(words["first_ns"].astype(np.int64) - events["ack_ns"].astype(np.int64)) < LATE_NS
+        first &= words["count"] >= _sent_after_synack(events)
         covers = np.where(left, events["ack_ns"] == 0, (events["ack_ns"] == 0) | first)
     return covers
+
+
+def _sent_after_synack(events: Events) -> Indexes:
+    """How many segments the client sent at least: its ACK, one for each SYN-ACK that came again, its data."""
+    found: Indexes = (
+        events["synacks_after_ack"].astype(np.intp) + events["request_repeats"] + (events["request_ns"] != 0)
+    )
+    return found + np.intp(1)
 
 
 def _fits(events: Events, words: Events, kind: Kind) -> Bool:

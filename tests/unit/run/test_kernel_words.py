@@ -247,9 +247,35 @@ def test_only_the_first_ack_counts(
 ) -> None:
     """What came later, or left, is not what the server waited for."""
     desk = Desk()
-    heard(desk, word(ACK, after_ns=after_ns), word(ACK, after_ns=3_000_000_000))
+    heard(desk, word(ACK, after_ns=after_ns), word(ACK, after_ns=3_000_000_000), word(ACK, after_ns=3_100_000_000))
     silent = record(Result.ESTABLISHED, ack_ns=START_NS + 1500, synacks_after_ack=2, egress=egress)
     assert caused(desk, silent) == cause
+
+
+@pytest.mark.parametrize("more", [{"synacks_after_ack": 2}, {"request_ns": START_NS + 9, "request_repeats": 1}])
+def test_a_drop_of_some_acks_is_not_the_cause(more: dict[str, int]) -> None:
+    """Others of the same number went on, to a server that did not take them: its queue was full, perhaps."""
+    desk = Desk()
+    heard(desk, word(ACK, after_ns=2000), word(ACK, after_ns=1_000_000_000))
+    silent = record(Result.ESTABLISHED, ack_ns=START_NS + 1500, **{"synacks_after_ack": 1, **more})
+    assert caused(desk, silent) == NO_CAUSE
+
+
+@pytest.mark.parametrize("misfit", ["misfit_rsts", "misfit_synacks", "misfit_icmps"])
+def test_who_answers_has_not_dropped(misfit: str) -> None:
+    """A socket's filter drops a copy, and another one's owner answers: by numbers that do not fit."""
+    desk = Desk()
+    heard(desk, word(SYN))
+    assert caused(desk, record(Result.NO_REPLY)) == ("host_dropped", *CERTAIN)
+    assert caused(desk, record(Result.NO_REPLY, **{misfit: 1})) == NO_CAUSE
+
+
+def test_a_reset_for_the_answer_is_no_drop() -> None:
+    """As of a scan of ports: the scanner's own socket takes the SYN-ACK, and the kernel resets it."""
+    desk = Desk()
+    heard(desk, word(SYNACK))
+    assert caused(desk, record(Result.HALF_OPEN, egress=1)) == ("host_dropped", *CERTAIN)
+    assert caused(desk, record(Result.ABORTED, egress=1, reset_from=1)) == NO_CAUSE
 
 
 @pytest.mark.parametrize("at_once", [True, False])
