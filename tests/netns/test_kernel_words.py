@@ -174,6 +174,8 @@ def test_a_firewall_at_the_server(world: World, version: int, answer: str, resul
     cause = "host_dropped" if answer == "drop" else "firewall_rejected"
     records = world.says(address, world.server, "syn", "NETFILTER_DROP", "nft_do_chain", cause)
     assert [one.handshake.result for one in records] == [result] * 3
+    senders = [one.handshake.icmp.from_ for one in records if one.handshake.icmp is not None]
+    assert senders == ([address] * 3 if result == "unreachable" else [])
 
 
 def test_a_firewall_at_the_router(world: World) -> None:

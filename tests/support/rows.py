@@ -95,6 +95,7 @@ def random_events(
     events["result"] = np.where(rng.random(count) < 0.2, rng.integers(1, len(HandshakeResult), count), events["result"])
     events["reason"] = rng.integers(1, len(SettleReason), count)
     events["icmp_type"] = rng.integers(0, 256, count)
+    events["icmp_from"][:, 10:] = np.where(rng.random((count, 1)) < 0.7, [0xFF, 0xFF, 192, 0, 2, 9], 0)
     for segment in ("syn", "synack"):
         facts = events[segment]
         for name, highest in (

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.vocabulary import HandshakeResult, SettleReason
 
 from .decoder import ACK, FIN, RST, SYN
@@ -162,15 +163,18 @@ def from_server(
     return Packet(ms, flow.back.frame(flags, seq, ack, payload=bytes(data), options=options))
 
 
+ROUTERS = {4: "203.0.113.9", 6: "2001:db8:9::9"}  # whose ICMP errors come
+
+
 def icmp(ms: float, kind: int, code: int, *, seq: int = ISN, flow: Flow = C, quoted_bytes: int = 8) -> Packet:
     """An ICMP or ICMPv6 error from a router that quotes the client's SYN, with `quoted_bytes` of its TCP header."""
     segment = flow.frame(SYN, seq)[14 + 4 * len(flow.vlans) :]
     header = 20 if flow.is_ipv4 else 40
     body = bytes([kind, code]) + bytes(6) + segment[: header + quoted_bytes]
     if flow.is_ipv4:
-        packet = ipv4(address("203.0.113.9"), flow.src, body, protocol=1)
+        packet = ipv4(address(ROUTERS[4]), flow.src, body, protocol=1)
     else:
-        packet = ipv6(address("2001:db8:9::9"), flow.src, body, protocol=58)
+        packet = ipv6(address(ROUTERS[6]), flow.src, body, protocol=58)
     return Packet(ms, ethernet(packet, flow.vlans))
 
 
@@ -211,6 +215,9 @@ def tell(sentence: Sentence, programs: Programs, road: Road | None) -> None:
 
 def _compare(sentence: Sentence, events: Any, *, clock: bool) -> None:
     assert len(events) == len(sentence.records), f"settled: {[(int(e['result']), int(e['reason'])) for e in events]}"
+    for event in events:
+        sender = ip_text(event["icmp_from"].tobytes())
+        assert sender == (ROUTERS[int(event["family"])] if event["result"] == UNREACHABLE else "::")
     settled = [event for event in events if event["reason"] != AT_END]
     left = [event for event in events if event["reason"] == AT_END]
     for event, record in zip(settled, sentence.records, strict=False):

@@ -165,6 +165,7 @@ struct handshake_event {
 	struct retransmission retx[RETX_MAX];
 	__u8 retx_flags[RETX_MAX]; /* of each retransmission: the flags ECE and CWR, and AE as bit 0 */
 	__u8 pad[2];
+	__u8 icmp_from[16];  /* who sent the ICMP error */
 	__u32 client_socket; /* inode number of the socket, 0 = unknown; likewise of the listener */
 	__u32 server_socket;
 	struct process client_process;

@@ -185,7 +185,8 @@ static __always_inline struct pair_outcome pair(struct pending *p, const struct 
 		return nothing;
 	}
 	if (kind == SEGMENT_ICMP)
-		return direction == FROM_CLIENT ? pair_icmp(p, s, sc->icmp_type, sc->icmp_code) : nothing;
+		return direction == FROM_CLIENT ? pair_icmp(p, s, sc->icmp_type, sc->icmp_code, sc->icmp_from)
+						: nothing;
 	if (s->flags & TCP_RST)
 		return pair_rst(p, s, direction == FROM_CLIENT);
 	if (kind == SEGMENT_SYNACK) {

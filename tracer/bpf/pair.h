@@ -268,7 +268,8 @@ static __always_inline struct pair_outcome pair_from_server(struct pending *p, c
 	return out;
 }
 
-static __always_inline struct pair_outcome pair_icmp(struct pending *p, const struct segment *s, __u8 type, __u8 code)
+static __always_inline struct pair_outcome pair_icmp(struct pending *p, const struct segment *s, __u8 type, __u8 code,
+						     const __u8 *from)
 {
 	struct pair_outcome out = {};
 
@@ -281,6 +282,7 @@ static __always_inline struct pair_outcome pair_icmp(struct pending *p, const st
 	p->ev.result = RESULT_UNREACHABLE;
 	p->ev.icmp_type = type;
 	p->ev.icmp_code = code;
+	copy_address(p->ev.icmp_from, from);
 	out.settled = SETTLED_BY_ICMP;
 	return out;
 }

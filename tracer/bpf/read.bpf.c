@@ -204,6 +204,10 @@ static __always_inline int read_uncommon(struct frame *f)
 	sc->icmp_offset = (__u8 *)c.pos - (__u8 *)f->data;
 	sc->segment.place = place_of(f);
 	sc->icmp_len = h.l4_len;
+	if (h.family == 4)
+		map_ipv4(sc->icmp_from, h.ip + 12);
+	else
+		copy_address(sc->icmp_from, h.ip + 8);
 	read_frame(sc, f);
 	return STAGE_ICMP;
 }

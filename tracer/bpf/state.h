@@ -57,6 +57,7 @@ struct scratch {
 	struct segment early; /* the SYN-ACK that came before this SYN */
 	__u32 has_early;
 	struct option_walk options;
+	__u8 icmp_from[16];
 	__u64 id;		/* of the record opened by the SYN */
 	struct process process; /* the SYN's process */
 	__u64 sk;

@@ -104,6 +104,7 @@ static __always_inline void open_again(struct pending *p)
 	ev->reset_ttl = 0;
 	ev->icmp_type = 0;
 	ev->icmp_code = 0;
+	__builtin_memset(ev->icmp_from, 0, sizeof(ev->icmp_from));
 	ev->copies = 0;
 	ev->misfit_rsts = 0;
 	ev->misfit_synacks = 0;

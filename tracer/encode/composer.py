@@ -356,7 +356,10 @@ def _vlans(events: Events) -> list[tuple[int, ...]]:
 def _icmps(events: Events) -> list[Icmp | None]:
     found: list[Icmp | None] = [None] * len(events)
     for row in np.flatnonzero(events["result"] == HandshakeResult.UNREACHABLE).tolist():
-        found[row] = Icmp(int(events["icmp_type"][row]), int(events["icmp_code"][row]))
+        sender = events["icmp_from"][row].tobytes()
+        found[row] = Icmp(
+            int(events["icmp_type"][row]), int(events["icmp_code"][row]), ip_text(sender) if any(sender) else None
+        )
     return found
 
 

@@ -43,7 +43,7 @@ from tracer.ipc.event_header import struct
 from tracer.records.ends import Process
 from tracer.records.record import Timing
 from tracer.vocabulary.addresses import ip_text
-from tracer.vocabulary.vocabulary import Has
+from tracer.vocabulary.vocabulary import HandshakeResult, Has
 
 LEARNED_MAX = 64  # rows of a batch that may be composed to learn from
 BLOCK_LINES = 256  # joined at a time: half a megabyte fits the processor's cache and stays below allocator.MMAP_FROM
@@ -255,6 +255,14 @@ _CAUSES = ("cause", "confidence", "cookie_check")
 _OF_OPTION = ("has", "tfo_kind", "cookie_len")
 
 
+def _senders(events: Events) -> tuple[NDArray[Any], ...]:
+    """Who sent the ICMP error, as two words, where there is any."""
+    if not (events["result"] == HandshakeResult.UNREACHABLE).any():
+        return ()
+    words = np.ascontiguousarray(events["icmp_from"]).view("<u8")
+    return words[:, 0], words[:, 1]
+
+
 def _packed(*columns: NDArray[Any]) -> list[bytes]:
     """One bytes object a row, equal where all columns are equal."""
     dtype = np.dtype([(f"f{at}", column.dtype) for at, column in enumerate(columns)])
@@ -273,6 +281,7 @@ def _keys(batch: Batch) -> _Keys:
         _packed(events["ifindex"], vlan[:, 0], vlan[:, 1], batch.vantage),
         _packed(
             *(events[name] for name in _OF_EVENT),
+            *_senders(events),
             *(numbers(batch) for numbers in _WORDS),
             batch.verdicts.answered_syn,
             request_acked(events),

@@ -63,8 +63,8 @@ _DURATIONS = [one.name for one in fields(Durations)]
 # what _row() takes from a record, in this order; everything else in a row is 0
 _EVENT_MEMBERS = (
     "row", "id", "syn_ns", "synack_ns", "ack_ns", "response_ns", "settled_ns", "client", "server", "client_port",
-    "server_port", "ifindex", "vlan", "family", "result", "reason", "icmp_type", "icmp_code", "one_way", "resumed",
-    "reset_from", "reset_ttl", "misfit_rsts", "misfit_synacks", "misfit_icmps", "retx_flags",
+    "server_port", "ifindex", "vlan", "family", "result", "reason", "icmp_type", "icmp_code", "icmp_from", "one_way",
+    "resumed", "reset_from", "reset_ttl", "misfit_rsts", "misfit_synacks", "misfit_icmps", "retx_flags",
     *(name for name, _ in _COUNTS),
 )  # fmt: skip
 _SEGMENT_MEMBERS = (
@@ -225,6 +225,7 @@ class BatchBuilder:
             tuple(_within(vid, 16) for vid in (*record.vlan, 0, 0)[:2]), 6 if ":" in record.client.ip else 4,
             code["handshake.result"][timing.result], code["handshake.settled_by"][timing.settled_by],
             _within(icmp.type, 8) if icmp is not None else 0, _within(icmp.code, 8) if icmp is not None else 0,
+            _address(icmp.from_) if icmp is not None and icmp.from_ is not None else bytes(16),
             tfo.outcome is None or (timing.result == "established" and record.synack is None),
             code["handshake.resumed"][timing.resumed],
             code["handshake.reset.from"][reset.from_] if reset is not None else 0,
