@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from tracer.records.record import Totals
 from tracer.store.snapshot import Snapshot
+from tracer.vocabulary.addresses import endpoint_text
+from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
+from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import GROUP_OF, Group, Outcome, word
 from tui.format import count, duration, rate, share
-from tui.lines import Line, Part, wrap
+from tui.lines import Line, Part, cut, wrap
 from tui.widgets.shares import died_words, outcome_words
 
 WITH_DATA = ("cookie_and_data", "data_only", "cookie_request_and_data")
@@ -17,9 +20,15 @@ def with_data(totals: Totals) -> int:
     return sum(totals.requests.get(name, 0) for name in WITH_DATA)
 
 
+def failed(totals: Totals) -> int:
+    """Handshakes that were refused or never finished."""
+    return sum(totals.results.get(name, 0) for name in FAILED_WORDS)
+
+
 def worst(totals: Totals) -> tuple[str, int] | None:
-    """The most frequent degraded or failed outcome in words, or connections that died after a good one."""
-    found = [
+    """What is most frequent: a way in which handshakes failed, a degraded or failed outcome, a death afterwards."""
+    found = [_worst_fate(totals)]
+    found += [
         (outcome_words(word(outcome)), totals.outcomes.get(word(outcome), 0))
         for outcome in Outcome
         if GROUP_OF[outcome] in (Group.DEGRADED, Group.FAILED)
@@ -29,12 +38,28 @@ def worst(totals: Totals) -> tuple[str, int] | None:
     return (words, seen) if seen else None
 
 
+def _worst_fate(totals: Totals) -> tuple[str, int]:
+    """The result that is most frequent among those that failed, where, and why."""
+    result = max(FAILED_WORDS, key=lambda name: totals.results.get(name, 0))
+    seen = totals.results.get(result, 0)
+    place = next((one for one in totals.failed_at or () if one.result == result), None)
+    where = f" at {endpoint_text(place.ip, place.port) if place.ip else f'port {place.port}'}" if place else ""
+    causes = (totals.failed_causes or {}).get(result, {})
+    cause = max(causes, key=lambda name: causes[name], default=None)
+    if cause is None or 2 * causes[cause] <= seen:
+        return f"{failed_words(result)}{where}", seen
+    return f"{failed_words(result)}{where}, {brief_cause(cause)}", seen
+
+
 def sentence(totals: Totals, cells: int = 80, *, ended: bool = False) -> tuple[str, str]:
     """One sentence and its style."""
     if not totals.handshakes and ended:
         return "No handshake was seen. Health (5) says what the packets were.", "dim"
     if not totals.handshakes:
         return "No handshake has settled yet. Waiting for traffic.", "dim"
+    if not totals.tfo_attempts and failed(totals):
+        number = f"{count(failed(totals))} of {count(totals.handshakes)} handshakes failed"
+        return f"✗ {number}. Nobody tries Fast Open.", "failed"
     if not totals.tfo_attempts:
         return "Nobody tries Fast Open: no SYN carried the option or data.", "dim"
     sent = with_data(totals)
@@ -69,12 +94,11 @@ def headline_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     text, style = sentence(totals, cells, ended=snapshot.ended is not None)
     lines = wrap(text, cells, style)[:1]
     numbers: list[Part] = [
-        (f"{rate(snapshot.handshakes_per_s)} ", "strong"), ("handshakes", "dim"),
-        ("   ", "text"),
-        (f"{rate(snapshot.attempts_per_s)} ", "strong"), ("TFO attempts", "dim"),
-        ("   ", "text"),
-        (f"{count(totals.handshakes)} ", "strong"), ("seen, ", "dim"),
-        (f"{count(totals.tfo_attempts)} ", "strong"), ("with TFO", "dim"),
+        (f"{count(totals.handshakes)} ", "strong"), ("handshakes, ", "dim"),
+        (f"{count(failed(totals))} failed", "failed" if failed(totals) else "dim"), (", ", "dim"),
+        (f"{count(totals.tfo_attempts)} ", "strong"), ("with TFO   ", "dim"),
+        (rate(snapshot.handshakes_per_s), "strong"), (", ", "dim"),
+        (f"{rate(snapshot.attempts_per_s)} ", "strong"), ("with TFO", "dim"),
     ]  # fmt: skip
     lines.append(tuple(numbers))
     net_style = "ok" if totals.net_saved_us > 0 else "failed" if totals.net_saved_us < 0 else "dim"
@@ -88,7 +112,8 @@ def headline_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     trouble = worst(totals)
     if trouble is not None:
         words, seen = trouble
-        lines.append((("most frequent problem ", "dim"), (f"{words}, {count(seen)} times", "strong")))
+        title, often = "most frequent problem ", f", {count(seen)} {plural(seen, 'time')}"
+        lines.append(((title, "dim"), (cut(words, cells - len(title) - len(often)) + often, "strong")))
     else:
         lines.append((("nothing went wrong so far", "dim"),))
     return lines

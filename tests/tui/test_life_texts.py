@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from tests.support.lines import handshakes
+from tracer.records.drop import Drop
+from tracer.records.ends import Listener, Nat, NatEnd, Process
 from tracer.records.record import Handshake
-from tracer.records.refusal import Misfits, Reset
+from tracer.records.refusal import Icmp, Misfits, Reset
 from tracer.store.list_columns import COLUMNS
 from tui.explain import fact_lines, verdict_lines
 from tui.ladder import ladder_lines, steps
@@ -89,6 +91,78 @@ def test_a_verdict_does_not_praise_what_died() -> None:
     shown = text(verdict_lines(record, 200))
     assert "failed: TFO data accepted, then reset by server" in shown
     assert "works as intended" not in shown
+
+
+REFUSED = {
+    "result": "rejected", "settled_by": "rst", "cause": "no_listener", "cause_confidence": "certain",
+    "cause_at": "this_host", "reset": change(RESET, reason="NO_SOCKET"),
+}  # fmt: skip
+
+
+def failed(outcome: str = "not_attempted", **timing: Any) -> Handshake:
+    """A record that says this of a handshake that failed."""
+    found = told(outcome, group="n/a" if outcome == "not_attempted" else "failed")
+    gone = {"first_response_us": None, "after": None, "misfits": None, "cause": None, **timing}
+    return change(found, handshake=change(found.handshake, **gone))
+
+
+def test_the_detail_begins_with_what_happened_and_why() -> None:
+    lines = verdict_lines(failed(**REFUSED), 200)
+    shown = text(lines)
+    assert lines[0] == (("✗ failed: refused by a reset", "failed"),)
+    assert shown.startswith(
+        "✗ failed: refused by a reset Cause (certain, at this host): No socket of this host listens"
+    )
+    assert "ordinary three-way handshake" not in shown
+    assert "reset by the server, 63.1 ms after the first SYN, TTL 61 (3 hops), NO_SOCKET" in text(
+        fact_lines(failed(**REFUSED), 200)
+    )
+
+
+def test_the_detail_says_what_a_failure_means_without_a_cause() -> None:
+    assert text(verdict_lines(failed(result="no_reply"), 200)).startswith("✗ failed: no reply Nothing answered the SYN")
+    shown = text(verdict_lines(failed(result="no_reply", misfits=Misfits(4, 0, 0)), 200))
+    assert shown.startswith("✗ failed: no reply that fits Answers to the SYN came, but their numbers do not fit it")
+    assert "Nothing answered" not in shown
+
+
+def test_the_detail_of_a_slow_handshake() -> None:
+    record = failed(result="established", cause="slow_answer", cause_confidence="likely", first_response_us=5.0)
+    shown = text(verdict_lines(record, 200))
+    assert shown.startswith(
+        "~ degraded: connection established, slow answer Cause (likely): The first SYN was answered"
+    )
+    assert "ordinary" not in shown
+
+
+def test_the_detail_says_both_of_an_attempt_that_was_refused() -> None:
+    record = told("rejected", result="rejected", group="failed")
+    record = change(record, handshake=change(record.handshake, **REFUSED))
+    shown = text(verdict_lines(record, 200))
+    assert shown.index("✗ failed: refused by a reset") < shown.index("Cause (certain") < shown.index("TFO SYN rejected")
+
+
+def test_what_kernel_and_queues_said_is_among_the_facts() -> None:
+    record = failed(
+        result="no_reply", drop=Drop("syn", "NETFILTER_DROP", "nft_do_chain", None), icmp=Icmp(3, 13, "192.0.2.254"),
+        listener=Listener("0.0.0.0", 443, 512, 511, Process(812, "nginx", 0)),
+    )  # fmt: skip
+    nat = Nat(NatEnd("10.0.0.1", 4), NatEnd("10.0.0.2", 8080), "0" * 16)
+    record = change(record, nat=nat, warnings=("mss_tiny", "of_a_later_version"))
+    shown = text(fact_lines(record, 200))
+    for words in (
+        "kernel syn dropped: NETFILTER_DROP at nft_do_chain",
+        "listener accept queue of nginx[812] at 0.0.0.0:443: 512 of 511",
+        "ICMP error type 3 code 13 from 192.0.2.254",
+        f"other side translated: 10.0.0.1:4 > 10.0.0.2:8080 ({'0' * 16})",
+        "warning The MSS is below 536 bytes",
+        "warning of a later version",
+    ):
+        assert words in shown
+    for cells in (40, 80):
+        assert max(width(line) for line in fact_lines(record, cells)) <= max(cells, 56)
+    evil = change(record, warnings=("a\x1b[2J",), handshake=change(record.handshake, cause="b\x1b[2J"))
+    assert "\x1b" not in text([*fact_lines(evil, 80), *verdict_lines(evil, 80)])
 
 
 def test_no_sentence_says_that_nothing_came_where_something_did() -> None:

@@ -12,7 +12,8 @@ from rich.cells import cell_len
 
 from tests.tui.recorded import Recorded
 from tracer.aggregate.figures import Comparison, Histogram
-from tracer.records.record import Handshake
+from tracer.records.failed_at import FailedAt
+from tracer.records.record import Handshake, Totals
 from tracer.store.chunks import StoreRows
 from tracer.vocabulary import meanings as words
 from tracer.vocabulary.vocabulary import After, HandshakeResult, Outcome, Request, SettleReason, word
@@ -24,7 +25,7 @@ from tui.ladder import ladder_lines, steps
 from tui.lines import Line, beside, cut, fit, width, wrap
 from tui.screens.detail import counterpart, raw_options
 from tui.screens.peers import BY_WIDTH
-from tui.screens.statistics import after_lines
+from tui.screens.statistics import after_lines, cause_lines, result_lines, tfo_cause_lines
 from tui.widgets.bar import bar, column
 from tui.widgets.comparison import comparison_lines, difference
 from tui.widgets.histogram import histogram_lines, quantile
@@ -292,6 +293,109 @@ def test_connections_that_died_are_a_problem_and_count_as_failed() -> None:
     failed = next(at for at, line in enumerate(lines) if line.startswith("✗"))
     assert re.fullmatch(r" +data accepted, then dead .* 200", lines[failed + 1])
     assert any(re.fullmatch(rf" +data accepted .* {accepted - 200}", line) for line in lines[:failed])
+
+
+FLOODED = {
+    "results": {"established": 3, "half_open": 200, "rejected": 41},
+    "handshakes": 244,
+    "handshake_causes": {"syn_flood": 195, "no_listener": 41, "slow_answer": 2},
+    "handshake_confidences": {"syn_flood": "likely", "no_listener": "certain", "slow_answer": "likely"},
+    "failed_causes": {"half_open": {"syn_flood": 195}, "rejected": {"no_listener": 41}},
+    "failed_at": (FailedAt("half_open", "192.0.2.1", 80, 200), FailedAt("rejected", None, 81, 41)),
+}
+
+
+def flooded(**changes: object) -> Totals:
+    """The lab's totals, with a flood and refused connections."""
+    return msgspec.structs.replace(Recorded().snapshot().totals, **{**FLOODED, **changes})  # type: ignore[arg-type]
+
+
+def test_the_answer_tells_of_handshakes_that_failed() -> None:
+    totals = flooded(tfo_attempts=0)
+    assert sentence(totals) == ("✗ 241 of 244 handshakes failed. Nobody tries Fast Open.", "failed")
+    snapshot = replace(Recorded().snapshot(), totals=totals)
+    lines = headline_lines(snapshot, 90)
+    assert ("241 failed", "failed") in lines[1]
+    assert plain(lines[3]) == "most frequent problem half open at 192.0.2.1:80, a SYN flood, 200 times"
+    for cells in (60, 75):
+        assert width(headline_lines(snapshot, cells)[3]) <= cells
+        assert plain(headline_lines(snapshot, cells)[3]).endswith(", 200 times")
+    unknown = replace(snapshot, totals=flooded(failed_causes=None, failed_at=None, handshake_causes=None))
+    assert plain(headline_lines(unknown, 90)[3]) == "most frequent problem half open, 200 times"
+    none = replace(snapshot, totals=flooded(results={"established": 3}, failed_causes={}))
+    assert ("0 failed", "dim") in headline_lines(none, 90)[1]
+
+
+def test_shares_tell_of_handshakes_that_failed_and_were_slow() -> None:
+    for rows_ in range(4, 20):
+        lines = share_lines(flooded(), 60, rows_)
+        assert len(lines) <= max(rows_, 4)
+        text = [plain(line) for line in lines]
+        headings = [line for line in text if line.startswith("✗ handshakes that failed")]
+        assert len(headings) == 1, "never left out"
+        assert headings[0].split()[-3:] == ["241", "99", "%"]
+    text_ = "\n".join(text)
+    for words_, seen in (
+        ("half open: a SYN flood", 195), ("refused: nobody listens", 41), ("half open", 5), ("slow answer", 2),
+    ):  # fmt: skip
+        assert re.search(rf"^    {words_} .* {seen}$", text_, re.MULTILINE), words_
+    assert "~ established, but slow or not served" in text_
+    calm = "\n".join(plain(line) for line in share_lines(flooded(results={"established": 1}, failed_causes=None,
+                                                                 handshake_causes=None), 60, 12))  # fmt: skip
+    assert "handshakes" not in calm
+
+
+@pytest.mark.parametrize("cells", [30, 36, 70])
+def test_the_statistics_have_results_and_causes(cells: int) -> None:
+    totals = flooded(causes={"key_not_shared": 7})
+    results = result_lines(totals, cells)
+    assert [plain(line)[:4] for line in results] == ["half", "reje", "esta"]
+    assert [any(style == "failed" for _, style in line) for line in results] == [True, True, False]
+    causes = [plain(line) for line in cause_lines(totals, cells)]
+    assert [line.split()[-1] for line in causes] == ["195", "41", "2"]
+    assert causes[0].startswith("a SYN flood (likely)")
+    assert plain(tfo_cause_lines(totals, cells)[0]).split() == ["key", "not", "shared", "7"]
+    assert max(map(cell_len, causes)) <= cells
+    assert plain(cause_lines(flooded(handshake_causes=None), cells)[0]) == "nothing yet"
+
+
+@pytest.mark.parametrize("cells", [80, 115, 132, 150, 173, 200])
+def test_peers_tell_failed_handshakes_and_their_cause(cells: int) -> None:
+    peer = next(one for one in Recorded().snapshot().peers if one.last_outcome == "not_attempted")
+    refused = replace(peer, handshakes_failed=41, cause="no_listener", last_result="rejected", last_cause="no_listener")
+    columns = next(found for least, found in BY_WIDTH if cells >= least)
+    shown = {one.column.id: one.text(refused, 0) for one in columns}
+    assert shown["handshakes_failed"] == ("41", "failed")
+    assert shown["outcome"] == ("✗ nobody listens", "failed")
+    assert shown.get("cause", ("nobody listens", "failed")) == ("nobody listens", "failed")
+    assert ("cause" in shown) == (cells >= 115)
+    last = columns[-1].text
+    assert last(replace(refused, last_cause=None), 0) == ("✗ refused", "failed")
+    assert last(replace(refused, last_result="established", last_cause="slow_answer"), 0) == (
+        "~ slow answer", "degraded",
+    )  # fmt: skip
+    assert last(replace(peer, last_result="rejected", last_outcome="rejected", last_group="failed"), 0) == (
+        "✗ rejected", "failed",
+    )  # fmt: skip
+    calm = {one.column.id: one.text(peer, 0) for one in columns}
+    assert calm["outcome"] == ("· not attempted", "none")
+    assert calm["handshakes_failed"][1] == "dim"
+
+
+def test_a_row_of_a_handshake_that_failed_is_never_grey(records: list[Handshake]) -> None:
+    record = next(one for one in records if one.tfo.outcome == "not_attempted")
+    for result, cause, cell_ in (
+        ("rejected", "no_listener", ("✗ refused: nobody listens", "failed")),
+        ("rejected", None, ("✗ refused", "failed")),
+        ("established", "slow_answer", ("~ slow answer", "degraded")),
+        ("established", None, ("· not attempted", "none")),
+    ):
+        timing = msgspec.structs.replace(record.handshake, result=result, cause=cause)
+        changed = msgspec.structs.replace(record, handshake=timing)
+        assert row_cells(changed, ["outcome"]) == [cell_]
+    (why,) = row_cells(msgspec.structs.replace(record, handshake=msgspec.structs.replace(
+        record.handshake, result="no_reply", cause="no_route_back")), ["handshake_cause"])  # fmt: skip
+    assert why == ("no route back", "failed")
 
 
 def test_the_statistics_tell_how_connections_went_on() -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tracer.aggregate.aggregate import IS_ACCEPTED, accepted_and_lived, one_of
 from tracer.aggregate.buckets import buckets
+from tracer.aggregate.fates import HAS_FAILED
 from tracer.dissect.payload import Payload
 from tracer.handshake.events import F64, Bool
 from tracer.handshake.rows import Rows
@@ -35,6 +36,7 @@ class Count(IntEnum):
     FALLBACKS = 5
     FAILED = 6
     COOKIE_CHANGES = 7
+    HANDSHAKES_FAILED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ def _counted(rows: Rows) -> Bool:
     found[Count.FALLBACKS] = _IS_FALLBACK[outcome]
     found[Count.FAILED] = rows.verdicts.group == Group.FAILED
     found[Count.COOKIE_CHANGES] = _IS_CHANGE[outcome]
+    found[Count.HANDSHAKES_FAILED] = HAS_FAILED[rows.events["result"]]
     return found
 
 

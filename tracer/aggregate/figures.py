@@ -52,7 +52,7 @@ class Peer:
     lived: int  # of these: the connection lived
     with_data: int  # attempts that carried data
     fallbacks: int  # SYN data not acked at all, or only a later bare SYN answered
-    failed: int
+    failed: int  # by their group: what Fast Open did
     cookie_changes: int  # another cookie came back than was sent
     rtt_median_us: float | None  # within 10 %
     saved_us: float  # net: less what lost SYNs of attempts cost
@@ -61,6 +61,10 @@ class Peer:
     last_seen_ns: int
     sooner_us: float | None = None  # as in Comparison
     sooner_rtts: float | None = None
+    handshakes_failed: int = 0  # refused or never finished, with or without Fast Open
+    cause: str | None = None  # the most frequent handshake.cause
+    last_result: str | None = None
+    last_cause: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

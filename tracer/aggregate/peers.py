@@ -22,7 +22,15 @@ from tracer.aggregate.responses import Responses, Sample
 from tracer.handshake.events import F64, U8, U64, Bool, nullable
 from tracer.handshake.rows import Rows
 from tracer.vocabulary.addresses import endpoint_text, ip_text
-from tracer.vocabulary.vocabulary import GROUP_WORDS, Outcome, Vantage, word
+from tracer.vocabulary.vocabulary import (
+    GROUP_WORDS,
+    HANDSHAKE_CAUSE_WORDS,
+    RESULT_WORDS,
+    HandshakeCause,
+    Outcome,
+    Vantage,
+    word,
+)
 
 PEERS_HELD = 4096
 PEERS_SHOWN = 1000
@@ -44,6 +52,9 @@ class _Columns:
     outcome: U8  # of the last handshake
     group: U8  # of that
     seen_ns: NDArray[np.int64]
+    causes: NDArray[np.int32]  # [n, HandshakeCause]
+    result: U8  # of the last handshake
+    cause: U8
 
     @classmethod
     def empty(cls, rows: int) -> _Columns:
@@ -55,6 +66,9 @@ class _Columns:
             np.full(rows, _NO_OUTCOME, np.uint8),
             np.zeros(rows, np.uint8),
             np.zeros(rows, np.int64),
+            np.zeros((rows, len(HandshakeCause)), np.int32),
+            np.zeros(rows, np.uint8),
+            np.zeros(rows, np.uint8),
         )
 
     def clear(self, slots: Indexes) -> None:
@@ -67,7 +81,7 @@ class _Columns:
         """A copy of some slots, with only some buckets of `rtt`."""
         return _Columns(
             self.counts[slots], self.saved_us[slots], self.rtt[slots, buckets], self.outcome[slots], self.group[slots],
-            self.seen_ns[slots],
+            self.seen_ns[slots], self.causes[slots], self.result[slots], self.cause[slots],
         )  # fmt: skip
 
 
@@ -98,6 +112,12 @@ class PeerTable:
         np.add.at(columns.saved_us, slots, known.net_saved_us[chosen])
         columns.outcome[slots] = rows.verdicts.outcome[chosen]  # of several the last
         columns.group[slots] = rows.verdicts.group[chosen]
+        columns.result[slots] = rows.events["result"][chosen]
+        cause = rows.causes.handshake_cause[chosen]
+        columns.cause[slots] = cause
+        explained = np.flatnonzero(cause)
+        if len(explained):
+            _add(columns.causes, slots[explained], cause[explained].astype(np.intp))
         np.maximum.at(columns.seen_ns, slots, rows.events["settled_ns"][chosen].astype(np.int64))
         measured = known.rtt_known[chosen]
         _add(columns.rtt, slots[measured], known.rtt_bucket[chosen][measured])
@@ -182,14 +202,17 @@ class _Busiest:
         rows = zip(
             _addresses(self.keys, self.role), self.names, columns.counts.tolist(),
             nullable(quantiles(columns.rtt, 0.5, self.first_bucket)), np.round(columns.saved_us, 3).tolist(),
-            columns.outcome.tolist(), columns.group.tolist(), columns.seen_ns.tolist(), *self._sooner(), strict=True,
+            columns.outcome.tolist(), columns.group.tolist(), columns.seen_ns.tolist(), *self._sooner(),
+            columns.causes.argmax(axis=1).tolist(), columns.result.tolist(), columns.cause.tolist(), strict=True,
         )  # fmt: skip
-        for (ip, port), name, counts, median, saved, outcome, group, seen, sooner_us, sooner_rtts in rows:
-            handshakes, attempts, accepted, lived, with_data, fallbacks, failed, changes = counts
+        for (ip, port), name, counts, median, saved, outcome, group, seen, sooner_us, sooner_rtts, *why in rows:
+            handshakes, attempts, accepted, lived, with_data, fallbacks, failed, changes, unfinished = counts
+            cause, result, last_cause = why
             last = None if outcome == _NO_OUTCOME else _OUTCOME_WORDS[outcome]
             yield Peer(
                 self.role, ip, port, name, handshakes, attempts, accepted, lived, with_data, fallbacks, failed,
                 changes, median, saved, last, GROUP_WORDS[group], seen, sooner_us, sooner_rtts,
+                unfinished, HANDSHAKE_CAUSE_WORDS[cause], RESULT_WORDS[result], HANDSHAKE_CAUSE_WORDS[last_cause],
             )  # fmt: skip
 
     def _sooner(self) -> tuple[list[float | None], list[float | None]]:

@@ -64,6 +64,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "outcome": ("tfo.outcome",),
     "group": ("tfo.group",),
     "cause": ("tfo.cause",),
+    "why": ("handshake.cause",),
+    "drop": ("handshake.drop.reason",),
     "cookie_id": ("tfo.cookie_id",),
     "synack_cookie_id": ("tfo.synack_cookie_id",),
     "payload_len": ("syn.payload_len",),

@@ -10,7 +10,7 @@ from tracer.records.record import Handshake, Timing
 from tracer.records.refusal import Icmp, Reset
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.causes import short_cause
-from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
+from tracer.vocabulary.fates import FAILED_WORDS, fate_words
 from tracer.vocabulary.printable import printable
 
 _AT: Mapping[str | None, str] = {
@@ -40,11 +40,7 @@ def told_first(record: Handshake) -> bool:
 
 def fate(timing: Timing) -> str:
     """Result and cause, for a list: "refused: nobody listens"; of one that was established the cause alone."""
-    cause = brief_cause(printable(timing.cause), drop_of(timing)) if timing.cause is not None else ""
-    words = failed_words(printable(timing.result))
-    if not failed(timing) or cause.startswith(words):
-        return cause
-    return ": ".join(filter(None, (words, cause)))
+    return printable(fate_words(timing.result, timing.cause, drop_of(timing)))
 
 
 def reason(timing: Timing) -> str | None:

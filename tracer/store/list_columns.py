@@ -147,7 +147,7 @@ _ALL = [
     _field("result", "Result", 18, "handshake.result", "what came of the handshake"),
     _field("after", "Afterwards", 15, "handshake.after", "how it went on once it was established"),
     _field("request", "TFO asked", 23, "tfo.request", "what the first SYN asked for"),
-    _field("outcome", "TFO outcome", 26, "tfo.outcome", "what Fast Open did, read off the wire"),
+    _field("outcome", "Outcome", 26, "tfo.outcome", "what Fast Open did, or how the handshake failed"),
     _field("group", "TFO", 8, "tfo.group", "the outcome in one word: ok, degraded, failed"),
     _field("cause", "Cause", 20, "tfo.cause", "why Fast Open did that, as far as it can be told"),
     _field("handshake_cause", "Why", 24, "handshake.cause", "why the handshake failed or took so long"),

@@ -23,7 +23,8 @@ class Series:
 
     handshakes: NDArray[np.int64]
     attempts: NDArray[np.int64]
-    failed: NDArray[np.int64]
+    failed: NDArray[np.int64]  # by their group: what Fast Open did
+    any_failed: NDArray[np.int64]  # these, and handshakes that were refused or never finished
 
 
 @dataclass(frozen=True, slots=True)

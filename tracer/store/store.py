@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.counted import counted_of
 from tracer.aggregate.distributions import DistributionCounts
+from tracer.aggregate.fates import HAS_FAILED
 from tracer.aggregate.figures import Comparison, Distributions, Peer
 from tracer.aggregate.peers import Peers, PeerTable, server_side
 from tracer.dissect.payload import Payload
@@ -47,9 +48,9 @@ _NO_BALANCE = Balance(0, 0, 0, 0, 0, 0, 0, 0)
 
 @dataclass(slots=True)
 class _Seconds:
-    """Counts per second of CLOCK_MONOTONIC, the last SERIES_S seconds; row: handshakes, attempts, failed."""
+    """Counts per second of CLOCK_MONOTONIC, the last SERIES_S seconds; row: as in Series."""
 
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, SERIES_S), np.int64))
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((4, SERIES_S), np.int64))
     newest: int = -1  # the second that was last cleared for counting
     oldest: int = 0
 
@@ -81,17 +82,20 @@ class _Seconds:
         which = np.arange(first, first + seconds) % SERIES_S
         self.counts[0, which] += np.bincount(place, minlength=seconds)
         self.counts[1, which] += np.bincount(place[rows.verdicts.attempted], minlength=seconds)
-        self.counts[2, which] += np.bincount(place[rows.verdicts.group == Group.FAILED], minlength=seconds)
+        failed = rows.verdicts.group == Group.FAILED
+        self.counts[2, which] += np.bincount(place[failed], minlength=seconds)
+        failed |= HAS_FAILED[rows.events["result"]]
+        self.counts[3, which] += np.bincount(place[failed], minlength=seconds)
 
     def series(self, last: int) -> Series:
         """Whole seconds up to and including `last`."""
         if self.newest < 0 or last < self.oldest:
-            return Series(*(np.zeros(0, np.int64) for _ in range(3)))
+            return Series(*(np.zeros(0, np.int64) for _ in range(4)))
         self.reach(last)
         # handshakes may be settled after `last`: the array has seconds up to `newest`
         first = max(self.oldest, self.newest - SERIES_S + 1)
         columns = self.counts[:, np.arange(first, last + 1) % SERIES_S]
-        return Series(columns[0], columns[1], columns[2])
+        return Series(*columns)
 
 
 class _Sums:

@@ -58,6 +58,16 @@ def failed_words(result: str) -> str:
     return _FAILED.get(result) or result.replace("_", " ")
 
 
+def fate_words(result: str, cause: str | None, dropped: str | None = None) -> str:
+    """Result and cause, for a list: "refused: nobody listens"; of one that did not fail the cause alone."""
+    why = brief_cause(cause, dropped) if cause is not None else ""
+    words = failed_words(result)
+    # "refused by the server" says both
+    if result not in FAILED_WORDS or why.startswith(words):
+        return why
+    return f"{words}: {why}" if why else words
+
+
 def brief_cause(cause: str, dropped: str | None = None) -> str:
     """A `handshake.cause`; `dropped`: by what this host did, if its kernel said so (vocabulary/drops.py)."""
     words = BRIEF_CAUSES.get(cause) or cause.replace("_", " ")

@@ -16,18 +16,21 @@ from tui.widgets.panel import Panel
 
 ABOUT: dict[str, str] = {
     "overview": "The answer in one sentence, then the figures behind it. A TFO attempt is ok if Fast Open worked (a "
-    "cookie granted, data accepted), degraded if the connection works without the gain, failed if it cost time or the "
-    "connection. The RTT is what a handshake costs and what accepted data in the SYN saves. TFO against normal "
-    "compares the median time from the first SYN to the first byte of the answer, server by server.",
-    "handshakes": "One row per handshake, added when it has settled. Following keeps the newest one selected; moving "
-    "the selection stops that, f starts it again. The end of this text explains filters; while you type one, the line "
-    "below it says whether it is valid.",
+    "cookie granted, data accepted), degraded if the connection works without the gain, failed if it cost time or "
+    "the connection. Handshakes that failed (refused, unreachable, no reply, half open) are counted with or without "
+    "Fast Open, with their causes. The RTT is what a handshake costs and what accepted data in the SYN saves. TFO "
+    "against normal compares the median time from the first SYN to the first byte of the answer, server by server.",
+    "handshakes": "One row per handshake, added when it has settled. The outcome is what Fast Open did, or how and "
+    "why the handshake failed. Following keeps the newest one selected; moving the selection stops that, f starts it "
+    "again. The end of this text explains filters; while you type one, the line below it says whether it is valid.",
     "detail": "The verdict, then the handshake as a ladder: client left, server right, time downwards. Next to it is "
     "the newest handshake of the other kind (with or without Fast Open) with the same server, for comparison. Below: "
     "every option of both segments, and what both ends agreed on.",
-    "peers": "One row per server (or client, if this host is the server). Accepted is the share of SYNs with data that "
-    "the server took. Cookie changes point to servers that do not share a key.",
-    "statistics": "What the SYNs looked like and how long things took, since the start or since the last clear.",
+    "peers": "One row per server (or client, if this host is the server). Failed counts handshakes that were refused "
+    "or never finished, TFO ✗ those in which Fast Open failed; mostly since is the most frequent cause. Accepted is "
+    "the share of SYNs with data that the server took. Cookie changes point to servers that do not share a key.",
+    "statistics": "What became of handshakes and why, what the SYNs looked like and how long things took, since the "
+    "start or since the last clear.",
     "health": "The balance sheet shows whether every handshake is accounted for: opened = emitted + lost + evicted + "
     "suppressed + still open. Below it are the kernel's own counters, host-wide, and the settings that matter.",
 }
@@ -40,8 +43,9 @@ def filter_help(cells: int) -> list[Line]:
         ("rtt > 50ms and port == 443", "joined by and, or, not, ( )"),
         ("sni ~ example", "contains; =~ for a regular expression"),
         ("10.0.0.0/8", "address or network; a bare word matches names too"),
-        ("outcome in (no_answer, rejected)", "one of several"),
-        ("cause != null", "with a known cause"),
+        ("result in (rejected, no_reply)", "one of several"),
+        ("why == no_listener", "why the handshake failed or was slow; != null: for any known cause"),
+        ("cause != null", "with a known cause of what Fast Open did"),
     )
     lines: list[Line] = [(("Filters", "title"),)]
     for text, says in examples:

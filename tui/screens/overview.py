@@ -29,7 +29,7 @@ class Overview(TracerScreen):
         super().__init__()
         self.answer = Panel("Is TCP Fast Open working?", id="answer")
         self.rates = Panel("Handshakes per second", id="rates")
-        self.shares = Panel("TFO outcomes", id="shares")
+        self.shares = Panel("TFO outcomes, and failures", id="shares")
         self.rtt = Panel("Handshake RTT", id="rtt")
         self.compare = Panel("First response: TFO against normal", id="compare")
         self.state = Panel("Tracing", id="state")

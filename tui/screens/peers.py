@@ -12,15 +12,17 @@ from textual.widgets import Static
 from tracer.aggregate.figures import Peer
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.addresses import endpoint_text
+from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
 from tracer.vocabulary.printable import plural
 from tui.export import json_text
 from tui.format import clock, count, duration, share, signed_duration
 from tui.handshake_rows import outcome_cell
-from tui.lines import Part, cut, safe
+from tui.lines import Part, cut, group_sign, safe
 from tui.screens.base import TracerScreen
 from tui.widgets.row_list import ListColumn, RowList
 
 _NEVER = float("-inf")
+_LAST_WORD = "~"  # sorts behind all words
 
 
 def address(peer: Peer) -> str:
@@ -45,6 +47,13 @@ class PeerColumn:
 
 
 def _outcome(peer: Peer, _: int) -> Part:
+    result, cause = peer.last_result or "", peer.last_cause
+    # as in the list of handshakes what failed is never grey; there is less room, and a cause says more than a result
+    words = safe(failed_words(result) if cause is None else brief_cause(cause))
+    if result in FAILED_WORDS and (cause is not None or peer.last_group != "failed"):
+        return (f"{group_sign('failed')} {words}", "failed")
+    if cause is not None and peer.last_outcome == "not_attempted":
+        return (f"{group_sign('degraded')} {words}", "degraded")
     return outcome_cell((peer.last_outcome or "unknown").replace("_", " "), peer.last_outcome, peer.last_group)
 
 
@@ -96,7 +105,18 @@ def _share(name: str, title: str, width: int) -> PeerColumn:
     return PeerColumn(ListColumn(name, title, width, True), text, ratio)
 
 
-_ADDRESS = PeerColumn(ListColumn("peer", "Peer", 24), lambda p, _: (address(p), "strong"), address, False)
+def _cause(cells: int) -> PeerColumn:
+    """The most frequent cause of its handshakes."""
+
+    def text(peer: Peer, _: int) -> Part:
+        if peer.cause is None:
+            return ("-", "dim")
+        return (safe(brief_cause(peer.cause)), "failed" if peer.handshakes_failed else "degraded")
+
+    return PeerColumn(ListColumn("cause", "Mostly since", cells), text, lambda peer: peer.cause or _LAST_WORD, False)
+
+
+_ADDRESS = PeerColumn(ListColumn("peer", "Peer", 23), lambda p, _: (address(p), "strong"), address, False)
 _ROLE = PeerColumn(ListColumn("role", "Is", 6), lambda p, _: (p.role, "dim"), lambda p: p.role, False)
 _NAME = PeerColumn(
     ListColumn("name", "Name", 22), lambda p, _: (safe(p.name or "-"), "text"), lambda p: p.name or "", False
@@ -106,10 +126,12 @@ _ATTEMPTS = _count("attempts", "TFO", 7, "text")
 _ACCEPTED = _share("accepted", "Accepted", 8)
 _LIVED = _share("lived", "Lived", 6)
 _FALLBACKS = _count("fallbacks", "Fallback", 8, "degraded")
-_FAILED = _count("failed", "Failed", 6, "failed")
+_FAILED = _count("failed", "TFO ✗", 6, "failed")
+_UNFINISHED = _count("handshakes_failed", "Failed", 6, "failed")
+_CAUSE = _cause(17)
 _CHANGES = _count("cookie_changes", "Cookies", 7, "degraded")
 _RTT = PeerColumn(
-    ListColumn("rtt", "RTT", 9, True), lambda p, _: (duration(p.rtt_median_us), "text"), _known("rtt_median_us")
+    ListColumn("rtt", "RTT", 8, True), lambda p, _: (duration(p.rtt_median_us), "text"), _known("rtt_median_us")
 )
 _SAVED = PeerColumn(ListColumn("saved", "Saved", 9, True), _saved, _known("saved_us"))
 _SOONER = PeerColumn(ListColumn("sooner", "Sooner", 9, True), _sooner, _known("sooner_us"))
@@ -118,14 +140,16 @@ _SEEN = PeerColumn(ListColumn("last", "Ago", 5, True), _ago, _known("last_seen_n
 _LAST = PeerColumn(ListColumn("outcome", "Last outcome", 22), _outcome, lambda p: p.last_outcome or "", False)
 
 BY_WIDTH: tuple[tuple[int, tuple[PeerColumn, ...]], ...] = (
-    (173, (_ADDRESS, _ROLE, _NAME, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _CHANGES, _RTT,
-           _SAVED, _SOONER, _SOONER_RTTS, _SEEN, _LAST)),
-    (150, (_ADDRESS, _NAME, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _CHANGES, _RTT, _SAVED,
-           _SOONER, _LAST)),
-    (132, (_ADDRESS, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _CHANGES, _RTT, _SAVED, _SOONER,
+    (200, (_ADDRESS, _ROLE, _NAME, _HANDSHAKES, _UNFINISHED, _cause(22), _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS,
+           _FAILED, _CHANGES, _RTT, _SAVED, _SOONER, _SOONER_RTTS, _SEEN, _LAST)),
+    (173, (_ADDRESS, _NAME, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED,
+           _CHANGES, _RTT, _SAVED, _SOONER, _LAST)),
+    (150, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _CHANGES,
+           _RTT, _SAVED, _SOONER, _LAST)),
+    (132, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _RTT, _SAVED,
            _LAST)),
-    (115, (_ADDRESS, _HANDSHAKES, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _RTT, _SAVED, _LAST)),
-    (0, (_ADDRESS, _HANDSHAKES, _ACCEPTED, _LIVED, _RTT, _LAST)),
+    (115, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FAILED, _RTT, _LAST)),
+    (0, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _ACCEPTED, _LIVED, _RTT, _LAST)),
 )  # fmt: skip
 
 

@@ -1,14 +1,15 @@
-"""4 Statistics: distributions of RTT, MSS, window scale, window, options and names, and rates over time."""
+"""4 Statistics: rates over time, results and causes, distributions of RTT, MSS, window, options and names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from textual.containers import ScrollableContainer
 from textual.widget import Widget
 
 from tracer.records.record import Totals
 from tracer.store.snapshot import Snapshot
+from tracer.vocabulary.fates import FAILED_WORDS, brief_cause
 from tracer.vocabulary.vocabulary import After, word
 from tui.format import count, duration, share, size
 from tui.lines import Line, cell, safe
@@ -30,7 +31,7 @@ _AFTER = {
 
 
 class Statistics(TracerScreen):
-    """Ten panels."""
+    """Thirteen panels."""
 
     NAME = "statistics"
 
@@ -38,6 +39,9 @@ class Statistics(TracerScreen):
         super().__init__()
         self.rates = Panel("TFO attempts per second", id="stat-attempts")
         self.failed = Panel("Failed per second", id="stat-failed")
+        self.results = Panel("Results of handshakes", id="stat-results")
+        self.causes = Panel("Why they failed or were slow", id="stat-causes")
+        self.tfo_causes = Panel("Why Fast Open did not work", id="stat-tfo-causes")
         self.rtt = Panel("RTT", id="stat-rtt")
         self.response = Panel("First response", id="stat-response")
         self.after = Panel("After the handshake", id="stat-after")
@@ -50,14 +54,14 @@ class Statistics(TracerScreen):
     def body(self) -> Iterable[Widget]:
         """All panels in a grid."""
         yield ScrollableContainer(
-            self.rates, self.failed, self.rtt, self.response, self.after, self.options, self.names, self.mss,
-            self.wscale, self.window, id="statistics-grid", can_focus=False,
+            self.rates, self.failed, self.results, self.causes, self.tfo_causes, self.after, self.rtt, self.response,
+            self.options, self.names, self.mss, self.wscale, self.window, id="statistics-grid", can_focus=False,
         )  # fmt: skip
 
     def update(self, snapshot: Snapshot) -> None:
         """Update every panel."""
         found, series = snapshot.distributions, snapshot.series
-        for panel, values, style in ((self.rates, series.attempts, "tfo"), (self.failed, series.failed, "failed")):
+        for panel, values, style in ((self.rates, series.attempts, "tfo"), (self.failed, series.any_failed, "failed")):
             cells, rows = panel.room
             panel.put(framed_plot(values, cells, max(1, rows), style))
         for panel, histogram, label in (
@@ -66,7 +70,11 @@ class Statistics(TracerScreen):
         ):  # fmt: skip
             cells, rows = panel.room
             panel.put(histogram_lines(histogram, cells, max(2, rows), label=label))
-        self.after.put(after_lines(snapshot.totals, self.after.room[0]))
+        totals = snapshot.totals
+        self.results.put(result_lines(totals, self.results.room[0]))
+        self.causes.put(cause_lines(totals, self.causes.room[0]))
+        self.tfo_causes.put(tfo_cause_lines(totals, self.tfo_causes.room[0]))
+        self.after.put(after_lines(totals, self.after.room[0]))
         syns = sum(seen for _, seen in found.mss)
         for panel, entries, total in (
             (self.mss, [(_number(value), seen) for value, seen in found.mss], syns),
@@ -92,7 +100,48 @@ def after_lines(totals: Totals, cells: int) -> list[Line]:
     return counted_lines([(_AFTER.get(name, name), after[name]) for name in order], sum(after.values()), cells)
 
 
-def counted_lines(entries: Sequence[tuple[str, int]], total: int, cells: int) -> list[Line]:
+def result_lines(totals: Totals, cells: int) -> list[Line]:
+    """What became of handshakes, the most frequent first; what failed has its colour."""
+    entries = [(name.replace("_", " "), seen, name in FAILED_WORDS) for name, seen in _ranked(totals.results)]
+    return counted_lines(
+        [(words, seen) for words, seen, _ in entries], totals.handshakes, cells,
+        ["failed" if failed else "accent" for _, _, failed in entries],
+    )  # fmt: skip
+
+
+def cause_lines(totals: Totals, cells: int) -> list[Line]:
+    """Why handshakes failed or were slow, and how sure each cause is at most."""
+    sure = totals.handshake_confidences or {}
+    return worded_lines(
+        [(brief_cause(name), sure.get(name), seen) for name, seen in _ranked(totals.handshake_causes or {})], cells
+    )
+
+
+def tfo_cause_lines(totals: Totals, cells: int) -> list[Line]:
+    """The causes of Fast Open's outcomes."""
+    return worded_lines([(name.replace("_", " "), None, seen) for name, seen in _ranked(totals.causes)], cells)
+
+
+def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: -item[1])
+
+
+def worded_lines(entries: Sequence[tuple[str, str | None, int]], cells: int) -> list[Line]:
+    """Words, how sure they are if there is room for it, and counts."""
+    if not entries:
+        return [(("nothing yet", "dim"),)]
+    lines: list[Line] = []
+    for words, sure, seen in entries:
+        number = f" {count(seen):>7}"
+        room = max(4, cells - len(number))
+        full = f"{safe(words)} ({sure})" if sure else safe(words)
+        lines.append(((cell(full if len(full) <= room else safe(words), room), "text"), (number, "text")))
+    return lines
+
+
+def counted_lines(
+    entries: Sequence[tuple[str, int]], total: int, cells: int, styles: Sequence[str] | None = None
+) -> list[Line]:
     """Values and their counts, as bars; percentages are of `total`."""
     if not entries:
         return [(("nothing yet", "dim"),)]
@@ -102,10 +151,10 @@ def counted_lines(entries: Sequence[tuple[str, int]], total: int, cells: int) ->
     words = max(4, min(longest, cells - bar_cells - 16))
     bar_cells = max(4, cells - words - 16)
     lines: list[Line] = []
-    for text, seen in entries:
+    for (text, seen), style in zip(entries, styles or ["accent"] * len(entries), strict=True):
         lines.append((
             (cell(safe(text), words) + " ", "text"),
-            *bar(seen, top, bar_cells, "accent"),
+            *bar(seen, top, bar_cells, style),
             (f" {count(seen):>7}", "text"),
             (f" {share(seen, total):>6}", "dim"),
         ))  # fmt: skip

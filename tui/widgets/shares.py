@@ -1,8 +1,12 @@
-"""The outcomes of each group, with words, counts and bars."""
+"""The outcomes of each group, and what became of handshakes, with words, counts and bars."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from tracer.records.record import Totals
+from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, fate_words
 from tracer.vocabulary.meanings import VERDICTS
 from tracer.vocabulary.vocabulary import GROUP_OF, Group, word
 from tui.format import count, share
@@ -42,27 +46,78 @@ def group_bar(totals: Totals, cells: int) -> Line:
     return tuple((fills[group] * wide, group_style(group)) for group, wide in zip(GROUPS, widths, strict=True) if wide)
 
 
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """A heading with its count, and below it what that count is made of, the most frequent first."""
+
+    heading: str
+    style: str
+    seen: int
+    of: int
+    entries: list[tuple[str, int]]
+
+
 def share_lines(totals: Totals, cells: int, rows: int) -> list[Line]:
-    """Each group with its outcomes, the most frequent first; if rows are few, the rarest are merged."""
+    """Groups with their outcomes, then handshakes that failed or were slow; of few rows the rarest share one."""
+    sections = [*_groups(totals, cells), *_fates(totals, cells)]
+    bare = _bare(totals, cells)
+    # what failed stands before what is not judged, and what was slow comes last
+    while len(sections) > len(GROUPS) + 1 and 1 + len(sections) > rows:
+        sections.pop()
+    sections += [bare] if len(sections) == len(GROUPS) or 2 + len(sections) <= rows else []
+    top = max((seen for one in sections for _, seen in one.entries), default=0)
+    room = _room([len(one.entries) for one in sections], rows - 1 - len(sections))
+    lines: list[Line] = [group_bar(totals, cells)] if len(sections) < rows else []
+    for one, left in zip(sections, room, strict=True):
+        numbers = f" {count(one.seen)} {share(one.seen, one.of):>6}"
+        lines.append(((cell(one.heading, cells - len(numbers)), one.style), (numbers, one.style)))
+        lines.extend(_outcomes(one.entries, left, top, cells, one.style))
+    return lines
+
+
+def _groups(totals: Totals, cells: int) -> Iterator[_Section]:
     by_group = _by_group(totals)
     judged = sum(totals.groups.get(group, 0) for group in GROUPS)
-    top = max((seen for found in by_group.values() for _, seen in found), default=0)
-    bare = totals.groups.get("n/a", 0)
-    room = _room({group: len(found) for group, found in by_group.items()}, rows - 2 - len(GROUPS))
-    lines: list[Line] = [group_bar(totals, cells)]
+    words = _GROUP_WORDS if cells >= _LONG_FROM else _SHORT_WORDS
     for group in GROUPS:
-        style = group_style(group)
-        seen = totals.groups.get(group, 0)
-        words = _GROUP_WORDS if cells >= _LONG_FROM else _SHORT_WORDS
         heading = f"{group_sign(group)} {words[group]}"
-        numbers = f" {count(seen)} {share(seen, judged):>6}"
-        lines.append(((cell(heading, cells - len(numbers)), style), (numbers, style)))
-        lines.extend(_outcomes(by_group[group], room[group], top, cells, style))
-    numbers = f" {count(bare)} {share(bare, totals.handshakes):>6}"
+        yield _Section(heading, group_style(group), totals.groups.get(group, 0), judged, by_group[group])
+
+
+def _fates(totals: Totals, cells: int) -> Iterator[_Section]:
+    failed, slow = fates(totals)
+    long = cells >= _LONG_FROM
+    for group, entries, words in (
+        ("failed", failed, "handshakes that failed" if long else "handshakes failed"),
+        ("degraded", slow, "established, but slow or not served" if long else "slow or not served"),
+    ):
+        if entries:
+            seen = sum(number for _, number in entries)
+            yield _Section(f"{group_sign(group)} {words}", group_style(group), seen, totals.handshakes, entries)
+
+
+def _bare(totals: Totals, cells: int) -> _Section:
     rest = ": no TFO, or cookie only" if cells >= _LONG_FROM else ""
-    lines.append(((cell(f"{group_sign(None)} not judged{rest}", cells - len(numbers)), "dim"),
-                  (numbers, "dim")))  # fmt: skip
-    return lines
+    heading = f"{group_sign(None)} not judged{rest}"
+    return _Section(heading, "dim", totals.groups.get("n/a", 0), totals.handshakes, [])
+
+
+def fates(totals: Totals) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """Handshakes that failed, and others with a cause: in a few words each, the most frequent first."""
+    failed: list[tuple[str, int]] = []
+    others = dict(totals.handshake_causes or {})
+    for result in FAILED_WORDS:
+        causes = (totals.failed_causes or {}).get(result, {})
+        for cause, seen in causes.items():
+            failed.append((fate_words(result, cause), seen))
+            others[cause] = others.get(cause, 0) - seen
+        failed.append((fate_words(result, None), totals.results.get(result, 0) - sum(causes.values())))
+    slow = [(brief_cause(cause), seen) for cause, seen in others.items()]
+    return _ranked(failed), _ranked(slow)
+
+
+def _ranked(entries: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    return sorted(((words, seen) for words, seen in entries if seen > 0), key=lambda item: -item[1])
 
 
 def _by_group(totals: Totals) -> dict[str, list[tuple[str, int]]]:
@@ -83,8 +138,8 @@ def _by_group(totals: Totals) -> dict[str, list[tuple[str, int]]]:
 def _outcomes(found: list[tuple[str, int]], room: int, top: int, cells: int, style: str) -> list[Line]:
     if not found or room <= 0:
         return []
-    shown = found if len(found) <= room else found[: room - 1]
-    rest = found[len(shown) :]
+    shown = found if len(found) <= room else found[: max(1, room - 1)]
+    rest = found[len(shown) :] if room > 1 else []
     bar_cells = min(20, max(0, cells // 4))
     lines: list[Line] = []
     entries = [*shown, (f"{len(rest)} others", sum(seen for _, seen in rest))] if rest else shown
@@ -99,13 +154,14 @@ def _outcomes(found: list[tuple[str, int]], room: int, top: int, cells: int, sty
     return lines
 
 
-def _room(wanted: dict[str, int], rows: int) -> dict[str, int]:
-    """Rows for each group's outcomes, handed out in turn until none is left."""
-    room = dict.fromkeys(wanted, 0)
+def _room(wanted: list[int], rows: int) -> list[int]:
+    """Rows for each section's entries, handed out in turn until none is left; to what became of handshakes first."""
+    room = [0] * len(wanted)
     left = max(0, rows)
-    while left > 0 and any(room[group] < wanted[group] for group in wanted):
-        for group, most in wanted.items():
-            if room[group] < most and left > 0:
-                room[group] += 1
+    turns = [*range(len(GROUPS), len(wanted)), *range(len(GROUPS))]
+    while left > 0 and any(got < most for got, most in zip(room, wanted, strict=True)):
+        for at in turns:
+            if room[at] < wanted[at] and left > 0:
+                room[at] += 1
                 left -= 1
     return room

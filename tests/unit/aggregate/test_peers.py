@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from statistics import median
 
 import numpy as np
@@ -18,6 +18,7 @@ from tracer.records.life import lived
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
 from tracer.vocabulary.addresses import endpoint_text
+from tracer.vocabulary.fates import FAILED_WORDS
 from tracer.vocabulary.vocabulary import HandshakeResult
 
 
@@ -57,11 +58,29 @@ def test_every_sum_of_every_peer() -> None:
             str(outcome).startswith("data_not_acked") or outcome == "syn_timeout_fallback" for outcome in outcomes
         )
         assert peer.failed == sum(record.tfo.group == "failed" for record in own)
+        assert peer.handshakes_failed == sum(record.handshake.result in FAILED_WORDS for record in own)
+        assert peer.last_result == own[-1].handshake.result
+        assert (peer.cause, peer.last_cause) == (None, None)
         assert peer.cookie_changes == sum(str(outcome).endswith("_new_cookie") for outcome in outcomes)
         assert (peer.last_outcome, peer.last_group) == (outcomes[-1], own[-1].tfo.group or "n/a")
         saved = sum(record.tfo.rtt_saved_us or 0.0 for record in own)
         cost = sum(record.tfo.delay_us or 0.0 for record in attempted)
         assert peer.saved_us == pytest.approx(saved - cost, abs=0.1)
+
+
+def test_the_most_frequent_cause_of_each_peer() -> None:
+    records, peers = snapshot_of(random_batch(7, 3000, peers=4, odd=False))
+    expected = by_hand(records)
+    explained = 0
+    for peer in peers:
+        own = expected[peer.role, peer.ip, peer.port]
+        causes = Counter(one.handshake.cause for one in own if one.handshake.cause is not None)
+        assert (peer.cause is None) == (not causes)
+        if peer.cause is not None:
+            assert causes[peer.cause] == max(causes.values())
+            explained += 1
+        assert peer.last_cause == own[-1].handshake.cause
+    assert explained > 5
 
 
 def test_the_last_name_in_a_syn_names_the_server() -> None:

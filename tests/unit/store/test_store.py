@@ -284,6 +284,7 @@ def test_series_and_rates() -> None:
     assert shown.handshakes_per_s == pytest.approx(60 / RATE_S)
     assert shown.attempts_per_s == pytest.approx(shown.series.attempts.sum() / RATE_S)
     assert shown.series.failed.sum() <= shown.series.attempts.sum() <= 60
+    assert shown.series.failed.sum() < shown.series.any_failed.sum() < 60
     now += 2_000_000_000
     assert store.snapshot().series.handshakes.tolist() == [10, 20, 30, 10, 0]
     now += 2 * SERIES_S * 1_000_000_000
