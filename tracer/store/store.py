@@ -370,7 +370,9 @@ class Store:
                 sums.seconds.begin(self._started_ns // NS_PER_S)
             series = sums.seconds.series(now // NS_PER_S - 1)
             pieces = self._pieces
-            if pieces is None or (pieces.of_rows != self._folded and now - pieces.made_ns >= self._refresh_ns):
+            # after the end the clock of a replay stands still, and nothing comes any more
+            due = self._ended is not None or (pieces is not None and now - pieces.made_ns >= self._refresh_ns)
+            if pieces is None or (pieces.of_rows != self._folded and due):
                 pieces = self._pieces = _Pieces(
                     now,
                     self._folded,

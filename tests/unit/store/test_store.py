@@ -270,6 +270,15 @@ def test_clear_forgets_handshakes_and_keeps_what_the_kernel_counts() -> None:
     assert (len(again.rows), again.rows.first, again.totals.handshakes) == (10, 5000, 10)
 
 
+def test_after_the_end_a_clock_that_stands_still_hides_nothing() -> None:
+    store = new_store(refresh_ns=1_000_000_000)
+    store.write(random_batch(1, 50))
+    assert sum(one.handshakes for one in store.snapshot().peers if one.role == "server") == 50
+    store.write(random_batch(2, 50))
+    store.end("all was read")
+    assert sum(one.handshakes for one in store.snapshot().peers if one.role == "server") == 100
+
+
 def test_series_and_rates() -> None:
     now = START_NS + 20_500_000_000
     store = Store(clock=lambda: now)
