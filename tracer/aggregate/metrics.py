@@ -145,6 +145,7 @@ class Metrics:
         self.first_response = Durations(len(Vantage), len(FAST_OPEN))
         self.servers: Slots[bytes] | None = Slots(servers) if servers else None
         self.server_groups = Counts(servers + 1, len(Group))
+        self.server_results = Counts(servers + 1, len(HandshakeResult))
         self.syn_data_bytes = 0
         self.acked_bytes = 0
         self.saved_us = 0.0
@@ -195,4 +196,6 @@ class Metrics:
         ends["port"] = batch.events["server_port"]
         found, place = np.unique(ends.view("V18"), return_inverse=True)
         slots = [servers.number(key) for key in found.tolist()]
-        self.server_groups.add(np.array(slots, np.intp)[place], batch.verdicts.group)
+        slot = np.array(slots, np.intp)[place]
+        self.server_groups.add(slot, batch.verdicts.group)
+        self.server_results.add(slot, batch.events["result"])

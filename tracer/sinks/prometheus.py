@@ -194,6 +194,10 @@ class Prometheus:
                 "tfotrace_server_handshakes", "Handshakes by server (--prometheus-peers)", ("server", "group"),
                 metrics.server_groups, servers, [one.word for one in Group],
             )  # fmt: skip
+            yield _counted(
+                "tfotrace_server_results", "Handshakes by server and result (--prometheus-peers)", ("server", "result"),
+                metrics.server_results, servers, words_or_null(HandshakeResult),
+            )  # fmt: skip
 
     def _inferred(self) -> Iterator[Metric]:
         yield _counted(

@@ -26,7 +26,7 @@ from tracer.records.record import SCHEMA, Balance, Handshake, NoticeRecord
 from tracer.sinks.address import Address, parse_address
 from tracer.sinks.prometheus import Prometheus
 from tracer.sinks.prometheus_server import MetricsServer
-from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, SettleReason
+from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, HandshakeCause, SettleReason
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -45,6 +45,10 @@ def batches() -> list[Batch]:
         batch = decode(events, LocalSet(), {})
         batch.causes.cause[:] = rng.integers(0, len(Cause), len(batch))
         batch.causes.confidence[:] = np.where(batch.causes.cause, rng.integers(1, len(Confidence), len(batch)), 0)
+        batch.causes.handshake_cause[:] = rng.integers(0, len(HandshakeCause), len(batch))
+        batch.causes.handshake_confidence[:] = np.where(
+            batch.causes.handshake_cause, rng.integers(1, len(Confidence), len(batch)), 0
+        )
         batch.causes.cookie_check[:] = rng.integers(0, len(CookieCheck), len(batch))
         found.append(batch)
     return found
@@ -116,6 +120,9 @@ def test_every_number_is_that_of_the_records() -> None:
     assert of(found, "tfotrace_tfo_requests_total", "request") == Counter((one.tfo.request,) for one in records)
     assert of(found, "tfotrace_tfo_causes_total", "cause", "confidence") == Counter(
         (one.tfo.cause, one.tfo.cause_confidence) for one in records if one.tfo.cause is not None
+    )
+    assert of(found, "tfotrace_handshake_causes_total", "cause", "confidence") == Counter(
+        (one.handshake.cause, one.handshake.cause_confidence) for one in records if one.handshake.cause is not None
     )
     assert of(found, "tfotrace_tfo_cookie_checks_total", "check") == Counter(
         (one.tfo.cookie_check,) for one in records if one.tfo.cookie_check is not None
@@ -209,7 +216,7 @@ def test_series_are_bounded_however_many_interfaces_and_servers_come() -> None:
         total += 300
     assert len(list(metrics.interfaces)) == INTERFACES_MAX
     assert len(list(metrics.servers or ())) == 5
-    for counts in (metrics.results, metrics.server_groups):
+    for counts in (metrics.results, metrics.server_groups, metrics.server_results):
         rows = Counter[int]()
         for place, count in counts.items():
             rows[place[0]] += count
@@ -221,12 +228,16 @@ def test_labels_of_servers_only_when_asked() -> None:
     with served(servers=3) as sink:
         for batch in batches():
             sink.write(batch)
-        found = of(series(scrape(sink)), "tfotrace_server_handshakes_total", "server")
+        shown = series(scrape(sink))
+        found = of(shown, "tfotrace_server_handshakes_total", "server")
+        results = of(shown, "tfotrace_server_results_total", "server", "result")
     assert len(found) == 4
-    assert found.total() == sum(map(len, batches()))
+    assert found.total() == results.total() == sum(map(len, batches()))
+    assert {server for server, _ in results} == {server for (server,) in found}
+    assert {"established", "rejected", "no_reply", "half_open"} <= {result for _, result in results}
     assert all(name == "other" or name.rpartition(":")[2].isdigit() for (name,) in found)
     with served() as sink:
-        assert "tfotrace_server_handshakes" not in scrape(sink)
+        assert "tfotrace_server_" not in scrape(sink)
 
 
 def test_names_of_interfaces_cannot_break_the_format() -> None:
