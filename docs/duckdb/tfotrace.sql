@@ -9,6 +9,10 @@ CREATE OR REPLACE MACRO tfotrace_lived(handshake) AS
         OR (handshake.settled_by = 'fin' AND handshake.copies IS NOT NULL)
         OR coalesce(handshake.request_acked, false));
 
+-- Was a handshake refused, or never finished?
+CREATE OR REPLACE MACRO tfotrace_failed(handshake) AS
+    handshake.result IN ('rejected', 'aborted', 'unreachable', 'no_reply', 'half_open');
+
 -- Handshakes of one file or many ('/var/log/tfotrace/*.jsonl*', ['a.jsonl', 'b.jsonl.zst']). Lines that are no JSON, such as
 -- one that is cut, are left out; start, stats, notice and end records too. `filename` tells hosts apart.
 CREATE OR REPLACE MACRO tfotrace_handshakes(files) AS TABLE

@@ -20,9 +20,12 @@ from tests.support.rows import ACCEPTED, worked
 from tests.support.schema import schema_lines
 from tracer.cli.schema import json_schema
 from tracer.lab.scenarios import SCENARIOS, server_address
+from tracer.records.drop import Drop
+from tracer.records.ends import Listener, Process
 from tracer.records.record import Handshake
 from tracer.sinks.compression import coder
 from tracer.sinks.targets import Compression
+from tracer.vocabulary.fates import FAILED_WORDS
 
 RECIPES = sql_blocks("RECIPES.md", "recipe")
 
@@ -77,7 +80,8 @@ def servers(name: str) -> set[str]:
 def test_every_recipe_is_tested_here() -> None:
     assert list(RECIPES) == [
         "files", "never-accept", "died-after-accept", "saved-by-server", "other-cookies", "rtt-by-hour",
-        "sni-falls-back", "poor-syns", "causes", "two-hosts", "parquet",
+        "sni-falls-back", "poor-syns", "failed-by-server", "handshake-causes", "drops", "queues", "causes", "two-hosts",
+        "parquet",
     ]  # fmt: skip
 
 
@@ -236,6 +240,87 @@ def test_poor_syns(lab: duckdb.DuckDBPyConnection) -> None:
             if not one.syn.sack_permitted or one.syn.ts_val is None or one.syn.wscale is None]  # fmt: skip
     assert sum(int(str(row["syns"])) for row in found) == len(poor) > 0
     assert sum(int(str(row["no_wscale"])) for row in found) == sum(syn.wscale is None for syn in poor)
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.DuckDBPyConnection, list[Handshake]]]:
+    """The lab, some of whose handshakes the kernel dropped, refused or had no room for."""
+    drops = [Drop("syn", "NETFILTER_DROP", "nft_do_chain", None), Drop("ack", "TCP_LISTEN_OVERFLOW", None, None)]
+    nginx = Process(812, "nginx", 0)
+    told: list[dict[str, Any]] = [
+        {"result": "no_reply", "cause": "host_dropped", "cause_confidence": "certain", "cause_at": "this_host",
+         "drop": drops[0]},
+        {"result": "rejected", "cause": "no_listener", "cause_confidence": "certain", "cause_at": "this_host"},
+        {"result": "established", "cause": "accept_queue_full", "cause_confidence": "certain", "drop": drops[1],
+         "listener": Listener("0.0.0.0", 443, 512, 511, nginx), "connect_us": 1_020_031.0},
+        {"result": "half_open", "cause": "syn_flood", "cause_confidence": "likely"},
+        {"result": "no_reply", "cause": "syn_queue_full", "cause_confidence": "likely",
+         "listener": Listener("0.0.0.0", 443, 300, 511, nginx)},
+    ]  # fmt: skip
+    found = handshakes()
+    for row, one in enumerate(found):
+        bare = {"drop": None, "listener": None, "cause": None, "cause_confidence": None, "cause_at": None}
+        changes = told[row % 50] if row % 50 < len(told) else {}
+        timing = msgspec.structs.replace(one.handshake, **{**bare, **changes})
+        found[row] = msgspec.structs.replace(one, handshake=timing)
+    folder = tmp_path_factory.mktemp("failing")
+    (folder / "events.jsonl").write_bytes(as_lines(found))
+    with database("tfotrace.sql") as connection:
+        connection.execute(RECIPES["files"].replace("events*", f"{folder}/events*"))
+        yield connection, found
+
+
+Failing = tuple[duckdb.DuckDBPyConnection, list[Handshake]]
+
+
+def test_failed_by_server(failing: Failing) -> None:
+    connection, records = failing
+    every = Counter((one.server.ip, one.server.port) for one in records)
+    failed = Counter((one.server.ip, one.server.port) for one in records if one.handshake.result in FAILED_WORDS)
+    found = ask(connection, RECIPES["failed-by-server"])
+    assert {(row["ip"], row["port"]): (row["failed"], row["handshakes"]) for row in found} == {
+        server: (count, every[server]) for server, count in failed.items()
+    }
+    for row in found:
+        own = [one.handshake for one in records if (one.server.ip, one.server.port) == (row["ip"], row["port"])]
+        results = Counter(one.result for one in own if one.result in FAILED_WORDS)
+        assert results[str(row["mostly"])] == max(results.values())
+        causes = Counter(one.cause for one in own if one.result in FAILED_WORDS and one.cause)
+        assert causes[str(row["cause"])] == max(causes.values(), default=0)
+        assert row["percent"] == pytest.approx(100 * sum(results.values()) / len(own), abs=0.05)
+
+
+def test_handshake_causes(failing: Failing) -> None:
+    connection, records = failing
+    timings = [one.handshake for one in records if one.handshake.cause is not None]
+    expected = Counter((one.cause, one.cause_confidence, one.cause_at) for one in timings)
+    found = ask(connection, RECIPES["handshake-causes"])
+    assert {(row["cause"], row["confidence"], row["where"]): row["handshakes"] for row in found} == expected
+    by_cause = {row["cause"]: row for row in found}
+    assert by_cause["accept_queue_full"]["failed"] == 0
+    assert by_cause["accept_queue_full"]["slowest_ms"] == 1020.0
+    assert by_cause["no_listener"]["failed"] == by_cause["no_listener"]["handshakes"]
+
+
+def test_drops(failing: Failing) -> None:
+    connection, records = failing
+    dropped = [one.handshake for one in records if one.handshake.drop is not None]
+    expected = Counter((one.drop.segment, one.drop.reason, one.drop.at) for one in dropped if one.drop is not None)
+    found = ask(connection, RECIPES["drops"])
+    assert {(row["segment"], row["reason"], row["at"]): row["handshakes"] for row in found} == expected
+    assert {row["reason"]: row["failed"] for row in found} == {
+        "NETFILTER_DROP": expected["syn", "NETFILTER_DROP", "nft_do_chain"], "TCP_LISTEN_OVERFLOW": 0
+    }  # fmt: skip
+
+
+def test_queues(failing: Failing) -> None:
+    connection, records = failing
+    own = [one for one in records if one.handshake.listener is not None]
+    (row,) = ask(connection, RECIPES["queues"])
+    assert (row["ip"], row["port"], row["program"]) == ("0.0.0.0", 443, "nginx")
+    assert (row["fullest"], row["backlog"], row["handshakes"]) == (512, 511, len(own))
+    assert row["cause"] in ("accept_queue_full", "syn_queue_full")
+    assert str(row["first_seen"]).startswith(min(one.ts for one in own)[:19].replace("T", " "))
 
 
 def test_causes(lab: duckdb.DuckDBPyConnection) -> None:
