@@ -117,5 +117,7 @@ class AfterAccept:
         return again
 
     def _seen(self, batch: Batch, rows: Indexes) -> _Seen:
-        events = pick(batch.events, rows)
+        # usually these are all of them, which need no copies
+        whole = len(rows) == len(batch) and bool((rows[1:] > rows[:-1]).all())
+        events = batch.events if whole else pick(batch.events, rows)
         return _Seen(rows, self._hash.services(events), np.ascontiguousarray(events["syn_ns"]))
