@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from tracer.causes.attempts import PeerHash
+from tracer.causes.attempts import HOPS, PeerHash
 from tracer.causes.case import Case
 from tracer.causes.listeners import Listeners, Listening
 from tracer.handshake.batch import Batch
@@ -36,13 +37,22 @@ _NOT_SERVED[[
 
 
 def to_explain(batch: Batch) -> Indexes:
-    """Rows that failed, took a retransmission, or were not served; the run's end explains itself."""
+    """Rows that failed, took a retransmission, or were not served.
+
+    The run's end and a client that tries anew explain themselves, unless something came that does not fit.
+    """
     events = batch.events
     asked = _FAILED.take(events["result"]) | _NOT_SERVED.take(batch.verdicts.after)
     asked |= (events["syn_count"] > 1) | (events["synack_count"] > 1)
-    ended = (events["reason"] == SettleReason.AT_END) | (events["reason"] == SettleReason.BY_NEW_SYN)
-    rows: Indexes = np.flatnonzero(asked & ~ended)
-    return rows
+    rows = np.flatnonzero(asked)
+    if not len(rows):
+        return rows
+    reason, misfits = events["reason"][rows], events["misfit_rsts"][rows] | events["misfit_synacks"][rows]
+    ended = (reason == SettleReason.AT_END) | (reason == SettleReason.BY_NEW_SYN)
+    result = events["result"][rows]
+    told = (misfits != 0) & (result == HandshakeResult.NO_REPLY)
+    found: Indexes = rows[~ended | told]
+    return found
 
 
 def refused_here(batch: Batch, rows: Indexes) -> Indexes:
@@ -86,6 +96,42 @@ class Asked:
 
     def is_result(self, *results: HandshakeResult) -> Bool:
         found: Bool = np.isin(self.result, results)
+        return found
+
+    def where(self, which: Bool, question: Callable[[Indexes, Indexes], tuple[Bool, Bool]]) -> tuple[Bool, Bool]:
+        """Two answers for the chosen rows, False for all others; `question` gets their rows and their places here."""
+        at = np.flatnonzero(which)
+        first, second = np.zeros(len(which), np.bool_), np.zeros(len(which), np.bool_)
+        if len(at):
+            first[at], second[at] = question(self.rows[at], at)
+        return first, second
+
+    def whether(self, which: Bool, question: Callable[[Indexes], Bool]) -> Bool:
+        """One answer."""
+        return self.where(which, lambda rows, _: (question(rows),) * 2)[0]
+
+    @property
+    def sent(self) -> Bool:
+        """Did the client send data, which may have come with its SYN?"""
+        found: Bool = (self.events["request_ns"] != 0) | (self.events["syn"]["payload_len"] != 0)
+        return found
+
+    @property
+    def misfit(self) -> Bool:
+        """Did a RST or SYN-ACK come that does not fit?"""
+        found: Bool = (self.events["misfit_rsts"] | self.events["misfit_synacks"]) != 0
+        return found
+
+    @property
+    def reset_elsewhere(self) -> Bool:
+        """Was the reset, if there is one, sent by another host than this one?"""
+        found: Bool = ~self.at_server | (HOPS.take(self.events["reset_ttl"]) != 0)
+        return found
+
+    @property
+    def reset_fits_synack(self) -> Bool:
+        """Did the reset come from as far away as the SYN-ACK?"""
+        found: Bool = HOPS.take(self.events["reset_ttl"]) == HOPS.take(self.events["synack"]["ttl"])
         return found
 
     @property

@@ -1,84 +1,169 @@
-"""What servers have answered so far: from how far away, and whether to SYNs that asked for ECN. Bounded."""
+"""What servers did so far: answered and responded or not, from how far away, and to SYNs that asked for ECN. Bounded.
+
+Takes batches in the order of settling. Each row sees the notes of the rows before it, however they come in batches.
+All keys are at an interface: a router sees each handshake at two, from other distances.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from tracer.causes.attempts import PeerHash
+from tracer.causes.attempts import HOPS, PeerHash
+from tracer.causes.notes import Earlier, Notes
 from tracer.causes.peer_history import REMEMBER_NS, SERVERS
-from tracer.causes.slot_table import SlotTable
-from tracer.dissect import signature
+from tracer.causes.slot_table import NumberHash, SlotTable
 from tracer.handshake.batch import Batch
-from tracer.handshake.ecn import asks_for_ecn
-from tracer.handshake.events import U8, U64, Bool, Events, has
-from tracer.vocabulary.vocabulary import Has
+from tracer.handshake.ecn import answered_ecn, asks_for_ecn
+from tracer.handshake.events import U8, U64, Bool, Indexes, has, pick
+from tracer.vocabulary.vocabulary import ANSWERED_ECN_WORDS, After, HandshakeResult, Has, ResetFrom
 
 _HOUR = np.uint64(REMEMBER_NS)
-HOPS = np.array([signature.hops(ttl) for ttl in range(256)], np.uint8)
+_BITS = np.uint64(1) << (np.arange(256, dtype=np.uint64) % np.uint64(64))  # by hops, all of 64 and more alike
+_NO_ECN = ANSWERED_ECN_WORDS.index("none")
+_WORKED = np.zeros(len(After), np.bool_)  # the distance of a box on the path is not the server's
+_WORKED[[After.RESPONSE, After.CLOSED_UNUSED, After.CLIENT_CLOSED, After.SERVER_CLOSED]] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What a batch tells of servers: rows of each kind, and keys of all rows."""
+
+    batch: Batch
+    places: U64  # keys of the server's address
+    services: U64  # of address and port
+    answered: Indexes
+    worked: Indexes  # of which the SYN-ACK's distance is the server's
+    responded: Indexes
+    plain: Indexes  # whose SYN without ECN was taken
+    with_ecn: Indexes  # likewise with it
+    refused: Indexes  # by a reset, without ECN
 
 
 class ServerMemory:
-    """By server, port and interface, from the client's side of it. Takes handshakes in the order of settling."""
+    """From the client's side of servers."""
 
     def __init__(self, hashes: PeerHash) -> None:
         self._hash = hashes
-        self._servers = SlotTable(
-            SERVERS, "answered_ns", "near", "far", "plain_ns", "ecn_ns", "ecn_lost_ns"
-        )  # near, far: fewest and most hops seen, + 1
+        self._services = SlotTable(SERVERS, "answered_ns", "plain_ns", "responded_ns")
+        self._places = SlotTable(SERVERS, "hops", "ecn_ns")
+        self._refused = Notes(SERVERS, "when_ns")  # services that refused a SYN without ECN
+        self._ecn_lost = Notes(SERVERS, "when_ns")  # services of which something eats SYNs with ECN, as it seems
+        self._distance = NumberHash()
 
-    def note(self, batch: Batch) -> None:
-        """Remember who answered."""
-        events = batch.events
-        rows = np.flatnonzero(has(events["synack"]["has"], Has.SEGMENT) & (events["misfit_synacks"] == 0))
-        if not len(rows):
-            return
-        keys = self._keys(events)[rows]
-        slots, own = self._servers.claim(keys)
-        slots, rows = slots[own], rows[own]
-        servers, when = self._servers, events["syn_ns"][rows]
-        hops = (HOPS[events["synack"]["ttl"][rows]] + 1).astype(np.uint64)
-        np.maximum.at(servers["answered_ns"], slots, when)
-        near = servers["near"]
-        near[slots] = np.where(near[slots] == 0, hops, near[slots])
-        np.minimum.at(near, slots, hops)
-        np.maximum.at(servers["far"], slots, hops)
-        number = batch.verdicts.answered_syn[rows]
-        ecn = asks_for_ecn(events["syn"]["tcp_flags"][rows])
-        np.maximum.at(servers["ecn_ns"], slots, when * (ecn & (number == 1)))
-        np.maximum.at(servers["plain_ns"], slots, when * ~ecn)
+    def begin(self, batch: Batch) -> Noted:
+        """Look at a batch; note() remembers it once it is judged."""
+        events, verdicts = batch.events, batch.verdicts
+        synack = has(events["synack"]["has"], Has.SEGMENT)
+        answered = np.flatnonzero(synack & (events["misfit_synacks"] == 0))
+        good = _WORKED.take(verdicts.after) & (events["synack_isns"] <= 1)
+        worked = answered[good[answered]]
+        asked = asks_for_ecn(events["syn"]["tcp_flags"])
+        plain, with_ecn = answered, np.zeros(0, np.intp)
+        if asked.any():
+            plain = answered[~asked[answered]]
+            rows = np.flatnonzero(asked & synack)
+            taken = answered_ecn(pick(events, rows), verdicts.answered_syn[rows])
+            with_ecn = rows[taken > _NO_ECN]
+            plain = np.union1d(plain, rows[taken == _NO_ECN])
+        rejected = (events["result"] == HandshakeResult.REJECTED) & (events["reset_from"] == ResetFrom.SERVER)
+        places = self._hash.places(events)
+        return Noted(
+            batch, places, places + self._hash.ports(events), answered, worked,
+            np.flatnonzero(events["response_ns"]), plain, with_ecn, np.flatnonzero(rejected & ~asked),
+        )  # fmt: skip
 
-    def _keys(self, events: Events) -> U64:
-        return self._hash.listeners_at(events)
+    def note(self, noted: Noted) -> None:
+        """Remember who did what."""
+        events = noted.batch.events
+        when = np.ascontiguousarray(events["syn_ns"])
+        for rows, name in (
+            (noted.answered, "answered_ns"), (noted.plain, "plain_ns"), (noted.responded, "responded_ns"),
+        ):  # fmt: skip
+            _set(self._services, noted.services, rows, name, when)
+        _set(self._places, noted.places, noted.with_ecn, "ecn_ns", when)
+        rows = noted.worked
+        if len(rows):
+            slots, own = self._places.claim(noted.places[rows])
+            bits = _BITS.take(HOPS.take(events["synack"]["ttl"][rows]))
+            new = np.flatnonzero(own & ((self._places["hops"][slots] & bits) == 0))
+            np.bitwise_or.at(self._places["hops"], slots[new], bits[new])
+        if len(noted.refused):
+            self._refused.add(noted.services[noted.refused], when[noted.refused])
 
-    def answered(self, events: Events) -> Bool:
+    # --- questions, each of some rows of a batch that is not yet noted ---
+
+    def answered(self, noted: Noted, rows: Indexes) -> Bool:
         """Has this server answered anybody within the hour?"""
-        return self._within_the_hour(events, "answered_ns")
+        return self._within_hour(noted, rows, "answered_ns", noted.answered)[0]
 
-    def answered_plain(self, events: Events) -> Bool:
-        """Has it answered a SYN that did not ask for ECN?"""
-        return self._within_the_hour(events, "plain_ns")
+    def responds(self, noted: Noted, rows: Indexes) -> Bool:
+        """Has it sent data to anybody?"""
+        return self._within_hour(noted, rows, "responded_ns", noted.responded)[0]
 
-    def answered_ecn(self, events: Events) -> Bool:
-        """Has it answered the first SYN of a handshake that asked for ECN?"""
-        return self._within_the_hour(events, "ecn_ns")
+    def takes_plain(self, noted: Noted, rows: Indexes) -> tuple[Bool, U64]:
+        """Has it taken SYNs without ECN, and refused none since? And when it took the last one, 0 = never."""
+        taken, taken_ns = self._within_hour(noted, rows, "plain_ns", noted.plain)
+        when = np.ascontiguousarray(noted.batch.events["syn_ns"])
+        keys, theirs = noted.services[rows], noted.services[noted.refused]
+        known, (refused_ns,) = self._refused.past(
+            Earlier(theirs, noted.refused, keys), (when[noted.refused],), keys, rows
+        )
+        return taken & ~(known & (refused_ns > taken_ns)), taken_ns
 
-    def lost_ecn(self, events: Events) -> Bool:
-        """Note handshakes that got through only without ECN; was there one before?"""
-        before = self._within_the_hour(events, "ecn_lost_ns")
-        slots, own = self._servers.claim(self._keys(events))
-        np.maximum.at(self._servers["ecn_lost_ns"], slots[own], events["syn_ns"][own])
-        return before
+    def passes_ecn(self, noted: Noted, rows: Indexes) -> Bool:
+        """Has this address answered a SYN that asked for ECN, at any port?"""
+        keys, theirs = noted.places[rows], noted.places[noted.with_ecn]
+        return self._recent(self._places, "ecn_ns", keys, theirs, noted, noted.with_ecn, rows)[0]
 
-    def distance_fits(self, events: Events, ttl: U8) -> tuple[Bool, Bool]:
-        """Is the distance of this server known, and does a segment of this TTL come from there?"""
-        slots, found = self._servers.find(self._keys(events))
-        near, far = self._servers["near"][slots], self._servers["far"][slots]
-        hops = HOPS[ttl].astype(np.uint64) + 1
-        known: Bool = found & (near != 0)
-        return known, known & (near <= hops) & (hops <= far)
+    def lost_ecn(self, noted: Noted, rows: Indexes) -> tuple[Bool, U64]:
+        """Note handshakes that failed with ECN, in their order; was there one before each, and when?"""
+        keys, when = noted.services[rows], np.ascontiguousarray(noted.batch.events["syn_ns"])[rows]
+        known, (before_ns,) = self._ecn_lost.past(Earlier(keys, rows, keys), (when,), keys, rows)
+        self._ecn_lost.add(keys, when)
+        return known & (when < before_ns + _HOUR), before_ns
 
-    def _within_the_hour(self, events: Events, column: str) -> Bool:
-        slots, known = self._servers.find(self._keys(events))
-        when = self._servers[column][slots]
-        found: Bool = known & (when != 0) & (events["syn_ns"] < when + _HOUR)
-        return found
+    def distance(self, noted: Noted, rows: Indexes, ttl: U8) -> tuple[Bool, Bool]:
+        """Is the distance of this address known, and does a segment of this TTL come from there?"""
+        slots, found = self._places.find(noted.places[rows])
+        seen = self._places["hops"][slots] * found
+        hops = HOPS.take(ttl)
+        known, fits = seen != 0, (seen & _BITS.take(hops)) != 0
+        theirs = noted.places[noted.worked]
+        known |= Earlier(theirs, noted.worked, noted.places[rows]).before(noted.places[rows], rows)[1]
+        near = theirs + self._distance.of(
+            HOPS.take(noted.batch.events["synack"]["ttl"][noted.worked]).astype(np.uint64)
+        )
+        keys = noted.places[rows] + self._distance.of(hops.astype(np.uint64))
+        fits |= Earlier(near, noted.worked, keys).before(keys, rows)[1]
+        return known, fits
+
+    def _within_hour(self, noted: Noted, rows: Indexes, name: str, there: Indexes) -> tuple[Bool, U64]:
+        keys, theirs = noted.services[rows], noted.services[there]
+        return self._recent(self._services, name, keys, theirs, noted, there, rows)
+
+    def _recent(
+        self, table: SlotTable, name: str, keys: U64, theirs: U64, noted: Noted, there: Indexes, rows: Indexes
+    ) -> tuple[Bool, U64]:  # fmt: skip
+        """Was each key noted within the hour before its row, and when last?"""
+        syn_ns = noted.batch.events["syn_ns"]
+        slots, known = table.find(keys)
+        when: U64 = np.where(known, table[name][slots], np.uint64(0))
+        at, is_there = Earlier(theirs, there, keys).before(keys, rows)
+        when[is_there] = syn_ns[there[at[is_there]]]
+        recent: Bool = (when != 0) & (syn_ns[rows] < when + _HOUR)
+        return recent, when * recent
+
+
+def _set(table: SlotTable, keys: U64, rows: Indexes, name: str, when: U64) -> None:
+    if not len(rows):
+        return
+    if len(rows) == len(keys):
+        slots, own = table.claim(keys)
+    else:
+        slots, own, when = *table.claim(keys[rows]), when[rows]
+    if own.all():
+        table[name][slots] = when
+    else:
+        table[name][slots[own]] = when[own]

@@ -78,7 +78,7 @@ HANDSHAKE_CAUSES: dict[str, str] = {
     "this host (sysctl net.ipv4.ip_forward, ip route get, nft list ruleset).",
     "no_answer_beyond": "This host passed the SYN on and no answer came back to it: look at the server and at the "
     "path beyond this host.",
-    "packet_loss": "Nothing came back, though this server answers others: see whether it happens again, and look for "
+    "packet_loss": "A SYN got no answer, though this server answers others: see whether it happens again, and look for "
     "loss on the path.",
     "filtered_or_down": "Nothing came back, and this server answered nobody here: see whether it is up, and whether "
     "a firewall drops SYNs silently.",

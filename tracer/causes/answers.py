@@ -1,0 +1,95 @@
+"""Answers that ended a handshake or do not belong to it: resets, ICMP errors, what answers in a server's place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracer.causes.asked import Asked
+from tracer.causes.server_memory import Noted, ServerMemory
+from tracer.handshake.ecn import asks_for_ecn
+from tracer.handshake.events import U8, Bool, Indexes
+from tracer.vocabulary.vocabulary import CauseAt, Confidence, HandshakeCause, HandshakeResult, ResetFrom
+
+# destination unreachable: administratively prohibited, and what is a kind of it (RFC 1812, 5.2.7.1; RFC 4443, 3.1)
+_PROHIBITED_V4, _PROHIBITED_V6 = (9, 10, 13), (1, 5, 6)
+_UNREACHABLE_V4, _UNREACHABLE_V6 = 3, 1
+
+
+def judge_answers(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
+    """Give causes to rows that were answered by something else than a SYN-ACK that fits, or by two hosts."""
+    _own_reset(asked)
+    _prohibited(asked)
+    by_server = asked.events["reset_from"] == ResetFrom.SERVER
+    refused = asked.is_result(HandshakeResult.REJECTED) & by_server & asked.reset_elsewhere
+    aborted = asked.is_result(HandshakeResult.ABORTED) & by_server & asked.reset_elsewhere
+    ttl = asked.events["reset_ttl"]
+    fits, strange = asked.where(refused, lambda rows, at: _distance(servers, noted, rows, ttl[at]))
+    on_path = _two_answers(asked) | _from_elsewhere(asked, noted, servers)
+    on_path |= strange & asked.whether(strange, lambda rows: servers.answered(noted, rows))
+    on_path |= asked.answered & by_server & asked.reset_elsewhere & ~asked.reset_fits_synack
+    asked.blame(on_path, HandshakeCause.ANSWERED_ON_PATH, Confidence.LIKELY, CauseAt.PATH)
+    _ecn_refused(asked, refused, noted, servers)
+    sure = fits | (aborted & asked.reset_fits_synack)
+    asked.blame(sure, HandshakeCause.REFUSED, Confidence.LIKELY, CauseAt.SERVER)
+    unanswered = asked.is_result(HandshakeResult.NO_REPLY)
+    asked.blame(unanswered & asked.misfit, HandshakeCause.ANSWER_DOES_NOT_FIT, Confidence.LIKELY)
+    # other ports may be another host's, behind a NAT
+    asked.blame(strange, HandshakeCause.ANSWERED_ON_PATH, Confidence.POSSIBLE, CauseAt.PATH)
+    asked.blame(refused, HandshakeCause.REFUSED, Confidence.POSSIBLE)
+
+
+def _own_reset(asked: Asked) -> None:
+    """This host has reset the SYN, and its socket table, read after that, says that nobody listens."""
+    rejected = asked.is_result(HandshakeResult.REJECTED) & (asked.events["reset_from"] == ResetFrom.SERVER)
+    listening = asked.listening
+    nobody = rejected & ~asked.reset_elsewhere & listening.known & listening.nobody & ~listening.changed
+    asked.blame(nobody, HandshakeCause.NO_LISTENER, Confidence.CERTAIN, CauseAt.THIS_HOST)
+
+
+def _prohibited(asked: Asked) -> None:
+    kind, code, is_v4 = asked.events["icmp_type"], asked.events["icmp_code"], asked.events["family"] == 4
+    prohibited = np.where(is_v4, np.isin(code, _PROHIBITED_V4), np.isin(code, _PROHIBITED_V6))
+    prohibited &= kind == np.where(is_v4, _UNREACHABLE_V4, _UNREACHABLE_V6)
+    prohibited &= asked.is_result(HandshakeResult.UNREACHABLE) & ~asked.at_server
+    asked.blame(prohibited, HandshakeCause.FIREWALL_REJECTED, Confidence.LIKELY)
+
+
+def _two_answers(asked: Asked) -> Bool:
+    """More initial numbers than SYNs that asked for one: a server that has forgotten the first SYN, or sends SYN
+    cookies, may give each SYN another number."""
+    several = asked.events["synack_isns"] > np.maximum(asked.events["syn_count"], 1)
+    found: Bool = several & ~asked.at_server
+    return found
+
+
+def _from_elsewhere(asked: Asked, noted: Noted, servers: ServerMemory) -> Bool:
+    """SYN-ACKs that led to nothing, from where this server's never came from."""
+    failed = asked.is_result(HandshakeResult.HALF_OPEN, HandshakeResult.ABORTED) & asked.answered & ~asked.at_server
+    ttl = asked.events["synack"]["ttl"]
+    _, strange = asked.where(failed, lambda rows, at: _distance(servers, noted, rows, ttl[at]))
+    return strange & asked.whether(strange, lambda rows: servers.answered(noted, rows))
+
+
+def _distance(servers: ServerMemory, noted: Noted, rows: Indexes, ttl: U8) -> tuple[Bool, Bool]:
+    """Does a segment of this TTL come from as far away as this server's others, or is it known not to?"""
+    known, fits = servers.distance(noted, rows, ttl)
+    return known & fits, known & ~fits
+
+
+def _ecn_refused(asked: Asked, refused: Bool, noted: Noted, servers: ServerMemory) -> None:
+    """Something resets SYNs that ask for ECN, where plain ones are taken; so it seems once, and again after another."""
+    refused = refused & asks_for_ecn(asked.events["syn"]["tcp_flags"]) & ~asked.has_cause
+    if not refused.any():
+        return
+    at = np.flatnonzero(refused)
+    rows = asked.rows[at]
+    taken, taken_ns = servers.takes_plain(noted, rows)
+    chosen = taken & ~servers.passes_ecn(noted, rows)
+    at, rows, taken_ns = at[chosen], rows[chosen], taken_ns[chosen]
+    again, before_ns = servers.lost_ecn(noted, rows)
+    likely = np.zeros(len(refused), np.bool_)
+    likely[at] = again & (taken_ns > before_ns)
+    once = np.zeros(len(refused), np.bool_)
+    once[at] = True
+    asked.blame(likely, HandshakeCause.ECN_BLOCKED, Confidence.LIKELY)
+    asked.blame(once, HandshakeCause.ECN_BLOCKED, Confidence.POSSIBLE)

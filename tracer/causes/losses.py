@@ -1,0 +1,109 @@
+"""Segments that were lost, answers that came late, and SYNs that something eats because they ask for ECN."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracer.causes.asked import Asked
+from tracer.causes.server_memory import Noted, ServerMemory
+from tracer.handshake.ecn import asked_again, asks_for_ecn
+from tracer.handshake.events import U8, U64, Bool, Events, has
+from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, HandshakeResult, Has, Vantage
+
+_US, _MS = np.uint64(1000), np.uint64(1_000_000)
+# An answer that comes sooner after a repeated SYN is hardly a late one to the first: Linux repeats its SYN-ACK with the
+# TSecr of the first SYN.
+_SOON_NS = 50 * _MS
+_AT_CLIENT = Vantage.CLIENT
+
+
+def judge_losses(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
+    """Give causes to rows that were answered after a SYN had been sent again.
+
+    A resumed record has its SYNs from before the handshake failed.
+    """
+    fresh = asked.answered & (asked.events["resumed"] == 0)
+    _synack_lost(asked, fresh)
+    _slow(asked, fresh)
+    _ecn(asked, fresh, noted, servers)
+    again = _again_before_answer(asked.events) & fresh & ~asked.at_server
+    asked.blame(again, HandshakeCause.SYN_OR_SYNACK_LOST, Confidence.POSSIBLE)
+
+
+def _synack_lost(asked: Asked, fresh: Bool) -> None:
+    """The client sent its SYN again after a SYN-ACK had passed here, and got another one."""
+    events, vantage = asked.events, asked.case.batch.vantage[asked.rows]
+    # at the client's own host it has arrived
+    behind = asked.at_server | (vantage != _AT_CLIENT)
+    twice = fresh & behind & (events["late_syns"] != 0) & (events["synack_count"] > 1)
+    twice &= ~asked.is_result(HandshakeResult.HALF_OPEN)
+    synack = events["synack"]
+    # its ACK echoes the first one: that had arrived, after the client had lost patience
+    first = has(synack["has"], Has.TIMESTAMPS) & (events["ack_ts_ecr"] != 0)
+    first &= events["ack_ts_ecr"] == synack["ts_val"]
+    asked.blame(twice & first, HandshakeCause.SLOW_ANSWER, Confidence.LIKELY)
+    asked.blame(twice, HandshakeCause.SYNACK_LOST, Confidence.LIKELY)
+
+
+def _slow(asked: Asked, fresh: Bool) -> None:
+    """TSecr says that the first SYN was answered, and it took longer than the client waited.
+
+    A SYN-ACK that was lost and sent again echoes the first SYN, too. It comes a round trip after the second SYN, and
+    the response takes no less than a round trip.
+    """
+    events = asked.events
+    number = asked.case.batch.verdicts.answered_syn[asked.rows]
+    late = fresh & (number == 1) & _again_before_answer(events)
+    if not late.any():
+        return
+    syn_ns, synack_ns = events["syn_ns"], events["synack_ns"]
+    since_last_ns = synack_ns - _last_syn_before(events)
+    asked_ns = np.maximum(events["ack_ns"], events["request_ns"])
+    known = (events["response_ns"] > asked_ns) & (asked_ns != 0)
+    response_ns = np.where(known, events["response_ns"] - asked_ns, np.uint64(0))
+    as_slow = response_ns >= (synack_ns - syn_ns) // np.uint64(5) * np.uint64(4)
+    not_so_soon = since_last_ns >= _SOON_NS + np.uint64(2) * response_ns
+    asked.blame(late & ((known & as_slow) | not_so_soon), HandshakeCause.SLOW_ANSWER, Confidence.LIKELY)
+
+
+def _ecn(asked: Asked, fresh: Bool, noted: Noted, servers: ServerMemory) -> None:
+    """Only SYNs that asked for ECN stayed unanswered, and one that did not was taken."""
+    number = asked.case.batch.verdicts.answered_syn[asked.rows]
+    plain = fresh & (number > 1) & ~asked.at_server & ~asked.has_cause
+    plain &= (asked.events["challenge_acks"] == 0) & asks_for_ecn(asked.events["syn"]["tcp_flags"])
+    # a SYN with Fast Open, or its data, may have been lost for that
+    plain &= ~asked.case.batch.verdicts.attempted[asked.rows]
+    if not plain.any():
+        return
+    plain &= _ecn_until(asked.events, number)
+    passes = asked.whether(plain, lambda rows: servers.passes_ecn(noted, rows))
+    again = asked.whether(plain & ~passes, lambda rows: servers.lost_ecn(noted, rows)[0])
+    asked.blame(again, HandshakeCause.ECN_BLOCKED, Confidence.LIKELY)
+    asked.blame(plain & ~passes, HandshakeCause.ECN_BLOCKED, Confidence.POSSIBLE)
+    # what passes such SYNs has lost one by chance
+    asked.blame(plain & passes, HandshakeCause.PACKET_LOSS, Confidence.POSSIBLE)
+
+
+def _again_before_answer(events: Events) -> Bool:
+    retx_ns = events["retx"]["after_us"][:, 0].astype(np.uint64) * _US
+    found: Bool = (events["retx_count"] != 0) & (events["synack_ns"] - events["syn_ns"] > retx_ns)
+    return found
+
+
+def _last_syn_before(events: Events) -> U64:
+    """When the last SYN before the SYN-ACK was sent."""
+    after = events["retx"]["after_us"].astype(np.uint64) * _US
+    there = np.arange(after.shape[1])[None, :] < events["retx_count"][:, None]
+    there &= after < (events["synack_ns"] - events["syn_ns"])[:, None]
+    found: U64 = events["syn_ns"] + np.where(there, after, np.uint64(0)).max(axis=1)
+    return found
+
+
+def _ecn_until(events: Events, number: U8) -> Bool:
+    """Did all SYNs before that number ask for ECN, and it did not?"""
+    asked = np.column_stack((asks_for_ecn(events["syn"]["tcp_flags"]), asked_again(events)))
+    order = np.arange(asked.shape[1])[None, :]
+    before = order < (number.astype(np.intp) - 1)[:, None]
+    at = np.minimum(number.astype(np.intp) - 1, asked.shape[1] - 1)
+    found: Bool = (asked | ~before).all(axis=1) & ~asked[np.arange(len(at)), np.maximum(at, 0)]
+    return found

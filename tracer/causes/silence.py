@@ -1,0 +1,77 @@
+"""Handshakes that nobody answered, or whose ACK never came. Where answers are not seen, silence is no evidence."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracer.causes.asked import Asked
+from tracer.causes.notes import Earlier, Notes
+from tracer.causes.peer_history import REMEMBER_NS
+from tracer.causes.server_memory import Noted, ServerMemory
+from tracer.handshake.batch import Batch
+from tracer.handshake.events import U64, Bool, Indexes
+from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, HandshakeResult, SettleReason
+
+SERVICES = 1 << 14
+_HOUR = np.uint64(REMEMBER_NS)
+
+
+class UnseenAnswers:
+    """Services whose answers take a path that is not traced, and interfaces that show no answers at all."""
+
+    def __init__(self) -> None:
+        self._services = Notes(SERVICES, "when_ns")
+        self._one_way_at: set[int] = set()
+        self._answers_at: set[int] = set()
+
+    def note(self, noted: Noted) -> None:
+        """Remember a batch."""
+        events = noted.batch.events
+        if len(noted.answered):
+            self._answers_at |= _interfaces(noted.batch, noted.answered)
+        rows = np.flatnonzero(events["one_way"])
+        if len(rows):
+            self._services.add(noted.services[rows], np.ascontiguousarray(events["syn_ns"])[rows])
+            self._one_way_at |= _interfaces(noted.batch, rows)
+
+    def of(self, noted: Noted, rows: Indexes) -> Bool:
+        """May these have been answered unseen, by what came before each?"""
+        events = noted.batch.events
+        one_way = np.flatnonzero(events["one_way"])
+        if not len(one_way) and not self._one_way_at:
+            return np.zeros(len(rows), np.bool_)
+        syn_ns: U64 = np.ascontiguousarray(events["syn_ns"])
+        keys, theirs = noted.services[rows], noted.services[one_way]
+        known, (when,) = self._services.past(Earlier(theirs, one_way, keys), (syn_ns[one_way],), keys, rows)
+        found = known & (syn_ns[rows] < when + _HOUR)
+        ifindex = events["ifindex"].astype(np.uint64)
+        blind = _before(ifindex, rows, one_way, self._one_way_at)
+        blind &= ~_before(ifindex, rows, noted.answered, self._answers_at)
+        return found | blind
+
+
+def judge_silence(asked: Asked, noted: Noted, servers: ServerMemory, unseen: UnseenAnswers) -> None:
+    """Give causes to rows of which the last segment that is awaited never came."""
+    by_timeout = asked.events["reason"] == SettleReason.BY_TIMEOUT
+    half_open = asked.is_result(HandshakeResult.HALF_OPEN) & by_timeout
+    asked.blame(half_open, HandshakeCause.ACK_MISSING, Confidence.POSSIBLE)
+    silent = asked.is_result(HandshakeResult.NO_REPLY) & by_timeout & ~asked.at_server & ~asked.has_cause
+    # something came: an ICMP error that does not fit, a challenge ACK, or the failure that this record follows
+    came = asked.events["misfit_icmps"] | asked.events["challenge_acks"] | asked.events["resumed"]
+    silent &= came == 0
+    silent &= ~asked.whether(silent, lambda rows: unseen.of(noted, rows))
+    others = asked.whether(silent, lambda rows: servers.answered(noted, rows))
+    asked.blame(silent & others, HandshakeCause.PACKET_LOSS, Confidence.POSSIBLE)
+    asked.blame(silent, HandshakeCause.FILTERED_OR_DOWN, Confidence.POSSIBLE)
+
+
+def _before(ifindex: U64, rows: Indexes, noted: Indexes, known: set[int]) -> Bool:
+    """Was the interface of each row noted before it, in this batch or earlier?"""
+    _, there = Earlier(ifindex[noted], noted, ifindex[rows]).before(ifindex[rows], rows)
+    return there | np.isin(ifindex[rows], list(known))
+
+
+def _interfaces(batch: Batch, rows: Indexes) -> set[int]:
+    column = batch.events["ifindex"][rows]
+    lowest = int(column.min())
+    return {lowest} if lowest == int(column.max()) else set(np.unique(column).tolist())
