@@ -39,7 +39,8 @@ _NOT_SERVED[[
 def to_explain(batch: Batch) -> Indexes:
     """Rows that failed, took a retransmission, or were not served.
 
-    The run's end and a client that tries anew explain themselves, unless something came that does not fit.
+    The run's end and a client that tries anew explain themselves, unless something came that does not fit; half-open
+    ones may belong to a flood.
     """
     events = batch.events
     asked = _FAILED.take(events["result"]) | _NOT_SERVED.take(batch.verdicts.after)
@@ -50,7 +51,7 @@ def to_explain(batch: Batch) -> Indexes:
     reason, misfits = events["reason"][rows], events["misfit_rsts"][rows] | events["misfit_synacks"][rows]
     ended = (reason == SettleReason.AT_END) | (reason == SettleReason.BY_NEW_SYN)
     result = events["result"][rows]
-    told = (misfits != 0) & (result == HandshakeResult.NO_REPLY)
+    told = ((misfits != 0) & (result == HandshakeResult.NO_REPLY)) | (result == HandshakeResult.HALF_OPEN)
     found: Indexes = rows[~ended | told]
     return found
 

@@ -61,6 +61,10 @@ class PeerHash:
         ends = self._server.of(*_words(events["server"])) + self._client.of(*_words(events["client"]))
         return ends + self._place.of(events["ifindex"]) + self._port.of(events["server_port"])
 
+    def addresses(self, events: Events) -> U64:
+        """Keys of the client's address."""
+        return self._client.of(*_words(events["client"]))
+
     def places(self, events: Events) -> U64:
         """Keys of the server's address, at an interface."""
         return self._server.of(*_words(events["server"])) + self._place.of(events["ifindex"])

@@ -10,6 +10,7 @@ from tracer.causes.answers import judge_answers
 from tracer.causes.asked import Asked
 from tracer.causes.attempts import PeerHash
 from tracer.causes.case import Case
+from tracer.causes.flood import Floods
 from tracer.causes.kernel_evidence import KernelEvidence
 from tracer.causes.listeners import Listeners
 from tracer.causes.losses import judge_losses
@@ -29,15 +30,18 @@ class Fates:
         self._servers = ServerMemory(hashes)
         self._unseen = UnseenAnswers()
         self.queues = Queues(hashes, evidence, listeners)
+        self._floods = Floods(hashes)
 
     def judge(self, case: Case, rows: Indexes) -> None:
         """Give causes to `rows` (to_explain), after what is certain has been said."""
         noted = self._servers.begin(case.batch)
+        flooded = self._floods.note(noted)
         if len(rows):
             asked = Asked.of(case, rows, self._hash, self._listeners)
             judge_answers(asked, noted, self._servers)
             self.queues.judge(asked)
             self.queues.judge_cookies(asked)
+            self._floods.judge(case, flooded)
             judge_losses(asked, noted, self._servers)
             judge_not_served(asked, noted, self._servers)
             judge_silence(asked, noted, self._servers, self._unseen)
@@ -46,6 +50,7 @@ class Fates:
     def note(self, batch: Batch) -> None:
         """Remember who answered, where there is nothing to explain."""
         noted = self._servers.begin(batch)
+        self._floods.note(noted)
         self._note(noted)
 
     def _note(self, noted: Noted) -> None:
