@@ -79,17 +79,7 @@ def _distance(servers: ServerMemory, noted: Noted, rows: Indexes, ttl: U8) -> tu
 def _ecn_refused(asked: Asked, refused: Bool, noted: Noted, servers: ServerMemory) -> None:
     """Something resets SYNs that ask for ECN, where plain ones are taken; so it seems once, and again after another."""
     refused = refused & asks_for_ecn(asked.events["syn"]["tcp_flags"]) & ~asked.has_cause
-    if not refused.any():
-        return
-    at = np.flatnonzero(refused)
-    rows = asked.rows[at]
-    taken, taken_ns = servers.takes_plain(noted, rows)
-    chosen = taken & ~servers.passes_ecn(noted, rows)
-    at, rows, taken_ns = at[chosen], rows[chosen], taken_ns[chosen]
-    again, before_ns = servers.lost_ecn(noted, rows)
-    likely = np.zeros(len(refused), np.bool_)
-    likely[at] = again & (taken_ns > before_ns)
-    once = np.zeros(len(refused), np.bool_)
-    once[at] = True
-    asked.blame(likely, HandshakeCause.ECN_BLOCKED, Confidence.LIKELY)
-    asked.blame(once, HandshakeCause.ECN_BLOCKED, Confidence.POSSIBLE)
+    for_ecn = asked.whether(refused, lambda rows: servers.takes_plain(noted, rows) & ~servers.passes_ecn(noted, rows))
+    again = asked.whether(for_ecn, lambda rows: servers.lost_ecn(noted, rows))
+    asked.blame(again, HandshakeCause.ECN_BLOCKED, Confidence.LIKELY)
+    asked.blame(for_ecn, HandshakeCause.ECN_BLOCKED, Confidence.POSSIBLE)

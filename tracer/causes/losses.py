@@ -8,7 +8,7 @@ from tracer.causes.asked import Asked
 from tracer.causes.server_memory import Noted, ServerMemory
 from tracer.handshake.ecn import asked_again, asks_for_ecn
 from tracer.handshake.events import U8, U64, Bool, Events, has
-from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, HandshakeResult, Has, Vantage
+from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, Has, Vantage
 
 _US, _MS = np.uint64(1000), np.uint64(1_000_000)
 # An answer that comes sooner after a repeated SYN is hardly a late one to the first: Linux repeats its SYN-ACK with the
@@ -36,7 +36,6 @@ def _synack_lost(asked: Asked, fresh: Bool) -> None:
     # at the client's own host it has arrived
     behind = asked.at_server | (vantage != _AT_CLIENT)
     twice = fresh & behind & (events["late_syns"] != 0) & (events["synack_count"] > 1)
-    twice &= ~asked.is_result(HandshakeResult.HALF_OPEN)
     synack = events["synack"]
     # its ACK echoes the first one: that had arrived, after the client had lost patience
     first = has(synack["has"], Has.TIMESTAMPS) & (events["ack_ts_ecr"] != 0)
@@ -77,7 +76,7 @@ def _ecn(asked: Asked, fresh: Bool, noted: Noted, servers: ServerMemory) -> None
         return
     plain &= _ecn_until(asked.events, number)
     passes = asked.whether(plain, lambda rows: servers.passes_ecn(noted, rows))
-    again = asked.whether(plain & ~passes, lambda rows: servers.lost_ecn(noted, rows)[0])
+    again = asked.whether(plain & ~passes, lambda rows: servers.lost_ecn(noted, rows))
     asked.blame(again, HandshakeCause.ECN_BLOCKED, Confidence.LIKELY)
     asked.blame(plain & ~passes, HandshakeCause.ECN_BLOCKED, Confidence.POSSIBLE)
     # what passes such SYNs has lost one by chance

@@ -102,27 +102,27 @@ class ServerMemory:
         """Has it sent data to anybody?"""
         return self._within_hour(noted, rows, "responded_ns", noted.responded)[0]
 
-    def takes_plain(self, noted: Noted, rows: Indexes) -> tuple[Bool, U64]:
-        """Has it taken SYNs without ECN, and refused none since? And when it took the last one, 0 = never."""
+    def takes_plain(self, noted: Noted, rows: Indexes) -> Bool:
+        """Has it taken SYNs without ECN, and refused none since?"""
         taken, taken_ns = self._within_hour(noted, rows, "plain_ns", noted.plain)
         when = np.ascontiguousarray(noted.batch.events["syn_ns"])
         keys, theirs = noted.services[rows], noted.services[noted.refused]
         known, (refused_ns,) = self._refused.past(
             Earlier(theirs, noted.refused, keys), (when[noted.refused],), keys, rows
         )
-        return taken & ~(known & (refused_ns > taken_ns)), taken_ns
+        return taken & ~(known & (refused_ns > taken_ns))
 
     def passes_ecn(self, noted: Noted, rows: Indexes) -> Bool:
         """Has this address answered a SYN that asked for ECN, at any port?"""
         keys, theirs = noted.places[rows], noted.places[noted.with_ecn]
         return self._recent(self._places, "ecn_ns", keys, theirs, noted, noted.with_ecn, rows)[0]
 
-    def lost_ecn(self, noted: Noted, rows: Indexes) -> tuple[Bool, U64]:
-        """Note handshakes that failed with ECN, in their order; was there one before each, and when?"""
+    def lost_ecn(self, noted: Noted, rows: Indexes) -> Bool:
+        """Note handshakes that failed with ECN, in their order; was there one before each?"""
         keys, when = noted.services[rows], np.ascontiguousarray(noted.batch.events["syn_ns"])[rows]
         known, (before_ns,) = self._ecn_lost.past(Earlier(keys, rows, keys), (when,), keys, rows)
         self._ecn_lost.add(keys, when)
-        return known & (when < before_ns + _HOUR), before_ns
+        return known & (when < before_ns + _HOUR)
 
     def distance(self, noted: Noted, rows: Indexes, ttl: U8) -> tuple[Bool, Bool]:
         """Is the distance of this address known, and does a segment of this TTL come from there?"""
