@@ -35,8 +35,8 @@ from tracer.vocabulary.vocabulary import (
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "lab_events.npz"
 INTERFACES = {
-    1: TracedInterface(1, "lo", "tcx", "a test"),
-    2: TracedInterface(2, "eth0", "tcx", "a test"),
+    1: TracedInterface(1, "lo", "tcx", "a test", mtu=65536),
+    2: TracedInterface(2, "eth0", "tcx", "a test", mtu=1400),
     3: TracedInterface(3, "wg0", "tcx", "a test", through=("vxlan", "gre")),
 }
 ACCEPTED = ("data_acked", "data_acked_new_cookie")

@@ -26,6 +26,7 @@ from tracer.handshake.outcome import cookie_rows, first_answers, first_cookie_ro
 from tracer.handshake.owners import processes
 from tracer.handshake.payloads import payload_rows
 from tracer.handshake.rows import Place
+from tracer.handshake.warnings import warning_words, warnings
 from tracer.handshake.words import words
 from tracer.ipc.event_header import constant, struct
 from tracer.ipc.layout import to_dtype
@@ -132,6 +133,7 @@ class Composer:
             self._tfos(batch, syn_templates, synack_templates),
             _payload_infos(batch),
             map(_p0f, syn_rows),
+            map(warning_words, self.warnings(events)),
             nats(batch),
         )
 
@@ -142,7 +144,12 @@ class Composer:
         interface = self.interfaces.get(index)
         if interface is None:
             return Place(f"if{index}", self.hook or "unknown", ())
-        return Place(interface.name, self.hook or interface.hook, interface.through)
+        return Place(interface.name, self.hook or interface.hook, interface.through, interface.mtu)
+
+    def warnings(self, events: Events) -> list[int]:
+        """A mask of what stands in `warnings`."""
+        found: list[int] = warnings(events, lambda index: self.interface(index).mtu).tolist()
+        return found
 
     def times(self, events: Events) -> list[str]:
         """`ts` of each record."""
@@ -215,12 +222,13 @@ class Composer:
 def _record(
     ts: str, id_: int, place: Place, vlan: tuple[int, ...], vantage: str, community_id: str,
     client: Endpoint, server: Endpoint, timing: Timing, syn: Segment, synack: SynAck | None,
-    negotiated: Negotiated | None, tfo: Tfo, payload: _Payload, p0f: Signature, nat: Nat | None,
+    negotiated: Negotiated | None, tfo: Tfo, payload: _Payload, p0f: Signature, warned: tuple[str, ...],
+    nat: Nat | None,
 ) -> Handshake:  # fmt: skip
     info, tls, http, dns = payload
     return Handshake(
         SCHEMA, ts, f"{id_:016x}", place.interface, place.hook, vlan, vantage, community_id, client, server, timing,
-        syn, synack, negotiated, tfo, info, tls, http, dns, p0f, place.through, nat=nat,
+        syn, synack, negotiated, tfo, info, tls, http, dns, p0f, place.through, warned, nat,
     )  # fmt: skip
 
 

@@ -103,6 +103,7 @@ class Frame(NamedTuple):
     ts_ecr: Iterable[str]
     delay_us: Iterable[str]
     through: Iterable[str]
+    warnings: Iterable[str]
     nat: Iterable[str]
     end: Iterable[str]
 
@@ -146,17 +147,18 @@ def cut(record: Handshake) -> LinePieces:
         ),
         signature=replace(record.signature, p0f=HOLE),
         through=HOLE,
+        warnings=HOLE,
         nat=HOLE,
     )
     (
         begin, id_, place, client_ip, client_port, client_process, server_ip, server_port, server_process, *rest
     ) = _cut(holed)  # fmt: skip
     timing = rest[: len(OF_TIMING) + 1]
-    payload_len, syn, ts_ecr, syn_end, *tfo, delay_us, payload, through, nat, end = rest[len(timing) :]
+    payload_len, syn, ts_ecr, syn_end, *tfo, delay_us, payload, through, warnings, nat, end = rest[len(timing) :]
     return LinePieces(
         Frame(*map(repeat, (
             begin, id_, client_ip, client_port, client_process, server_ip, server_port, server_process, payload_len,
-            ts_ecr, delay_us, through, nat, end + "\n",
+            ts_ecr, delay_us, through, warnings, nat, end + "\n",
         ))),
         PlacePieces(place, json_text(record.through)),
         tuple(timing),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import fields
+from functools import cache
 from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
 
@@ -38,6 +39,7 @@ from tracer.handshake.outcome import cookie_rows, first_answers, first_cookie_ro
 from tracer.handshake.owners import processes
 from tracer.handshake.payloads import payload_rows
 from tracer.handshake.rows import Place
+from tracer.handshake.warnings import warning_words
 from tracer.handshake.words import WORDS
 from tracer.ipc.event_header import struct
 from tracer.records.ends import Process
@@ -189,6 +191,7 @@ class Lines:
             frame.delay_us, us["delay_us"],
             pieces.payload, p0f,
             frame.through, through,
+            frame.warnings, map(_warning_text, self._composer.warnings(events)),
             frame.nat, [NULL if nat is None else encoded(nat) for nat in nats(batch)],
             frame.end,
         ]  # fmt: skip
@@ -310,6 +313,11 @@ def _after_delay(batch: Batch) -> Sequence[Hashable]:
 
 
 # --- columns of texts ---
+
+
+@cache
+def _warning_text(mask: int) -> str:
+    return encoded(warning_words(mask))
 
 
 def _ids(events: Events) -> list[str]:

@@ -26,6 +26,7 @@ from tracer.handshake.option_bytes import layout_keys, masked
 from tracer.handshake.outcome import FirstAnswers, first_answers
 from tracer.handshake.owners import processes
 from tracer.handshake.rows import Coded, Rows
+from tracer.handshake.warnings import warning_words, warnings
 from tracer.handshake.words import WORDS
 from tracer.ipc.event_header import struct
 from tracer.records.ends import Process
@@ -212,6 +213,10 @@ def _vlan(rows: Rows) -> Column:
     )
 
 
+def _warnings(rows: Rows) -> Column:
+    return _by_number(warnings(rows.events, lambda index: rows.names.interface(index).mtu), warning_words)
+
+
 def _ts(rows: Rows) -> Column:
     stamps = (rows.events["syn_ns"].astype(np.int64) + rows.offset_ns).astype("datetime64[ns]")
     return Coded([f"{text}Z" for text in np.datetime_as_string(stamps).tolist()], np.arange(len(rows)))
@@ -265,6 +270,7 @@ _COLUMNS: dict[str, Callable[[Rows], Column]] = {
     "interface": lambda rows: _by_number(rows.events["ifindex"], lambda index: rows.names.interface(index).interface),
     "hook": lambda rows: _by_number(rows.events["ifindex"], lambda index: rows.names.interface(index).hook),
     "through": lambda rows: _by_number(rows.events["ifindex"], lambda index: rows.names.interface(index).through),
+    "warnings": _or_null(_warnings, _path("warnings")),
     "vlan": _vlan,
     "handshake.icmp.type": _icmp("icmp_type"),
     "handshake.icmp.code": _icmp("icmp_code"),

@@ -73,6 +73,7 @@ class Place(NamedTuple):
     interface: str | None  # None: no hook saw it
     hook: str
     through: tuple[str, ...]  # the tunnels it was in
+    mtu: int = 0  # of the interface, 0 = unknown
 
 
 class RowNames(Protocol):

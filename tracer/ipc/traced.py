@@ -33,3 +33,4 @@ class TracedInterface(msgspec.Struct, frozen=True):
     warnings: list[str] = []
     group: int = 0
     through: tuple[str, ...] = ()
+    mtu: int = 0  # 0 = unknown

@@ -19,7 +19,7 @@ from tracer.linux import netlink
 from tracer.vocabulary.addresses import IPV4_MAPPED
 
 _IFF_UP = 1
-_IFLA_IFNAME, _IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 3, 52, 53
+_IFLA_IFNAME, _IFLA_MTU, _IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 3, 4, 52, 53
 
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 # Devices whose packets begin with the IP header: PPP, raw IP (modems), IP tunnels of every kind, and "none" (tun,
@@ -46,6 +46,7 @@ class Interface:
     arp_type: int
     up: bool
     alt_names: tuple[str, ...] = ()
+    mtu: int = 0  # 0 = unknown
 
     @property
     def is_loopback(self) -> bool:
@@ -95,11 +96,18 @@ class LinkRenamed:
 
 
 @dataclass(frozen=True, slots=True)
+class MtuChanged:
+    """An interface has another MTU."""
+
+    interface: Interface
+
+
+@dataclass(frozen=True, slots=True)
 class AddressesChanged:
     """Read local_addresses() again."""
 
 
-Change = LinkUp | LinkDown | LinkGone | LinkRenamed | AddressesChanged
+Change = LinkUp | LinkDown | LinkGone | LinkRenamed | MtuChanged | AddressesChanged
 
 
 def _parse_link(payload: bytes) -> Interface | None:
@@ -118,6 +126,7 @@ def _parse_link(payload: bytes) -> Interface | None:
         arp_type=arp_type,
         up=bool(flags & _IFF_UP),
         alt_names=tuple(names),
+        mtu=int.from_bytes(fields.get(_IFLA_MTU, b""), sys.byteorder),
     )
 
 
@@ -359,6 +368,8 @@ class Follower:
         changes: list[Change] = []
         if known is not None and known.name != link.name:
             changes.append(LinkRenamed(link, known.name))
+        if known is not None and known.mtu != link.mtu:
+            changes.append(MtuChanged(link))
         if link.up and (known is None or not known.up):
             changes.append(LinkUp(link))
         elif known is not None and known.up and not link.up:

@@ -42,6 +42,7 @@ from tracer.linux.interfaces import (
     LinkGone,
     LinkRenamed,
     LinkUp,
+    MtuChanged,
     all_up,
     by_index,
     find_members,
@@ -220,10 +221,15 @@ class RootPart:
         return [
             TracedInterface(
                 index, one.name, one.hook.value, one.why, list(one.others), list(one.warnings),
-                self._groups.get(index, index),
+                self._groups.get(index, index), mtu=self._mtu(index),
             )
             for index, one in self._attached.items()
         ]  # fmt: skip
+
+    def _mtu(self, index: int) -> int:
+        """0 where it is not known which interface of a group a segment has passed."""
+        known = self._follower.interfaces.get(index) if self._follower is not None else None
+        return known.mtu if known is not None and index not in self._groups else 0
 
     def _send_addresses(self) -> None:
         taken_ns = time.monotonic_ns()
@@ -332,6 +338,9 @@ class RootPart:
                 self._forget(interface.index, "interface_gone", f"{interface.name} has gone")
             case LinkRenamed(interface, old_name):
                 self._on_renamed(interface, old_name)
+            case MtuChanged(interface):
+                if interface.index in self._attached:
+                    self._post(InterfacesNow(self._traced()))
 
     def _on_up(self, interface: Interface) -> None:
         if interface.index in self._attached:

@@ -139,9 +139,9 @@ class Pcapng:
             key = (index, bool(bare))
             if key in self._interfaces:
                 continue
-            name, hook, _ = self._composer.interface(index)
+            place = self._composer.interface(index)
             link_type = blocks.LINKTYPE_RAW if bare else blocks.LINKTYPE_ETHERNET
-            block = blocks.interface(name or hook, f"traced by {hook}", link_type)
+            block = blocks.interface(place.interface or place.hook, f"traced by {place.hook}", link_type)
             # Write first, then remember: if this write starts a new file, its head must not have this block.
             self._file.write(block)
             self._interfaces[key] = len(self._descriptions)
