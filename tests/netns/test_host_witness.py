@@ -24,6 +24,7 @@ from tracer.ipc.messages import ClientAnswer, CookieQuestion, FlowQuestion, Host
 from tracer.lab.sockets import set_key
 from tracer.linux import interfaces, listener_options, sock_diag
 from tracer.linux.modules import Modules
+from tracer.linux.routes import NO_ROUTE
 from tracer.root import cookie_keys, witness
 from tracer.root.witness import Witness
 from tracer.vocabulary.addresses import sixteen_bytes
@@ -252,10 +253,15 @@ def test_new_listeners_one_after_the_other_have_their_queues_at_once(host: Hosts
 
 def test_by_which_interface_the_answer_leaves(host: Hosts, sockets: ExitStack) -> None:
     listen(host.server, sockets, "::")
-    ways = ((SERVER, CLIENT, WIRE), (SERVER6, CLIENT6, WIRE), (SERVER, SERVER, "lo"), (SERVER, "203.0.113.1", None))
+    ways = (
+        (SERVER, CLIENT, WIRE),
+        (SERVER6, CLIENT6, WIRE),
+        (SERVER, SERVER, "lo"),
+        (SERVER, "203.0.113.1", "no route"),
+    )
     with host.server.inside():
         answers = ask(Witness(), *(flow(server, client=client) for server, client, _ in ways)).listeners
-        wanted = [interfaces.find(name).index if name is not None else None for _, _, name in ways]
+        wanted = [interfaces.find(name).index if name != "no route" else NO_ROUTE for _, _, name in ways]
     assert [one.leaves_by for one in answers] == wanted
 
 

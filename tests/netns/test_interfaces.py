@@ -123,29 +123,6 @@ def test_following_links_and_addresses(box: NetBox) -> None:
         assert not {"left", "new0", "new1"} & known
 
 
-def test_by_which_interface_a_segment_leaves(box: NetBox) -> None:
-    box.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=0", "net.ipv6.conf.left.disable_ipv6=0")
-    box.run("ip", "link", "set", "lo", "up")
-    for address in ("10.3.1.1/24", "fd00:3::1/64"):
-        box.run("ip", "address", "add", address, "dev", "left", *(["nodad"] if ":" in address else []))
-    box.run("ip", "route", "add", "10.7.0.0/16", "dev", "right", "src", "10.3.1.1")
-    box.run("ip", "route", "add", "unreachable", "10.8.0.0/16")
-    indexes = {interfaces.find(name).index: name for name in ("lo", "left", "right")}
-
-    def name(source: str, destination: str) -> str | None:
-        index = interfaces.leaves_by(sixteen(source), 443, sixteen(destination), 4000)
-        return indexes[index] if index is not None else None
-
-    assert name("10.3.1.1", "10.3.1.9") == "left"
-    assert name("10.3.1.1", "10.7.1.9") == "right"
-    assert name("10.3.1.1", "10.3.1.1") == "lo"
-    assert name("10.3.1.1", "10.8.1.9") is None
-    assert name("10.3.1.1", "203.0.113.1") is None
-    assert name("10.9.9.9", "10.3.1.9") == "left"  # no address of this host any more: as others would
-    assert name("fd00:3::1", "fd00:3::9") == "left"
-    assert name("fd00:3::1", "fd00:4::9") is None
-
-
 @pytest.mark.parametrize(("address", "more"), [("10.3.1.1/24", []), ("fd00:3::1/64", ["nodad"])])
 def test_once_the_event_of_an_address_is_there_the_address_is_as_it_says(
     box: NetBox, address: str, more: list[str]

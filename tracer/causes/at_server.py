@@ -96,7 +96,7 @@ class AtServer:
 
         What leaves by an interface that is not traced, or makes a record of its own, may have been the answer.
         """
-        if told.leaves_by is None or told.translated is not False:
+        if not told.leaves_by or told.translated is not False:
             return False
         out, into = (self.groups.get(one, one) for one in (told.leaves_by, ifindex))
         return bool(told.sockets) and out == into

@@ -130,8 +130,9 @@ class ListenerAnswer(msgspec.Struct, array_like=True, frozen=True):
 
     `sockets`: how many; None if that is not known. `queues`: their TCP_FASTOPEN queue lengths, without those that
     cannot be read. `translated`: conntrack has the connection with another destination; None if that is not known.
-    `leaves_by`: the interface by which the host would answer; None if that is not known. `accept`: their accept queues,
-    as far as they are known; `alone`: nobody else listens on this host; `defers`: one of them has TCP_DEFER_ACCEPT.
+    `leaves_by`: the interface by which the host would answer; 0: it has no route; None if that is not known.
+    `accept`: their accept queues, as far as they are known; `alone`: nobody else listens on this host; `defers`: one of
+    them has TCP_DEFER_ACCEPT.
     """
 
     sockets: int | None = None
@@ -154,7 +155,7 @@ class HostAnswer(msgspec.Struct, tag=True, frozen=True):
     """The host's state now, and an answer to each question in order; fewer if there were too many.
 
     `checks` are CookieCheck numbers, `origins` CookieOrigin numbers of the same cookies; a client is None whose socket
-    is gone.
+    is gone. `ways`: the interfaces by which forwarded SYNs leave, None where that is not known.
     """
 
     serial: int
@@ -163,6 +164,7 @@ class HostAnswer(msgspec.Struct, tag=True, frozen=True):
     origins: list[int] = []
     listeners: list[ListenerAnswer] = []
     clients: list[ClientAnswer | None] = []
+    ways: list[int | None] = []
 
 
 class Notice(msgspec.Struct, tag=True, frozen=True):
@@ -299,6 +301,13 @@ class FlowQuestion(msgspec.Struct, array_like=True, frozen=True):
     server_port: int
 
 
+class ForwardQuestion(msgspec.Struct, array_like=True, frozen=True):
+    """Asks by which interface the host sends on a SYN that came in by another (its index)."""
+
+    flow: FlowQuestion
+    came_by: int
+
+
 class HostQuestion(msgspec.Struct, tag=True, frozen=True):
     """Asks for the host's state, and what it knows of these. Root sends a HostAnswer with the same serial."""
 
@@ -306,6 +315,7 @@ class HostQuestion(msgspec.Struct, tag=True, frozen=True):
     cookies: list[CookieQuestion] = []
     listeners: list[FlowQuestion] = []  # at their servers' end, which is this host
     clients: list[FlowQuestion] = []  # at their clients' end
+    forwarded: list[ForwardQuestion] = []
 
 
 ToUser: TypeAlias = (

@@ -9,9 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-import sys
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from tracer.errors import UsageError
@@ -29,7 +27,7 @@ _ARPHRD_NAMES = {32: "InfiniBand", 280: "CAN bus", 801: "802.11", 803: "802.11 m
 
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _NDA_DST = 1
-_RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_TABLE, _RTA_IP_PROTO, _RTA_SPORT, _RTA_DPORT = 1, 2, 4, 15, 27, 28, 29
+_RTA_DST, _RTA_TABLE = 1, 15
 _RT_TABLE_LOCAL = 255
 _RTN_LOCAL, _RTN_ANYCAST = 2, 4
 
@@ -252,31 +250,6 @@ def near_ipv6(limit: int) -> set[bytes]:
             answers = netlink.exchange(sock, kind, header, netlink.F_DUMP, limit)
         found.update(netlink.attributes(answer.payload, size).get(attribute, b"") for answer in answers)
     return {address for address in found if len(address) == 16}
-
-
-def leaves_by(source: bytes, source_port: int, destination: bytes, destination_port: int) -> int | None:
-    """Index of the interface by which a TCP segment from here leaves; None if there is no route, or it is not said."""
-    v4 = destination.startswith(IPV4_MAPPED)
-    ends = [address[12:] if v4 else address for address in (source, destination)]
-    family, size = socket.AF_INET if v4 else socket.AF_INET6, 8 * len(ends[1])
-    values = (
-        (_RTA_DST, ends[1]),
-        # several next hops may be chosen among by ports
-        (_RTA_IP_PROTO, bytes([socket.IPPROTO_TCP])),
-        (_RTA_SPORT, source_port.to_bytes(2, "big")),
-        (_RTA_DPORT, destination_port.to_bytes(2, "big")),
-    )
-    request = b"".join(netlink.attribute(kind, value) for kind, value in values)
-    # an address that was removed meanwhile is no source, and then its route is that of others
-    for source_size, more in ((size, netlink.attribute(_RTA_SRC, ends[0])), (0, b"")):
-        header = struct.pack("=BBBBBBBBI", family, size, source_size, 0, 0, 0, 0, 0, 0)
-        with suppress(OSError), netlink.connect(patience_s=_PATIENCE_S) as sock:
-            (answer,) = netlink.exchange(sock, netlink.GETROUTE, header + request + more, limit=1)
-            break
-    else:
-        return None
-    index = netlink.attributes(answer.payload, 12).get(_RTA_OIF)
-    return int.from_bytes(index, sys.byteorder) if index else None
 
 
 # --- following ---

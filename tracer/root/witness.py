@@ -17,6 +17,7 @@ from tracer.ipc.messages import (
     ClientAnswer,
     CookieQuestion,
     FlowQuestion,
+    ForwardQuestion,
     Host,
     HostAnswer,
     HostQuestion,
@@ -24,8 +25,9 @@ from tracer.ipc.messages import (
 )
 from tracer.linux import conntrack, sock_diag
 from tracer.linux.hoststate import read_counters, read_sysctls
-from tracer.linux.interfaces import leaves_by, near_ipv6
+from tracer.linux.interfaces import near_ipv6
 from tracer.linux.modules import Modules
+from tracer.linux.routes import forwarded_by, leaves_by
 from tracer.root.cookie_keys import CookieKeys, Others, network_of, was_refused
 from tracer.root.key_history import KeyHistory
 from tracer.root.listeners import AGAIN_NS, OTHERS_AGAIN_NS, Listeners, that_listen
@@ -84,7 +86,8 @@ class Witness:
         self._listeners.search(begun_ns + LOOKED_NS)
         checks, origins = self._judge(cookies, begun_ns + JUDGED_NS)
         found = self._find_listeners(listeners, begun_ns + LISTENED_NS)
-        return HostAnswer(ask.serial, host, checks, origins, found, words)
+        ways = self._find_ways(ask.forwarded, begun_ns + LISTENED_NS)
+        return HostAnswer(ask.serial, host, checks, origins, found, words, ways)
 
     def advance(self) -> None:
         """Do a slice of what is looked for between answers."""
@@ -206,6 +209,20 @@ class Witness:
         """Has any of them TCP_DEFER_ACCEPT? None if that is not known of all."""
         each = [self._listeners.defers(one.inode) for one in found if time.monotonic_ns() < until_ns]
         return True if True in each else None if None in each or len(each) < len(found) else False
+
+    def _find_ways(self, questions: list[ForwardQuestion], until_ns: int) -> list[int | None]:
+        granted = self._flows.take(min(len(questions), FLOWS_MAX), time.monotonic_ns())
+        ways: list[int | None] = []
+        for one in questions[:granted]:
+            if time.monotonic_ns() >= until_ns:
+                break
+            flow = one.flow
+            asked = _is_flow(flow) and 0 < one.came_by < 1 << 31
+            ways.append(
+                forwarded_by(one.came_by, flow.client, flow.client_port, flow.server, flow.server_port)
+                if asked else None
+            )  # fmt: skip
+        return ways
 
     def _ask_clients(self, questions: list[FlowQuestion], until_ns: int) -> list[ClientAnswer | None]:
         answers: list[ClientAnswer | None] = [None] * len(questions)
