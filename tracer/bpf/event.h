@@ -112,6 +112,10 @@ struct first_answer {
 #define RESET_BY_CLIENT 1
 #define RESET_BY_SERVER 2
 
+/* handshake_event.addressee */
+#define ADDRESSED_TO_HOST 1
+#define ADDRESSED_TO_OTHERS 2 /* seen by a mirror port or a bridge, or sent to several */
+
 /* A process at the time when the SYN left; pid 0 = unknown. */
 struct process {
 	__u64 cgroup; /* number of its cgroup in the v2 hierarchy, 1 is the root */
@@ -164,7 +168,8 @@ struct handshake_event {
 	struct first_answer first_answer;
 	struct retransmission retx[RETX_MAX];
 	__u8 retx_flags[RETX_MAX]; /* of each retransmission: the flags ECE and CWR, and AE as bit 0 */
-	__u8 pad[2];
+	__u8 addressee;		   /* ADDRESSED_TO_*: of the first SYN's frame, where it came in; 0 = unknown */
+	__u8 pad[1];
 	__u8 icmp_from[16];  /* who sent the ICMP error */
 	__u32 client_socket; /* inode number of the socket, 0 = unknown; likewise of the listener */
 	__u32 server_socket;

@@ -304,6 +304,7 @@ static __always_inline int follow(struct flow_set *set, struct flow_head *head, 
 		}
 		if (opens) {
 			pair_open(p, s, sc->ifindex, sc->family);
+			p->ev.addressee = sc->addressee;
 			copy_words(&p->ev.client_process, &sc->process, sizeof(sc->process));
 			sc->id = p->ev.id;
 			if (sc->has_early)

@@ -129,6 +129,9 @@ int tc_pair(struct __sk_buff *skb)
 		return TC_GO_ON;
 	if ((sc->segment.flags & TCP_SYN) && !sc->icmp) {
 		find_process(skb, sc);
+#ifndef REPLAY
+		sc->addressee = skb->pkt_type ? ADDRESSED_TO_OTHERS : ADDRESSED_TO_HOST;
+#endif
 		/* a SYN's options may be outside the linear part, too */
 		if (skb->data_end - skb->data < sc->payload_offset)
 			bpf_skb_pull_data(skb, sc->payload_offset);

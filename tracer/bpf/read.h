@@ -95,6 +95,7 @@ static __always_inline void read_tcp(struct scratch *sc, const struct frame *f, 
 	sc->options_offset = (__u32)((__u8 *)h->tcp - (__u8 *)f->data) + TCP_HEADER_LEN;
 	sc->payload_offset = sc->options_offset + header_len - TCP_HEADER_LEN;
 	s->socket = 0;
+	sc->addressee = 0;
 	__builtin_memset(&sc->process, 0, sizeof(sc->process));
 	__builtin_memset(&s->facts, 0, sizeof(s->facts));
 	take_header_facts(&s->facts, h);

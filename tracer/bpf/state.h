@@ -87,6 +87,7 @@ struct scratch {
 	__u8 icmp;
 	__u8 icmp_type;
 	__u8 icmp_code;
+	__u8 addressee; /* ADDRESSED_TO_*, of a SYN */
 };
 
 /* One packet being processed. */
