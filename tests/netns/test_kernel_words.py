@@ -186,6 +186,8 @@ def test_a_firewall_at_the_router(world: World) -> None:
         assert world.seen(run, address).handshake.drop == Drop(
             "syn", "NETFILTER_DROP", "nft_do_chain", None if run is world.router else world.netns(world.router)
         )
+    router = world.seen(world.router, address).handshake
+    assert (router.cause, router.cause_confidence, router.cause_at) == ("not_forwarded", "certain", "this_host")
     assert not [one for one in world.server.handshakes if one.server.ip == address]
 
 
@@ -260,7 +262,8 @@ def test_routes_that_lead_nowhere(world: World, kind: str) -> None:
         record = world.seen(run, address)
         own = run is world.router
         assert record.handshake.result == ("no_reply" if kind == "blackhole" else "unreachable")
-        assert (record.handshake.cause == "host_dropped") == (kind == "blackhole" and own)
+        if own:
+            assert record.handshake.cause == "not_forwarded"
         assert record.handshake.drop == Drop(
             "syn", "NOT_SPECIFIED", "ip_error", None if own else world.netns(world.router)
         )

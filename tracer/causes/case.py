@@ -20,6 +20,7 @@ class Case:
     batch: Batch
     causes: Causes
     silent: dict[int, ListenerAnswer] = field(default_factory=dict)  # by row, of SYNs for which nothing left
+    ways: dict[int, int] = field(default_factory=dict)  # by row, of SYNs to pass on: the interface by which they leave
     contradicted: Indexes = field(default_factory=lambda: np.zeros(0, np.intp))  # by the client's own kernel
     origins: U8 = field(init=False)  # CookieOrigin of the cookies that this host refused
 

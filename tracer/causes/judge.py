@@ -8,7 +8,7 @@ some masks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -22,9 +22,11 @@ from tracer.causes.case import Case
 from tracer.causes.cookies import COOKIE_SENT, REFUSED, CookieCauses, key_rotation
 from tracer.causes.fate import Fates
 from tracer.causes.malformed import malformed_options
+from tracer.causes.no_route import judge_no_route
 from tracer.causes.peer_history import PeerHistory
 from tracer.causes.queue_table import QueueTable
 from tracer.causes.queues import queued_here
+from tracer.causes.router import Router
 from tracer.causes.sides import Sides
 from tracer.causes.timeouts import Timeouts, lost_without_data
 from tracer.causes.witness import AskHost, HostWitness, Wanted, take_back
@@ -68,15 +70,19 @@ class CauseJudge:
         self._refused = CookieCauses()
         self._timeouts = Timeouts(self._hash)
         self._both_ends = BothEnds()
-        self._sides = Sides()
+        self._sides, self._router = Sides(), Router()
         self._fates = Fates(self._hash, self._witness.evidence, self._witness.listeners)
 
     def add_host(self, host: Host) -> None:
         """Take new counters and sysctls of the host."""
         self._witness.add_host(host)
 
-    def set_interfaces(self, groups: Mapping[int, int]) -> None:
-        """Set which interfaces are traced, and the group of each: with several, a handshake may be seen twice."""
+    def set_interfaces(self, groups: Mapping[int, int], seen_leaving: Collection[int] = ()) -> None:
+        """Set which interfaces are traced, and the group of each: with several, a handshake may be seen twice.
+
+        `seen_leaving`: those of which it is also seen what leaves.
+        """
+        self._router.set_interfaces(groups, seen_leaving)
         self._at_server.groups = groups
         self._both_ends.several |= len(groups) > 1
         self._sides.several |= len(groups) > 1
@@ -102,18 +108,24 @@ class CauseJudge:
         lost = lost_without_data(batch)
         if not any(map(len, (attempts, to_tell, malformed, challenged, lost))) and not (stripped | emptied).any():
             self._fates.note(batch)
+            self._router.note(batch, pairs)
             return replace(batch, causes=case.causes)
         silent = _without_option(case)
         here = answered_here(batch, silent)
         tried = self._hash.of(batch, attempts)
         queued = queued_here(batch, to_tell, self._witness.evidence)
-        wanted = Wanted(here, unanswered, queued, refused_here(batch, to_tell), _client_repeated(batch, broke))
+        wanted = Wanted(
+            here, unanswered, queued, refused_here(batch, to_tell), self._router.doubtful(batch, pairs),
+            _client_repeated(batch, broke),
+        )  # fmt: skip
         self._witness.question(case, tried, wanted)
         self._history.note(tried)
         case.say(malformed, Cause.OPTION_MALFORMED, Confidence.CERTAIN)
         case.say(np.flatnonzero(stripped), Cause.OPTION_STRIPPED, Confidence.CERTAIN)
         case.say(np.flatnonzero(emptied), Cause.PAYLOAD_STRIPPED, Confidence.CERTAIN)
         case.blame(challenged, HandshakeCause.PORT_STILL_IN_USE, Confidence.LIKELY)
+        judge_no_route(case, unanswered, self._witness.evidence)
+        self._router.judge(case, pairs)
         self._fates.judge(case, to_tell)
         self._at_server.host_dropped(case, unanswered)
         if len(broke):

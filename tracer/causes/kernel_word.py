@@ -11,7 +11,7 @@ from tracer.handshake.batch import Batch
 from tracer.handshake.events import U8, Bool
 from tracer.records.drop import Drop
 from tracer.vocabulary.drops import dropped_by, found_no_socket, found_queue_full
-from tracer.vocabulary.vocabulary import CauseAt, Confidence, HandshakeCause, HandshakeResult, ResetFrom
+from tracer.vocabulary.vocabulary import CauseAt, Confidence, HandshakeCause, HandshakeResult, ResetFrom, Vantage
 
 _REFUSED = (HandshakeResult.REJECTED, HandshakeResult.UNREACHABLE)
 _SYN, _NO_SOCKET, _FILTERED = "syn", "NO_SOCKET", "NETFILTER_DROP"
@@ -41,6 +41,9 @@ def blame(batch: Batch, drops: Sequence[Drop | None], reset_reasons: Sequence[st
     overflow = _rows_with(causes.drop, drops, lambda drop: _is_own(drop) and found_queue_full(drop.reason, drop.at))
     _say(batch, overflow & whole, HandshakeCause.ACCEPT_QUEUE_FULL)
     _say(batch, of_syn & filtered & refused, HandshakeCause.FIREWALL_REJECTED)
+    # what only passes through here was not for this host, and its own ICMP error is part of not passing it on
+    passed = (batch.vantage == Vantage.TRANSIT) & (events["egress"] == 0) & ~rejected
+    _say(batch, of_syn & known & whole & passed, HandshakeCause.NOT_FORWARDED)
     # who answered took it, whether or not the numbers fitted: a filter of one socket drops what another one takes
     refused |= events["result"] == HandshakeResult.ABORTED
     for count in ("misfit_rsts", "misfit_synacks", "misfit_icmps"):

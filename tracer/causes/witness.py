@@ -12,6 +12,7 @@ from tracer.causes.case import Case
 from tracer.causes.cookie_check import CookieChecks
 from tracer.causes.kernel_evidence import KernelEvidence
 from tracer.causes.listeners import Listeners, flows
+from tracer.causes.router import forward_questions
 from tracer.handshake.events import Indexes, pick
 from tracer.ipc.messages import ClientAnswer, Host, HostAnswer, HostQuestion
 from tracer.vocabulary.vocabulary import Cause, Confidence, Outcome, Vantage
@@ -36,6 +37,7 @@ class Wanted:
     unanswered: Indexes  # by this host
     queued: Indexes  # at this host, perhaps in vain
     refused: Indexes  # by this host
+    passed_on: Indexes  # SYNs for this host to pass on
     broke: Indexes  # died after their data was taken; this host is the client
 
 
@@ -77,17 +79,20 @@ class HostWitness:
             events["settled_ns"][wanted.queued], events["settled_ns"][wanted.broke],
         ))  # fmt: skip
         too_old = len(read_after_ns) and int(read_after_ns.max()) > self.evidence.latest_ns
-        if asked is None and not too_old and not (listeners or len(silent) or len(clients)):
+        if asked is None and not too_old and not (listeners or len(silent) or len(clients) or len(wanted.passed_on)):
             return
         cookies = asked.questions if asked is not None else []
         served_by = [*listeners, *flows(pick(events, silent))]
-        answer = self._ask(HostQuestion(0, cookies, served_by, flows(pick(events, clients))))
+        passed_on = forward_questions(case.batch, wanted.passed_on)
+        answer = self._ask(HostQuestion(0, cookies, served_by, flows(pick(events, clients)), passed_on))
         if answer is None:
             return
         self.add_host(answer.host)
         self.listeners.end(services, answer.listeners, answer.host.taken_ns)
         case.silent = dict(zip(silent.tolist(), answer.listeners[len(services) :], strict=False))
         _hear_clients(case, clients, answer.clients)
+        ways = zip(wanted.passed_on.tolist(), answer.ways, strict=False)
+        case.ways = {row: way for row, way in ways if way is not None}
         if asked is not None:
             self._cookies.end(asked, answer, checks, case.origins)
 

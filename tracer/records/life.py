@@ -6,7 +6,7 @@ from tracer.records.drop import Drop
 from tracer.records.ends import Listener
 from tracer.records.record import Handshake, Timing
 from tracer.records.refusal import Misfits
-from tracer.vocabulary.causes import handshake_sentence, tfo_sentence
+from tracer.vocabulary.causes import CAUSES_OF_DROPS, handshake_sentence, tfo_sentence
 from tracer.vocabulary.drops import dropped_by
 from tracer.vocabulary.meanings import CHALLENGED, EXPLANATIONS, FAILURES, NOT_FITTING, RESULTS, VERDICTS, WITHOUT_LIFE
 from tracer.vocabulary.printable import plural, printable, times
@@ -28,7 +28,7 @@ def lived(timing: Timing) -> bool:
 def drop_of(timing: Timing) -> str | None:
     """What this host dropped it by (DROPPED_BY), where the cause is that it did, for certain."""
     drop = timing.drop
-    if timing.cause != "host_dropped" or timing.cause_confidence != "certain" or drop is None:
+    if timing.cause not in CAUSES_OF_DROPS or timing.cause_confidence != "certain" or drop is None:
         return None
     return dropped_by(drop.reason, drop.at)
 

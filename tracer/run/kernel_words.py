@@ -23,6 +23,7 @@ from tracer.vocabulary.vocabulary import After, HandshakeResult, Has, ResetFrom,
 
 HOLD_NS = int(80_000_000 * FACTOR)  # of the 200 ms in which a reader must see a record
 LATE_NS = int(20_000_000 * FACTOR)  # how long after its segment a word may come
+SIDES_NS = int(20_000_000 * FACTOR)  # the other side of a SYN that nobody answered is settled in the same sweep
 ANSWER_NS = int(1_000_000_000 * FACTOR)  # later there will be no answer
 SOON_MS = 10
 TABLE_MAX = 255  # different drops, and reasons of resets, in a run: columns have their numbers in a byte
@@ -56,6 +57,7 @@ class KernelWords:
 
     evidence: Evidence
     send: Callable[[PlaceQuestion], bool]
+    has_sides: bool = False  # several interfaces are traced, so that a SYN may be seen on both sides of this host
     drops: list[Drop | None] = field(default_factory=lambda: [None])
     reset_reasons: list[str | None] = field(default_factory=lambda: [None])
     _table: DropTable = field(init=False)
@@ -96,7 +98,7 @@ class KernelWords:
 
     def admit(self, events: Events, now_ns: int) -> list[Events]:
         """Take records; returns those that need not wait, and those that have waited."""
-        if not self.evidence.ring_bytes:
+        if not self.evidence.ring_bytes and not self.has_sides:
             return [events] if len(events) else []
         ready: list[Events] = []
         parts, self._held = [*self._held, events], []
@@ -115,10 +117,14 @@ class KernelWords:
 
     def _waits(self, events: Events, now_ns: int) -> Bool:
         settled = events["settled_ns"]
+        for_side: Bool = (events["result"] == _NO_REPLY) & (settled + np.uint64(SIDES_NS) > now_ns) & self.has_sides
+        if not self.evidence.ring_bytes:
+            return for_side
         waits: Bool = np.isin(events["result"], _FAILED) & (settled + np.uint64(HOLD_NS) > now_ns)
         names_come = now_ns < self._asked_ns + ANSWER_NS and bool(self._asked - self._places.keys())
         if waits.any() and not names_come:
             waits &= np.isin(events["reason"], _WAIT) & (settled + np.uint64(LATE_NS) > self._read_ns)
+        waits |= for_side
         return waits
 
     # --- joining ---

@@ -347,7 +347,9 @@ class Pipeline:
         self._interfaces.update(there)
         forget_gone(self._interfaces, there)
         self.composer.interfaces = self._interfaces
-        self._judge.set_interfaces({index: one.group or index for index, one in there.items()})
+        self._words.has_sides |= len(there) > 1
+        seen_leaving = [index for index, one in there.items() if not one.hook.startswith("xdp")]
+        self._judge.set_interfaces({index: one.group or index for index, one in there.items()}, seen_leaving)
         self.fanout.tell(lambda listener: listener.set_interfaces(interfaces))
 
     def _notice(self, kind: str, text: str, interface: str | None = None) -> None:

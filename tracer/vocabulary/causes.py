@@ -118,6 +118,9 @@ DROPPED = (
     "routes and neighbours."
 )
 
+# which the kernel's own word makes certain and explains
+CAUSES_OF_DROPS = ("host_dropped", "not_forwarded")
+
 # warnings
 WARNINGS: dict[str, str] = {
     "mss_tiny": "The MSS is below 536 bytes, so every packet of the connection is tiny: look for what sets it.",
@@ -133,7 +136,7 @@ def handshake_sentence(cause: str, dropped: str | None = None) -> str:
 
     `dropped`: by what, if the kernel said why this host dropped a segment (DROPPED_BY).
     """
-    if dropped is not None and cause == "host_dropped":
+    if dropped is not None and cause in CAUSES_OF_DROPS:
         return DROPPED_BY[dropped]
     return HANDSHAKE_CAUSES.get(cause) or cause.replace("_", " ")
 

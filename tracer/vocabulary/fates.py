@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tracer.vocabulary.causes import CAUSES_OF_DROPS
 from tracer.vocabulary.vocabulary import HandshakeResult, word
 
 FAILED_RESULTS = (
@@ -71,4 +72,4 @@ def fate_words(result: str, cause: str | None, dropped: str | None = None) -> st
 def brief_cause(cause: str, dropped: str | None = None) -> str:
     """A `handshake.cause`; `dropped`: by what this host did, if its kernel said so (vocabulary/drops.py)."""
     words = BRIEF_CAUSES.get(cause) or cause.replace("_", " ")
-    return f"{words}: {dropped}" if dropped is not None and cause == "host_dropped" else words
+    return f"{words}: {dropped}" if dropped is not None and cause in CAUSES_OF_DROPS else words

@@ -18,8 +18,8 @@ from tracer.ipc.messages import Evidence, PlaceAnswer, PlaceQuestion
 from tracer.records.drop import Drop
 from tracer.records.record import Handshake
 from tracer.ring.drops import SLOTS
-from tracer.run.kernel_words import ANSWER_NS, HOLD_NS, LATE_NS, OTHERS_MAX, TABLE_MAX, KernelWords
-from tracer.vocabulary.vocabulary import Confidence, Has, ResetFrom
+from tracer.run.kernel_words import ANSWER_NS, HOLD_NS, LATE_NS, OTHERS_MAX, SIDES_NS, TABLE_MAX, KernelWords
+from tracer.vocabulary.vocabulary import Confidence, Has, ResetFrom, Vantage
 from tracer.vocabulary.vocabulary import HandshakeResult as Result
 from tracer.vocabulary.vocabulary import SettleReason as Settled
 
@@ -200,6 +200,32 @@ def test_a_firewall_is_blamed(result: Result, settled: Settled, flags: int, segm
     failed = record(result, settled, egress=int(result is Result.HALF_OPEN))
     assert caused(ours, failed) == (cause, *CERTAIN), segment
     assert caused(others, failed) == NO_CAUSE
+
+
+@pytest.mark.parametrize(
+    ("result", "settled", "number", "cause"),
+    [
+        (Result.NO_REPLY, Settled.BY_TIMEOUT, 12, "not_forwarded"),
+        (Result.NO_REPLY, Settled.BY_TIMEOUT, 16, "not_forwarded"),
+        (Result.UNREACHABLE, Settled.BY_ICMP, 16, "not_forwarded"),  # the host says so itself
+        (Result.UNREACHABLE, Settled.BY_ICMP, 12, "firewall_rejected"),
+        (Result.REJECTED, Settled.BY_RST, 12, "firewall_rejected"),
+    ],
+)
+def test_what_was_to_pass_through_is_not_forwarded(result: Result, settled: Settled, number: int, cause: str) -> None:
+    desk = Desk()
+    heard(desk, word(SYN, number, after_ns=5_000_000_000))
+    batch = batch_of(record(result, settled), np.array([Vantage.TRANSIT], np.uint8))
+    assert desk.said(batch) != [None]
+    assert causes(batch) == [(cause, "certain", "this_host")]
+
+
+def test_one_of_the_syns_was_forwarded() -> None:
+    desk = Desk()
+    heard(desk, word(SYN))
+    batch = batch_of(record(Result.NO_REPLY, syn_count=2), np.array([Vantage.TRANSIT], np.uint8))
+    desk.said(batch)
+    assert causes(batch) == [(None, None, None)]
 
 
 def test_a_drop_of_another_syn_than_the_refused_one() -> None:
@@ -406,6 +432,18 @@ def test_without_evidence_nobody_waits() -> None:
     batch = batch_of(refused)
     deaf.tell(batch)
     assert not batch.causes.drop.any()
+
+
+def test_a_silent_one_waits_for_its_other_side() -> None:
+    events = np.concatenate([record(Result.NO_REPLY), record(Result.ESTABLISHED, Settled.BY_RESPONSE)])
+    settled_ns = int(events["settled_ns"][0])
+    for evidence in (Evidence(), Evidence(4096, REASONS, {}, True, OWN)):
+        words = KernelWords(evidence, lambda _: True, has_sides=True)
+        words.note(np.zeros(0, _DROPS), settled_ns + HOLD_NS)
+        (first,) = words.admit(events, settled_ns + SIDES_NS // 2)
+        assert first["result"].tolist() == [Result.ESTABLISHED]
+        (second,) = words.admit(np.zeros(0, _EVENTS), settled_ns + SIDES_NS + 1)
+        assert second["result"].tolist() == [Result.NO_REPLY]
 
 
 def test_hidden_places_are_not_asked_for() -> None:
