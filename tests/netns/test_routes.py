@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.netbox import NetBox
+from tests.support.netbox import NetBox, wait_until
 from tracer.linux import interfaces
 from tracer.linux.routes import NO_ROUTE, forwarded_by, leaves_by
 from tracer.vocabulary.addresses import sixteen_bytes
@@ -82,7 +82,8 @@ def test_by_which_interface_a_segment_goes_on(box: NetBox) -> None:
     assert name("10.3.1.9", "203.0.113.1") is None
     assert name("fd00:3:1::9", "fd00:4::9") is None
     assert name("10.3.1.9", "10.3.2.1") is None  # it is for this host
-    assert name("fd00:3:1::9", "fd00:3:2::1") is None
+    # the kernel takes a moment to know its own address
+    wait_until(lambda: name("fd00:3:1::9", "fd00:3:2::1") is None, "the address to be local")
     box.run("sysctl", "-qw", "net.ipv4.conf.left.rp_filter=1")
     assert name("10.3.2.9", "10.3.2.8") is None
     box.run("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
