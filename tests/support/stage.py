@@ -65,10 +65,12 @@ class Forger:
             raw.close()
         self.box.close()
 
-    def send(self, source: str, target: str, payload: bytes, protocol: int = socket.IPPROTO_TCP) -> None:
+    def send(self, source: str, target: str, payload: bytes, protocol: int = socket.IPPROTO_TCP, ttl: int = 64) -> None:
         version = 6 if ":" in target else 4
-        make = ipv6 if version == 6 else ipv4
-        packet = make(address(source), address(target), payload, protocol=protocol)
+        if version == 6:
+            packet = ipv6(address(source), address(target), payload, protocol=protocol, hops=ttl)
+        else:
+            packet = ipv4(address(source), address(target), payload, protocol=protocol, ttl=ttl)
         self._raw[version].sendto(packet, (target, 0))
 
 
