@@ -93,8 +93,9 @@ def a_filter_that_resets_by_ipv6(scene: Scenery) -> int:
     return scene.try_to(errno.ECONNREFUSED)
 
 
-@SCENES.scene(**ELSEWHERE, server=seen("rejected", FILTERED))
+@SCENES.scene(**ELSEWHERE, server=seen("rejected", FILTERED, here("no_listener")))
 def a_filter_that_resets_where_nobody_listens(scene: Scenery) -> int:
+    """Both are so."""
     scene.enter_context(scene.rules(scene.hosts.first, "input", f"{scene.to_server} {BARE_SYN} reject with tcp reset"))
     return scene.try_to(errno.ECONNREFUSED)
 

@@ -108,7 +108,7 @@ UNFINISHED = away("ack_missing", "possible", "client", "path")
 SOMETHING_LOST = away("syn_or_synack_lost", "possible", "path")
 
 
-def at(places: Sequence[str], one: Seen) -> dict[str, Expected | Sequence[Expected]]:
+def at(places: Sequence[str], one: Seen | Sequence[Expected]) -> dict[str, Expected | Sequence[Expected]]:
     """They all say the same."""
     return dict.fromkeys(places, one)
 
@@ -160,6 +160,15 @@ class Scenery(Stage):
         client.close()
         return port
 
+    def serve_in_turn(self, listener: socket.socket, places: Sequence[str], number: int) -> list[int]:
+        """Whole connections, each after all these places have told the one before."""
+        ports = []
+        for _ in range(number):
+            ports.append(self.serve_one(listener))
+            for place in places:
+                self.wait_told(place, ports[-1])
+        return ports
+
     def begin_from(self, source: str = "", retries: int = 0) -> socket.socket:
         """A client that has sent its SYN, and does not wait."""
         made = self.client_from(source)
@@ -183,6 +192,13 @@ class Scenery(Stage):
     def listen_at(self, port: int, backlog: int = 64) -> socket.socket:
         """A listener without Fast Open at a port of this scene's address."""
         return self.enter_context(self.hosts.listen(self.hosts.first, self.server_ip, port, None, backlog))
+
+    @contextmanager
+    def dropping_first(self, match: str) -> Iterator[None]:
+        """Meanwhile the router drops the first packet of each client that matches."""
+        first = f"{match} add @ports {{ tcp sport }} drop"
+        with self.rules(self.hosts.router, "forward", f"{match} tcp sport @ports accept", first):
+            yield
 
     # --- made by hand ---
 
