@@ -169,9 +169,9 @@ class Scenery(Stage):
                 self.wait_told(place, ports[-1])
         return ports
 
-    def begin_from(self, source: str = "", retries: int = 0) -> socket.socket:
+    def begin_from(self, made: socket.socket | None = None, retries: int = 0) -> socket.socket:
         """A client that has sent its SYN, and does not wait."""
-        made = self.client_from(source)
+        made = made or self.client_from()
         if retries:
             made.setsockopt(socket.IPPROTO_TCP, TCP_SYNCNT, retries)
         made.setblocking(False)
