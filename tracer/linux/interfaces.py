@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
