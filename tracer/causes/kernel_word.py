@@ -39,7 +39,10 @@ def blame(batch: Batch, drops: Sequence[Drop | None], reset_reasons: Sequence[st
     _say(batch, (of_syn & no_socket & whole & ~by_server) | (of_syn & no_socket & rejected), HandshakeCause.NO_LISTENER)
     _say(batch, own_reset & rejected & by_server, HandshakeCause.NO_LISTENER)
     overflow = _rows_with(causes.drop, drops, lambda drop: _is_own(drop) and found_queue_full(drop.reason, drop.at))
-    _say(batch, overflow & whole, HandshakeCause.ACCEPT_QUEUE_FULL)
+    _say(batch, overflow, HandshakeCause.ACCEPT_QUEUE_FULL)
+    # what was seen to leave by no interface: the kernel says why
+    stuck = causes.handshake_cause == HandshakeCause.NOT_FORWARDED
+    _say(batch, stuck & of_syn & known & whole, HandshakeCause.NOT_FORWARDED)
     _say(batch, of_syn & filtered & refused, HandshakeCause.FIREWALL_REJECTED)
     # what only passes through here was not for this host, and its own ICMP error is part of not passing it on
     passed = (batch.vantage == Vantage.TRANSIT) & (events["egress"] == 0) & ~rejected
