@@ -10,6 +10,7 @@ from pathlib import Path
 
 KALLSYMS = Path("/proc/kallsyms")
 _DIGITS = 16
+_NAME_AT = _DIGITS + 3  # behind the letter
 _HEAD = 1 << 16  # bytes: many lines, of which the first may be 0 in any case
 _AT_ONCE = 1 << 16
 _TEXT = b"tTwW"  # nm's letters of code
@@ -48,7 +49,7 @@ class Lookup:
         highest = wanted[-1]
         for line in lines:
             address = line[:_DIGITS]
-            if not line or address > highest or line[_DIGITS + 1] not in _TEXT:
+            if len(line) <= _NAME_AT or address > highest or line[_DIGITS + 1] not in _TEXT:
                 continue
             place = bisect_left(wanted, address)  # of the lowest that may lie in it; _name() takes care of the others
             if address > best[place][:_DIGITS]:
@@ -87,10 +88,13 @@ class Known:
 
     def _look_at(self, lines: list[bytes]) -> None:
         for line in lines:
-            if line and line[_DIGITS + 1] in _TEXT:
-                start = int(line[:_DIGITS], 16)
+            if len(line) > _NAME_AT and line[_DIGITS + 1] in _TEXT:
+                try:
+                    start = int(line[:_DIGITS], 16)
+                except ValueError:  # damaged
+                    continue
                 self._starts.append(start)
-                name = self._names.get(line[_DIGITS + 3 :].partition(b"\t")[0].partition(b".")[0])
+                name = self._names.get(line[_NAME_AT:].partition(b"\t")[0].partition(b".")[0])
                 if name is not None and start:
                     self._found[start] = name
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 # what this host's drop comes from, and what to do about it
 DROPPED_BY: dict[str, str] = {
     "firewall": "A packet filter of this host dropped the segment: look for the rule (nft list ruleset, iptables -S, "
-    "programs at tc and XDP), and let this traffic pass.",
+    "programs at tc and XDP), and let this traffic pass; or see whether dmesg says that "
+    "conntrack's table was full.",
     "reverse path filter": "This host dropped the segment since it has no route to its source by the interface that it "
     "came in by: mend the routes, or set net.ipv4.conf.INTERFACE.rp_filter to 2 (loose) or 0.",
     "old timestamps": "This host dropped the segment since its timestamp is older than one seen before of these "

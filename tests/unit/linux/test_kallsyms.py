@@ -85,3 +85,14 @@ def test_the_real_one() -> None:
     with KALLSYMS.open() as file:
         at = next(int(line.split()[0], 16) for line in file if line.split()[2] == "tcp_v4_rcv")
     assert named(KALLSYMS, at + 5) == {at + 5: "tcp_v4_rcv"}
+
+
+@pytest.mark.parametrize(
+    "damaged", ["ffff", "ffffffff81000050 ", "ffffffff81000050 t", "ffffffff8100zzzz t odd", "\x00" * 40, "x" * 60]
+)
+def test_damaged_lines_are_left_out(symbols: Path, damaged: str) -> None:
+    symbols.write_text(f"{damaged}\n{LINES}{damaged}")
+    assert named(symbols, 0xFFFFFFFF81000100) == {0xFFFFFFFF81000100: "first"}
+    known = Known(["first", "odd"], symbols)
+    assert not any(known.steps())
+    assert known.find(0xFFFFFFFF81000101) == "first"
