@@ -75,6 +75,15 @@ class Shake:
     socket: int = 0  # of the server
     options: int = 0  # of the SYN (Has)
     options_back: int = 0
+    rejected: bool = False  # by the reset
+    reset_ttl: int = 64
+    icmp: tuple[int, int] | None = None  # type and code, which settled it
+    family: int = 4
+    isns: int = 1  # of the SYN-ACKs
+    late_syns: int = 0
+    ack_echoes: bool = False  # the first SYN-ACK's timestamp
+    requested_ms: float | None = None  # the client sent data, after its ACK
+    client_fin: bool = False
     first_back: bytes | None = None  # the first SYN-ACK's cookie, acking the same, where the client took another one
 
 
@@ -140,6 +149,19 @@ def _fill(event: Any, one: Shake) -> None:
     event["synack"]["has"] |= one.options_back
     if one.half_open:
         event["result"] = HandshakeResult.HALF_OPEN
+    event["reset_ttl"] = one.reset_ttl if one.reset_from else 0
+    event["synack_isns"], event["late_syns"] = one.isns * (one.answered_ms is not None), one.late_syns
+    event["client_fin"], event["family"] = one.client_fin, one.family
+    if one.rejected:
+        event["result"] = HandshakeResult.REJECTED if one.answered_ms is None else HandshakeResult.ABORTED
+    if one.icmp is not None:
+        event["result"], event["reason"] = HandshakeResult.UNREACHABLE, SettleReason.BY_ICMP
+        event["icmp_type"], event["icmp_code"] = one.icmp
+    if one.ack_echoes:
+        event["synack"]["has"] |= Has.TIMESTAMPS
+        event["synack"]["ts_val"] = event["ack_ts_ecr"] = 5
+    if one.requested_ms is not None:
+        event["request_ns"] = begin + int(one.requested_ms * MS)
     if one.first_back is not None:
         first, synack = event["first_answer"], event["synack"]
         first["ns"], first["seq"], first["ack"] = begin + MS // 2, synack["seq"] + 1, synack["ack"]
@@ -173,13 +195,18 @@ def judge_at_once(judge: CauseJudge, *shakes: Shake) -> list[str]:
 
 def fates(judge: CauseJudge, *shakes: Shake) -> list[str]:
     """The causes of handshakes' fates, each in its own batch: cause, confidence, place."""
-    found = []
-    for one in shakes:
-        made = judge.judge(batch(one)).causes
-        numbers = (made.handshake_cause[0], made.handshake_confidence[0], made.cause_at[0])
-        kinds = zip((HandshakeCause, Confidence, CauseAt), numbers, strict=True)
-        found.append(" ".join(word(kind(number)) for kind, number in kinds if number))
-    return found
+    return [fates_at_once(judge, one)[0] for one in shakes]
+
+
+def fates_at_once(judge: CauseJudge, *shakes: Shake) -> list[str]:
+    """The same, all in one batch."""
+    made = judge.judge(batch(*shakes)).causes
+    columns = (made.handshake_cause, made.handshake_confidence, made.cause_at)
+    kinds = (HandshakeCause, Confidence, CauseAt)
+    return [
+        " ".join(word(kind(number)) for kind, number in zip(kinds, numbers, strict=True) if number)
+        for numbers in zip(*(column.tolist() for column in columns), strict=True)
+    ]
 
 
 def host(at_ms: float, fast_open: int = 3, syn_cookies: int = 1, **counters: int) -> Host:

@@ -64,7 +64,8 @@ def _two_answers(asked: Asked) -> Bool:
 
 def _from_elsewhere(asked: Asked, noted: Noted, servers: ServerMemory) -> Bool:
     """SYN-ACKs that led to nothing, from where this server's never came from."""
-    failed = asked.is_result(HandshakeResult.HALF_OPEN, HandshakeResult.ABORTED) & asked.answered & ~asked.at_server
+    failed = asked.is_result(HandshakeResult.HALF_OPEN, HandshakeResult.ABORTED) | asked.in_vain
+    failed &= asked.answered & ~asked.at_server
     ttl = asked.events["synack"]["ttl"]
     _, strange = asked.where(failed, lambda rows, at: _distance(servers, noted, rows, ttl[at]))
     return strange & asked.whether(strange, lambda rows: servers.answered(noted, rows))

@@ -12,6 +12,7 @@ from tracer.causes.case import Case
 from tracer.causes.listeners import Listeners, Listening
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import U8, Bool, Events, Indexes, has, pick
+from tracer.records.life import REPEATS_THAT_FAIL
 from tracer.vocabulary.vocabulary import (
     After,
     CauseAt,
@@ -34,6 +35,9 @@ _NOT_SERVED = np.zeros(len(After), np.bool_)
 _NOT_SERVED[[
     After.RESET_BY_SERVER, After.RESET_BY_CLIENT, After.CLIENT_CLOSED, After.SYNACK_AGAIN, After.SILENCE
 ]] = True  # fmt: skip
+
+_IN_VAIN = np.zeros(len(After), np.bool_)
+_IN_VAIN[[After.RESET_BY_CLIENT, After.CLIENT_CLOSED, After.SYNACK_AGAIN, After.SILENCE]] = True
 
 
 def to_explain(batch: Batch) -> Indexes:
@@ -116,6 +120,20 @@ class Asked:
         """Did the client send data, which may have come with its SYN?"""
         found: Bool = (self.events["request_ns"] != 0) | (self.events["syn"]["payload_len"] != 0)
         return found
+
+    @property
+    def unacked(self) -> Bool:
+        """Did the server ack nothing of the client's data, as far as was seen?"""
+        # of data in the SYN the SYN-ACK has told
+        taken = self.case.batch.verdicts.acked_payload_len[self.rows] != 0
+        found: Bool = (self.events["request_acked"] == 0) & ((self.events["request_ns"] != 0) | ~taken)
+        return found
+
+    @property
+    def in_vain(self) -> Bool:
+        """Did the client send its request again and again, and the server never ack it?"""
+        found: Bool = (self.events["request_repeats"] >= REPEATS_THAT_FAIL) & self.unacked
+        return found & _IN_VAIN.take(self.after)
 
     @property
     def misfit(self) -> Bool:

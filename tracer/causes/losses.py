@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracer.causes.asked import Asked
-from tracer.causes.server_memory import Noted, ServerMemory
+from tracer.causes.server_memory import Noted, ServerMemory, presumed_answer, syns_before_answer
 from tracer.handshake.ecn import asked_again, asks_for_ecn
 from tracer.handshake.events import U8, U64, Bool, Events, has
 from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, Has, Vantage
@@ -67,7 +67,7 @@ def _slow(asked: Asked, fresh: Bool) -> None:
 
 def _ecn(asked: Asked, fresh: Bool, noted: Noted, servers: ServerMemory) -> None:
     """Only SYNs that asked for ECN stayed unanswered, and one that did not was taken."""
-    number = asked.case.batch.verdicts.answered_syn[asked.rows]
+    number = presumed_answer(asked.events, asked.case.batch.verdicts.answered_syn[asked.rows])
     plain = fresh & (number > 1) & ~asked.at_server & ~asked.has_cause
     plain &= (asked.events["challenge_acks"] == 0) & asks_for_ecn(asked.events["syn"]["tcp_flags"])
     # a SYN with Fast Open, or its data, may have been lost for that
@@ -91,10 +91,9 @@ def _again_before_answer(events: Events) -> Bool:
 
 def _last_syn_before(events: Events) -> U64:
     """When the last SYN before the SYN-ACK was sent."""
-    after = events["retx"]["after_us"].astype(np.uint64) * _US
-    there = np.arange(after.shape[1])[None, :] < events["retx_count"][:, None]
-    there &= after < (events["synack_ns"] - events["syn_ns"])[:, None]
-    found: U64 = events["syn_ns"] + np.where(there, after, np.uint64(0)).max(axis=1)
+    there = syns_before_answer(events)
+    after = np.where(there, events["retx"]["after_us"].astype(np.uint64) * _US, np.uint64(0))
+    found: U64 = events["syn_ns"] + after.max(axis=1)
     return found
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from tracer.causes.asked import Asked
 from tracer.causes.server_memory import Noted, ServerMemory
 from tracer.handshake.events import F64
-from tracer.records.life import REPEATS_THAT_FAIL
 from tracer.vocabulary.vocabulary import After, CauseAt, Confidence, HandshakeCause, SettleReason
 
 PATIENCE_US, PATIENCE_RTTS = 1_000_000, 10  # who waits as long has given up, and is not in a hurry
@@ -19,12 +18,10 @@ PATIENCE_US, PATIENCE_RTTS = 1_000_000, 10  # who waits as long has given up, an
 def judge_not_served(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
     """Give causes to established rows without a response."""
     events, durations = asked.events, asked.case.batch.durations
-    sent = asked.sent
-    # of data in the SYN the SYN-ACK has told
-    taken = asked.case.batch.verdicts.acked_payload_len[asked.rows] != 0
-    unacked = (events["request_acked"] == 0) & ((events["request_ns"] != 0) | ~taken)
+    sent, unacked = asked.sent, asked.unacked
     by_client = np.isin(asked.after, (After.RESET_BY_CLIENT, After.CLIENT_CLOSED)) & sent
-    waited_us: F64 = (events["settled_ns"] - events["syn_ns"]) / 1000
+    since_ns = np.maximum(events["request_ns"], np.maximum(events["ack_ns"], events["syn_ns"]))
+    waited_us: F64 = (events["settled_ns"] - np.minimum(since_ns, events["settled_ns"])) / 1000
     rtt_us = np.nan_to_num(durations.rtt_us[asked.rows])
     patient = by_client & (waited_us >= PATIENCE_US) & (waited_us >= PATIENCE_RTTS * rtt_us)
     # a server that takes data, never answers any, and closes when the client does speaks a one-way protocol
@@ -32,9 +29,7 @@ def judge_not_served(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
     one_way = patient & both_closed & ~unacked
     one_way &= ~asked.whether(one_way, lambda rows: servers.responds(noted, rows))
     asked.blame(patient & ~one_way, HandshakeCause.CLIENT_GAVE_UP, Confidence.LIKELY)
-    in_vain = (events["request_repeats"] >= REPEATS_THAT_FAIL) & unacked
-    in_vain &= by_client | np.isin(asked.after, (After.SILENCE, After.SYNACK_AGAIN))
-    asked.blame(in_vain, HandshakeCause.SILENT_AFTER_ESTABLISHED, Confidence.LIKELY)
+    asked.blame(asked.in_vain, HandshakeCause.SILENT_AFTER_ESTABLISHED, Confidence.LIKELY)
     reset = asked.after == After.RESET_BY_SERVER
     here = reset & sent & asked.answered & asked.reset_fits_synack
     asked.blame(here, HandshakeCause.RESET_AFTER_ESTABLISHED, Confidence.LIKELY, CauseAt.SERVER)

@@ -15,8 +15,8 @@ from tracer.causes.notes import Earlier, Notes
 from tracer.causes.peer_history import REMEMBER_NS, SERVERS
 from tracer.causes.slot_table import NumberHash, SlotTable
 from tracer.handshake.batch import Batch
-from tracer.handshake.ecn import answered_ecn, asks_for_ecn
-from tracer.handshake.events import U8, U64, Bool, Indexes, has, pick
+from tracer.handshake.ecn import ECN_FLAGS, answered_ecn, asks_for_ecn
+from tracer.handshake.events import U8, U64, Bool, Events, Indexes, has, pick
 from tracer.vocabulary.vocabulary import ANSWERED_ECN_WORDS, After, HandshakeResult, Has, ResetFrom
 
 _HOUR = np.uint64(REMEMBER_NS)
@@ -64,9 +64,11 @@ class ServerMemory:
         if asked.any():
             plain = answered[~asked[answered]]
             rows = np.flatnonzero(asked & synack)
-            taken = answered_ecn(pick(events, rows), verdicts.answered_syn[rows])
-            with_ecn = rows[taken > _NO_ECN]
-            plain = np.union1d(plain, rows[taken == _NO_ECN])
+            several = pick(events, rows)
+            taken = answered_ecn(several, presumed_answer(several, verdicts.answered_syn[rows]))
+            granted = (several["synack"]["tcp_flags"] & ECN_FLAGS) != 0
+            with_ecn = rows[(taken > _NO_ECN) | granted]
+            plain = np.union1d(plain, rows[(taken == _NO_ECN) & ~granted])
         rejected = (events["result"] == HandshakeResult.REJECTED) & (events["reset_from"] == ResetFrom.SERVER)
         places = self._hash.places(events)
         return Noted(
@@ -167,3 +169,23 @@ def _set(table: SlotTable, keys: U64, rows: Indexes, name: str, when: U64) -> No
         table[name][slots] = when
     else:
         table[name][slots[own]] = when[own]
+
+
+def syns_before_answer(events: Events) -> Bool:
+    """Which retransmissions came before the SYN-ACK, a column each?"""
+    after_ns = events["retx"]["after_us"].astype(np.uint64) * np.uint64(1000)
+    there = np.arange(after_ns.shape[1])[None, :] < events["retx_count"][:, None]
+    found: Bool = there & (after_ns < (events["synack_ns"] - events["syn_ns"])[:, None])
+    return found
+
+
+def presumed_answer(events: Events, answered_syn: U8) -> U8:
+    """Which SYN was answered: where timestamps do not tell, the last one, if the SYN-ACK grants no ECN; 0 = unknown."""
+    unknown = np.flatnonzero(answered_syn == 0)
+    if not len(unknown):
+        return answered_syn
+    found, some = answered_syn.copy(), pick(events, unknown)
+    last = syns_before_answer(some).sum(axis=1) + 1
+    grants = (some["synack"]["tcp_flags"] & ECN_FLAGS) != 0
+    found[unknown] = last * ~grants
+    return found

@@ -1,0 +1,150 @@
+"""Who refused, and who answered in a server's place (tracer/causes/answers.py)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support.asked import FORWARDED, NOBODY, NOT_KNOWN, WITHOUT, Asked
+from tests.support.judged import Shake, fates, host
+from tracer.causes.judge import CauseJudge
+from tracer.ipc.messages import ListenerAnswer
+from tracer.vocabulary.vocabulary import HandshakeResult, ResetFrom, SettleReason, Vantage
+
+BY_SERVER, BY_CLIENT = ResetFrom.SERVER, ResetFrom.CLIENT
+CLIENT, SERVER, TRANSIT, LOCAL = Vantage.CLIENT, Vantage.SERVER, Vantage.TRANSIT, Vantage.LOCAL
+NEVER = replace(Shake(answered_ms=None), lasts_ms=3500)
+REFUSED = Shake(answered_ms=None, rejected=True, reset_from=BY_SERVER, reset_ttl=60)
+SERVED = Shake(response=True, ttl=60)
+LIKELY, POSSIBLE = "refused likely server", "refused possible"
+ON_PATH, PERHAPS_ON_PATH = "answered_on_path likely path", "answered_on_path possible path"
+
+
+def said(*shakes: Shake, vantage: Vantage = CLIENT) -> list[str]:
+    return fates(CauseJudge(), *(replace(one, vantage=vantage) for one in shakes))
+
+
+@pytest.mark.parametrize("vantage", [CLIENT, TRANSIT])
+def test_refused_from_where_the_server_is(vantage: Vantage) -> None:
+    assert said(REFUSED, SERVED, REFUSED, vantage=vantage) == [POSSIBLE, "", LIKELY]
+    # the distance is the host's; other hosts, and the same one elsewhere, say nothing
+    others = (replace(REFUSED, port=80), replace(REFUSED, server=2), replace(REFUSED, ifindex=3))
+    assert said(SERVED, *others, vantage=vantage) == ["", LIKELY, POSSIBLE, POSSIBLE]
+
+
+def test_of_resets_alone_no_distance_is_known() -> None:
+    assert said(REFUSED, replace(REFUSED, reset_ttl=61)) == [POSSIBLE] * 2
+
+
+@pytest.mark.parametrize("ttl", [61, 63, 120])
+def test_a_reset_from_elsewhere(ttl: int) -> None:
+    forged = replace(REFUSED, reset_ttl=ttl)
+    assert said(forged, SERVED, forged) == [POSSIBLE, "", ON_PATH]
+    # another port may be another host's, behind a NAT
+    assert said(SERVED, replace(forged, port=80)) == ["", PERHAPS_ON_PATH]
+    # a server behind several paths has several distances
+    assert said(SERVED, replace(SERVED, ttl=ttl), forged) == ["", "", LIKELY]
+
+
+def test_initial_ttls_differ_by_kind_of_segment() -> None:
+    assert said(SERVED, replace(REFUSED, reset_ttl=251), replace(REFUSED, reset_ttl=124)) == ["", LIKELY, LIKELY]
+
+
+def test_what_answers_in_its_place_does_not_become_the_server() -> None:
+    forged = replace(REFUSED, reset_ttl=61)
+    half_open = replace(Shake(half_open=True), ttl=61, lasts_ms=3500)
+    assert said(SERVED, half_open, half_open, forged) == ["", ON_PATH, ON_PATH, ON_PATH]
+    assert said(half_open, REFUSED) == ["ack_missing possible", POSSIBLE]
+
+
+@pytest.mark.parametrize("ttl", [60, 61])
+def test_a_reset_is_compared_with_the_handshakes_own_answer(ttl: int) -> None:
+    fits = ttl == 60
+    aborted = Shake(rejected=True, reset_from=BY_SERVER, ttl=60, reset_ttl=ttl)
+    assert said(aborted) == [LIKELY if fits else ON_PATH]
+    after = replace(aborted, rejected=False, requested_ms=2)
+    assert said(after) == ["reset_after_established likely server" if fits else ON_PATH]
+    # a client that resets what it was sent says nothing
+    assert said(replace(aborted, reset_from=BY_CLIENT)) == [""]
+
+
+def test_two_initial_numbers() -> None:
+    two = Shake(isns=2, synacks=2, ttl=60)
+    assert said(replace(two, response=True)) == [ON_PATH]
+    assert said(replace(two, repeats=3)) == [ON_PATH]
+    assert said(replace(two, isns=1)) == [""]
+    # a server that has forgotten the first SYN, or sends SYN cookies, gives the second SYN another number
+    again = replace(two, again_ms=1000, response=True)
+    assert said(again) == ["syn_or_synack_lost possible"]
+    assert said(replace(again, isns=3, synacks=3)) == [ON_PATH]
+    for vantage in (SERVER, LOCAL):
+        assert said(replace(two, response=True, ttl=64), vantage=vantage) == [""]
+
+
+def test_answers_from_elsewhere_that_led_to_nothing() -> None:
+    in_vain = replace(Shake(repeats=3), ttl=62, lasts_ms=5000)
+    assert said(SERVED, in_vain) == ["", ON_PATH]
+    assert said(in_vain) == ["silent_after_established likely"]
+    # the route has changed
+    assert said(SERVED, replace(SERVED, ttl=62), in_vain) == ["", "", "silent_after_established likely"]
+    assert said(SERVED, replace(in_vain, request_acked=True)) == ["", ""]
+
+
+# --- this host's own resets ---
+
+
+@pytest.mark.parametrize("vantage", [SERVER, LOCAL])
+@pytest.mark.parametrize(
+    ("listens", "cause"),
+    [(NOBODY, "no_listener certain this_host"), (WITHOUT, ""), (NOT_KNOWN, ""), (FORWARDED, "")],
+)
+def test_own_resets(vantage: Vantage, listens: ListenerAnswer, cause: str) -> None:
+    judge = CauseJudge(Asked(host(1100), listens=listens))
+    judge.add_host(host(990))
+    own = replace(REFUSED, vantage=vantage, reset_ttl=64)
+    assert fates(judge, own) == [cause]
+
+
+def test_own_resets_in_a_replay() -> None:
+    for vantage in (SERVER, LOCAL):
+        assert said(replace(REFUSED, reset_ttl=64), vantage=vantage) == [""]
+    # that of a container behind this host is none of its own
+    assert said(replace(REFUSED, reset_ttl=63), vantage=SERVER) == [POSSIBLE]
+
+
+# --- ICMP ---
+
+
+@pytest.mark.parametrize(
+    ("family", "icmp", "prohibited"),
+    [
+        (4, (3, 13), True), (4, (3, 10), True), (4, (3, 9), True), (4, (3, 3), False), (4, (3, 1), False),
+        (4, (1, 1), False), (6, (1, 1), True), (6, (1, 5), True), (6, (1, 6), True), (6, (1, 0), False),
+        (6, (1, 4), False), (6, (3, 13), False),
+    ],
+)  # fmt: skip
+def test_icmp_errors(family: int, icmp: tuple[int, int], prohibited: bool) -> None:
+    unreachable = Shake(answered_ms=None, family=family, icmp=icmp)
+    cause = "firewall_rejected likely" if prohibited else ""
+    assert said(unreachable) == said(unreachable, vantage=TRANSIT) == [cause]
+    assert said(unreachable, vantage=SERVER) == [""]
+
+
+# --- what does not fit ---
+
+
+@pytest.mark.parametrize("vantage", list(Vantage))
+@pytest.mark.parametrize("change", [{"misfit_rsts": 2}, {"misfit_synacks": 1}])
+def test_answers_that_do_not_fit(vantage: Vantage, change: dict[str, int]) -> None:
+    unfit = replace(NEVER, **change)
+    for reason in (SettleReason.BY_TIMEOUT, SettleReason.AT_END, SettleReason.BY_NEW_SYN):
+        assert said(replace(unfit, reason=reason), vantage=vantage) == ["answer_does_not_fit likely"]
+    # one that fitted came as well
+    assert said(replace(Shake(response=True), **change), vantage=vantage) == [""]
+
+
+@pytest.mark.parametrize("result", [HandshakeResult.REJECTED, HandshakeResult.NO_REPLY])
+def test_records_of_handshakes_that_went_on(result: HandshakeResult) -> None:
+    gone_on = Shake(again_ms=1000, resumed=result, response=True)
+    assert said(gone_on, replace(gone_on, ecn=True), replace(NEVER, resumed=result)) == ["", "", ""]
