@@ -265,6 +265,25 @@ def test_a_mirror_port_sees_what_is_for_others(router: Routed) -> None:
         router.second.run(*sysctl, "net.ipv4.ip_forward=0")
 
 
+def test_an_answer_from_an_address_that_the_client_did_not_ask(router: Routed) -> None:
+    """The router translates the server's address, and passes the answers on as they are."""
+    front, port = "10.97.88.1", 4711
+    match = f"ip saddr {FIRST} tcp sport {port}"
+    raw = f"chain r {{ type filter hook prerouting priority -300; {match} notrack; }}"
+    dnat = f"ip daddr {front} tcp dport {port} dnat to {FIRST}"
+    table = f"{raw}; chain c {{ type nat hook prerouting priority dstnat; {dnat}; }}"
+    router.router.run("nft", f"table ip one-way {{ {table}; }}")
+    try:
+        with router.listen(router.first, FIRST, port), way(router, WIRE, box=router.client) as at_client, \
+                way(router) as on:  # fmt: skip
+            client_port = at_client.try_in_vain((front, port))
+            assert fate(at_client.at(WIRE, client_port)) == ONE_WAY
+            came = on.at(TO_CLIENT, client_port)
+            assert (fate(came), came.server.ip) == (ONE_WAY, front)
+    finally:
+        router.router.run("nft", "delete", "table", "ip", "one-way")
+
+
 def test_a_server_without_a_route_back(router: Routed) -> None:
     with way(router, WIRE, box=router.first) as on:
         on.exchange()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tracer.causes.kernel_word import blame
+from tracer.causes.strays import StrayAnswers
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import U8, Bool, Events, Indexes, has, pick
 from tracer.ipc.messages import Evidence, PlaceAnswer, PlaceQuestion
@@ -44,7 +45,7 @@ _RESULTS = {
 }
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _WAIT = (SettleReason.BY_RST, SettleReason.BY_ICMP)
-_NO_REASON = "NOT_SPECIFIED"
+_NO_REASON, _NO_SOCKET = "NOT_SPECIFIED", "NO_SOCKET"
 _SEGMENTS = {Kind.SYN: "syn", Kind.SYNACK: "synack", Kind.ACK: "ack", Kind.RST: "rst"}
 
 
@@ -61,6 +62,7 @@ class KernelWords:
     drops: list[Drop | None] = field(default_factory=lambda: [None])
     reset_reasons: list[str | None] = field(default_factory=lambda: [None])
     _table: DropTable = field(init=False)
+    _strays: StrayAnswers = field(init=False)
     _numbers: dict[Drop, int] = field(default_factory=dict)
     _places: dict[int, str | None] = field(default_factory=dict)
     _asked: set[int] = field(default_factory=set)
@@ -69,8 +71,9 @@ class KernelWords:
     _read_ns: int = 0
 
     def __post_init__(self) -> None:
-        no_reason = (number for number, name in self.evidence.drop_reasons.items() if name == _NO_REASON)
-        self._table = DropTable(self.evidence.netns, next(no_reason, -1))
+        numbers = {name: number for number, name in self.evidence.drop_reasons.items()}
+        self._table = DropTable(self.evidence.netns, numbers.get(_NO_REASON, -1))
+        self._strays = StrayAnswers(self.evidence.netns, numbers.get(_NO_SOCKET, -1))
 
     @property
     def is_holding(self) -> bool:
@@ -83,6 +86,7 @@ class KernelWords:
         if not len(drops):
             return
         self._table.add(drops)
+        self._strays.add(drops)
         if self.evidence.places:
             new = set(np.unique(drops["location"]).tolist()) - self._asked - {0}
             wanted = sorted(new)[: PLACES_MAX - len(self._asked)]
@@ -145,6 +149,7 @@ class KernelWords:
         if len(rows) and self.evidence.reset_reasons:
             batch.causes.reset_reason[rows] = self._reasons_of(pick(events, rows))
         blame(batch, self.drops, self.reset_reasons, whole)
+        self._strays.blame(batch)
 
     def tell_unsent(self, batch: Batch, words: Events) -> None:
         """Likewise for handshakes that only these words tell of, one each: all their SYNs were dropped."""
@@ -185,7 +190,7 @@ class KernelWords:
         at = self._places.get(int(word["location"]))
         if not is_telling(reason, at):
             return 0
-        if kind is Kind.RST and reason == "NO_SOCKET":
+        if kind is Kind.RST and reason == _NO_SOCKET:
             return 0  # nobody waits for it any more
         drop = Drop(_SEGMENTS[kind], reason, at, None if own else int(word["netns"]))
         known = self._numbers.get(drop)

@@ -220,6 +220,41 @@ def test_what_was_to_pass_through_is_not_forwarded(result: Result, settled: Sett
     assert causes(batch) == [(cause, "certain", "this_host")]
 
 
+def stray(**more: int) -> Events:
+    """A SYN-ACK of another address, which acks the SYN; the client's kernel finds no socket for it."""
+    found = word(SYNACK, 3, **more)
+    found["src"] = 9
+    return found
+
+
+@pytest.mark.parametrize(
+    ("vantage", "word_of_it", "cause"),
+    [
+        (Vantage.CLIENT, stray(), ("nat_one_way", "likely", None)),
+        (Vantage.CLIENT, stray(src_port=8443), ("nat_one_way", "likely", None)),
+        (Vantage.SERVER, stray(), NO_CAUSE),
+        (Vantage.TRANSIT, stray(), NO_CAUSE),
+        (Vantage.CLIENT, stray(ack=7), NO_CAUSE),
+        (Vantage.CLIENT, stray(dst_port=40001), NO_CAUSE),
+        (Vantage.CLIENT, stray(reason=12), NO_CAUSE),
+        (Vantage.CLIENT, stray(netns=OTHER), NO_CAUSE),
+        (Vantage.CLIENT, stray(after_ns=-1), NO_CAUSE),
+        (Vantage.CLIENT, stray(after_ns=6_000_000_000), NO_CAUSE),
+    ],
+)
+def test_an_answer_of_another_address(
+    vantage: Vantage, word_of_it: Events, cause: tuple[str | None, str | None, str | None]
+) -> None:
+    desk = Desk()
+    heard(desk, word_of_it)
+    batch = batch_of(record(Result.NO_REPLY, egress=1), np.array([vantage], np.uint8))
+    desk.words.tell(batch)
+    assert causes(batch) == [cause]
+    answered = batch_of(record(Result.HALF_OPEN, egress=1), np.array([vantage], np.uint8))
+    desk.words.tell(answered)
+    assert causes(answered) == [NO_CAUSE]
+
+
 def test_one_of_the_syns_was_forwarded() -> None:
     desk = Desk()
     heard(desk, word(SYN))

@@ -1,0 +1,74 @@
+"""SYN-ACKs that the kernel found no socket for, and reset: by what they ack, they answer a SYN all the same.
+
+A SYN whose server is translated on the way in, and not on the way out, is answered by an address that the client never
+asked. Its kernel resets that answer, and the client's record has no answer at all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.causes.slot_table import WordHash
+from tracer.handshake.batch import Batch
+from tracer.handshake.events import U8, U32, U64, Bool, Events, Indexes, pick
+from tracer.vocabulary.vocabulary import CauseAt, Confidence, HandshakeCause, HandshakeResult, SettleReason, Vantage
+
+SLOTS = 1 << 12
+_SYN, _ACK = 2, 16
+_AT_CLIENT = Vantage.CLIENT  # the bit that CLIENT and LOCAL share
+
+
+class StrayAnswers:
+    """The latest ones, by receiver and the number that they ack."""
+
+    def __init__(self, netns: int, no_socket: int) -> None:
+        """`netns`: inode number of the traced namespace; `no_socket`: number of NO_SOCKET, -1 if it is not known."""
+        self._netns, self._no_socket = netns, no_socket
+        self._hash = WordHash(3)
+        self._shift = np.uint64(64 - (SLOTS.bit_length() - 1))
+        self._keys, self._when_ns = np.zeros(SLOTS, np.uint64), np.zeros(SLOTS, np.uint64)
+        self._any = False
+
+    def add(self, drops: Events) -> None:
+        """Note what the kernel said."""
+        stray = (drops["reason"] == self._no_socket) & (drops["netns"] == self._netns) & (drops["is_reset"] == 0)
+        stray &= (drops["tcp_flags"] & (_SYN | _ACK)) == _SYN | _ACK
+        rows = np.flatnonzero(stray)
+        if len(rows):
+            some = drops[rows]
+            keys = self._keys_of(some["dst"], some["dst_port"], some["ack"])
+            self._keys[self._slots(keys)], self._when_ns[self._slots(keys)] = keys, some["now_ns"]
+            self._any = True
+
+    def blame(self, batch: Batch) -> None:
+        """Give the cause to rows of this host's clients that got no answer, and have none that is as sure."""
+        if not self._any:
+            return
+        events, causes = batch.events, batch.causes
+        silent = (events["result"] == HandshakeResult.NO_REPLY) & (events["reason"] == SettleReason.BY_TIMEOUT)
+        silent &= (batch.vantage & _AT_CLIENT) != 0
+        rows = np.flatnonzero(silent & (causes.handshake_confidence < Confidence.LIKELY))
+        if len(rows):
+            rows = rows[self._answered(pick(events, rows))]
+            causes.handshake_cause[rows] = HandshakeCause.NAT_ONE_WAY
+            causes.handshake_confidence[rows] = Confidence.LIKELY
+            causes.cause_at[rows] = CauseAt.NONE
+            causes.listener[rows] = 0
+
+    def _answered(self, events: Events) -> Bool:
+        """Was the SYN answered by another address?"""
+        keys = self._keys_of(events["client"], events["client_port"], events["syn"]["seq"] + np.uint32(1))
+        slots = self._slots(keys)
+        when_ns = self._when_ns[slots]
+        found: Bool = (self._keys[slots] == keys) & (when_ns > events["syn_ns"]) & (when_ns < events["settled_ns"])
+        return found
+
+    def _keys_of(self, addresses: U8, ports: NDArray[np.uint16], acks: U32) -> U64:
+        words = np.ascontiguousarray(addresses).view(np.uint64)
+        rest = acks.astype(np.uint64) << np.uint64(16) | ports
+        return self._hash.of(words[:, 0], words[:, 1], rest) | np.uint64(1)
+
+    def _slots(self, keys: U64) -> Indexes:
+        slots: Indexes = (keys >> self._shift).astype(np.intp)
+        return slots
