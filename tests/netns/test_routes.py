@@ -69,7 +69,7 @@ def test_by_which_interface_a_segment_goes_on(box: NetBox) -> None:
     for link, number in (("left", 1), ("right", 2)):
         box.run("ip", "address", "add", f"10.3.{number}.1/24", "dev", link)
         box.run("ip", "address", "add", f"fd00:3:{number}::1/64", "dev", link, "nodad")
-    indexes = {interfaces.find(name).index: name for name in ("lo", "left", "right")}
+    indexes = {interfaces.find(name).index: name for name in ("lo", "left", "right")} | {NO_ROUTE: "not at all"}
 
     def name(source: str, destination: str) -> str | None:
         came_by = interfaces.find("left").index
@@ -79,13 +79,17 @@ def test_by_which_interface_a_segment_goes_on(box: NetBox) -> None:
     assert name("10.3.1.9", "10.3.2.9") == "right"
     assert name("10.3.1.9", "10.3.1.8") == "left"  # back by where it came
     assert name("fd00:3:1::9", "fd00:3:2::9") == "right"
-    assert name("10.3.1.9", "203.0.113.1") is None
-    assert name("fd00:3:1::9", "fd00:4::9") is None
+    box.run("ip", "route", "add", "blackhole", "10.8.0.0/16")
+    for destination in ("203.0.113.1", "10.8.0.1"):
+        assert name("10.3.1.9", destination) == "not at all"
+    assert name("fd00:3:1::9", "fd00:4::9") == "not at all"
     assert name("10.3.1.9", "10.3.2.1") is None  # it is for this host
     # the kernel takes a moment to know its own address
     wait_until(lambda: name("fd00:3:1::9", "fd00:3:2::1") is None, "the address to be local")
     box.run("sysctl", "-qw", "net.ipv4.conf.left.rp_filter=1")
-    assert name("10.3.2.9", "10.3.2.8") is None
+    assert name("10.3.2.9", "10.3.2.8") == "not at all"
     box.run("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
+    assert name("10.3.1.9", "10.3.2.9") == "not at all"
+    assert name("fd00:3:1::9", "fd00:3:2::9") == "not at all"
+    box.run("ip", "rule", "add", "fwmark", "7", "table", "77")  # which a firewall may set
     assert name("10.3.1.9", "10.3.2.9") is None
-    assert name("fd00:3:1::9", "fd00:3:2::9") is None

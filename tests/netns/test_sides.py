@@ -237,6 +237,11 @@ def test_a_router_that_drops_and_does_not_say_so(router: Routed) -> None:
         with dropping(router.router, f"tcp dport {on.target[1]}", "forward"):
             # it has not been seen to pass on anything
             assert fate(on.at(TO_CLIENT, on.try_in_vain()))[0] in (None, "filtered_or_down")
+        router.router.run("ip", "route", "add", "blackhole", "10.97.78.1/32")
+        try:
+            assert fate(on.at(TO_CLIENT, on.try_in_vain(("10.97.78.1", 80)))) == LIKELY_HERE
+        finally:
+            router.router.run("ip", "route", "del", "10.97.78.1/32")
         on.exchange()
         with dropping(router.router, f"tcp dport {on.target[1]}", "forward"):
             assert fate(on.at(TO_CLIENT, on.try_in_vain())) == LIKELY_HERE

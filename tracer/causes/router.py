@@ -1,8 +1,8 @@
 """What becomes of SYNs that this host passes on, or does not: TFO.md section 8, by the sides at which it was seen.
 
 A SYN that was seen to come in and not to leave says nothing by itself: its frame may be meant for others, as at a
-mirror port, or it left by an interface that is not traced, or in a way that is not seen. So the host must have been
-seen to pass on SYNs by these two interfaces, and its kernel must say that this one leaves so.
+mirror port, or it left by an interface that is not traced, or in a way that is not seen. So its frame must be for this
+host, whose kernel says that it does not pass it on; or by which interface, and it was seen to pass on SYNs so.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tracer.handshake.batch import Batch
 from tracer.handshake.events import Indexes, pick
 from tracer.ipc.event_header import constant
 from tracer.ipc.messages import ForwardQuestion
+from tracer.linux.routes import NO_ROUTE
 from tracer.vocabulary.vocabulary import CauseAt, Confidence, HandshakeCause, Vantage
 
 ASKED_MAX = 64  # of a batch: the newest
@@ -84,6 +85,9 @@ class Router:
             del self._ways[next(iter(self._ways))]
 
     def _would_be_seen(self, batch: Batch, row: int, way: int) -> bool:
+        """Would it have been seen to leave, or is it known that it does not?"""
+        if way == NO_ROUTE:
+            return True
         event = batch.events[row]
         syn_ns = int(event["syn_ns"])
         came, left = (self._groups.get(one, one) for one in (int(event["ifindex"]), way))

@@ -155,7 +155,8 @@ class HostAnswer(msgspec.Struct, tag=True, frozen=True):
     """The host's state now, and an answer to each question in order; fewer if there were too many.
 
     `checks` are CookieCheck numbers, `origins` CookieOrigin numbers of the same cookies; a client is None whose socket
-    is gone. `ways`: the interfaces by which forwarded SYNs leave, None where that is not known.
+    is gone. `ways`: the interfaces by which forwarded SYNs leave; 0: the host does not pass it on; None
+    where that is not known.
     """
 
     serial: int

@@ -21,9 +21,11 @@ NO_ROUTE = 0  # the kernel says that there is none
 _RTA_DST, _RTA_SRC, _RTA_IIF, _RTA_OIF, _RTA_IP_PROTO, _RTA_SPORT, _RTA_DPORT = 1, 2, 3, 4, 27, 28, 29
 _RTN_UNICAST = 1
 _GETRULE = 34
-_FRA_L3MDEV = 19
+_FRA_FWMARK, _FRA_L3MDEV = 10, 19
 _LINK_LOCAL = b"\xfe\x80"
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES)
+# also a black hole, and a source that does not belong there
+_NOT_PASSED_ON = (*_UNREACHABLE, errno.EINVAL, errno.EXDEV)
 _FORWARDING_V6 = "/proc/sys/net/ipv6/conf/all/forwarding"
 _PATIENCE_S = 0.02  # somebody waits for the answer; some kernels take a lock for it
 
@@ -41,24 +43,24 @@ def leaves_by(source: bytes, source_port: int, destination: bytes, destination_p
         index = netlink.attributes(route, 12).get(_RTA_OIF)
         return int.from_bytes(index, sys.byteorder) if index else None
     # an address without a scope may be had at some interface, and that of a VRF has routes of its own
-    unknown = destination.startswith(_LINK_LOCAL) or error is None or error.errno not in _UNREACHABLE or _has_vrfs()
-    return None if unknown else NO_ROUTE
+    if destination.startswith(_LINK_LOCAL) or error is None or error.errno not in _UNREACHABLE:
+        return None
+    return None if _has_rules_by(_FRA_FWMARK, _FRA_L3MDEV) else NO_ROUTE
 
 
 def forwarded_by(
     came_by: int, source: bytes, source_port: int, destination: bytes, destination_port: int
 ) -> int | None:
-    """Index of the interface by which a TCP segment that came in by another leaves; None if it does not, or that is
-    not known."""
+    """Index of the interface by which a TCP segment that came in by another leaves; NO_ROUTE if the host does not pass
+    it on; None if that is not known, or it stays here."""
     came = netlink.attribute(_RTA_IIF, struct.pack("=I", came_by))
     try:
-        if not destination.startswith(IPV4_MAPPED):  # IPv4's answer says whether forwarding is on
-            with open(_FORWARDING_V6, encoding="ascii") as file:
-                if file.read().strip() == "0":
-                    return None
         route = _ask(source, source_port, destination, destination_port, with_source=True, more=came)
-    except (OSError, ValueError):
-        return None
+        # IPv4's answer says whether forwarding is on
+        if route[7] == _RTN_UNICAST and not destination.startswith(IPV4_MAPPED) and not _forwards_v6():
+            return NO_ROUTE
+    except OSError as error:
+        return NO_ROUTE if error.errno in _NOT_PASSED_ON and not _has_rules_by(_FRA_FWMARK) else None
     index = netlink.attributes(route, 12).get(_RTA_OIF)
     return int.from_bytes(index, sys.byteorder) if index and route[7] == _RTN_UNICAST else None
 
@@ -85,9 +87,15 @@ def _ask(
     return answer.payload
 
 
-def _has_vrfs() -> bool:
-    """Has there been a VRF here? Then the kernel has a rule for them."""
+def _forwards_v6() -> bool:
+    with open(_FORWARDING_V6, encoding="ascii") as file:
+        return file.read().strip() != "0"
+
+
+def _has_rules_by(*kinds: int) -> bool:
+    """Do rules choose tables by marks, or by VRFs, of which an address says nothing?"""
     with suppress(OSError), netlink.connect(patience_s=_PATIENCE_S) as sock:
         rules = netlink.exchange(sock, _GETRULE, struct.pack("=BBBBBBBBI", *[0] * 9), netlink.F_DUMP)
-        return any(_FRA_L3MDEV in netlink.attributes(rule.payload, 12) for rule in rules if len(rule.payload) >= 12)
+        found = (netlink.attributes(rule.payload, 12) for rule in rules if len(rule.payload) >= 12)
+        return any(kind in one for one in found for kind in kinds)
     return True

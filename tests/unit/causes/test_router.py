@@ -135,6 +135,12 @@ def test_of_which_it_is_not_known(root: Root, shake: Shake, addressee: int) -> N
     assert told(passing(root).judge(made(shake, addressee=addressee))) == [""]
 
 
+def test_what_the_host_does_not_pass_on_at_all() -> None:
+    assert told(judge(Root(way=NO_ROUTE)).judge(made(CAME))) == [NOT_FORWARDED]
+    assert told(judge(Root(way=NO_ROUTE)).judge(made(CAME, addressee=TO_OTHERS))) == [""]
+    assert told(judge(Root(way=NO_ROUTE)).judge(made(CAME, BEHIND))) == [BEYOND] * 2
+
+
 def test_without_having_seen_it_pass_on_anything() -> None:
     assert told(judge(Root()).judge(made(CAME))) == [""]
     assert told(judge(None).judge(made(CAME))) == [""]
