@@ -17,9 +17,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hosts import ADDRESSES, MSG_FASTOPEN, TCP_FASTOPEN, WIRE, Hosts, add_addresses, two_hosts
+from tests.support.hosts import (
+    ADDRESSES,
+    MSG_FASTOPEN,
+    TCP_FASTOPEN,
+    WIRE,
+    Hosts,
+    add_addresses,
+    tcp_counters,
+    two_hosts,
+)
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import FACTOR, PATIENCE_S, SHORT_S
+from tests.support.stage import wait_for_queue
 from tracer.ipc.messages import ClientAnswer, CookieQuestion, FlowQuestion, HostAnswer, HostQuestion, ListenerAnswer
 from tracer.lab.sockets import set_key
 from tracer.linux import interfaces, listener_options, sock_diag
@@ -204,6 +214,47 @@ def test_where_sock_diag_would_have_to_be_loaded_proc_and_copies_serve(
         wait_until(lambda: ask(seer, flow(SERVER, PORT + 2)).listeners[0].sockets == 0, "nobody listens")
         for port in (PORT, PORT + 1):
             assert ask(seer, flow(SERVER, port)).listeners[0].sockets is None
+
+
+@pytest.mark.parametrize("modules", [Modules(), WITHOUT_SOCK_DIAG], ids=["sock_diag", "proc"])
+def test_how_full_an_accept_queue_is(host: Hosts, sockets: ExitStack, modules: Modules) -> None:
+    """With sock_diag also what the listener dropped; without it, whether it is the only one."""
+    full, other = listen(host.server, sockets, SERVER), listen(host.server, sockets, SERVER, PORT + 1)
+    full.listen(1)
+    other.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 5)
+    seer, before = Witness(modules), host_state()
+    with host.server.inside():
+        seer.host()
+    dropped = tcp_counters(host.server)["ListenOverflows"]
+    for waiting in (1, 2, 2):
+        with host.client.inside():
+            client = sockets.enter_context(socket.socket())
+        client.setblocking(False)
+        client.connect_ex((SERVER, PORT))
+        wait_for_queue(full, waiting)
+    wait_until(lambda: tcp_counters(host.server)["ListenOverflows"] > dropped, "a SYN is dropped")
+    question = HostQuestion(1, listeners=[flow(SERVER), flow(SERVER, PORT + 1)])
+
+    def is_known(one: HostAnswer) -> bool:
+        return all(found.accept and found.defers is not None for found in one.listeners)
+
+    answer = ask_until(host.server, is_known, question, seer)
+    ((first,), (second,)) = (one.accept for one in answer.listeners)
+    assert (first.address, first.port, first.queued, first.backlog) == (packed(SERVER), PORT, 2, 1)
+    assert (second.port, second.queued, second.backlog, second.full) == (PORT + 1, 0, 8, None)
+    assert first.inode == os.fstat(full.fileno()).st_ino
+    assert first.full is not None
+    assert (first.full.queued, first.full.backlog) == (2, 1)
+    assert [one.defers for one in answer.listeners] == [False, True]
+    if modules is WITHOUT_SOCK_DIAG:
+        assert (first.known_ns, second.known_ns) == (None, None)
+        other.close()
+        ask_until(host.server, lambda one: one.listeners[0].alone, HostQuestion(1, listeners=[flow(SERVER)]), seer)
+    else:
+        assert [one.alone for one in first.dropped] == [True]
+        assert second.dropped == []
+        assert second.known_ns is not None
+    assert host_state()[0] == before[0]
 
 
 def test_a_queue_that_changes_and_a_socket_that_is_closed(host: Hosts, sockets: ExitStack) -> None:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from tests.support.asked import WIRE, Asked
 from tests.support.judged import MS, Shake, batch, fates, host
 from tracer.causes.judge import CauseJudge
 from tracer.causes.queue_table import NOT_FULL_MAX, TABLE_MAX, QueueTable
-from tracer.ipc.messages import Drops, FullQueue, Host, ListenerAnswer, QueueAnswer
+from tracer.encode.composer import Composer
+from tracer.encode.lines import Lines
+from tracer.ipc.messages import Drops, FullQueue, Host, ListenerAnswer, OwnerAnswer, QueueAnswer, SocketOwner
+from tracer.records import life
 from tracer.records.ends import Listener, Process
+from tracer.records.record import Handshake
+from tracer.run.socket_owners import OwnerLookup
 from tracer.vocabulary.addresses import IPV4_MAPPED
+from tracer.vocabulary.causes import HANDSHAKE_CAUSES
 from tracer.vocabulary.vocabulary import Has, SettleReason, Vantage
 
 SERVER, CLIENT, TRANSIT = Vantage.SERVER, Vantage.CLIENT, Vantage.TRANSIT
@@ -253,3 +260,51 @@ def test_processes() -> None:
 def test_the_end_of_a_run_explains_itself() -> None:
     ended = replace(UNANSWERED, reason=SettleReason.AT_END)
     assert fate(ended, told(queue(full_ms=4600, dropped=MEANWHILE)), **OVERFLOW) == ""
+
+
+def test_records_name_the_listener_and_whose_it_is() -> None:
+    """From the judge to the line, as a run does it."""
+    judge = judging(told(queue(full_ms=4600, dropped=MEANWHILE)), host(4600, **OVERFLOW))
+    judged = judge.judge(batch(UNANSWERED))
+    owners = OwnerLookup(lambda _: None, queues=judge.queue_table)
+    owners.admit(judged, 1.0)
+    assert owners.release(1.0) == []
+    owners.answered(OwnerAnswer(1, [SocketOwner(7, 812, "nginx", 0)], {}))
+    (ready,) = owners.release(1.01)
+    composer = Composer({}, listeners=judge.queue_table.records)
+    (record,) = composer.compose(ready)
+    assert record.handshake.listener == Listener("0.0.0.0", 443, 2, 1, Process(812, "nginx", 0))
+    ((sentence, confidence),) = life.causes(record)
+    assert confidence == "certain"
+    assert sentence.startswith("The accept queue of nginx[812] at 0.0.0.0:443 was full, 2 of 1: ")
+    (line,) = Lines(composer).lines(ready)
+    assert msgspec.json.decode(line, type=Handshake) == record
+
+
+@pytest.mark.parametrize(
+    ("cause", "begin"),
+    [
+        (
+            "accept_queue_full",
+            "The accept queue of the listener at 0.0.0.0:443 was full (0 of 1 when it was looked",
+        ),
+        ("syn_queue_full", "The queue of half-open connections of the listener at 0.0.0.0:443 was full: "),
+        ("accept_deferred", "This server, the listener at 0.0.0.0:443, waits for the client's data before"),
+    ],
+)
+def test_sentences_with_the_listener(cause: str, begin: str) -> None:
+    (record,) = Composer({}).compose(batch(UNANSWERED))
+    timing = msgspec.structs.replace(record.handshake, cause=cause, listener=Listener("0.0.0.0", 443, 0, 1))
+    sentence = life.meaning(timing, cause)
+    assert sentence.startswith(begin)
+    assert sentence.partition(": ")[2] == HANDSHAKE_CAUSES[cause].partition(": ")[2]
+
+
+def test_ordinary_handshakes_and_losses_are_not_asked_about() -> None:
+    asked = Asked()
+    judge = CauseJudge(asked)
+    judge.add_host(host(990))
+    judge.add_host(host(9000, TCPDeferAcceptDrop=5, SyncookiesSent=5))
+    ordinary = Shake(vantage=SERVER, response=True)
+    judge.judge(batch(ordinary, LATE, replace(LATE, vantage=CLIENT), replace(AGAIN, vantage=CLIENT)))
+    assert not asked

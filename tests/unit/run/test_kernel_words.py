@@ -19,12 +19,15 @@ from tracer.records.drop import Drop
 from tracer.records.record import Handshake
 from tracer.ring.drops import SLOTS
 from tracer.run.kernel_words import ANSWER_NS, HOLD_NS, LATE_NS, OTHERS_MAX, SIDES_NS, TABLE_MAX, KernelWords
-from tracer.vocabulary.vocabulary import Confidence, Has, ResetFrom, Vantage
+from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, Has, ResetFrom, Vantage
 from tracer.vocabulary.vocabulary import HandshakeResult as Result
 from tracer.vocabulary.vocabulary import SettleReason as Settled
 
 OWN, OTHER, AT = 100, 200, 0xFFFFFFFF81000005
-REASONS = {2: "NOT_SPECIFIED", 3: "NO_SOCKET", 5: "SOCKET_FILTER", 12: "NETFILTER_DROP", 16: "IP_RPFILTER"}
+REASONS = {
+    2: "NOT_SPECIFIED", 3: "NO_SOCKET", 5: "SOCKET_FILTER", 12: "NETFILTER_DROP", 16: "IP_RPFILTER",
+    90: "TCP_LISTEN_OVERFLOW",
+}  # fmt: skip
 SYN, SYNACK, ACK, RST = 2, 18, 16, 20
 ISN, SERVER_ISN = 0xFFFFFFFF, 5000
 _DROPS, _EVENTS = to_dtype(struct("drop_event")), to_dtype(struct("handshake_event"))
@@ -337,6 +340,33 @@ def test_a_reset_for_the_answer_is_no_drop() -> None:
     heard(desk, word(SYNACK))
     assert caused(desk, record(Result.HALF_OPEN, egress=1)) == ("host_dropped", *CERTAIN)
     assert caused(desk, record(Result.ABORTED, egress=1, reset_from=1)) == NO_CAUSE
+
+
+@pytest.mark.parametrize(("place", "is_full"), [("tcp_v6_rcv", True), ("raw_rcv", False), (None, False)])
+def test_a_full_accept_queue(place: str | None, is_full: bool) -> None:
+    desk = Desk()
+    desk.words.note(word(ACK, 90, after_ns=2000), START_NS)
+    desk.words.answered(PlaceAnswer({AT: place}))
+    again = record(Result.ESTABLISHED, ack_ns=START_NS + 1500, synacks_after_ack=2)
+    batch = batch_of(again)
+    batch.causes.handshake_cause[:] = HandshakeCause.ACCEPT_DEFERRED
+    batch.causes.handshake_confidence[:] = Confidence.POSSIBLE
+    batch.causes.listener[:] = 1
+    desk.words.tell(batch)
+    assert causes(batch) == [("accept_queue_full", *CERTAIN) if is_full else ("accept_deferred", "possible", None)]
+    assert batch.causes.listener.tolist() == [1]
+
+
+def test_what_another_cause_has_to_do_with_no_queue() -> None:
+    desk = Desk()
+    heard(desk, word(SYN))
+    batch = batch_of(record(Result.NO_REPLY))
+    batch.causes.handshake_cause[:] = HandshakeCause.ACCEPT_QUEUE_FULL
+    batch.causes.handshake_confidence[:] = Confidence.LIKELY
+    batch.causes.listener[:] = 1
+    desk.words.tell(batch)
+    assert causes(batch) == [("host_dropped", *CERTAIN)]
+    assert batch.causes.listener.tolist() == [0]
 
 
 @pytest.mark.parametrize("at_once", [True, False])
