@@ -39,6 +39,7 @@ def blame(batch: Batch, drops: Sequence[Drop | None], reset_reasons: Sequence[st
     _say(batch, (of_syn & no_socket & whole & ~by_server) | (of_syn & no_socket & rejected), HandshakeCause.NO_LISTENER)
     _say(batch, own_reset & rejected & by_server, HandshakeCause.NO_LISTENER)
     overflow = _rows_with(causes.drop, drops, lambda drop: _is_own(drop) and found_queue_full(drop.reason, drop.at))
+    # the client's other ACKs, of the same numbers, were not taken either
     _say(batch, overflow, HandshakeCause.ACCEPT_QUEUE_FULL)
     # what was seen to leave by no interface: the kernel says why
     stuck = causes.handshake_cause == HandshakeCause.NOT_FORWARDED
