@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tracer.records.life import misfits
+from tracer.records.life import drop_words, misfits
 from tracer.records.record import Handshake, Segment, SynAck
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.printable import times
@@ -50,6 +50,9 @@ def steps(record: Handshake) -> list[Step]:
         found.extend(_answered(record, synack, answered_after))
     else:
         found.extend(_unanswered(record))
+    if timing.drop is not None:
+        # when is not known: it stands before how it ended
+        found.insert(max(1, len(found) - 1), Step("note", drop_words(timing.drop), None, "", "failed"))
     return found
 
 

@@ -165,6 +165,15 @@ def test_what_kernel_and_queues_said_is_among_the_facts() -> None:
     assert "\x1b" not in text([*fact_lines(evil, 80), *verdict_lines(evil, 80)])
 
 
+def test_the_ladder_says_what_the_kernel_dropped() -> None:
+    record = told("no_answer", result="no_reply", group="failed", misfits=None)
+    dropped = Drop("syn", "NETFILTER_DROP", "nft_do_chain", None)
+    record = change(record, handshake=change(record.handshake, drop=dropped))
+    assert [step.label for step in steps(record)][-2:] == ["syn dropped: NETFILTER_DROP at nft_do_chain", "no reply"]
+    for cells in (30, 60):
+        assert max(width(line) for line in ladder_lines(record, cells)) <= cells
+
+
 def test_no_sentence_says_that_nothing_came_where_something_did() -> None:
     record = told("no_answer", result="no_reply", group="failed", misfits=Misfits(4, 0, 0))
     shown = text([*verdict_lines(record, 200), *fact_lines(record, 200), *ladder_lines(record, 60)])

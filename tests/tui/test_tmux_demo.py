@@ -106,7 +106,7 @@ def is_filled(text: str) -> bool:
 
 def test_every_screen_and_key(terminal: Terminal, tmp_path: Path) -> None:
     terminal.until(lambda text: "Fast Open works" in text and is_filled(text), "the overview full of traffic")
-    for key, words in (("3", "servers"), ("4", "Options of SYNs"), ("5", "Balance sheet"), ("2", "following")):
+    for key, words in (("3", "servers"), ("4", "Results of handshakes"), ("5", "Balance sheet"), ("2", "following")):
         terminal.keys(key)
         terminal.until(lambda text, words=words: words in text and is_filled(text), f"{words}, filled")
     terminal.keys("/")
