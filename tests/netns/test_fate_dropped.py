@@ -291,7 +291,7 @@ def sockets_that_listen_in_but_take_nothing(scene: Scenery) -> int:
 
 @pytest.fixture(scope="module")
 def played() -> Iterator[Played]:
-    with watched(inferring=True) as made:
+    with watched("server") as made:
         first = made.hosts.first
         first.run("ip", "route", "add", f"{SPOOFED}/32", "dev", "lo")
         first.run("sysctl", "-qw", f"net.ipv4.conf.{WIRE}.rp_filter=1")

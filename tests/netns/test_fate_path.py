@@ -310,7 +310,7 @@ def a_server_on_the_router_itself(scene: Scenery) -> int:
 
 @pytest.fixture(scope="module")
 def played() -> Iterator[Played]:
-    with watched(inferring=True) as made:
+    with watched("router") as made:
         yield play(SCENES, made)
 
 

@@ -1,6 +1,6 @@
 """Listeners whose queues are full, who wait for data, or send SYN cookies; and a host without a route to the client.
 
-Counters are the whole host's, so these scenes are played one after the other. Only the server's host can know.
+Counters are the whole host's, so these scenes are played in turns. Only the server's host can know.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ FULL_AT_THE_ACK = {
 
 def late_ack(scene: Scenery, *, asks: bool) -> int:
     """The queue fills up between a client's SYN and its ACK."""
-    listener = scene.listen(queue=None, backlog=2, synack_retries=3)
+    listener = scene.listen(queue=None, backlog=2, synack_retries=2)
     late = scene.client_from()
     with scene.hold(f"tcp sport {port_of(late)} {AFTER_SYN}"):
         scene.begin_from(late)
@@ -154,6 +154,38 @@ def full_beside_a_client_that_does_not_want_to_go_on(scene: Scenery) -> list[int
     return [scene.fails(refused, errno.ETIMEDOUT), other.port]
 
 
+SCENES.next_turn()
+
+
+# --- SYN cookies and proxies that work ---
+
+
+@SCENES.scene(**at(EVERYWHERE, [ORDINARY] * 5))
+def cookies_that_work(scene: Scenery) -> list[int]:
+    """Each client of this server gets one, and is served at once."""
+    scene.enter_context(scene.hosts.sysctl(scene.hosts.first, tcp_syncookies="2"))
+    listener = scene.listen(queue=None)
+    with scene.counting(scene.hosts.first, "SyncookiesSent", "SyncookiesRecv"):
+        return [scene.serve_one(listener) for _ in range(5)]
+
+
+@SCENES.scene(**at(EVERYWHERE, [ORDINARY] * 3), server_inferring=[ORDINARY] * 3)
+def a_proxy_at_the_server(scene: Scenery) -> list[int]:
+    listener = scene.listen(queue=None)
+    with syn_proxy(scene.hosts.first, "input", scene.server_ip):
+        return [scene.serve_one(listener) for _ in range(3)]
+
+
+@SCENES.scene(**at(EVERYWHERE, [ORDINARY] * 3))
+def a_proxy_on_the_way(scene: Scenery) -> list[int]:
+    listener = scene.listen(queue=None)
+    with syn_proxy(scene.hosts.router, "forward", scene.server_ip):
+        return [scene.serve_one(listener) for _ in range(3)]
+
+
+SCENES.next_turn()
+
+
 # --- half-open connections ---
 
 
@@ -179,34 +211,10 @@ LEFT_OPEN_THERE = seen("half_open", UNFINISHED, here("host_dropped"))  # whose h
 )  # fmt: skip
 def half_open_ones_fill_the_queue(scene: Scenery) -> list[int]:
     scene.enter_context(scene.hosts.sysctl(scene.hosts.first, tcp_syncookies="0"))
-    scene.listen(queue=None, backlog=2, synack_retries=5)
+    scene.listen(queue=None, backlog=2)
     others = half_open(scene, 3)
     with scene.counting(scene.hosts.first, "TCPReqQFullDrop"):
         return [scene.try_to(errno.ETIMEDOUT), *others]
-
-
-COOKIES = here("syn_cookies", "likely")
-
-
-@SCENES.scene(
-    client=[LEFT_OPEN_THERE] * 4, near=[LEFT_OPEN] * 4, far=[LEFT_OPEN] * 4,
-    server=[seen("half_open", UNFINISHED, COOKIES)] * 3 + [seen("half_open", COOKIES)],
-)  # fmt: skip
-def half_open_ones_that_get_cookies(scene: Scenery) -> list[int]:
-    """The last one has no place any more."""
-    scene.listen(queue=None, backlog=2, synack_retries=5)
-    first = half_open(scene, 3)
-    with scene.counting(scene.hosts.first, "SyncookiesSent", "TCPReqQFullDoCookies"):
-        return first + half_open(scene, 1)
-
-
-@SCENES.scene(**at(EVERYWHERE, [ORDINARY] * 5))
-def cookies_that_work(scene: Scenery) -> list[int]:
-    """Each client of this server gets one, and is served at once."""
-    scene.enter_context(scene.hosts.sysctl(scene.hosts.first, tcp_syncookies="2"))
-    listener = scene.listen(queue=None)
-    with scene.counting(scene.hosts.first, "SyncookiesSent", "SyncookiesRecv"):
-        return [scene.serve_one(listener) for _ in range(5)]
 
 
 # --- who waits for data ---
@@ -244,6 +252,29 @@ def a_client_that_thinks_before_it_sends_to_who_waits_for_data(scene: Scenery) -
     return port_of(client)
 
 
+SCENES.next_turn()
+
+
+# --- SYN cookies ---
+
+COOKIES = here("syn_cookies", "likely")
+
+
+@SCENES.scene(
+    client=[LEFT_OPEN_THERE] * 4, near=[LEFT_OPEN] * 4, far=[LEFT_OPEN] * 4,
+    server=[seen("half_open", UNFINISHED, COOKIES)] * 3 + [seen("half_open", COOKIES)],
+)  # fmt: skip
+def half_open_ones_that_get_cookies(scene: Scenery) -> list[int]:
+    """The last one has no place any more."""
+    scene.listen(queue=None, backlog=2)
+    first = half_open(scene, 3)
+    with scene.counting(scene.hosts.first, "SyncookiesSent", "TCPReqQFullDoCookies"):
+        return first + half_open(scene, 1)
+
+
+SCENES.next_turn()
+
+
 # --- the way back ---
 
 
@@ -263,27 +294,10 @@ def a_client_to_which_no_route_leads(scene: Scenery) -> int:
     return port
 
 
-# --- a SYN proxy before the listener ---
-
-
-@SCENES.scene(**at(EVERYWHERE, [ORDINARY] * 3), server_inferring=[ORDINARY] * 3)
-def a_proxy_at_the_server(scene: Scenery) -> list[int]:
-    listener = scene.listen(queue=None)
-    with syn_proxy(scene.hosts.first, "input", scene.server_ip):
-        return [scene.serve_one(listener) for _ in range(3)]
-
-
-@SCENES.scene(**at(EVERYWHERE, [ORDINARY] * 3))
-def a_proxy_on_the_way(scene: Scenery) -> list[int]:
-    listener = scene.listen(queue=None)
-    with syn_proxy(scene.hosts.router, "forward", scene.server_ip):
-        return [scene.serve_one(listener) for _ in range(3)]
-
-
 @pytest.fixture(scope="module")
 def played() -> Iterator[Played]:
-    with watched(inferring=True) as made:
-        yield play(SCENES, made, in_turn=True)
+    with watched("server") as made:
+        yield play(SCENES, made)
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=[one.name for one in SCENES])

@@ -197,7 +197,7 @@ def a_reset_that_does_not_fit_before_an_answer_that_does(scene: Scenery) -> int:
     server = scene.raw_server()
     client = scene.begin_from()
     syn = server.receive(SYN)
-    server.send(syn.source_port, RST | ACK, 0, syn.seq)
+    server.send(syn.source_port, RST, 5)  # which acks nothing
     scene.answer_by_hand(server, syn, client)
     return syn.source_port
 
@@ -240,7 +240,7 @@ def a_server_that_starts_later(scene: Scenery) -> list[int]:
 
 @pytest.fixture(scope="module")
 def played() -> Iterator[Played]:
-    with watched(inferring=True) as hosts:
+    with watched("server") as hosts:
         yield play(SCENES, hosts)
 
 

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
@@ -246,6 +247,7 @@ class Scene:
     expected: Mapping[str, Sequence[Expected]]
     number: int  # of its service address
     version: int
+    turn: int
 
     @property
     def name(self) -> str:
@@ -261,7 +263,13 @@ class Scene:
 
 
 class Scenes(list[Scene]):
-    """The scenes of a file."""
+    """The scenes of a file. Those of a turn are played at once, and the next turn begins when they have been told."""
+
+    turn = 0
+
+    def next_turn(self) -> None:
+        """What follows must not be played beside what was before, since they share counters or settings of a host."""
+        self.turn += 1
 
     def scene(self, **expected: Expected | Sequence[Expected]) -> Callable[[Play], Play]:
         """Decorates the function that plays it; each place says one thing of each handshake."""
@@ -275,7 +283,7 @@ class Scenes(list[Scene]):
         assert told.keys() <= set(PLACES), told.keys()
 
         def add(play: Play) -> Play:
-            self.append(Scene(play, told, len(self) + 1, version))
+            self.append(Scene(play, told, len(self) + 1, version, self.turn))
             assert len(self) < _LAST
             return play
 
@@ -312,8 +320,11 @@ class Watched:
 
 
 @contextmanager
-def watched(inferring: bool = False) -> Iterator[Watched]:
-    """The hosts, traced everywhere; `inferring`: also by runs that do not hear the kernel's reasons."""
+def watched(*inferring: str) -> Iterator[Watched]:
+    """The hosts, traced everywhere; `inferring`: "router", "server" also by runs that do not hear the kernel's reasons.
+
+    What is tried is what they say, not how soon: so many runs on one machine wait longer for each other.
+    """
     with ExitStack() as opened:
         hosts = opened.enter_context(routed())
         hosts.client.run("sysctl", "-qw", "net.ipv4.tcp_syn_retries=1", "net.ipv4.tcp_ecn=2")
@@ -323,25 +334,25 @@ def watched(inferring: bool = False) -> Iterator[Watched]:
         forger = Forger(hosts)
         opened.callback(forger.close)
         trace = opened.enter_context(judge())
+        patience = {"TFOTRACE_PATIENCE": str(5 * FACTOR)}
 
         def run(box: NetBox, *words: str) -> Run:
             timeout = "--response-timeout", str(RESPONSE_TIMEOUT_S)
-            return opened.enter_context(tracing(*words, "--json", "--netns", box.name, *timeout))
+            return opened.enter_context(tracing(*words, "--json", "--netns", box.name, *timeout, env=patience))
 
-        router, server = run(hosts.router, TO_CLIENT, TO_FIRST), run(hosts.first, WIRE)
-        # what the client's own kernel drops has been at no interface
-        places: dict[str, tuple[Run, tuple[str | None, ...]]] = {
-            "client": (run(hosts.client, WIRE), (WIRE, None)), "near": (router, (TO_CLIENT,)),
-            "far": (router, (TO_FIRST,)), "server": (server, (WIRE, None)),
-        }  # fmt: skip
-        if inferring:
-            router, server = run(hosts.router, TO_CLIENT, TO_FIRST, INFERRING), run(hosts.first, WIRE, INFERRING)
-            places |= {
-                "near_inferring": (router, (TO_CLIENT,)), "far_inferring": (router, (TO_FIRST,)),
-                "server_inferring": (server, (WIRE,)),
-            }  # fmt: skip
+        places: dict[str, tuple[Run, tuple[str | None, ...]]] = {}
+        # what a host's own kernel drops has been at no interface
+        places["client"] = run(hosts.client, WIRE), (WIRE, None)
+        places["server"] = run(hosts.first, WIRE), (WIRE, None)
+        router = run(hosts.router, TO_CLIENT, TO_FIRST)
+        places |= {"near": (router, (TO_CLIENT,)), "far": (router, (TO_FIRST,))}
+        if "server" in inferring:
+            places["server_inferring"] = run(hosts.first, WIRE, INFERRING), (WIRE,)
+        if "router" in inferring:
+            router = run(hosts.router, TO_CLIENT, TO_FIRST, INFERRING)
+            places |= {"near_inferring": (router, (TO_CLIENT,)), "far_inferring": (router, (TO_FIRST,))}
         made = Watched(hosts, forger, trace, places)
-        wait_until(lambda: _places_have_names(made), "names of places: this kernel may hide its addresses")
+        wait_until(lambda: _places_have_names(made), "names of places: this kernel may hide its addresses", PATIENCE_S)
         yield made
 
 
@@ -405,10 +416,16 @@ def _all_told(played: Played, scenes: Sequence[Scene]) -> bool:
     return True
 
 
-def play(scenes: Sequence[Scene], watched: Watched, in_turn: bool = False) -> Played:
-    """Play all scenes: at once, unless they share counters of a host."""
+def play(scenes: Sequence[Scene], watched: Watched) -> Played:
+    """Play all scenes, those of a turn at once."""
     played = Played(watched)
+    for _, some in groupby(scenes, lambda scene: scene.turn):
+        with ExitStack() as opened:
+            _play_at_once([*some], played, opened)
+    return played
 
+
+def _play_at_once(scenes: Sequence[Scene], played: Played, opened: ExitStack) -> None:
     def one(scene: Scene, stage: Scenery) -> None:
         try:
             ports = scene.play(stage)
@@ -417,24 +434,14 @@ def play(scenes: Sequence[Scene], watched: Watched, in_turn: bool = False) -> Pl
             played.faults[scene.name] = error
         played.addresses[scene.name] = stage.server_ip
 
-    def wait(some: Sequence[Scene]) -> None:
-        good = [scene for scene in some if scene.name not in played.faults]
-        with suppress(AssertionError):  # what is missing is said by the scene's test
-            wait_until(lambda: _all_told(played, good), "the records of all scenes", 2 * SHORT_S)
-
-    with ExitStack() as opened:
-        threads = []
-        for scene in scenes:
-            stage = opened.enter_context(Scenery(watched, scene.number, scene.version))
-            if in_turn:
-                one(scene, stage)
-                wait([scene])
-                stage.close()
-            else:
-                threads.append(threading.Thread(target=one, args=(scene, stage), daemon=True))
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        wait(scenes)
-    return played
+    threads = []
+    for scene in scenes:
+        stage = opened.enter_context(Scenery(played.watched, scene.number, scene.version))
+        threads.append(threading.Thread(target=one, args=(scene, stage), daemon=True))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    good = [scene for scene in scenes if scene.name not in played.faults]
+    with suppress(AssertionError):  # what is missing is said by the scene's test
+        wait_until(lambda: _all_told(played, good), "the records of all scenes", 2 * SHORT_S)
