@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracer.causes.asked import Asked
+from tracer.causes.attempts import HOPS
 from tracer.causes.server_memory import Noted, ServerMemory
 from tracer.handshake.ecn import asks_for_ecn
 from tracer.handshake.events import U8, Bool, Indexes
@@ -42,7 +43,8 @@ def _own_reset(asked: Asked) -> None:
     """This host has reset the SYN, and its socket table, read after that, says that nobody listens."""
     rejected = asked.is_result(HandshakeResult.REJECTED) & (asked.events["reset_from"] == ResetFrom.SERVER)
     listening = asked.listening
-    nobody = rejected & ~asked.reset_elsewhere & listening.known & listening.nobody & ~listening.changed
+    own = asked.at_server & (HOPS.take(asked.events["reset_ttl"]) == 0)
+    nobody = rejected & own & listening.known & listening.nobody & ~listening.changed
     asked.blame(nobody, HandshakeCause.NO_LISTENER, Confidence.CERTAIN, CauseAt.THIS_HOST)
 
 

@@ -143,8 +143,12 @@ class Asked:
 
     @property
     def reset_elsewhere(self) -> Bool:
-        """Was the reset, if there is one, sent by another host than this one?"""
-        found: Bool = ~self.at_server | (HOPS.take(self.events["reset_ttl"]) != 0)
+        """Was the reset, if there is one, sent by another host than this one?
+
+        Who is known to send SYNs elsewhere passes on the answers of others.
+        """
+        forwarded = self.listening.known & ~self.listening.here & ~self.listening.nobody
+        found: Bool = ~self.at_server | (forwarded & (HOPS.take(self.events["reset_ttl"]) != 0))
         return found
 
     @property

@@ -109,8 +109,13 @@ def test_own_resets(vantage: Vantage, listens: ListenerAnswer, cause: str) -> No
 def test_own_resets_in_a_replay() -> None:
     for vantage in (SERVER, LOCAL):
         assert said(replace(REFUSED, reset_ttl=64), vantage=vantage) == [""]
-    # that of a container behind this host is none of its own
-    assert said(replace(REFUSED, reset_ttl=63), vantage=SERVER) == [POSSIBLE]
+        assert said(replace(REFUSED, reset_ttl=61), vantage=vantage) == [""]
+
+
+def test_a_container_behind_this_host_refuses() -> None:
+    judge = CauseJudge(Asked(host(1100), listens=FORWARDED))
+    judge.add_host(host(990))
+    assert fates(judge, replace(REFUSED, vantage=SERVER, reset_ttl=63)) == [POSSIBLE]
 
 
 # --- ICMP ---
