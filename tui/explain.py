@@ -241,7 +241,8 @@ def negotiated_lines(record: Handshake, cells: int) -> list[Line]:
         return [(("nothing was negotiated: no SYN-ACK seen", "dim"),)]
     yes = [words for words, name in _NEGOTIATED if getattr(agreed, name)]
     no = [words for words, name in _NEGOTIATED if not getattr(agreed, name)]
-    (yes if agreed.ecn != "none" else no).append("ECN" if agreed.ecn == "none" else f"ECN ({agreed.ecn})")
+    if agreed.ecn is not None:  # else nobody was asked
+        (yes if agreed.ecn != "none" else no).append("ECN" if agreed.ecn == "none" else f"ECN ({agreed.ecn})")
     lines = wrap(f"agreed: {', '.join(yes) or 'nothing'}", cells)
     return [*lines, *wrap(f"not agreed: {', '.join(no) or 'nothing'}", cells, "dim")]
 

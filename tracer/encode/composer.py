@@ -18,7 +18,7 @@ from tracer.dissect import signature
 from tracer.dissect.payload import Payload
 from tracer.handshake.batch import Batch
 from tracer.handshake.community_id import community_ids
-from tracer.handshake.ecn import negotiated_ecn, segment_ecn
+from tracer.handshake.ecn import asked_no_more, negotiated_ecn, segment_ecn
 from tracer.handshake.events import Events, byte_rows, has, nullable
 from tracer.handshake.life import NOT_KNOWN, misfits, request_acked
 from tracer.handshake.option_bytes import masked
@@ -129,7 +129,12 @@ class Composer:
             self._timings(batch),
             _segments(events["syn"], syn_templates),
             _synacks(events["synack"], synack_templates, batch.verdicts.acked_payload_len.tolist()),
-            map(_negotiated, syn_templates, synack_templates),
+            map(
+                _negotiated,
+                syn_templates,
+                synack_templates,
+                asked_no_more(events, batch.verdicts.answered_syn).tolist(),
+            ),
             self._tfos(batch, syn_templates, synack_templates),
             _payload_infos(batch),
             map(_p0f, syn_rows),
@@ -340,15 +345,16 @@ def _numbers(segment: Events) -> Iterator[tuple[int, int, int | None, int | None
     return zip(seq, length, ts_val, ts_ecr, strict=True)
 
 
-def _negotiated(syn: _Template, synack: _Template) -> Negotiated | None:
-    return _both(syn.has & synack.has, syn.record.ecn, synack.record.ecn) if synack.is_there else None
+def _negotiated(syn: _Template, synack: _Template, asked_no_more: bool) -> Negotiated | None:
+    if not synack.is_there:
+        return None
+    return _both(syn.has & synack.has, None if asked_no_more else syn.record.ecn, synack.record.ecn)
 
 
 @lru_cache(maxsize=1024)
-def _both(has: int, asked: str, granted: str) -> Negotiated:
-    return Negotiated(
-        has & _WSCALE != 0, has & _SACK != 0, has & _STAMPS != 0, negotiated_ecn(asked, granted), has & _MPTCP != 0
-    )
+def _both(has: int, asked: str | None, granted: str) -> Negotiated:
+    ecn = negotiated_ecn(asked, granted) if asked is not None else None
+    return Negotiated(has & _WSCALE != 0, has & _SACK != 0, has & _STAMPS != 0, ecn, has & _MPTCP != 0)
 
 
 # --- the rest ---

@@ -33,6 +33,7 @@ from tracer.encode.line_pieces import json_text as encoded
 from tracer.handshake.batch import Batch
 from tracer.handshake.community_id import community_ids
 from tracer.handshake.durations import Durations
+from tracer.handshake.ecn import asked_no_more
 from tracer.handshake.events import Events, byte_rows, has
 from tracer.handshake.life import request_acked
 from tracer.handshake.outcome import cookie_rows, first_answers, first_cookie_rows
@@ -301,6 +302,7 @@ def _keys(batch: Batch) -> _Keys:
             synack["has"],
             syn["tcp_flags"],
             synack["tcp_flags"],
+            asked_no_more(events, batch.verdicts.answered_syn),
         ),
         _after_delay(batch),
     )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tracer.dissect import signature
 from tracer.dissect.payload import Payload
 from tracer.handshake.durations import Durations
-from tracer.handshake.ecn import negotiated_ecn, segment_ecn
+from tracer.handshake.ecn import asked_no_more, negotiated_ecn, segment_ecn
 from tracer.handshake.events import F64, Bool, Events, byte_rows, has
 from tracer.handshake.life import NOT_KNOWN, misfits, request_acked
 from tracer.handshake.option_bytes import layout_keys, masked
@@ -172,7 +172,7 @@ def _negotiated_ecn(rows: Rows) -> Column:
     return _by_number(
         asked << 16 | granted,
         lambda both: negotiated_ecn(segment_ecn(both >> 16), segment_ecn(both & 0xFFFF)),
-        _answered(rows),
+        _answered(rows) & ~asked_no_more(rows.events, rows.verdicts.answered_syn),
     )
 
 

@@ -66,6 +66,16 @@ def answered_ecn(events: Events, answered_syn: U8) -> U8:
     return found
 
 
+def asked_no_more(events: Events, answered_syn: U8) -> Bool:
+    """Did the first SYN ask for ECN, and the one that was answered not? Then nobody has declined it."""
+    found = asks_for_ecn(events["syn"]["tcp_flags"])
+    found &= answered_syn > 1
+    rows = np.flatnonzero(found)
+    if len(rows):
+        found[rows] = answered_ecn(events[rows], answered_syn[rows]) == ANSWERED_ECN_WORDS.index("none")
+    return found
+
+
 def asks_for_ecn(tcp_flags: NDArray[Any]) -> Bool:
     """Does a SYN ask for ECN, of either kind?"""
     found: Bool = _ASKED.take(tcp_flags & (2 * AE - 1)) > ANSWERED_ECN_WORDS.index("none")

@@ -192,7 +192,10 @@ class Negotiated(msgspec.Struct, frozen=True, gc=False):
     wscale: Annotated[bool, said("both ends offered window scaling")]
     sack: Annotated[bool, said("both ends permitted SACK")]
     timestamps: Annotated[bool, said("both ends offered timestamps")]
-    ecn: Annotated[str, said("what both ends will use", enum=ECN_WORDS)]
+    ecn: Annotated[
+        str | None,
+        said("what both ends will use; null where only SYNs that were not answered asked for it", enum=ECN_WORDS),
+    ]
     mptcp: Annotated[bool, said("both ends offered Multipath TCP")]
 
 
