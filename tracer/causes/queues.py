@@ -95,7 +95,8 @@ class Queues:
         if not (local | again).any():
             return
         rose = self._evidence.rose(events["syn_ns"], events["settled_ns"])
-        rows = np.flatnonzero(local & rose.known)
+        moved = (rose.drops > 0) | (rose.overflows > 0) | (rose.syn_queue > 0)
+        rows = np.flatnonzero(local & rose.known & (moved | again))
         seen, chosen = self._look(asked, rows, np.where(late, events["synack_ns"], events["settled_ns"])[rows])
         here = _Part(asked, rows, rose.only(rows), seen, (silent | late)[rows])
         here.likely()
