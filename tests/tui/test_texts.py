@@ -340,6 +340,11 @@ def test_shares_tell_of_handshakes_that_failed_and_were_slow() -> None:
     ):  # fmt: skip
         assert re.search(rf"^    {words_} .* {seen}$", text_, re.MULTILINE), words_
     assert "~ established, but slow or not served" in text_
+    alone = [plain(line) for line in share_lines(flooded(groups={"n/a": 244}, tfo_attempts=0), 60, 4)]
+    assert alone[0].startswith("no TFO attempt yet")
+    assert alone[1].startswith("✗ handshakes that failed")
+    assert "a SYN flood" in alone[2] or "slow" in alone[2]
+    assert len(alone) == 4
     calm = "\n".join(plain(line) for line in share_lines(flooded(results={"established": 1}, failed_causes=None,
                                                                  handshake_causes=None), 60, 12))  # fmt: skip
     assert "handshakes" not in calm

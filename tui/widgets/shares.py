@@ -59,14 +59,18 @@ class _Section:
 
 def share_lines(totals: Totals, cells: int, rows: int) -> list[Line]:
     """Groups with their outcomes, then handshakes that failed or were slow; of few rows the rarest share one."""
-    sections = [*_groups(totals, cells), *_fates(totals, cells)]
+    fated = list(_fates(totals, cells))
+    # where nobody tries Fast Open there is room for what failed instead of three zeros
+    tried = any(totals.groups.get(group, 0) for group in GROUPS)
+    groups = list(_groups(totals, cells)) if tried or not fated else []
+    sections = [*groups, *fated]
     bare = _bare(totals, cells)
     # what failed stands before what is not judged, and what was slow comes last
-    while len(sections) > len(GROUPS) + 1 and 1 + len(sections) > rows:
+    while len(sections) > len(groups) + 1 and 1 + len(sections) > rows:
         sections.pop()
-    sections += [bare] if len(sections) == len(GROUPS) or 2 + len(sections) <= rows else []
+    sections += [bare] if not fated or (groups and 2 + len(sections) <= rows) else []
     top = max((seen for one in sections for _, seen in one.entries), default=0)
-    room = _room([len(one.entries) for one in sections], rows - 1 - len(sections))
+    room = _room([len(one.entries) for one in sections], rows - 1 - len(sections), len(groups))
     lines: list[Line] = [group_bar(totals, cells)] if len(sections) < rows else []
     for one, left in zip(sections, room, strict=True):
         numbers = f" {count(one.seen)} {share(one.seen, one.of):>6}"
@@ -140,9 +144,11 @@ def _outcomes(found: list[tuple[str, int]], room: int, top: int, cells: int, sty
         return []
     shown = found if len(found) <= room else found[: max(1, room - 1)]
     rest = found[len(shown) :] if room > 1 else []
-    bar_cells = min(20, max(0, cells // 4))
     lines: list[Line] = []
     entries = [*shown, (f"{len(rest)} others", sum(seen for _, seen in rest))] if rest else shown
+    # words come before bars where there is not room for both
+    longest = max(len(words) for words, _ in entries)
+    bar_cells = max(1, min(20, cells // 4, cells - longest - 13))
     for words, seen in entries:
         number = f" {count(seen):>7}"
         room_for_words = cells - len(number) - bar_cells - 5
@@ -154,11 +160,11 @@ def _outcomes(found: list[tuple[str, int]], room: int, top: int, cells: int, sty
     return lines
 
 
-def _room(wanted: list[int], rows: int) -> list[int]:
-    """Rows for each section's entries, handed out in turn until none is left; to what became of handshakes first."""
+def _room(wanted: list[int], rows: int, groups: int) -> list[int]:
+    """Rows for each section's entries, handed out in turn until none is left, to those behind the groups first."""
     room = [0] * len(wanted)
     left = max(0, rows)
-    turns = [*range(len(GROUPS), len(wanted)), *range(len(GROUPS))]
+    turns = [*range(groups, len(wanted)), *range(groups)]
     while left > 0 and any(got < most for got, most in zip(room, wanted, strict=True)):
         for at in turns:
             if room[at] < wanted[at] and left > 0:
