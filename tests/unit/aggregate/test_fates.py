@@ -140,10 +140,8 @@ def test_ordinary_runs_say_what_they_said() -> None:
 def test_causes_of_handshakes_come_before_those_of_fast_open() -> None:
     made = ended([LOST], cause=HandshakeCause.PACKET_LOSS)
     made.causes.cause[:] = 1
-    causes = [line.split(":")[1] for line in told(made) if line.startswith("cause of")]
-    assert causes == [" packet_loss (likely). Nothing came back, though this server answers others", " key_not_shared. "
-                      "The servers behind this address do not share one tcp_fastopen_key, so each refuses the others' "
-                      "cookies"]  # fmt: skip
+    causes = [line.partition(". ")[0] for line in told(made) if line.startswith("cause of")]
+    assert causes == ["cause of 1: packet_loss (likely)", "cause of 1: key_not_shared"]
 
 
 @pytest.mark.parametrize(
