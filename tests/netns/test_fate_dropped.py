@@ -56,9 +56,7 @@ SPOOFED = source_address(7)  # to which the server's route leads elsewhere
 
 def dropped(result: str, segment: str, reason: str, place: str) -> Seen:
     """What the host says whose kernel did it."""
-    return seen(
-        result, DROPPED, drop=lambda drop: (drop["segment"], drop["reason"], drop["at"]) == (segment, reason, place)
-    )
+    return seen(result, DROPPED, drop={"segment": segment, "reason": reason, "at": place, "netns": None})
 
 
 # --- the SYN ---

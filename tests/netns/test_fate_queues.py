@@ -57,6 +57,117 @@ OTHER_PORT = PORT + 1
 SCAN_END = seen("aborted")
 
 
+# --- half-open connections ---
+
+
+def half_open(scene: Scenery, number: int) -> list[int]:
+    """Clients that never go on; returns their ports."""
+    ports = []
+    for _ in range(number):
+        client = scene.raw_client()
+        client.send(PORT, SYN, isn(), options=MSS_1460)
+        client.receive(SYN | ACK)
+        ports.append(client.port)
+    return ports
+
+
+LEFT_OPEN = seen("half_open", UNFINISHED)
+LEFT_OPEN_THERE = seen("half_open", UNFINISHED, here("host_dropped"))  # whose host drops the SYN-ACK
+
+
+@SCENES.scene(
+    client=[seen("no_reply", LOST, DOWN), *[LEFT_OPEN_THERE] * 3],
+    **at(("near", "far"), [seen("no_reply", NOT_ANSWERED), *[LEFT_OPEN] * 3]),
+    server=[seen("no_reply", here("syn_queue_full", "likely")), *[LEFT_OPEN] * 3],
+)  # fmt: skip
+def half_open_ones_fill_the_queue(scene: Scenery) -> list[int]:
+    scene.enter_context(scene.hosts.sysctl(scene.hosts.first, tcp_syncookies="0"))
+    scene.listen(queue=None, backlog=2)
+    others = half_open(scene, 3)
+    with scene.counting(scene.hosts.first, "TCPReqQFullDrop"):
+        return [scene.try_to(errno.ETIMEDOUT), *others]
+
+
+# --- who waits for data ---
+
+
+@SCENES.scene(
+    **at(BEFORE, seen("established", PERHAPS_DEFERRED, after="synack_again")),
+    server=seen("established", here("accept_deferred", "likely"), after="synack_again", drop=None),
+    server_inferring=seen("established", here("accept_deferred", "likely")),
+)
+def a_client_that_sends_nothing_to_who_waits_for_data(scene: Scenery) -> int:
+    listener = scene.listen(queue=None)
+    listener.setsockopt(socket.IPPROTO_TCP, TCP_DEFER_ACCEPT, 1)
+    with scene.counting(scene.hosts.first, "TCPDeferAcceptDrop"):
+        port = port_of(scene.connect())
+        scene.wait_told("server", port)
+    return port
+
+
+@SCENES.scene(**at(EVERYWHERE, [ORDINARY] * 5), server_inferring=[ORDINARY] * 5)
+def clients_that_send_at_once_to_who_waits_for_data(scene: Scenery) -> list[int]:
+    listener = scene.listen(queue=None)
+    listener.setsockopt(socket.IPPROTO_TCP, TCP_DEFER_ACCEPT, 5)
+    with scene.counting(scene.hosts.first, "TCPDeferAcceptDrop"):
+        return [scene.serve_one(listener) for _ in range(5)]
+
+
+@SCENES.scene(**at(EVERYWHERE, ORDINARY), server_inferring=ORDINARY)
+def a_client_that_thinks_before_it_sends_to_who_waits_for_data(scene: Scenery) -> int:
+    listener = scene.listen(queue=None)
+    listener.setsockopt(socket.IPPROTO_TCP, TCP_DEFER_ACCEPT, 5)
+    client = scene.connect()
+    nothing_for(0.4, client)
+    scene.finish(listener, client)
+    return port_of(client)
+
+
+SCENES.next_turn()
+
+
+# --- SYN cookies ---
+
+COOKIES = here("syn_cookies", "likely")
+
+
+@SCENES.scene(
+    client=[LEFT_OPEN_THERE] * 4, near=[LEFT_OPEN] * 4, far=[LEFT_OPEN] * 4,
+    server=[seen("half_open", UNFINISHED, COOKIES)] * 3 + [seen("half_open", COOKIES)],
+)  # fmt: skip
+def half_open_ones_that_get_cookies(scene: Scenery) -> list[int]:
+    """The last one has no place any more."""
+    scene.listen(queue=None, backlog=2)
+    first = half_open(scene, 3)
+    with scene.counting(scene.hosts.first, "SyncookiesSent", "TCPReqQFullDoCookies"):
+        return first + half_open(scene, 1)
+
+
+SCENES.next_turn()
+
+
+# --- the way back ---
+
+
+@SCENES.scene(
+    client=seen("no_reply", LOST), **at(("near", "far"), seen("no_reply", NOT_ANSWERED)),
+    **at(("server", "server_inferring"), seen("no_reply", here("no_route_back"))),
+)  # fmt: skip
+def a_client_to_which_no_route_leads(scene: Scenery) -> int:
+    scene.serve_in_turn(scene.listen(queue=None), EVERYWHERE, 1)
+    box = scene.hosts.first
+    box.run("ip", "route", "add", "throw", f"{UNREACHED}/32")
+    scene.callback(box.run, "ip", "route", "del", "throw", f"{UNREACHED}/32")
+    before = tcp_counters(box)["ListenOverflows"]
+    with scene.counting(box, "ListenDrops"):
+        port = scene.try_to(errno.ETIMEDOUT, source=UNREACHED)
+    assert tcp_counters(box)["ListenOverflows"] == before
+    return port
+
+
+SCENES.next_turn()
+
+
 # --- the queue of connections to accept ---
 
 
@@ -181,117 +292,6 @@ def a_proxy_on_the_way(scene: Scenery) -> list[int]:
     listener = scene.listen(queue=None)
     with syn_proxy(scene.hosts.router, "forward", scene.server_ip):
         return [scene.serve_one(listener) for _ in range(3)]
-
-
-SCENES.next_turn()
-
-
-# --- half-open connections ---
-
-
-def half_open(scene: Scenery, number: int) -> list[int]:
-    """Clients that never go on; returns their ports."""
-    ports = []
-    for _ in range(number):
-        client = scene.raw_client()
-        client.send(PORT, SYN, isn(), options=MSS_1460)
-        client.receive(SYN | ACK)
-        ports.append(client.port)
-    return ports
-
-
-LEFT_OPEN = seen("half_open", UNFINISHED)
-LEFT_OPEN_THERE = seen("half_open", UNFINISHED, here("host_dropped"))  # whose host drops the SYN-ACK
-
-
-@SCENES.scene(
-    client=[seen("no_reply", LOST, DOWN), *[LEFT_OPEN_THERE] * 3],
-    **at(("near", "far"), [seen("no_reply", NOT_ANSWERED), *[LEFT_OPEN] * 3]),
-    server=[seen("no_reply", here("syn_queue_full", "likely")), *[LEFT_OPEN] * 3],
-)  # fmt: skip
-def half_open_ones_fill_the_queue(scene: Scenery) -> list[int]:
-    scene.enter_context(scene.hosts.sysctl(scene.hosts.first, tcp_syncookies="0"))
-    scene.listen(queue=None, backlog=2)
-    others = half_open(scene, 3)
-    with scene.counting(scene.hosts.first, "TCPReqQFullDrop"):
-        return [scene.try_to(errno.ETIMEDOUT), *others]
-
-
-# --- who waits for data ---
-
-
-@SCENES.scene(
-    **at(BEFORE, seen("established", PERHAPS_DEFERRED, after="synack_again")),
-    server=seen("established", here("accept_deferred", "likely"), after="synack_again", drop=None),
-    server_inferring=seen("established", here("accept_deferred", "likely")),
-)
-def a_client_that_sends_nothing_to_who_waits_for_data(scene: Scenery) -> int:
-    listener = scene.listen(queue=None)
-    listener.setsockopt(socket.IPPROTO_TCP, TCP_DEFER_ACCEPT, 1)
-    with scene.counting(scene.hosts.first, "TCPDeferAcceptDrop"):
-        port = port_of(scene.connect())
-        scene.wait_told("server", port)
-    return port
-
-
-@SCENES.scene(**at(EVERYWHERE, [ORDINARY] * 5), server_inferring=[ORDINARY] * 5)
-def clients_that_send_at_once_to_who_waits_for_data(scene: Scenery) -> list[int]:
-    listener = scene.listen(queue=None)
-    listener.setsockopt(socket.IPPROTO_TCP, TCP_DEFER_ACCEPT, 5)
-    with scene.counting(scene.hosts.first, "TCPDeferAcceptDrop"):
-        return [scene.serve_one(listener) for _ in range(5)]
-
-
-@SCENES.scene(**at(EVERYWHERE, ORDINARY), server_inferring=ORDINARY)
-def a_client_that_thinks_before_it_sends_to_who_waits_for_data(scene: Scenery) -> int:
-    listener = scene.listen(queue=None)
-    listener.setsockopt(socket.IPPROTO_TCP, TCP_DEFER_ACCEPT, 5)
-    client = scene.connect()
-    nothing_for(0.4, client)
-    scene.finish(listener, client)
-    return port_of(client)
-
-
-SCENES.next_turn()
-
-
-# --- SYN cookies ---
-
-COOKIES = here("syn_cookies", "likely")
-
-
-@SCENES.scene(
-    client=[LEFT_OPEN_THERE] * 4, near=[LEFT_OPEN] * 4, far=[LEFT_OPEN] * 4,
-    server=[seen("half_open", UNFINISHED, COOKIES)] * 3 + [seen("half_open", COOKIES)],
-)  # fmt: skip
-def half_open_ones_that_get_cookies(scene: Scenery) -> list[int]:
-    """The last one has no place any more."""
-    scene.listen(queue=None, backlog=2)
-    first = half_open(scene, 3)
-    with scene.counting(scene.hosts.first, "SyncookiesSent", "TCPReqQFullDoCookies"):
-        return first + half_open(scene, 1)
-
-
-SCENES.next_turn()
-
-
-# --- the way back ---
-
-
-@SCENES.scene(
-    client=seen("no_reply", LOST), **at(("near", "far"), seen("no_reply", NOT_ANSWERED)),
-    **at(("server", "server_inferring"), seen("no_reply", here("no_route_back"))),
-)  # fmt: skip
-def a_client_to_which_no_route_leads(scene: Scenery) -> int:
-    scene.serve_in_turn(scene.listen(queue=None), EVERYWHERE, 1)
-    box = scene.hosts.first
-    box.run("ip", "route", "add", "throw", f"{UNREACHED}/32")
-    scene.callback(box.run, "ip", "route", "del", "throw", f"{UNREACHED}/32")
-    before = tcp_counters(box)["ListenOverflows"]
-    with scene.counting(box, "ListenDrops"):
-        port = scene.try_to(errno.ETIMEDOUT, source=UNREACHED)
-    assert tcp_counters(box)["ListenOverflows"] == before
-    return port
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from tests.support.fates import (
     BARE_SYN,
     BEFORE,
     EVERYWHERE,
+    LOST,
     NOT_ANSWERED,
     ORDINARY,
     Played,
@@ -159,7 +160,7 @@ def a_filter_on_the_way_that_says_it_is_prohibited(scene: Scenery) -> int:
 
 
 @SCENES.scene(
-    client=seen("rejected", ON_THE_PATH), near=seen("rejected", ON_THE_PATH), far=seen("no_reply", NOT_ANSWERED),
+    client=seen("rejected", ON_THE_PATH), near=seen("rejected", ON_THE_PATH), far=seen("no_reply", NOT_ANSWERED, LOST),
     server=seen("no_reply", here("host_dropped")), server_inferring=seen("no_reply", here("host_dropped", "possible")),
 )  # fmt: skip
 def a_box_that_resets_in_the_servers_name(scene: Scenery) -> int:

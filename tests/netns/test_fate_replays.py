@@ -30,7 +30,7 @@ NOTHING = (None, None)
 REFUSED, NO_FIT = ("refused", "possible"), ("answer_does_not_fit", "likely")
 ECN_ONCE, ECN_AGAIN = ("ecn_blocked", "possible"), ("ecn_blocked", "likely")
 PERHAPS_FULL, PERHAPS_DEFERRED = ("accept_queue_full", "possible"), ("accept_deferred", "possible")
-SOMETHING_LOST = ("syn_or_synack_lost", "possible")
+LOST, SOMETHING_LOST = ("packet_loss", "possible"), ("syn_or_synack_lost", "possible")
 FLOOD, UNFINISHED = ("syn_flood", "likely"), ("ack_missing", "possible")
 # seen on the way, or at an end: --local
 PLACES = {
@@ -267,7 +267,7 @@ def test_ecn_is_blamed_for_a_refusal_once_a_plain_syn_was_taken(told: Told) -> N
     assert [one.handshake.result for one in records] == ["rejected", "established", "rejected", "rejected"]
     first, plain, second, third = fates(records)
     if told.at_server:  # nobody can ask its host who refused
-        assert {first, plain, second, third} <= {NOTHING, ECN_ONCE, ECN_AGAIN}
+        assert {first, plain, second, third} <= {NOTHING, REFUSED, ECN_ONCE, ECN_AGAIN}
         return
     assert (first, plain) == (REFUSED, NOTHING)
     assert second in (ECN_ONCE, ECN_AGAIN)
@@ -294,8 +294,9 @@ def test_ecn_is_blamed_where_only_plain_syns_are_taken(told: Told, name: str, lo
 
 
 def test_ecn_is_not_blamed_where_it_has_passed(told: Told) -> None:
-    seen = fates(told.of("losses_where_ecn_has_passed"))
-    assert seen == [NOTHING, SOMETHING_LOST, NOTHING, SOMETHING_LOST] or (told.at_server and set(seen) == {NOTHING})
+    first, second, third, fourth = fates(told.of("losses_where_ecn_has_passed"))
+    assert (first, third) == (NOTHING, NOTHING)
+    assert {second, fourth} <= {SOMETHING_LOST, LOST} or (told.at_server and second == fourth == NOTHING)
 
 
 # --- SYN-ACKs after the ACK ---
@@ -395,8 +396,7 @@ def test_the_summary_names_the_listener_of_a_flood(tmp_path: Path) -> None:
     one = Story(1)
     a_flood_beside_three_real_ones(one)
     _, _, done = replay(_written(tmp_path, one.packets))
-    (line,) = (line for line in done.said if "handshakes" in line)
-    assert "203 handshakes" in line
+    (line,) = (line for line in done.said if "203 handshakes" in line)
     assert "3 established" in line
     assert f"200 half open at {one.server}:443" in line
     assert "SYN flood (likely)" in line
