@@ -34,8 +34,7 @@ def judge_answers(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
     asked.blame(sure, HandshakeCause.REFUSED, Confidence.LIKELY, CauseAt.SERVER)
     unanswered = asked.is_result(HandshakeResult.NO_REPLY)
     asked.blame(unanswered & asked.misfit, HandshakeCause.ANSWER_DOES_NOT_FIT, Confidence.LIKELY)
-    # other ports may be another host's, behind a NAT
-    asked.blame(strange, HandshakeCause.ANSWERED_ON_PATH, Confidence.POSSIBLE, CauseAt.PATH)
+    # where other ports alone have answered, they may be another host's, behind this one that forwards them
     asked.blame(refused, HandshakeCause.REFUSED, Confidence.POSSIBLE)
 
 

@@ -62,7 +62,9 @@ def _slow(asked: Asked, fresh: Bool) -> None:
     response_ns = np.where(known, events["response_ns"] - asked_ns, np.uint64(0))
     as_slow = response_ns >= (synack_ns - syn_ns) // np.uint64(5) * np.uint64(4)
     not_so_soon = since_last_ns >= _SOON_NS + np.uint64(2) * response_ns
-    asked.blame(late & ((known & as_slow) | not_so_soon), HandshakeCause.SLOW_ANSWER, Confidence.LIKELY)
+    # this host knows which SYN-ACKs it has sent
+    slow = late & (asked.at_server | (known & as_slow) | not_so_soon)
+    asked.blame(slow, HandshakeCause.SLOW_ANSWER, Confidence.LIKELY)
 
 
 def _ecn(asked: Asked, fresh: Bool, noted: Noted, servers: ServerMemory) -> None:

@@ -140,6 +140,12 @@ def test_an_answer_that_came_late(vantage: Vantage, shake: Shake, cause: str) ->
     assert said(shake, vantage=vantage) == [cause]
 
 
+@pytest.mark.parametrize("vantage", [SERVER, LOCAL])
+def test_a_server_knows_which_synacks_it_has_sent(vantage: Vantage) -> None:
+    assert said(slow(1, 5), vantage=vantage) == [SLOW]
+    assert said(AGAIN, vantage=vantage) == [""]
+
+
 # --- ECN ---
 
 EATEN = replace(AGAIN, ecn=True)
