@@ -74,6 +74,7 @@ class Sides:
         self._shift = np.uint64(64 - (REMEMBERED.bit_length() - 1))
         self._keys = np.zeros((2, REMEMBERED), np.uint64)
         self._known = np.zeros((2, REMEMBERED), _SIDE).view(_RAW)
+        self._last = np.zeros(REMEMBERED, np.intp)
         self._directions: set[int] = set()
         self.several = False  # is more than one interface traced? With one a SYN may leave by the way it came
 
@@ -84,11 +85,20 @@ class Sides:
         if not len(events) or not self._is_several(events):
             return Pairs(np.zeros(len(events), _SIDE), none, np.zeros(len(events), np.bool_))
         made = self._of(batch)
+        count, raw = len(made), made.view(_RAW)
         slots = (made["key"] >> self._shift).astype(np.intp)
-        sides = self._with_known(made, slots)
-        other, only_came_in = _paired(sides, len(made))
-        unclear = sides["unclear"][: len(made)]
-        made["unclear"] = unclear
+        matches = [np.flatnonzero(self._keys[direction, slots] == made["key"]) for direction in (_IN, _OUT)]
+        known = [self._known[direction, np.unique(slots[rows])] for direction, rows in enumerate(matches)]
+        sides = np.concatenate((raw, *known)).view(_SIDE)
+        # most share a slot with no other, and are done with
+        rows = np.flatnonzero(self._shares_slot(slots, *matches))
+        other, only_came_in = none, made["out"] == 0
+        if len(rows):
+            some = np.concatenate((rows, np.arange(count, len(sides))))
+            chosen = sides.view(_RAW)[some].view(_SIDE)
+            places, only_came_in[rows] = _paired(chosen, len(rows))
+            other[rows] = np.where(places < 0, -1, some[places])
+            made["unclear"][rows] = chosen["unclear"][: len(rows)]
         for direction in (_IN, _OUT):
             rows = np.flatnonzero(made["out"] == direction)
             self._keys[direction, slots[rows]] = made["key"][rows]
@@ -113,14 +123,16 @@ class Sides:
         made["ends"] = _ends(events)
         return made
 
-    def _with_known(self, made: Events, slots: Indexes) -> Events:
-        """Those of the batch, and those before it that have the same in common."""
-        known = [made.view(_RAW)]
-        for direction in (_IN, _OUT):
-            there = np.unique(slots[self._keys[direction, slots] == made["key"]])
-            known.append(self._known[direction, there])
-        found: Events = np.concatenate(known).view(_SIDE)
-        return found
+    def _shares_slot(self, slots: Indexes, *also: Indexes) -> Bool:
+        """Rows whose slot another row has, too; and those in `also`."""
+        places = np.arange(len(slots))
+        self._last[slots] = places
+        shares: Bool = self._last[slots] != places
+        self._last[slots[::-1]] = places[::-1]
+        shares |= self._last[slots] != places
+        for rows in also:
+            shares[rows] = True
+        return shares
 
 
 def _paired(sides: Events, count: int) -> tuple[Indexes, Bool]:
