@@ -16,6 +16,7 @@ from tests.support.containers import BRIDGE, HOST, ONE, OUTSIDE, TWO, Containers
 from tests.support.hosts import ANSWER, REQUEST
 from tests.support.netbox import NetBox
 from tests.support.patience import SHORT_S
+from tests.support.replays import replay
 from tests.support.routed import TO_CLIENT, TO_FIRST, WIRE, Routed, routed
 from tests.support.tracing import INFERRING, Run, tracing
 from tests.support.trials import NO_FATE, Fate, Places, Trial, begin, dial, dropping, fate, serve, trying
@@ -298,3 +299,21 @@ def test_a_server_without_a_route_back(router: Routed) -> None:
         finally:
             router.first.run("ip", "route", "add", "default", "via", "10.98.1.1")
         assert fate(record) == NO_ROUTE
+
+
+def test_a_replay_of_what_a_host_of_containers_wrote(hosts: Containers, trial: Trial) -> None:
+    """The file says by which interface each packet came or left, so that its replay joins the sides, too."""
+    trial.enter_context(hosts.forward(trial.port, ONE))
+    listener = trial.enter_context(listen(hosts.one, ONE, trial.port))
+    words = ("uplink", "bridge0", "--json", "-w", "{folder}/f.pcapng", "--netns", hosts.host.name)
+    with tracing(*words) as run:
+        port = serve(dial(hosts.outside, (HOST, trial.port), fast_open=False), listener)
+        live = [run.wait_handshake(lambda one, at=at: one.interface == at and one.client.port == port)
+                for at in ("uplink", "bridge0")]  # fmt: skip
+        run.stop()
+        replayed, _, _ = replay(run.folder / "f.pcapng")
+    joined(*live)
+    front, behind = sorted(
+        (one for one in replayed if one.client.port == port), key=lambda one: one.interface != "uplink"
+    )
+    assert (front.nat and front.nat.id, behind.nat and behind.nat.id) == (behind.id, front.id)
