@@ -19,7 +19,7 @@ from tracer.ipc.messages import Evidence, PlaceAnswer, PlaceQuestion
 from tracer.linux.patience import FACTOR
 from tracer.records.drop import Drop
 from tracer.ring.drops import DropTable, Kind
-from tracer.vocabulary.drops import is_telling
+from tracer.vocabulary.drops import found_queue_full, is_telling
 from tracer.vocabulary.vocabulary import After, HandshakeResult, Has, ResetFrom, SettleReason
 
 HOLD_NS = int(80_000_000 * FACTOR)  # of the 200 ms in which a reader must see a record
@@ -142,9 +142,13 @@ class KernelWords:
         failed = np.isin(events["result"], _FAILED)
         unserved = batch.verdicts.after == After.SYNACK_AGAIN  # else it was not the handshake's ACK that was lost
         unserved &= (events["request_acked"] == 0) & (events["response_ns"] == 0)
-        rows = np.flatnonzero(failed | unserved)
+        # before the SYN-ACK came again, perhaps. Reasons but that of a full queue say nothing of an idle client
+        silent = (batch.verdicts.after == After.SILENCE) & (events["request_acked"] == 0)
+        rows = np.flatnonzero(failed | unserved | silent)
         if len(rows):
-            batch.causes.drop[rows], whole[rows] = self._drops_of(pick(events, rows))
+            drops, whole[rows] = self._drops_of(pick(events, rows))
+            queue = np.array([one is not None and found_queue_full(one.reason, one.at) for one in self.drops], np.bool_)
+            batch.causes.drop[rows] = np.where(silent[rows] & ~queue[drops], 0, drops)
         rows = np.flatnonzero(events["reset_from"])
         if len(rows) and self.evidence.reset_reasons:
             batch.causes.reset_reason[rows] = self._reasons_of(pick(events, rows))

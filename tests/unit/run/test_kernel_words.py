@@ -24,9 +24,9 @@ from tracer.vocabulary.vocabulary import HandshakeResult as Result
 from tracer.vocabulary.vocabulary import SettleReason as Settled
 
 OWN, OTHER, AT = 100, 200, 0xFFFFFFFF81000005
+OVERFLOW = "TCP_LISTEN_OVERFLOW"
 REASONS = {
-    2: "NOT_SPECIFIED", 3: "NO_SOCKET", 5: "SOCKET_FILTER", 12: "NETFILTER_DROP", 16: "IP_RPFILTER",
-    90: "TCP_LISTEN_OVERFLOW",
+    2: "NOT_SPECIFIED", 3: "NO_SOCKET", 5: "SOCKET_FILTER", 12: "NETFILTER_DROP", 16: "IP_RPFILTER", 90: OVERFLOW,
 }  # fmt: skip
 SYN, SYNACK, ACK, RST = 2, 18, 16, 20
 ISN, SERVER_ISN = 0xFFFFFFFF, 5000
@@ -92,10 +92,10 @@ def causes(batch: Batch) -> list[tuple[str | None, str | None, str | None]]:
     return [*zip(*(words(batch, name) for name in names), strict=True)]
 
 
-def heard(desk: Desk, *words: Events) -> None:
+def heard(desk: Desk, *words: Events, place: str = "nft_do_chain") -> None:
     desk.words.note(np.concatenate(words), START_NS)
     if desk.asked:
-        desk.words.answered(PlaceAnswer(dict.fromkeys(desk.asked[-1].addresses, "nft_do_chain")))
+        desk.words.answered(PlaceAnswer(dict.fromkeys(desk.asked[-1].addresses, place)))
 
 
 FAILED = [
@@ -549,3 +549,14 @@ def test_lines_and_records_say_the_same() -> None:
     assert lines == b"".join(PlainLines(composer).lines(batch))
     records = [msgspec.json.decode(line, type=Handshake) for line in lines.splitlines()]
     assert [one.handshake.drop.segment for one in records if one.handshake.drop] == [segment for *_, segment in FAILED]
+
+
+@pytest.mark.parametrize("number", [12, 90])
+def test_of_silence_only_a_full_queue_is_said(number: int) -> None:
+    """An idle client's ACK may be freed for other reasons, as by a local synproxy, and the connection lives."""
+    desk = Desk()
+    heard(desk, word(ACK, number, after_ns=2000), place="tcp_v4_rcv")
+    idle = record(Result.ESTABLISHED, ack_ns=START_NS + 1500)
+    full = number == 90
+    assert caused(desk, idle) == (("accept_queue_full", *CERTAIN) if full else NO_CAUSE)
+    assert desk.said(batch_of(idle)) == [Drop("ack", OVERFLOW, "tcp_v4_rcv", None) if full else None]
