@@ -142,10 +142,16 @@ class Judge:
         self._read()
         self.seen.clear()
 
-    def knows(self, reason: str, place: str) -> bool:
-        """Has it seen that since begin()?"""
+    def knows(self, reason: str, place: str | None = None, since_s: float = 0.0, until_s: float = float("inf")) -> bool:
+        """Has it seen that since begin(), there or at any place, between these times (CLOCK_MONOTONIC)?
+
+        It sees the whole machine, where others may lose packets for the same reason.
+        """
         self._read()
-        return any(one[1] == reason and one[2].split(".")[0] == place for one in self.seen)
+        return any(
+            one[1] == reason and place in (None, one[2].split(".")[0]) and since_s < one[0] < until_s
+            for one in self.seen
+        )
 
 
 @contextmanager
