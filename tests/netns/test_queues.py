@@ -194,7 +194,8 @@ def patient(test: Callable[P, None]) -> Callable[P, None]:
 def named(record: Handshake) -> tuple[str, int, int, int]:
     listener = record.handshake.listener
     assert listener is not None
-    assert listener.process is not None
+    if listener.process is None:
+        raise TooLateError
     return listener.ip, listener.port, listener.queued, listener.backlog
 
 
@@ -248,7 +249,9 @@ def test_the_process_is_named(world: World) -> None:
     assert fate_here(record) == CERTAIN
     listener = record.handshake.listener
     assert listener is not None
-    name = "python3" if listener.process is None else listener.process.name
+    if listener.process is None:
+        raise TooLateError
+    name = listener.process.name
     assert listener_words(record.handshake, listener) == f"accept queue of {name}[{pid}] at {address}:{PORT}: 2 of 1"
     ((sentence, confidence),) = causes(record)
     assert confidence == "certain"
