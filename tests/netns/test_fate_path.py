@@ -6,7 +6,7 @@ Of what comes in by one interface and leaves by none the router knows for certai
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
@@ -184,8 +184,9 @@ def two_that_answer(scene: Scenery) -> int:
 
 
 @SCENES.scene(
-    **at(("client", "near"), seen("established", ON_THE_PATH)), far=seen(""), server=seen("", here("host_dropped"))
-)
+    **at(("client", "near"), seen("established", ON_THE_PATH)), far=seen(""),
+    server=seen("", here("host_dropped"), NOTHING),
+)  # fmt: skip
 def an_answer_from_elsewhere_that_leads_nowhere(scene: Scenery) -> int:
     """The server is known to be nearer, and gets no SYN."""
     scene.serve_in_turn(scene.listen(queue=None), EVERYWHERE, 1)
@@ -209,33 +210,47 @@ def translate(scene: Scenery, rules: str) -> None:
     scene.callback(router.run, "nft", "delete", "table", "ip", table)
 
 
+def twin(server: str) -> Callable[[object], bool]:
+    """For `nat`: it points to the record with this server."""
+    return lambda nat: isinstance(nat, dict) and (nat["server"]["ip"], nat["server"]["port"]) == (server, PORT)
+
+
+ASKED, BEHIND = (service_address(number) for number in (35, 38))  # translated in one direction
+PUBLIC, PRIVATE = (service_address(number) for number in (34, 37))  # in both
+
+
 @SCENES.scene(
-    client=seen("no_reply", ONE_WAY, DOWN), near=seen("no_reply", ONE_WAY),
-    # these see the server's own address
-    far=None, server=None,
-)  # fmt: skip
+    client=seen("no_reply", ONE_WAY, DOWN), near=seen("no_reply", ONE_WAY, nat=twin(BEHIND)), far=None, server=None
+)
 def translated_on_the_way_in_only(scene: Scenery) -> int:
     """The answer comes from an address that the client did not ask."""
-    behind = service_address(38)
-    scene.enter_context(scene.hosts.listen(scene.hosts.first, behind, PORT, None))
-    rule = f"iifname {TO_CLIENT} ip daddr {scene.server_ip} ip daddr set {behind} notrack"
+    scene.server_ip = ASKED
+    scene.enter_context(scene.hosts.listen(scene.hosts.first, BEHIND, PORT, None))
+    rule = f"iifname {TO_CLIENT} ip daddr {ASKED} ip daddr set {BEHIND} notrack"
     translate(scene, f"chain c {{ type filter hook prerouting priority raw; {rule}; }}")
-    tap = scene.enter_context(closing(Tap(scene.hosts.client, behind)))
+    tap = scene.enter_context(closing(Tap(scene.hosts.client, BEHIND)))
     client = scene.begin_from()
     tap.next(SYN | ACK)
     tap.next(RST)
+    port = port_of(client)
+    scene.expect_also("far", BEHIND, port, seen("aborted", ONE_WAY, nat=twin(ASKED)))
+    # the server cannot know that the client asked another address
+    scene.expect_also("server", BEHIND, port, seen("aborted", nat=None))
     return scene.fails(client, errno.ETIMEDOUT)
 
 
-@SCENES.scene(client=[ORDINARY] * 3, near=[ORDINARY] * 3, far=None, server=None)
+@SCENES.scene(
+    client=[seen("established", nat=None)] * 3, near=[seen("established", nat=twin(PRIVATE))] * 3, far=None, server=None
+)
 def translated_both_ways(scene: Scenery) -> list[int]:
-    behind = service_address(37)
-    listener = scene.enter_context(scene.hosts.listen(scene.hosts.first, behind, PORT, None))
-    translate(
-        scene,
-        f"chain c {{ type nat hook prerouting priority dstnat; ip daddr {scene.server_ip} dnat to {behind}; }}",
-    )
-    return [scene.serve_one(listener) for _ in range(3)]
+    scene.server_ip = PUBLIC
+    listener = scene.enter_context(scene.hosts.listen(scene.hosts.first, PRIVATE, PORT, None))
+    translate(scene, f"chain c {{ type nat hook prerouting priority dstnat; ip daddr {PUBLIC} dnat to {PRIVATE}; }}")
+    ports = [scene.serve_one(listener) for _ in range(3)]
+    for port in ports:
+        scene.expect_also("far", PRIVATE, port, seen("established", nat=twin(PUBLIC)))
+        scene.expect_also("server", PRIVATE, port, seen("established", nat=None))
+    return ports
 
 
 @SCENES.scene(

@@ -124,6 +124,7 @@ class Scenery(Stage):
     def __init__(self, watched: Watched, number: int, version: int) -> None:
         super().__init__(watched.hosts, watched.forger, number, version, lambda: 0)
         self._watched = watched
+        self.also: list[tuple[str, str, int, Seen]] = []
 
     # --- clients ---
 
@@ -218,6 +219,10 @@ class Scenery(Stage):
     def wait_told(self, place: str, port: int) -> Handshake:
         """What a place says of the handshake of a client's port, once it does."""
         return self._watched.wait_told(place, self.server_ip, port)
+
+    def expect_also(self, place: str, server_ip: str, port: int, what: Seen) -> None:
+        """A handshake with another address than this scene's must be told so there."""
+        self.also.append((place, server_ip, port, what))
 
     def kernel_freed(self, reason: str, place: str) -> bool:
         """Does the kernel's own trace have such a packet?"""
@@ -376,6 +381,7 @@ class Played:
     watched: Watched
     ports: dict[str, Sequence[int]] = field(default_factory=dict)  # by scene
     addresses: dict[str, str] = field(default_factory=dict)
+    also: dict[str, list[tuple[str, str, int, Seen]]] = field(default_factory=dict)
     faults: dict[str, BaseException] = field(default_factory=dict)
 
     def check(self, scene: Scene) -> None:
@@ -392,6 +398,9 @@ class Played:
                 found += [f"{place}, {number}: {line}" for line in _differences(expected, ours)]
             others = [one for one in records if one.client.port not in ports and not NOTHING.fits(one)]
             found += [f"{place}, another handshake: {one.handshake}" for one in others]
+        for place, address, port, expected in self.also[scene.name]:
+            ours = [one for one in self.watched.records(place, address) if one.client.port == port]
+            found += [f"{place}, {address}: {line}" for line in _differences(expected, ours)]
         if found:
             pytest.fail("\n".join([scene.name, *found]), pytrace=False)
 
@@ -413,6 +422,9 @@ def _all_told(played: Played, scenes: Sequence[Scene]) -> bool:
             known = {one.client.port for one in played.watched.records(place, address)}
             if any(one is not None and port not in known for one, port in zip(wanted, ports, strict=True)):
                 return False
+        for place, address, port, _ in played.also[scene.name]:
+            if port not in {one.client.port for one in played.watched.records(place, address)}:
+                return False
     return True
 
 
@@ -432,7 +444,7 @@ def _play_at_once(scenes: Sequence[Scene], played: Played, opened: ExitStack) ->
             played.ports[scene.name] = [ports] if isinstance(ports, int) else ports
         except BaseException as error:  # noqa: BLE001 - its test raises it
             played.faults[scene.name] = error
-        played.addresses[scene.name] = stage.server_ip
+        played.addresses[scene.name], played.also[scene.name] = stage.server_ip, stage.also
 
     threads = []
     for scene in scenes:
