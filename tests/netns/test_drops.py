@@ -13,11 +13,13 @@ import pytest
 from tests.support.heard import ACK, SYN, Ear, Heard, Judge, ear, judge
 from tests.support.hosts import ADDRESSES, Hosts, Service
 from tests.support.netbox import NetBox, wait_until
+from tests.support.packets import ethernet, ipv4
+from tracer.lab.packet import MSS_1460, Flag, Segment, encode
 from tracer.linux import bpfsys
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-CLOSED = 9
+CLOSED, MADE_UP = 9, 9999
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +126,17 @@ def test_connections_that_work_are_left_alone(web: Service, hears: Ear) -> None:
     assert not [one for one in hears.heard() if ports & {one.src_port, one.dst_port}]
 
 
+def test_frames_of_a_replay_say_nothing(hears: Ear, trace: Judge) -> None:
+    """BPF_PROG_TEST_RUN frees them for no reason."""
+    tcp = encode(Segment(40000, MADE_UP, 1, 0, Flag.SYN, MSS_1460), "192.0.2.1", "192.0.2.2")
+    frame = ethernet(ipv4(bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2)), tcp))
+    hears.heard()
+    for _ in range(20):
+        bpfsys.prog_test_run(hears.loaded.programs["tc_ingress"], frame)
+    assert trace.knows("NOT_SPECIFIED", "bpf_prog_test_run_skb")
+    assert not [one for one in hears.heard() if one.dst_port == MADE_UP]
+
+
 def test_an_ack_of_a_tracked_connection(hosts: Hosts, hears: Ear) -> None:
     """The pending table's tag is looked up: all that there are, set by hand, stand for a tracked connection."""
     client, address = ADDRESSES[4]
@@ -134,7 +147,7 @@ def test_an_ack_of_a_tracked_connection(hosts: Hosts, hears: Ear) -> None:
 
     def heard() -> list[Heard]:
         raw.sendto(segment, (address, 0))
-        return [one for one in hears.heard() if one.dst_port == port]
+        return [one for one in hears.heard() if (one.dst, one.dst_port, one.netns) == (address, port, inode(box))]
 
     with raw, firewall(box, "input", f"tcp dport {port} drop"):
         assert not heard()

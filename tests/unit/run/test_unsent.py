@@ -220,4 +220,5 @@ def test_replayed_records_of_none() -> None:
     odd = msgspec.structs.replace(record, hook="tcx")
     batch, bad = builder.batch([record, odd])
     assert (len(batch), bad) == (1, [1])
-    assert Composer(builder.interfaces.by_index).interface(int(batch.events["ifindex"][0])) == (None, "kernel", ())
+    place = Composer(builder.interfaces.by_index).interface(int(batch.events["ifindex"][0]))
+    assert (place.interface, place.hook, place.through) == (None, "kernel", ())
