@@ -8,12 +8,13 @@ from tracer.causes.asked import Asked
 from tracer.causes.attempts import HOPS
 from tracer.causes.server_memory import Noted, ServerMemory
 from tracer.handshake.ecn import asks_for_ecn
-from tracer.handshake.events import U8, Bool, Indexes
+from tracer.handshake.events import U8, Bool
 from tracer.vocabulary.vocabulary import CauseAt, Confidence, HandshakeCause, HandshakeResult, ResetFrom
 
 # destination unreachable: administratively prohibited, and what is a kind of it (RFC 1812, 5.2.7.1; RFC 4443, 3.1)
 _PROHIBITED_V4, _PROHIBITED_V6 = (9, 10, 13), (1, 5, 6)
 _UNREACHABLE_V4, _UNREACHABLE_V6 = 3, 1
+ODD_HOPS = 30  # hardly anything is as far away
 
 
 def judge_answers(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
@@ -24,17 +25,16 @@ def judge_answers(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
     refused = asked.is_result(HandshakeResult.REJECTED) & by_server & asked.reset_elsewhere
     aborted = asked.is_result(HandshakeResult.ABORTED) & by_server & asked.reset_elsewhere
     ttl = asked.events["reset_ttl"]
-    fits, strange = asked.where(refused, lambda rows, at: _distance(servers, noted, rows, ttl[at]))
-    on_path = _two_answers(asked) | _from_elsewhere(asked, noted, servers)
-    on_path |= strange & asked.whether(strange, lambda rows: servers.answered(noted, rows))
-    on_path |= asked.answered & by_server & asked.reset_elsewhere & ~asked.reset_fits_synack
+    fits, strange = asked.where(refused, lambda rows, at: servers.distance(noted, rows, ttl[at]))
+    of_two = asked.answered & ~_is_odd(asked.events["synack"]["ttl"]) & ~asked.reset_fits_synack
+    on_path = strange | (of_two & by_server & asked.reset_elsewhere)
+    on_path = (on_path & ~_is_odd(ttl)) | _two_answers(asked) | _from_elsewhere(asked, noted, servers)
     asked.blame(on_path, HandshakeCause.ANSWERED_ON_PATH, Confidence.LIKELY, CauseAt.PATH)
     _ecn_refused(asked, refused, noted, servers)
     sure = fits | (aborted & asked.reset_fits_synack)
     asked.blame(sure, HandshakeCause.REFUSED, Confidence.LIKELY, CauseAt.SERVER)
     unanswered = asked.is_result(HandshakeResult.NO_REPLY)
     asked.blame(unanswered & asked.misfit, HandshakeCause.ANSWER_DOES_NOT_FIT, Confidence.LIKELY)
-    # where other ports alone have answered, they may be another host's, behind this one that forwards them
     asked.blame(refused, HandshakeCause.REFUSED, Confidence.POSSIBLE)
 
 
@@ -65,23 +65,21 @@ def _two_answers(asked: Asked) -> Bool:
 
 def _from_elsewhere(asked: Asked, noted: Noted, servers: ServerMemory) -> Bool:
     """SYN-ACKs that led to nothing, from where this server's never came from."""
-    failed = asked.is_result(HandshakeResult.HALF_OPEN, HandshakeResult.ABORTED) | asked.in_vain
-    failed &= asked.answered & ~asked.at_server
+    failed = (asked.is_result(HandshakeResult.HALF_OPEN) | asked.in_vain) & asked.answered & ~asked.at_server
     ttl = asked.events["synack"]["ttl"]
-    _, strange = asked.where(failed, lambda rows, at: _distance(servers, noted, rows, ttl[at]))
-    return strange & asked.whether(strange, lambda rows: servers.answered(noted, rows))
+    return asked.where(failed, lambda rows, at: servers.distance(noted, rows, ttl[at]))[1] & ~_is_odd(ttl)
 
 
-def _distance(servers: ServerMemory, noted: Noted, rows: Indexes, ttl: U8) -> tuple[Bool, Bool]:
-    """Does a segment of this TTL come from as far away as this server's others, or is it known not to?"""
-    known, fits = servers.distance(noted, rows, ttl)
-    return known & fits, known & ~fits
+def _is_odd(ttl: U8) -> Bool:
+    """Routing daemons give their sessions a TTL of 1 once they are accepted: what is no usual one tells no distance."""
+    found: Bool = HOPS.take(ttl) >= ODD_HOPS
+    return found
 
 
 def _ecn_refused(asked: Asked, refused: Bool, noted: Noted, servers: ServerMemory) -> None:
     """Something resets SYNs that ask for ECN, where plain ones are taken; so it seems once, and again after another."""
     refused = refused & asks_for_ecn(asked.events["syn"]["tcp_flags"]) & ~asked.has_cause
     for_ecn = asked.whether(refused, lambda rows: servers.takes_plain(noted, rows) & ~servers.passes_ecn(noted, rows))
-    again = asked.whether(for_ecn, lambda rows: servers.lost_ecn(noted, rows))
+    again = asked.whether(for_ecn, lambda rows: servers.refused_ecn(noted, rows))
     asked.blame(again, HandshakeCause.ECN_BLOCKED, Confidence.LIKELY)
     asked.blame(for_ecn, HandshakeCause.ECN_BLOCKED, Confidence.POSSIBLE)

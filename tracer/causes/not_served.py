@@ -26,8 +26,10 @@ def judge_not_served(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
     patient = by_client & (waited_us >= PATIENCE_US) & (waited_us >= PATIENCE_RTTS * rtt_us)
     # a server that takes data, never answers any, and closes when the client does speaks a one-way protocol
     both_closed = (asked.after == After.CLIENT_CLOSED) & (events["reason"] == SettleReason.BY_FIN)
-    one_way = patient & both_closed & ~unacked
-    one_way &= ~asked.whether(one_way, lambda rows: servers.responds(noted, rows))
+    taken = patient & ~unacked
+    one_way = both_closed & taken & ~asked.whether(taken & both_closed, lambda rows: servers.responds(noted, rows))
+    # so does one of which this was seen before, however its clients leave
+    one_way |= asked.whether(taken & ~both_closed, lambda rows: servers.is_one_way(noted, rows))
     asked.blame(patient & ~one_way, HandshakeCause.CLIENT_GAVE_UP, Confidence.LIKELY)
     asked.blame(asked.in_vain, HandshakeCause.SILENT_AFTER_ESTABLISHED, Confidence.LIKELY)
     reset = asked.after == After.RESET_BY_SERVER

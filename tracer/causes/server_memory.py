@@ -11,19 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracer.causes.attempts import HOPS, PeerHash
+from tracer.causes.distances import Answers, Distances
 from tracer.causes.notes import Earlier, Notes
 from tracer.causes.peer_history import REMEMBER_NS, SERVERS
-from tracer.causes.slot_table import NumberHash, SlotTable
+from tracer.causes.slot_table import SlotTable
 from tracer.handshake.batch import Batch
 from tracer.handshake.ecn import ECN_FLAGS, answered_ecn, asks_for_ecn
 from tracer.handshake.events import U8, U64, Bool, Events, Indexes, has, pick
 from tracer.vocabulary.vocabulary import ANSWERED_ECN_WORDS, After, HandshakeResult, Has, ResetFrom
 
 _HOUR = np.uint64(REMEMBER_NS)
-_BITS = np.uint64(1) << (np.arange(256, dtype=np.uint64) % np.uint64(64))  # by hops, all of 64 and more alike
 _NO_ECN = ANSWERED_ECN_WORDS.index("none")
 _WORKED = np.zeros(len(After), np.bool_)  # the distance of a box on the path is not the server's
 _WORKED[[After.RESPONSE, After.CLOSED_UNUSED, After.CLIENT_CLOSED, After.SERVER_CLOSED]] = True
+_LEFT = np.zeros(len(After), np.bool_)
+_LEFT[[After.CLIENT_CLOSED, After.RESET_BY_CLIENT]] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,13 @@ class Noted:
     plain: Indexes  # whose SYN without ECN was taken
     with_ecn: Indexes  # likewise with it
     refused: Indexes  # by a reset, without ECN
+    quiet: Indexes  # whose client left with nothing but acks
+
+    def answers(self) -> Answers:
+        """Those that worked."""
+        events, rows = self.batch.events, self.worked
+        hops = HOPS.take(events["synack"]["ttl"][rows])
+        return Answers(rows, self.services[rows], self.places[rows], hops, events["syn_ns"][rows])
 
 
 class ServerMemory:
@@ -47,10 +56,12 @@ class ServerMemory:
     def __init__(self, hashes: PeerHash) -> None:
         self._hash = hashes
         self._services = SlotTable(SERVERS, "answered_ns", "plain_ns", "responded_ns")
-        self._places = SlotTable(SERVERS, "hops", "ecn_ns")
+        self._places = SlotTable(SERVERS, "ecn_ns")
+        self._distances = Distances()
+        self._quiet = Notes(SERVERS, "when_ns")  # services that took data and did not answer it
         self._refused = Notes(SERVERS, "when_ns")  # services that refused a SYN without ECN
-        self._ecn_lost = Notes(SERVERS, "when_ns")  # services of which something eats SYNs with ECN, as it seems
-        self._distance = NumberHash()
+        # services of which something eats SYNs with ECN, or resets them, as it seems
+        self._ecn_lost, self._ecn_refused = Notes(SERVERS, "when_ns"), Notes(SERVERS, "when_ns")
 
     def begin(self, batch: Batch) -> Noted:
         """Look at a batch; note() remembers it once it is judged."""
@@ -73,7 +84,7 @@ class ServerMemory:
         places = self._hash.places(events)
         return Noted(
             batch, places, places + self._hash.ports(events), answered, worked,
-            np.flatnonzero(events["response_ns"]), plain, with_ecn, np.flatnonzero(rejected & ~asked),
+            np.flatnonzero(events["response_ns"]), plain, with_ecn, np.flatnonzero(rejected & ~asked), _quiet(batch),
         )  # fmt: skip
 
     def note(self, noted: Noted) -> None:
@@ -85,12 +96,9 @@ class ServerMemory:
         ):  # fmt: skip
             _set(self._services, noted.services, rows, name, when)
         _set(self._places, noted.places, noted.with_ecn, "ecn_ns", when)
-        rows = noted.worked
-        if len(rows):
-            slots, own = self._places.claim(noted.places[rows])
-            bits = _BITS.take(HOPS.take(events["synack"]["ttl"][rows]))
-            new = np.flatnonzero(own & ((self._places["hops"][slots] & bits) == 0))
-            np.bitwise_or.at(self._places["hops"], slots[new], bits[new])
+        self._distances.note(noted.answers())
+        if len(noted.quiet):
+            self._quiet.add(noted.services[noted.quiet], when[noted.quiet])
         if len(noted.refused):
             self._refused.add(noted.services[noted.refused], when[noted.refused])
 
@@ -120,26 +128,32 @@ class ServerMemory:
         return self._recent(self._places, "ecn_ns", keys, theirs, noted, noted.with_ecn, rows)[0]
 
     def lost_ecn(self, noted: Noted, rows: Indexes) -> Bool:
-        """Note handshakes that failed with ECN, in their order; was there one before each?"""
+        """Note handshakes that lost a SYN with ECN, as it seems, in their order; was there one before each?"""
+        return self._again(self._ecn_lost, noted, rows)
+
+    def refused_ecn(self, noted: Noted, rows: Indexes) -> Bool:
+        """The same of those that were refused."""
+        return self._again(self._ecn_refused, noted, rows)
+
+    def _again(self, notes: Notes, noted: Noted, rows: Indexes) -> Bool:
         keys, when = noted.services[rows], np.ascontiguousarray(noted.batch.events["syn_ns"])[rows]
-        known, (before_ns,) = self._ecn_lost.past(Earlier(keys, rows, keys), (when,), keys, rows)
-        self._ecn_lost.add(keys, when)
+        known, (before_ns,) = notes.past(Earlier(keys, rows, keys), (when,), keys, rows)
+        notes.add(keys, when)
         return known & (when < before_ns + _HOUR)
 
     def distance(self, noted: Noted, rows: Indexes, ttl: U8) -> tuple[Bool, Bool]:
-        """Is the distance of this address known, and does a segment of this TTL come from there?"""
-        slots, found = self._places.find(noted.places[rows])
-        seen = self._places["hops"][slots] * found
-        hops = HOPS.take(ttl)
-        known, fits = seen != 0, (seen & _BITS.take(hops)) != 0
-        theirs = noted.places[noted.worked]
-        known |= Earlier(theirs, noted.worked, noted.places[rows]).before(noted.places[rows], rows)[1]
-        near = theirs + self._distance.of(
-            HOPS.take(noted.batch.events["synack"]["ttl"][noted.worked]).astype(np.uint64)
+        """Does a segment of this TTL come from where this address has answered from, or from a strange place?"""
+        syn_ns = noted.batch.events["syn_ns"][rows]
+        return self._distances.compare(
+            noted.answers(), noted.services[rows], noted.places[rows], HOPS.take(ttl), rows, syn_ns
         )
-        keys = noted.places[rows] + self._distance.of(hops.astype(np.uint64))
-        fits |= Earlier(near, noted.worked, keys).before(keys, rows)[1]
-        return known, fits
+
+    def is_one_way(self, noted: Noted, rows: Indexes) -> Bool:
+        """Has it taken data of others before and never answered any?"""
+        keys, theirs = noted.services[rows], noted.services[noted.quiet]
+        when = np.ascontiguousarray(noted.batch.events["syn_ns"])
+        known, (quiet_ns,) = self._quiet.past(Earlier(theirs, noted.quiet, keys), (when[noted.quiet],), keys, rows)
+        return known & (when[rows] < quiet_ns + _HOUR) & ~self.responds(noted, rows)
 
     def _within_hour(self, noted: Noted, rows: Indexes, name: str, there: Indexes) -> tuple[Bool, U64]:
         keys, theirs = noted.services[rows], noted.services[there]
@@ -156,6 +170,16 @@ class ServerMemory:
         when[is_there] = syn_ns[there[at[is_there]]]
         recent: Bool = (when != 0) & (syn_ns[rows] < when + _HOUR)
         return recent, when * recent
+
+
+def _quiet(batch: Batch) -> Indexes:
+    """Rows of clients that closed or reset after their data was acked, and nothing else came back."""
+    rows = np.flatnonzero(_LEFT.take(batch.verdicts.after))
+    if not len(rows):
+        return rows
+    taken = (batch.events["request_acked"][rows] != 0) | (batch.verdicts.acked_payload_len[rows] != 0)
+    found: Indexes = rows[taken]
+    return found
 
 
 def _set(table: SlotTable, keys: U64, rows: Indexes, name: str, when: U64) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
 
 from tests.support.asked import FORWARDED, NOBODY, NOT_KNOWN, WITHOUT, Asked
-from tests.support.judged import Shake, fates, host
+from tests.support.judged import Shake, fates, fates_at_once, host
+from tracer.causes import slot_table
 from tracer.causes.judge import CauseJudge
 from tracer.ipc.messages import ListenerAnswer
 from tracer.vocabulary.vocabulary import HandshakeResult, ResetFrom, SettleReason, Vantage
@@ -67,6 +69,66 @@ def test_a_reset_is_compared_with_the_handshakes_own_answer(ttl: int) -> None:
     assert said(after) == ["reset_after_established likely server" if fits else ON_PATH]
     # a client that resets what it was sent says nothing
     assert said(replace(aborted, reset_from=BY_CLIENT)) == [""]
+
+
+@pytest.mark.parametrize("ttl", [1, 2, 30])
+def test_an_odd_ttl_tells_no_distance(ttl: int) -> None:
+    """Routing daemons give their sessions a TTL of 1 once they are accepted."""
+    after = Shake(reset_from=BY_SERVER, ttl=64, reset_ttl=ttl, requested_ms=2)
+    assert said(after, replace(after, ttl=ttl, reset_ttl=64)) == ["reset_after_established likely"] * 2
+    assert said(SERVED, replace(REFUSED, reset_ttl=ttl)) == ["", POSSIBLE]
+    assert said(SERVED, replace(Shake(half_open=True), ttl=ttl)) == ["", "ack_missing possible"]
+
+
+def test_health_checks_of_a_forwarded_port() -> None:
+    """SYN, SYN-ACK, RST: they never work, and the other port is another host's."""
+    check = Shake(port=8080, ttl=59, rejected=True, reset_from=BY_CLIENT)
+    assert said(SERVED, check, check, check) == ["", "", "", ""]
+    half_open = replace(check, rejected=False, reset_from=0, half_open=True)
+    assert said(SERVED, half_open, half_open) == ["", *["ack_missing possible"] * 2]
+
+
+def test_an_address_with_several_distances() -> None:
+    """Anycast, or several paths of different length: one more is no stranger."""
+    several = [replace(SERVED, ttl=ttl) for ttl in (54, 53, 52)]
+    one_more = replace(Shake(half_open=True), ttl=51)
+    assert said(*several, one_more, replace(REFUSED, reset_ttl=51))[3:] == ["ack_missing possible", POSSIBLE]
+
+
+def test_routes_change() -> None:
+    hours_later_ms = 3 * 3_600_000
+    reset = replace(REFUSED, reset_ttl=58, at_ms=hours_later_ms)
+    assert said(SERVED, reset) == ["", POSSIBLE]
+    # from where it is now
+    assert said(SERVED, replace(SERVED, ttl=58, at_ms=hours_later_ms), reset) == ["", "", LIKELY]
+    back = replace(REFUSED, at_ms=hours_later_ms)
+    assert said(SERVED, replace(SERVED, ttl=58, at_ms=hours_later_ms), back) == ["", "", ON_PATH]
+
+
+@pytest.mark.parametrize("size", [3, 50, 1000])
+def test_batches_make_no_difference(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = random.Random(3)  # with secrets of the run, two keys sometimes share a place
+    monkeypatch.setattr(slot_table.secrets, "token_bytes", known.randbytes)
+    monkeypatch.setattr(slot_table.secrets, "randbits", known.getrandbits)
+    kinds = [
+        SERVED, replace(SERVED, ttl=61), REFUSED, replace(REFUSED, reset_ttl=61), NEVER, replace(NEVER, misfit_rsts=1),
+        Shake(half_open=True, ttl=62), Shake(half_open=True, ttl=60), replace(SERVED, ecn=True),
+        replace(SERVED, ecn=True, again_ms=1000), replace(REFUSED, ecn=True), Shake(one_way=True, answered_ms=None),
+        Shake(requested_ms=2, lasts_ms=3000, client_fin=True, request_acked=True, reason=SettleReason.BY_FIN),
+        Shake(requested_ms=2, lasts_ms=3000, request_acked=True, reset_from=BY_CLIENT),
+    ]  # fmt: skip
+    shakes = [
+        replace(
+            known.choice(kinds), at_ms=1000 + 60_000 * number, port=known.randint(1, 12), server=known.randint(1, 4)
+        )
+        for number in range(600)
+    ]
+    each = [replace(one, id=number + 1, seq=number + 1) for number, one in enumerate(shakes)]
+    whole = fates(CauseJudge(), *each)
+    assert {"", ON_PATH, LIKELY, POSSIBLE, "client_gave_up likely"} <= set(whole)
+    judge = CauseJudge()
+    parts = [fates_at_once(judge, *each[begin : begin + size]) for begin in range(0, len(each), size)]
+    assert [one for part in parts for one in part] == whole
 
 
 def test_two_initial_numbers() -> None:

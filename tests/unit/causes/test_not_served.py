@@ -54,6 +54,11 @@ def test_one_way_protocols_are_ordinary() -> None:
     assert said(log, log) == ["", ""]
     in_syn = replace(BOTH_CLOSED, requested_ms=None, cookie=b"c" * 8, data=100, acked=100)
     assert said(in_syn, in_syn) == ["", ""]
+    # one whose clients reset is told from a server that hangs once it has done so before
+    resets = replace(RESET, request_acked=True)
+    assert said(log, resets) == ["", ""]
+    assert said(resets, resets, replace(resets, port=514)) == [GAVE_UP, "", GAVE_UP]
+    assert said(SERVED, resets, resets) == ["", GAVE_UP, GAVE_UP]
     # a server that answers others speaks no such protocol
     assert said(SERVED, log, replace(log, port=514)) == ["", GAVE_UP, ""]
 
