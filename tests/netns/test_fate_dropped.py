@@ -52,6 +52,7 @@ DROPPED, PERHAPS = here("host_dropped"), here("host_dropped", "possible")
 # who waits for an answer of a server that has answered nobody, and the router that passed the SYN on
 SILENCE = {"client": seen("no_reply", DOWN), **at(("near", "far"), seen("no_reply", NOT_ANSWERED))}
 SUSPECTED = {"server_inferring": seen("no_reply", PERHAPS)}
+IP_MINTTL = 21
 SPOOFED = source_address(7)  # to which the server's route leads elsewhere
 
 
@@ -161,6 +162,34 @@ def old_timestamps(scene: Scenery) -> int:
     raw.receive(ACK)
     assert scene.kernel_freed("TCP_RFC7323_TW_PAWS", "tcp_v4_rcv")
     return port
+
+
+@SCENES.scene(**SILENCE, server=dropped("no_reply", "syn", "NETFILTER_DROP", "nft_do_chain"))
+def a_filter_of_the_interface(scene: Scenery) -> int:
+    """It stands before the stack, and still behind our hook."""
+    scene.listen(queue=None)
+    box, table = scene.hosts.first, f"early-{scene.server_ip.replace('.', '-')}"
+    hook = f"type filter hook ingress device {WIRE} priority 0"
+    box.run("nft", f"table netdev {table} {{ chain c {{ {hook}; {scene.to_server} {BARE_SYN} drop; }}; }}")
+    scene.callback(box.run, "nft", "delete", "table", "netdev", table)
+    return scene.try_to(errno.ETIMEDOUT)
+
+
+@SCENES.scene(**SILENCE, server=dropped("no_reply", "syn", "XFRM_POLICY", "tcp_v4_rcv"))
+def a_policy_of_ipsec(scene: Scenery) -> int:
+    scene.listen(queue=None)
+    box, policy = scene.hosts.first, ("dst", f"{scene.server_ip}/32", "dir", "in")
+    box.run("ip", "xfrm", "policy", "add", *policy, "action", "block")
+    scene.callback(box.run, "ip", "xfrm", "policy", "delete", *policy)
+    return scene.try_to(errno.ETIMEDOUT)
+
+
+@SCENES.scene(**SILENCE, **SUSPECTED, server=dropped("no_reply", "syn", "TCP_MINTTL", "tcp_v4_rcv"))
+def a_listener_for_neighbours_only(scene: Scenery) -> int:
+    """IP_MINTTL, as BGP uses it: the client is behind a router."""
+    scene.listen(queue=None).setsockopt(socket.IPPROTO_IP, IP_MINTTL, 64)
+    with scene.counting(scene.hosts.first, "TCPMinTTLDrop"):
+        return scene.try_to(errno.ETIMEDOUT)
 
 
 # --- what never reaches a wire ---
