@@ -216,7 +216,8 @@ def test_a_router_that_passes_on(router: Routed) -> None:
 
 def test_a_router_that_drops(router: Routed) -> None:
     with way(router) as on, dropping(router.router, f"tcp dport {on.target[1]}", "forward"):
-        assert fate(on.at(TO_CLIENT, on.try_in_vain())) == CERTAINLY_HERE
+        record = on.at(TO_CLIENT, on.try_in_vain())
+        assert fate(record) == CERTAINLY_HERE, record
 
 
 @pytest.mark.parametrize("kind", ["unreachable", "blackhole"])

@@ -15,6 +15,7 @@ from tracer.causes.peer_history import REMEMBER_NS, PeerHistory
 from tracer.causes.slot_table import SlotTable
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import Indexes, has, pick, some_rows
+from tracer.ipc.event_header import constant
 from tracer.ipc.messages import ListenerAnswer
 from tracer.vocabulary.vocabulary import (
     Cause,
@@ -30,6 +31,7 @@ from tracer.vocabulary.vocabulary import (
 
 SERVICES = 1 << 14
 _AT_SERVER = Vantage.SERVER  # the bit that SERVER and LOCAL share
+_TO_OTHERS = constant("ADDRESSED_TO_OTHERS")
 
 
 def answered_here(batch: Batch, rows: Indexes) -> Indexes:
@@ -53,7 +55,8 @@ def unanswered_here(batch: Batch) -> Indexes:
     arrived = ((vantage & _AT_SERVER) != 0) & ((vantage == Vantage.LOCAL) | (events["egress"] == 0))
     left = (events["challenge_acks"] | events["misfit_rsts"] | events["misfit_synacks"] | events["misfit_icmps"]) != 0
     left |= events["resumed"] != 0
-    found: Indexes = rows[arrived & ~left & ~has(events["synack"]["has"], Has.SEGMENT)]
+    left |= has(events["synack"]["has"], Has.SEGMENT)
+    found: Indexes = rows[arrived & ~left & (events["addressee"] != _TO_OTHERS)]
     return found
 
 

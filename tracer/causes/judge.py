@@ -127,7 +127,7 @@ class CauseJudge:
         judge_no_route(case, unanswered, self._witness.evidence)
         self._router.judge(case, pairs)
         self._fates.judge(case, to_tell)
-        self._at_server.host_dropped(case, unanswered)
+        self._at_server.host_dropped(case, unanswered[pairs.other[unanswered] < 0])
         if len(broke):
             self._broke_after_accept(case, broke, broke_again)
         self._refused.judge(case, tried)

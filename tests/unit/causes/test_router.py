@@ -184,6 +184,26 @@ ARRIVED = replace(CAME, vantage=Vantage.SERVER)
 STRANDED = ListenerAnswer(1, [16], False, NO_ROUTE)
 
 
+HERE = ListenerAnswer(1, [16], False, ETH0)
+
+
+def dropped(*shakes: Shake, addressee: int = TO_HOST) -> bool:
+    """Is it said that this host dropped the first one?"""
+    found = judge(Root(listens=HERE))
+    found.add_host(host(500))
+    return bool(
+        found.judge(made(*shakes, addressee=addressee)).causes.handshake_cause[0] == HandshakeCause.HOST_DROPPED
+    )
+
+
+def test_a_host_that_passes_on_does_not_drop() -> None:
+    assert dropped(ARRIVED)
+    assert dropped(ARRIVED, addressee=0)
+    assert not dropped(ARRIVED, addressee=TO_OTHERS)
+    # the other side was answered, whatever became of the answer
+    assert not dropped(ARRIVED, replace(BEHIND, answered_ms=1, lasts_ms=3))
+
+
 def at_server(root: Root) -> list[str]:
     found = judge(root)
     found.add_host(host(500))
