@@ -314,6 +314,20 @@ def a_silent_server_that_is_reached_by_an_interface_that_is_not_traced(scene: Sc
     return scene.try_to(errno.ETIMEDOUT)
 
 
+@SCENES.scene(
+    client=seen("no_reply", DOWN), near=seen("no_reply", DOWN, NOTHING), near_inferring=seen("no_reply", DOWN, NOTHING),
+    far=None, server=None,
+)  # fmt: skip
+def translated_to_a_silent_server_by_an_interface_that_is_not_traced(scene: Scenery) -> int:
+    """By its own address it would have left by one that is."""
+    translate(
+        scene,
+        f"chain c {{ type nat hook prerouting priority dstnat; ip daddr {scene.server_ip} dnat to 10.98.2.2; }}",
+    )
+    scene.drop(scene.hosts.second, "input", f"ip daddr 10.98.2.2 tcp dport {PORT} {BARE_SYN}")
+    return scene.try_to(errno.ETIMEDOUT)
+
+
 @SCENES.scene(client=ORDINARY, near=ORDINARY, near_inferring=ORDINARY, far=None, server=None)
 def a_server_on_the_router_itself(scene: Scenery) -> int:
     """It comes in and does not go out again."""

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.fates import (
     AFTER_SYN,
+    BARE_SYN,
     BEFORE,
     DOWN,
     EVERYWHERE,
@@ -50,6 +51,7 @@ SYN, ACK = Flag.SYN, Flag.ACK
 AFTER_OTHERS = {"client": seen("no_reply", LOST), **at(("near", "far"), seen("no_reply", NOT_ANSWERED))}
 PERHAPS_FULL = away("accept_queue_full", "possible", "server")
 PERHAPS_DEFERRED = away("accept_deferred", "possible", "server")
+FILTERED = source_address(8)
 UNREACHED = source_address(9)  # a client to which the server has no route
 
 
@@ -205,6 +207,18 @@ def full_when_the_syn_comes_and_empty_afterwards(scene: Scenery) -> int:
     for _ in range(2):
         listener.accept()[0].close()
     return port
+
+
+@SCENES.scene(
+    client=[seen("no_reply", LOST)] * 2, **at(("near", "far"), [seen("no_reply", NOT_ANSWERED)] * 2),
+    server=[seen("no_reply", here("host_dropped")), seen("no_reply", here("accept_queue_full"))],
+)  # fmt: skip
+def a_filter_beside_a_full_queue(scene: Scenery) -> list[int]:
+    """One client's SYN never comes to the listener, and another's finds it full."""
+    fill(scene, backlog=1)
+    scene.drop(scene.hosts.first, "input", f"ip saddr {FILTERED} {scene.to_server} {BARE_SYN}")
+    filtered, other = scene.begin_from(scene.client_from(FILTERED)), scene.begin_from()
+    return [scene.fails(one, errno.ETIMEDOUT) for one in (filtered, other)]
 
 
 # where the server sends its SYN-ACK again after the ACK, and what the client sent tells
