@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.netbox import NetBox, wait_until
 from tracer.linux import interfaces
-from tracer.linux.routes import NO_ROUTE, forwarded_by, leaves_by
+from tracer.linux.modules import Modules
+from tracer.linux.routes import NO_ROUTE, forwarded_by, hides_ways, leaves_by
 from tracer.vocabulary.addresses import sixteen_bytes
 
 pytestmark = pytest.mark.root
@@ -91,5 +92,15 @@ def test_by_which_interface_a_segment_goes_on(box: NetBox) -> None:
     box.run("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
     assert name("10.3.1.9", "10.3.2.9") == "not at all"
     assert name("fd00:3:1::9", "fd00:3:2::9") == "not at all"
+    assert not hides_ways(Modules())
     box.run("ip", "rule", "add", "fwmark", "7", "table", "77")  # which a firewall may set
     assert name("10.3.1.9", "10.3.2.9") is None
+    assert hides_ways(Modules())
+
+
+@pytest.mark.skipif(not Modules().present("xfrm_user"), reason="this kernel has no IPsec")
+def test_policies_of_ipsec_hide_by_which_interface_a_segment_goes_on(box: NetBox) -> None:
+    assert not hides_ways(Modules())
+    box.run("ip", "xfrm", "policy", "add", "src", "10.0.0.0/8", "dst", "10.1.0.0/16", "dir", "out", "tmpl", "src",
+            "192.0.2.1", "dst", "192.0.2.2", "proto", "esp", "mode", "tunnel")  # fmt: skip
+    assert hides_ways(Modules())

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from tracer.linux import netlink
+from tracer.linux.modules import Modules
 from tracer.vocabulary.addresses import IPV4_MAPPED
 
 NO_ROUTE = 0  # the kernel says that there is none
@@ -27,6 +28,9 @@ _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES)
 # also a black hole, and a source that does not belong there
 _NOT_PASSED_ON = (*_UNREACHABLE, errno.EINVAL, errno.EXDEV)
 _FORWARDING_V6 = "/proc/sys/net/ipv6/conf/all/forwarding"
+# include/uapi/linux/xfrm.h: messages, and the size of struct xfrm_userpolicy_id
+_XFRM_MODULE, _NETLINK_XFRM = "xfrm_user", 6
+_NEWPOLICY, _GETPOLICY, _POLICY_ID = 0x13, 0x15, 64
 _PATIENCE_S = 0.02  # somebody waits for the answer; some kernels take a lock for it
 
 
@@ -63,6 +67,19 @@ def forwarded_by(
         return NO_ROUTE if error.errno in _NOT_PASSED_ON and not _has_rules_by(_FRA_FWMARK) else None
     index = netlink.attributes(route, 12).get(_RTA_OIF)
     return int.from_bytes(index, sys.byteorder) if index and route[7] == _RTN_UNICAST else None
+
+
+def hides_ways(modules: Modules) -> bool:
+    """May it forward by other ways than forwarded_by() says, by marks or inside IPsec? Or is that not known?"""
+    return _has_rules_by(_FRA_FWMARK) or (modules.present(_XFRM_MODULE) and _has_policies())
+
+
+def _has_policies() -> bool:
+    """Are there IPsec policies (ip xfrm policy)?"""
+    with suppress(OSError), netlink.connect(_NETLINK_XFRM, _PATIENCE_S) as sock:
+        answer = netlink.exchange(sock, _GETPOLICY, bytes(_POLICY_ID), netlink.F_DUMP, limit=1)
+        return any(one.type == _NEWPOLICY for one in answer)
+    return True
 
 
 def _ask(

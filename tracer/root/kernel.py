@@ -107,10 +107,10 @@ class Kernel:
     def _read_sweep(self) -> bytes:
         return bpfsys.map_lookup_elem(self.loaded.maps["sweep_states"], _KEY, self._sweep.size)
 
-    def _run_sweep(self, cursor: int, sets: int, flush: bool, live: int) -> tuple[int, int]:
+    def _run_sweep(self, cursor: int, sets: int, flush: bool, live: int, now_ns: int) -> tuple[int, int]:
         """Sweep `sets` sets from `cursor`; returns the new cursor and the number of live entries so far."""
         value = bytearray(self._read_sweep())
-        self._sweep.pack_into(value, now_ns=self.now_ns, cursor=cursor, flush=flush, live=live)
+        self._sweep.pack_into(value, now_ns=now_ns, cursor=cursor, flush=flush, live=live)
         bpfsys.map_update_elem(self.loaded.maps["sweep_states"], _KEY, bytes(value))
         try:
             bpfsys.prog_test_run(self.loaded.programs["sweep"], _DUMMY_FRAME, repeat=sets)
@@ -126,12 +126,14 @@ class Kernel:
         With `wait`, which waits for room, it sweeps in parts: all entries may be due at once.
         """
         sets = self.loaded.options.sets
+        # one time for all: the two sides of a handshake that passes through here are to be settled together
+        now_ns = self.now_ns or time.monotonic_ns()
         cursor = live = 0
         while cursor < sets:
             if wait is not None:
                 wait()
             chunk = sets if wait is None else _SWEEP_CHUNK
-            cursor, live = self._run_sweep(cursor, min(chunk, sets - cursor), False, live)
+            cursor, live = self._run_sweep(cursor, min(chunk, sets - cursor), False, live, now_ns)
         self.still_open = live
         return live
 
@@ -145,7 +147,7 @@ class Kernel:
                 self._wait_for_room(ring, reader_alive)
             chunk = _FLUSH_CHUNK if ring is not None else _FLUSH_CHUNK_PERF
             emitted = self.counters()["emitted"] if ring is None else 0
-            cursor, _ = self._run_sweep(cursor, min(chunk, sets - cursor), True, 0)
+            cursor, _ = self._run_sweep(cursor, min(chunk, sets - cursor), True, 0, self.now_ns)
             if ring is None and self.counters()["emitted"] > emitted:
                 time.sleep(_FLUSH_PAUSE_PERF_S)  # this process cannot see how full a perf buffer is
         if ring is not None:

@@ -27,7 +27,7 @@ from tracer.linux import conntrack, sock_diag
 from tracer.linux.hoststate import read_counters, read_sysctls
 from tracer.linux.interfaces import near_ipv6
 from tracer.linux.modules import Modules
-from tracer.linux.routes import forwarded_by, leaves_by
+from tracer.linux.routes import forwarded_by, hides_ways, leaves_by
 from tracer.root.cookie_keys import CookieKeys, Others, network_of, was_refused
 from tracer.root.key_history import KeyHistory
 from tracer.root.listeners import AGAIN_NS, OTHERS_AGAIN_NS, Listeners, that_listen
@@ -213,11 +213,15 @@ class Witness:
     def _find_ways(self, questions: list[ForwardQuestion], until_ns: int) -> list[int | None]:
         granted = self._flows.take(min(len(questions), FLOWS_MAX), time.monotonic_ns())
         ways: list[int | None] = []
+        if not granted or hides_ways(self._modules):
+            return ways
+        # what is sent elsewhere leaves by the way to there
+        elsewhere = conntrack.translated([_flow(one.flow) for one in questions if _is_flow(one.flow)], self._modules)
         for one in questions[:granted]:
             if time.monotonic_ns() >= until_ns:
                 break
             flow = one.flow
-            asked = _is_flow(flow) and 0 < one.came_by < 1 << 31
+            asked = _is_flow(flow) and 0 < one.came_by < 1 << 31 and elsewhere.get(_flow(flow)) is False
             ways.append(
                 forwarded_by(one.came_by, flow.client, flow.client_port, flow.server, flow.server_port)
                 if asked else None

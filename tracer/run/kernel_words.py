@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tracer.causes.kernel_word import blame
+from tracer.causes.looked_on import LookedOn
 from tracer.causes.strays import StrayAnswers
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import U8, Bool, Events, Indexes, has, pick
@@ -43,6 +44,7 @@ _RESULTS = {
     Kind.SYN: (_NO_REPLY, _REJECTED, _UNREACHABLE, _STILL_OPEN),
     Kind.RST: (_REJECTED,),
 }
+_NO_FORWARDING = "IP_INADDRERRORS"  # so whatever was answered went another way
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _WAIT = (SettleReason.BY_RST, SettleReason.BY_ICMP)
 _NO_REASON, _NO_SOCKET = "NOT_SPECIFIED", "NO_SOCKET"
@@ -62,6 +64,7 @@ class KernelWords:
     drops: list[Drop | None] = field(default_factory=lambda: [None])
     reset_reasons: list[str | None] = field(default_factory=lambda: [None])
     _table: DropTable = field(init=False)
+    _looked_on: LookedOn = field(default_factory=LookedOn)
     _strays: StrayAnswers = field(init=False)
     _numbers: dict[Drop, int] = field(default_factory=dict)
     _places: dict[int, str | None] = field(default_factory=dict)
@@ -152,6 +155,10 @@ class KernelWords:
         rows = np.flatnonzero(events["reset_from"])
         if len(rows) and self.evidence.reset_reasons:
             batch.causes.reset_reason[rows] = self._reasons_of(pick(events, rows))
+        self._looked_on.note(batch)
+        if whole.any():
+            stays = np.array([one is not None and one.reason == _NO_FORWARDING for one in self.drops], np.bool_)
+            whole &= ~(stays[batch.causes.drop] & self._looked_on.of(batch))
         blame(batch, self.drops, self.reset_reasons, whole)
         self._strays.blame(batch)
 

@@ -26,7 +26,8 @@ from tracer.vocabulary.vocabulary import SettleReason as Settled
 OWN, OTHER, AT = 100, 200, 0xFFFFFFFF81000005
 OVERFLOW = "TCP_LISTEN_OVERFLOW"
 REASONS = {
-    2: "NOT_SPECIFIED", 3: "NO_SOCKET", 5: "SOCKET_FILTER", 12: "NETFILTER_DROP", 16: "IP_RPFILTER", 90: OVERFLOW,
+    2: "NOT_SPECIFIED", 3: "NO_SOCKET", 5: "SOCKET_FILTER", 12: "NETFILTER_DROP", 16: "IP_RPFILTER",
+    17: "IP_INADDRERRORS", 90: OVERFLOW,
 }  # fmt: skip
 SYN, SYNACK, ACK, RST = 2, 18, 16, 20
 ISN, SERVER_ISN = 0xFFFFFFFF, 5000
@@ -221,6 +222,23 @@ def test_what_was_to_pass_through_is_not_forwarded(result: Result, settled: Sett
     batch = batch_of(record(result, settled), np.array([Vantage.TRANSIT], np.uint8))
     assert desk.said(batch) != [None]
     assert causes(batch) == [(cause, "certain", "this_host")]
+
+
+def test_a_host_that_only_looks_on_does_not_fail_to_forward() -> None:
+    """It gets copies for its own address, and forwards nothing: what its kernel drops was answered elsewhere."""
+    transit = np.array([Vantage.TRANSIT], np.uint8)
+    for ifindex, cause in ((2, NO_CAUSE), (3, ("not_forwarded", *CERTAIN))):
+        desk = Desk()
+        desk.words.tell(batch_of(record(Result.ESTABLISHED, Settled.BY_RESPONSE, ifindex=ifindex), transit))
+        heard(desk, word(SYN, 17), place="ip_error")
+        batch = batch_of(record(Result.NO_REPLY), transit)
+        assert desk.said(batch) == [Drop("syn", "IP_INADDRERRORS", "ip_error", None)]
+        assert causes(batch) == [cause]
+        # a firewall drops what would have been forwarded
+        heard(desk, word(SYN, 12))
+        batch = batch_of(record(Result.NO_REPLY), transit)
+        desk.said(batch)
+        assert causes(batch) == [("not_forwarded", *CERTAIN)]
 
 
 def stray(**more: int) -> Events:
