@@ -28,6 +28,7 @@ class StrayAnswers:
         self._hash = WordHash(3)
         self._shift = np.uint64(64 - (SLOTS.bit_length() - 1))
         self._keys, self._when_ns = np.zeros(SLOTS, np.uint64), np.zeros(SLOTS, np.uint64)
+        self._senders = np.zeros(SLOTS, np.uint64)
         self._any = False
 
     def add(self, drops: Events) -> None:
@@ -38,7 +39,9 @@ class StrayAnswers:
         if len(rows):
             some = drops[rows]
             keys = self._keys_of(some["dst"], some["dst_port"], some["ack"])
-            self._keys[self._slots(keys)], self._when_ns[self._slots(keys)] = keys, some["now_ns"]
+            slots = self._slots(keys)
+            self._keys[slots], self._when_ns[slots] = keys, some["now_ns"]
+            self._senders[slots] = self._end(some["src"], some["src_port"])
             self._any = True
 
     def blame(self, batch: Batch) -> None:
@@ -62,12 +65,19 @@ class StrayAnswers:
         slots = self._slots(keys)
         when_ns = self._when_ns[slots]
         found: Bool = (self._keys[slots] == keys) & (when_ns > events["syn_ns"]) & (when_ns < events["settled_ns"])
+        # the asked one's own answer comes too late for a client that has left, and may come by a way that is not traced
+        found &= self._senders[slots] != self._end(events["server"], events["server_port"])
         return found
 
     def _keys_of(self, addresses: U8, ports: NDArray[np.uint16], acks: U32) -> U64:
+        return self._hash_of(addresses, acks.astype(np.uint64) << np.uint64(16) | ports) | np.uint64(1)
+
+    def _end(self, addresses: U8, ports: NDArray[np.uint16]) -> U64:
+        return self._hash_of(addresses, ports.astype(np.uint64))
+
+    def _hash_of(self, addresses: U8, rest: U64) -> U64:
         words = np.ascontiguousarray(addresses).view(np.uint64)
-        rest = acks.astype(np.uint64) << np.uint64(16) | ports
-        return self._hash.of(words[:, 0], words[:, 1], rest) | np.uint64(1)
+        return self._hash.of(words[:, 0], words[:, 1], rest)
 
     def _slots(self, keys: U64) -> Indexes:
         slots: Indexes = (keys >> self._shift).astype(np.intp)

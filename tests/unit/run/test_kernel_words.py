@@ -253,6 +253,8 @@ def stray(**more: int) -> Events:
     [
         (Vantage.CLIENT, stray(), ("nat_one_way", "likely", None)),
         (Vantage.CLIENT, stray(src_port=8443), ("nat_one_way", "likely", None)),
+        (Vantage.CLIENT, word(SYNACK, 3), NO_CAUSE),  # of the asked one, too late
+        (Vantage.CLIENT, word(SYNACK, 3, src_port=8443), ("nat_one_way", "likely", None)),
         (Vantage.SERVER, stray(), NO_CAUSE),
         (Vantage.TRANSIT, stray(), NO_CAUSE),
         (Vantage.CLIENT, stray(ack=7), NO_CAUSE),
