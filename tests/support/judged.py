@@ -169,6 +169,8 @@ def _fill(event: Any, one: Shake) -> None:
         first["cookie"][: len(one.first_back)] = np.frombuffer(one.first_back, np.uint8)
     if one.answered_ms is not None:
         event["synack_ns"] = begin + int((one.answered_ms + (one.once_more_ms or one.again_ms or 0)) * MS)
+        if event["result"] == HandshakeResult.ESTABLISHED:
+            event["ack_ns"] = event["synack_ns"] + 1000
 
 
 def causes(judged: Batch) -> list[str]:

@@ -39,12 +39,14 @@ def judge_answers(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
 
 
 def _own_reset(asked: Asked) -> None:
-    """This host has reset the SYN, and its socket table, read after that, says that nobody listens."""
+    """This host has reset the SYN, and its socket table, read before and after that, says that nobody listens."""
     rejected = asked.is_result(HandshakeResult.REJECTED) & (asked.events["reset_from"] == ResetFrom.SERVER)
     listening = asked.listening
     own = asked.at_server & (HOPS.take(asked.events["reset_ttl"]) == 0)
     nobody = rejected & own & listening.known & listening.nobody & ~listening.changed
-    asked.blame(nobody, HandshakeCause.NO_LISTENER, Confidence.CERTAIN, CauseAt.THIS_HOST)
+    asked.blame(nobody & listening.since_before, HandshakeCause.NO_LISTENER, Confidence.CERTAIN, CauseAt.THIS_HOST)
+    # a program may have listened behind a packet filter, and ended since
+    asked.blame(nobody, HandshakeCause.NO_LISTENER, Confidence.LIKELY, CauseAt.THIS_HOST)
 
 
 def _prohibited(asked: Asked) -> None:

@@ -17,7 +17,7 @@ from tracer.causes.losses import judge_losses
 from tracer.causes.not_served import judge_not_served
 from tracer.causes.queues import Queues
 from tracer.causes.server_memory import Noted, ServerMemory
-from tracer.causes.silence import UnseenAnswers, judge_silence
+from tracer.causes.silence import UnseenAcks, UnseenAnswers, judge_silence
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import Indexes
 
@@ -28,14 +28,14 @@ class Fates:
     def __init__(self, hashes: PeerHash, evidence: KernelEvidence, listeners: Listeners) -> None:
         self._hash, self._listeners = hashes, listeners
         self._servers = ServerMemory(hashes)
-        self._unseen = UnseenAnswers()
+        self._unseen, self._unseen_acks = UnseenAnswers(), UnseenAcks()
         self.queues = Queues(hashes, evidence, listeners)
         self._floods = Floods(hashes)
 
     def judge(self, case: Case, rows: Indexes) -> None:
         """Give causes to `rows` (to_explain), after what is certain has been said."""
         noted = self._servers.begin(case.batch)
-        flooded = self._floods.note(noted)
+        flooded = self._floods.note(noted, self._unseen_acks)
         if len(rows):
             asked = Asked.of(case, rows, self._hash, self._listeners)
             judge_answers(asked, noted, self._servers)
@@ -44,15 +44,16 @@ class Fates:
             self.queues.judge_cookies(asked)
             judge_losses(asked, noted, self._servers)
             judge_not_served(asked, noted, self._servers)
-            judge_silence(asked, noted, self._servers, self._unseen)
+            judge_silence(asked, noted, self._servers, self._unseen, self._unseen_acks)
         self._note(noted)
 
     def note(self, batch: Batch) -> None:
         """Remember who answered, where there is nothing to explain."""
         noted = self._servers.begin(batch)
-        self._floods.note(noted)
+        self._floods.note(noted, self._unseen_acks)
         self._note(noted)
 
     def _note(self, noted: Noted) -> None:
         self._servers.note(noted)
         self._unseen.note(noted)
+        self._unseen_acks.note(noted)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tracer.causes.attempts import PeerHash
 from tracer.causes.case import Case
 from tracer.causes.server_memory import Noted
+from tracer.causes.silence import UnseenAcks
 from tracer.handshake.events import U64, Bool, Indexes, pick
 from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, HandshakeResult, SettleReason
 
@@ -42,7 +43,7 @@ class Floods:
         self._stamps = np.zeros(cells, np.uint64)  # whose a cell is
         self._counts = {True: np.zeros(cells, np.uint32), False: np.zeros(cells, np.uint32)}  # half open or not
 
-    def note(self, noted: Noted) -> Indexes:
+    def note(self, noted: Noted, unseen_acks: UnseenAcks) -> Indexes:
         """Count a batch; returns its rows that belong to a flood."""
         events = noted.batch.events
         half = events["result"] == HandshakeResult.HALF_OPEN
@@ -54,7 +55,8 @@ class Floods:
         young = half & at_end & (events["settled_ns"] - events["syn_ns"] < IN_FLIGHT_NS)
         half &= (at_end & ~young) | (events["reason"] == SettleReason.BY_TIMEOUT)
         rows = np.flatnonzero(half)
-        others = np.flatnonzero(~half & ~young)
+        half[rows] = ~unseen_acks.of(noted, rows)
+        rows, others = np.flatnonzero(half), np.flatnonzero(~half & ~young)
         found = self._flooded(noted, seconds, rows, others)
         self._count(noted.services[rows], seconds[rows], True)
         self._count(noted.services[others], seconds[others], False)

@@ -24,6 +24,7 @@ class Listening:
     on: Bool  # all these sockets have a Fast Open queue
     off: Bool  # none has
     changed: Bool  # it was otherwise before the SYN, so when it changed is not known
+    since_before: Bool  # it was so before the SYN, too
 
 
 @dataclass(slots=True)
@@ -33,6 +34,7 @@ class _Service:
     answer: ListenerAnswer
     asked_ns: int
     changed_ns: int = 0
+    since_ns: int = 0  # when it was first so, as far as is known
 
     @property
     def is_complete(self) -> bool:
@@ -80,11 +82,13 @@ class Listeners:
     def end(self, asked: list[int], answers: list[ListenerAnswer], taken_ns: int) -> None:
         """Take the answers, in the order of the questions; there may be fewer."""
         for key, answer in zip(asked, answers, strict=False):
-            before, now = self._known.pop(key, None), _Service(answer, taken_ns)
+            before, now = self._known.pop(key, None), _Service(answer, taken_ns, since_ns=taken_ns)
             if before is not None:
                 # what was not known may have been as it is now
                 changed = before.is_complete and before.listens != now.listens
                 now.changed_ns = taken_ns if changed else before.changed_ns
+                if before.state == now.state:
+                    now.since_ns = before.since_ns
             self._known[key] = now
         while len(self._known) > SERVICES:
             self._known.popitem(last=False)
@@ -100,8 +104,9 @@ class Listeners:
         found = [self._known.get(key, _UNKNOWN) for key in distinct.tolist()]
         states = np.array([one.state for one in found], np.bool_).reshape(len(found), 5)[places]
         changed_ns = np.array([one.changed_ns for one in found], np.uint64)[places]
+        since_ns = np.array([one.since_ns for one in found], np.uint64)[places]
         known, nobody, here, on, off = states.T
-        return Listening(known, nobody, here, on, off, syn_ns < changed_ns)
+        return Listening(known, nobody, here, on, off, syn_ns < changed_ns, known & (syn_ns > since_ns))
 
 
 def flows(events: Events) -> list[FlowQuestion]:

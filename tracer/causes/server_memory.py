@@ -41,6 +41,7 @@ class Noted:
     plain: Indexes  # whose SYN without ECN was taken
     with_ecn: Indexes  # likewise with it
     refused: Indexes  # by a reset, without ECN
+    acked: Indexes  # whose ACK was seen
     quiet: Indexes  # whose client left with nothing but acks
 
     def answers(self) -> Answers:
@@ -84,7 +85,8 @@ class ServerMemory:
         places = self._hash.places(events)
         return Noted(
             batch, places, places + self._hash.ports(events), answered, worked,
-            np.flatnonzero(events["response_ns"]), plain, with_ecn, np.flatnonzero(rejected & ~asked), _quiet(batch),
+            np.flatnonzero(events["response_ns"]), plain, with_ecn, np.flatnonzero(rejected & ~asked),
+            np.flatnonzero(events["ack_ns"]), _quiet(batch),
         )  # fmt: skip
 
     def note(self, noted: Noted) -> None:

@@ -9,10 +9,11 @@ from tracer.causes.notes import Earlier, Notes
 from tracer.causes.peer_history import REMEMBER_NS
 from tracer.causes.server_memory import Noted, ServerMemory
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import U64, Bool, Indexes
+from tracer.handshake.events import U64, Bool, Events, Indexes
 from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, HandshakeResult, SettleReason
 
 SERVICES = 1 << 14
+SEVERAL = 10  # so many handshakes do not all lack their ACKs by chance
 _HOUR = np.uint64(REMEMBER_NS)
 
 
@@ -50,10 +51,61 @@ class UnseenAnswers:
         return found | blind
 
 
-def judge_silence(asked: Asked, noted: Noted, servers: ServerMemory, unseen: UnseenAnswers) -> None:
+class UnseenAcks:
+    """Interfaces that may show no ACKs at all: a filter may let through what has the flag SYN only.
+
+    A server that misses the ACK sends its SYN-ACK again, unless that is a SYN cookie.
+    """
+
+    def __init__(self) -> None:
+        self._acks_at: set[int] = set()
+        self._lone_at: dict[int, int] = {}  # half-open handshakes that alone say that there was no ACK
+
+    def note(self, noted: Noted) -> None:
+        """Remember a batch."""
+        if len(noted.acked):
+            self._acks_at |= _interfaces(noted.batch, noted.acked)
+        rows = np.flatnonzero(_is_lone(noted.batch.events))
+        if len(rows):
+            numbers, counts = np.unique(noted.batch.events["ifindex"][rows], return_counts=True)
+            for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
+                self._lone_at[number] = self._lone_at.get(number, 0) + count
+
+    def of(self, noted: Noted, rows: Indexes) -> Bool:
+        """May the ACKs of these half-open handshakes have come unseen, by what came before each?"""
+        events = noted.batch.events
+        lone = _is_lone(events)[rows]
+        if not lone.any():
+            return lone
+        return lone & ~_before(events["ifindex"].astype(np.uint64), rows, noted.acked, self._acks_at)
+
+    def often(self, noted: Noted, rows: Indexes) -> Bool:
+        """The same where there were several of them before."""
+        found = self.of(noted, rows)
+        at = np.flatnonzero(found)
+        if not len(at):
+            return found
+        events = noted.batch.events
+        lone = np.flatnonzero(_is_lone(events))
+        for number in np.unique(events["ifindex"][rows[at]]).tolist():
+            mine = at[events["ifindex"][rows[at]] == number]
+            earlier = np.searchsorted(lone[events["ifindex"][lone] == number], rows[mine])
+            found[mine] = self._lone_at.get(number, 0) + earlier >= SEVERAL
+        return found
+
+
+def _is_lone(events: Events) -> Bool:
+    found: Bool = (events["result"] == HandshakeResult.HALF_OPEN) & (events["synack_count"] <= events["syn_count"])
+    return found
+
+
+def judge_silence(
+    asked: Asked, noted: Noted, servers: ServerMemory, unseen: UnseenAnswers, unseen_acks: UnseenAcks
+) -> None:  # fmt: skip
     """Give causes to rows of which the last segment that is awaited never came."""
     by_timeout = asked.events["reason"] == SettleReason.BY_TIMEOUT
-    half_open = asked.is_result(HandshakeResult.HALF_OPEN) & by_timeout
+    half_open = asked.is_result(HandshakeResult.HALF_OPEN) & by_timeout & ~asked.has_cause
+    half_open &= ~asked.whether(half_open, lambda rows: unseen_acks.often(noted, rows))
     asked.blame(half_open, HandshakeCause.ACK_MISSING, Confidence.POSSIBLE)
     silent = asked.is_result(HandshakeResult.NO_REPLY) & by_timeout & ~asked.at_server & ~asked.has_cause
     # something came: an ICMP error that does not fit, a challenge ACK, or the failure that this record follows

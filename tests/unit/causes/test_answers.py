@@ -159,13 +159,26 @@ def test_answers_from_elsewhere_that_led_to_nothing() -> None:
 @pytest.mark.parametrize("vantage", [SERVER, LOCAL])
 @pytest.mark.parametrize(
     ("listens", "cause"),
-    [(NOBODY, "no_listener certain this_host"), (WITHOUT, ""), (NOT_KNOWN, ""), (FORWARDED, "")],
+    [(NOBODY, "no_listener {} this_host"), (WITHOUT, ""), (NOT_KNOWN, ""), (FORWARDED, "")],
 )
 def test_own_resets(vantage: Vantage, listens: ListenerAnswer, cause: str) -> None:
-    judge = CauseJudge(Asked(host(1100), listens=listens))
+    judge = CauseJudge(Asked(host(1100), host(2100), listens=listens))
     judge.add_host(host(990))
     own = replace(REFUSED, vantage=vantage, reset_ttl=64)
-    assert fates(judge, own) == [cause]
+    # of the first one it is not known whether somebody listened, and has ended since
+    again = replace(own, at_ms=2000)
+    assert fates(judge, own, again) == [cause.format("likely"), cause.format("certain")]
+
+
+def test_a_listener_that_has_ended() -> None:
+    asked = Asked(host(1100), host(2100), host(3100), listens=WITHOUT)
+    judge = CauseJudge(asked)
+    judge.add_host(host(990))
+    own = replace(REFUSED, vantage=SERVER, reset_ttl=64)
+    assert fates(judge, own) == [""]
+    asked.listens = NOBODY
+    assert fates(judge, replace(own, at_ms=2000)) == [""], "when it ended is not known"
+    assert fates(judge, replace(own, at_ms=3000)) == ["no_listener certain this_host"]
 
 
 def test_own_resets_in_a_replay() -> None:

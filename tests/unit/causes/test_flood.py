@@ -11,7 +11,7 @@ from tests.support.judged import Shake, fates_at_once
 from tracer.causes.judge import CauseJudge
 from tracer.vocabulary.vocabulary import SettleReason, Vantage
 
-HALF_OPEN = Shake(half_open=True, lasts_ms=3500, vantage=Vantage.SERVER)
+HALF_OPEN = Shake(half_open=True, lasts_ms=3500, vantage=Vantage.SERVER, synacks=2)
 SERVED = Shake(response=True, vantage=Vantage.SERVER)
 FLOOD, MISSING = "syn_flood likely", "ack_missing possible"
 
@@ -82,6 +82,17 @@ def test_other_failures_are_no_flood() -> None:
     assert flooded(*unanswered, *refused) == 0
     # clients that try anew
     assert flooded(*half_open(200, reason=SettleReason.BY_NEW_SYN)) == 0
+
+
+def test_where_acks_are_not_seen() -> None:
+    """A capture of packets with the flag SYN: nobody's ACK is in it, and no SYN-ACK comes again."""
+    lone = half_open(150, synacks=1)
+    assert said(*lone) == [MISSING] * 10 + [""] * 140
+    # one whose SYN-ACK came again has lost its ACK
+    assert said(*lone, replace(HALF_OPEN, at_ms=6000))[-1] == MISSING
+    # SYN cookies are not sent again, but the ACKs of others are seen there
+    assert flooded(SERVED, *lone) == 51
+    assert flooded(replace(SERVED, ifindex=3), *lone) == 0
 
 
 def test_what_is_left_at_the_end() -> None:

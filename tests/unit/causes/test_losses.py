@@ -131,7 +131,8 @@ def slow(after_again_ms: float, response_ms: float | None = None) -> Shake:
         (slow(1), ONE_OF_BOTH),
         (slow(20, 20), ONE_OF_BOTH),
         (slow(300, 300), ONE_OF_BOTH),
-        (slow(20, 500), ONE_OF_BOTH),  # a server that takes its time
+        (slow(20, 500), ONE_OF_BOTH),  # servers that take their time
+        (slow(20, 1500), ONE_OF_BOTH),
         # no TSecr tells
         (replace(slow(300, 5), first_answered=False), ONE_OF_BOTH),
     ],
