@@ -19,7 +19,6 @@ ODD_HOPS = 30  # hardly anything is as far away
 
 def judge_answers(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
     """Give causes to rows that were answered by something else than a SYN-ACK that fits, or by two hosts."""
-    _own_reset(asked)
     _prohibited(asked)
     by_server = asked.events["reset_from"] == ResetFrom.SERVER
     refused = asked.is_result(HandshakeResult.REJECTED) & by_server & asked.reset_elsewhere
@@ -38,8 +37,11 @@ def judge_answers(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
     asked.blame(refused, HandshakeCause.REFUSED, Confidence.POSSIBLE)
 
 
-def _own_reset(asked: Asked) -> None:
-    """This host has reset the SYN, and its socket table, read before and after that, says that nobody listens."""
+def judge_own_resets(asked: Asked) -> None:
+    """This host has reset the SYN, and its socket table, read before and after that, says that nobody listens.
+
+    Where the kernel says why it drops segments, its word is waited for: what is bridged or translated looks alike.
+    """
     rejected = asked.is_result(HandshakeResult.REJECTED) & (asked.events["reset_from"] == ResetFrom.SERVER)
     listening = asked.listening
     own = asked.at_server & (HOPS.take(asked.events["reset_ttl"]) == 0)

@@ -6,7 +6,7 @@ that fit it and have no cause yet, so the order is that of certainty, and among 
 
 from __future__ import annotations
 
-from tracer.causes.answers import judge_answers
+from tracer.causes.answers import judge_answers, judge_own_resets
 from tracer.causes.asked import Asked
 from tracer.causes.attempts import PeerHash
 from tracer.causes.case import Case
@@ -25,8 +25,11 @@ from tracer.handshake.events import Indexes
 class Fates:
     """Explains rows by the wire, by what servers did before, and by this host's sockets and counters."""
 
-    def __init__(self, hashes: PeerHash, evidence: KernelEvidence, listeners: Listeners) -> None:
+    def __init__(
+        self, hashes: PeerHash, evidence: KernelEvidence, listeners: Listeners, *, hears_drops: bool
+    ) -> None:  # fmt: skip
         self._hash, self._listeners = hashes, listeners
+        self._hears_drops = hears_drops
         self._servers = ServerMemory(hashes)
         self._unseen, self._unseen_acks = UnseenAnswers(), UnseenAcks()
         self.queues = Queues(hashes, evidence, listeners)
@@ -38,6 +41,8 @@ class Fates:
         flooded = self._floods.note(noted, self._unseen_acks)
         if len(rows):
             asked = Asked.of(case, rows, self._hash, self._listeners)
+            if not self._hears_drops:
+                judge_own_resets(asked)
             judge_answers(asked, noted, self._servers)
             self.queues.judge(asked)
             self._floods.judge(case, flooded)

@@ -59,9 +59,10 @@ class CauseJudge:
 
     `ask` gets the host's state and verdicts on cookies from the root part, or None; without it (a replay) the host's
     state is unknown. `check_cookies` may be off if nobody sees the checks: they only make a cause more certain.
+    `hears_drops`: the kernel says why it drops segments, so it is its own word that nobody listens.
     """
 
-    def __init__(self, ask: AskHost | None = None, *, check_cookies: bool = True) -> None:
+    def __init__(self, ask: AskHost | None = None, *, check_cookies: bool = True, hears_drops: bool = False) -> None:
         self._hash = PeerHash()
         self._history = PeerHistory()
         self._after_accept = AfterAccept(self._hash)
@@ -71,7 +72,7 @@ class CauseJudge:
         self._timeouts = Timeouts(self._hash)
         self._both_ends = BothEnds()
         self._sides, self._router = Sides(), Router()
-        self._fates = Fates(self._hash, self._witness.evidence, self._witness.listeners)
+        self._fates = Fates(self._hash, self._witness.evidence, self._witness.listeners, hears_drops=hears_drops)
 
     def add_host(self, host: Host) -> None:
         """Take new counters and sysctls of the host."""

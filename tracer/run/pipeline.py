@@ -155,7 +155,8 @@ class Pipeline:
 
     def _cause_judge(self) -> CauseJudge:
         """What infers causes; it may ask for this host's state."""
-        return CauseJudge(self._ask_root, check_cookies=self.options.check_cookies)
+        hears_drops = bool(self.ready.evidence.drop_reasons)
+        return CauseJudge(self._ask_root, check_cookies=self.options.check_cookies, hears_drops=hears_drops)
 
     def _note(self, events: Events) -> None:
         """Note how long after they were settled these records came."""

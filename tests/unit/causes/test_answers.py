@@ -168,6 +168,10 @@ def test_own_resets(vantage: Vantage, listens: ListenerAnswer, cause: str) -> No
     # of the first one it is not known whether somebody listened, and has ended since
     again = replace(own, at_ms=2000)
     assert fates(judge, own, again) == [cause.format("likely"), cause.format("certain")]
+    # what is bridged or translated looks alike, and the kernel would say it of its own
+    judge = CauseJudge(Asked(host(1100), host(2100), listens=listens), hears_drops=True)
+    judge.add_host(host(990))
+    assert fates(judge, own, again) == ["", ""]
 
 
 def test_a_listener_that_has_ended() -> None:
