@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +93,10 @@ def test_by_which_interface_a_segment_goes_on(box: NetBox) -> None:
     box.run("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
     assert name("10.3.1.9", "10.3.2.9") == "not at all"
     assert name("fd00:3:1::9", "fd00:3:2::9") == "not at all"
+    forced = Path("/proc/sys/net/ipv6/conf/left/force_forwarding")  # since Linux 6.17
+    if forced.exists():
+        box.run("sysctl", "-qw", "net.ipv6.conf.left.force_forwarding=1")
+        assert name("fd00:3:1::9", "fd00:3:2::9") == "right"
     assert not hides_ways(Modules())
     box.run("ip", "rule", "add", "fwmark", "7", "table", "77")  # which a firewall may set
     assert name("10.3.1.9", "10.3.2.9") is None

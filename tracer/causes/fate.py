@@ -6,6 +6,8 @@ that fit it and have no cause yet, so the order is that of certainty, and among 
 
 from __future__ import annotations
 
+import numpy as np
+
 from tracer.causes.answers import judge_answers, judge_own_resets
 from tracer.causes.asked import Asked
 from tracer.causes.attempts import PeerHash
@@ -16,7 +18,9 @@ from tracer.causes.listeners import Listeners
 from tracer.causes.losses import judge_losses
 from tracer.causes.not_served import judge_not_served
 from tracer.causes.queues import Queues
+from tracer.causes.router import Router
 from tracer.causes.server_memory import Noted, ServerMemory
+from tracer.causes.sides import Pairs
 from tracer.causes.silence import UnseenAcks, UnseenAnswers, judge_silence
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import Indexes
@@ -35,9 +39,12 @@ class Fates:
         self.queues = Queues(hashes, evidence, listeners)
         self._floods = Floods(hashes)
 
-    def judge(self, case: Case, rows: Indexes) -> None:
+    def judge(self, case: Case, rows: Indexes, router: Router, pairs: Pairs) -> None:
         """Give causes to `rows` (to_explain), after what is certain has been said."""
         noted = self._servers.begin(case.batch)
+        unseen = np.zeros(len(case.batch), np.bool_)
+        unseen[rows] = self._unseen.of(noted, rows)
+        router.judge(case, pairs, unseen)
         flooded = self._floods.note(noted, self._unseen_acks)
         if len(rows):
             asked = Asked.of(case, rows, self._hash, self._listeners)

@@ -126,8 +126,7 @@ class CauseJudge:
         case.say(np.flatnonzero(emptied), Cause.PAYLOAD_STRIPPED, Confidence.CERTAIN)
         case.blame(challenged, HandshakeCause.PORT_STILL_IN_USE, Confidence.LIKELY)
         judge_no_route(case, unanswered, self._witness.evidence)
-        self._router.judge(case, pairs)
-        self._fates.judge(case, to_tell)
+        self._fates.judge(case, to_tell, self._router, pairs)
         self._at_server.host_dropped(case, unanswered[pairs.other[unanswered] < 0])
         if len(broke):
             self._broke_after_accept(case, broke, broke_again)

@@ -17,7 +17,7 @@ from tracer.causes.listeners import flows
 from tracer.causes.peer_history import REMEMBER_NS
 from tracer.causes.sides import Fate, Pairs
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import Indexes, pick
+from tracer.handshake.events import Bool, Indexes, pick
 from tracer.ipc.event_header import constant
 from tracer.ipc.messages import ForwardQuestion
 from tracer.linux.routes import NO_ROUTE
@@ -48,10 +48,13 @@ class Router:
         found: Indexes = rows[batch.events["addressee"][rows] == _TO_HOST][-ASKED_MAX:]
         return found
 
-    def judge(self, case: Case, pairs: Pairs) -> None:
-        """Give causes to the rows of a batch; `case.ways` has what the kernel says of those that are doubtful."""
+    def judge(self, case: Case, pairs: Pairs, unseen: Bool) -> None:
+        """Give causes to the rows of a batch; `case.ways` has what the kernel says of those that are doubtful.
+
+        `unseen`: rows that may have been answered by a way that is not seen, where silence says nothing.
+        """
         self.note(case.batch, pairs)
-        rows = np.flatnonzero(pairs.other >= 0)
+        rows = np.flatnonzero((pairs.other >= 0) & ~unseen)
         if len(rows):
             here, there = pairs.fates[rows], pairs.others(rows)
             silent, silent_there = here == Fate.SILENT, there["fate"] == Fate.SILENT
@@ -65,6 +68,7 @@ class Router:
             kept = np.array([row for row, way in ways if self._would_be_seen(case.batch, row, way)], np.intp)
             # a port of a bridge sees it, too, and for others
             same = np.isin(events["id"], events["id"][kept]) & pairs.only_came_in & (pairs.fates == Fate.SILENT)
+            same &= ~unseen
             case.blame(np.flatnonzero(same), HandshakeCause.NOT_FORWARDED, Confidence.LIKELY, CauseAt.THIS_HOST)
 
     def note(self, batch: Batch, pairs: Pairs) -> None:

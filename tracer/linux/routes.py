@@ -27,6 +27,7 @@ _LINK_LOCAL = b"\xfe\x80"
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES)
 # also a black hole, and a source that does not belong there
 _NOT_PASSED_ON = (*_UNREACHABLE, errno.EINVAL, errno.EXDEV)
+_FORCED_V6 = "/proc/sys/net/ipv6/conf/{}/force_forwarding"
 _FORWARDING_V6 = "/proc/sys/net/ipv6/conf/all/forwarding"
 # include/uapi/linux/xfrm.h: messages, and the size of struct xfrm_userpolicy_id
 _XFRM_MODULE, _NETLINK_XFRM = "xfrm_user", 6
@@ -61,7 +62,7 @@ def forwarded_by(
     try:
         route = _ask(source, source_port, destination, destination_port, with_source=True, more=came)
         # IPv4's answer says whether forwarding is on
-        if route[7] == _RTN_UNICAST and not destination.startswith(IPV4_MAPPED) and not _forwards_v6():
+        if route[7] == _RTN_UNICAST and not destination.startswith(IPV4_MAPPED) and not _forwards_v6(came_by):
             return NO_ROUTE
     except OSError as error:
         return NO_ROUTE if error.errno in _NOT_PASSED_ON and not _has_rules_by(_FRA_FWMARK) else None
@@ -104,7 +105,11 @@ def _ask(
     return answer.payload
 
 
-def _forwards_v6() -> bool:
+def _forwards_v6(came_by: int) -> bool:
+    """Also what came in by one interface, since Linux 6.17. Raises OSError."""
+    with suppress(FileNotFoundError), open(_FORCED_V6.format(socket.if_indextoname(came_by)), encoding="ascii") as file:
+        if file.read().strip() != "0":
+            return True
     with open(_FORWARDING_V6, encoding="ascii") as file:
         return file.read().strip() != "0"
 

@@ -88,6 +88,16 @@ def test_something_came_back(change: dict[str, int | float]) -> None:
     assert told(judge().judge(made(CAME, replace(LEFT, **change)))) == [""] * 2  # type: ignore[arg-type]
 
 
+def test_answers_come_back_by_a_way_that_is_not_seen() -> None:
+    """Then silence says nothing, for the server may have refused at once."""
+    served = [replace(one, seq=3, id=50, answered_ms=None, lasts_ms=5, at_ms=one.at_ms - 500) for one in (CAME, LEFT)]
+    for only_one_way, expected in ((True, ""), (False, BEYOND)):
+        found, before = judge(), made(*(served if only_one_way else ANSWERED))
+        before.events["one_way"] = only_one_way
+        found.judge(before)
+        assert told(found.judge(made(CAME, LEFT))) == [expected] * 2
+
+
 def test_the_client_resets_what_comes_past_the_translation() -> None:
     reset = replace(BEHIND, answered_ms=0.5, reset_from=ResetFrom.CLIENT, lasts_ms=1)
     assert told(judge().judge(made(CAME, reset))) == [ONE_WAY] * 2
