@@ -93,11 +93,14 @@ class ServerMemory:
         """Remember who did what."""
         events = noted.batch.events
         when = np.ascontiguousarray(events["syn_ns"])
-        for rows, name in (
-            (noted.answered, "answered_ns"), (noted.plain, "plain_ns"), (noted.responded, "responded_ns"),
-        ):  # fmt: skip
-            _set(self._services, noted.services, rows, name, when)
-        _set(self._places, noted.places, noted.with_ecn, "ecn_ns", when)
+        # usually all rows are of each of these kinds
+        kinds = [(noted.answered, "answered_ns"), (noted.plain, "plain_ns"), (noted.responded, "responded_ns")]
+        whole = [name for rows, name in kinds if len(rows) == len(when)]
+        _set(self._services, noted.services, np.arange(len(when) if whole else 0), when, *whole)
+        for rows, name in kinds:
+            if name not in whole:
+                _set(self._services, noted.services, rows, when, name)
+        _set(self._places, noted.places, noted.with_ecn, when, "ecn_ns")
         self._distances.note(noted.answers())
         if len(noted.quiet):
             self._quiet.add(noted.services[noted.quiet], when[noted.quiet])
@@ -184,17 +187,17 @@ def _quiet(batch: Batch) -> Indexes:
     return found
 
 
-def _set(table: SlotTable, keys: U64, rows: Indexes, name: str, when: U64) -> None:
+def _set(table: SlotTable, keys: U64, rows: Indexes, when: U64, *names: str) -> None:
     if not len(rows):
         return
     if len(rows) == len(keys):
         slots, own = table.claim(keys)
     else:
         slots, own, when = *table.claim(keys[rows]), when[rows]
-    if own.all():
+    if not own.all():
+        slots, when = slots[own], when[own]
+    for name in names:
         table[name][slots] = when
-    else:
-        table[name][slots[own]] = when[own]
 
 
 def syns_before_answer(events: Events) -> Bool:
