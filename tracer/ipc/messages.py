@@ -231,17 +231,25 @@ class PlaceAnswer(msgspec.Struct, tag=True, frozen=True):
 
 
 class OpenQuestion(msgspec.Struct, tag=True, frozen=True):
-    """Asks whether the pending table has entries that look like these: set, and tag within it (struct drop_event)."""
+    """Asks whether the pending table has entries that look like these: set, and tag within it (struct drop_event).
+
+    And what the clients' sockets of these handshakes say.
+    """
 
     number: int
     entries: list[tuple[int, int]]
+    clients: list[FlowQuestion] = []
 
 
 class OpenAnswer(msgspec.Struct, tag=True, frozen=True):
-    """Answers the OpenQuestion of that number, in its order. No is certain, yes may be another connection."""
+    """Answers the OpenQuestion of that number, in its order. No is certain, yes may be another connection.
+
+    `syns`: how many SYNs each client's socket has sent; 0: there is none, -1: it was answered, None: not known.
+    """
 
     number: int
     are_open: list[bool]
+    syns: list[int | None] = []
 
 
 class Stop(msgspec.Struct, tag=True, frozen=True):

@@ -25,7 +25,8 @@ CLIENT_FAIL_SINCE = (5, 5)
 _NETLINK_SOCK_DIAG = 4
 _BY_FAMILY = 20
 _PATIENCE_S = 0.05
-_LISTEN = 10
+_SYN_SENT, _LISTEN = 2, 10
+WENT_ON = -1
 _INFO, _SKMEMINFO, _SKV6ONLY = 2, 7, 11  # INET_DIAG_*
 _DROPS = 8  # SK_MEMINFO_DROPS: a number of 32 bits
 _BYTECODE = 1  # INET_DIAG_REQ_BYTECODE
@@ -40,8 +41,9 @@ _STATE = struct.Struct("=BBBB")
 _REST = struct.Struct("=IIIII")
 _ATTRIBUTES = _STATE.size + _ID.size + _REST.size
 
-# struct tcp_info: tcpi_options, and the byte of tcpi_delivery_rate_app_limited:1 and tcpi_fastopen_client_fail:2
-_OPTIONS, _FAIL = 5, 7
+# struct tcp_info: tcpi_retransmits, tcpi_options, and the byte of tcpi_delivery_rate_app_limited:1 and
+# tcpi_fastopen_client_fail:2
+_RETRANSMITS, _OPTIONS, _FAIL = 2, 5, 7
 _SYN_DATA = 32
 _FAIL_SHIFT = 1 if sys.byteorder == "little" else 5
 
@@ -161,6 +163,25 @@ def client(sock: socket.socket, address: bytes, port: int, server: bytes, server
 
     One that is bound to an interface is not found.
     """
+    payload = _find(sock, address, port, server, server_port)
+    return None if payload is None else _parsed_client(payload, address, port, server, server_port)
+
+
+def syns_sent(sock: socket.socket, address: bytes, port: int, server: bytes, server_port: int) -> int:
+    """How many SYNs the socket with these ends has sent so far; WENT_ON if it was answered. Raises OSError.
+
+    0: there is none, or it is bound to an interface.
+    """
+    payload = _find(sock, address, port, server, server_port)
+    if payload is None or not _is_of(payload, address, port, server, server_port):
+        return 0
+    info = netlink.attributes(payload, _ATTRIBUTES).get(_INFO, b"")
+    is_trying = payload[1] == _SYN_SENT and len(info) > _RETRANSMITS
+    return 1 + info[_RETRANSMITS] if is_trying else WENT_ON
+
+
+def _find(sock: socket.socket, address: bytes, port: int, server: bytes, server_port: int) -> bytes | None:
+    """What the kernel answers about these ends; None: nothing. Raises OSError."""
     family = socket.AF_INET if address.startswith(IPV4_MAPPED) else socket.AF_INET6
     request = _request(family, 1 << (_INFO - 1), ~0, address, port, server, server_port)
     try:
@@ -169,17 +190,21 @@ def client(sock: socket.socket, address: bytes, port: int, server: bytes, server
         if error.errno in (errno.ENOENT, errno.ESTALE):
             return None
         raise
-    return _parsed_client(answer.payload, address, port, server, server_port)
+    return answer.payload
 
 
-def _parsed_client(payload: bytes, address: bytes, port: int, server: bytes, server_port: int) -> ClientInfo | None:
+def _is_of(payload: bytes, address: bytes, port: int, server: bytes, server_port: int) -> bool:
+    """Without such a connection, the kernel answers with the listener of that port."""
     if len(payload) < _ATTRIBUTES:
-        return None
+        return False
     family, state, _, _ = _STATE.unpack_from(payload, 0)
     own_port, peer_port, own, peer, _, _ = _ID.unpack_from(payload, _STATE.size)
     ends = (_sixteen(family, own), own_port, _sixteen(family, peer), peer_port)
-    # without such a connection, the kernel answers with the listener of that port
-    if state == _LISTEN or ends != (address, port.to_bytes(2, "big"), server, server_port.to_bytes(2, "big")):
+    return state != _LISTEN and ends == (address, port.to_bytes(2, "big"), server, server_port.to_bytes(2, "big"))
+
+
+def _parsed_client(payload: bytes, address: bytes, port: int, server: bytes, server_port: int) -> ClientInfo | None:
+    if not _is_of(payload, address, port, server, server_port):
         return None
     info = netlink.attributes(payload, _ATTRIBUTES).get(_INFO, b"")
     if len(info) <= _FAIL:

@@ -264,7 +264,8 @@ class RootPart:
                 elif isinstance(message, PlaceQuestion):
                     self._words.ask(message.addresses)
                 elif isinstance(message, OpenQuestion):
-                    self.channel.offer(OpenAnswer(message.number, self._kernel.are_open(message.entries)))
+                    are_open = self._kernel.are_open(message.entries)
+                    self.channel.offer(OpenAnswer(message.number, are_open, self._witness.syns_sent(message.clients)))
                 else:
                     break
             for found in self._finder.advance():

@@ -243,6 +243,22 @@ class Witness:
                     answers[number] = ClientAnswer(found.fail, found.syn_data_acked)
         return answers
 
+    def syns_sent(self, questions: list[FlowQuestion]) -> list[int | None]:
+        """How many SYNs these clients have sent (sock_diag.syns_sent); None where there is no time to find out."""
+        answers: list[int | None] = [None] * len(questions)
+        if not questions or not self._modules.present(sock_diag.MODULE):
+            return answers
+        until_ns = time.monotonic_ns() + HEARD_NS
+        with suppress(OSError), sock_diag.connect() as sock:
+            for number, one in enumerate(questions):
+                if time.monotonic_ns() >= until_ns:
+                    break
+                if _is_flow(one):
+                    answers[number] = sock_diag.syns_sent(
+                        sock, one.client, one.client_port, one.server, one.server_port
+                    )
+        return answers
+
 
 class _Allowance:
     """So many a second."""

@@ -21,7 +21,7 @@ from tracer.linux.patience import FACTOR
 from tracer.records.drop import Drop
 from tracer.ring.drops import DropTable, Kind
 from tracer.vocabulary.drops import found_queue_full, is_telling
-from tracer.vocabulary.vocabulary import After, HandshakeResult, Has, ResetFrom, SettleReason
+from tracer.vocabulary.vocabulary import After, Confidence, HandshakeResult, Has, ResetFrom, SettleReason
 
 HOLD_NS = int(80_000_000 * FACTOR)  # of the 200 ms in which a reader must see a record
 LATE_NS = int(20_000_000 * FACTOR)  # how long after its segment a word may come
@@ -162,11 +162,16 @@ class KernelWords:
         blame(batch, self.drops, self.reset_reasons, whole)
         self._strays.blame(batch)
 
-    def tell_unsent(self, batch: Batch, words: Events) -> None:
-        """Likewise for handshakes that only these words tell of, one each: all their SYNs were dropped."""
+    def tell_unsent(self, batch: Batch, words: Events, whole: Bool) -> None:
+        """Likewise for handshakes that only these words tell of, one each.
+
+        `whole`: all their SYNs were dropped; another one may have left by an interface that is not traced.
+        """
         for row in range(len(batch)):
             batch.causes.drop[row] = self._number(Kind.SYN, words[row], own=True)
         blame(batch, self.drops, self.reset_reasons, np.ones(len(batch), np.bool_))
+        certain = batch.causes.handshake_confidence == Confidence.CERTAIN
+        batch.causes.handshake_confidence[certain & ~whole] = Confidence.LIKELY
 
     def _drops_of(self, events: Events) -> tuple[U8, Bool]:
         """The number of each record's drop: the traced namespace's word first, then that on the later segment.

@@ -255,7 +255,7 @@ class Pipeline:
         if unsent is None:
             return
         batch = decode(unsent.events, self._local, {})
-        self._words.tell_unsent(batch, unsent.words)
+        self._words.tell_unsent(batch, unsent.words, unsent.whole)
         self._unsent_told += len(batch)
         self._received += len(batch)
         self._owners.admit(batch, time.monotonic())

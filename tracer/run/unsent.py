@@ -12,22 +12,24 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tracer.dissect import options as opt
-from tracer.handshake.events import U64, Events
+from tracer.handshake.events import U64, Bool, Events
 from tracer.handshake.vantage import LocalHistory
 from tracer.ipc.event_header import constant, struct
 from tracer.ipc.layout import to_dtype
-from tracer.ipc.messages import OpenAnswer, OpenQuestion
+from tracer.ipc.messages import FlowQuestion, OpenAnswer, OpenQuestion
 from tracer.linux.patience import FACTOR
 from tracer.vocabulary.vocabulary import HandshakeResult, Has, SettleReason
 
 OPEN_MAX = 4096  # a flood of this host's own SYNs must not fill the memory
 ASKED_MAX = 512
 NO_ANSWER_NS = 3_500_000_000  # after the last SYN, as in the kernel (bpf/fit.h)
+EARLY_NS, RETRANSMITTED_NS = 800_000_000, 1_000_000_000  # after a SYN
 AGAIN_NS = int(500_000_000 * FACTOR)  # ask again, where the answer was yes, or did not come
 _GAPS_NUMERATOR, _GAPS_DENOMINATOR = 5, 2  # and 2.5 times the last gap
 _SEEN_SLOTS = 1 << 14
 _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
 _FAR_NS = 1 << 62
+_WENT_ON = -1  # OpenAnswer.syns
 _COUNT_MAX = 255
 _EVENT = to_dtype(struct("handshake_event"))
 _RETX_MAX, _NO_OFFSET = constant("RETX_MAX"), constant("NO_OFFSET")
@@ -48,18 +50,25 @@ class _Open:
     last: Events
     last_ns: int
     due_ns: int
+    wait_ns: int
     count: int = 1
     again: list[tuple[int, int, int]] = field(default_factory=list)  # of later SYNs: us after the first, TSval, flags
-    was_asked: bool = False
+    is_early: bool = True  # the question whether the client gave up soon after its last SYN is still to come
+    gave_up: bool = False
     is_unseen: bool = False  # no hook has seen a later SYN
+    is_whole: bool = False  # nor did one leave by an interface that is not traced
 
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """Settled handshakes, and the kernel's last word on each one's SYN (struct drop_event)."""
+    """Settled handshakes, and the kernel's last word on each one's SYN (struct drop_event).
+
+    `whole`: the client sent no other SYN.
+    """
 
     events: Events
     words: Events
+    whole: Bool
 
 
 @dataclass(slots=True)
@@ -85,9 +94,12 @@ class UnsentSyns:
         if not outward.any():
             return
         ids = events["id"][outward]
-        self._seen[ids % np.uint64(_SEEN_SLOTS)] = ids
+        self._note(ids)
         for number in self._open.keys() & set(ids.tolist()) if self._open else ():
             del self._open[number]
+
+    def _note(self, ids: U64) -> None:
+        self._seen[ids % np.uint64(_SEEN_SLOTS)] = ids
 
     def note(self, drops: Events, local: LocalHistory) -> None:
         """Take what the kernel said."""
@@ -108,13 +120,14 @@ class UnsentSyns:
             if len(self._open) >= OPEN_MAX:
                 self.skipped += 1
                 return
-            found = self._open[number] = _Open(drop.copy(), drop.copy(), now_ns, now_ns + NO_ANSWER_NS)
+            found = self._open[number] = _Open(drop.copy(), drop.copy(), now_ns, now_ns + EARLY_NS, NO_ANSWER_NS)
         else:
             gap_ns = max(0, now_ns - found.last_ns)
             found.count += 1
             found.last, found.last_ns = drop.copy(), now_ns
-            found.due_ns = now_ns + max(NO_ANSWER_NS, gap_ns * _GAPS_NUMERATOR // _GAPS_DENOMINATOR)
-            found.was_asked = found.is_unseen = False
+            found.wait_ns = max(NO_ANSWER_NS, gap_ns * _GAPS_NUMERATOR // _GAPS_DENOMINATOR)
+            found.due_ns = now_ns + EARLY_NS
+            found.is_early, found.gave_up, found.is_unseen = True, False, False
             if len(found.again) < _RETX_MAX:
                 after_us = (now_ns - int(found.first["now_ns"][0])) // 1000
                 found.again.append((min(after_us, 0xFFFFFFFF), stamp, _retx_flags(int(drop["tcp_flags"][0]))))
@@ -131,7 +144,9 @@ class UnsentSyns:
         asked = [number for number in due if not self._open[number].is_unseen][:ASKED_MAX]
         if asked and (not self._asked or now_ns > self._asked_ns + AGAIN_NS):
             words = [self._open[number].last for number in asked]
-            question = OpenQuestion(self._number + 1, [(int(one["set"][0]), int(one["tag"][0])) for one in words])
+            question = OpenQuestion(
+                self._number + 1, [(int(one["set"][0]), int(one["tag"][0])) for one in words], [*map(_flow, words)]
+            )
             if self.send(question):
                 self._number += 1
                 self._asked, self._asked_ns = asked, now_ns
@@ -143,12 +158,22 @@ class UnsentSyns:
         """Take what the root part says of the pending table: with a later SYN there, its record is still to come."""
         if answer.number != self._number:
             return
-        for number, is_open in zip(self._asked, answer.are_open, strict=False):
+        for number, is_open, syns in zip(self._asked, answer.are_open, answer.syns, strict=False):
             found = self._open.get(number)
-            if found is not None and found.due_ns <= now_ns:  # no SYN came meanwhile
+            if found is None or found.due_ns > now_ns:  # a SYN came meanwhile
+                continue
+            if syns == _WENT_ON:  # by an interface that is not traced
+                del self._open[number]
+                self._note(np.array([number], np.uint64))
+                continue
+            if found.is_early:
+                found.is_early, found.gave_up = False, syns == 0 and now_ns < found.last_ns + RETRANSMITTED_NS
+                found.due_ns = found.last_ns + found.wait_ns
+            else:
                 found.is_unseen = not is_open
+                found.is_whole = found.gave_up or (bool(syns) and found.count >= (syns or 0))
                 found.due_ns = now_ns + AGAIN_NS if is_open else now_ns
-                self._next_ns = min(self._next_ns, found.due_ns)
+            self._next_ns = min(self._next_ns, found.due_ns)
         self._asked = []
 
     def close(self, now_ns: int) -> Unsent | None:
@@ -160,10 +185,11 @@ class UnsentSyns:
             return None
         ones = [self._open.pop(number) for number in numbers]
         ids = np.array(numbers, np.uint64)
-        self._seen[ids % np.uint64(_SEEN_SLOTS)] = ids
+        self._note(ids)
         events = _events(ids, ones)
         events["reason"], events["settled_ns"] = reason, now_ns
-        return Unsent(events, np.concatenate([one.last for one in ones]))
+        whole = np.array([one.is_whole or one.gave_up for one in ones], np.bool_)
+        return Unsent(events, np.concatenate([one.last for one in ones]), whole)
 
 
 def handshake_ids(drops: Events) -> U64:
@@ -199,6 +225,12 @@ def _events(ids: U64, ones: list[_Open]) -> Events:
             events["retx"]["after_us"][row, place], events["retx"]["ts_val"][row, place] = after_us, stamp
             events["retx_flags"][row, place] = flags
     return events
+
+
+def _flow(drop: Events) -> FlowQuestion:
+    return FlowQuestion(
+        drop["src"][0].tobytes(), drop["dst"][0].tobytes(), int(drop["src_port"][0]), int(drop["dst_port"][0])
+    )
 
 
 def _options(drop: Events) -> bytes:

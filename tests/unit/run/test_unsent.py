@@ -13,7 +13,7 @@ from tracer.handshake.events import Events
 from tracer.handshake.vantage import LocalHistory, LocalSet
 from tracer.ipc.event_header import struct
 from tracer.ipc.layout import to_dtype
-from tracer.ipc.messages import OpenAnswer, OpenQuestion
+from tracer.ipc.messages import FlowQuestion, OpenAnswer, OpenQuestion
 from tracer.replay.columns import BatchBuilder
 from tracer.run import unsent
 from tracer.run.unsent import AGAIN_NS, OPEN_MAX, Unsent, UnsentSyns, handshake_ids
@@ -56,15 +56,19 @@ class Desk:
     def note(self, *words: Events) -> None:
         self.syns.note(np.concatenate(words), self.local)
 
-    def settled(self, when_ns: int, *, is_open: bool = False) -> Unsent | None:
-        """What is settled at a time, after the root part's answer to what is asked then."""
-        before = len(self.asked)
-        found = self.syns.settle(START + when_ns)
-        if len(self.asked) == before:
-            return found
+    def settled(self, when_ns: int, *, is_open: bool = False, syns: int | None = 0) -> Unsent | None:
+        """What is settled at a time, after the root part's answers to what is asked until then."""
+        while True:
+            before = len(self.asked)
+            found = self.syns.settle(START + when_ns)
+            if len(self.asked) == before:
+                return found
+            self.answer(when_ns, is_open=is_open, syns=syns)
+
+    def answer(self, when_ns: int, *, is_open: bool = False, syns: int | None = 0) -> None:
         question = self.asked[-1]
-        self.syns.answered(OpenAnswer(question.number, [is_open] * len(question.entries)), START + when_ns)
-        return self.syns.settle(START + when_ns)
+        count = len(question.entries)
+        self.syns.answered(OpenAnswer(question.number, [is_open] * count, [syns] * count), START + when_ns)
 
 
 def seen(drop: Events, egress: int = 1) -> Events:
@@ -77,11 +81,16 @@ def seen(drop: Events, egress: int = 1) -> Events:
 def test_one_record_of_one_syn() -> None:
     desk = Desk()
     desk.note(word())
-    assert desk.settled(int(3.4 * SECOND)) is None
+    assert desk.settled(int(0.7 * SECOND)) is None
     assert not desk.asked
+    assert desk.settled(int(0.9 * SECOND)) is None
+    assert desk.settled(int(3.4 * SECOND)) is None
+    assert len(desk.asked) == 1
     found = desk.settled(int(3.6 * SECOND))
     assert found is not None
-    assert desk.asked == [OpenQuestion(1, [(3, 9)])]
+    client = FlowQuestion(CLIENT, SERVER, 40000, 443)
+    assert desk.asked == [OpenQuestion(number, [(3, 9)], [client]) for number in (1, 2)]
+    assert found.whole.tolist() == [True]
     (event,) = found.events
     assert (event["syn_ns"], event["syn_count"], event["retx_count"], event["ifindex"]) == (START, 1, 0, 0)
     assert (event["result"], event["reason"]) == (HandshakeResult.NO_REPLY, SettleReason.BY_TIMEOUT)
@@ -127,8 +136,9 @@ def test_it_waits_for_a_handshake_under_way() -> None:
     desk = Desk()
     desk.note(word())
     assert desk.settled(4 * SECOND, is_open=True) is None
+    asked = len(desk.asked)
     assert desk.settled(4 * SECOND + AGAIN_NS // 2) is None
-    assert len(desk.asked) == 1
+    assert len(desk.asked) == asked
     assert desk.settled(4 * SECOND + AGAIN_NS + 1, is_open=True) is None
     desk.syns.seen(seen(word()))
     assert desk.settled(20 * SECOND) is None
@@ -147,12 +157,45 @@ def test_it_asks_again_where_nobody_answers() -> None:
     assert desk.settled(5 * SECOND + AGAIN_NS) is not None
 
 
+@pytest.mark.parametrize(
+    ("early", "late", "whole"),
+    [(0, 0, True), (1, 0, False), (1, 1, True), (2, 1, True), (1, 2, False), (None, None, False), (None, 0, False)],
+)
+def test_certain_only_where_no_syn_left_elsewhere(early: int | None, late: int | None, whole: bool) -> None:
+    """What the client's socket says soon after its SYN, and when the record is due."""
+    desk = Desk()
+    desk.note(word())
+    assert desk.settled(int(0.9 * SECOND), syns=early) is None
+    found = desk.settled(4 * SECOND, syns=late)
+    assert found is not None
+    assert found.whole.tolist() == [whole]
+
+
+@pytest.mark.parametrize("when", [0.9, 4.0])
+def test_a_client_that_was_answered_elsewhere_has_no_record(when: float) -> None:
+    desk = Desk()
+    desk.note(word())
+    assert desk.settled(int(when * SECOND), syns=-1) is None
+    desk.note(word(5 * SECOND))
+    assert desk.syns.close(START + 9 * SECOND) is None
+
+
+def test_a_late_answer_does_not_say_that_it_gave_up() -> None:
+    desk = Desk()
+    desk.note(word())
+    assert desk.syns.settle(START + int(0.9 * SECOND)) is None
+    desk.answer(int(1.2 * SECOND))
+    found = desk.settled(4 * SECOND)
+    assert found is not None
+    assert found.whole.tolist() == [False]
+
+
 def test_a_syn_after_the_question_keeps_it_open() -> None:
     desk = Desk()
     desk.note(word())
     assert desk.syns.settle(START + 4 * SECOND) is None
     desk.note(word(4 * SECOND))
-    desk.syns.answered(OpenAnswer(1, [False]), START + 4 * SECOND + 1)
+    desk.syns.answered(OpenAnswer(1, [False], [0]), START + 4 * SECOND + 1)
     assert desk.syns.settle(START + 4 * SECOND + 2) is None
     assert desk.settled(15 * SECOND) is not None
 
@@ -160,7 +203,7 @@ def test_a_syn_after_the_question_keeps_it_open() -> None:
 def test_answers_out_of_turn_change_nothing() -> None:
     desk = Desk()
     desk.note(word())
-    desk.syns.answered(OpenAnswer(7, [False] * 9), START + 4 * SECOND)
+    desk.syns.answered(OpenAnswer(7, [False] * 9, [0] * 9), START + 4 * SECOND)
     desk.syns.settle(START + 4 * SECOND)
     desk.syns.answered(OpenAnswer(1, []), START + 4 * SECOND)
     assert desk.syns.settle(START + 4 * SECOND) is None
