@@ -33,6 +33,10 @@ BPF_PERCPU_ARRAY(word_budgets, struct word_budget, 1);
 #define SKB_READ (KERNEL_SKB_HEAD + 8 - KERNEL_SKB_IIF)
 #define OF_SKB(member) (KERNEL_SKB_##member - KERNEL_SKB_IIF)
 
+/* The lower bits of skb->_nfct (include/linux/skbuff.h, nf_conntrack_common.h). */
+#define CONNTRACK_INFO 7
+#define CONNTRACK_UNTRACKED 7
+
 #define IPV4_LEN 20
 #define IPV6_LEN 40
 
@@ -174,6 +178,24 @@ static __always_inline void take_segment(struct drop_event *ev, const struct loo
 		ev->options_len = len;
 }
 
+/*
+ * One of several that a bridge floods leaves by a port that is not the one it came in by; what TEE or dup made is left
+ * alone by conntrack. Of neither does its loss say that the segment was lost.
+ */
+static __always_inline int may_be_copy(const struct look *l, __u64 skb)
+{
+	__u64 dev = read_u64(skb + KERNEL_SKB_DEV);
+	__u32 in = load_u32(l->skb);
+
+	if (!in || !dev || read_u32(dev + KERNEL_DEV_IFINDEX) == in)
+		return 0;
+#ifdef KERNEL_SKB_CONNTRACK
+	if ((read_u64(skb + KERNEL_SKB_CONNTRACK) & CONNTRACK_INFO) == CONNTRACK_UNTRACKED)
+		return 1;
+#endif
+	return read_u64(dev + KERNEL_DEV_RX_HANDLER) != 0;
+}
+
 /* Where it happened. Local output has no device yet. */
 static __always_inline void take_place(struct drop_event *ev, __u64 dev, __u64 sk, __u64 other_sk)
 {
@@ -289,6 +311,7 @@ static __always_inline int hear_freed(struct bpf_raw_tracepoint_args *ctx)
 	take_place(&ev, read_u64(skb + KERNEL_SKB_DEV), read_u64(skb + KERNEL_SKB_SK), 0);
 #endif
 	note_own_syn(&ev, &l, skb);
+	ev.is_copy = may_be_copy(&l, skb);
 	send_drop(&ev);
 	return 0;
 }

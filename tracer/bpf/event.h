@@ -215,7 +215,8 @@ struct drop_event {
 	__u8 tag;	  /* of a bare SYN that this host made, and would have sent by a traced interface; else 0 */
 	__u8 options_len; /* bytes of a SYN's options; 0 also if they could not be read */
 	__u8 options[TCP_OPTIONS_MAX];
-	__u8 pad[6];
+	__u8 is_copy; /* perhaps another one was sent on: it was leaving by a port of a bridge, or was made by TEE */
+	__u8 pad[5];
 };
 
 #ifdef PACKETS

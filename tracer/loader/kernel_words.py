@@ -41,6 +41,7 @@ _MEMBERS = {
     "SKB_HEAD": ("sk_buff", "head"),
     "ROUTE_DEV": ("dst_entry", "dev"),
     "DEV_IFINDEX": ("net_device", "ifindex"),
+    "DEV_RX_HANDLER": ("net_device", "rx_handler"),
     "DEV_NET": ("net_device", "nd_net"),
     "SOCK_NET": ("sock_common", "skc_net"),
     "SOCK_FAMILY": ("sock_common", "skc_family"),
@@ -123,6 +124,8 @@ def _of_kernel() -> tuple[list[str], dict[str, dict[int, str]]]:
         raise CannotHearError(f"this kernel does not describe what is needed to hear its reasons: {error}") from None
     if not 0 < offsets["SKB_HEAD"] - offsets["SKB_IIF"] <= _SKB_READ_MAX - 8:
         raise CannotHearError("this kernel's sk_buff is not laid out as expected")
+    with suppress(BtfError):  # a kernel without conntrack
+        offsets["SKB_CONNTRACK"] = btf.offset("sk_buff", "_nfct")
     no_reason = next((number for number, name in words["skb_drop_reason"].items() if name == NOT_SPECIFIED), -1)
     flags = [f"-DKERNEL_{macro}={value}" for macro, value in offsets.items()]
     idle = sum(1 << number for number, name in words["skb_drop_reason"].items() if name in IDLE and number < _MASKED)

@@ -42,12 +42,12 @@ class DropTable:
     def __init__(self, netns: int, no_reason: int) -> None:
         """`netns`: inode number of the traced namespace; `no_reason`: the number of NOT_SPECIFIED."""
         self._netns, self._no_reason = netns, no_reason
-        self._words = np.zeros(SLOTS, _WORD)
+        self._words = np.zeros(2 * SLOTS, _WORD)  # those of the traced namespace apart, whatever the others lose
         self._factors = np.frombuffer(secrets.token_bytes(64), np.uint64) | np.uint64(1)
 
     def add(self, drops: Events) -> None:
-        """Note what the kernel said. What is of no known namespace says too little."""
-        drops = drops[drops["netns"] != 0]
+        """Note what the kernel said. What is of no known namespace, or of a copy, says too little."""
+        drops = drops[(drops["netns"] != 0) & (drops["is_copy"] == 0)]
         if not len(drops):
             return
         flags = drops["tcp_flags"]
@@ -56,8 +56,9 @@ class DropTable:
             [Kind.SENT_RESET, Kind.RST, Kind.SYN, Kind.SYNACK],
             Kind.ACK,
         )
+        owns = drops["netns"] == self._netns
         keys = self._keys(
-            drops["src"], drops["dst"], drops["src_port"], drops["dst_port"], kinds, drops["netns"] == self._netns,
+            drops["src"], drops["dst"], drops["src_port"], drops["dst_port"], kinds, owns,
             (drops["reason"] == self._no_reason) & (drops["is_reset"] == 0),
         )  # fmt: skip
         same = self._sames(keys, kinds, drops)
@@ -69,7 +70,7 @@ class DropTable:
         for name in _COPIED:
             words[name] = drops[name][last]
         words["count"], words["first_ns"] = counts[which[last]], drops["now_ns"][first[which[last]]]
-        slots = _slots(words["key"])
+        slots = _slots(words["key"], owns[last])
         before = self._words[slots]
         again = before["same"] == words["same"]
         words["count"] += np.where(again, before["count"], 0)
@@ -101,7 +102,7 @@ class DropTable:
         src_port, dst_port = (events[f"{name}_port"] for name in ends)
         kinds, owns = np.full(len(events), int(kind)), np.full(len(events), own)
         keys = self._keys(src, dst, src_port, dst_port, kinds, owns, np.full(len(events), reasonless))
-        words = self._words[_slots(keys)]
+        words = self._words[_slots(keys, owns)]
         return words["key"] == keys, words
 
     def _keys(
@@ -123,6 +124,6 @@ def _halves(addresses: U8) -> tuple[U64, U64]:
     return words[:, 0], words[:, 1]
 
 
-def _slots(keys: U64) -> Indexes:
-    slots: Indexes = (keys >> np.uint64(32)).astype(np.intp) & (SLOTS - 1)
+def _slots(keys: U64, own: Bool) -> Indexes:
+    slots: Indexes = ((keys >> np.uint64(32)).astype(np.intp) & (SLOTS - 1)) + own * SLOTS
     return slots
