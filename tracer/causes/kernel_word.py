@@ -16,6 +16,7 @@ from tracer.vocabulary.vocabulary import CauseAt, Confidence, HandshakeCause, Ha
 _REFUSED = (HandshakeResult.REJECTED, HandshakeResult.UNREACHABLE)
 _SYN, _NO_SOCKET, _FILTERED = "syn", "NO_SOCKET", "NETFILTER_DROP"
 _OF_QUEUES = (HandshakeCause.ACCEPT_QUEUE_FULL, HandshakeCause.SYN_QUEUE_FULL, HandshakeCause.ACCEPT_DEFERRED)
+_OF_OTHERS = (*_OF_QUEUES, HandshakeCause.NO_ROUTE_BACK)  # inferred from counters of a listener
 T = TypeVar("T")
 
 
@@ -43,6 +44,9 @@ def blame(batch: Batch, drops: Sequence[Drop | None], reset_reasons: Sequence[st
     _say(batch, overflow, HandshakeCause.ACCEPT_QUEUE_FULL)
     # what was seen to leave by no interface: the kernel says why
     stuck = causes.handshake_cause == HandshakeCause.NOT_FORWARDED
+    beyond = causes.handshake_cause == HandshakeCause.NO_ANSWER_BEYOND  # it was seen to leave: this was a copy
+    of_syn &= ~beyond
+    whole = whole & ~beyond
     _say(batch, stuck & of_syn & known & whole, HandshakeCause.NOT_FORWARDED)
     _say(batch, of_syn & filtered & refused, HandshakeCause.FIREWALL_REJECTED)
     # what only passes through here was not for this host, and its own ICMP error is part of not passing it on
@@ -68,6 +72,8 @@ def _rows_with(numbers: U8, table: Sequence[T | None], is_meant: Callable[[T], b
 def _say(batch: Batch, rows: Bool, cause: HandshakeCause) -> None:
     causes = batch.causes
     chosen = rows & (causes.handshake_confidence != Confidence.CERTAIN)
+    if cause not in _OF_QUEUES:  # of other segments, while this word is of this handshake's own
+        chosen |= rows & np.isin(causes.handshake_cause, _OF_OTHERS)
     causes.handshake_cause[chosen] = cause
     causes.handshake_confidence[chosen] = Confidence.CERTAIN
     causes.cause_at[chosen] = CauseAt.THIS_HOST

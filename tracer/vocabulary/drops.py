@@ -28,12 +28,13 @@ DROPPED_BY: dict[str, str] = {
 }
 _NO_REASON = "NOT_SPECIFIED"
 _ROUTE_PLACES = ("ip_error",)
+_NEIGHBOUR_PLACES = ("neigh_invalidate", "ndisc_error_report")  # IPv6 gives no reason there
 _LOOKED_FOR = ("tcp_v4_rcv", "tcp_v6_rcv")
 # A raw socket gets a copy, which is freed for the same reasons.
 _ONLY_AT = {
     "SOCKET_FILTER": _LOOKED_FOR,
     "XFRM_POLICY": (*_LOOKED_FOR, "ip_forward", "ip6_forward"),
-    _NO_REASON: _ROUTE_PLACES,
+    _NO_REASON: (*_ROUTE_PLACES, *_NEIGHBOUR_PLACES),
 }
 _BY_REASON = {
     "NETFILTER_DROP": "firewall",
@@ -72,7 +73,7 @@ def dropped_by(reason: str, at: str | None) -> str | None:
     if not is_telling(reason, at):
         return None
     if reason == _NO_REASON:
-        return "route"
+        return "route" if at in _ROUTE_PLACES else "neighbour"
     for beginning, what in _BY_BEGINNING.items():
         if reason.startswith(beginning):
             return what

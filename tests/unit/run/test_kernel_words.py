@@ -580,3 +580,29 @@ def test_of_silence_only_a_full_queue_is_said(number: int) -> None:
     full = number == 90
     assert caused(desk, idle) == (("accept_queue_full", *CERTAIN) if full else NO_CAUSE)
     assert desk.said(batch_of(idle)) == [Drop("ack", OVERFLOW, "tcp_v4_rcv", None) if full else None]
+
+
+def test_a_copy_says_nothing() -> None:
+    """One of those that a bridge floods, or TEE's: the segment itself went on."""
+    desk = Desk()
+    heard(desk, word(SYN, is_copy=1))
+    assert desk.said(batch_of(record(Result.NO_REPLY))) == [None]
+
+
+@pytest.mark.parametrize(
+    ("before", "cause"),
+    [
+        (HandshakeCause.ACCEPT_QUEUE_FULL, "host_dropped"),  # others' SYNs were dropped by that queue
+        (HandshakeCause.NO_ROUTE_BACK, "host_dropped"),
+        (HandshakeCause.NO_ANSWER_BEYOND, "no_answer_beyond"),  # it was seen to leave
+    ],
+)
+def test_the_word_on_this_segment_goes_before_counters(before: HandshakeCause, cause: str) -> None:
+    desk = Desk()
+    heard(desk, word(SYN))
+    batch = batch_of(record(Result.NO_REPLY))
+    batch.causes.handshake_cause[:] = before
+    sure = before is not HandshakeCause.NO_ANSWER_BEYOND
+    batch.causes.handshake_confidence[:] = Confidence.CERTAIN if sure else Confidence.LIKELY
+    desk.words.tell(batch)
+    assert causes(batch)[0][0] == cause
