@@ -44,6 +44,7 @@ _RESULTS = {
     Kind.SYN: (_NO_REPLY, _REJECTED, _UNREACHABLE, _STILL_OPEN),
     Kind.RST: (_REJECTED,),
 }
+_CUT_SHORT = (SettleReason.AT_END, SettleReason.BY_NEW_SYN)
 _NO_FORWARDING = "IP_INADDRERRORS"  # so whatever was answered went another way
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _WAIT = (SettleReason.BY_RST, SettleReason.BY_ICMP)
@@ -156,6 +157,8 @@ class KernelWords:
         if len(rows) and self.evidence.reset_reasons:
             batch.causes.reset_reason[rows] = self._reasons_of(pick(events, rows))
         self._looked_on.note(batch)
+        # what the end cut short might have gone on
+        whole &= ~np.isin(events["reason"], _CUT_SHORT)
         if whole.any():
             stays = np.array([one is not None and one.reason == _NO_FORWARDING for one in self.drops], np.bool_)
             whole &= ~(stays[batch.causes.drop] & self._looked_on.of(batch))
@@ -169,7 +172,7 @@ class KernelWords:
         """
         for row in range(len(batch)):
             batch.causes.drop[row] = self._number(Kind.SYN, words[row], own=True)
-        blame(batch, self.drops, self.reset_reasons, np.ones(len(batch), np.bool_))
+        blame(batch, self.drops, self.reset_reasons, ~np.isin(batch.events["reason"], _CUT_SHORT))
         certain = batch.causes.handshake_confidence == Confidence.CERTAIN
         batch.causes.handshake_confidence[certain & ~whole] = Confidence.LIKELY
 

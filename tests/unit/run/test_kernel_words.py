@@ -224,6 +224,15 @@ def test_what_was_to_pass_through_is_not_forwarded(result: Result, settled: Sett
     assert causes(batch) == [(cause, "certain", "this_host")]
 
 
+@pytest.mark.parametrize("settled", [Settled.AT_END, Settled.BY_NEW_SYN])
+def test_what_was_cut_short_might_have_gone_on(settled: Settled) -> None:
+    desk = Desk()
+    heard(desk, word(SYN))
+    batch = batch_of(record(Result.NO_REPLY, settled))
+    assert desk.said(batch) == [Drop("syn", "NETFILTER_DROP", "nft_do_chain", None)]
+    assert causes(batch) == [NO_CAUSE]
+
+
 def test_a_host_that_only_looks_on_does_not_fail_to_forward() -> None:
     """It gets copies for its own address, and forwards nothing: what its kernel drops was answered elsewhere."""
     transit = np.array([Vantage.TRANSIT], np.uint8)
