@@ -615,3 +615,11 @@ def test_the_word_on_this_segment_goes_before_counters(before: HandshakeCause, c
     batch.causes.handshake_confidence[:] = Confidence.CERTAIN if sure else Confidence.LIKELY
     desk.words.tell(batch)
     assert causes(batch)[0][0] == cause
+
+
+@pytest.mark.parametrize("reason", [Settled.AT_END, Settled.BY_NEW_SYN])
+def test_what_was_settled_as_it_stood_may_still_work(reason: Settled) -> None:
+    desk = Desk()
+    heard(desk, word(SYN))
+    assert caused(desk, record(Result.NO_REPLY, reason)) == NO_CAUSE
+    assert desk.said(batch_of(record(Result.NO_REPLY, reason))) == [Drop("syn", "NETFILTER_DROP", "nft_do_chain", None)]
