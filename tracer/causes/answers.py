@@ -26,7 +26,9 @@ def judge_answers(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
     ttl = asked.events["reset_ttl"]
     fits, strange = asked.where(refused, lambda rows, at: servers.distance(noted, rows, ttl[at]))
     of_two = asked.answered & ~_is_odd(asked.events["synack"]["ttl"]) & ~asked.reset_fits_synack
-    on_path = strange | (of_two & by_server & asked.reset_elsewhere)
+    # A host in front of a container refuses by itself once the container is gone.
+    one_nearer = strange & asked.whether(strange, lambda rows: servers.is_one_nearer(noted, rows))
+    on_path = (strange & ~one_nearer) | (of_two & by_server & asked.reset_elsewhere)
     on_path = (on_path & ~_is_odd(ttl)) | _two_answers(asked) | _from_elsewhere(asked, noted, servers)
     asked.blame(on_path, HandshakeCause.ANSWERED_ON_PATH, Confidence.LIKELY, CauseAt.PATH)
     _ecn_refused(asked, refused, noted, servers)
@@ -34,6 +36,7 @@ def judge_answers(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
     asked.blame(sure, HandshakeCause.REFUSED, Confidence.LIKELY, CauseAt.SERVER)
     unanswered = asked.is_result(HandshakeResult.NO_REPLY)
     asked.blame(unanswered & asked.misfit, HandshakeCause.ANSWER_DOES_NOT_FIT, Confidence.LIKELY)
+    asked.blame(one_nearer, HandshakeCause.ANSWERED_ON_PATH, Confidence.POSSIBLE, CauseAt.PATH)
     asked.blame(refused, HandshakeCause.REFUSED, Confidence.POSSIBLE)
 
 
@@ -83,7 +86,8 @@ def _is_odd(ttl: U8) -> Bool:
 def _ecn_refused(asked: Asked, refused: Bool, noted: Noted, servers: ServerMemory) -> None:
     """Something resets SYNs that ask for ECN, where plain ones are taken; so it seems once, and again after another."""
     refused = refused & asks_for_ecn(asked.events["syn"]["tcp_flags"]) & ~asked.has_cause
-    for_ecn = asked.whether(refused, lambda rows: servers.takes_plain(noted, rows) & ~servers.passes_ecn(noted, rows))
-    again = asked.whether(for_ecn, lambda rows: servers.refused_ecn(noted, rows))
+    taken, again = asked.where(refused, lambda rows, _: servers.refused_ecn(noted, rows))
+    passes = asked.whether(taken, lambda rows: servers.passes_ecn(noted, rows))
+    for_ecn, again = taken & ~passes, again & ~passes
     asked.blame(again, HandshakeCause.ECN_BLOCKED, Confidence.LIKELY)
     asked.blame(for_ecn, HandshakeCause.ECN_BLOCKED, Confidence.POSSIBLE)

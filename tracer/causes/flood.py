@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from tracer.causes.attempts import PeerHash
 from tracer.causes.case import Case
+from tracer.causes.notes import Earlier, Notes
 from tracer.causes.server_memory import Noted
 from tracer.causes.silence import UnseenAcks
 from tracer.handshake.events import U64, Bool, Indexes, pick
 from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, HandshakeResult, SettleReason
 
 HALF_OPEN, ADDRESSES, WITHIN_NS = 100, 50, 10_000_000_000
-IN_FLIGHT_NS = np.uint64(200_000_000)  # the end may have come before the ACK
+IN_FLIGHT_NS = np.uint64(1_000_000_000)  # the end may have come before the ACK, or before the SYN-ACK came again
 KEPT, KEPT_EACH = 1 << 14, 256  # half-open ones
 LISTENERS, SECONDS = 1 << 12, 128  # a half-open handshake may settle a minute after its SYN
 _SECOND_NS = np.uint64(1_000_000_000)
@@ -39,6 +40,7 @@ class Floods:
         self._hash = hashes
         self._keys, self._clients = np.zeros(0, np.uint64), np.zeros(0, np.uint64)  # of half-open ones
         self._syn_ns = np.zeros(0, np.int64)
+        self._said = Notes(LISTENERS, "when_ns")  # of listeners: the latest one of a flood
         cells = LISTENERS * SECONDS
         self._stamps = np.zeros(cells, np.uint64)  # whose a cell is
         self._counts = {True: np.zeros(cells, np.uint32), False: np.zeros(cells, np.uint32)}  # half open or not
@@ -53,6 +55,7 @@ class Floods:
             return np.zeros(0, np.intp)
         at_end = events["reason"] == SettleReason.AT_END
         young = half & at_end & (events["settled_ns"] - events["syn_ns"] < IN_FLIGHT_NS)
+        young &= events["synack_count"] <= events["syn_count"]
         half &= (at_end & ~young) | (events["reason"] == SettleReason.BY_TIMEOUT)
         rows = np.flatnonzero(half)
         half[rows] = ~unseen_acks.of(noted, rows)
@@ -60,7 +63,17 @@ class Floods:
         found = self._flooded(noted, seconds, rows, others)
         self._count(noted.services[rows], seconds[rows], True)
         self._count(noted.services[others], seconds[others], False)
-        return found
+        return self._with_young(noted, found, np.flatnonzero(young))
+
+    def _with_young(self, noted: Noted, found: Indexes, young: Indexes) -> Indexes:
+        """Those that may be in flight do not make a flood, but belong to one that there is."""
+        syn_ns = np.ascontiguousarray(noted.batch.events["syn_ns"])
+        keys, theirs = noted.services[young], noted.services[found]
+        known, (flood_ns,) = self._said.past(Earlier(theirs, found, keys), (syn_ns[found],), keys, young)
+        if len(found):
+            self._said.add(theirs, syn_ns[found])
+        known &= syn_ns[young] < flood_ns + np.uint64(WITHIN_NS)
+        return np.sort(np.concatenate((found, young[known])))
 
     @staticmethod
     def judge(case: Case, rows: Indexes) -> None:

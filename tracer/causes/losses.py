@@ -55,15 +55,13 @@ def _slow(asked: Asked, fresh: Bool) -> None:
     late = fresh & (number == 1) & _again_before_answer(events)
     if not late.any():
         return
-    syn_ns, synack_ns = events["syn_ns"], events["synack_ns"]
-    since_last_ns = synack_ns - _last_syn_before(events)
+    since_last_ns = events["synack_ns"] - _last_syn_before(events)
     asked_ns = np.maximum(events["ack_ns"], events["request_ns"])
     known = (events["response_ns"] > asked_ns) & (asked_ns != 0)
     response_ns = np.where(known, events["response_ns"] - asked_ns, np.uint64(0))
-    as_slow = (since_last_ns >= _SOON_NS) & (response_ns >= (synack_ns - syn_ns) // np.uint64(5) * np.uint64(4))
     not_so_soon = since_last_ns >= _SOON_NS + np.uint64(2) * response_ns
     # this host knows which SYN-ACKs it has sent
-    slow = late & (asked.at_server | (known & as_slow) | not_so_soon)
+    slow = late & (asked.at_server | not_so_soon)
     asked.blame(slow, HandshakeCause.SLOW_ANSWER, Confidence.LIKELY)
 
 

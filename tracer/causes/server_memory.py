@@ -63,6 +63,7 @@ class ServerMemory:
         self._refused = Notes(SERVERS, "when_ns")  # services that refused a SYN without ECN
         # services of which something eats SYNs with ECN, or resets them, as it seems
         self._ecn_lost, self._ecn_refused = Notes(SERVERS, "when_ns"), Notes(SERVERS, "when_ns")
+        self._ecn_proven = Notes(SERVERS, "when_ns")  # a plain one was taken between two of them
 
     def begin(self, batch: Batch) -> Noted:
         """Look at a batch; note() remembers it once it is judged."""
@@ -117,15 +118,16 @@ class ServerMemory:
         """Has it sent data to anybody?"""
         return self._within_hour(noted, rows, "responded_ns", noted.responded)[0]
 
-    def takes_plain(self, noted: Noted, rows: Indexes) -> Bool:
-        """Has it taken SYNs without ECN, and refused none since?"""
+    def _plain(self, noted: Noted, rows: Indexes) -> tuple[Bool, Bool, U64]:
+        """Has it taken SYNs without ECN and refused none since, has it refused the last, when did it take one?"""
         taken, taken_ns = self._within_hour(noted, rows, "plain_ns", noted.plain)
         when = np.ascontiguousarray(noted.batch.events["syn_ns"])
         keys, theirs = noted.services[rows], noted.services[noted.refused]
         known, (refused_ns,) = self._refused.past(
             Earlier(theirs, noted.refused, keys), (when[noted.refused],), keys, rows
         )
-        return taken & ~(known & (refused_ns > taken_ns))
+        closed = known & (refused_ns > taken_ns)
+        return taken & ~closed, closed, taken_ns
 
     def passes_ecn(self, noted: Noted, rows: Indexes) -> Bool:
         """Has this address answered a SYN that asked for ECN, at any port?"""
@@ -134,17 +136,33 @@ class ServerMemory:
 
     def lost_ecn(self, noted: Noted, rows: Indexes) -> Bool:
         """Note handshakes that lost a SYN with ECN, as it seems, in their order; was there one before each?"""
-        return self._again(self._ecn_lost, noted, rows)
+        return self._again(self._ecn_lost, noted, rows, np.ones(len(rows), np.bool_))[0]
 
-    def refused_ecn(self, noted: Noted, rows: Indexes) -> Bool:
-        """The same of those that were refused."""
-        return self._again(self._ecn_refused, noted, rows)
+    def refused_ecn(self, noted: Noted, rows: Indexes) -> tuple[Bool, Bool]:
+        """Note handshakes with ECN that were refused: are plain ones taken, and was a plain one between two of them?
 
-    def _again(self, notes: Notes, noted: Noted, rows: Indexes) -> Bool:
+        A service that was stopped refuses all of them.
+        """
+        taken, closed, taken_ns = self._plain(noted, rows)
+        before, before_ns = self._again(self._ecn_refused, noted, rows, ~closed)
+        between = np.flatnonzero(before & (before_ns < taken_ns))
         keys, when = noted.services[rows], np.ascontiguousarray(noted.batch.events["syn_ns"])[rows]
-        known, (before_ns,) = notes.past(Earlier(keys, rows, keys), (when,), keys, rows)
-        notes.add(keys, when)
-        return known & (when < before_ns + _HOUR)
+        earlier = Earlier(keys[between], rows[between], keys)
+        known, (proven_ns,) = self._ecn_proven.past(earlier, (when[between],), keys, rows)
+        again = known & (when < proven_ns + _HOUR)
+        again[between] = True
+        if len(between):
+            self._ecn_proven.add(keys[between], when[between])
+        return taken, taken & again
+
+    def _again(self, notes: Notes, noted: Noted, rows: Indexes, chosen: Bool) -> tuple[Bool, U64]:
+        """Was one of a chosen row noted before each, and when? Note those of these rows."""
+        keys, when = noted.services[rows], np.ascontiguousarray(noted.batch.events["syn_ns"])[rows]
+        new, new_ns = keys[chosen], when[chosen]
+        known, (before_ns,) = notes.past(Earlier(new, rows[chosen], keys), (new_ns,), keys, rows)
+        if len(new):
+            notes.add(new, new_ns)
+        return known & (when < before_ns + _HOUR), before_ns
 
     def distance(self, noted: Noted, rows: Indexes, ttl: U8) -> tuple[Bool, Bool]:
         """Does a segment of this TTL come from where this address has answered from, or from a strange place?"""
@@ -152,6 +170,12 @@ class ServerMemory:
         return self._distances.compare(
             noted.answers(), noted.services[rows], noted.places[rows], HOPS.take(ttl), rows, syn_ns
         )
+
+    def is_one_nearer(self, noted: Noted, rows: Indexes) -> Bool:
+        """Does a strange reset come from exactly one hop before the server?"""
+        events = noted.batch.events
+        nearer = np.where(events["reset_ttl"][rows] > 1, events["reset_ttl"][rows] - 1, 1).astype(np.uint8)
+        return self.distance(noted, rows, nearer)[0]
 
     def is_one_way(self, noted: Noted, rows: Indexes) -> Bool:
         """Has it taken data of others before and never answered any?"""

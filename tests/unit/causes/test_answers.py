@@ -39,7 +39,13 @@ def test_of_resets_alone_no_distance_is_known() -> None:
     assert said(REFUSED, replace(REFUSED, reset_ttl=61)) == [POSSIBLE] * 2
 
 
-@pytest.mark.parametrize("ttl", [61, 63, 120])
+def test_a_host_in_front_of_a_container_that_is_gone() -> None:
+    """It refuses by itself, from one hop nearer; so does a packet filter there."""
+    assert said(SERVED, replace(REFUSED, reset_ttl=61)) == ["", "answered_on_path possible path"]
+    assert said(SERVED, replace(REFUSED, reset_ttl=59)) == ["", ON_PATH]
+
+
+@pytest.mark.parametrize("ttl", [62, 63, 120])
 def test_a_reset_from_elsewhere(ttl: int) -> None:
     forged = replace(REFUSED, reset_ttl=ttl)
     assert said(forged, SERVED, forged) == [POSSIBLE, "", ON_PATH]
@@ -54,8 +60,8 @@ def test_initial_ttls_differ_by_kind_of_segment() -> None:
 
 
 def test_what_answers_in_its_place_does_not_become_the_server() -> None:
-    forged = replace(REFUSED, reset_ttl=61)
-    half_open = replace(Shake(half_open=True), ttl=61, lasts_ms=3500)
+    forged = replace(REFUSED, reset_ttl=62)
+    half_open = replace(Shake(half_open=True), ttl=62, lasts_ms=3500)
     assert said(SERVED, half_open, half_open, forged) == ["", ON_PATH, ON_PATH, ON_PATH]
     assert said(half_open, REFUSED) == ["ack_missing possible", POSSIBLE]
 
