@@ -139,7 +139,11 @@ def a_filter_on_the_way_that_resets(scene: Scenery) -> int:
     return scene.try_to(errno.ECONNREFUSED)
 
 
-@SCENES.scene(client=seen("rejected", ON_THE_PATH), near=seen("rejected", FILTERED), far=None, server=None)
+# one hop nearer may be the host in front of a container, which refuses by itself once that is gone
+PERHAPS_ON_THE_PATH = away("answered_on_path", "possible", "path")
+
+
+@SCENES.scene(client=seen("rejected", PERHAPS_ON_THE_PATH), near=seen("rejected", FILTERED), far=None, server=None)
 def a_filter_on_the_way_to_a_server_that_is_known(scene: Scenery) -> int:
     """Its RST comes from nearer than the server's other segments."""
     port = scene.serve_one(scene.listen(queue=None))

@@ -66,10 +66,11 @@ class Floods:
         return self._with_young(noted, found, np.flatnonzero(young))
 
     def _with_young(self, noted: Noted, found: Indexes, young: Indexes) -> Indexes:
-        """Those that may be in flight do not make a flood, but belong to one that there is."""
+        """Those that may be in flight do not make a flood, but belong to one that there is: all are settled at once."""
         syn_ns = np.ascontiguousarray(noted.batch.events["syn_ns"])
         keys, theirs = noted.services[young], noted.services[found]
-        known, (flood_ns,) = self._said.past(Earlier(theirs, found, keys), (syn_ns[found],), keys, young)
+        everywhere = np.full(len(young), len(syn_ns), np.intp)
+        known, (flood_ns,) = self._said.past(Earlier(theirs, found, keys), (syn_ns[found],), keys, everywhere)
         if len(found):
             self._said.add(theirs, syn_ns[found])
         known &= syn_ns[young] < flood_ns + np.uint64(WITHIN_NS)
