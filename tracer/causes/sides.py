@@ -99,11 +99,18 @@ class Sides:
             places, only_came_in[rows] = _paired(chosen, len(rows))
             other[rows] = np.where(places < 0, -1, some[places])
             made["unclear"][rows] = chosen["unclear"][: len(rows)]
+        only_came_in &= ~self._overwritten(made, slots)
         for direction in (_IN, _OUT):
             rows = np.flatnonzero(made["out"] == direction)
             self._keys[direction, slots[rows]] = made["key"][rows]
             self._known[direction, slots[rows]] = made.view(_RAW)[rows]
         return Pairs(sides, other, only_came_in)
+
+    def _overwritten(self, made: Events, slots: Indexes) -> Bool:
+        """May the side that left have been noted, and another one in its place since?"""
+        left = self._known[_OUT, slots].view(_SIDE)
+        found: Bool = (left["key"] != made["key"]) & (left["key"] != 0) & (left["syn_ns"] + WITHIN_NS > made["syn_ns"])
+        return found
 
     def _is_several(self, events: Events) -> bool:
         if not self.several and len(self._directions) < 2:

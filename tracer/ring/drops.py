@@ -18,9 +18,9 @@ SLOTS = 1 << 15
 _SYN, _RST, _ACK = 2, 4, 16
 _WORD = np.dtype(
     [("key", "<u8"), ("same", "<u8"), ("now_ns", "<u8"), ("first_ns", "<u8"), ("location", "<u8"), ("seq", "<u4"),
-     ("ack", "<u4"), ("reason", "<u4"), ("netns", "<u4"), ("count", "<u4")]
+     ("ack", "<u4"), ("reason", "<u4"), ("netns", "<u4"), ("ifindex", "<u4"), ("count", "<u4")]
 )  # fmt: skip
-_COPIED = ("now_ns", "location", "seq", "ack", "reason", "netns")
+_COPIED = ("now_ns", "location", "seq", "ack", "reason", "netns", "ifindex")
 
 
 class Kind(IntEnum):
@@ -84,7 +84,8 @@ class DropTable:
         """
         number = np.where(kinds == Kind.SYNACK, drops["ack"], drops["seq"])
         found = keys
-        for part, factor in zip((number, drops["reason"], drops["location"]), self._factors, strict=False):
+        parts = (number, drops["reason"], drops["location"], drops["ifindex"])
+        for part, factor in zip(parts, self._factors, strict=False):
             found = (found ^ part.astype(np.uint64)) * factor
             found ^= found >> np.uint64(32)
         return found

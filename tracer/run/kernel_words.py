@@ -25,7 +25,7 @@ from tracer.vocabulary.vocabulary import After, Confidence, HandshakeResult, Has
 
 HOLD_NS = int(80_000_000 * FACTOR)  # of the 200 ms in which a reader must see a record
 LATE_NS = int(20_000_000 * FACTOR)  # how long after its segment a word may come
-SIDES_NS = int(20_000_000 * FACTOR)  # the other side of a SYN that nobody answered is settled in the same sweep
+SIDES_NS = int(60_000_000 * FACTOR)  # the other side of a SYN that nobody answered is settled in the same sweep
 ANSWER_NS = int(1_000_000_000 * FACTOR)  # later there will be no answer
 SOON_MS = 10
 TABLE_MAX = 255  # different drops, and reasons of resets, in a run: columns have their numbers in a byte
@@ -256,14 +256,16 @@ def _covers(events: Events, words: Events, kind: Kind) -> Bool:
     it sees only if that was not dropped, so it must have seen none.
     """
     left = events["egress"] != 0  # the SYN left by the interface: answers come in by it
+    # a copy may come in by another interface, and be dropped there
+    here = words["ifindex"] == events["ifindex"]
     if kind is Kind.SYN:
-        covers: Bool = ~left & (words["count"] >= events["syn_count"])
+        covers: Bool = ~left & here & (words["count"] >= events["syn_count"])
     elif kind is Kind.SYNACK:
         covers = np.where(left, words["count"] >= events["synack_count"], events["synack_count"] == 0)
     else:
         # what the client sent first after the SYN-ACK, and all that it sent again
         first = np.abs(words["first_ns"].astype(np.int64) - events["ack_ns"].astype(np.int64)) < LATE_NS
-        first &= words["count"] >= _sent_after_synack(events)
+        first &= here & (words["count"] >= _sent_after_synack(events))
         covers = np.where(left, events["ack_ns"] == 0, (events["ack_ns"] == 0) | first)
     return covers
 

@@ -127,3 +127,15 @@ def test_a_later_handshake_with_the_same_number() -> None:
     assert ids(made.judge(batch(CAME, LEFT))) == [200, 100]
     later = replace(CAME, at_ms=9000, id=500), replace(LEFT, at_ms=9000.05, id=600)
     assert ids(made.judge(batch(*later))) == [600, 500]
+
+
+def test_whose_other_side_was_forgotten_is_not_known_to_have_come_only() -> None:
+    made, count = judge(), 20_000
+    silent = [replace(CAME, seq=number, id=number, answered_ms=None, lasts_ms=3500) for number in range(1, count)]
+    left = [replace(one, at_ms=1000.05, ifindex=ETH1, egress=True) for one in silent]
+    for start in range(0, count, 1000):
+        made._sides.compare(batch(*left[start : start + 1000]))
+    alone = sum(
+        int(made._sides.compare(batch(*silent[at : at + 1000])).only_came_in.sum()) for at in range(0, count, 1000)
+    )
+    assert alone == 0

@@ -79,7 +79,7 @@ def word(flags: int, number: int = 12, netns: int = OWN, after_ns: int = 1000, *
     }[flags]  # fmt: skip
     for name, value in {
         "now_ns": START_NS + after_ns, "location": AT, "seq": numbers[0], "ack": numbers[1], "reason": number,
-        "netns": netns, "tcp_flags": flags, "family": 4, "src_port": 40000 if from_client else 443,
+        "netns": netns, "ifindex": 2, "tcp_flags": flags, "family": 4, "src_port": 40000 if from_client else 443,
         "dst_port": 443 if from_client else 40000, **more,
     }.items():  # fmt: skip
         drops[name] = value
@@ -222,6 +222,20 @@ def test_what_was_to_pass_through_is_not_forwarded(result: Result, settled: Sett
     batch = batch_of(record(result, settled), np.array([Vantage.TRANSIT], np.uint8))
     assert desk.said(batch) != [None]
     assert causes(batch) == [(cause, "certain", "this_host")]
+
+
+def test_a_copy_at_another_interface_is_not_the_segment() -> None:
+    desk = Desk()
+    heard(desk, word(SYN, 16, ifindex=3))
+    batch = batch_of(record(Result.NO_REPLY))
+    desk.said(batch)
+    assert causes(batch) == [NO_CAUSE]
+    # nor do the two make two
+    desk = Desk()
+    heard(desk, word(SYN, ifindex=3), word(SYN))
+    batch = batch_of(record(Result.NO_REPLY, syn_count=2))
+    desk.said(batch)
+    assert causes(batch) == [NO_CAUSE]
 
 
 @pytest.mark.parametrize("settled", [Settled.AT_END, Settled.BY_NEW_SYN])
