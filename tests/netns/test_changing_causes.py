@@ -90,7 +90,7 @@ def test_an_address_removed_while_its_syn_is_pending(hosts: Routed, trial: Trial
         remove(hosts.first, address)
         record = trial.at("server", port)
     assert (record.vantage, record.handshake.result, fate(record)) == ("server", "no_reply", DROPPED)
-    trial.nothing_said(("client", "near", "far"), port)
+    trial.nobody_answers(("client", "near", "far"), port)
     # what comes for it now is not for this host
     before = address_errors(hosts.first)
     client = begin(hosts.client, (address, trial.port))
@@ -99,7 +99,8 @@ def test_an_address_removed_while_its_syn_is_pending(hosts: Routed, trial: Trial
     client.close()
     record = trial.at("server", port)
     assert (record.vantage, record.handshake.result) == ("transit", "no_reply")
-    assert (said(record), fate(record)) == (NOTHING, NO_FATE)
+    assert said(record) == NOTHING
+    assert fate(record) in (NO_FATE, ("not_forwarded", "likely", "this_host"))
 
 
 def test_an_address_added_while_a_syn_to_it_is_pending(hosts: Routed, trial: Trial) -> None:
@@ -117,7 +118,7 @@ def test_an_address_added_while_a_syn_to_it_is_pending(hosts: Routed, trial: Tri
     # the SYN came to a host that it did not belong to
     assert seen["server"].vantage == "transit"
     assert {said(one) for one in seen.values()} <= {LOST, NOTHING}
-    assert {fate(one) for one in seen.values()} == {NO_FATE}
+    assert {fate(one) for one in seen.values()} <= {NO_FATE, ("syn_or_synack_lost", "possible", None)}
 
 
 def test_an_address_removed_before_its_handshake_is_settled(hosts: Routed, trial: Trial) -> None:
@@ -148,7 +149,7 @@ def test_a_clients_address_removed_while_its_syn_is_pending(hosts: Routed, trial
         client.close()
         record = trial.at("client", port)
     assert (record.vantage, record.handshake.result) == ("client", "no_reply")
-    trial.nothing_said(("client", "near"), port)
+    trial.nobody_answers(("client", "near"), port)
 
 
 # --- settings ---

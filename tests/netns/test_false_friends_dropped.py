@@ -111,12 +111,15 @@ def test_syns_that_nobody_heard(another: Callable[[], Play]) -> None:
         told[happens.__name__] = play, happens(play)
     found = fates(told)
     itself = found.pop("a_listener")
-    assert found == {one.__name__: [NO_FATE] * 3 for one in UNHEARD}
+    for name, (client, router, server) in found.items():
+        assert server == NO_FATE, name
+        assert {client[0], router[0]} <= UNANSWERED | {None}, name
     for _ in range(2):
-        if itself[2] == NO_FATE:  # a busy machine does not always tell in time who listens
+        if itself[2] != DROPPED:  # a busy machine does not always tell in time who listens
             play = another()
             itself = fates({"again": (play, a_listener(play))})["again"]
-    assert itself == [NO_FATE, NO_FATE, DROPPED]
+    assert itself[2] == DROPPED
+    assert {one[0] for one in itself[:2]} <= UNANSWERED
 
 
 @pytest.mark.parametrize("verdict", ["reject with icmp type admin-prohibited", "reject with tcp reset"])
@@ -129,7 +132,9 @@ def test_a_firewall_that_refuses(play: Play, verdict: str) -> None:
         client.send(REQUEST)
     seen = play.seen(client.getsockname()[1])
     assert {one.handshake.result for one in seen} == {"rejected" if "reset" in verdict else "unreachable"}
-    assert [*map(fate_of, seen)] == [NO_FATE] * 3
+    # without the kernel's word the server's host says nothing of itself
+    afar = ("refused", "possible", None) if "reset" in verdict else ("firewall_rejected", "likely", None)
+    assert [*map(fate_of, seen)] == [afar, afar, NO_FATE]
 
 
 def test_a_full_accept_queue(play: Play) -> None:
@@ -158,7 +163,7 @@ def test_a_synack_that_the_client_drops(play: Play) -> None:
     tap.next(SYN | ACK)
     seen = play.seen(gone(client))
     assert {one.handshake.result for one in seen} <= {"half_open", "aborted"}
-    assert [*map(fate_of, seen)] == [NO_FATE] * 3
+    assert {*map(fate_of, seen)} <= {NO_FATE, ("ack_missing", "possible", None)}
 
 
 @contextmanager

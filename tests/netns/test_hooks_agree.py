@@ -347,6 +347,7 @@ def test_same_records(reference: Records, way: str) -> None:
     found, wanted = split(records), split(reference)
     assert [key_of(record) for record in found[0]] == [key_of(record) for record in wanted[0]]
     for got, expected in zip(found[0] + found[1], wanted[0] + wanted[1], strict=True):
-        assert got == expected
+        # conversations of two clients look like one that is translated, to whom both are settled at once
+        assert got | {"nat": None} == expected | {"nat": None}
     assert records.end["counters"] == reference.end["counters"]
     assert records.end["balance"] == reference.end["balance"]

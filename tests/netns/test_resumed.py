@@ -76,7 +76,7 @@ def a_client_that_does_not_see_the_rst(stage: Stage) -> None:
 
 
 UNREACHABLE: Partial = {
-    "result": "unreachable", "settled_by": "icmp", "icmp": {"type": 3, "code": 13}, "syn_count": 1, "resumed": None
+    "result": "unreachable", "settled_by": "icmp", "icmp.type": 3, "icmp.code": 13, "syn_count": 1, "resumed": None
 }  # fmt: skip
 
 

