@@ -13,6 +13,8 @@ from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, Has, Vantag
 _US, _MS = np.uint64(1000), np.uint64(1_000_000)
 # An answer that comes sooner after a repeated SYN is hardly a late one to the first: Linux repeats its SYN-ACK with the
 # TSecr of the first SYN.
+_BUSY_NS = np.uint64(100_000_000)
+_SYNACKS = 7  # net.ipv4.tcp_synack_retries, and the first
 _SOON_NS = 50 * _MS
 _AT_CLIENT = Vantage.CLIENT
 
@@ -59,10 +61,24 @@ def _slow(asked: Asked, fresh: Bool) -> None:
     asked_ns = np.maximum(events["ack_ns"], events["request_ns"])
     known = (events["response_ns"] > asked_ns) & (asked_ns != 0)
     response_ns = np.where(known, events["response_ns"] - asked_ns, np.uint64(0))
-    not_so_soon = since_last_ns >= _SOON_NS + np.uint64(2) * response_ns
+    soon_ns = _SOON_NS + np.uint64(2) * response_ns
+    not_so_soon = (since_last_ns >= soon_ns) & ~_when_sent_again(events, soon_ns)
     # this host knows which SYN-ACKs it has sent
     slow = late & (asked.at_server | not_so_soon)
     asked.blame(slow, HandshakeCause.SLOW_ANSWER, Confidence.LIKELY)
+
+
+def _when_sent_again(events: Events, soon_ns: U64) -> Bool:
+    """Did the SYN-ACK come when Linux sends one again, 1, 3, 7 ... seconds after the first?
+
+    Its timers may be an eighth late (kernel/time/timer.c), and a busy host adds to that.
+    """
+    since_ns = events["synack_ns"] - events["syn_ns"]
+    found = np.zeros(len(events), np.bool_)
+    for number in range(1, _SYNACKS):
+        at_ns = np.uint64(((1 << number) - 1) * 1_000_000_000)
+        found |= (since_ns >= at_ns) & (since_ns < at_ns + (at_ns >> np.uint64(3)) + _BUSY_NS + soon_ns)
+    return found
 
 
 def _ecn(asked: Asked, fresh: Bool, noted: Noted, servers: ServerMemory) -> None:

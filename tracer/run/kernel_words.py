@@ -21,11 +21,11 @@ from tracer.linux.patience import FACTOR
 from tracer.records.drop import Drop
 from tracer.ring.drops import DropTable, Kind
 from tracer.vocabulary.drops import found_queue_full, is_telling
-from tracer.vocabulary.vocabulary import After, Confidence, HandshakeResult, Has, ResetFrom, SettleReason
+from tracer.vocabulary.vocabulary import After, Confidence, HandshakeResult, Has, ResetFrom, SettleReason, Vantage
 
 HOLD_NS = int(80_000_000 * FACTOR)  # of the 200 ms in which a reader must see a record
 LATE_NS = int(20_000_000 * FACTOR)  # how long after its segment a word may come
-SIDES_NS = int(60_000_000 * FACTOR)  # the other side of a SYN that nobody answered is settled in the same sweep
+SIDES_NS = int(40_000_000 * FACTOR)  # the other side of a SYN that nobody answered is settled in the same sweep
 ANSWER_NS = int(1_000_000_000 * FACTOR)  # later there will be no answer
 SOON_MS = 10
 TABLE_MAX = 255  # different drops, and reasons of resets, in a run: columns have their numbers in a byte
@@ -49,6 +49,7 @@ _NO_FORWARDING = "IP_INADDRERRORS"  # so whatever was answered went another way
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _WAIT = (SettleReason.BY_RST, SettleReason.BY_ICMP)
 _NO_REASON, _NO_SOCKET = "NOT_SPECIFIED", "NO_SOCKET"
+_AT_SERVER = Vantage.SERVER  # the bit that SERVER and LOCAL share
 _SEGMENTS = {Kind.SYN: "syn", Kind.SYNACK: "synack", Kind.ACK: "ack", Kind.RST: "rst"}
 
 
@@ -71,7 +72,7 @@ class KernelWords:
     _places: dict[int, str | None] = field(default_factory=dict)
     _asked: set[int] = field(default_factory=set)
     _asked_ns: int = 0
-    _held: list[Events] = field(default_factory=list)
+    _held: list[tuple[Events, int]] = field(default_factory=list)  # and since when
     _read_ns: int = 0
 
     def __post_init__(self) -> None:
@@ -109,23 +110,24 @@ class KernelWords:
         if not self.evidence.ring_bytes and not self.has_sides:
             return [events] if len(events) else []
         ready: list[Events] = []
-        parts, self._held = [*self._held, events], []
-        for part in parts:
-            waits = self._waits(part, now_ns)
+        parts, self._held = [*self._held, (events, now_ns)], []
+        for part, came_ns in parts:
+            waits = self._waits(part, came_ns, now_ns)
             some_wait = waits.any()
             if some_wait:
-                self._held.append(pick(part, np.flatnonzero(waits)))
+                self._held.append((pick(part, np.flatnonzero(waits)), came_ns))
             ready.append(pick(part, np.flatnonzero(~waits)) if some_wait else part)
         return [part for part in ready if len(part)]
 
     def close(self) -> list[Events]:
         """The records that still wait."""
         held, self._held = self._held, []
-        return held
+        return [part for part, _ in held]
 
-    def _waits(self, events: Events, now_ns: int) -> Bool:
+    def _waits(self, events: Events, came_ns: int, now_ns: int) -> Bool:
         settled = events["settled_ns"]
-        for_side: Bool = (events["result"] == _NO_REPLY) & (settled + np.uint64(SIDES_NS) > now_ns) & self.has_sides
+        # both sides may come in two readings of the ring, however long after they were settled
+        for_side: Bool = (events["result"] == _NO_REPLY) & (self.has_sides and came_ns + SIDES_NS > now_ns)
         if not self.evidence.ring_bytes:
             return for_side
         waits: Bool = np.isin(events["result"], _FAILED) & (settled + np.uint64(HOLD_NS) > now_ns)
@@ -150,7 +152,7 @@ class KernelWords:
         silent = (batch.verdicts.after == After.SILENCE) & (events["request_acked"] == 0)
         rows = np.flatnonzero(failed | unserved | silent)
         if len(rows):
-            drops, whole[rows] = self._drops_of(pick(events, rows))
+            drops, whole[rows] = self._drops_of(pick(events, rows), (batch.vantage[rows] & _AT_SERVER) != 0)
             queue = np.array([one is not None and found_queue_full(one.reason, one.at) for one in self.drops], np.bool_)
             batch.causes.drop[rows] = np.where(silent[rows] & ~queue[drops], 0, drops)
         rows = np.flatnonzero(events["reset_from"])
@@ -176,7 +178,7 @@ class KernelWords:
         certain = batch.causes.handshake_confidence == Confidence.CERTAIN
         batch.causes.handshake_confidence[certain & ~whole] = Confidence.LIKELY
 
-    def _drops_of(self, events: Events) -> tuple[U8, Bool]:
+    def _drops_of(self, events: Events, served: Bool) -> tuple[U8, Bool]:
         """The number of each record's drop: the traced namespace's word first, then that on the later segment.
 
         And whether as many segments of that kind were dropped as there were.
@@ -187,10 +189,13 @@ class KernelWords:
                 for reasonless in (False, True):
                     rows = np.flatnonzero(np.isin(events["result"], results) & (found == 0))
                     if len(rows):
-                        found[rows], whole[rows] = self._numbered(pick(events, rows), kind, own, reasonless)
+                        some = pick(events, rows)
+                        found[rows], words, there = self._numbered(some, kind, own, reasonless)
+                        whole[rows] = there & _covers(some, words, kind, served[rows])
         return found, whole
 
-    def _numbered(self, events: Events, kind: Kind, own: bool, reasonless: bool) -> tuple[U8, Bool]:
+    def _numbered(self, events: Events, kind: Kind, own: bool, reasonless: bool) -> tuple[U8, Events, Bool]:
+        """The number of each record's drop, and the words on it, where there are some."""
         numbers = np.zeros(len(events), np.uint8)
         there, words = self._table.find(events, kind, kind in (Kind.SYN, Kind.ACK), own, reasonless)
         there &= _in_time(events, words) & _fits(events, words, kind)
@@ -201,7 +206,7 @@ class KernelWords:
             same = (some["location"] * _MIX + some["reason"]) * _MIX + some["netns"]
             _, first, place = np.unique(same, return_index=True, return_inverse=True)
             numbers[rows] = np.array([self._number(kind, some[at], own) for at in first.tolist()], np.uint8)[place]
-        return numbers, there & _covers(events, words, kind)
+        return numbers, words, there
 
     def _number(self, kind: Kind, word: Events, own: bool) -> int:
         number = int(word["reason"])
@@ -249,15 +254,15 @@ def _in_time(events: Events, words: Events) -> Bool:
     return (now > earliest) & (now < settled + HOLD_NS)
 
 
-def _covers(events: Events, words: Events, kind: Kind) -> Bool:
+def _covers(events: Events, words: Events, kind: Kind, served: Bool) -> Bool:
     """Is the word on all segments of this kind, so that none of them went on?
 
     The hook sees what comes in before the kernel can drop it, so all of these must be among the dropped. What goes out
     it sees only if that was not dropped, so it must have seen none.
     """
     left = events["egress"] != 0  # the SYN left by the interface: answers come in by it
-    # a copy may come in by another interface, and be dropped there
-    here = words["ifindex"] == events["ifindex"]
+    # a copy may come in by another interface of the server, and be dropped there; what passes through has both in turn
+    here = ~served | (words["ifindex"] == events["ifindex"])
     if kind is Kind.SYN:
         covers: Bool = ~left & here & (words["count"] >= events["syn_count"])
     elif kind is Kind.SYNACK:

@@ -226,16 +226,22 @@ def test_what_was_to_pass_through_is_not_forwarded(result: Result, settled: Sett
 
 def test_a_copy_at_another_interface_is_not_the_segment() -> None:
     desk = Desk()
+    server = np.array([Vantage.SERVER], np.uint8)
     heard(desk, word(SYN, 16, ifindex=3))
-    batch = batch_of(record(Result.NO_REPLY))
+    batch = batch_of(record(Result.NO_REPLY), server)
     desk.said(batch)
     assert causes(batch) == [NO_CAUSE]
     # nor do the two make two
     desk = Desk()
     heard(desk, word(SYN, ifindex=3), word(SYN))
-    batch = batch_of(record(Result.NO_REPLY, syn_count=2))
+    batch = batch_of(record(Result.NO_REPLY, syn_count=2), server)
     desk.said(batch)
     assert causes(batch) == [NO_CAUSE]
+    # a router drops what it passes on by the interface where that leaves
+    heard(desk, word(SYN, ifindex=3))
+    batch = batch_of(record(Result.NO_REPLY), np.array([Vantage.TRANSIT], np.uint8))
+    desk.said(batch)
+    assert causes(batch) == [("not_forwarded", *CERTAIN)]
 
 
 @pytest.mark.parametrize("settled", [Settled.AT_END, Settled.BY_NEW_SYN])
@@ -550,7 +556,7 @@ def test_a_silent_one_waits_for_its_other_side() -> None:
         words.note(np.zeros(0, _DROPS), settled_ns + HOLD_NS)
         (first,) = words.admit(events, settled_ns + SIDES_NS // 2)
         assert first["result"].tolist() == [Result.ESTABLISHED]
-        (second,) = words.admit(np.zeros(0, _EVENTS), settled_ns + SIDES_NS + 1)
+        (second,) = words.admit(np.zeros(0, _EVENTS), settled_ns + 2 * SIDES_NS)
         assert second["result"].tolist() == [Result.NO_REPLY]
 
 
