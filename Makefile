@@ -2,7 +2,7 @@
 
 PYTEST_ARGS ?=
 # how many processes run the tests of `make test`, file by file; 0: no others
-WORKERS ?= 2
+WORKERS ?= 3
 PREFIX ?= /usr/local
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 

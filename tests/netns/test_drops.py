@@ -78,7 +78,7 @@ def test_a_closed_port(hosts: Hosts, hears: Ear, trace: Judge, version: int) -> 
 
     def all_heard() -> bool:
         heard.extend(one for one in hears.heard() if CLOSED in (one.dst_port, one.src_port))
-        return len(heard) >= 2
+        return len(heard) >= (2 if hears.evidence.reset_reasons else 1)
 
     wait_until(all_heard, "SYN freed, RST sent")
     syn = next(one for one in heard if one.dst_port == CLOSED)
@@ -86,6 +86,8 @@ def test_a_closed_port(hosts: Hosts, hears: Ear, trace: Judge, version: int) -> 
     assert syn.at == f"tcp_v{version}_rcv"
     assert syn.netns == inode(hosts.server) == hears.evidence.netns
     assert trace.agrees(syn)
+    if not hears.evidence.reset_reasons:
+        return  # before Linux 6.11 the kernel does not say why it resets
     sent = next(one for one in heard if one.src_port == CLOSED and one.at is None)
     assert (sent.src, sent.dst, sent.dst_port, sent.reason) == (server, client, syn.src_port, "NO_SOCKET")
     assert sent.netns == inode(hosts.server)

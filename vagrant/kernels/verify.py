@@ -39,7 +39,7 @@ def verify(kept: artifact.Artifact) -> tuple[str, bool]:
     maps: dict[str, int] = {}
     costs: dict[str, int] = {}
     try:
-        artifact._make_maps(kept, maps)
+        artifact._make_maps(kept, maps, {})
         fds = [maps[one.name] for one in kept.maps]
         for program in kept.programs:
             code = artifact._completed(program, fds, artifact.random_hash_key())
