@@ -30,8 +30,9 @@ BPF_PERCPU_ARRAY(word_budgets, struct word_budget, 1);
 #define WORDS_A_PERIOD 2700
 
 /* From skb_iif to head: what tells where the headers are, and where the packet came in. */
-#define SKB_READ (KERNEL_SKB_HEAD + 8 - KERNEL_SKB_IIF)
-#define OF_SKB(member) (KERNEL_SKB_##member - KERNEL_SKB_IIF)
+#define SKB_BEGIN (KERNEL_SKB_IIF & ~7) /* pointers in the copy are to be aligned, as older verifiers want it */
+#define SKB_READ (KERNEL_SKB_HEAD + 8 - SKB_BEGIN)
+#define OF_SKB(member) (KERNEL_SKB_##member - SKB_BEGIN)
 
 /* The lower bits of skb->_nfct (include/linux/skbuff.h, nf_conntrack_common.h). */
 #define CONNTRACK_INFO 7
@@ -42,7 +43,7 @@ BPF_PERCPU_ARRAY(word_budgets, struct word_budget, 1);
 
 /* What is read of a freed packet. Its headers are copied, so that nothing here depends on a pointer. */
 struct look {
-	__u8 skb[SKB_READ];
+	__u8 skb[SKB_READ] __attribute__((aligned(8)));
 	__u8 ip[IPV6_LEN + TCP_HEADER_LEN];
 	__u64 tcp_at; /* address of the TCP header in the kernel */
 	struct headers h;
@@ -55,7 +56,7 @@ static __always_inline int read_headers(struct look *l, __u64 skb)
 	__u32 len;
 	__u16 protocol;
 
-	if (bpf_probe_read_kernel(l->skb, SKB_READ, (const void *)(skb + KERNEL_SKB_IIF)))
+	if (bpf_probe_read_kernel(l->skb, SKB_READ, (const void *)(skb + SKB_BEGIN)))
 		return 0;
 	protocol = load_be16(l->skb + OF_SKB(PROTOCOL));
 	ip_at = load_u64(l->skb + OF_SKB(HEAD)) + load_u16(l->skb + OF_SKB(NETWORK_HEADER));
@@ -101,7 +102,7 @@ static __always_inline __u32 group_of(const struct look *l, __u64 skb)
 	c = config.lookup(&zero);
 	if (c && c->only_group)
 		return c->only_group;
-	ifindex = load_u32(l->skb);
+	ifindex = load_u32(l->skb + OF_SKB(IIF));
 	if (!ifindex) { /* it is on its way out */
 		dev = read_u64(skb + KERNEL_SKB_DEV);
 		ifindex = dev ? read_u32(dev + KERNEL_DEV_IFINDEX) : 0;
@@ -185,7 +186,7 @@ static __always_inline void take_segment(struct drop_event *ev, const struct loo
 static __always_inline int may_be_copy(const struct look *l, __u64 skb)
 {
 	__u64 dev = read_u64(skb + KERNEL_SKB_DEV);
-	__u32 in = load_u32(l->skb);
+	__u32 in = load_u32(l->skb + OF_SKB(IIF));
 
 	if (!in || !dev || read_u32(dev + KERNEL_DEV_IFINDEX) == in)
 		return 0;
@@ -233,7 +234,7 @@ static __always_inline void note_own_syn(struct drop_event *ev, const struct loo
 	struct interface_config *conf;
 	__u32 hash, ifindex;
 
-	if ((ev->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN || load_u32(l->skb))
+	if ((ev->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) != TCP_SYN || load_u32(l->skb + OF_SKB(IIF)))
 		return;
 	ifindex = way_out(skb);
 	conf = find_interface(ifindex);
