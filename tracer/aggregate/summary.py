@@ -14,6 +14,7 @@ from tracer.vocabulary.fates import brief_cause
 from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import After, HandshakeResult, word
 
+NAMED_SHARE = 4  # the first line names a cause of a quarter or more
 TOP_CAUSES = 3  # each with what to do about it
 _ESTABLISHED = word(HandshakeResult.ESTABLISHED)
 _UNUSED = word(After.CLOSED_UNUSED)
@@ -87,8 +88,10 @@ def _results(totals: Totals) -> str:
         words, place = f"{count} {name.replace('_', ' ')}", places.get(name)
         if place is not None:
             words += f" at {endpoint_text(place.ip, place.port) if place.ip is not None else f'port {place.port}'}"
-        for cause, seen in _top((totals.failed_causes or {}).get(name, {}))[:1]:
-            if 2 * seen > count:
+        causes = (totals.failed_causes or {}).get(name, {})
+        for cause, seen in _top(causes)[:1]:
+            # of the others nobody may know why, such as the first ones of a flood
+            if 2 * seen > sum(causes.values()) and NAMED_SHARE * seen >= count:
                 words += f", {_sure(brief_cause(cause), totals.handshake_confidences or {}, cause)}"
         parts.append(words)
     established = totals.results.get(_ESTABLISHED)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from tracer.causes.attempts import PeerHash
 from tracer.causes.case import Case
-from tracer.causes.notes import Earlier, Notes
 from tracer.causes.server_memory import Noted
 from tracer.causes.silence import UnseenAcks
 from tracer.handshake.events import U64, Bool, Indexes, pick
@@ -40,7 +39,6 @@ class Floods:
         self._hash = hashes
         self._keys, self._clients = np.zeros(0, np.uint64), np.zeros(0, np.uint64)  # of half-open ones
         self._syn_ns = np.zeros(0, np.int64)
-        self._said = Notes(LISTENERS, "when_ns")  # of listeners: the latest one of a flood
         cells = LISTENERS * SECONDS
         self._stamps = np.zeros(cells, np.uint64)  # whose a cell is
         self._counts = {True: np.zeros(cells, np.uint32), False: np.zeros(cells, np.uint32)}  # half open or not
@@ -56,25 +54,15 @@ class Floods:
         at_end = events["reason"] == SettleReason.AT_END
         young = half & at_end & (events["settled_ns"] - events["syn_ns"] < IN_FLIGHT_NS)
         young &= events["synack_count"] <= events["syn_count"]
-        half &= (at_end & ~young) | (events["reason"] == SettleReason.BY_TIMEOUT)
+        half &= at_end | (events["reason"] == SettleReason.BY_TIMEOUT)
         rows = np.flatnonzero(half)
-        half[rows] = ~unseen_acks.of(noted, rows)
-        rows, others = np.flatnonzero(half), np.flatnonzero(~half & ~young)
-        found = self._flooded(noted, seconds, rows, others)
-        self._count(noted.services[rows], seconds[rows], True)
+        half[rows] = young[rows] | ~unseen_acks.of(noted, rows)
+        # those that may be in flight belong to a flood that there is, but do not make one
+        rows, stay, others = np.flatnonzero(half), np.flatnonzero(half & ~young), np.flatnonzero(~half & ~young)
+        found = self._flooded(noted, seconds, rows, stay, others)
+        self._count(noted.services[stay], seconds[stay], True)
         self._count(noted.services[others], seconds[others], False)
-        return self._with_young(noted, found, np.flatnonzero(young))
-
-    def _with_young(self, noted: Noted, found: Indexes, young: Indexes) -> Indexes:
-        """Those that may be in flight do not make a flood, but belong to one that there is: all are settled at once."""
-        syn_ns = np.ascontiguousarray(noted.batch.events["syn_ns"])
-        keys, theirs = noted.services[young], noted.services[found]
-        everywhere = np.full(len(young), len(syn_ns), np.intp)
-        known, (flood_ns,) = self._said.past(Earlier(theirs, found, keys), (syn_ns[found],), keys, everywhere)
-        if len(found):
-            self._said.add(theirs, syn_ns[found])
-        known &= syn_ns[young] < flood_ns + np.uint64(WITHIN_NS)
-        return np.sort(np.concatenate((found, young[known])))
+        return found
 
     @staticmethod
     def judge(case: Case, rows: Indexes) -> None:
@@ -83,8 +71,8 @@ class Floods:
 
     # --- half-open handshakes ---
 
-    def _flooded(self, noted: Noted, seconds: U64, rows: Indexes, others: Indexes) -> Indexes:
-        """Keep `rows`, which are half open; which belong to a flood?"""
+    def _flooded(self, noted: Noted, seconds: U64, rows: Indexes, stay: Indexes, others: Indexes) -> Indexes:
+        """Keep `rows`, which are half open; which belong to a flood? `stay`: those of them that are not in flight."""
         before = len(self._keys)
         self._keys = np.concatenate((self._keys, noted.services[rows]))
         self._clients = np.concatenate((self._clients, self._hash.addresses(pick(noted.batch.events, rows))))
@@ -102,7 +90,7 @@ class Floods:
             if len(new):
                 many = _many(self._syn_ns[one], self._clients[one], new)
                 asked = rows[one[new] - before]
-                found.append(asked[self._is_most(noted, seconds, rows, others, asked, many)])
+                found.append(asked[self._is_most(noted, seconds, stay, others, asked, many)])
         self._forget(order, starts, sizes)
         return np.sort(np.concatenate(found)) if found else np.zeros(0, np.intp)
 
@@ -125,13 +113,13 @@ class Floods:
         np.add.at(self._counts[half_open], cells, np.uint32(1))
 
     def _is_most(
-        self, noted: Noted, seconds: U64, rows: Indexes, others: Indexes, asked: Indexes, many: list[Bool]
+        self, noted: Noted, seconds: U64, stay: Indexes, others: Indexes, asked: Indexes, many: list[Bool]
     ) -> Bool:
         """Are half-open handshakes more than half in one of those ten seconds in which they are many?
 
         `asked`: rows of one listener.
         """
-        half = self._before(noted, seconds, rows, asked, True)
+        half = self._before(noted, seconds, stay, asked, True)
         other = self._before(noted, seconds, others, asked, False)
         found = np.zeros(len(asked), np.bool_)
         for begin, is_many in zip((0, _WITHIN_S // 2 - 1, _WITHIN_S - 1), many, strict=True):
