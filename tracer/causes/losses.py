@@ -42,6 +42,8 @@ def _synack_lost(asked: Asked, fresh: Bool) -> None:
     # its ACK echoes the first one: that had arrived, after the client had lost patience
     first = has(synack["has"], Has.TIMESTAMPS) & (events["ack_ts_ecr"] != 0)
     first &= events["ack_ts_ecr"] == synack["ts_val"]
+    # on the way, what passed as the first one may have been sent again for one that was lost before
+    twice &= ~(first & ~asked.at_server & _when_sent_again(events, _SOON_NS))
     asked.blame(twice & first, HandshakeCause.SLOW_ANSWER, Confidence.LIKELY)
     asked.blame(twice, HandshakeCause.SYNACK_LOST, Confidence.LIKELY)
 
@@ -68,7 +70,7 @@ def _slow(asked: Asked, fresh: Bool) -> None:
     asked.blame(slow, HandshakeCause.SLOW_ANSWER, Confidence.LIKELY)
 
 
-def _when_sent_again(events: Events, soon_ns: U64) -> Bool:
+def _when_sent_again(events: Events, soon_ns: U64 | np.uint64) -> Bool:
     """Did the SYN-ACK come when Linux sends one again, 1, 3, 7 ... seconds after the first?
 
     Its timers may be an eighth late (kernel/time/timer.c), and a busy host adds to that.

@@ -96,6 +96,9 @@ def test_a_synack_was_lost(vantage: Vantage) -> None:
     assert said(replace(asked_again, half_open=True, response=False), vantage=vantage) == [LOST]
     # the client's ACK echoes the first one, which had arrived
     assert said(replace(asked_again, ack_echoes=True), vantage=vantage) == [SLOW]
+    # on the way, one that passes after a second may have been sent again for one that was lost before
+    after_a_second = replace(asked_again, again_ms=1010, answered_ms=-5, ack_echoes=True)
+    assert said(after_a_second, vantage=vantage) == [SLOW if vantage & Vantage.SERVER else ""]
     # it was not answered again: the second SYN was on its way with the ACK
     assert said(replace(asked_again, synacks=1), vantage=vantage) == [""]
     # sent again by the server alone
