@@ -16,6 +16,7 @@ from tests.support.netbox import NetBox, wait_until
 from tests.support.packets import ethernet, ipv4
 from tracer.lab.packet import MSS_1460, Flag, Segment, encode
 from tracer.linux import bpfsys
+from tracer.root.kernel_words import FLOOD, PAUSE_S
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -91,6 +92,36 @@ def test_a_closed_port(hosts: Hosts, hears: Ear, trace: Judge, version: int) -> 
     sent = next(one for one in heard if one.src_port == CLOSED and one.at is None)
     assert (sent.src, sent.dst, sent.dst_port, sent.reason) == (server, client, syn.src_port, "NO_SOCKET")
     assert sent.netns == inode(hosts.server)
+
+
+def test_in_a_flood_resets_are_left_alone_for_a_while(hosts: Hosts, hears: Ear) -> None:
+    if not hears.evidence.reset_reasons:
+        pytest.skip("this kernel does not say why it resets")
+    server = ADDRESSES[4][1]
+
+    def kinds() -> set[bool]:
+        """Of what is heard when a SYN is refused: is it on a reset?"""
+        connect(hosts.client, server, CLOSED)
+        found: list[Heard] = []
+
+        def there() -> bool:
+            found.extend(one for one in hears.heard() if CLOSED in (one.dst_port, one.src_port))
+            return any(one.dst_port == CLOSED for one in found)
+
+        wait_until(there, "the SYN's word")  # which comes after the reset's
+        return {one.dst_port != CLOSED for one in found}
+
+    with hosts.server.inside():
+        assert kinds() == {True, False}
+        hears.words.relieve(FLOOD - 1, 1.0)
+        assert kinds() == {True, False}
+        hears.words.relieve(2 * FLOOD, 1.0)
+        assert kinds() == {False}
+        hears.words.relieve(3 * FLOOD, 1.0 + PAUSE_S)  # it goes on
+        hears.words.relieve(3 * FLOOD, 1.0 + PAUSE_S)
+        assert kinds() == {False}
+        hears.words.relieve(3 * FLOOD, 1.0 + 2 * PAUSE_S)
+        assert kinds() == {True, False}
 
 
 @pytest.mark.parametrize("chain", ["input", "output"])

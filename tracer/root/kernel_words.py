@@ -17,6 +17,10 @@ from tracer.loader import kernel_words
 from tracer.loader.load import Loaded
 
 SLICE_S = 0.005
+# In a flood of refused SYNs the programs are called twice for each, and most of the cost is the call itself. What such
+# a reset is for, the word on the refused SYN says, too.
+FLOOD = 1000  # words that went unsaid since the last look
+PAUSE_S = 5.0
 PLACES_MAX = 512  # distinct ones in a run: the kernel has some hundred that free packets
 # where handshakes die: looked for at once, since who asks for a place must not wait long
 _KNOWN = (
@@ -39,7 +43,9 @@ class KernelWords:
         """Attach what was loaded; the calling process is in the traced namespace."""
         words = loaded.words
         self.failure = words.why if words is not None and words.failed else ""
-        self._links: list[int] = []
+        self._links: dict[str, int] = {}
+        self._loaded = loaded
+        self._unsaid, self._again_s = 0, 0.0
         self._is_getting_ready = False
         heard = self._attach(loaded, words.programs) if words is not None else set()
         self._asked = 0
@@ -69,9 +75,23 @@ class KernelWords:
             except OSError as error:
                 self.failure = f"the kernel does not let its drop reasons be heard: {error.strerror}"
                 continue
-            self._links.append(link)
+            self._links[name] = link
             heard.add(name)
         return heard
+
+    def relieve(self, unsaid: int, now_s: float) -> None:
+        """Do without the reasons of resets in a flood. `unsaid`: the counter drops_skipped; monotonic time."""
+        more, self._unsaid = unsaid - self._unsaid, unsaid
+        if not self.evidence.reset_reasons:
+            return
+        if more >= FLOOD:
+            self._again_s = now_s + PAUSE_S
+            link = self._links.pop(kernel_words.RESET, None)
+            if link is not None:
+                os.close(link)
+        elif kernel_words.RESET not in self._links and now_s >= self._again_s:
+            self._again_s = now_s + PAUSE_S  # if the kernel refuses now
+            self._attach(self._loaded, [kernel_words.RESET])
 
     # --- places ---
 
@@ -111,6 +131,6 @@ class KernelWords:
 
     def close(self) -> None:
         """Detach. Harmless the second time."""
-        links, self._links = self._links, []
-        for fd in links:
+        links, self._links = self._links, {}
+        for fd in links.values():
             os.close(fd)

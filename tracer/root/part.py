@@ -283,7 +283,9 @@ class RootPart:
                 self._check_attachments()
                 self._send_backlog()
                 # dropped if the user part does not read: the next ones say more
-                self.channel.offer(Counters(self._kernel.counters(), self._kernel.still_open))
+                counters = self._kernel.counters()
+                self._words.relieve(counters["drops_skipped"], now)
+                self.channel.offer(Counters(counters, self._kernel.still_open))
             if now >= next_host:
                 next_host = now + HOST_S
                 self.channel.offer(self._witness.host())
