@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.support.heard import ACK, SYN, Ear, Heard, Judge, ear, judge
+from tests.support.heard import ACK, FILTERED_AT, SYN, Ear, Heard, Judge, ear, judge
 from tests.support.hosts import ADDRESSES, Hosts, Service
 from tests.support.netbox import NetBox, wait_until
 from tests.support.packets import ethernet, ipv4
@@ -132,7 +132,7 @@ def test_a_firewall(hosts: Hosts, hears: Ear, trace: Judge, chain: str) -> None:
         connect(hosts.client, server, CLOSED)
         syn = wait_for(hears, lambda one: one.dst_port == CLOSED)
     assert (syn.src, syn.dst, syn.flags & 0x3F, syn.reason) == (client, server, SYN, "NETFILTER_DROP")
-    assert syn.at == "nft_do_chain"
+    assert syn.at == FILTERED_AT
     assert syn.netns == inode(box)
     assert trace.agrees(syn)
 
@@ -196,4 +196,4 @@ def test_an_ack_of_a_tracked_connection(hosts: Hosts, hears: Ear) -> None:
         hears.kernel.ignore_interface(index)
     assert 1 <= len(found) <= 2  # the last tags are there twice
     (one,) = {(one.src, one.dst, one.flags, one.reason, one.at, one.netns) for one in found}
-    assert one == (client, address, ACK, "NETFILTER_DROP", "nft_do_chain", inode(box))
+    assert one == (client, address, ACK, "NETFILTER_DROP", FILTERED_AT, inode(box))

@@ -39,6 +39,7 @@ from tests.support.fates import (
     seen,
     watched,
 )
+from tests.support.heard import FILTERED_AT
 from tests.support.netbox import wait_until
 from tests.support.routed import WIRE, source_address
 from tests.support.stage import PORT, nothing_for
@@ -65,16 +66,16 @@ def dropped(result: str, segment: str, reason: str, place: str, *less: Fate) -> 
 # --- the SYN ---
 
 
-@SCENES.scene(**SILENCE, **SUSPECTED, server=dropped("no_reply", "syn", "NETFILTER_DROP", "nft_do_chain"))
+@SCENES.scene(**SILENCE, **SUSPECTED, server=dropped("no_reply", "syn", "NETFILTER_DROP", FILTERED_AT))
 def a_filter(scene: Scenery) -> int:
     scene.listen(queue=None)
     scene.drop(scene.hosts.first, "input", f"{scene.to_server} {BARE_SYN}")
     port = scene.try_to(errno.ETIMEDOUT)
-    assert scene.kernel_freed("NETFILTER_DROP", "nft_do_chain")
+    assert scene.kernel_freed("NETFILTER_DROP", FILTERED_AT)
     return port
 
 
-@SCENES.scene_by_ipv6(**SILENCE, **SUSPECTED, server=dropped("no_reply", "syn", "NETFILTER_DROP", "nft_do_chain"))
+@SCENES.scene_by_ipv6(**SILENCE, **SUSPECTED, server=dropped("no_reply", "syn", "NETFILTER_DROP", FILTERED_AT))
 def a_filter_by_ipv6(scene: Scenery) -> int:
     scene.listen(queue=None)
     scene.drop(scene.hosts.first, "input", f"{scene.to_server} {BARE_SYN}")
@@ -83,7 +84,7 @@ def a_filter_by_ipv6(scene: Scenery) -> int:
 
 @SCENES.scene(
     client=seen("no_reply", LOST), **at(("near", "far"), seen("no_reply", NOT_ANSWERED)), **SUSPECTED,
-    server=dropped("no_reply", "syn", "NETFILTER_DROP", "nft_do_chain"),
+    server=dropped("no_reply", "syn", "NETFILTER_DROP", FILTERED_AT),
 )  # fmt: skip
 def a_filter_of_a_server_that_has_answered(scene: Scenery) -> int:
     before = scene.serve_one(scene.listen(queue=None))
@@ -165,7 +166,7 @@ def old_timestamps(scene: Scenery) -> int:
     return port
 
 
-@SCENES.scene(**SILENCE, server=dropped("no_reply", "syn", "NETFILTER_DROP", "nft_do_chain"))
+@SCENES.scene(**SILENCE, server=dropped("no_reply", "syn", "NETFILTER_DROP", FILTERED_AT))
 def a_filter_of_the_interface(scene: Scenery) -> int:
     """It stands before the stack, and still behind our hook."""
     scene.listen(queue=None)
@@ -201,7 +202,7 @@ UNSEEN = {"near": None, "far": None, "server": None}
 LIKELY = here("host_dropped", "likely")
 
 
-@SCENES.scene(client=dropped("no_reply", "syn", "NETFILTER_DROP", "nft_do_chain", LIKELY), **UNSEEN)
+@SCENES.scene(client=dropped("no_reply", "syn", "NETFILTER_DROP", FILTERED_AT, LIKELY), **UNSEEN)
 def the_clients_own_filter(scene: Scenery) -> int:
     """Certain only while its socket tries, and says that it has sent no other SYN (tests/netns/test_unsent.py)."""
     scene.drop(scene.hosts.client, "output", f"{scene.to_server} {BARE_SYN}")
@@ -226,7 +227,7 @@ def a_neighbour_that_does_not_answer_by_ipv6(scene: Scenery) -> int:
 # --- SYN-ACK and ACK ---
 
 
-@SCENES.scene(**SILENCE, server=dropped("no_reply", "synack", "NETFILTER_DROP", "nft_do_chain"))
+@SCENES.scene(**SILENCE, server=dropped("no_reply", "synack", "NETFILTER_DROP", FILTERED_AT))
 def a_filter_before_the_answer_leaves(scene: Scenery) -> int:
     scene.listen(queue=None)
     scene.drop(scene.hosts.first, "output", f"{scene.to_client} {SYN_ACK}")
@@ -238,7 +239,7 @@ LOST_ANSWER = away("synack_lost", "likely", "path")
 
 
 @SCENES.scene(
-    client=dropped("half_open", "synack", "NETFILTER_DROP", "nft_do_chain"), server=seen("half_open", LOST_ANSWER),
+    client=dropped("half_open", "synack", "NETFILTER_DROP", FILTERED_AT), server=seen("half_open", LOST_ANSWER),
     **at(("near", "far"), seen("half_open", UNFINISHED, LOST_ANSWER)),
 )  # fmt: skip
 def the_clients_filter_before_the_answer(scene: Scenery) -> int:
@@ -248,7 +249,7 @@ def the_clients_filter_before_the_answer(scene: Scenery) -> int:
 
 
 @SCENES.scene(
-    client=dropped("half_open", "ack", "NETFILTER_DROP", "nft_do_chain"),
+    client=dropped("half_open", "ack", "NETFILTER_DROP", FILTERED_AT),
     **at(("near", "far", "server"), seen("half_open", UNFINISHED)),
 )
 def the_clients_filter_before_the_ack(scene: Scenery) -> int:
@@ -262,7 +263,7 @@ DEFERRED = away("accept_deferred", "possible", "server")
 
 @SCENES.scene(
     **at(BEFORE, seen("established", DEFERRED, after="synack_again")),
-    server=dropped("established", "ack", "NETFILTER_DROP", "nft_do_chain"),
+    server=dropped("established", "ack", "NETFILTER_DROP", FILTERED_AT),
 )
 def a_filter_before_the_ack(scene: Scenery) -> int:
     """The client sends nothing: it waits for the server to speak first."""

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.support.heard import FILTERED_AT
 from tests.support.hosts import REQUEST
 from tests.support.netbox import wait_until
 from tests.support.routed import WIRE
@@ -69,7 +70,7 @@ def test_a_firewall_at_the_server(world: World, version: int, answer: str, resul
     world.rule(world.hosts.first, "input", f"{family} daddr {address} {BARE_SYN} {answer}")
     world.connect(address)
     cause = "host_dropped" if answer == "drop" else "firewall_rejected"
-    records = world.says(address, world.server, "syn", "NETFILTER_DROP", "nft_do_chain", cause)
+    records = world.says(address, world.server, "syn", "NETFILTER_DROP", FILTERED_AT, cause)
     assert [one.handshake.result for one in records] == [result] * 3
     senders = [one.handshake.icmp.from_ for one in records if one.handshake.icmp is not None]
     assert senders == ([address] * 3 if result == "unreachable" else [])
@@ -81,7 +82,7 @@ def test_a_firewall_at_the_router(world: World) -> None:
     world.connect(address)
     for run in (world.client, world.router):
         assert world.seen(run, address).handshake.drop == Drop(
-            "syn", "NETFILTER_DROP", "nft_do_chain", None if run is world.router else world.netns(world.router)
+            "syn", "NETFILTER_DROP", FILTERED_AT, None if run is world.router else world.netns(world.router)
         )
     router = world.seen(world.router, address).handshake
     assert (router.cause, router.cause_confidence, router.cause_at) == ("not_forwarded", "certain", "this_host")
@@ -186,7 +187,7 @@ def test_a_firewall_that_drops_the_answer(world: World) -> None:
     world.listen(address)
     world.rule(world.hosts.first, "output", f"ip saddr {address} {SYN_ACK} drop")
     world.connect(address)
-    records = world.says(address, world.server, "synack", "NETFILTER_DROP", "nft_do_chain")
+    records = world.says(address, world.server, "synack", "NETFILTER_DROP", FILTERED_AT)
     assert [one.handshake.result for one in records] == ["no_reply"] * 3
 
 
@@ -195,7 +196,7 @@ def test_a_firewall_at_the_client_that_drops_the_answer(world: World) -> None:
     world.listen(address)
     world.rule(world.hosts.client, "input", f"ip saddr {address} {SYN_ACK} drop")
     world.connect(address, stay=True)
-    records = world.says(address, world.client, "synack", "NETFILTER_DROP", "nft_do_chain")
+    records = world.says(address, world.client, "synack", "NETFILTER_DROP", FILTERED_AT)
     assert [one.handshake.result for one in records] == ["half_open"] * 3
 
 
@@ -208,7 +209,7 @@ def test_a_firewall_that_drops_the_ack(world: World, at_client: bool) -> None:
     else:
         world.rule(world.hosts.first, "input", f"ip daddr {address} {BARE_ACK} drop")
     world.connect(address, stay=True)
-    records = world.says(address, world.client if at_client else world.server, "ack", "NETFILTER_DROP", "nft_do_chain")
+    records = world.says(address, world.client if at_client else world.server, "ack", "NETFILTER_DROP", FILTERED_AT)
     assert [one.handshake.result for one in records] == ["half_open" if at_client else "established"] * 3
 
 
@@ -247,7 +248,7 @@ def test_a_rule_that_lets_one_answer_pass_is_not_the_cause(world: World) -> None
     again(world, address)
     record = world.seen(world.server, address)
     assert (record.handshake.result, record.handshake.synack_count) == ("half_open", 1)
-    assert record.handshake.drop == Drop("synack", "NETFILTER_DROP", "nft_do_chain", None)
+    assert record.handshake.drop == Drop("synack", "NETFILTER_DROP", FILTERED_AT, None)
     assert is_not_certain(record)
 
 

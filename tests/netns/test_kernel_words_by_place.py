@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.support.heard import FILTERED_AT
 from tests.support.netbox import NetBox, wait_until
 from tests.support.routed import TO_CLIENT, WIRE
 from tests.support.stage import wait_for_queue
@@ -68,7 +69,7 @@ def test_a_router_that_rejects(world: World, answer: str, result: str) -> None:
     address = world.address()
     world.rule(world.hosts.router, "forward", f"ip daddr {address} {BARE_SYN} reject with {answer}")
     world.connect(address)
-    record = told(world, world.router, address, "syn", "NETFILTER_DROP", "nft_do_chain")
+    record = told(world, world.router, address, "syn", "NETFILTER_DROP", FILTERED_AT)
     assert record.handshake.result == result
     assert cause(record) == ("firewall_rejected", "certain")
 
@@ -78,7 +79,7 @@ def test_a_client_that_keeps_its_syn(world: World, verdict: str) -> None:
     address = world.address()
     world.rule(world.hosts.client, "output", f"ip daddr {address} {BARE_SYN} {verdict}")
     world.connect(address)
-    record = told(world, world.client, address, "syn", "NETFILTER_DROP", "nft_do_chain")
+    record = told(world, world.client, address, "syn", "NETFILTER_DROP", FILTERED_AT)
     assert (record.interface, record.hook) == (None, "kernel")
     assert cause(record) == ("host_dropped", "certain")
     assert not [one for one in world.router.handshakes if one.server.ip == address]
@@ -92,7 +93,7 @@ def test_iptables(world: World) -> None:
     box.run("iptables", "-w", "-A", *rule)
     world.opened.callback(box.run, "iptables", "-w", "-D", *rule)
     world.connect(address)
-    record = told(world, world.server, address, "syn", "NETFILTER_DROP", "nft_do_chain", "nf_hook_slow", "ipt_do_table")
+    record = told(world, world.server, address, "syn", "NETFILTER_DROP", FILTERED_AT, "nf_hook_slow", "ipt_do_table")
     assert cause(record) == ("host_dropped", "certain")
 
 
@@ -104,7 +105,7 @@ def test_netdev_ingress(world: World) -> None:
     box.run("nft", f"table netdev test {{ chain c {{ {chain} }}; }}")
     world.opened.callback(box.run, "nft", "delete", "table", "netdev", "test")
     world.connect(address)
-    record = told(world, world.server, address, "syn", "NETFILTER_DROP", "nft_do_chain")
+    record = told(world, world.server, address, "syn", "NETFILTER_DROP", FILTERED_AT)
     assert cause(record) == ("host_dropped", "certain")
 
 
@@ -118,7 +119,7 @@ def test_an_answer_that_conntrack_does_not_know(world: World) -> None:
     world.opened.callback(box.run, "nft", "delete", "table", "ip", "test")
     world.rule(box, "input", f"ip saddr {address} ct state invalid drop")
     world.connect(address, stay=True, syns=2)
-    record = told(world, world.client, address, "synack", "NETFILTER_DROP", "nft_do_chain")
+    record = told(world, world.client, address, "synack", "NETFILTER_DROP", FILTERED_AT)
     assert cause(record) == ("host_dropped", "certain")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from tracer.handshake.events import Events
 from tracer.ipc.event_header import struct
 from tracer.ipc.layout import to_dtype
-from tracer.loader.load import Loader, LoadOptions
+from tracer.loader.load import Loader, LoadOptions, kernel_version
 from tracer.ring.drain import RingEvents
 from tracer.ring.ringbuf import Ring
 from tracer.root.kernel import Kernel
@@ -24,8 +24,13 @@ from tracer.root.kernel_words import KernelWords
 from tracer.vocabulary.addresses import ip_text
 
 SYN, RST, ACK = 2, 4, 16
-_LINE = re.compile(rb" (\d+)\.(\d{6}): kfree_skb: .*location=(\w+)\S* reason: (\w+)")
+_LINE = re.compile(rb" (\d+)\.(\d{6}): kfree_skb: .*location=(\w+)\S*(?: \[\w+\])? reason: (\w+)")
 NEAR_S = 0.02
+KERNEL = kernel_version(os.uname().release)
+# where a kernel frees what a rule of nft drops
+FILTERED_AT = "nft_do_chain" if KERNEL >= (6, 7) else "nf_hook_slow"
+# before, the trace prints a number that stands for the place, so the judge can only tell the reason
+_NAMES_PLACES = KERNEL >= (6, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +105,16 @@ def ear() -> Iterator[Ear]:
 
 
 class Judge:
-    """The kernel's own trace of skb:kfree_skb: (seconds, reason, place) of every freed packet of this machine."""
+    """The kernel's own trace of skb:kfree_skb: (seconds, reason, place) of every freed packet of this machine.
+
+    The place is None where the kernel's trace does not name it.
+    """
 
     def __init__(self, instance: Path) -> None:
         self._instance = instance
         self._pipe = os.open(instance / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK)
         self._rest = b""
-        self.seen: list[tuple[float, str, str]] = []
+        self.seen: list[tuple[float, str, str | None]] = []
 
     def close(self) -> None:
         os.close(self._pipe)
@@ -121,7 +129,7 @@ class Judge:
             for line in lines:
                 if found := _LINE.search(line):
                     seconds, micros, place, reason = found.groups()
-                    self.seen.append((int(seconds) + int(micros) / 1e6, reason.decode(), place.decode()))
+                    self.seen.append((int(seconds) + int(micros) / 1e6, reason.decode(), _place(place)))
 
     def agrees(self, one: Heard) -> bool:
         """Does the trace have a packet freed at that moment, for the same reason at the same place?"""
@@ -129,7 +137,7 @@ class Judge:
         while True:
             self._read()
             if any(
-                abs(seconds - one.now_s) < NEAR_S and reason == one.reason and place.split(".")[0] == one.at
+                abs(seconds - one.now_s) < NEAR_S and reason == one.reason and place in (None, one.at)
                 for seconds, reason, place in self.seen
             ):
                 return True
@@ -149,9 +157,13 @@ class Judge:
         """
         self._read()
         return any(
-            one[1] == reason and place in (None, one[2].split(".")[0]) and since_s < one[0] < until_s
-            for one in self.seen
+            why == reason and (place is None or at in (None, place)) and since_s < seconds < until_s
+            for seconds, why, at in self.seen
         )
+
+
+def _place(text: bytes) -> str | None:
+    return text.decode().split(".")[0] if _NAMES_PLACES else None
 
 
 @contextmanager
