@@ -7,9 +7,9 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from tracer.aggregate.aggregate import accepted_and_lived
 from tracer.aggregate.keyindex import END_WORDS, KeyIndex, end_keys
 from tracer.aggregate.responses import Responses
+from tracer.aggregate.tally import accepted_and_lived
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import nullable
 from tracer.records.record import Benefit

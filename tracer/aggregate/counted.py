@@ -8,9 +8,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.aggregate.aggregate import IS_ACCEPTED, accepted_and_lived, one_of
 from tracer.aggregate.buckets import buckets
-from tracer.aggregate.fates import HAS_FAILED
+from tracer.aggregate.tally import HAS_FAILED, IS_ACCEPTED, accepted_and_lived, one_of
 from tracer.dissect.payload import Payload
 from tracer.handshake.events import F64, Bool
 from tracer.handshake.rows import Rows

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.aggregate.aggregate import accepted_and_lived, died
+from tracer.aggregate.tally import accepted_and_lived, died
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import F64
 from tracer.ipc.traced import TracedInterface, forget_gone

@@ -9,22 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tracer.aggregate.figures import Comparison, Distributions, Peer
+from tracer.aggregate.history import HistoryView
 from tracer.records.record import Balance, NoticeRecord, Start, Totals
 from tracer.store.chunks import StoreRows
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One value a second, the oldest first; the last one is the last whole second."""
-
-    handshakes: NDArray[np.int64]
-    attempts: NDArray[np.int64]
-    failed: NDArray[np.int64]  # by their group: what Fast Open did
-    any_failed: NDArray[np.int64]  # these, and handshakes that were refused or never finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +46,12 @@ class Snapshot:
     started_ns: int
     start: Start | None
     interfaces: tuple[InterfaceState, ...]
-    totals: Totals
+    totals: Totals  # of the whole run, or since it was cleared
+    history: HistoryView
     balance: Balance
     counters: Mapping[str, int]
     handshakes_per_s: float
     attempts_per_s: float
-    series: Series
     comparisons: tuple[Comparison, ...]
     peers: Sequence[Peer]  # immutable; servers, then clients, the busiest first
     distributions: Distributions

@@ -11,17 +11,15 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.counted import counted_of
 from tracer.aggregate.distributions import DistributionCounts
-from tracer.aggregate.fates import HAS_FAILED
 from tracer.aggregate.figures import Comparison, Distributions, Peer
+from tracer.aggregate.history import History, HistoryView
 from tracer.aggregate.peers import Peers, PeerTable, server_side
 from tracer.dissect.payload import Payload
 from tracer.encode.composer import Composer
@@ -31,90 +29,33 @@ from tracer.handshake.rows import Rows
 from tracer.ipc.traced import TracedInterface, forget_gone
 from tracer.records.record import Balance, End, Handshake, InterfaceInfo, NoticeRecord, Start, Stats
 from tracer.store.chunks import CHUNK_ROWS, Chunk, StoreRows
-from tracer.store.snapshot import HostState, InterfaceState, Series, Snapshot
-from tracer.vocabulary.vocabulary import Group
+from tracer.store.snapshot import HostState, InterfaceState, Snapshot
 
 ROWS_HELD = 100_000
 FOLD_ROWS = 2048  # added up at once: with so many numpy's cost per call does not matter
 NOTICES_HELD = 100
 RECORDS_HELD = 256  # composed records: as many as some screens show
-SERIES_S = 3600
 RATE_S = 3  # a rate is the mean over so many whole seconds
 REFRESH_NS = 1_000_000_000  # peers, comparisons and distributions are made anew this often
-NS_PER_S = 1_000_000_000
 
 _NO_BALANCE = Balance(0, 0, 0, 0, 0, 0, 0, 0)
-
-
-@dataclass(slots=True)
-class _Seconds:
-    """Counts per second of CLOCK_MONOTONIC, the last SERIES_S seconds; row: as in Series."""
-
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((4, SERIES_S), np.int64))
-    newest: int = -1  # the second that was last cleared for counting
-    oldest: int = 0
-
-    def begin(self, second: int) -> None:
-        """Nothing before `second` is shown."""
-        self.oldest, self.newest = second, second - 1
-
-    def reach(self, second: int) -> None:
-        """Make room up to `second`."""
-        gap = second - self.newest
-        if gap <= 0:
-            return
-        if gap >= SERIES_S:
-            self.counts[:] = 0
-        else:
-            self.counts[:, np.arange(self.newest + 1, second + 1) % SERIES_S] = 0
-        self.newest = second
-
-    def add(self, rows: Rows) -> None:
-        """Count rows in the second they were settled in; those from before the beginning in the first one."""
-        second = (rows.events["settled_ns"] // np.uint64(NS_PER_S)).astype(np.int64)
-        if self.newest < 0:
-            self.begin(int(second.min()))
-        self.reach(int(second.max()))
-        second = np.maximum(second, max(self.oldest, self.newest - SERIES_S + 1))
-        first = int(second.min())
-        place = second - first
-        seconds = int(place.max()) + 1
-        which = np.arange(first, first + seconds) % SERIES_S
-        self.counts[0, which] += np.bincount(place, minlength=seconds)
-        self.counts[1, which] += np.bincount(place[rows.verdicts.attempted], minlength=seconds)
-        failed = rows.verdicts.group == Group.FAILED
-        self.counts[2, which] += np.bincount(place[failed], minlength=seconds)
-        failed |= HAS_FAILED[rows.events["result"]]
-        self.counts[3, which] += np.bincount(place[failed], minlength=seconds)
-
-    def series(self, last: int) -> Series:
-        """Whole seconds up to and including `last`."""
-        if self.newest < 0 or last < self.oldest:
-            return Series(*(np.zeros(0, np.int64) for _ in range(4)))
-        self.reach(last)
-        # handshakes may be settled after `last`: the array has seconds up to `newest`
-        first = max(self.oldest, self.newest - SERIES_S + 1)
-        columns = self.counts[:, np.arange(first, last + 1) % SERIES_S]
-        return Series(*columns)
 
 
 class _Sums:
     """All sums that `clear` resets."""
 
     def __init__(self) -> None:
-        self.aggregate = Aggregate()
+        self.history = History()
         self.servers = PeerTable("server")
         self.clients = PeerTable("client")
         self.distributions = DistributionCounts()
-        self.seconds = _Seconds()
 
     def add(self, rows: Rows) -> None:
         known = counted_of(rows)
-        self.aggregate.add(rows.batch)
+        self.history.add(rows.batch)
         self.servers.add(rows, known)
         self.clients.add(rows, known, server_side(rows))
         self.distributions.add(rows, known)
-        self.seconds.add(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +105,7 @@ class Store:
         self._records: OrderedDict[int, Handshake] = OrderedDict()
         self._records_lock = threading.Lock()
         self._serial = 0
-        self._started_ns = clock()
+        self._started_ns = self._began_ns = clock()
         self._start: Start | None = None
         self._interfaces: dict[int, InterfaceState] = {}
         self._balance = _NO_BALANCE
@@ -182,7 +123,7 @@ class Store:
         told = {interface.index: _state(interface) for interface in record.interfaces}
         with self._rows_lock:
             self._start = record
-            self._started_ns = self._clock()
+            self._started_ns = self._began_ns = self._clock()
             self._interfaces = {**told, **self._interfaces}
             self._serial += 1
 
@@ -352,7 +293,7 @@ class Store:
             self._cleared += self._written()
             self._chunks, self._in_last, self._dropped, self._folded = (), 0, 0, 0
             self._sums = _Sums()
-            self._sums.seconds.begin(self._clock() // NS_PER_S)
+            self._began_ns = self._clock()
             self._pieces = None
             self._serial += 1
 
@@ -365,10 +306,7 @@ class Store:
             now = self._clock()
             rows = self._view()
             sums = self._sums
-            totals = sums.aggregate.totals()
-            if sums.seconds.newest < 0:
-                sums.seconds.begin(self._started_ns // NS_PER_S)
-            series = sums.seconds.series(now // NS_PER_S - 1)
+            history = sums.history.view(self._began_ns, now)
             pieces = self._pieces
             # after the end the clock of a replay stands still, and nothing comes any more
             due = self._ended is not None or (pieces is not None and now - pieces.made_ns >= self._refresh_ns)
@@ -387,12 +325,12 @@ class Store:
                     started_ns=self._started_ns,
                     start=self._start,
                     interfaces=tuple(self._interfaces.values()),
-                    totals=totals,
+                    totals=history.total,
+                    history=history,
                     balance=self._balance,
                     counters=self._counters,
-                    handshakes_per_s=_rate(series.handshakes),
-                    attempts_per_s=_rate(series.attempts),
-                    series=series,
+                    handshakes_per_s=_rate(history, "handshakes"),
+                    attempts_per_s=_rate(history, "attempts"),
                     comparisons=pieces.comparisons,
                     peers=pieces.peers,
                     distributions=pieces.distributions,
@@ -419,6 +357,6 @@ def _state(one: TracedInterface | InterfaceInfo) -> InterfaceState:
     return InterfaceState(one.name, one.index, one.hook, one.why, tuple(one.others), tuple(one.warnings), present=True)
 
 
-def _rate(counts: NDArray[np.int64]) -> float:
-    last = counts[-RATE_S:]
+def _rate(history: HistoryView, name: str) -> float:
+    last = history.seconds(name, RATE_S)
     return float(last.mean()) if len(last) else 0.0

@@ -44,7 +44,7 @@ class Overview(TracerScreen):
         self.answer.put(headline_lines(snapshot, cells))
         cells, rows = self.rates.room
         if cells:
-            self.rates.put(framed_plot(snapshot.series.handshakes, cells, max(1, rows), "accent"))
+            self.rates.put(framed_plot(snapshot.history.seconds("handshakes", cells), cells, max(1, rows), "accent"))
         cells, rows = self.shares.room
         self.shares.put(share_lines(snapshot.totals, cells, rows))
         cells, rows = self.rtt.room

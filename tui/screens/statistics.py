@@ -60,10 +60,10 @@ class Statistics(TracerScreen):
 
     def update(self, snapshot: Snapshot) -> None:
         """Update every panel."""
-        found, series = snapshot.distributions, snapshot.series
-        for panel, values, style in ((self.rates, series.attempts, "tfo"), (self.failed, series.any_failed, "failed")):
+        found = snapshot.distributions
+        for panel, name, style in ((self.rates, "attempts", "tfo"), (self.failed, "any_failed", "failed")):
             cells, rows = panel.room
-            panel.put(framed_plot(values, cells, max(1, rows), style))
+            panel.put(framed_plot(snapshot.history.seconds(name, cells), cells, max(1, rows), style))
         for panel, histogram, label in (
             (self.rtt, found.rtt, duration), (self.response, found.first_response, duration),
             (self.window, found.window, size),

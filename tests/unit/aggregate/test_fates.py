@@ -11,7 +11,7 @@ import pytest
 from tests.support.judged import Shake, batch
 from tests.support.rows import INTERFACES, random_batch
 from tracer.aggregate.aggregate import Aggregate
-from tracer.aggregate.fates import SERVERS_HELD
+from tracer.aggregate.failed_places import SERVERS_HELD
 from tracer.aggregate.summary import summarize
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch

@@ -26,7 +26,9 @@ from tests.support.rows import (
 )
 from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.distributions import NAMES_HELD
+from tracer.aggregate.history import Window
 from tracer.aggregate.peers import PEERS_HELD
+from tracer.aggregate.tally import PART
 from tracer.dissect.payload import classify
 from tracer.encode.composer import Composer
 from tracer.handshake.events import SynPayload
@@ -36,7 +38,7 @@ from tracer.records.record import SCHEMA, Balance, End, InterfaceInfo, NoticeRec
 from tracer.sinks.base import Sink
 from tracer.store.chunks import CHUNK_ROWS, Chunk, StoreRows
 from tracer.store.list_columns import sort_keys
-from tracer.store.store import FOLD_ROWS, NOTICES_HELD, RATE_S, SERIES_S, Store
+from tracer.store.store import FOLD_ROWS, NOTICES_HELD, RATE_S, Store
 
 INFO = InterfaceInfo("eth0", 2, "tcx", "a test", 0)
 START = Start(SCHEMA, "2026-01-01T00:00:00.000000000Z", "0", (), "6.0", (INFO,), "ring", 512, 0)
@@ -91,7 +93,7 @@ def test_the_recorded_lab_comes_back_record_for_record() -> None:
     assert shown.start == recording.start
     assert shown.host is not None
     assert any(shown.host.counters[name] > shown.host.counters_at_start[name] for name in shown.host.counters)
-    assert sum(shown.series.handshakes) == row
+    assert shown.history.total.handshakes == row
     assert [one.name for one in shown.interfaces] == [one.name for one in recording.start.interfaces]
 
 
@@ -213,7 +215,7 @@ def test_a_snapshot_never_changes() -> None:
     shown = store.snapshot()
     before = msgspec.json.encode([shown.rows.record(row) for row in range(500)])
     keys = sort_keys(shown.rows, "rtt")
-    peers, series, rtt = tuple(shown.peers), shown.series.handshakes.copy(), shown.distributions.rtt.counts.copy()
+    peers, cells, rtt = tuple(shown.peers), shown.history.fine.cells.copy(), shown.distributions.rtt.counts.copy()
     for seed in range(2, 30):
         store.write(random_batch(seed, 1000))
         store.snapshot()
@@ -224,7 +226,7 @@ def test_a_snapshot_never_changes() -> None:
     assert msgspec.json.encode([shown.rows.record(row) for row in range(500)]) == before
     assert np.array_equal(sort_keys(shown.rows, "rtt"), keys, equal_nan=True)
     assert tuple(shown.peers) == peers
-    assert (shown.series.handshakes == series).all()
+    assert (shown.history.fine.cells == cells).all()
     assert (shown.distributions.rtt.counts == rtt).all()
 
 
@@ -245,7 +247,10 @@ def test_sums_do_not_depend_on_the_size_of_batches() -> None:
     }
     assert (one.distributions.rtt.counts == other.distributions.rtt.counts).all()
     assert one.distributions.options == other.distributions.options
-    assert (one.series.handshakes == other.series.handshakes).all()
+    for steps, others in ((one.history.fine, other.history.fine), (one.history.coarse, other.history.coarse)):
+        assert (steps.number == others.number).all()
+        for part in (PART["handshakes"], PART["outcomes"]):
+            assert (steps.cells[:, part] == others.cells[:, part]).all()
 
 
 def test_clear_forgets_handshakes_and_keeps_what_the_kernel_counts() -> None:
@@ -260,7 +265,8 @@ def test_clear_forgets_handshakes_and_keeps_what_the_kernel_counts() -> None:
     assert (len(after.rows), after.rows.first, after.totals.handshakes) == (0, 5000, 0)
     assert (tuple(after.peers), after.comparisons, after.distributions.names) == ((), (), ())
     assert after.distributions.rtt.counts.sum() == 0
-    assert len(after.series.handshakes) == 0
+    assert len(after.history.seconds("handshakes", 99)) == 0
+    assert after.history.totals(Window.HOUR).handshakes == 0
     assert (after.balance, after.counters, after.host, after.interfaces) == (
         before.balance, before.counters, before.host, before.interfaces,
     )  # fmt: skip
@@ -289,16 +295,15 @@ def test_series_and_rates() -> None:
     events["settled_ns"] = np.array(settled, np.uint64) * np.uint64(10**9)
     store.write(batch_of(events))
     shown = store.snapshot()
-    assert shown.series.handshakes.tolist() == [10, 20, 30]  # the running second is not whole
+    by_second = {name: shown.history.seconds(name, 99) for name in ("handshakes", "attempts", "any_failed")}
+    assert by_second["handshakes"].tolist()[-3:] == [10, 20, 30]  # the running second is not whole
     assert shown.handshakes_per_s == pytest.approx(60 / RATE_S)
-    assert shown.attempts_per_s == pytest.approx(shown.series.attempts.sum() / RATE_S)
-    assert shown.series.failed.sum() <= shown.series.attempts.sum() <= 60
-    assert shown.series.failed.sum() < shown.series.any_failed.sum() < 60
+    assert shown.attempts_per_s == pytest.approx(by_second["attempts"][-3:].sum() / RATE_S)
+    assert 0 < by_second["any_failed"].sum() < 60
     now += 2_000_000_000
-    assert store.snapshot().series.handshakes.tolist() == [10, 20, 30, 10, 0]
-    now += 2 * SERIES_S * 1_000_000_000
-    assert len(store.snapshot().series.handshakes) == SERIES_S
-    assert store.snapshot().series.handshakes.sum() == 0
+    assert store.snapshot().history.seconds("handshakes", 5).tolist() == [10, 20, 30, 10, 0]
+    now += 400_000_000_000
+    assert not store.snapshot().history.seconds("handshakes", 999).any()
 
 
 def test_what_is_told_beside_handshakes() -> None:

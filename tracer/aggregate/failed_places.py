@@ -1,4 +1,4 @@
-"""Results and causes of handshakes, with or without Fast Open, and where most of them failed."""
+"""Where handshakes failed over a whole run: the server, or else the port, of most."""
 
 from __future__ import annotations
 
@@ -6,49 +6,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.aggregate.keyindex import END_WORDS, Indexes, KeyIndex, end_keys
+from tracer.aggregate.tally import HAS_FAILED
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import U8, Bool
+from tracer.handshake.events import U8
 from tracer.records.failed_at import FailedAt
 from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.fates import FAILED_RESULTS
-from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, HandshakeResult, word
+from tracer.vocabulary.vocabulary import HandshakeResult, word
 
 SERVERS_HELD = 1024
 _PORTS = 1 << 16
 
-HAS_FAILED: Bool = np.zeros(len(HandshakeResult), np.bool_)
-HAS_FAILED[list(FAILED_RESULTS)] = True
 
-
-class Fates:
-    """Counts by result, cause and confidence; of those that failed by server and port as well.
+class FailedPlaces:
+    """Handshakes that failed, by server and port.
 
     Servers are at most SERVERS_HELD; the quarter that failed longest ago is forgotten when there are more.
     """
 
     def __init__(self) -> None:
-        self._counts = np.zeros((len(HandshakeResult), len(HandshakeCause), len(Confidence)), np.int64)
         # by result: each takes memory only where it counts something
         self._ports: dict[int, NDArray[np.int64]] = {}
         self._servers = KeyIndex(END_WORDS, SERVERS_HELD, self._forget)
         self._failed = np.zeros((SERVERS_HELD, len(HandshakeResult)), np.int64)
 
     def add(self, batch: Batch) -> None:
-        """Count a batch."""
-        result, causes = batch.events["result"], batch.causes
-        # almost all rows of ordinary traffic end here
-        chosen = np.flatnonzero(HAS_FAILED[result] | (causes.handshake_cause != 0))
-        if not len(chosen):
-            return
-        result = result[chosen]
-        place = np.ravel_multi_index(
-            (result, causes.handshake_cause[chosen], causes.handshake_confidence[chosen]), self._counts.shape
-        )
-        self._counts += np.bincount(place, minlength=self._counts.size).reshape(self._counts.shape)
-        failed = HAS_FAILED[result]
-        self._add_places(batch, chosen[failed], result[failed])
+        """Count those of a batch that failed."""
+        result = batch.events["result"]
+        rows = np.flatnonzero(HAS_FAILED[result])
+        if len(rows):
+            self._add(batch, rows, result[rows])
 
-    def _add_places(self, batch: Batch, rows: Indexes, result: U8) -> None:
+    def _add(self, batch: Batch, rows: Indexes, result: U8) -> None:
         for number in np.unique(result).tolist():
             counts = self._ports.setdefault(number, np.zeros(_PORTS, np.int64))
             np.add.at(counts, batch.events["server_port"][rows[result == number]].astype(np.intp), np.int64(1))
@@ -60,25 +49,6 @@ class Fates:
 
     def _forget(self, slots: Indexes) -> None:
         self._failed[slots] = 0
-
-    def failed_causes(self) -> dict[str, dict[str, int]]:
-        """Of those that failed, by result: how many have which cause."""
-        sums = self._counts.sum(axis=2)
-        found = {}
-        for result in FAILED_RESULTS:
-            named = {word(cause): int(sums[result, cause]) for cause in HandshakeCause if cause and sums[result, cause]}
-            if named:
-                found[word(result)] = named
-        return found
-
-    def confidences(self) -> dict[str, str]:
-        """How sure each cause is where it is surest."""
-        seen = self._counts.sum(axis=0)
-        return {
-            word(cause): word(max(one for one in Confidence if seen[cause, one]))
-            for cause in HandshakeCause
-            if cause and seen[cause, 1:].any()
-        }
 
     def failed_at(self) -> tuple[FailedAt, ...]:
         """For each result that failed: the server of more than half, else the port of more than half, if any."""

@@ -1,0 +1,266 @@
+"""The last hour in steps, seconds at first and then quarters of a minute; and what any stretch of it adds up to.
+
+A step holds the cells of tally.py. Nothing here grows with the number of handshakes or with time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.aggregate.aggregate import Aggregate
+from tracer.aggregate.keyindex import end_keys
+from tracer.aggregate.tally import CELLS, HAS_FAILED, PART, tally, totals_of
+from tracer.handshake.batch import Batch
+from tracer.handshake.events import F64
+from tracer.records.failed_at import FailedAt
+from tracer.records.record import Totals
+from tracer.vocabulary.addresses import ip_text
+from tracer.vocabulary.fates import FAILED_RESULTS
+from tracer.vocabulary.vocabulary import HandshakeCause, HandshakeResult, word
+
+NS_PER_S = 1_000_000_000
+FINE_S, FINE_STEPS = 1, 330
+COARSE_S, COARSE_STEPS = 15, 244
+PLACES_HELD = 64  # of each step: servers, by result and cause
+
+Ends = NDArray[np.int64]
+# result, cause, the server's address, its port
+Place = tuple[int, int, bytes, int]
+
+
+class Window(Enum):
+    """Which handshakes a screen sums up: those of the last so many seconds, or all."""
+
+    MINUTE = "1 min"
+    FIVE_MINUTES = "5 min"
+    HOUR = "1 h"
+    ALL = "all"
+
+    @property
+    def seconds(self) -> int | None:
+        """How far it goes back; None for all."""
+        return {"1 min": 60, "5 min": 300, "1 h": 3600}.get(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """The server of handshakes that failed or were slow: address (None where they are of several), port, how many."""
+
+    ip: str | None
+    port: int
+    handshakes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Steps of one size, the oldest first; steps without handshakes are left out. `number` times `size_s` is a step's
+    begin in seconds of the records' clock."""
+
+    size_s: int
+    number: Ends
+    cells: F64  # [steps, CELLS]
+    places: tuple[dict[Place, int], ...]
+
+    def since(self, begin_s: int) -> slice:
+        """The steps that begin at or after a second."""
+        return slice(int(np.searchsorted(self.number, -(-begin_s // self.size_s))), None)
+
+
+class _Ring:
+    """The newest steps of one size."""
+
+    def __init__(self, size_s: int, steps: int) -> None:
+        self.size_s, self._steps = size_s, steps
+        self._cells: F64 = np.zeros((steps, CELLS))
+        self._number: Ends = np.full(steps, -1, np.int64)
+        # each is replaced, never changed: views share them
+        self._places: list[dict[Place, int]] = [{} for _ in range(steps)]
+        self._newest = -1
+
+    def add(self, seconds: Ends, cells: F64, places: list[dict[Place, int]]) -> None:
+        """Add what is known of some seconds, in ascending order; what is too old is left out."""
+        number = seconds // self.size_s
+        self._newest = max(self._newest, int(number[-1]))
+        first = int(np.searchsorted(number, self._newest - self._steps + 1))
+        number, cells = number[first:], cells[first:]
+        slots = number % self._steps
+        stale = self._number[slots] != number
+        for slot in set(slots[stale].tolist()):
+            self._cells[slot] = 0
+            self._places[slot] = {}
+        self._number[slots] = number
+        np.add.at(self._cells, slots, cells)
+        for slot, found in zip(slots.tolist(), places[first:], strict=True):
+            if found:
+                self._places[slot] = _joined(self._places[slot], found)
+
+    def view(self) -> Steps:
+        """A copy."""
+        slots = np.flatnonzero(self._number > max(-1, self._newest - self._steps))
+        slots = slots[np.argsort(self._number[slots])]
+        places = tuple(self._places[slot] for slot in slots.tolist())
+        return Steps(self.size_s, self._number[slots], self._cells[slots], places)
+
+
+def _joined(one: dict[Place, int], other: dict[Place, int]) -> dict[Place, int]:
+    """Both, as far as there is room: what was there first stays."""
+    joined = dict(one)
+    for place, times in other.items():
+        if place in joined or len(joined) < PLACES_HELD:
+            joined[place] = joined.get(place, 0) + times
+    return joined
+
+
+class History:
+    """Adds up batches; one thread at a time. `total` is the whole run's."""
+
+    def __init__(self) -> None:
+        self.total = Aggregate()
+        self._fine, self._coarse = _Ring(FINE_S, FINE_STEPS), _Ring(COARSE_S, COARSE_STEPS)
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch at the times when its handshakes settled."""
+        if not len(batch):
+            return
+        second = (batch.events["settled_ns"] // np.uint64(NS_PER_S)).astype(np.int64)
+        seconds, place = np.unique(second, return_inverse=True)
+        cells = tally(batch, place, len(seconds))
+        self.total.add_counted(batch, cells.sum(axis=0))
+        places = _places(batch, place, len(seconds))
+        for ring in (self._fine, self._coarse):
+            ring.add(seconds, cells, places)
+
+    def view(self, began_ns: int, now_ns: int) -> HistoryView:
+        """As it stands. Times are of the records' clock: when counting began, and now."""
+        return HistoryView(began_ns, now_ns, self.total.totals(), self._fine.view(), self._coarse.view())
+
+
+def _places(batch: Batch, step: NDArray[np.intp], steps: int) -> list[dict[Place, int]]:
+    """Servers of handshakes that failed or have a cause, by step: at most PLACES_HELD, the most frequent first."""
+    found: list[dict[Place, int]] = [{} for _ in range(steps)]
+    result, cause = batch.events["result"], batch.causes.handshake_cause
+    rows = np.flatnonzero(HAS_FAILED[result] | (cause != 0))
+    if not len(rows):
+        return found
+    ends = end_keys(batch.events, "server", rows)
+    keys = np.column_stack((step[rows].astype(np.uint64), result[rows], cause[rows], ends))
+    unique, times = np.unique(keys, axis=0, return_counts=True)
+    for at in np.argsort(-times, kind="stable").tolist():
+        row = unique[at]
+        places = found[int(row[0])]
+        if len(places) < PLACES_HELD:
+            places[int(row[1]), int(row[2]), row[3:5].tobytes(), int(row[5])] = int(times[at])
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryView:
+    """What a snapshot has of the history; it never changes. `began_ns` and `now_ns` are of the records' clock."""
+
+    began_ns: int
+    now_ns: int
+    total: Totals
+    fine: Steps
+    coarse: Steps
+    _made: dict[Window, Totals] = field(default_factory=dict, compare=False, repr=False)
+
+    def _chosen(self, window: Window) -> tuple[Steps, slice]:
+        span = window.seconds or 0
+        steps = self.fine if span <= FINE_STEPS - 1 else self.coarse
+        return steps, steps.since(self.now_ns // NS_PER_S - span + 1)
+
+    def totals(self, window: Window) -> Totals:
+        """The totals of a window; an hour is exact to a quarter of a minute."""
+        if window.seconds is None:
+            return self.total
+        if window not in self._made:
+            steps, chosen = self._chosen(window)
+            cells = steps.cells[chosen].sum(axis=0)
+            self._made[window] = totals_of(cells, self._failed_at(window, cells))
+        return self._made[window]
+
+    def cells(self, ages_s: Sequence[int]) -> F64:
+        """Cells [n - 1, CELLS] of the stretches between n ascending ages in seconds; the running second has age 0.
+
+        Row i holds what settled at ages from ages_s[i] to below ages_s[i + 1]; beyond some five minutes each coarse
+        step counts at the age of its newest second.
+        """
+        found: F64 = np.zeros((len(ages_s) - 1, CELLS))
+        now_s = self.now_ns // NS_PER_S
+        turn = now_s - FINE_STEPS + 2 * COARSE_S
+        turn -= turn % COARSE_S  # coarse steps before, fine ones from here on
+        for steps, chosen in (
+            (self.coarse, slice(0, self.coarse.since(turn).start)),
+            (self.fine, self.fine.since(turn)),
+        ):
+            age = now_s - ((steps.number[chosen] + 1) * steps.size_s - 1)
+            row = np.searchsorted(ages_s, age, side="right") - 1
+            there = (row >= 0) & (row < len(found))
+            np.add.at(found, row[there], steps.cells[chosen][there])
+        return found
+
+    def seconds(self, name: str, count: int) -> NDArray[np.int64]:
+        """One of the single counts of tally.py for each of the last whole seconds, the oldest first.
+
+        They are `count`, at most FINE_STEPS - 1, or as many as there were since counting began.
+        """
+        last = self.now_ns // NS_PER_S - 1
+        began = min(self.began_ns // NS_PER_S, *self.fine.number[:1].tolist(), last + 1)
+        length = min(count, FINE_STEPS - 1, last - began + 1)
+        found = np.zeros(length, np.int64)
+        place = self.fine.number - (last - length + 1)
+        there = (place >= 0) & (place < length)
+        found[place[there]] = self.fine.cells[there, PART[name].start]
+        return found
+
+    def _failed_at(self, window: Window, cells: F64) -> tuple[FailedAt, ...]:
+        found = []
+        for result in FAILED_RESULTS:
+            total = int(cells[PART["results"]][result])
+            where = _most(self._where(window, {result}, None), total) if total else None
+            if where is not None:
+                found.append(FailedAt(word(result), where.ip, where.port, where.handshakes))
+        return tuple(found)
+
+    def where(self, window: Window, cause: HandshakeCause, result: HandshakeResult | None = None) -> Where | None:
+        """The server, else the port, of more than half of the handshakes with a cause (and result) in a window.
+
+        None where no one has so many, or where too many servers were affected to count each; of `all` the last hour's.
+        """
+        window = Window.HOUR if window is Window.ALL else window
+        steps, chosen = self._chosen(window)
+        sums = steps.cells[chosen].sum(axis=0)[PART["fates"]].reshape(len(HandshakeResult), len(HandshakeCause))
+        total = int(sums[:, cause].sum() if result is None else sums[result, cause])
+        results = set(HandshakeResult) if result is None else {result}
+        return _most(self._where(window, results, cause), total)
+
+    def _where(
+        self, window: Window, results: set[HandshakeResult], cause: HandshakeCause | None
+    ) -> Counter[tuple[bytes, int]]:
+        steps, chosen = self._chosen(window)
+        sums: Counter[tuple[bytes, int]] = Counter()
+        for places in steps.places[chosen]:
+            for (result, why, ip, port), times in places.items():
+                if result in results and cause in (None, why):
+                    sums[ip, port] += times
+        return sums
+
+
+def _most(sums: Counter[tuple[bytes, int]], total: int) -> Where | None:
+    """The server, else the port, of more than half."""
+    ports: Counter[int] = Counter()
+    for (_, port), times in sums.items():
+        ports[port] += times
+    for (ip, port), times in sums.most_common(1):
+        if 2 * times > total:
+            return Where(ip_text(ip), port, times)
+    for port, times in ports.most_common(1):
+        if 2 * times > total:
+            return Where(None, port, times)
+    return None
