@@ -16,6 +16,8 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from tracer.aggregate.figures import Peer
+from tracer.aggregate.history import Window
+from tracer.store.past import held_ns, past
 from tracer.store.snapshot import Snapshot
 from tui.actions import MAIN, actions_of
 from tui.engine import Engine
@@ -33,6 +35,10 @@ from tui.themes import OWN, first_theme, next_theme
 from tui.widgets.question import Question
 
 PULL_S = 0.25
+WINDOW_WORDS = {
+    Window.MINUTE: "figures of the last minute", Window.FIVE_MINUTES: "figures of the last 5 minutes",
+    Window.HOUR: "figures of the last hour", Window.ALL: "figures of all handshakes",
+}  # fmt: skip
 COLLECT_AFTER = (5000, 20, 20)  # gc.set_threshold(): each repaint throws away the objects of the one before
 
 
@@ -45,13 +51,21 @@ class Dashboard(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = []
 
     def __init__(
-        self, engine: Engine, *, leave_when_ended: bool = False, pull_s: float = PULL_S, filter_text: str = ""
+        self,
+        engine: Engine,
+        *,
+        leave_when_ended: bool = False,
+        pull_s: float = PULL_S,
+        filter_text: str = "",
+        window: Window = Window.FIVE_MINUTES,
     ) -> None:
         super().__init__(driver_class=StdoutDriver)
         self.engine = engine
         self.book = StyleBook()
         self.latest: Snapshot = engine.snapshot()
         self.frozen: Snapshot | None = None
+        self.window = window
+        self._walking = False
         self.failure: Exception | None = None
         self._leave_when_ended = leave_when_ended
         self._pull_s = pull_s
@@ -176,6 +190,37 @@ class Dashboard(App[None]):
         self.frozen = self.latest if self.frozen is None else None
         self.show_on(self.current)
 
+    def action_next_window(self) -> None:
+        """Sum up the last minute, 5 minutes, hour, or all."""
+        windows = list(Window)
+        self.window = windows[(windows.index(self.window) + 1) % len(windows)]
+        self.show_on(self.current)
+        self.say(WINDOW_WORDS[self.window])
+
+    def action_walk(self, steps: int) -> None:
+        """Freeze the view on an earlier moment, or go on to a later one: by a sixtieth of the window, or of all."""
+        held = held_ns(self.latest.rows)
+        if held is None:
+            self.say("no handshake is held yet", error=True)
+            return
+        first, last = held
+        seconds = self.window.seconds
+        step_ns = max(1, seconds * 1_000_000_000 // 60 if seconds is not None else (last - first) // 60)
+        target = self.shown.taken_ns + steps * step_ns
+        if target >= self.latest.taken_ns:
+            self.frozen = None
+            self.show_on(self.current)
+        elif not self._walking:
+            self._walking = True
+            self.run_worker(self._walk(max(first, target)), group="walk", exit_on_error=True)
+
+    async def _walk(self, time_ns: int) -> None:
+        try:
+            self.frozen = await asyncio.to_thread(past, self.latest, time_ns)
+        finally:
+            self._walking = False
+        self.show_on(self.current)
+
     def action_clear(self) -> None:
         """Ask, then forget everything."""
 
@@ -231,8 +276,10 @@ def leave_out_of_collections() -> None:
     gc.freeze()
 
 
-def run(engine: Engine, *, leave_when_ended: bool = False, filter_text: str = "") -> int:
+def run(engine: Engine, *, leave_when_ended: bool = False, filter_text: str = "", recorded: bool = False) -> int:
     """Show the dashboard until the user leaves it; returns 0. The list of handshakes starts with this filter.
+
+    `recorded`: all is summed up at first, and not only what happened of late.
 
     SIGINT, SIGTERM and SIGHUP end it too. `engine.stop()` is called once the terminal is restored.
 
@@ -241,7 +288,8 @@ def run(engine: Engine, *, leave_when_ended: bool = False, filter_text: str = ""
     """
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)  # if a shell exports them, they would hide every later change of size
-    app = Dashboard(engine, leave_when_ended=leave_when_ended, filter_text=filter_text)
+    window = Window.ALL if recorded else Window.FIVE_MINUTES
+    app = Dashboard(engine, leave_when_ended=leave_when_ended, filter_text=filter_text, window=window)
     leave_out_of_collections()
     gc.set_threshold(*COLLECT_AFTER)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from tracer.aggregate.figures import Peer
+from tracer.aggregate.history import Window
 from tracer.store.snapshot import Snapshot
 
 
@@ -24,6 +25,11 @@ class Shell(Protocol):
     @property
     def new(self) -> int:
         """How many handshakes came since the view was frozen."""
+        ...
+
+    @property
+    def window(self) -> Window:
+        """Which handshakes screens sum up."""
         ...
 
     def action_show(self, name: str) -> None:

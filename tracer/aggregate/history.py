@@ -168,22 +168,26 @@ class HistoryView:
     total: Totals
     fine: Steps
     coarse: Steps
-    _made: dict[Window, Totals] = field(default_factory=dict, compare=False, repr=False)
+    _made: dict[int, Totals] = field(default_factory=dict, compare=False, repr=False)
 
-    def _chosen(self, window: Window) -> tuple[Steps, slice]:
-        span = window.seconds or 0
-        steps = self.fine if span <= FINE_STEPS - 1 else self.coarse
-        return steps, steps.since(self.now_ns // NS_PER_S - span + 1)
+    def _chosen(self, span_s: int) -> tuple[Steps, slice]:
+        steps = self.fine if span_s <= FINE_STEPS - 1 else self.coarse
+        return steps, steps.since(self.now_ns // NS_PER_S - span_s + 1)
 
     def totals(self, window: Window) -> Totals:
-        """The totals of a window; an hour is exact to a quarter of a minute."""
-        if window.seconds is None:
-            return self.total
-        if window not in self._made:
-            steps, chosen = self._chosen(window)
+        """The totals of a window."""
+        return self.total if window.seconds is None else self.totals_of_last(window.seconds)
+
+    def totals_of_last(self, span_s: int) -> Totals:
+        """The totals of the last seconds, the running one among them; at most an hour.
+
+        Beyond some five minutes it is exact to COARSE_S.
+        """
+        if span_s not in self._made:
+            steps, chosen = self._chosen(span_s)
             cells = steps.cells[chosen].sum(axis=0)
-            self._made[window] = totals_of(cells, self._failed_at(window, cells))
-        return self._made[window]
+            self._made[span_s] = totals_of(cells, self._failed_at(span_s, cells))
+        return self._made[span_s]
 
     def cells(self, ages_s: Sequence[int]) -> F64:
         """Cells [n - 1, CELLS] of the stretches between n ascending ages in seconds; the running second has age 0.
@@ -219,11 +223,11 @@ class HistoryView:
         found[place[there]] = self.fine.cells[there, PART[name].start]
         return found
 
-    def _failed_at(self, window: Window, cells: F64) -> tuple[FailedAt, ...]:
+    def _failed_at(self, span_s: int, cells: F64) -> tuple[FailedAt, ...]:
         found = []
         for result in FAILED_RESULTS:
             total = int(cells[PART["results"]][result])
-            where = _most(self._where(window, {result}, None), total) if total else None
+            where = _most(self._where(span_s, {result}, None), total) if total else None
             if where is not None:
                 found.append(FailedAt(word(result), where.ip, where.port, where.handshakes))
         return tuple(found)
@@ -233,17 +237,17 @@ class HistoryView:
 
         None where no one has so many, or where too many servers were affected to count each; of `all` the last hour's.
         """
-        window = Window.HOUR if window is Window.ALL else window
-        steps, chosen = self._chosen(window)
+        span_s = window.seconds or Window.HOUR.seconds or 0
+        steps, chosen = self._chosen(span_s)
         sums = steps.cells[chosen].sum(axis=0)[PART["fates"]].reshape(len(HandshakeResult), len(HandshakeCause))
         total = int(sums[:, cause].sum() if result is None else sums[result, cause])
         results = set(HandshakeResult) if result is None else {result}
-        return _most(self._where(window, results, cause), total)
+        return _most(self._where(span_s, results, cause), total)
 
     def _where(
-        self, window: Window, results: set[HandshakeResult], cause: HandshakeCause | None
+        self, span_s: int, results: set[HandshakeResult], cause: HandshakeCause | None
     ) -> Counter[tuple[bytes, int]]:
-        steps, chosen = self._chosen(window)
+        steps, chosen = self._chosen(span_s)
         sums: Counter[tuple[bytes, int]] = Counter()
         for places in steps.places[chosen]:
             for (result, why, ip, port), times in places.items():

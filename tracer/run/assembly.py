@@ -93,7 +93,13 @@ class Assembly:
         text = options.filter_record.text if options.filter_record is not None else ""
         try:
             return dashboard.run(
-                self.app, run.run, store, self.stop, leave_when_ended=leave_when_ended, filter_text=text
+                self.app,
+                run.run,
+                store,
+                self.stop,
+                leave_when_ended=leave_when_ended,
+                filter_text=text,
+                recorded=clock is not time.monotonic_ns,
             )
         finally:
             for line in self._kept:

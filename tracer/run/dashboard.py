@@ -52,7 +52,14 @@ class _Engine:
 
 
 def run(
-    app: Any, work: Callable[[], int], store: Store, request: StopRequest, *, leave_when_ended: bool, filter_text: str
+    app: Any,
+    work: Callable[[], int],
+    store: Store,
+    request: StopRequest,
+    *,
+    leave_when_ended: bool,
+    filter_text: str,
+    recorded: bool,
 ) -> int:
     """Do `work` behind the dashboard until it is left; returns the exit status. `filter_text` is what `/` starts with.
 
@@ -75,7 +82,7 @@ def run(
     thread = threading.Thread(target=trace, name="pipeline")
     thread.start()
     try:
-        app.run(_Engine(store, request), leave_when_ended=leave_when_ended, filter_text=filter_text)
+        app.run(_Engine(store, request), leave_when_ended=leave_when_ended, filter_text=filter_text, recorded=recorded)
     finally:
         request.reason = request.reason or "quit"
         thread.join()

@@ -181,7 +181,8 @@ class StoreRows:
         found = dict(zip(order.tolist(), made, strict=True))
         return [found[place] for place in range(len(rows))]
 
-    def _pieces(self) -> Iterator[tuple[Chunk, int, int]]:
+    def pieces(self) -> Iterator[tuple[Chunk, int, int]]:
+        """Each chunk, and its rows that count: from begin to below end."""
         end = self.skip + self.length
         for which, chunk in enumerate(self.chunks):
             start = which * CHUNK_ROWS
@@ -193,7 +194,7 @@ class StoreRows:
     def collect(self, key: object, make: Callable[[Rows], Any]) -> list[tuple[Any, int, int]]:
         """What `make` returns for every chunk, and its rows that count; cached for full chunks."""
         found = []
-        for chunk, begin, end in self._pieces():
+        for chunk, begin, end in self.pieces():
             if end == CHUNK_ROWS:
                 found.append((chunk.cached(key, make), begin, end))
             else:

@@ -16,11 +16,8 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 
-from tracer.aggregate.counted import counted_of
-from tracer.aggregate.distributions import DistributionCounts
 from tracer.aggregate.figures import Comparison, Distributions, Peer
-from tracer.aggregate.history import History, HistoryView
-from tracer.aggregate.peers import Peers, PeerTable, server_side
+from tracer.aggregate.peers import Peers
 from tracer.dissect.payload import Payload
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
@@ -30,32 +27,15 @@ from tracer.ipc.traced import TracedInterface, forget_gone
 from tracer.records.record import Balance, End, Handshake, InterfaceInfo, NoticeRecord, Start, Stats
 from tracer.store.chunks import CHUNK_ROWS, Chunk, StoreRows
 from tracer.store.snapshot import HostState, InterfaceState, Snapshot
+from tracer.store.sums import Sums, rate
 
 ROWS_HELD = 100_000
 FOLD_ROWS = 2048  # added up at once: with so many numpy's cost per call does not matter
 NOTICES_HELD = 100
 RECORDS_HELD = 256  # composed records: as many as some screens show
-RATE_S = 3  # a rate is the mean over so many whole seconds
 REFRESH_NS = 1_000_000_000  # peers, comparisons and distributions are made anew this often
 
 _NO_BALANCE = Balance(0, 0, 0, 0, 0, 0, 0, 0)
-
-
-class _Sums:
-    """All sums that `clear` resets."""
-
-    def __init__(self) -> None:
-        self.history = History()
-        self.servers = PeerTable("server")
-        self.clients = PeerTable("client")
-        self.distributions = DistributionCounts()
-
-    def add(self, rows: Rows) -> None:
-        known = counted_of(rows)
-        self.history.add(rows.batch)
-        self.servers.add(rows, known)
-        self.clients.add(rows, known, server_side(rows))
-        self.distributions.add(rows, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +80,7 @@ class Store:
         self._dropped = 0  # rows dropped since the last clear
         self._cleared = 0  # rows that were there before the last clear
         self._folded = 0  # rows since the last clear that are in the sums
-        self._sums = _Sums()
+        self._sums = Sums()
         self._pieces: _Pieces | None = None
         self._records: OrderedDict[int, Handshake] = OrderedDict()
         self._records_lock = threading.Lock()
@@ -292,7 +272,7 @@ class Store:
         with self._sums_lock, self._rows_lock:
             self._cleared += self._written()
             self._chunks, self._in_last, self._dropped, self._folded = (), 0, 0, 0
-            self._sums = _Sums()
+            self._sums = Sums()
             self._began_ns = self._clock()
             self._pieces = None
             self._serial += 1
@@ -329,8 +309,8 @@ class Store:
                     history=history,
                     balance=self._balance,
                     counters=self._counters,
-                    handshakes_per_s=_rate(history, "handshakes"),
-                    attempts_per_s=_rate(history, "attempts"),
+                    handshakes_per_s=rate(history, "handshakes"),
+                    attempts_per_s=rate(history, "attempts"),
                     comparisons=pieces.comparisons,
                     peers=pieces.peers,
                     distributions=pieces.distributions,
@@ -355,8 +335,3 @@ def _compose(composer: Composer, rows: Rows) -> list[Handshake]:
 
 def _state(one: TracedInterface | InterfaceInfo) -> InterfaceState:
     return InterfaceState(one.name, one.index, one.hook, one.why, tuple(one.others), tuple(one.warnings), present=True)
-
-
-def _rate(history: HistoryView, name: str) -> float:
-    last = history.seconds(name, RATE_S)
-    return float(last.mean()) if len(last) else 0.0

@@ -38,7 +38,8 @@ from tracer.records.record import SCHEMA, Balance, End, InterfaceInfo, NoticeRec
 from tracer.sinks.base import Sink
 from tracer.store.chunks import CHUNK_ROWS, Chunk, StoreRows
 from tracer.store.list_columns import sort_keys
-from tracer.store.store import FOLD_ROWS, NOTICES_HELD, RATE_S, Store
+from tracer.store.store import FOLD_ROWS, NOTICES_HELD, Store
+from tracer.store.sums import RATE_S
 
 INFO = InterfaceInfo("eth0", 2, "tcx", "a test", 0)
 START = Start(SCHEMA, "2026-01-01T00:00:00.000000000Z", "0", (), "6.0", (INFO,), "ring", 512, 0)
