@@ -1,4 +1,4 @@
-"""A line for what nobody may overlook: why tracing ended, or that handshakes are lost."""
+"""A line for what nobody may overlook: why tracing ended, that handshakes are lost, or that something has broken."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from textual.widget import Widget
 from tracer.aggregate.aggregate import losses
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.printable import plural
+from tui.alerts import alerts
 from tui.format import count
 from tui.lines import cut, safe
 from tui.paint import strip, styles_of
 
 
 def banner_text(snapshot: Snapshot) -> str:
-    """The warning, or an empty string."""
+    """The warning, or an empty string. What is over is not told, nor what broke before a recording's end."""
     if snapshot.ended is not None:
         return f"Tracing has ended: {snapshot.ended}. The data stays here until you leave (q)."
     gone = [interface.name for interface in snapshot.interfaces if not interface.present]
@@ -23,7 +24,7 @@ def banner_text(snapshot: Snapshot) -> str:
     lost = losses(snapshot.balance)
     if lost:
         return f"{count(lost)} {plural(lost, 'handshake')} not shown: lost, evicted or suppressed (5 Health says why)."
-    return ""
+    return "  ".join(alerts(snapshot))
 
 
 class Banner(Widget):

@@ -5,42 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.support.rows import random_batch
-from tests.unit.aggregate.test_history import at, view
+from tests.support.day import BEGIN_S, DAY_S, NS_PER_S, attempts, plain
 from tracer.aggregate.breaks import Break, Broken, breaks
-from tracer.aggregate.history import History
-from tracer.handshake.batch import Batch
-from tracer.vocabulary.vocabulary import Confidence, Group, HandshakeCause, HandshakeResult, Outcome
-
-DAY_S = 24 * 3600
+from tracer.aggregate.history import History, HistoryView
 
 
-def attempt(seconds: list[int], failed: bool) -> Batch:
-    """One SYN with data at each of these seconds."""
-    made = at(random_batch(1, len(seconds), peers=1), *seconds)
-    made.events["syn"]["payload_len"] = 100
-    made.events["server_port"] = 443
-    made.events["result"] = HandshakeResult.ESTABLISHED
-    made.causes.handshake_cause[:] = made.causes.handshake_confidence[:] = 0
-    made.verdicts.attempted[:] = made.verdicts.lived[:] = True
-    made.verdicts.outcome[:] = Outcome.SYN_TIMEOUT_FALLBACK if failed else Outcome.DATA_ACKED
-    made.verdicts.group[:] = Group.FAILED if failed else Group.OK
-    made.verdicts.acked_payload_len[:] = 0 if failed else 100
-    return made
-
-
-def plain(seconds: list[int], refused: bool) -> Batch:
-    """One handshake without Fast Open at each of these seconds."""
-    made = attempt(seconds, False)
-    made.events["syn"]["payload_len"] = 0
-    made.verdicts.attempted[:] = False
-    made.verdicts.outcome[:] = Outcome.NOT_ATTEMPTED
-    made.verdicts.group[:] = Group.NOT_APPLICABLE
-    if refused:
-        made.events["result"] = HandshakeResult.HALF_OPEN
-        made.causes.handshake_cause[:] = HandshakeCause.ACCEPT_QUEUE_FULL
-        made.causes.handshake_confidence[:] = Confidence.CERTAIN
-    return made
+def view(history: History, now_s: float) -> HistoryView:
+    return history.view(BEGIN_S * NS_PER_S, int((BEGIN_S + now_s) * NS_PER_S))
 
 
 def one(found: tuple[Break, ...], what: Broken) -> Break | None:
@@ -49,11 +20,11 @@ def one(found: tuple[Break, ...], what: Broken) -> Break | None:
 
 def test_a_break_of_fast_open_shows_within_ten_seconds_and_ends_in_time() -> None:
     history = History()
-    history.add(attempt(list(range(3600)), failed=False))
+    history.add(attempts(list(range(3600)), failed=False))
     assert breaks(view(history, 3599)) == ()
     told = None
     for second in range(3600, 3900):
-        history.add(attempt([second], failed=True))
+        history.add(attempts([second], failed=True))
         found = one(breaks(view(history, second)), Broken.FAST_OPEN)
         if found is not None and told is None:
             told = second
@@ -66,7 +37,7 @@ def test_a_break_of_fast_open_shows_within_ten_seconds_and_ends_in_time() -> Non
     assert told < 3610
     over = None
     for second in range(3900, 4300):
-        history.add(attempt([second], failed=False))
+        history.add(attempts([second], failed=False))
         found = one(breaks(view(history, second)), Broken.FAST_OPEN)
         if over is None and (found is None or found.over_s is not None):
             over = second
@@ -78,21 +49,21 @@ def test_a_break_of_fast_open_shows_within_ten_seconds_and_ends_in_time() -> Non
 
 def test_handshakes_that_begin_to_fail_are_a_break_and_it_has_its_cause_and_place() -> None:
     history = History()
-    history.add(plain(list(range(1000)) * 5, refused=False))
+    history.add(plain(list(range(1000)) * 5, overflowed=False))
     for second in range(1000, 1008):
-        history.add(plain([second] * 4, refused=False))
-        history.add(plain([second] * 2, refused=True))
+        history.add(plain([second] * 4, overflowed=False))
+        history.add(plain([second] * 2, overflowed=True))
     (found,) = breaks(view(history, 1007))
     assert found.what is Broken.HANDSHAKES
     assert found.over_s is None
     assert found.since_s == 7
     assert found.totals.failed_causes == {"half_open": {"accept_queue_full": 16}}
-    assert [place.port for place in found.totals.failed_at or ()] == [443]
+    assert [(place.ip, place.port) for place in found.totals.failed_at or ()] == [("192.0.2.7", 443)]
 
 
 def test_what_never_worked_is_no_break() -> None:
     history = History()
-    history.add(attempt(list(range(300)), failed=True))
+    history.add(attempts(list(range(300)), failed=True))
     assert breaks(view(history, 299)) == ()
 
 
@@ -103,17 +74,17 @@ def test_failures_by_chance_are_no_break(rate: int, share: float) -> None:
     for begin in range(0, 7200, 100):
         seconds = np.sort(random.integers(begin, begin + 100, rate * 100))
         bad = random.random(len(seconds)) < share
-        history.add(attempt(seconds[~bad].tolist(), failed=False))
+        history.add(attempts(seconds[~bad].tolist(), failed=False))
         if bad.any():
-            history.add(attempt(seconds[bad].tolist(), failed=True))
+            history.add(attempts(seconds[bad].tolist(), failed=True))
         assert breaks(view(history, begin + 99)) == ()
 
 
 def test_a_break_within_the_hour_is_found_when_it_is_long_over() -> None:
     history = History()
-    history.add(attempt(list(range(1000)), failed=False))
-    history.add(attempt(list(range(1000, 1300)), failed=True))
-    history.add(attempt(list(range(1300, 3500)), failed=False))
+    history.add(attempts(list(range(1000)), failed=False))
+    history.add(attempts(list(range(1000, 1300)), failed=True))
+    history.add(attempts(list(range(1300, 3500)), failed=False))
     (found,) = breaks(view(history, 3499))
     assert found.since_s == pytest.approx(2499, abs=16)
     assert found.over_s == pytest.approx(2199, abs=16)

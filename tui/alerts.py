@@ -1,0 +1,49 @@
+"""What must be seen on every screen at once: something that worked has begun to fail. In words."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tracer.aggregate.breaks import Break, Broken, breaks
+from tracer.store.snapshot import Snapshot
+from tracer.vocabulary.addresses import endpoint_text
+from tracer.vocabulary.fates import brief_cause
+from tui.format import clock, count, share
+
+_WHAT = {Broken.FAST_OPEN: "Fast Open", Broken.HANDSHAKES: "Handshakes"}
+_OF = {Broken.FAST_OPEN: "SYNs with data", Broken.HANDSHAKES: "handshakes"}
+
+
+def age(seconds: int) -> str:
+    """An age: 12 s, 3:20 min, 1:02:03 h."""
+    if seconds < 60:
+        return f"{seconds} s"
+    return f"{clock(seconds)} {'min' if seconds < 3600 else 'h'}"
+
+
+def break_words(one: Break) -> str:
+    """What broke, when, how far, and why, where most of it has one cause."""
+    began = f"{_WHAT[one.what]} {'has' if one.what is Broken.FAST_OPEN else 'have'} been failing for {age(one.since_s)}"
+    before = f"{share(one.bad_before, one.seen_before)} before"
+    return f"{began}: {count(one.bad)} of {count(one.seen)} {_OF[one.what]}, {before}{_why(one)}"
+
+
+def _why(one: Break) -> str:
+    """The cause of more than half, and where."""
+    causes = Counter(one.totals.causes if one.what is Broken.FAST_OPEN else {})
+    if one.what is Broken.HANDSHAKES:
+        for of in (one.totals.failed_causes or {}).values():
+            causes.update(of)
+    if not causes or 2 * max(causes.values()) <= one.bad:
+        return ""
+    ((cause, _),) = causes.most_common(1)
+    words = cause.replace("_", " ") if one.what is Broken.FAST_OPEN else brief_cause(cause)
+    place = max(one.totals.failed_at or (), key=lambda at: at.handshakes, default=None)
+    if place is None or one.what is Broken.FAST_OPEN:
+        return f": {words}"
+    return f": {words} at {endpoint_text(place.ip, place.port) if place.ip else f'port {place.port}'}"
+
+
+def alerts(snapshot: Snapshot) -> list[str]:
+    """All breaks that go on, in words."""
+    return [break_words(one) for one in breaks(snapshot.history) if one.over_s is None]
