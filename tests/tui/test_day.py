@@ -48,7 +48,7 @@ def _breaks(day: Day, when: range, what: str, why: str) -> None:
         found = " ".join(alerts(shown(day, second + 1)))
         told = told or (second if found else 0)
         assert not told or (what in found and why in found)
-    assert when.start < told <= when.start + WITHIN_S
+    assert when.start <= told <= when.start + WITHIN_S
     over = 0
     for second in range(when.stop, when.stop + 600):
         found = " ".join(alerts(shown(day, second + 1)))

@@ -18,6 +18,7 @@ from tracer.records.record import Totals
 _WORSE = -np.log(1e-6)
 _BETTER = -np.log(1e-3)
 _LEAST_BEFORE = 5  # of so few nothing is known
+_LEAST_BAD = 5  # two in a row are no break, even in a day without any
 _LEAST_SHARE = 0.05  # fewer failures than this are no break, however sure
 
 
@@ -108,7 +109,7 @@ def _change(bad: F64, seen: F64, *, worse: bool) -> int | None:
     sure = after * _divergence(share, always) + before * _divergence(share_before, always)
     possible: Bool = (before >= _LEAST_BEFORE) & (after > 0)
     if worse:
-        possible &= (share > share_before) & (share >= _LEAST_SHARE)
+        possible &= (share > share_before) & (share >= _LEAST_SHARE) & (bad_after >= _LEAST_BAD)
     else:
         possible &= share < share_before / 2
     sure = np.where(possible, sure, 0.0)
