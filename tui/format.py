@@ -1,38 +1,12 @@
-"""Numbers for people: three significant digits, a fitting unit, "-" for unknown values."""
+"""Numbers for people on screens; those that the summary needs too are in tracer/vocabulary/numbers.py."""
 
 from __future__ import annotations
 
 from math import isnan
 
-UNKNOWN = "-"
+from tracer.vocabulary.numbers import UNKNOWN, count, duration, significant
 
-
-def significant(value: float) -> str:
-    """Three significant digits without an exponent: 0.123, 1.23, 12.3, 123, 1234."""
-    size = abs(value)
-    if size >= 99.95:
-        return f"{value:.0f}"
-    if size >= 9.995:
-        return f"{value:.1f}"
-    return f"{value:.2f}"
-
-
-def duration(microseconds: float | None) -> str:
-    """A duration as us, ms, s, min or h."""
-    if microseconds is None or isnan(microseconds):
-        return UNKNOWN
-    size = abs(microseconds)
-    if microseconds == 0:
-        return "0"
-    if size < 999.5:
-        return f"{significant(microseconds)} µs"
-    if size < 999_500:
-        return f"{significant(microseconds / 1e3)} ms"
-    if size < 120_000_000:
-        return f"{significant(microseconds / 1e6)} s"
-    if size < 7_200_000_000:
-        return f"{significant(microseconds / 6e7)} min"
-    return f"{significant(microseconds / 3.6e9)} h"
+__all__ = ["UNKNOWN", "clock", "count", "duration", "rate", "share", "signed_duration", "significant", "size"]
 
 
 def signed_duration(microseconds: float | None) -> str:
@@ -47,18 +21,6 @@ def clock(seconds: float) -> str:
     hours, rest = divmod(whole, 3600)
     minutes, seconds_left = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{seconds_left:02d}" if hours else f"{minutes}:{seconds_left:02d}"
-
-
-def count(value: float | None) -> str:
-    """A count: all digits in groups of three up to 999,999, then 1.23 M."""
-    if value is None or isnan(value):
-        return UNKNOWN
-    if abs(value) < 1e6:
-        return f"{value:,.0f}"
-    for limit, unit in ((1e9, "M"), (1e12, "G"), (1e15, "T")):
-        if abs(value) < limit:
-            return f"{significant(value / limit * 1000)} {unit}"
-    return f"{value:.3g}"
 
 
 def size(value: float | None) -> str:
