@@ -6,6 +6,8 @@ Histograms as coarse as the other distributions' would blur the difference of tw
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from math import erfc, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +22,15 @@ KEPT = 256  # durations of a kind and server: a median of so many is near that o
 # What both sides need before they are compared: with fewer a 90th percentile is the greatest of all, and the median's
 # error may be as large as the benefit.
 ENOUGH = 10
+Z_95 = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
 
 
 @dataclass(frozen=True, slots=True)
 class Comparisons:
     """Some servers in columns, microseconds; NaN without samples. `sooner_*` are NaN without enough of both.
 
-    `sooner_us` is the median of normal handshakes minus that with TFO, `sooner_rtts` the same in median round trips.
+    `sooner_us` is the median of normal handshakes minus that with TFO, `sooner_rtts` the same in median round trips,
+    `sooner_low_us` to `sooner_high_us` its 95 % confidence interval.
     """
 
     tfo_samples: NDArray[np.int64]
@@ -38,6 +42,65 @@ class Comparisons:
     rtt_median_us: F64
     sooner_us: F64
     sooner_rtts: F64
+    sooner_low_us: F64
+    sooner_high_us: F64
+
+
+@cache
+def _by_samples() -> tuple[Indexes, F64]:
+    """For each number of samples n up to KEPT: c, and 1 / (2 z), of the median's error; that is NaN below ENOUGH."""
+    ranks, factors = np.ones(KEPT + 1, np.intp), np.full(KEPT + 1, np.nan)
+    binomial = np.ones(1)
+    for n in range(1, KEPT + 1):
+        binomial = np.convolve(binomial, (0.5, 0.5))
+        if n >= ENOUGH:
+            ranks[n] = c = max(1, round((n + 1) / 2 - sqrt(n)))
+            factors[n] = 0.5 / _normal_quantile(float(binomial[:c].sum()))
+    return ranks, factors
+
+
+def _normal_quantile(tail: float) -> float:
+    """The z that a normal variable exceeds with this probability, of at most a half."""
+    low, high = 0.0, 40.0
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        low, high = (middle, high) if erfc(middle / sqrt(2)) / 2 > tail else (low, middle)
+    return low
+
+
+@dataclass(frozen=True, slots=True)
+class _Ordered:
+    """Samples of some servers [n, KEPT] in order, and how many each server has."""
+
+    values: NDArray[np.float32]
+    kept: Indexes
+
+    def _at(self, place: Indexes) -> F64:
+        found: F64 = self.values[np.arange(len(self.kept)), place].astype(np.float64)
+        return found
+
+    def quantile(self, share: float) -> F64:
+        """The quantile of each server, interpolated; NaN without samples."""
+        last = np.maximum(self.kept - 1, 0)
+        at = last * share
+        low = np.floor(at).astype(np.intp)
+        below, above = self._at(low), self._at(np.minimum(low + 1, last))
+        found: F64 = below + (above - below) * (at - low)
+        return found
+
+    def median_error(self) -> F64:
+        """The standard error of each median; NaN with less than ENOUGH samples.
+
+        Half the distance of two order statistics about the median, Y(n - c + 1) - Y(c), in standard deviations of the
+        normal distribution: c = (n + 1) / 2 - sqrt(n), rounded, at least 1; z is that of the probability, by the
+        binomial distribution, that the median of the population lies below Y(c): P(B(n, 1/2) <= c - 1). R. M. Price and
+        D. G. Bonett, Estimating the variance of the sample median, J. Stat. Comput. Simul. 68 (2001) 295-305.
+        """
+        every_rank, every_factor = _by_samples()
+        rank = every_rank[self.kept]
+        distance = self._at(np.maximum(self.kept - rank, 0)) - self._at(rank - 1)
+        found: F64 = distance * every_factor[self.kept]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +110,40 @@ class Sample:
     values: NDArray[np.float32]
     counts: NDArray[np.int64]
 
-    def quantile(self, kind: int, share: float) -> F64:
-        """The quantile of each server, interpolated; NaN without samples."""
+    def _ordered(self, kind: int) -> _Ordered:
         kept = np.minimum(self.counts[kind], KEPT)
         # places that were never written count as NaN, which sorts to the end
         there = np.arange(KEPT) < kept[:, None]
-        ordered = np.sort(np.where(there, self.values[kind], np.nan), axis=1).astype(np.float64)
-        at = np.maximum(kept - 1, 0) * share
-        low = np.floor(at).astype(np.intp)
-        rows = np.arange(len(kept))
-        below, above = ordered[rows, low], ordered[rows, np.minimum(low + 1, np.maximum(kept - 1, 0))]
-        found: F64 = below + (above - below) * (at - low)
-        return found
+        return _Ordered(np.sort(np.where(there, self.values[kind], np.float32(np.nan)), axis=1), kept)
+
+    def quantile(self, kind: int, share: float) -> F64:
+        """The quantile of each server, interpolated; NaN without samples."""
+        return self._ordered(kind).quantile(share)
 
     def compared(self) -> Comparisons:
-        """Medians, tails and the benefit."""
-        tfo, normal, rtt = (self.quantile(kind, 0.5) for kind in (TFO, NORMAL, RTT))
-        enough = (self.counts[TFO] >= ENOUGH) & (self.counts[NORMAL] >= ENOUGH)
-        sooner = np.where(enough, normal - tfo, np.nan)
+        """Medians, tails and the benefit.
+
+        The interval of the difference of two medians needs no shape of their distributions: the difference, give or
+        take z sqrt(e1^2 + e2^2), where e1 and e2 are the standard errors (`_Ordered.median_error`) and z is 1.96 for
+        95 %. R. M. Price and D. G. Bonett, Distribution-free confidence intervals for difference and ratio of medians,
+        J. Stat. Comput. Simul. 72 (2002) 119-124.
+        """
+        tfo, normal = self._ordered(TFO), self._ordered(NORMAL)
+        tfo_median, normal_median, rtt = tfo.quantile(0.5), normal.quantile(0.5), self.quantile(RTT, 0.5)
+        error = Z_95 * np.hypot(tfo.median_error(), normal.median_error())
+        sooner = np.where(np.isnan(error), np.nan, normal_median - tfo_median)
         return Comparisons(
             self.counts[TFO],
             self.counts[NORMAL],
-            tfo,
-            self.quantile(TFO, 0.9),
-            normal,
-            self.quantile(NORMAL, 0.9),
+            tfo_median,
+            tfo.quantile(0.9),
+            normal_median,
+            normal.quantile(0.9),
             rtt,
             sooner,
             sooner / np.where(rtt > 0, rtt, np.nan),
+            sooner - error,
+            sooner + error,
         )
 
 
@@ -161,15 +230,20 @@ class Responses:
         values = self._values.reshape(KINDS, self._rows, KEPT)
         return Sample(values[:, slots], self._by_kind(self._counts)[:, slots])
 
+    def samples(self, slots: Indexes) -> NDArray[np.int64]:
+        """How many with TFO and without these have: [2, n]."""
+        found: NDArray[np.int64] = self._by_kind(self._counts)[: NORMAL + 1, slots]
+        return found
+
     def enough(self, slots: Indexes) -> Bool:
         """Which of these have enough samples of both kinds to be compared."""
-        tfo, normal = self._by_kind(self._counts)[: NORMAL + 1, slots]
+        tfo, normal = self.samples(slots)
         found: Bool = (tfo >= ENOUGH) & (normal >= ENOUGH)
         return found
 
     def ranked(self, live: Indexes, shown: int, only_enough: bool = False) -> Indexes:
         """The servers with most samples; those with enough of both kinds come first, those without any are left out."""
-        tfo, normal = self._by_kind(self._counts)[: NORMAL + 1, live]
+        tfo, normal = self.samples(live)
         enough = self.enough(live)
         counted = enough if only_enough else tfo + normal > 0
         order = np.lexsort((-(tfo + normal), ~((tfo > 0) & (normal > 0)), ~enough))
