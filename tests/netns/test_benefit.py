@@ -63,7 +63,7 @@ def measured(folder: Path) -> list[Benefit]:
             assert_balanced(run.end)
             assert run.end.totals.outcomes["data_acked"] == CONNECTIONS
             (one,) = run.end.benefits
-            assert any(f"{SERVER[0]}:443 answers" in line and "sooner with Fast Open" in line for line in run.said)
+            assert any(f"first response of {SERVER[0]}:443 with Fast Open: " in line for line in run.said)
             found.append(one)
     return found
 

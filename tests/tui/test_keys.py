@@ -12,15 +12,14 @@ from textual.widgets import Button
 
 from tests.tui.driving import LARGE, SIZES, SMALL, drive, press, screen_text, settle, until
 from tests.tui.recorded import Recorded
+from tracer.aggregate.worth import difference_words
 from tracer.records.record import Handshake
 from tui.actions import ACTIONS, MAIN, TITLES, actions_of, footer_of
 from tui.app import Dashboard
-from tui.format import duration
 from tui.screens.detail import Detail
 from tui.screens.help import Help
 from tui.themes import CYCLE
 from tui.widgets.chooser import Chooser
-from tui.widgets.comparison import sooner_words
 from tui.widgets.question import Question
 
 NUMBER = {name: str(number) for number, name in enumerate(MAIN, start=1)}
@@ -313,13 +312,13 @@ def test_a_server_is_shown_with_what_fast_open_is_worth_there() -> None:
         await press(pilot, "3")
         screen = app.current
         titles = [one.column.title for one in screen.source.columns]  # type: ignore[attr-defined]
-        assert {"Sooner", "RTTs"} <= set(titles)
+        assert {"First answer", "Samples"} <= set(titles)
         peer = screen.peer  # type: ignore[attr-defined]
         assert peer.sooner_us is not None
-        words = sooner_words(peer.sooner_us, peer.sooner_rtts)[0]
-        assert duration(abs(peer.sooner_us)) in screen_text(app)
+        words, samples = difference_words(peer), f"{peer.tfo_samples} against {peer.normal_samples}"
+        assert f"{peer.tfo_samples}/{peer.normal_samples}" in screen_text(app)
         await press(pilot, "enter")
-        assert f"first response with TFO {words}" in screen_text(app)
+        assert f"first response with TFO: {words}, {samples}" in screen_text(app)
         # with any other filter these are not that server's handshakes only
         app.handshakes.set_filter("tfo")
         await settle(pilot)

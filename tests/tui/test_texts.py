@@ -12,6 +12,7 @@ from rich.cells import cell_len
 
 from tests.tui.recorded import Recorded
 from tracer.aggregate.figures import Comparison, Histogram
+from tracer.aggregate.worth import difference_words
 from tracer.records.failed_at import FailedAt
 from tracer.records.record import Handshake, Totals
 from tracer.store.chunks import StoreRows
@@ -27,7 +28,7 @@ from tui.screens.detail import counterpart, raw_options
 from tui.screens.peers import BY_WIDTH
 from tui.screens.statistics import after_lines, cause_lines, result_lines, tfo_cause_lines
 from tui.widgets.bar import bar, column
-from tui.widgets.comparison import comparison_lines, difference
+from tui.widgets.comparison import comparison_lines
 from tui.widgets.histogram import histogram_lines, quantile
 from tui.widgets.shares import share_lines
 from tui.widgets.sparkline import framed_plot, plot
@@ -234,21 +235,57 @@ def test_shares_name_every_outcome_that_there_is_room_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("samples", "sooner", "words_"),
-    [((10, 10), (100.0, 1.02), "100 µs (1.0 RTT) sooner"), ((10, 10), (-100.0, -0.5), "100 µs (0.5 RTT) later"),
-     ((10, 10), (1.0, 0.01), "no difference"), ((10, 10), (40_400.0, None), "40.4 ms sooner"),
-     ((12, 3), (None, None), "too few yet: 3 of 10"), ((0, 12), (None, None), "no comparison yet")],
+    ("samples", "sooner", "words_", "style"),
+    [((10, 10), (100.0, 1.02, 80.0, 120.0), "100 ± 20 µs (1.0 RTT) sooner", "ok"),
+     ((10, 10), (-100.0, -0.5, -120.0, -80.0), "100 ± 20 µs (0.5 RTT) later", "degraded"),
+     ((10, 10), (100.0, 1.02, -1.0, 201.0), "no difference to be seen", "dim"),
+     ((10, 10), (40_400.0, None, 39_800.0, 41_000.0), "40.4 ± 0.6 ms sooner", "ok"),
+     ((10, 10), (-3400.0, -123.48, -3500.0, -3300.0), "> 1 RTT later: not TFO's doing", "text"),
+     ((12, 3), (None,) * 4, "too few yet: 3 of 10", "dim"), ((0, 12), (None,) * 4, "no comparison yet", "dim")],
 )  # fmt: skip
-def test_comparisons(samples: tuple[int, int], sooner: tuple[float | None, float | None], words_: str) -> None:
+def test_comparisons(samples: tuple[int, int], sooner: tuple[float | None, ...], words_: str, style: str) -> None:
     entry = Comparison("10.0.0.1:443", "example.org", *samples, 100.0, 200.0, 150.0, 250.0, 90.0, *sooner)
-    wide = comparison_lines([entry], 120, 10)
-    assert ("p90" in plain(wide[0])) == bool(samples[0])
-    assert max(width(line) for line in wide) <= 120
-    assert difference(entry)[0] == words_
-    lines = comparison_lines([entry], 80, 10)
-    assert len(lines) == 2
-    assert max(width(line) for line in lines) <= 80
-    assert words_ in plain(lines[1])
+    for cells in (120, 80, 76):
+        lines = comparison_lines([entry], cells, 10)
+        assert len(lines) == 2
+        assert max(width(line) for line in lines) <= cells
+        assert ("p90" in plain(lines[0])) == (bool(samples[0]) and cells >= 100)
+        assert (f"of {samples[0]}" if samples[0] else "none seen") in plain(lines[0])
+        assert f"of {samples[1]}" in plain(lines[1])
+        assert words_ in plain(lines[1])
+        assert lines[1][0][1] == style
+    assert difference_words(entry, 80) in plain(comparison_lines([entry], 200, 10)[1])
+
+
+@pytest.mark.parametrize("cells", [80, 120, 150, 175, 200])
+def test_a_peer_tells_what_fast_open_is_worth_only_where_it_shows(cells: int) -> None:
+    peer = next(one for one in Recorded().snapshot().peers if one.role == "server")
+    known = replace(peer, tfo_samples=20, normal_samples=30, saved_us=1200.0, delay_us=8_075_000.0)
+    columns = {one.column.id: one for one in next(found for least, found in BY_WIDTH if cells >= least)}
+    assert ("sooner" in columns) == (cells >= 150)
+    if cells == 200:
+        assert columns["samples"].text(known, 0)[0] == "20/30"
+        assert columns["delay"].text(known, 0) == ("8.07 s", "degraded")
+    if "sooner" not in columns:
+        return
+    column = columns["sooner"]
+    assert columns["saved"].text(known, 0) == ("1.20 ms", "ok")
+    keys = []
+    for sooner, words_ in (
+        ((40_400.0, 1.01, 39_800.0, 41_000.0), ("40.4 ms sooner", "ok")),
+        ((-100.0, -0.5, -120.0, -80.0), ("100 µs later", "degraded")),
+        ((40_400.0, 1.01, -1.0, 80_801.0), ("no difference", "dim")),
+        ((-3400.0, -123.48, -3500.0, -3300.0), ("not by TFO", "text")),
+        ((3400.0, 123.48, 3300.0, 3500.0), ("not only TFO", "text")),
+    ):
+        names = ("sooner_us", "sooner_rtts", "sooner_low_us", "sooner_high_us")
+        one = replace(known, **dict(zip(names, sooner, strict=True)))
+        assert column.text(one, 0) == words_
+        assert len(words_[0]) <= column.column.width
+        keys.append(column.key(one))
+    # what chance or something else made stands below every benefit
+    assert keys[:2] == [40_400.0, -100.0]
+    assert set(keys[2:]) == {float("-inf")}
 
 
 def test_the_answer_says_what_is_known() -> None:

@@ -10,16 +10,19 @@ import numpy as np
 from tracer.aggregate.keyindex import END_WORDS, KeyIndex, end_keys
 from tracer.aggregate.responses import Responses
 from tracer.aggregate.tally import accepted_and_lived
+from tracer.aggregate.worth import difference, difference_words
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import nullable
 from tracer.records.record import Benefit
 from tracer.vocabulary.addresses import endpoint_text, ip_text
+from tracer.vocabulary.numbers import duration
+from tracer.vocabulary.vocabulary import DIFFERENCE_WORDS
 
 SERVERS_HELD = 4096
 RECORDED = 50
 TOLD = 3  # in the summary
 
-_NUMBERS = [name for name in Benefit.__struct_fields__ if name not in ("ip", "port")]
+_NUMBERS = [name for name in Benefit.__struct_fields__ if name not in ("ip", "port", "difference")]
 
 
 class BenefitTable:
@@ -56,18 +59,16 @@ class BenefitTable:
         found = []
         for key, *numbers in zip(self._index.keys[slots], *values, strict=True):
             named = dict(zip(_NUMBERS, numbers, strict=True))
-            found.append(msgspec.convert({"ip": ip_text(key[:2].tobytes()), "port": int(key[2]), **named}, Benefit))
+            benefit = msgspec.convert({"ip": ip_text(key[:2].tobytes()), "port": int(key[2]), **named}, Benefit)
+            found.append(msgspec.structs.replace(benefit, difference=DIFFERENCE_WORDS[difference(benefit)]))
         return tuple(found)
 
 
 def tell(benefits: tuple[Benefit, ...], narrate: Callable[[str], None]) -> None:
     """Narrate the first few."""
     for one in benefits[:TOLD]:
-        where = endpoint_text(one.ip, one.port)
-        later = "sooner" if one.sooner_us >= 0 else "LATER"
-        trips = f" ({abs(one.sooner_rtts):.2f} round trips)" if one.sooner_rtts is not None else ""
         narrate(
-            f"{where} answers {abs(one.sooner_us) / 1000:.2f} ms{trips} {later} with Fast Open: median "
-            f"{one.tfo_median_us / 1000:.2f} ms of {one.tfo_samples} against {one.normal_median_us / 1000:.2f} ms "
+            f"first response of {endpoint_text(one.ip, one.port)} with Fast Open: {difference_words(one)}, "
+            f"median {duration(one.tfo_median_us)} of {one.tfo_samples} against {duration(one.normal_median_us)} "
             f"of {one.normal_samples}"
         )

@@ -50,7 +50,8 @@ class Counted:
     names: dict[int, str]  # SNI or HTTP host
     named: NDArray[np.intp]  # how many rows have the name with this key
     counted: Bool  # [Count, n]: what each row counts in
-    net_saved_us: F64  # round trips saved minus what lost SYNs of attempts cost, as in the totals
+    saved_us: F64  # the round trip that was saved, 0 if none
+    delay_us: F64  # what lost SYNs of an attempt cost
 
 
 def counted_of(rows: Rows) -> Counted:
@@ -67,7 +68,8 @@ def counted_of(rows: Rows) -> Counted:
         names,
         counts,
         _counted(rows),
-        _known(rows.durations.rtt_saved_us) - _known(rows.durations.delay_us) * rows.verdicts.attempted,
+        _known(rows.durations.rtt_saved_us),
+        _known(rows.durations.delay_us) * rows.verdicts.attempted,
     )
 
 

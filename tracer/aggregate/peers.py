@@ -37,8 +37,8 @@ PEERS_SHOWN = 1000
 COMPARISONS_SHOWN = 20
 
 # of a Comparison, in its order
-_DURATIONS = ("tfo_median_us", "normal_median_us", "tfo_p90_us", "normal_p90_us", "rtt_median_us", "sooner_us",
-              "sooner_rtts")  # fmt: skip
+_DURATIONS = ("tfo_median_us", "normal_median_us", "tfo_p90_us", "normal_p90_us", "rtt_median_us")
+_SOONER = ("sooner_us", "sooner_rtts", "sooner_low_us", "sooner_high_us")
 _NO_OUTCOME = int(Outcome.UNKNOWN)
 
 
@@ -48,6 +48,7 @@ class _Columns:
 
     counts: NDArray[np.int64]  # [n, Count]
     saved_us: F64
+    delay_us: F64
     rtt: NDArray[np.int32]  # [n, BUCKETS]
     outcome: U8  # of the last handshake
     group: U8  # of that
@@ -61,6 +62,7 @@ class _Columns:
         """Nothing seen yet."""
         return cls(
             np.zeros((rows, len(Count)), np.int64),
+            np.zeros(rows),
             np.zeros(rows),
             np.zeros((rows, BUCKETS), np.int32),
             np.full(rows, _NO_OUTCOME, np.uint8),
@@ -80,8 +82,9 @@ class _Columns:
     def of(self, slots: Indexes, buckets: slice) -> _Columns:
         """A copy of some slots, with only some buckets of `rtt`."""
         return _Columns(
-            self.counts[slots], self.saved_us[slots], self.rtt[slots, buckets], self.outcome[slots], self.group[slots],
-            self.seen_ns[slots], self.causes[slots], self.result[slots], self.cause[slots],
+            self.counts[slots], self.saved_us[slots], self.delay_us[slots], self.rtt[slots, buckets],
+            self.outcome[slots], self.group[slots], self.seen_ns[slots], self.causes[slots], self.result[slots],
+            self.cause[slots],
         )  # fmt: skip
 
 
@@ -109,7 +112,8 @@ class PeerTable:
         columns = self._columns
         for count, counted in enumerate(known.counted):
             _add(columns.counts, slots[counted[chosen]], count)
-        np.add.at(columns.saved_us, slots, known.net_saved_us[chosen])
+        np.add.at(columns.saved_us, slots, known.saved_us[chosen])
+        np.add.at(columns.delay_us, slots, known.delay_us[chosen])
         columns.outcome[slots] = rows.verdicts.outcome[chosen]  # of several the last
         columns.group[slots] = rows.verdicts.group[chosen]
         columns.result[slots] = rows.events["result"][chosen]
@@ -154,14 +158,15 @@ class PeerTable:
         names = [self._names.get(slot) for slot in slots.tolist()]
         # copy only what can be compared: few servers
         comparable = np.zeros(len(slots), np.bool_)
+        samples = np.zeros((2, len(slots)), np.int64)
         if self._responses is not None:
-            comparable = self._responses.enough(slots)
+            samples, comparable = self._responses.samples(slots), self._responses.enough(slots)
             sample = self._responses.of(slots[comparable])
         else:
             sample = None
         buckets = used(columns.rtt, slots)
         held = columns.of(slots, buckets)
-        return _Busiest(self.role, self._index.keys[slots], names, held, buckets.start, comparable, sample)
+        return _Busiest(self.role, self._index.keys[slots], names, held, buckets.start, samples, comparable, sample)
 
     def comparisons(self) -> tuple[Comparison, ...]:
         """Servers whose first response is known, those with most samples first; ahead of them those with both kinds."""
@@ -173,7 +178,7 @@ class PeerTable:
         numbers = zip(
             slots.tolist(), _addresses(self._index.keys[slots], self.role),
             compared.tfo_samples.tolist(), compared.normal_samples.tolist(),
-            *(nullable(getattr(compared, name)) for name in _DURATIONS), strict=True,
+            *(nullable(getattr(compared, name)) for name in _DURATIONS + _SOONER), strict=True,
         )  # fmt: skip
         return tuple(
             Comparison(endpoint_text(ip, port or 0), self._names.get(slot), *rest)
@@ -193,6 +198,7 @@ class _Busiest:
     names: list[str | None]
     columns: _Columns
     first_bucket: int
+    samples: NDArray[np.int64]  # [2, n]: with TFO and without
     comparable: Bool
     sample: Sample | None  # of the comparable ones
 
@@ -202,26 +208,30 @@ class _Busiest:
         rows = zip(
             _addresses(self.keys, self.role), self.names, columns.counts.tolist(),
             nullable(quantiles(columns.rtt, 0.5, self.first_bucket)), np.round(columns.saved_us, 3).tolist(),
-            columns.outcome.tolist(), columns.group.tolist(), columns.seen_ns.tolist(), *self._sooner(),
+            np.round(columns.delay_us, 3).tolist(), columns.outcome.tolist(), columns.group.tolist(),
+            columns.seen_ns.tolist(), self.samples.T.tolist(), zip(*self._sooner(), strict=True),
             columns.causes.argmax(axis=1).tolist(), columns.result.tolist(), columns.cause.tolist(), strict=True,
         )  # fmt: skip
-        for (ip, port), name, counts, median, saved, outcome, group, seen, sooner_us, sooner_rtts, *why in rows:
+        for (ip, port), name, counts, median, saved, delay, outcome, group, seen, samples, sooner, *why in rows:
             handshakes, attempts, accepted, lived, with_data, fallbacks, failed, changes, unfinished = counts
             cause, result, last_cause = why
+            sooner_us, sooner_rtts, low_us, high_us = sooner
+            with_tfo, without = samples
             last = None if outcome == _NO_OUTCOME else _OUTCOME_WORDS[outcome]
             yield Peer(
                 self.role, ip, port, name, handshakes, attempts, accepted, lived, with_data, fallbacks, failed,
                 changes, median, saved, last, GROUP_WORDS[group], seen, sooner_us, sooner_rtts,
                 unfinished, HANDSHAKE_CAUSE_WORDS[cause], RESULT_WORDS[result], HANDSHAKE_CAUSE_WORDS[last_cause],
+                with_tfo, without, low_us, high_us, delay,
             )  # fmt: skip
 
-    def _sooner(self) -> tuple[list[float | None], list[float | None]]:
-        """What Fast Open is worth: microseconds and round trips; None where there is not enough of both."""
-        found = np.full((2, len(self.keys)), np.nan)
+    def _sooner(self) -> list[list[float | None]]:
+        """What Fast Open is worth, in the columns of _SOONER; None where there is not enough of both."""
+        found = np.full((len(_SOONER), len(self.keys)), np.nan)
         if self.sample is not None:
             compared = self.sample.compared()
-            found[:, self.comparable] = compared.sooner_us, compared.sooner_rtts
-        return nullable(found[0]), nullable(found[1])
+            found[:, self.comparable] = [getattr(compared, name) for name in _SOONER]
+        return [nullable(column) for column in found]
 
 
 class Peers(Sequence[Peer]):

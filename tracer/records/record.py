@@ -40,6 +40,7 @@ from tracer.vocabulary.vocabulary import (
     CLIENT_FAIL_WORDS,
     CONFIDENCE_WORDS,
     COOKIE_CHECK_WORDS,
+    DIFFERENCE_WORDS,
     ECN_WORDS,
     GROUP_WORDS,
     HANDSHAKE_CAUSE_WORDS,
@@ -429,7 +430,8 @@ class Benefit(msgspec.Struct, frozen=True):
     """What Fast Open is worth with one server: first SYN to the server's first data byte, with SYN data acked whole
     (tfo) and without data in the SYN (normal), of a run that has at least ten samples of both.
 
-    `sooner_us` is normal_median_us less tfo_median_us, `sooner_rtts` the same in median round trips.
+    `sooner_us` is normal_median_us less tfo_median_us, `sooner_rtts` the same in median round trips. It is a fact only
+    where `difference` is sooner or later.
     """
 
     ip: Ip
@@ -443,6 +445,19 @@ class Benefit(msgspec.Struct, frozen=True):
     rtt_median_us: MaybeMicroseconds
     sooner_us: Microseconds
     sooner_rtts: float | None
+    sooner_low_us: Annotated[
+        float | None, said("microseconds, where the 95 % confidence interval of sooner_us begins; null in older files")
+    ] = None
+    sooner_high_us: Annotated[float | None, said("microseconds, where it ends; null in older files")] = None
+    difference: Annotated[
+        str | None,
+        said(
+            "what the medians show; no_difference: the interval spans 0, or they differ by less than a twentieth of a "
+            "round trip; much_sooner, much_later: by more than a round trip, which is not Fast Open's doing alone; "
+            "null in older files",
+            enum=DIFFERENCE_WORDS,
+        ),
+    ] = None
 
 
 class Stats(msgspec.Struct, frozen=True, tag_field="event", tag="stats"):

@@ -262,6 +262,20 @@ class After(IntEnum):
     SILENCE = 8
 
 
+class Difference(IntEnum):
+    """`end.benefits[].difference`: what two medians show of Fast Open's benefit; NONE is null in records.
+
+    MUCH_: by more than a round trip, which is not Fast Open's doing, or not its alone.
+    """
+
+    NONE = 0
+    NO_DIFFERENCE = 1
+    SOONER = 2
+    LATER = 3
+    MUCH_SOONER = 4
+    MUCH_LATER = 5
+
+
 class ResetFrom(IntEnum):
     """`handshake.reset.from`; RESET_BY_* of bpf/event.h. NONE: no reset settled the handshake."""
 
@@ -328,6 +342,7 @@ GROUP_WORDS = [value.word for value in Group]
 ECN_WORDS = ["none", "ecn", "accecn"]
 ANSWERED_ECN_WORDS: list[str | None] = [None, *ECN_WORDS]
 AFTER_WORDS = words_or_null(After)
+DIFFERENCE_WORDS = words_or_null(Difference)
 RESET_FROM_WORDS = words_or_null(ResetFrom)
 RESUMED_WORDS = words_or_null(HandshakeResult)
 VANTAGE_WORDS = [word(value) for value in Vantage]

@@ -12,6 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from tracer.aggregate.figures import Peer
+from tracer.aggregate.worth import difference_words
 from tracer.records.record import Handshake
 from tracer.store.list_columns import COLUMNS
 from tracer.store.snapshot import Snapshot
@@ -24,7 +25,6 @@ from tui.lines import cut
 from tui.order import ARRIVAL, Order, arrange, is_cheap
 from tui.screens.base import TracerScreen
 from tui.widgets.chooser import Chooser
-from tui.widgets.comparison import sooner_words
 from tui.widgets.filter_line import FilterLine
 from tui.widgets.row_list import RowList
 
@@ -159,10 +159,11 @@ class Handshakes(TracerScreen):
         parts.append("following" if self.following else "not following (f)")
         if self.filter_text and not self.filter_line.is_open:
             parts.append(f"filter {self.filter_text}")
-        parts += self._benefit_words()
-        self.state.update(Content(cut("  ·  ".join(parts), max(10, self.size.width - 2))), layout=False)
+        room = max(10, self.size.width - 2)
+        parts += self._benefit_words(room - len("  ·  ".join([*parts, ""])))
+        self.state.update(Content(cut("  ·  ".join(parts), room)), layout=False)
 
-    def _benefit_words(self) -> list[str]:
+    def _benefit_words(self, room: int) -> list[str]:
         """What TFO saves at the server, if the handshakes of one server are shown."""
         if self._peer is None or self._peer[0] != self.filter_text or self.snapshot is None:
             return []
@@ -172,7 +173,11 @@ class Handshakes(TracerScreen):
         )
         if peer.sooner_us is None:
             return []
-        return [f"first response with TFO {sooner_words(peer.sooner_us, peer.sooner_rtts)[0]}"]
+        words = f"first response with TFO: {difference_words(peer)}, {peer.tfo_samples} against {peer.normal_samples}"
+        if len(words) <= room:
+            return [words]
+        samples = f", {peer.tfo_samples}/{peer.normal_samples}"
+        return [f"TFO: {difference_words(peer, room - len(samples) - len('TFO: '))}{samples}"]
 
     def _order_words(self) -> str:
         if self.sort == ARRIVAL:

@@ -19,7 +19,8 @@ ABOUT: dict[str, str] = {
     "cookie granted, data accepted), degraded if the connection works without the gain, failed if it cost time or "
     "the connection. Handshakes that failed (refused, unreachable, no reply, half open) are counted with or without "
     "Fast Open, with their causes. The RTT is what a handshake costs and what accepted data in the SYN saves. TFO "
-    "against normal compares the median time from the first SYN to the first byte of the answer, server by server.",
+    "against normal compares the median time from the first SYN to the first byte of the answer, server by server; "
+    "what stands after ± is the 95 % confidence interval. A difference of more than a round trip has other reasons.",
     "handshakes": "One row per handshake, added when it has settled. The outcome is what Fast Open did, or how and "
     "why the handshake failed. Following keeps the newest one selected; moving the selection stops that, f starts it "
     "again. The end of this text explains filters; while you type one, the line below it says whether it is valid.",
@@ -28,7 +29,9 @@ ABOUT: dict[str, str] = {
     "every option of both segments, and what both ends agreed on.",
     "peers": "One row per server (or client, if this host is the server). Failed counts handshakes that were refused "
     "or never finished, TFO ✗ those in which Fast Open failed; mostly since is the most frequent cause. Accepted is "
-    "the share of SYNs with data that the server took. Cookie changes point to servers that do not share a key.",
+    "the share of SYNs with data that the server took. Cookie changes point to servers that do not share a key. First "
+    "answer compares the medians of so many responses with and without Fast Open: no difference is one that chance "
+    "makes as well, not by TFO one of more than a round trip, which Fast Open neither saves nor costs.",
     "statistics": "What became of handshakes and why, what the SYNs looked like and how long things took, since the "
     "start or since the last clear.",
     "health": "The balance sheet shows whether every handshake is accounted for: opened = emitted + lost + evicted + "

@@ -10,15 +10,18 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from tracer.aggregate.figures import Peer
+from tracer.aggregate.worth import difference, difference_words
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
 from tracer.vocabulary.printable import plural
+from tracer.vocabulary.vocabulary import Difference
 from tui.export import json_text
-from tui.format import clock, count, duration, share, signed_duration
+from tui.format import clock, count, duration, share
 from tui.handshake_rows import outcome_cell
 from tui.lines import Part, cut, group_sign, safe
 from tui.screens.base import TracerScreen
+from tui.widgets.comparison import STYLES
 from tui.widgets.row_list import ListColumn, RowList
 
 _NEVER = float("-inf")
@@ -58,18 +61,35 @@ def _outcome(peer: Peer, _: int) -> Part:
 
 
 def _saved(peer: Peer, _: int) -> Part:
-    style = "ok" if peer.saved_us > 0 else "failed" if peer.saved_us < 0 else "dim"
-    return (signed_duration(peer.saved_us), style)
+    return (duration(peer.saved_us) if peer.saved_us else "-", "ok" if peer.saved_us else "dim")
+
+
+def _lost(peer: Peer, _: int) -> Part:
+    return (duration(peer.delay_us) if peer.delay_us else "-", "degraded" if peer.delay_us else "dim")
+
+
+_SOONER_CELLS = 14
 
 
 def _sooner(peer: Peer, _: int) -> Part:
     """How much sooner the first response comes with TFO than without."""
-    style = "dim" if peer.sooner_us is None else "ok" if peer.sooner_us > 0 else "degraded"
-    return (signed_duration(peer.sooner_us), style)
+    return (difference_words(peer, _SOONER_CELLS), STYLES[difference(peer)])
 
 
-def _sooner_rtts(peer: Peer, _: int) -> Part:
-    return ("-" if peer.sooner_rtts is None else f"{peer.sooner_rtts:.1f}", "text")
+def _sooner_key(peer: Peer) -> float:
+    """What chance or others may have made is no benefit to sort by."""
+    is_benefit = difference(peer) in (Difference.SOONER, Difference.LATER)
+    return peer.sooner_us if is_benefit and peer.sooner_us is not None else _NEVER
+
+
+def _samples(peer: Peer, _: int) -> Part:
+    """How many responses with TFO and without are compared."""
+    both = f"{count(peer.tfo_samples)}/{count(peer.normal_samples)}"
+    return (both if peer.tfo_samples or peer.normal_samples else "-", "dim")
+
+
+def _fewest(peer: Peer) -> float:
+    return min(peer.tfo_samples, peer.normal_samples)
 
 
 def _ago(peer: Peer, now_ns: int) -> Part:
@@ -119,7 +139,7 @@ def _cause(cells: int) -> PeerColumn:
 _ADDRESS = PeerColumn(ListColumn("peer", "Peer", 23), lambda p, _: (address(p), "strong"), address, False)
 _ROLE = PeerColumn(ListColumn("role", "Is", 6), lambda p, _: (p.role, "dim"), lambda p: p.role, False)
 _NAME = PeerColumn(
-    ListColumn("name", "Name", 22), lambda p, _: (safe(p.name or "-"), "text"), lambda p: p.name or "", False
+    ListColumn("name", "Name", 16), lambda p, _: (safe(p.name or "-"), "text"), lambda p: p.name or "", False
 )
 _HANDSHAKES = _count("handshakes", "Seen", 7, "text")
 _ATTEMPTS = _count("attempts", "TFO", 7, "text")
@@ -134,18 +154,21 @@ _RTT = PeerColumn(
     ListColumn("rtt", "RTT", 8, True), lambda p, _: (duration(p.rtt_median_us), "text"), _known("rtt_median_us")
 )
 _SAVED = PeerColumn(ListColumn("saved", "Saved", 9, True), _saved, _known("saved_us"))
-_SOONER = PeerColumn(ListColumn("sooner", "Sooner", 9, True), _sooner, _known("sooner_us"))
-_SOONER_RTTS = PeerColumn(ListColumn("sooner_rtts", "RTTs", 5, True), _sooner_rtts, _known("sooner_rtts"))
+_LOST = PeerColumn(ListColumn("delay", "SYNs lost", 9, True), _lost, _known("delay_us"))
+_SOONER = PeerColumn(ListColumn("sooner", "First answer", _SOONER_CELLS), _sooner, _sooner_key)
+_SAMPLES = PeerColumn(
+    ListColumn("samples", "Samples", 9, True), _samples, lambda p: min(p.tfo_samples, p.normal_samples)
+)
 _SEEN = PeerColumn(ListColumn("last", "Ago", 5, True), _ago, _known("last_seen_ns"))
 _LAST = PeerColumn(ListColumn("outcome", "Last outcome", 22), _outcome, lambda p: p.last_outcome or "", False)
 
 BY_WIDTH: tuple[tuple[int, tuple[PeerColumn, ...]], ...] = (
-    (200, (_ADDRESS, _ROLE, _NAME, _HANDSHAKES, _UNFINISHED, _cause(22), _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS,
-           _FAILED, _CHANGES, _RTT, _SAVED, _SOONER, _SOONER_RTTS, _SEEN, _LAST)),
+    (200, (_ADDRESS, _NAME, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED,
+           _CHANGES, _RTT, _SAVED, _LOST, _SOONER, _SAMPLES, _SEEN, _LAST)),
     (173, (_ADDRESS, _NAME, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED,
            _CHANGES, _RTT, _SAVED, _SOONER, _LAST)),
-    (150, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _CHANGES,
-           _RTT, _SAVED, _SOONER, _LAST)),
+    (150, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _RTT,
+           _SAVED, _SOONER, _LAST)),
     (132, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _RTT, _SAVED,
            _LAST)),
     (115, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FAILED, _RTT, _LAST)),

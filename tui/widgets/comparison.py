@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracer.aggregate.figures import Comparison
-from tracer.aggregate.responses import ENOUGH
+from tracer.aggregate.worth import difference, difference_words
+from tracer.vocabulary.vocabulary import Difference
 from tui.format import count, duration
 from tui.lines import Line, cell, safe
 from tui.widgets.bar import bar
@@ -13,24 +14,14 @@ from tui.widgets.bar import bar
 WITH_P90 = 100  # cells from which the tail is shown too
 
 
-def sooner_words(sooner_us: float, sooner_rtts: float | None) -> tuple[str, str]:
-    """A gain in words and its style: "40.4 ms (1.0 RTT) sooner"."""
-    size = duration(abs(sooner_us))
-    if sooner_rtts is not None:
-        if abs(sooner_rtts) < 0.05:
-            return "no difference", "dim"
-        size += f" ({abs(sooner_rtts):.1f} RTT)"
-    return (f"{size} sooner", "ok") if sooner_us > 0 else (f"{size} later", "degraded")
-
-
-def difference(entry: Comparison) -> tuple[str, str]:
-    """What TFO changes at a server, in words and their style."""
-    if entry.sooner_us is not None:
-        return sooner_words(entry.sooner_us, entry.sooner_rtts)
-    least = min(entry.tfo_samples, entry.normal_samples)
-    if not least:
-        return "no comparison yet", "dim"
-    return f"too few yet: {least} of {ENOUGH}", "dim"
+STYLES = {
+    Difference.NONE: "dim",
+    Difference.NO_DIFFERENCE: "dim",
+    Difference.SOONER: "ok",
+    Difference.LATER: "degraded",
+    Difference.MUCH_SOONER: "text",
+    Difference.MUCH_LATER: "text",
+}
 
 
 def comparison_lines(entries: Sequence[Comparison], cells: int, rows: int) -> list[Line]:
@@ -48,10 +39,10 @@ def comparison_lines(entries: Sequence[Comparison], cells: int, rows: int) -> li
 
 
 def _entry(entry: Comparison, cells: int) -> list[Line]:
-    name_cells = min(44, max(26, cells * 2 // 5))
+    name_cells = min(56, max(33, cells * 2 // 5))  # the least for "  40.4 ± 0.6 ms (1.0 RTT) sooner"
     numbers = 34 if cells >= WITH_P90 else 20
     bar_cells = max(4, cells - name_cells - numbers - 8)
-    verdict, verdict_style = difference(entry)
+    verdict, verdict_style = difference_words(entry, name_cells - 2), STYLES[difference(entry)]
     # the address tells servers apart: if both do not fit, cut the name
     named = f"{safe(entry.server)}  {safe(entry.name)}" if entry.name else safe(entry.server)
     first = cell(named, name_cells)

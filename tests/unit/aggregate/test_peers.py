@@ -65,7 +65,7 @@ def test_every_sum_of_every_peer() -> None:
         assert (peer.last_outcome, peer.last_group) == (outcomes[-1], own[-1].tfo.group or "n/a")
         saved = sum(record.tfo.rtt_saved_us or 0.0 for record in own)
         cost = sum(record.tfo.delay_us or 0.0 for record in attempted)
-        assert peer.saved_us == pytest.approx(saved - cost, abs=0.1)
+        assert (peer.saved_us, peer.delay_us) == pytest.approx((saved, cost), abs=0.1)
 
 
 def test_the_most_frequent_cause_of_each_peer() -> None:

@@ -12,10 +12,12 @@ from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.benefit import RECORDED, TOLD, BenefitTable, tell
 from tracer.aggregate.keyindex import Indexes
 from tracer.aggregate.responses import ENOUGH, KEPT, NORMAL, RTT, TFO, Responses
+from tracer.aggregate.worth import difference
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import F64
 from tracer.records.record import Benefit
+from tracer.vocabulary.vocabulary import DIFFERENCE_WORDS
 
 ACCEPTED = ("data_acked", "data_acked_new_cookie")
 
@@ -165,20 +167,43 @@ def test_nothing_seen_is_nothing_said() -> None:
     assert Aggregate().totals().handshakes == 0
 
 
-def benefit(sooner_us: float, sooner_rtts: float | None = 1.0, ip: str = "192.0.2.1") -> Benefit:
+def test_a_record_has_the_interval_and_what_it_shows() -> None:
+    table = BenefitTable()
+    table.add(made_up(11, 4000, 6))
+    found = table.benefits()
+    assert found
+    for one in found:
+        assert one.sooner_low_us is not None
+        assert one.sooner_high_us is not None
+        assert one.sooner_low_us <= one.sooner_us <= one.sooner_high_us
+        assert one.sooner_us - one.sooner_low_us == pytest.approx(one.sooner_high_us - one.sooner_us, abs=0.01)
+        assert one.difference == DIFFERENCE_WORDS[difference(one)]
+
+
+def benefit(sooner_us: float, error_us: float, sooner_rtts: float | None = 1.0, ip: str = "192.0.2.1") -> Benefit:
     return Benefit(
-        ip, 443, 20, 30, 40_000.0, 41_000.0, 40_000.0 + sooner_us, 90_000.0, 40_000.0, sooner_us, sooner_rtts
-    )
+        ip, 443, 20, 30, 40_000.0, 41_000.0, 40_000.0 + sooner_us, 90_000.0, 40_000.0, sooner_us, sooner_rtts,
+        sooner_us - error_us, sooner_us + error_us,
+    )  # fmt: skip
 
 
 def test_the_summary_names_the_first_few() -> None:
     said: list[str] = []
-    tell((benefit(40_400.0, 1.01), benefit(-100.0, None, "2001:db8::1")), said.append)
+    tell((benefit(40_400.0, 600.0, 1.01), benefit(-100.0, 200.0, None, "2001:db8::1")), said.append)
     assert said == [
-        "192.0.2.1:443 answers 40.40 ms (1.01 round trips) sooner with Fast Open: median 40.00 ms of 20 against "
-        "80.40 ms of 30",
-        "[2001:db8::1]:443 answers 0.10 ms LATER with Fast Open: median 40.00 ms of 20 against 39.90 ms of 30",
+        "first response of 192.0.2.1:443 with Fast Open: 40.4 ± 0.6 ms (1.0 RTT) sooner, median 40.0 ms of 20 against "
+        "80.4 ms of 30",
+        "first response of [2001:db8::1]:443 with Fast Open: no difference to be seen, median 40.0 ms of 20 against "
+        "39.9 ms of 30",
     ]
     said.clear()
-    tell((benefit(1.0),) * (TOLD + 4), said.append)
+    tell((benefit(1.0, 1.0),) * (TOLD + 4), said.append)
     assert len(said) == TOLD
+
+
+def test_the_summary_does_not_tell_noise_as_a_fact() -> None:
+    said: list[str] = []
+    tell((benefit(-3400.0, 100.0, -123.48), benefit(90_000.0, 100.0, 2.25)), said.append)
+    assert "Fast Open: more than a round trip later: not Fast Open's doing, median" in said[0]
+    assert "Fast Open: more than a round trip sooner: not Fast Open's doing alone, median" in said[1]
+    assert not any(figure in line for line in said for figure in ("3.40 ms", "123.", "90.0 ms"))

@@ -110,8 +110,10 @@ def test_the_benefit_of_a_recording_that_was_cut_is_that_of_the_run(
     assert {(one.ip, one.port) for one in end.benefits} == {(one.ip, one.port) for one in expected}
     for found in end.benefits:
         (own,) = (one for one in expected if (one.ip, one.port) == (found.ip, found.port))
-        assert msgspec.structs.astuple(found)[2:] == pytest.approx(msgspec.structs.astuple(own)[2:], rel=1e-3, abs=0.01)
-    assert any(" with Fast Open: median " in line for line in said)
+        assert found.difference == own.difference
+        numbers, of_the_run_ = (msgspec.structs.astuple(one)[2:-1] for one in (found, own))
+        assert numbers == pytest.approx(of_the_run_, rel=1e-3, abs=0.01)
+    assert any("first response of " in line and " with Fast Open: " in line for line in said)
     assert not any("nothing lost" in line for line in said)
     assert "not known" in said[-1]
     assert end.balance is None
