@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from tracer.aggregate.worth import saved_words
 from tracer.records.record import Totals
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
 from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import GROUP_OF, Group, Outcome, word
-from tui.format import count, duration, rate, share
+from tui.format import count, rate, share
 from tui.lines import Line, Part, cut, wrap
 from tui.widgets.shares import died_words, outcome_words
 
@@ -101,13 +102,10 @@ def headline_lines(snapshot: Snapshot, cells: int) -> list[Line]:
         (f"{rate(snapshot.attempts_per_s)} ", "strong"), ("with TFO", "dim"),
     ]  # fmt: skip
     lines.append(tuple(numbers))
-    net_style = "ok" if totals.net_saved_us > 0 else "failed" if totals.net_saved_us < 0 else "dim"
-    net_word = "gained" if totals.net_saved_us >= 0 else "lost"
-    saved: list[Part] = [
-        ("round trips saved ", "dim"), (duration(totals.rtt_saved_us), "strong"),
-        ("   fallbacks cost ", "dim"), (duration(totals.delay_us), "strong"),
-        ("   net ", "dim"), (f"{duration(abs(totals.net_saved_us))} {net_word}", net_style),
-    ]  # fmt: skip
+    gain, loss = saved_words(totals, cells)
+    saved: list[Part] = [(gain or "no round trip saved so far", "ok" if gain else "dim")]
+    if loss:
+        saved += [("; ", "dim"), (loss, "degraded")]
     lines.append(tuple(saved))
     trouble = worst(totals)
     if trouble is not None:

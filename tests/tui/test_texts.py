@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from tests.tui.recorded import Recorded
 from tracer.aggregate.figures import Comparison, Histogram
-from tracer.aggregate.worth import difference_words
+from tracer.aggregate.worth import difference_words, saved_words
 from tracer.records.failed_at import FailedAt
 from tracer.records.record import Handshake, Totals
 from tracer.store.chunks import StoreRows
@@ -286,6 +286,18 @@ def test_a_peer_tells_what_fast_open_is_worth_only_where_it_shows(cells: int) ->
     # what chance or something else made stands below every benefit
     assert keys[:2] == [40_400.0, -100.0]
     assert set(keys[2:]) == {float("-inf")}
+
+
+def test_the_headline_tells_what_was_saved_and_lost_apart() -> None:
+    snapshot = Recorded().snapshot()
+    for cells in (76, 116, 196):
+        line = plain(headline_lines(snapshot, cells)[2])
+        gain, loss = saved_words(snapshot.totals, cells)
+        assert line == f"{gain}; {loss}"
+        assert len(line) <= cells
+        assert "net" not in line
+    none = replace(snapshot, totals=msgspec.structs.replace(snapshot.totals, tfo_lived=0, tfo_resent=0))
+    assert plain(headline_lines(none, 76)[2]) == "no round trip saved so far"
 
 
 def test_the_answer_says_what_is_known() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from tracer.aggregate.aggregate import losses
 from tracer.aggregate.benefit import tell
 from tracer.aggregate.unread import Source, tell_not_read, tell_why_none
+from tracer.aggregate.worth import saved_words
 from tracer.records.record import End, Totals
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.causes import DROPPED, handshake_sentence, tfo_sentence
@@ -29,12 +30,15 @@ def summarize(
     attempts = f"{totals.tfo_attempts} {plural(totals.tfo_attempts, 'TFO attempt')}{_acceptance(totals)}"
     narrate(
         f"{totals.handshakes} {plural(totals.handshakes, 'handshake')}{_results(totals)} in {record.duration_s:.1f} s, "
-        f"{attempts}, net time saved {totals.net_saved_us / 1000:.1f} ms"
+        f"{attempts}"
     )
     if not totals.handshakes:
         tell_why_none(record, source, narrate)
     tell_not_read(record.not_read or {}, source, narrate)
     _tell_after(totals.after or {}, narrate)
+    saved = "; ".join(filter(None, saved_words(totals)))
+    if saved:
+        narrate(saved)
     tell(record.benefits, narrate)
     failed = {name: count for name, count in totals.outcomes.items() if name not in ("not_attempted", "data_acked")}
     if failed:

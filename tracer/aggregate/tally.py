@@ -29,6 +29,7 @@ from tracer.vocabulary.vocabulary import (
 
 _WIDTHS = {
     "handshakes": 1, "attempts": 1, "with_data": 1, "lived": 1, "any_failed": 1, "saved_us": 1, "delay_us": 1,
+    "resent": 1,
     "results": len(HandshakeResult), "requests": len(Request), "outcomes": len(Outcome), "groups": len(Group),
     "causes": len(Cause), "handshake_causes": len(HandshakeCause), "after": len(After), "died": len(Outcome),
     "fates": len(HandshakeResult) * len(HandshakeCause),  # of those that failed or have a cause
@@ -107,7 +108,9 @@ def tally(batch: Batch, place: NDArray[np.intp] | None = None, places: int = 1) 
     to.rows("any_failed", (verdicts.group == Group.FAILED) | HAS_FAILED[result])
     to.sums("saved_us", durations.rtt_saved_us)
     # what an attempt's lost SYN cost; a plain handshake's is not TFO's
-    to.sums("delay_us", np.where(verdicts.attempted, durations.delay_us, 0.0))
+    delay_us = np.where(verdicts.attempted, durations.delay_us, 0.0)
+    to.sums("delay_us", delay_us)
+    to.rows("resent", delay_us > 0)
     to.codes("results", result)
     to.codes("requests", verdicts.request)
     to.codes("outcomes", verdicts.outcome)
@@ -177,4 +180,5 @@ def totals_of(cells: F64, failed_at: tuple[FailedAt, ...]) -> Totals:
         handshake_confidences=_confidences(part["confidences"]),
         failed_causes=_failed_causes(part["fates"]),
         failed_at=failed_at,
+        tfo_resent=int(part["resent"][0]),
     )

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tracer.aggregate.responses import ENOUGH
-from tracer.vocabulary.numbers import duration, with_error
-from tracer.vocabulary.printable import cells
+from tracer.records.record import Totals
+from tracer.vocabulary.numbers import count, duration, with_error
+from tracer.vocabulary.printable import cells, plural
 from tracer.vocabulary.vocabulary import Difference
 
 ABOUT_ONE = 1.25  # more round trips than this are more than one: of single handshakes they vary
@@ -99,3 +100,20 @@ def _ways_to_say(one: Compared) -> Sequence[str]:
     exact = with_error(sooner_us, high_us - sooner_us)
     trips = () if one.sooner_rtts is None else (f"{exact} ({abs(one.sooner_rtts):.1f} RTT) {word}",)
     return *trips, f"{exact} {word}", f"{duration(abs(sooner_us))} {word}"
+
+
+def saved_words(totals: Totals, room: int = 200) -> tuple[str, str]:
+    """The round trips that Fast Open saved, and what lost SYNs of its attempts cost; "" where there were none.
+
+    Nothing is made of their difference: a SYN without Fast Open is lost as easily, and a lost one costs as much as
+    thousands of round trips to a server nearby.
+    """
+    trips, lost = totals.tfo_lived or 0, totals.tfo_resent or 0
+    gain, loss = (
+        f"{count(trips)} {plural(trips, 'round trip')} saved",
+        f"{count(lost)} {plural(lost, 'attempt')} lost SYNs",
+    )
+    saved, cost = duration(totals.rtt_saved_us), duration(totals.delay_us)
+    ways = (f"{gain}, about {saved} in all", f"{loss}, which took {cost}"), (f"{gain}: {saved}", f"{loss}: {cost}")
+    found = next((way for way in ways if cells("; ".join(way)) <= room), ways[-1])
+    return found[0] if trips else "", found[1] if lost else ""

@@ -384,7 +384,8 @@ class Totals(msgspec.Struct, frozen=True):
     these tfo_lived went on: the server answered, closed, or acked what followed, without a reset before its answer.
     Only these show that Fast Open works.
 
-    `net_saved_us` is rtt_saved_us less delay_us, what the fallbacks of attempts cost.
+    `net_saved_us` is rtt_saved_us less delay_us, what the fallbacks of attempts cost: a figure for adding up, no
+    measure of Fast Open's worth, since a SYN without it is lost as easily.
     """
 
     handshakes: Count
@@ -423,6 +424,10 @@ class Totals(msgspec.Struct, frozen=True):
     failed_at: Annotated[
         tuple[FailedAt, ...] | None,
         said("the server, or else the port, of more than half of each result that is a failure; null in older files"),
+    ] = None
+    tfo_resent: Annotated[
+        int | None,
+        said("attempts answered only after their SYN was sent again: delay_us has what that took; null in older files"),
     ] = None
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 import pytest
 
-from tracer.aggregate.worth import difference, difference_words
+from tracer.aggregate.aggregate import Aggregate
+from tracer.aggregate.worth import difference, difference_words, saved_words
+from tracer.records.record import Totals
 from tracer.vocabulary.printable import cells
 from tracer.vocabulary.vocabulary import Difference
 
@@ -69,3 +73,20 @@ def test_the_words_fit(one: Compared, by_room: dict[int, str]) -> None:
     assert {room: difference_words(one, room) for room in by_room} == by_room
     for room in range(14, 80):
         assert cells(difference_words(one, room)) <= room
+
+
+def totals(**changes: Any) -> Totals:
+    return msgspec.structs.replace(Aggregate().totals(), **changes)
+
+
+def test_what_was_saved_and_what_was_lost_are_told_apart() -> None:
+    demo = totals(tfo_lived=41, rtt_saved_us=1200.0, tfo_resent=8, delay_us=8_075_000.0, net_saved_us=-8_073_800.0)
+    assert saved_words(demo) == (
+        "41 round trips saved, about 1.20 ms in all",
+        "8 attempts lost SYNs, which took 8.07 s",
+    )
+    assert saved_words(demo, 76) == ("41 round trips saved: 1.20 ms", "8 attempts lost SYNs: 8.07 s")
+    one = totals(tfo_lived=1, rtt_saved_us=40_000.0, tfo_resent=1, delay_us=1_000_000.0)
+    assert saved_words(one) == ("1 round trip saved, about 40.0 ms in all", "1 attempt lost SYNs, which took 1.00 s")
+    assert saved_words(totals()) == ("", "")
+    assert saved_words(totals(tfo_lived=3, rtt_saved_us=99.0)) == ("3 round trips saved, about 99.0 µs in all", "")
