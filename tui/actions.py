@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 
 MAIN = ("overview", "handshakes", "peers", "statistics", "health")
 TITLES = {
@@ -35,7 +35,32 @@ class Action:
     @property
     def binding(self) -> Binding:
         """The binding for all its keys."""
-        return Binding(",".join(self.keys), self.run, self.title, key_display=self.shown, show=False)
+        return Binding(",".join(self.keys), self.run, self.title, key_display=self.shown, show=False, id=self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Keys that move in whatever has the focus: what they do in a list of rows, in lines that scroll, among options."""
+
+    keys: str
+    in_rows: str
+    in_lines: str
+    in_options: str
+
+
+MOVES = (
+    Move("up,k", "move(-1)", "scroll_up", "cursor_up"),
+    Move("down,j", "move(1)", "scroll_down", "cursor_down"),
+    Move("pageup,ctrl+b", "page(-1)", "page_up", "page_up"),
+    Move("pagedown,ctrl+f", "page(1)", "page_down", "page_down"),
+    Move("ctrl+u", "page(-0.5)", "half_page(-1)", "page_up"),
+    Move("ctrl+d", "page(0.5)", "half_page(1)", "page_down"),
+    Move("home,g", "first", "scroll_home", "first"),
+    Move("end,G", "last", "scroll_end", "last"),
+)
+IN_ROWS: list[BindingType] = [Binding(one.keys, one.in_rows, show=False) for one in MOVES]
+IN_LINES: list[BindingType] = [Binding(one.keys, one.in_lines, show=False) for one in MOVES]
+IN_OPTIONS: list[BindingType] = [Binding(one.keys, one.in_options, show=False) for one in MOVES]
 
 
 _SHOW = tuple(
@@ -99,22 +124,27 @@ ACTIONS: tuple[Action, ...] = (
            "app.quit", EVERYWHERE, 0),
 )  # fmt: skip
 
-# what other keys do in the focused list or panel, for help only
-MOVES: dict[str, tuple[tuple[str, str], ...]] = {
+# what the other keys do in the focused list or panel, for help only
+_SELECT = ("↑ ↓ j k pgup pgdn ctrl+b ctrl+f ctrl+u ctrl+d home end g G", "move the selection by a row, a page, half a "
+           "page, or to an end")  # fmt: skip
+_SCROLL = ("↑ ↓ j k pgup pgdn ctrl+b ctrl+f ctrl+u ctrl+d home end g G", "scroll by a line, a page, half a page, or to "
+           "an end")  # fmt: skip
+_PANELS = (("tab", "go to the next panel"), _SCROLL)
+OTHER_KEYS: dict[str, tuple[tuple[str, str], ...]] = {
     "handshakes": (
-        ("↑ ↓ pgup pgdn home end", "move the selection"),
+        _SELECT,
         ("← →", "scroll sideways"),
         ("mouse", "click a row to select it, click again to open it, click a heading to sort by it"),
     ),
     "peers": (
-        ("↑ ↓ pgup pgdn home end", "move the selection"),
+        _SELECT,
         ("← →", "scroll sideways"),
         ("mouse", "click a row to select it, click again for its handshakes, click a heading to sort by it"),
     ),
-    "detail": (("↑ ↓ pgup pgdn", "scroll"),),
-    "overview": (("tab, ↑ ↓", "go to the next panel, scroll it"),),
-    "statistics": (("tab, ↑ ↓", "go to the next panel, scroll it"),),
-    "health": (("tab, ↑ ↓", "go to the next panel, scroll it"),),
+    "detail": (_SCROLL,),
+    "overview": _PANELS,
+    "statistics": _PANELS,
+    "health": _PANELS,
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from textual.containers import ScrollableContainer
 from textual.widget import Widget
 
 from tracer.store.snapshot import Snapshot
@@ -14,7 +13,7 @@ from tui.format import count, duration, share
 from tui.lines import Line, Part, cell, cut, safe, wrap
 from tui.screens.base import TracerScreen
 from tui.widgets.bar import bar
-from tui.widgets.panel import Panel
+from tui.widgets.panel import Panel, PanelGrid
 
 # terms of the balance (DESIGN.md section 5), their meaning, is it a loss; opened is the sum of _TERMS
 _BALANCE = (
@@ -38,7 +37,7 @@ class Health(TracerScreen):
     def __init__(self) -> None:
         super().__init__()
         self.panels = [Panel(title, id=f"health-{name}") for name, title, _ in _PANELS]
-        self.rows = ScrollableContainer(*self.panels, id="health-grid", can_focus=False)
+        self.rows = PanelGrid(*self.panels, id="health-grid")
 
     def body(self) -> Iterable[Widget]:
         """All panels in a grid."""

@@ -10,7 +10,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from tracer.filters.filter import ALIASES
-from tui.actions import MOVES, TITLES, actions_of
+from tui.actions import OTHER_KEYS, TITLES, actions_of
 from tui.lines import EMPTY, Line, cell, wrap
 from tui.widgets.panel import Panel
 
@@ -61,7 +61,7 @@ def help_lines(screen: str, cells: int) -> list[Line]:
     """The help text of a screen."""
     lines = [*wrap(ABOUT.get(screen, ""), cells), EMPTY]
     keys = [(one.shown, f"{one.title}: {one.help}") for one in actions_of(screen)]
-    keys += list(MOVES.get(screen, ()))
+    keys += list(OTHER_KEYS.get(screen, ()))
     for key, text in keys:
         wide = len(key) > 8
         if wide:
@@ -77,7 +77,7 @@ def help_lines(screen: str, cells: int) -> list[Line]:
 class Help(ModalScreen[None]):
     """Lies over the screen that it explains."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q,enter", "close", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q,ctrl+c,enter", "close", "Close")]
 
     def __init__(self, about: str) -> None:
         super().__init__()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from textual.containers import ScrollableContainer
 from textual.widget import Widget
 
 from tracer.records.record import Totals
@@ -16,7 +15,7 @@ from tui.lines import Line, cell, safe
 from tui.screens.base import TracerScreen
 from tui.widgets.bar import bar
 from tui.widgets.histogram import histogram_lines
-from tui.widgets.panel import Panel
+from tui.widgets.panel import Panel, PanelGrid
 from tui.widgets.sparkline import framed_plot
 
 _UNUSED = word(After.CLOSED_UNUSED)
@@ -53,9 +52,9 @@ class Statistics(TracerScreen):
 
     def body(self) -> Iterable[Widget]:
         """All panels in a grid."""
-        yield ScrollableContainer(
+        yield PanelGrid(
             self.rates, self.failed, self.results, self.causes, self.tfo_causes, self.after, self.rtt, self.response,
-            self.options, self.names, self.mss, self.wscale, self.window, id="statistics-grid", can_focus=False,
+            self.options, self.names, self.mss, self.wscale, self.window, id="statistics-grid",
         )  # fmt: skip
 
     def update(self, snapshot: Snapshot) -> None:

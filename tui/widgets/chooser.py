@@ -14,8 +14,13 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tracer.store.list_columns import COLUMNS
+from tui.actions import IN_OPTIONS
 
 _NAMES = tuple(COLUMNS)
+
+
+class _Columns(OptionList):
+    BINDINGS: ClassVar[list[BindingType]] = [*IN_OPTIONS]
 
 
 class Chooser(ModalScreen[tuple[str, ...] | None]):
@@ -25,14 +30,14 @@ class Chooser(ModalScreen[tuple[str, ...] | None]):
         Binding("space", "mark", "Mark", priority=True),
         Binding("enter,c", "take", "Take", priority=True),
         Binding("d", "default", "Default"),
-        Binding("escape,q", "leave", "Cancel"),
+        Binding("escape,q,ctrl+c", "leave", "Cancel"),
     ]
 
     def __init__(self, chosen: Sequence[str]) -> None:
         super().__init__()
         self._before = tuple(chosen)
         self.marked = set(chosen)
-        self.list = OptionList(*(Option(self._prompt(name)) for name in _NAMES), id="chooser-list")
+        self.list = _Columns(*(Option(self._prompt(name)) for name in _NAMES), id="chooser-list")
 
     def _prompt(self, name: str) -> Content:
         column = COLUMNS[name]

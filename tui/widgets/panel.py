@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
+from textual.actions import SkipAction
+from textual.binding import BindingType
+from textual.containers import ScrollableContainer
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
+from tui.actions import IN_LINES
 from tui.lines import EMPTY, Line
 from tui.paint import strip, styles_of
 
 
-class Panel(ScrollView, can_focus=True):
+class HalfPages(Widget):
+    """Scrolls by half a page as well."""
+
+    def action_half_page(self, by: int) -> None:
+        """Scroll up or down; what cannot scroll leaves the key to what it stands in."""
+        if not self.allow_vertical_scroll:
+            raise SkipAction
+        self.scroll_relative(y=by * max(1, self.scrollable_content_region.height // 2))
+
+
+class PanelGrid(ScrollableContainer, HalfPages, can_focus=False):
+    """Panels that may be more than fit: scrolls where the focused panel does not."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*IN_LINES]
+
+
+class Panel(ScrollView, HalfPages, can_focus=True):
     """Paints its lines, and scrolls if they do not fit. It contains no other widgets."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*IN_LINES]
 
     def __init__(self, title: str = "", *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)

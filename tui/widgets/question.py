@@ -17,7 +17,7 @@ class Question(ModalScreen[bool]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes"),
-        Binding("n,escape,q", "answer(False)", "No"),
+        Binding("n,escape,q,ctrl+c", "answer(False)", "No"),
         Binding("left,right", "app.focus_next", show=False),
     ]
     AUTO_FOCUS = "#no"

@@ -15,6 +15,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tui.actions import IN_ROWS
 from tui.lines import Line, Part, cell
 from tui.paint import strip, styles_of
 
@@ -56,12 +57,7 @@ class RowList(ScrollView, can_focus=True):
     """Shows a source under column headings and keeps the selection on the screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", show=False),
-        Binding("down,j", "move(1)", show=False),
-        Binding("pageup", "page(-1)", show=False),
-        Binding("pagedown", "page(1)", show=False),
-        Binding("home", "first", show=False),
-        Binding("end", "last", show=False),
+        *IN_ROWS,
         Binding("left", "scroll_left", show=False),
         Binding("right", "scroll_right", show=False),
     ]
@@ -194,9 +190,9 @@ class RowList(ScrollView, can_focus=True):
         """Move one row up or down."""
         self.select(self.cursor + by)
 
-    def action_page(self, by: int) -> None:
-        """Move one page up or down."""
-        self.select(self.cursor + by * self._page_rows)
+    def action_page(self, by: float) -> None:
+        """Move pages up or down."""
+        self.select(self.cursor + int(by * self._page_rows))
 
     def action_first(self) -> None:
         """Move to the top."""
