@@ -109,6 +109,10 @@ ACTIONS: tuple[Action, ...] = (
            ("handshakes", "detail", "peers"), 10),
     Action("export", ("e",), "e", "Export", "Write the listed handshakes to a JSON lines file in the current folder",
            "export", ("handshakes",), 11),
+    Action("copy_ladder", ("Y", "upper_y"), "Y", "Copy ladder", "Copy the handshake's ladder diagram as plain text",
+           "copy_ladder", ("handshakes", "detail"), 15),
+    Action("export_ladder", ("E", "upper_e"), "E", "Export ladder", "Write the handshake's ladder diagram to a text "
+           "file in the current folder", "export_ladder", ("handshakes", "detail"), 16),
     Action("next", ("n", "right"), "n", "Next", "Go to the next handshake in the list", "step(1)", ("detail",), 1),
     Action("previous", ("p", "left"), "p", "Previous", "Go to the previous handshake in the list", "step(-1)",
            ("detail",), 2),

@@ -16,6 +16,7 @@ from tui.format import duration
 from tui.lines import Line, cell, cut, safe
 
 Direction = Literal["right", "left", "lost", "note"]
+LADDER_MAX = 72  # cells: a wider one is harder to read
 _TIME_CELLS = 9
 _FILLER_OPTIONS = {"nop", "eol"}
 _SHORT_OPTIONS = {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from rich.cells import cell_len
 from textual.pilot import Pilot
 from textual.widgets import Button
 
@@ -16,6 +17,8 @@ from tracer.aggregate.worth import difference_words
 from tracer.records.record import Handshake
 from tui.actions import ACTIONS, MAIN, TITLES, actions_of, footer_of
 from tui.app import Dashboard
+from tui.format import duration
+from tui.ladder import ladder_lines
 from tui.screens.detail import Detail
 from tui.screens.help import Help
 from tui.themes import CYCLE
@@ -272,6 +275,29 @@ def test_export_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pyte
     drive(script)
 
 
+@pytest.mark.parametrize("way", [("2", "down"), ("2", "down", "enter")], ids=["list", "detail"])
+def test_the_ladder_is_copied_and_exported_as_text(
+    way: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, *way, "Y")
+        record = app.handshakes.record_at(1)
+        assert record is not None
+        copied = app.clipboard.splitlines()
+        assert app.clipboard.replace("\n", "").isprintable()
+        assert max(cell_len(line) for line in copied) <= 80
+        for line in ladder_lines(record, 72):
+            assert "".join(text for text, _ in line).rstrip() in copied
+        await press(pilot, "E", "E")
+        files = sorted(tmp_path.glob("tfotrace-*.txt"))  # noqa: ASYNC240
+        assert [file.read_text() for file in files] == [app.clipboard] * 2
+        assert any(files[0].name in str(note.message) for note in app._notifications)
+
+    drive(script)
+
+
 def test_columns_are_chosen() -> None:
     async def script(pilot: Pilot[None], app: Dashboard) -> None:
         await press(pilot, "2", "c")
@@ -347,5 +373,6 @@ def test_every_action_is_driven_here_or_in_the_list_tests() -> None:
     driven = {
         *(f"show_{name}" for name in MAIN), "detail", "drill", "filter", "filter_elsewhere", "back", "sort", "reverse",
         "pause", "follow", "columns", "copy", "export", "next", "previous", "clear", "theme", "palette", "help", "quit",
+        "copy_ladder", "export_ladder",
     }  # fmt: skip
     assert {one.id for one in ACTIONS} == driven

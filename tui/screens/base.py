@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
 
+from tracer.records.record import Handshake
 from tracer.store.snapshot import Snapshot
 from tui.actions import bindings_of
+from tui.export import export_path, ladder_text, write_ladder
 from tui.shell import Shell
 from tui.widgets.banner import Banner
 from tui.widgets.footer_bar import FooterBar
@@ -91,3 +96,23 @@ class TracerScreen(Screen[None]):
         """A title was clicked."""
         event.stop()
         self.shell.action_show(event.name)
+
+    # what both the list and the detail do with a handshake
+
+    def copy_ladder(self, record: Handshake) -> None:
+        """Copy a handshake's ladder as text."""
+        self.app.copy_to_clipboard(ladder_text(record))
+        self.shell.say(f"copied the ladder of handshake {record.id} as text")
+
+    def export_ladder(self, record: Handshake) -> None:
+        """Write a handshake's ladder to a text file in the current folder."""
+        self.run_worker(self._export_ladder(record), group="export", exit_on_error=True)
+
+    async def _export_ladder(self, record: Handshake) -> None:
+        path = export_path(Path.cwd(), time.localtime(), ".txt")
+        try:
+            await asyncio.to_thread(write_ladder, path, record)
+        except OSError as error:
+            self.shell.say(f"cannot write {path}: {error.strerror}", error=True)
+            return
+        self.shell.say(f"the ladder of handshake {record.id} is in {path.name}")

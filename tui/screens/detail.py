@@ -15,7 +15,7 @@ from tracer.store.chunks import StoreRows
 from tui.explain import Options, fact_lines, negotiated_lines, option_lines, options_of, verdict_lines
 from tui.export import json_text
 from tui.filtering import parse
-from tui.ladder import ladder_lines
+from tui.ladder import LADDER_MAX, ladder_lines
 from tui.lines import EMPTY, Line, beside, cell, wrap
 from tui.screens.base import TracerScreen
 from tui.widgets.panel import Panel
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tui.screens.handshakes import Handshakes
 
 _BESIDE_FROM = 100  # cells: two ladders side by side
-_LADDER_MAX = 72
 
 
 def counterpart(rows: StoreRows, record: Handshake) -> Handshake | None:
@@ -129,6 +128,14 @@ class Detail(TracerScreen):
         self.app.copy_to_clipboard(json_text(self.record))
         self.shell.say(f"copied handshake {self.record.id} as JSON")
 
+    def action_copy_ladder(self) -> None:
+        """Copy the ladder as text."""
+        self.copy_ladder(self.record)
+
+    def action_export_ladder(self) -> None:
+        """Write the ladder to a text file."""
+        self.export_ladder(self.record)
+
     def action_back(self) -> None:
         """Go back to the list."""
         self.app.pop_screen()
@@ -143,12 +150,12 @@ def detail_lines(
     if record.tfo.request != "none":
         kind, other_kind = other_kind, kind
     if other is not None and cells >= _BESIDE_FROM:
-        half = min(_LADDER_MAX, (cells - 3) // 2)
+        half = min(LADDER_MAX, (cells - 3) // 2)
         left = [_title(f"This one: {kind}", half), *ladder_lines(record, half)]
         right = [_title(f"To compare: {other_kind}, same server", half), *ladder_lines(other, half)]
         lines += beside(left, right, half, 3)
     else:
-        wide = min(_LADDER_MAX, cells)
+        wide = min(LADDER_MAX, cells)
         lines += ladder_lines(record, wide)
         if other is not None:
             lines += [EMPTY, _title(f"To compare: {other_kind}, same server", wide), *ladder_lines(other, wide)]

@@ -293,6 +293,18 @@ class Handshakes(TracerScreen):
             self.app.copy_to_clipboard(json_text(record))
             self.shell.say(f"copied handshake {record.id} as JSON")
 
+    def action_copy_ladder(self) -> None:
+        """Copy the ladder of the selected handshake as text."""
+        record = self.record_at(self.list.cursor)
+        if record is not None:
+            self.copy_ladder(record)
+
+    def action_export_ladder(self) -> None:
+        """Write the ladder of the selected handshake to a text file."""
+        record = self.record_at(self.list.cursor)
+        if record is not None:
+            self.export_ladder(record)
+
     def action_export(self) -> None:
         """Export the listed handshakes in the order shown."""
         order = self.source.order
