@@ -83,11 +83,14 @@ ACTIONS: tuple[Action, ...] = (
            "detail", ("handshakes",), 1),
     Action("drill", ("enter",), "enter", "Its handshakes", "Show only the handshakes of the selected peer",
            "drill", ("peers",), 1),
+    Action("follow_way", ("enter",), "enter", "Its handshakes", "In a panel with a selected line: show only the "
+           "handshakes that it stands for", "follow_way", ("statistics",), 1),
     Action("filter", ("slash",), "/", "Filter", "Show only handshakes that match an expression; it is checked while "
            "you type", "filter", ("handshakes",), 2),
     Action("filter_elsewhere", ("slash",), "/", "Filter", "Go to the handshakes and filter them",
            "app.filter_handshakes", ("overview", "peers", "statistics", "health"), 7),
-    Action("back", ("escape",), "esc", "Back", "Close this view; on Handshakes, drop the filter",
+    Action("back", ("escape",), "esc", "Back", "Close this view; on Handshakes, drop the filter, "
+           "or go back to where they were asked for",
            "back", ("handshakes", "detail"), 8),
     Action("sort", ("s",), "s", "Sort", "Sort by the next column", "sort_next", ("handshakes", "peers"), 3),
     Action("reverse", ("S", "upper_s"), "S", "Reverse", "Reverse the order", "sort_reverse",

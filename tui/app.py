@@ -174,10 +174,11 @@ class Dashboard(App[None]):
         assert isinstance(screen, Handshakes)
         return screen
 
-    def show_handshakes_of(self, expression: str, peer: Peer) -> None:
-        """Show the handshakes of a peer, using this filter."""
+    def show_handshakes_of(self, expression: str, peer: Peer | None = None) -> None:
+        """Show the handshakes that a filter finds; esc on them comes back to the current screen."""
+        caller = self.current.NAME
         self.action_show("handshakes")
-        self.call_after_refresh(self.handshakes.set_filter, expression, peer)
+        self.call_after_refresh(self.handshakes.come_from, caller, expression, peer)
 
     def open_detail(self, rows_position: int) -> None:
         """Open the detail of the handshake at a position of the list."""

@@ -38,8 +38,11 @@ class Shell(Protocol):
     def open_detail(self, rows_position: int) -> None:
         """Open the detail of the handshake at a position of the list."""
 
-    def show_handshakes_of(self, expression: str, peer: Peer) -> None:
-        """Show the handshakes of a peer, using this filter."""
+    def show_handshakes_of(self, expression: str, peer: Peer | None = None) -> None:
+        """Show the handshakes that a filter finds; esc on them comes back to the screen that asks.
+
+        `peer` is given if they are those of one peer.
+        """
 
     def say(self, text: str, error: bool = False) -> None:
         """Show a short message over the screen; never markup."""

@@ -373,6 +373,6 @@ def test_every_action_is_driven_here_or_in_the_list_tests() -> None:
     driven = {
         *(f"show_{name}" for name in MAIN), "detail", "drill", "filter", "filter_elsewhere", "back", "sort", "reverse",
         "pause", "follow", "columns", "copy", "export", "next", "previous", "clear", "theme", "palette", "help", "quit",
-        "copy_ladder", "export_ladder",
+        "copy_ladder", "export_ladder", "follow_way",
     }  # fmt: skip
     assert {one.id for one in ACTIONS} == driven

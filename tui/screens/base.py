@@ -20,6 +20,7 @@ from tui.shell import Shell
 from tui.widgets.banner import Banner
 from tui.widgets.footer_bar import FooterBar
 from tui.widgets.tab_bar import TabBar
+from tui.widgets.way_panel import WayPanel
 
 
 class TracerScreen(Screen[None]):
@@ -96,6 +97,12 @@ class TracerScreen(Screen[None]):
         """A title was clicked."""
         event.stop()
         self.shell.action_show(event.name)
+
+    def action_follow_way(self) -> None:
+        """Show the handshakes that the selected line of a panel stands for."""
+        focused = self.focused
+        if isinstance(focused, WayPanel) and focused.way is not None:
+            self.shell.show_handshakes_of(focused.way)
 
     # what both the list and the detail do with a handshake
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from textual.content import Content
@@ -32,6 +33,16 @@ NO_ROWS = "no handshake to show"
 REORDER_S = 0.5  # remake a sorted or filtered list at most this often
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """The screen that asked for what is listed, and what the list showed before."""
+
+    screen: str
+    filter_text: str
+    following: bool
+    selected: int | None
+
+
 class Handshakes(TracerScreen):
     """The live list."""
 
@@ -56,6 +67,7 @@ class Handshakes(TracerScreen):
         self._ordering = False
         self._ordered_at = 0.0
         self._peer: tuple[str, Peer] | None = None  # the filter that shows one peer's handshakes, and the peer
+        self._way: _Way | None = None
         self._state_cells = 0  # the width that the state was cut for
 
     def body(self) -> Iterable[Widget]:
@@ -74,6 +86,7 @@ class Handshakes(TracerScreen):
         super().leave()
         self.source.order = None
         self._shown_of = ()
+        self._way = None
         self.list.empty = ""  # until it is shown again
 
     # what is shown
@@ -227,6 +240,19 @@ class Handshakes(TracerScreen):
         self.filter_line.set_text(text)
         self.list.focus()
 
+    def come_from(self, screen: str, text: str, peer: Peer | None) -> None:
+        """Show what another screen asks for; esc goes back there."""
+        self._way = _Way(screen, self.filter_text, self.following, self._selected)
+        self.set_filter(text, peer)
+
+    def _go_back(self, way: _Way) -> None:
+        if way.filter_text:
+            self.set_filter(way.filter_text)
+        else:
+            self.filter_line.close()
+        self.following, self._selected = way.following, way.selected
+        self.shell.action_show(way.screen)
+
     def action_filter(self) -> None:
         """Open the filter."""
         self.filter_line.open()
@@ -236,8 +262,10 @@ class Handshakes(TracerScreen):
         self.list.focus()
 
     def action_back(self) -> None:
-        """Drop the filter."""
-        if self.filter_line.is_open:
+        """Go back to the screen that asked for these handshakes, or drop the filter."""
+        if self._way is not None:
+            self._go_back(self._way)
+        elif self.filter_line.is_open:
             self.filter_line.close()
             self.list.focus()
             self._say_state()

@@ -17,6 +17,7 @@ from tui.widgets.bar import bar
 from tui.widgets.histogram import histogram_lines
 from tui.widgets.panel import Panel, PanelGrid
 from tui.widgets.sparkline import framed_plot
+from tui.widgets.way_panel import WayPanel
 
 _UNUSED = word(After.CLOSED_UNUSED)
 _AFTER = {
@@ -38,9 +39,9 @@ class Statistics(TracerScreen):
         super().__init__()
         self.rates = Panel("TFO attempts per second", id="stat-attempts")
         self.failed = Panel("Failed per second", id="stat-failed")
-        self.results = Panel("Results of handshakes", id="stat-results")
-        self.causes = Panel("Why they failed or were slow", id="stat-causes")
-        self.tfo_causes = Panel("Why Fast Open did not work", id="stat-tfo-causes")
+        self.results = WayPanel("Results of handshakes", id="stat-results")
+        self.causes = WayPanel("Why they failed or were slow", id="stat-causes")
+        self.tfo_causes = WayPanel("Why Fast Open did not work", id="stat-tfo-causes")
         self.rtt = Panel("RTT", id="stat-rtt")
         self.response = Panel("First response", id="stat-response")
         self.after = Panel("After the handshake", id="stat-after")
@@ -70,9 +71,13 @@ class Statistics(TracerScreen):
             cells, rows = panel.room
             panel.put(histogram_lines(histogram, cells, max(2, rows), label=label))
         totals = snapshot.totals
-        self.results.put(result_lines(totals, self.results.room[0]))
-        self.causes.put(cause_lines(totals, self.causes.room[0]))
-        self.tfo_causes.put(tfo_cause_lines(totals, self.tfo_causes.room[0]))
+        for way_panel, lines, field, counts in (
+            (self.results, result_lines, "result", totals.results),
+            (self.causes, cause_lines, "why", totals.handshake_causes or {}),
+            (self.tfo_causes, tfo_cause_lines, "cause", totals.causes),
+        ):
+            ways = [f"{field} == {name}" for name, _ in _ranked(counts)]
+            way_panel.put_ways(lines(totals, way_panel.room[0]), ways)
         self.after.put(after_lines(totals, self.after.room[0]))
         syns = sum(seen for _, seen in found.mss)
         for panel, entries, total in (

@@ -1,0 +1,117 @@
+"""A peer or a cause leads to its handshakes, and esc goes back to where one came from."""
+
+from __future__ import annotations
+
+import pytest
+from textual.pilot import Pilot
+
+from tests.tui.driving import LARGE, drive, press, screen_text, settle, until
+from tests.tui.recorded import RECORDED
+from tui.app import Dashboard
+from tui.screens.peers import Peers, expression
+from tui.screens.statistics import Statistics
+
+
+@pytest.mark.parametrize("before", ["", "group == failed"])
+def test_esc_comes_back_to_the_same_peer_and_the_list_is_as_before(before: str) -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2")
+        if before:
+            app.handshakes.set_filter(before)
+            await settle(pilot)
+        await press(pilot, "j", "j", "3", "j", "j")
+        peers = app.current
+        assert isinstance(peers, Peers)
+        peer = peers.peer
+        assert peer is not None
+        shown = screen_text(app)
+        await press(pilot, "enter")
+        assert app.handshakes.filter_text == expression(peer)
+        assert len(app.handshakes.source) == peer.handshakes
+        await press(pilot, "enter", "n", "escape", "s")  # the detail, and another order, do not change the way back
+        await press(pilot, "escape")
+        assert app.current is peers
+        assert peers.peer == peer
+        assert screen_text(app) == shown
+        await press(pilot, "2")
+        assert app.handshakes.filter_text == before
+        assert not app.handshakes.following
+        await press(pilot, "escape")  # drops the filter, and stays: nothing led here
+        assert app.current.NAME == "handshakes"
+        assert len(app.handshakes.source) == RECORDED
+
+    drive(script)
+
+
+def test_who_goes_on_by_number_has_no_way_back() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "3", "enter", "1", "2", "escape")
+        assert app.current.NAME == "handshakes"
+        assert len(app.handshakes.source) == RECORDED
+
+    drive(script)
+
+
+def test_results_and_causes_lead_to_their_handshakes_and_back() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "4")
+        statistics = app.current
+        assert isinstance(statistics, Statistics)
+        totals = app.latest.totals
+        for panel, counts in (
+            (statistics.results, totals.results), (statistics.causes, totals.handshake_causes or {}),
+            (statistics.tfo_causes, totals.causes),
+        ):  # fmt: skip
+            panel.focus()
+            await press(pilot, "g")
+            for _ in counts:
+                way = panel.way
+                assert way is not None
+                await press(pilot, "enter")
+                assert app.handshakes.filter_text == way
+                wanted = counts[way.rpartition(" ")[2]]
+                await until(pilot, lambda wanted=wanted: len(app.handshakes.source) == wanted, "they are listed")  # type: ignore[misc]
+                await press(pilot, "escape")
+                assert app.current is statistics
+                assert panel.has_focus
+                assert panel.way == way
+                await press(pilot, "j")
+
+    drive(script, size=LARGE)
+
+
+def test_the_selected_line_stays_with_its_words_when_lines_change_places() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "4")
+        statistics = app.current
+        assert isinstance(statistics, Statistics)
+        panel = statistics.results
+        lines = [((name, "text"),) for name in "abc"]
+        panel.put_ways(lines, ["a", "b", "c"])
+        panel.focus()
+        await press(pilot, "j")
+        panel.put_ways(lines[::-1], ["c", "a", "b"])
+        assert (panel.cursor, panel.way) == (2, "b")
+        panel.put_ways(lines[:1], ["c"])
+        assert (panel.cursor, panel.way) == (0, "c")
+        panel.put_ways(lines[:1], [])
+        assert panel.way is None
+        await press(pilot, "enter", "j", "G")
+        assert app.current is statistics
+
+    drive(script)
+
+
+def test_a_second_click_on_a_line_leads_there_too() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "4")
+        statistics = app.current
+        assert isinstance(statistics, Statistics)
+        for _ in range(2):
+            await pilot.click(statistics.results, offset=(4, 2))
+            await settle(pilot)
+        assert app.current.NAME == "handshakes"
+        second = sorted(app.latest.totals.results.items(), key=lambda item: -item[1])[1][0]
+        assert app.handshakes.filter_text == f"result == {second}"
+
+    drive(script, size=LARGE)
