@@ -57,14 +57,14 @@ class Dashboard(App[None]):
         leave_when_ended: bool = False,
         pull_s: float = PULL_S,
         filter_text: str = "",
-        window: Window = Window.FIVE_MINUTES,
     ) -> None:
         super().__init__(driver_class=StdoutDriver)
         self.engine = engine
         self.book = StyleBook()
         self.latest: Snapshot = engine.snapshot()
         self.frozen: Snapshot | None = None
-        self.window = window
+        # of a file everything is summed up at first, and not only what happened of late
+        self.window = Window.FIVE_MINUTES if self.latest.replay_of is None else Window.ALL
         self._walking = False
         self.failure: Exception | None = None
         self._leave_when_ended = leave_when_ended
@@ -277,10 +277,8 @@ def leave_out_of_collections() -> None:
     gc.freeze()
 
 
-def run(engine: Engine, *, leave_when_ended: bool = False, filter_text: str = "", recorded: bool = False) -> int:
+def run(engine: Engine, *, leave_when_ended: bool = False, filter_text: str = "") -> int:
     """Show the dashboard until the user leaves it; returns 0. The list of handshakes starts with this filter.
-
-    `recorded`: all is summed up at first, and not only what happened of late.
 
     SIGINT, SIGTERM and SIGHUP end it too. `engine.stop()` is called once the terminal is restored.
 
@@ -289,8 +287,7 @@ def run(engine: Engine, *, leave_when_ended: bool = False, filter_text: str = ""
     """
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)  # if a shell exports them, they would hide every later change of size
-    window = Window.ALL if recorded else Window.FIVE_MINUTES
-    app = Dashboard(engine, leave_when_ended=leave_when_ended, filter_text=filter_text, window=window)
+    app = Dashboard(engine, leave_when_ended=leave_when_ended, filter_text=filter_text)
     leave_out_of_collections()
     gc.set_threshold(*COLLECT_AFTER)
 

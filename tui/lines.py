@@ -59,6 +59,18 @@ def cut(text: str, cells: int) -> str:
     return set_cell_size(text, cells - 1).rstrip() + "…"
 
 
+def cut_middle(text: str, cells: int) -> str:
+    """Cut a name to at most `cells` cells, with "…" in its middle: beginning and end tell names apart."""
+    if cell_len(text) <= cells:
+        return text
+    tail = ""
+    for character in reversed(text):
+        if cell_len(character + tail) > (cells - 1) // 2:
+            break
+        tail = character + tail
+    return set_cell_size(text, max(0, cells - 1 - cell_len(tail))).rstrip() + "…" + tail
+
+
 def cell(text: str, cells: int, right: bool = False) -> str:
     """A text cut or padded to exactly `cells` cells."""
     text = cut(text, cells)

@@ -203,6 +203,6 @@ def _as_user(
             channel, ready, sources, composer, fanout, RunOptions(argv), assembly.stop, feed,
             LocalSet(*options.local),
         )  # fmt: skip
-        return assembly.run(pipeline, clock=lambda: pipeline.clock_ns)
+        return assembly.run(pipeline, clock=lambda: pipeline.clock_ns, replay_of=os.path.basename(source.name))
     finally:
         feed.close()

@@ -281,4 +281,4 @@ def replay_records(
     composer = RecordedComposer(rows.interfaces, options.keep if assembly.app is not None else 0)
     fanout = assembly.open(composer)
     run = RecordReplay(source, composer, rows, fanout, argv, assembly.stop)
-    return assembly.run(run, clock=lambda: rows.settled_ns)
+    return assembly.run(run, clock=lambda: rows.settled_ns, replay_of=os.path.basename(source.name))

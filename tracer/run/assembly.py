@@ -77,10 +77,18 @@ class Assembly:
         if self._user is None:
             self.narrate("running as root throughout: there is no user behind sudo and no --user")
 
-    def run(self, run: Run, *, clock: Callable[[], int] = time.monotonic_ns, leave_when_ended: bool = False) -> int:
+    def run(
+        self,
+        run: Run,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+        leave_when_ended: bool = False,
+        replay_of: str | None = None,
+    ) -> int:
         """Run to the end, behind the dashboard if it is wanted; return the exit status.
 
         `clock` gives nanoseconds on the clock of the records. `leave_when_ended`: the dashboard does not stay.
+        `replay_of`: the name of the file if this is a replay.
         """
         if self.app is None:
             collect_seldom()
@@ -88,18 +96,12 @@ class Assembly:
         from tracer.store.store import Store
 
         options = self._options
-        store = Store(options.keep, composer=run.composer, clock=clock)
+        store = Store(options.keep, composer=run.composer, clock=clock, replay_of=replay_of)
         run.fanout.observe(store)
         text = options.filter_record.text if options.filter_record is not None else ""
         try:
             return dashboard.run(
-                self.app,
-                run.run,
-                store,
-                self.stop,
-                leave_when_ended=leave_when_ended,
-                filter_text=text,
-                recorded=clock is not time.monotonic_ns,
+                self.app, run.run, store, self.stop, leave_when_ended=leave_when_ended, filter_text=text
             )
         finally:
             for line in self._kept:

@@ -52,14 +52,7 @@ class _Engine:
 
 
 def run(
-    app: Any,
-    work: Callable[[], int],
-    store: Store,
-    request: StopRequest,
-    *,
-    leave_when_ended: bool,
-    filter_text: str,
-    recorded: bool,
+    app: Any, work: Callable[[], int], store: Store, request: StopRequest, *, leave_when_ended: bool, filter_text: str
 ) -> int:
     """Do `work` behind the dashboard until it is left; returns the exit status. `filter_text` is what `/` starts with.
 
@@ -74,7 +67,7 @@ def run(
             codes.append(work())
         except BaseException as error:  # noqa: BLE001 - the main thread raises it
             failures.append(error)
-            store.end(f"tracing broke off: {error}")
+            store.end(f"{'tracing' if store.replay_of is None else 'the replay'} broke off: {error}", early=True)
 
     # this thread answers keys: it must not wait 5 ms for each turn while the pipeline computes
     sys.setswitchinterval(TURN_S)
@@ -82,7 +75,7 @@ def run(
     thread = threading.Thread(target=trace, name="pipeline")
     thread.start()
     try:
-        app.run(_Engine(store, request), leave_when_ended=leave_when_ended, filter_text=filter_text, recorded=recorded)
+        app.run(_Engine(store, request), leave_when_ended=leave_when_ended, filter_text=filter_text)
     finally:
         request.reason = request.reason or "quit"
         thread.join()

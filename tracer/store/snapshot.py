@@ -62,3 +62,5 @@ class Snapshot:
     notices: tuple[NoticeRecord, ...]  # newest last, at most 100
     rows: StoreRows
     ended: str | None  # why tracing ended; None while it goes on
+    ended_early: bool = False  # the end came before its time
+    replay_of: str | None = None  # the file's name, without folders, if this is a replay

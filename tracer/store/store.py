@@ -53,8 +53,8 @@ class Store:
     """A sink (tracer.sinks.base.Sink) that makes snapshots.
 
     It keeps `limit` handshakes. `clock` gives nanoseconds of CLOCK_MONOTONIC; over recorded events it is the
-    recording's. `refresh_ns`: how old peers, comparisons and distributions of a snapshot may be. One thread calls the
-    Sink's methods and the setters, any thread the others.
+    recording's. `refresh_ns`: how old peers, comparisons and distributions of a snapshot may be. `replay_of`: the name
+    of the file that is replayed. One thread calls the Sink's methods and the setters, any thread the others.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Store:
         composer: Composer | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         refresh_ns: int = REFRESH_NS,
+        replay_of: str | None = None,
     ) -> None:
         if limit < 1:
             raise ValueError("a store holds at least one handshake")
@@ -71,6 +72,7 @@ class Store:
         self._composer = composer if composer is not None else Composer({})
         self._clock = clock
         self._refresh_ns = refresh_ns
+        self.replay_of = replay_of
         # guards the rows and the run's state, while a batch is copied
         # guards the sums, while rows are added up or a snapshot is made; taken before the rows' lock
         self._rows_lock = threading.Lock()
@@ -95,6 +97,7 @@ class Store:
         self._drain_lag_us: float | None = None
         self._notices: deque[NoticeRecord] = deque(maxlen=NOTICES_HELD)
         self._ended: str | None = None
+        self._ended_early = False
 
     # --- Sink ---
 
@@ -149,12 +152,12 @@ class Store:
         """Tracing has ended; snapshots go on."""
         if record is not None and record.balance is not None:  # None: keep the last one of a cut recording
             self.set_balance(record.balance, record.counters)
-        self.end(record.reason if record is not None else "broken off")
+        self.end(record.reason if record is not None else "broken off", early=record is None or record.exit_code != 0)
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, *, early: bool = False) -> None:
         """Say why nothing will come any more."""
         with self._rows_lock:
-            self._ended = reason
+            self._ended, self._ended_early = reason, early
             self._serial += 1
 
     # --- what the pipeline knows beside handshakes ---
@@ -321,6 +324,8 @@ class Store:
                     notices=tuple(self._notices),
                     rows=rows,
                     ended=self._ended,
+                    ended_early=self._ended_early,
+                    replay_of=self.replay_of,
                 )
 
 

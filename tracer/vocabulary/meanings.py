@@ -143,7 +143,7 @@ SETTLED: dict[str, str] = {
     "timeout": "settled by a timeout",
     "new_syn": "gave way to newer SYNs of its addresses and ports",
     "ack": "settled by an ACK",
-    "at_end": "still open when tracing ended",
+    "at_end": "still open at the end",
 }
 
 # TcpExt counters: what moves them (TFO.md section 5)

@@ -98,6 +98,8 @@ def interface_lines(snapshot: Snapshot, cells: int) -> list[Line]:
         state: Part = ("attached", "ok") if one.present and snapshot.ended is None else ("gone", "alarm")
         if one.present and snapshot.ended is not None:
             state = ("detached", "dim")
+        if snapshot.replay_of is not None:
+            state = ("in the file", "dim")
         lines.append(((f"{safe(one.name)} ", "strong"), (f"({one.index}) {one.hook} ", "text"), state))
         lines.extend(wrap(safe(one.why), cells, "dim", 2))
         if one.others:

@@ -51,6 +51,7 @@ class Overview(TracerScreen):
         self.rtt.put(rtt_lines(snapshot, cells, rows))
         cells, rows = self.compare.room
         self.compare.put(comparison_lines(snapshot.comparisons, cells, max(2, rows)))
+        self.state.border_title = "Tracing" if snapshot.replay_of is None else "Replay"
         cells, rows = self.state.room
         self.state.put(state_lines(snapshot, cells))
 

@@ -1,4 +1,4 @@
-"""A line for what nobody may overlook: why tracing ended, that handshakes are lost, or that something has broken."""
+"""A line for what nobody may overlook: an end before its time, lost handshakes, or that something has broken."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from tui.paint import strip, styles_of
 
 def banner_text(snapshot: Snapshot) -> str:
     """The warning, or an empty string. What is over is not told, nor what broke before a recording's end."""
-    if snapshot.ended is not None:
-        return f"Tracing has ended: {snapshot.ended}. The data stays here until you leave (q)."
+    stays = "The data stays here until you leave (q)."
+    if snapshot.ended is not None and snapshot.replay_of is None:
+        return f"Tracing has ended: {snapshot.ended}. {stays}"
+    if snapshot.ended is not None and snapshot.ended_early:
+        return f"Ended early: {snapshot.ended}. {stays}"
     gone = [interface.name for interface in snapshot.interfaces if not interface.present]
     if gone:
         return f"Interface gone: {', '.join(gone)}."
     lost = losses(snapshot.balance)
     if lost:
         return f"{count(lost)} {plural(lost, 'handshake')} not shown: lost, evicted or suppressed (5 Health says why)."
-    return "  ".join(alerts(snapshot))
+    return "  ".join(alerts(snapshot)) if snapshot.ended is None else ""
 
 
 class Banner(Widget):

@@ -1,6 +1,8 @@
-"""The top line: the five screens, the traced interfaces, the running time, and whether the view is frozen."""
+"""The top line: the five screens, interfaces or file, the running time, and whether the view is frozen."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from textual import events
 from textual.message import Message
@@ -10,10 +12,46 @@ from textual.widget import Widget
 from tracer.store.snapshot import Snapshot
 from tui.actions import MAIN, TITLES
 from tui.format import clock, count
-from tui.lines import Line, Part, cell, safe, width
+from tui.lines import Line, Part, cell, cut_middle, safe, width
 from tui.paint import strip, styles_of
 
 _SHORT = {"overview": "Over", "handshakes": "Hands", "peers": "Peers", "statistics": "Stats", "health": "Health"}
+
+
+_NAMES_MAX, _FILE_MAX, _FILE_SHORT = 24, 40, 13  # cells
+
+
+def _forms(snapshot: Snapshot, paused: bool, new: int) -> Sequence[tuple[bool, Line]]:
+    """Whether the titles are short, and the right end: the longest form first."""
+    states: list[Part] = [(f" paused +{count(new)} new ", "inverse")] if paused else []
+    time: Part = (f"{clock((snapshot.taken_ns - snapshot.started_ns) / 1e9)} ", "dim")
+    if snapshot.replay_of is not None:
+        return _replay_forms(snapshot, states, time)
+    if snapshot.ended is not None:
+        states.append((" ended ", "inverse"))
+    names = ",".join(safe(interface.name) for interface in snapshot.interfaces)
+    hooks = ",".join(sorted({interface.hook for interface in snapshot.interfaces}))
+    brief: Line = (*states, (" ", "text"), time)
+    full: Line = (*states, (f" {cell(names, min(_NAMES_MAX, len(names)))} {hooks} ", "text"), time)
+    return [(False, full), (False, brief), (True, brief)]
+
+
+def _replay_forms(snapshot: Snapshot, states: list[Part], time: Part) -> Sequence[tuple[bool, Line]]:
+    """A replay rather has short titles than no name: nobody should take it for what happens now."""
+    name = safe(snapshot.replay_of or "")
+    ends: tuple[Line, Line] = ((), ())
+    if snapshot.ended is not None:
+        is_read = not snapshot.ended_early and snapshot.ended != "count"
+        words = (" end of the file ", " end of file ") if is_read else (" ended ", " ended ")
+        ends = (((words[0], "inverse"),), ((words[1], "inverse"),))
+    long: Part = (f" replay {cut_middle(name, _FILE_MAX)} ", "text")
+    short: Part = (f" replay {cut_middle(name, _FILE_SHORT)} ", "text")
+    full: Line = (*states, *ends[0], long, time)
+    brief: Line = (*states, *ends[1], short)
+    return [
+        (False, full), (True, full), (True, (*states, *ends[0], long)), (True, (*brief, time)), (True, brief),
+        (True, (*ends[1], short)), (True, (*states, *ends[1])),
+    ]  # fmt: skip
 
 
 class TabBar(Widget):
@@ -29,23 +67,13 @@ class TabBar(Widget):
     def __init__(self, current: str) -> None:
         super().__init__()
         self._current = current
-        self._right: Line = ()
-        self._short_right: Line = ()
+        self._forms: Sequence[tuple[bool, Line]] = ()
 
     def put(self, snapshot: Snapshot, paused: bool, new: int) -> None:
         """Update the right end."""
-        states: list[Part] = []
-        if paused:
-            states.append((f" paused +{count(new)} new ", "inverse"))
-        if snapshot.ended is not None:
-            states.append((" ended ", "inverse"))
-        names = ",".join(safe(interface.name) for interface in snapshot.interfaces)
-        hooks = ",".join(sorted({interface.hook for interface in snapshot.interfaces}))
-        run_time = clock((snapshot.taken_ns - snapshot.started_ns) / 1e9)
-        right: Line = (*states, (f" {cell(names, min(24, len(names)))} {hooks} ", "text"), (f"{run_time} ", "dim"))
-        if right != self._right:
-            self._right = right
-            self._short_right = (*states, (f" {run_time} ", "dim"))
+        forms = _forms(snapshot, paused, new)
+        if forms != self._forms:
+            self._forms = forms
             self.refresh()
 
     def _titles(self, short: bool) -> list[tuple[str, Part]]:
@@ -56,9 +84,8 @@ class TabBar(Widget):
         ]
 
     def _layout(self, cells: int) -> tuple[list[tuple[str, Part]], Line]:
-        """The longest form that fits."""
-        right: Line
-        for short, right in ((False, self._right), (False, self._short_right), (True, self._short_right), (True, ())):
+        """The first form that fits."""
+        for short, right in self._forms:
             titles = self._titles(short)
             if sum(len(part[0]) for _, part in titles) + width(right) <= cells:
                 return titles, right
