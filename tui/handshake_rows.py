@@ -5,28 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tracer.filters.shown import died
 from tracer.records import fate
+from tracer.records.life import drop_of
 from tracer.records.record import Handshake
 from tracer.store.list_columns import COLUMNS
-from tracer.vocabulary.vocabulary import GROUP_OF, word
+from tracer.vocabulary.fates import brief_cause
 from tui.lines import Part, group_sign, group_style, safe
 from tui.order import Order
 from tui.widgets.row_list import ListColumn
 
 CELLS_HELD = 512
 AHEAD = 32  # rows made at a time
-_GROUPS = {word(outcome): group.word for outcome, group in GROUP_OF.items()}
-# two cells more for the sign
-_WIDTHS = {"outcome": 28, "group": 10}
+# with the sign before it
+_WIDTHS = {"result": 28, "outcome": 45, "group": 10}
+_SIGN_CELLS = 2
 
 # by the width of the screen; the last column takes the rest
 _DEFAULTS: tuple[tuple[int, tuple[str, ...]], ...] = (
-    (190, ("time", "interface", "client", "server", "result", "request", "outcome", "rtt", "first_response", "saved",
-           "payload_len", "name")),
-    (150, ("time", "client", "server", "result", "outcome", "rtt", "first_response", "payload_len", "name")),
-    (115, ("time", "client", "server", "outcome", "rtt", "payload_len", "name")),
-    (96, ("time", "server", "outcome", "rtt", "payload_len", "name")),
-    (0, ("time", "server", "outcome", "rtt", "payload_len")),
+    (240, ("time", "interface", "client", "server", "result", "rtt", "first_response", "saved", "request", "process",
+           "payload_len", "cause", "name")),
+    (200, ("time", "client", "server", "result", "rtt", "first_response", "saved", "process", "payload_len", "cause",
+           "name")),
+    (190, ("time", "client", "server", "result", "rtt", "process", "payload_len", "cause", "name")),
+    (160, ("time", "client", "server", "result", "rtt", "process", "payload_len", "cause")),
+    (140, ("time", "client", "server", "result", "rtt", "process", "cause")),
+    (120, ("time", "client", "server", "result", "rtt", "cause")),
+    (103, ("time", "client", "server", "outcome")),
+    (90, ("time", "server", "rtt", "outcome")),
+    (0, ("time", "server", "outcome")),
 )  # fmt: skip
 
 
@@ -43,26 +50,42 @@ def list_column(name: str) -> ListColumn:
 
 def outcome_cell(text: str, outcome: str | None, group: str | None) -> Part:
     """An outcome with the sign and colour of its group; the word says it where the connection died only afterwards."""
-    died = group == "failed" and _GROUPS.get(outcome or "", group) != group
-    return (f"{group_sign(group)} {text}{', died' if died else ''}", group_style(group))
+    return (f"{group_sign(group)} {text}{', died' if died(outcome, group) else ''}", group_style(group))
 
 
-def row_cells(record: Handshake, columns: Sequence[str]) -> list[Part]:
-    """Text and style of each column of one handshake."""
-    group, standing = record.tfo.group, fate.standing(record)
+def _fitting(name: str, text: str, record: Handshake, cells: int) -> str:
+    """The text, or what matters most of it if it does not fit: the sign says already that a handshake failed."""
+    timing = record.handshake
+    if len(text) <= cells or timing.cause is None or name not in ("outcome", "cause"):
+        return text
+    dropped = drop_of(timing)
+    if name == "outcome" and fate.told_first(record):
+        text = safe(brief_cause(timing.cause, dropped))
+    return safe(dropped) if dropped is not None and len(text) > cells else text
+
+
+def _judged(record: Handshake) -> Part:
+    """Sign and style for handshake and Fast Open together. A plain handshake that worked is no signal: no colour."""
+    standing = fate.standing(record)
+    if group_style(standing) == "none" and record.handshake.result == "established":
+        return group_sign("ok"), "text"
+    return group_sign(standing), group_style(standing)
+
+
+def row_cells(record: Handshake, columns: Sequence[str], widths: Sequence[int] | None = None) -> list[Part]:
+    """Text and style of each column of one handshake; `widths`, if given, say how much room there is."""
+    group, (sign, told) = record.tfo.group, _judged(record)
     cells: list[Part] = []
-    for name in columns:
+    for at, name in enumerate(columns):
         text = safe(COLUMNS[name].text(record))
-        if name == "outcome" and fate.told_first(record):
-            cells.append((f"{group_sign(standing)} {safe(fate.fate(record.handshake))}", group_style(standing)))
-        elif name == "outcome":
-            cells.append(outcome_cell(text, record.tfo.outcome, group))
+        if widths is not None:
+            text = _fitting(name, text, record, widths[at] - (_SIGN_CELLS if name == "outcome" else 0))
+        if name in ("result", "outcome"):
+            cells.append((f"{sign} {text}", told))
         elif name == "group":
             cells.append((f"{group_sign(group)} {text}", group_style(group)))
-        elif name == "result" and record.handshake.result != "established":
-            cells.append((text, "failed"))
-        elif name == "handshake_cause" and record.handshake.cause is not None:
-            cells.append((text, group_style(standing)))
+        elif name == "cause" or (name == "handshake_cause" and record.handshake.cause is not None):
+            cells.append((text, told if told in ("failed", "degraded") else "text"))
         elif name in ("time", "interface", "vantage"):
             cells.append((text, "dim"))
         else:
@@ -75,16 +98,17 @@ class HandshakeRows:
     """A RowSource over an order of rows. Cells are cached by row number, so a new order costs nothing."""
 
     columns: tuple[str, ...] = ()
+    widths: tuple[int, ...] = ()
     order: Order | None = None
     _cells: dict[int, list[Part]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return 0 if self.order is None else len(self.order)
 
-    def set_columns(self, columns: tuple[str, ...]) -> None:
-        """Use other columns, which need new cells."""
-        if columns != self.columns:
-            self.columns = columns
+    def set_columns(self, columns: tuple[str, ...], widths: tuple[int, ...]) -> None:
+        """Use other columns, or other widths, which need new cells."""
+        if (columns, widths) != (self.columns, self.widths):
+            self.columns, self.widths = columns, widths
             self._cells.clear()
 
     def forget(self) -> None:
@@ -116,4 +140,4 @@ class HandshakeRows:
         known = (order.rows.first + rows).tolist()
         end = next((at for at, number in enumerate(known) if at and number in self._cells), len(known))
         for number, record in zip(known[:end], order.rows.gather(rows[:end]), strict=True):
-            self._cells[number] = row_cells(record, self.columns)
+            self._cells[number] = row_cells(record, self.columns, self.widths)

@@ -442,7 +442,7 @@ def test_a_row_of_a_handshake_that_failed_is_never_grey(records: list[Handshake]
         ("rejected", "no_listener", ("✗ refused: nobody listens", "failed")),
         ("rejected", None, ("✗ refused", "failed")),
         ("established", "slow_answer", ("~ slow answer", "degraded")),
-        ("established", None, ("· not attempted", "none")),
+        ("established", None, ("✓ established", "text")),
     ):
         timing = msgspec.structs.replace(record.handshake, result=result, cause=cause)
         changed = msgspec.structs.replace(record, handshake=timing)
@@ -477,12 +477,16 @@ def test_peers_tell_what_lived_apart_from_what_was_acked(cells: int) -> None:
 
 def test_a_row_says_when_the_connection_died_after_a_good_outcome(records: list[Handshake]) -> None:
     usual = {(one.tfo.outcome, one.tfo.group): one for one in records}
-    for outcome, group, sign, ends in (
-        ("data_acked", "ok", "✓", "data acked"), ("data_acked", "failed", "✗", "data acked, died"),
-        ("cookie_granted", "failed", "✗", "cookie granted, died"), ("no_answer", "failed", "✗", "no answer"),
-    ):  # fmt: skip
+    replace = msgspec.structs.replace
+    for outcome, group, result, sign, ends in (
+        ("data_acked", "ok", "established", "✓", "data acked"),
+        ("data_acked", "failed", "established", "✗", "data acked, died"),
+        ("cookie_granted", "failed", "established", "✗", "cookie granted, died"),
+        ("no_answer", "failed", "no_reply", "✗", "no reply"),
+    ):
         record = next(one for (name, _), one in usual.items() if name == outcome)
-        record = msgspec.structs.replace(record, tfo=msgspec.structs.replace(record.tfo, group=group))
+        timing, tfo = replace(record.handshake, result=result), replace(record.tfo, group=group)
+        record = replace(record, handshake=timing, tfo=tfo)
         assert row_cells(record, ["outcome", "group"]) == [(f"{sign} {ends}", group), (f"{sign} {group}", group)]
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.filters.fields import FIELDS, Column, Field, Kind, coded, process_rows
+from tracer.filters.shown import SHOWN, process_text
 from tracer.handshake.rows import Coded, Rows
-from tracer.records.ends import Process
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
 from tracer.vocabulary.addresses import endpoint_text
@@ -60,11 +60,6 @@ def value_text(value: Any) -> str:
 def words(value: str | None) -> str:
     """A word of the vocabulary without its underscores."""
     return UNKNOWN if value is None else printable(value).replace("_", " ")
-
-
-def process_text(process: Process | None) -> str:
-    """Name and pid."""
-    return UNKNOWN if process is None else f"{printable(process.name)}[{process.pid}]"
 
 
 def name_of(record: Handshake) -> str | None:
@@ -116,18 +111,16 @@ def _name_keys(rows: Rows) -> Column:
     return Coded(values, sni.codes)
 
 
-def _process(end: str, title: str, says: str) -> ListColumn:
-    def text(record: Handshake) -> str:
-        return process_text(record.client.process if end == "client" else record.server.process)
-
-    def keys(rows: Rows) -> Column:
-        return coded(None if one is None else process_text(one) for one in process_rows(rows, end))
-
-    return ListColumn(f"{end}.process", title, 20, False, text, keys, f"{end}.process.name", says)
+def _shown(name: str, title: str, width: int, shown: str) -> ListColumn:
+    """A column of a text that lists alone have."""
+    found = SHOWN[shown]
+    return ListColumn(name, title, width, False, lambda record: found.of(record) or UNKNOWN, found.column, None,
+                      found.says)  # fmt: skip
 
 
 def _process_of(record: Handshake) -> str:
-    return process_text(record.client.process or record.server.process)
+    process = record.client.process or record.server.process
+    return UNKNOWN if process is None else process_text(process)
 
 
 def _process_keys(rows: Rows) -> Column:
@@ -144,17 +137,17 @@ _ALL = [
     _field("vantage", "Seen at", 7, "vantage", "whose address is local to the traced namespace"),
     _end("client", "Client", "who sent the SYN"),
     _end("server", "Server", "who was asked"),
-    _field("result", "Result", 18, "handshake.result", "what came of the handshake"),
+    _shown("result", "Result", 26, "result"),
+    _shown("cause", "Cause", 41, "cause"),
+    _shown("outcome", "Outcome", 43, "outcome"),
     _field("after", "Afterwards", 15, "handshake.after", "how it went on once it was established"),
     _field("request", "TFO asked", 23, "tfo.request", "what the first SYN asked for"),
-    _field("outcome", "Outcome", 26, "tfo.outcome", "what Fast Open did, or how the handshake failed"),
-    _field("group", "TFO", 8, "tfo.group", "the outcome in one word: ok, degraded, failed"),
-    _field("cause", "Cause", 20, "tfo.cause", "why Fast Open did that, as far as it can be told"),
+    _field("group", "TFO", 8, "tfo.group", "what Fast Open did in one word: ok, degraded, failed"),
     _field("handshake_cause", "Why", 24, "handshake.cause", "why the handshake failed or took so long"),
     _field("cause_at", "Where", 9, "handshake.cause_at", "where that cause lies"),
     _field("drop_reason", "Kernel dropped", 20, "handshake.drop.reason", "why this host's kernel dropped a segment"),
     _field("drop_at", "Dropped at", 18, "handshake.drop.at", "the kernel's function that dropped it"),
-    _field("rtt", "RTT ms", 8, "handshake.rtt_us", "round trip of the handshake"),
+    _field("rtt", "RTT ms", 6, "handshake.rtt_us", "round trip of the handshake"),
     _field("synack_delay", "SYN-ACK ms", 10, "handshake.synack_delay_us", "answered SYN to SYN-ACK"),
     _field("ack_delay", "ACK ms", 9, "handshake.ack_delay_us", "SYN-ACK to ACK"),
     _field("first_response", "Answer ms", 9, "handshake.first_response_us", "first SYN to the server's first byte"),
@@ -194,16 +187,16 @@ _ALL = [
     _field("community_id", "Community id", 30, "community_id", "as Zeek and Suricata have it"),
     _field("p0f", "p0f", 40, "signature.p0f", "the SYN's fingerprint"),
     ListColumn(
-        "process", "Process", 20, False, _process_of, _process_keys, None,
+        "process", "Process", 18, False, _process_of, _process_keys, None,
         "who is behind the local end, where known; the client's where both are",
     ),
-    _process("client", "Client is", "the client's process, where known"),
-    _process("server", "Server is", "the process that listens, where known"),
+    _shown("client.process", "Client is", 20, "client.process"),
+    _shown("server.process", "Server is", 20, "server.process"),
 ]  # fmt: skip
 
 
 _SHOWN = {one.field for one in _ALL} | {
-    f"{end}.{part}" for end in ("client", "server") for part in ("port", "process.pid")
+    f"{end}.{part}" for end in ("client", "server") for part in ("port", "process.name", "process.pid")
 }
 COLUMNS: dict[str, ListColumn] = {
     column.name: column for column in (*_ALL, *(_own_column(one) for one in FIELDS.values() if one.name not in _SHOWN))

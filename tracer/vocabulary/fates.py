@@ -15,7 +15,7 @@ FAILED_RESULTS = (
 FAILED_WORDS = tuple(word(one) for one in FAILED_RESULTS)
 
 # handshake.result, where the handshake failed
-_FAILED: dict[str, str] = {
+BRIEF_RESULTS: dict[str, str] = {
     "rejected": "refused",
     "aborted": "reset",
     "unreachable": "unreachable",
@@ -56,7 +56,14 @@ BRIEF_CAUSES: dict[str, str] = {
 
 def failed_words(result: str) -> str:
     """A `handshake.result` of a handshake that failed, for a list."""
-    return _FAILED.get(result) or result.replace("_", " ")
+    return BRIEF_RESULTS.get(result) or result.replace("_", " ")
+
+
+def came_of(result: str, outcome: str | None) -> str:
+    """What came of a handshake, for a list: how it failed, else what Fast Open did, if it was tried."""
+    if result != "established" or outcome in (None, "not_attempted"):
+        return failed_words(result)
+    return str(outcome).replace("_", " ")
 
 
 def fate_words(result: str, cause: str | None, dropped: str | None = None) -> str:

@@ -98,7 +98,7 @@ class Handshakes(TracerScreen):
 
     def update(self, snapshot: Snapshot) -> None:
         """Show new rows, or the rows in a new way."""
-        if self.columns != self.source.columns:
+        if self.columns != self.source.columns or self.list.widths != self.source.widths:
             self._columns_changed()
         rows = snapshot.rows
         wanted = (rows.first, len(rows), self.condition, self.sort, self.descending)
@@ -151,8 +151,8 @@ class Handshakes(TracerScreen):
         self._selected = order.number_at(position) if order is not None and position < len(order) else None
 
     def _columns_changed(self) -> None:
-        self.source.set_columns(self.columns)
         self.list.set_columns([list_column(name) for name in self.columns], (self.sort, self.descending))
+        self.source.set_columns(self.columns, self.list.widths)
 
     def _order_changed(self) -> None:
         self.list.set_columns([list_column(name) for name in self.columns], (self.sort, self.descending))

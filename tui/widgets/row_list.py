@@ -110,6 +110,11 @@ class RowList(ScrollView, can_focus=True):
         self._reveal()
         self.refresh()
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """How wide the columns are."""
+        return tuple(self._widths(max(self.scrollable_content_region.width, self.virtual_size.width)))
+
     def _measure(self) -> None:
         wanted = sum(column.width + GAP for column in self.columns) - GAP
         if self.columns:
