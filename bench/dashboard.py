@@ -38,16 +38,7 @@ PATIENCE_S = 30.0
 DOWN = b"\x1b[B"
 SCREENS = {b"1": "Is TCP Fast Open working?", b"2": "following", b"3": "servers", b"4": "Options of SYNs",
            b"5": "Balance sheet"}  # fmt: skip
-SORTS = (
-    "by Time,",
-    "by Client,",
-    "by Server,",
-    "by TFO outcome,",
-    "by RTT ms,",
-    "by Data,",
-    "by Name,",
-    "newest first",
-)
+SORTS = ("by Client,", "by Server,", "by Result,", "by RTT ms,", "by Cause,", "newest first")
 
 
 class Terminal:

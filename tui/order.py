@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,35 +15,35 @@ from tracer.store.list_columns import sort_keys
 from tui.filtering import Filter
 
 GATHERED = 1000  # records made at a time
-ARRIVAL = ""  # no column: in the order of settling
+BY_TIME = "time"  # the column of the first SYN's time
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Rows in the order shown. `indexes` is None for all rows by their number."""
+    """Rows in the order shown."""
 
     rows: StoreRows
-    indexes: NDArray[np.intp] | None
+    indexes: NDArray[np.intp]
+    sort: str
     descending: bool
 
     def __len__(self) -> int:
-        return len(self.rows) if self.indexes is None else len(self.indexes)
+        return len(self.indexes)
 
     def row_at(self, position: int) -> int:
         """The row shown at a position; IndexError if there is none."""
         if not 0 <= position < len(self):
             raise IndexError(position)
-        if self.indexes is not None:
-            return int(self.indexes[position])
-        return len(self.rows) - 1 - position if self.descending else position
+        return int(self.indexes[position])
 
     def rows_at(self, begin: int, end: int) -> NDArray[np.intp]:
         """The rows shown at these positions, as far as there are any."""
-        end = min(end, len(self))
-        if self.indexes is not None:
-            return self.indexes[begin:end]
-        positions = np.arange(begin, end)
-        return len(self.rows) - 1 - positions if self.descending else positions
+        return self.indexes[begin:end]
+
+    def place_at(self, position: int) -> Place:
+        """What to remember of a row, to find it again."""
+        row = self.row_at(position)
+        return Place(self.rows.first + row, int(self.rows.part(row).events["syn_ns"][0]))
 
     def number_at(self, position: int) -> int:
         """The number of the row at a position, counted since the start: it names a row across snapshots."""
@@ -55,42 +56,78 @@ class Order:
 
     def position_of(self, number: int) -> int | None:
         """The position of a row; None if it is not shown."""
-        row = number - self.rows.first
-        if not 0 <= row < len(self.rows):
-            return None
-        if self.indexes is None:
-            return len(self.rows) - 1 - row if self.descending else row
-        found = np.flatnonzero(self.indexes == row)
+        found = np.flatnonzero(self.indexes == number - self.rows.first)
         return int(found[0]) if len(found) else None
 
-    def newest(self, by_arrival: bool) -> int:
+    def nearest(self, place: Place) -> int:
+        """The position of that row, or of the one shown that is nearest by time; 0 if none is shown."""
+        found = self.position_of(place.number)
+        if found is not None or not len(self):
+            return found or 0
+        return int(np.abs(sort_keys(self.rows, BY_TIME)[self.indexes].astype(np.int64) - place.syn_ns).argmin())
+
+    @property
+    def newest(self) -> int:
         """The position that following keeps selected: the newest row, or the top of a list in another order."""
-        return len(self) - 1 if by_arrival and not self.descending else 0
+        return len(self) - 1 if self.sort == BY_TIME and not self.descending else 0
+
+
+class Place(NamedTuple):
+    """A row that somebody looks at: its number since the start, and its time for when it is not shown."""
+
+    number: int
+    syn_ns: int
+
+
+class Timeline:
+    """Rows by the time of their SYNs, the oldest first; new rows are merged into the order of those before.
+
+    Sorting 100,000 rows takes up to ten milliseconds, merging some thousands one.
+    """
+
+    def __init__(self) -> None:
+        # rows first..end since the start, in their order; set at once, for several threads ask
+        self._known = (0, 0, np.zeros(0, np.intp))
+
+    def of(self, rows: StoreRows) -> NDArray[np.intp]:
+        """All rows in their order."""
+        first, end, order = self._known
+        times = sort_keys(rows, BY_TIME)
+        known = min(end, rows.first + len(rows)) - rows.first
+        if first > rows.first or end > rows.first + len(rows) or known < 0:
+            known, order = 0, order[:0]  # an earlier snapshot, or nothing in common
+        elif first < rows.first:
+            order = order - (rows.first - first)
+            order = order[order >= 0]
+        fresh = np.argsort(times[known:], kind="stable") + known
+        order = np.insert(order, np.searchsorted(times[order], times[fresh], side="right"), fresh)
+        self._known = (rows.first, rows.first + len(rows), order)
+        return order
 
 
 def is_cheap(condition: Filter | None, sort: str) -> bool:
-    """Can the order be made without looking at any row?"""
-    return condition is None and sort == ARRIVAL
+    """Does the order cost about as little as painting it?"""
+    return condition is None and sort == BY_TIME
 
 
-def arrange(rows: StoreRows, condition: Filter | None, sort: str, descending: bool) -> Order:
+def arrange(
+    rows: StoreRows, condition: Filter | None, sort: str, descending: bool, timeline: Timeline | None = None
+) -> Order:
     """Filter and sort. 100,000 rows take tens of milliseconds: use a thread unless is_cheap().
 
     Rows with equal keys stay newest first; unknown values come last in both directions.
     """
-    if is_cheap(condition, sort):
-        return Order(rows, None, descending)
-    chosen = rows.select(condition) if condition is not None else np.arange(len(rows))
-    if sort == ARRIVAL:
-        return Order(rows, chosen[::-1] if descending else chosen, descending)
-    keys = sort_keys(rows, sort)[chosen]
-    newest_first = chosen[::-1]
-    keys = keys[::-1]
+    newest_first = (timeline or Timeline()).of(rows)[::-1]
+    if condition is not None:
+        newest_first = newest_first[rows.mask(condition)[newest_first]]
+    if sort == BY_TIME:
+        return Order(rows, newest_first if descending else newest_first[::-1], sort, descending)
+    keys = sort_keys(rows, sort)[newest_first]
     unknown = np.isnan(keys) if keys.dtype.kind == "f" else np.zeros(len(keys), np.bool_)
     known = np.flatnonzero(~unknown)
     order = _sorted(keys[known], descending)
     places = np.concatenate((known[order], np.flatnonzero(unknown)))
-    return Order(rows, newest_first[places], descending)
+    return Order(rows, newest_first[places], sort, descending)
 
 
 def _sorted(keys: NDArray[np.generic], descending: bool) -> NDArray[np.intp]:

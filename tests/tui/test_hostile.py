@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from textual.pilot import Pilot
 
@@ -41,10 +42,11 @@ def client_hello(name: bytes) -> bytes:
 
 
 def with_name(name: bytes) -> Batch:
-    """A recorded handshake with SYN data, now with a ClientHello for this name."""
+    """A recorded handshake with SYN data, now the newest and with a ClientHello for this name."""
     batch = next(one for one in batches() if len(one) and one.payloads)
     at = next(row for row in range(len(batch)) if int(batch.events["syn"]["payload_len"][row]))
-    batch = batch.rows(at, at + 1)
+    batch = batch.select(np.array([at]))
+    batch.events["syn_ns"] += np.uint64(3600 * 10**9)
     key = int(batch.events["id"][0]), int(batch.events["syn_ns"][0])
     data = client_hello(name)
     return replace(batch, payloads={key: SynPayload(*key, len(data), data)})
@@ -68,7 +70,6 @@ def test_a_hostile_name_on_every_screen(name: bytes) -> None:
         assert record.tls is not None
         assert record.tls.sni
         await press(pilot, "2")
-        app.handshakes.source.set_columns(("sni", "alpn", "name"))
         app.handshakes.chosen = ("sni", "alpn", "name")
         app.handshakes._columns_changed()
         await settle(pilot)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from textual.events import MouseScrollDown, MouseScrollUp
 from textual.pilot import Pilot
 
 from tests.tui.driving import LARGE, SIZES, drive, press, screen_text, settle, until
@@ -12,8 +13,8 @@ from tracer.store.list_columns import COLUMNS, sort_keys
 from tui.app import Dashboard
 from tui.filtering import parse
 from tui.handshake_rows import default_columns, list_column
-from tui.order import ARRIVAL, arrange
-from tui.widgets.row_list import GAP, LAST_LEAST
+from tui.order import BY_TIME, Timeline, arrange
+from tui.widgets.row_list import GAP, LAST_LEAST, WHEEL_ROWS
 
 sizes = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 
@@ -23,7 +24,6 @@ sizes = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{siz
 def test_every_column_sorts_with_the_unknown_last(name: str, descending: bool) -> None:
     rows = Recorded().snapshot().rows
     order = arrange(rows, None, name, descending)
-    assert order.indexes is not None
     assert sorted(order.indexes.tolist()) == list(range(len(rows)))
     keys = sort_keys(rows, name)[order.indexes]
     if keys.dtype.kind == "f":
@@ -32,14 +32,15 @@ def test_every_column_sorts_with_the_unknown_last(name: str, descending: bool) -
         keys = keys[~unknown]
     steps = keys[:-1] >= keys[1:] if descending else keys[:-1] <= keys[1:]
     assert steps.all()
+    times = sort_keys(rows, BY_TIME)[order.indexes]
     same = np.flatnonzero(keys[:-1] == keys[1:])
-    assert (order.indexes[same] > order.indexes[same + 1]).all(), "equal ones are not newest first"
+    assert (times[same] >= times[same + 1]).all(), "equal ones are not newest first"
 
 
 def test_positions_and_rows_agree_in_every_kind_of_order() -> None:
     rows = Recorded().snapshot().rows
     for text, sort, descending in (
-        ("", ARRIVAL, True), ("", ARRIVAL, False), ("group == failed", ARRIVAL, True), ("", "rtt", False),
+        ("", BY_TIME, True), ("", BY_TIME, False), ("group == failed", BY_TIME, True), ("", "rtt", False),
     ):  # fmt: skip
         order = arrange(rows, parse(text), sort, descending)
         assert len(order)
@@ -50,7 +51,7 @@ def test_positions_and_rows_agree_in_every_kind_of_order() -> None:
             order.row_at(len(order))
 
 
-@pytest.mark.parametrize("width", [20, 79, 80, 95, 96, 114, 115, 149, 150, 189, 190, 300])
+@pytest.mark.parametrize("width", [20, 79, 80, 89, 90, 102, 103, 119, 120, 139, 140, 159, 160, 189, 190, 200, 240, 300])
 def test_the_columns_to_begin_with_fit(width: int) -> None:
     names = default_columns(width)
     widths = [list_column(name).width for name in names]
@@ -60,21 +61,24 @@ def test_the_columns_to_begin_with_fit(width: int) -> None:
 
 
 @sizes
-def test_sort_goes_through_the_columns_and_back_to_arrival(size: tuple[int, int]) -> None:
+def test_sort_goes_through_the_columns_and_back_to_time(size: tuple[int, int]) -> None:
     async def script(pilot: Pilot[None], app: Dashboard) -> None:
         await press(pilot, "2")
         screen = app.handshakes
-        for column in screen.columns:
+        for column in screen.columns[1:]:
             await press(pilot, "s")
             assert screen.sort == column
             assert screen.source.order is not None
+            assert screen.following
+            assert screen.list.cursor == 0
             marked = [word for word in screen_text(app).splitlines()[2].split() if word[-1] in "▼▲"]
             assert len(marked) == 1
             before = screen.source.order.row_at(0)
             await press(pilot, "S")
-            assert screen.source.order.row_at(0) != before
+            # nothing in the recording has a cause
+            assert screen.source.order.row_at(0) != before or column == "cause"
         await press(pilot, "s")
-        assert screen.sort == ARRIVAL
+        assert screen.sort == BY_TIME
         assert "newest first" in screen_text(app)
 
     drive(script, size=size)
@@ -170,7 +174,11 @@ def test_following_stays_with_the_newest_and_moving_away_ends_it(size: tuple[int
         screen = app.handshakes
 
         def newest() -> int:
-            return app.latest.rows.first + len(app.latest.rows) - 1
+            return app.latest.rows.first + int(sort_keys(app.latest.rows, BY_TIME).argmax())
+
+        def selected() -> int:
+            assert screen._place is not None
+            return screen._place.number
 
         async def arrive() -> None:
             assert engine.feed(50)
@@ -179,23 +187,23 @@ def test_following_stays_with_the_newest_and_moving_away_ends_it(size: tuple[int
 
         await arrive()
         assert screen.list.cursor == 0
-        assert screen._selected == newest()
+        assert selected() == newest()
         await press(pilot, "down", "down", "down")
-        kept, row = screen._selected, screen_text(app).splitlines()[3 + 3][:70]
+        kept, row = selected(), screen_text(app).splitlines()[3 + 3][:70]
         assert "not following" in screen_text(app)
         await arrive()
-        assert screen._selected == kept
+        assert selected() == kept
         assert screen.list.cursor > 3
         assert screen_text(app).splitlines()[3 + 3][:70] == row, "the selected row moved on the screen"
         await press(pilot, "f")
-        assert screen._selected == newest()
+        assert selected() == newest()
         await press(pilot, "f")
-        chosen = screen._selected
+        chosen = selected()
         await arrive()
-        assert screen._selected == chosen
+        assert selected() == chosen
         await press(pilot, "home")
         await arrive()
-        assert screen._selected == newest(), "at the newest one it follows again"
+        assert selected() == newest(), "at the newest one it follows again"
 
     drive(script, engine, size)
 
@@ -237,6 +245,106 @@ def test_rows_that_are_let_go_take_the_selection_along() -> None:
         assert "older ones dropped" in screen_text(app)
         await press(pilot, "enter")
         assert "Handshake 100 of 100" in screen_text(app)
+
+    drive(script, engine)
+
+
+@pytest.mark.parametrize("limit", [100_000, 700])
+def test_what_settles_late_goes_to_its_place(limit: int) -> None:
+    engine, timeline = Recorded(share=0.0, limit=limit), Timeline()
+    moved = 0
+    while engine.feed(7):
+        rows = engine.snapshot().rows
+        times = sort_keys(rows, BY_TIME)
+        moved += int((np.diff(times) < 0).sum())
+        order = arrange(rows, None, BY_TIME, True, timeline).indexes
+        assert (order == np.argsort(times, kind="stable")[::-1]).all()
+    assert moved, "nothing settled late"
+
+
+def test_a_timeline_goes_back_to_an_earlier_snapshot_and_over_a_clearing() -> None:
+    engine, timeline = Recorded(share=0.3), Timeline()
+    earlier = engine.snapshot().rows
+    engine.feed(40)
+    later = engine.snapshot().rows
+    engine.clear()
+    engine.feed(40)
+    for rows in (earlier, later, earlier, engine.snapshot().rows, later):
+        expected = np.argsort(sort_keys(rows, BY_TIME), kind="stable")
+        assert (timeline.of(rows) == expected).all()
+
+
+def _height(app: Dashboard) -> int:
+    shown = app.handshakes.list
+    return shown.cursor - shown.scroll_offset.y
+
+
+async def _filter(pilot: Pilot[None], app: Dashboard, text: str) -> None:
+    app.handshakes.filter_line.set_text(text)
+    await settle(pilot)
+
+
+@sizes
+def test_a_filter_keeps_the_row_that_one_looks_at(size: tuple[int, int]) -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2", "pagedown", "pagedown", "pagedown", "up", "up")
+        screen = app.handshakes
+        chosen, height = screen.record_at(screen.list.cursor), _height(app)
+        assert chosen is not None
+        await _filter(pilot, app, f"result == {chosen.handshake.result}")
+        assert len(screen.source) < RECORDED
+        assert screen.record_at(screen.list.cursor) == chosen
+        assert _height(app) == height
+
+        await _filter(pilot, app, f"not id == {chosen.id}")
+        order = screen.source.order
+        assert order is not None
+        assert screen._place is not None
+        away = np.abs(sort_keys(order.rows, BY_TIME)[order.indexes].astype(np.int64) - screen._place.syn_ns)
+        assert away[screen.list.cursor] == away.min(), "another one is nearer"
+
+        await _filter(pilot, app, "port == 1")
+        assert not len(screen.source)
+        await press(pilot, "escape")
+        assert screen.record_at(screen.list.cursor) == chosen, "it comes back"
+        assert _height(app) == height
+
+    drive(script, size=size)
+
+
+@sizes
+def test_a_sort_keeps_the_row_that_one_looks_at(size: tuple[int, int]) -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2", "pagedown", "pagedown", "pagedown", "up")
+        screen = app.handshakes
+        chosen, height = screen.record_at(screen.list.cursor), _height(app)
+        for key in ("s", "S", "s"):
+            await press(pilot, key)
+            assert screen.record_at(screen.list.cursor) == chosen
+            most = screen.list.max_scroll_y
+            assert _height(app) == height or screen.list.scroll_offset.y in (0, most), "the list ends there"
+
+    drive(script, size=size)
+
+
+def test_the_wheel_takes_the_selection_along() -> None:
+    engine = Recorded(share=0.5)
+
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2", "down", "down")
+        shown = app.handshakes.list
+        await pilot._post_mouse_events([MouseScrollDown], shown, offset=(5, 5))
+        await settle(pilot)
+        assert (shown.cursor, shown.scroll_offset.y) == (2 + WHEEL_ROWS, WHEEL_ROWS)
+        chosen = app.handshakes.record_at(shown.cursor)
+        engine.feed(50)
+        app.pull()
+        await settle(pilot)
+        assert app.handshakes.record_at(shown.cursor) == chosen
+        assert _height(app) == 2
+        await pilot._post_mouse_events([MouseScrollUp] * 3, shown, offset=(5, 5))
+        await settle(pilot)
+        assert not app.handshakes.following
 
     drive(script, engine)
 

@@ -23,7 +23,7 @@ from tui.filtering import Filter
 from tui.format import count
 from tui.handshake_rows import HandshakeRows, default_columns, list_column
 from tui.lines import cut
-from tui.order import ARRIVAL, Order, arrange, is_cheap
+from tui.order import BY_TIME, Order, Place, Timeline, arrange, is_cheap
 from tui.screens.base import TracerScreen
 from tui.widgets.chooser import Chooser
 from tui.widgets.filter_line import FilterLine
@@ -57,12 +57,13 @@ class Handshakes(TracerScreen):
         self.filter_line = FilterLine()
         self.state = Static("", id="list-state")
         self.source = HandshakeRows()
-        self.sort, self.descending = ARRIVAL, True
+        self.sort, self.descending = BY_TIME, True
         self.following = True
         self.condition: Filter | None = None
         self.filter_text = ""
         self.chosen: tuple[str, ...] = ()
-        self._selected: int | None = None  # number of the selected row
+        self._timeline = Timeline()
+        self._place: Place | None = None  # what the user looks at: it comes back when it is shown again
         self._shown_of: tuple[object, ...] = ()
         self._ordering = False
         self._ordered_at = 0.0
@@ -107,7 +108,7 @@ class Handshakes(TracerScreen):
                 self._say_state()
             return
         if is_cheap(self.condition, self.sort):
-            self._take(arrange(rows, None, self.sort, self.descending), wanted)
+            self._take(arrange(rows, None, self.sort, self.descending, self._timeline), wanted)
         elif not self._ordering:
             same_way = wanted[2:] == self._shown_of[2:]
             if not same_way or time.monotonic() - self._ordered_at >= REORDER_S:
@@ -117,7 +118,7 @@ class Handshakes(TracerScreen):
     async def _reorder(self, snapshot: Snapshot, wanted: tuple[object, ...]) -> None:
         condition, sort, descending = self.condition, self.sort, self.descending
         try:
-            order = await asyncio.to_thread(arrange, snapshot.rows, condition, sort, descending)
+            order = await asyncio.to_thread(arrange, snapshot.rows, condition, sort, descending, self._timeline)
         finally:
             self._ordering = False
             self._ordered_at = time.monotonic()
@@ -135,20 +136,16 @@ class Handshakes(TracerScreen):
         self._shown_of = wanted
         self.source.order = order
         self.list.empty = NO_ROWS
-        position = None if self._selected is None else order.position_of(self._selected)
-        if self.following or (position is None and self._selected is None):
-            position = order.newest(self.sort == ARRIVAL)
-            self.list.show(self.source, position, keep_view=False)
-        elif position is None:
-            self.list.show(self.source, self.list.cursor, keep_view=False)
+        if self.following or self._place is None:
+            self.list.show(self.source, order.newest, keep_view=False)
+            self._remember(self.list.cursor)
         else:
-            self.list.show(self.source, position, keep_view=True)
-        self._remember(self.list.cursor)
+            self.list.show(self.source, order.nearest(self._place), keep_view=True)
         self._say_state()
 
     def _remember(self, position: int) -> None:
         order = self.source.order
-        self._selected = order.number_at(position) if order is not None and position < len(order) else None
+        self._place = order.place_at(position) if order is not None and position < len(order) else None
 
     def _columns_changed(self) -> None:
         self.list.set_columns([list_column(name) for name in self.columns], (self.sort, self.descending))
@@ -193,10 +190,10 @@ class Handshakes(TracerScreen):
         return [f"TFO: {difference_words(peer, room - len(samples) - len('TFO: '))}{samples}"]
 
     def _order_words(self) -> str:
-        if self.sort == ARRIVAL:
+        if self.sort == BY_TIME:
             return "newest first" if self.descending else "oldest first"
         column = COLUMNS[self.sort]
-        if column.right or self.sort == "time":
+        if column.right:
             return f"by {column.title}, {'greatest' if self.descending else 'least'} first"
         return f"by {column.title}, {'Z to A' if self.descending else 'A to Z'}"
 
@@ -205,7 +202,7 @@ class Handshakes(TracerScreen):
     def on_row_list_moved(self, event: RowList.Moved) -> None:
         """The user selected a row: stay with it."""
         order = self.source.order
-        self.following = order is not None and event.position == order.newest(self.sort == ARRIVAL)
+        self.following = order is not None and event.position == order.newest
         self._remember(event.position)
         self._say_state()
 
@@ -236,7 +233,7 @@ class Handshakes(TracerScreen):
     def set_filter(self, text: str, peer: Peer | None = None) -> None:
         """Show only handshakes that match; `peer` is given if they are those of one peer."""
         self._peer = None if peer is None else (text, peer)
-        self.following, self._selected = True, None
+        self.following, self._place = True, None
         self.filter_line.set_text(text)
         self.list.focus()
 
@@ -273,12 +270,12 @@ class Handshakes(TracerScreen):
     def _sort_by(self, column: str) -> None:
         self.sort = column
         # the newest and the longest first; words from A to Z
-        self.descending = column in (ARRIVAL, "time") or COLUMNS[column].right
+        self.descending = column == BY_TIME or COLUMNS[column].right
         self._order_changed()
 
     def action_sort_next(self) -> None:
-        """Sort by the next column shown; after the last one, in the order of settling."""
-        ways = (ARRIVAL, *self.columns)
+        """Sort by the next column shown; after the last one, by time."""
+        ways = (BY_TIME, *(name for name in self.columns if name != BY_TIME))
         at = ways.index(self.sort) + 1 if self.sort in ways else 0
         self._sort_by(ways[at % len(ways)])
 

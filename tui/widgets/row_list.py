@@ -20,6 +20,7 @@ from tui.lines import Line, Part, cell
 from tui.paint import strip, styles_of
 
 GAP = 1
+WHEEL_ROWS = 3
 LAST_LEAST = 12  # the last column's minimum width; below it the list scrolls sideways
 
 
@@ -90,6 +91,7 @@ class RowList(ScrollView, can_focus=True):
         self.empty = empty
         self.source: RowSource = Nothing()
         self.cursor = 0
+        self._height = 0  # of the selected row on the screen, where whoever looks at it left it
 
     # what is shown
 
@@ -100,14 +102,16 @@ class RowList(ScrollView, can_focus=True):
         self.refresh()
 
     def show(self, source: RowSource, cursor: int, keep_view: bool) -> None:
-        """Show a source with the cursor there; `keep_view`: leave the cursor at its place on the screen."""
-        offset = self.cursor - self.scroll_offset.y
+        """Show a source with the cursor there; `keep_view`: leave the cursor at its height on the screen."""
         self.source = source
         self.cursor = max(0, min(cursor, len(source) - 1))
         self._measure()
         if keep_view:
-            self.scroll_to(y=max(0, self.cursor - offset), animate=False, force=True)
-        self._reveal()
+            self.scroll_to(y=max(0, self.cursor - self._height), animate=False, force=True)
+            self._reveal()
+        else:
+            self._reveal()
+            self._height = self.cursor - self.scroll_offset.y
         self.refresh()
 
     @property
@@ -189,7 +193,26 @@ class RowList(ScrollView, can_focus=True):
             self.refresh(Region(0, row - self.scroll_offset.y + 1, self.size.width, 1))
         self.cursor = position
         self._reveal()
+        self._height = position - self.scroll_offset.y
         self.post_message(self.Moved(position))
+
+    def _wheel(self, event: events.MouseEvent, by: int) -> None:
+        """Scroll, and let the selection come along at its height: new rows would bring the view back to it."""
+        if event.shift or event.ctrl:
+            return
+        event.prevent_default()
+        event.stop()
+        position = max(0, min(self.cursor + by, len(self.source) - 1))
+        self.scroll_to(y=max(0, position - (self.cursor - self.scroll_offset.y)), animate=False, force=True)
+        self.select(position)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Scroll down."""
+        self._wheel(event, WHEEL_ROWS)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Scroll up."""
+        self._wheel(event, -WHEEL_ROWS)
 
     def action_move(self, by: int) -> None:
         """Move one row up or down."""
