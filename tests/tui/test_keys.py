@@ -17,7 +17,6 @@ from tracer.aggregate.worth import difference_words
 from tracer.records.record import Handshake
 from tui.actions import ACTIONS, MAIN, TITLES, actions_of, footer_of
 from tui.app import Dashboard
-from tui.format import duration
 from tui.ladder import ladder_lines
 from tui.screens.detail import Detail
 from tui.screens.help import Help

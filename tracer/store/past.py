@@ -29,7 +29,7 @@ def past(snapshot: Snapshot, time_ns: int) -> Snapshot:
     What older handshakes added to the sums is not in it if their rows are no longer held. What is not counted from
     handshakes (balance, counters, the host) stays as of the snapshot. It takes some microseconds a row: use a thread.
     """
-    sums, length = Sums(), 0
+    sums, length, offset_ns = Sums(), 0, 0
     for chunk, begin, end in _parts(snapshot.rows):
         part = chunk.part(begin, end)
         late = np.flatnonzero(part.events["settled_ns"] > time_ns)
@@ -37,6 +37,7 @@ def past(snapshot: Snapshot, time_ns: int) -> Snapshot:
             part = chunk.part(begin, begin + int(late[0]))
         if len(part):
             sums.add(part)
+            offset_ns = int(part.offset_ns[-1])
         length += len(part)
         if len(late):
             break
@@ -53,6 +54,7 @@ def past(snapshot: Snapshot, time_ns: int) -> Snapshot:
         distributions=sums.distributions.snapshot(),
         rows=replace(snapshot.rows, length=length),
         ended=None,
+        moment=str(np.datetime64(time_ns + offset_ns, "ns"))[11:19],
     )
 
 

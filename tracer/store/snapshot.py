@@ -64,3 +64,4 @@ class Snapshot:
     ended: str | None  # why tracing ended; None while it goes on
     ended_early: bool = False  # the end came before its time
     replay_of: str | None = None  # the file's name, without folders, if this is a replay
+    moment: str | None = None  # UTC, if it is of an earlier moment (past.py)

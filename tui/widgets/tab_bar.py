@@ -23,7 +23,8 @@ _NAMES_MAX, _FILE_MAX, _FILE_SHORT = 24, 40, 13  # cells
 
 def _forms(snapshot: Snapshot, paused: bool, new: int) -> Sequence[tuple[bool, Line]]:
     """Whether the titles are short, and the right end: the longest form first."""
-    states: list[Part] = [(f" paused +{count(new)} new ", "inverse")] if paused else []
+    stopped = f" paused +{count(new)} new " if snapshot.moment is None else f" at {snapshot.moment} "
+    states: list[Part] = [(stopped, "inverse")] if paused else []
     time: Part = (f"{clock((snapshot.taken_ns - snapshot.started_ns) / 1e9)} ", "dim")
     if snapshot.replay_of is not None:
         return _replay_forms(snapshot, states, time)
