@@ -197,7 +197,7 @@ def new_store(limit: int = 100_000, refresh_ns: int = 0) -> Store:
 
 def parts_of(rows: StoreRows) -> Iterator[Rows]:
     """All rows, the oldest first, some thousand at a time."""
-    for chunk, begin, end in rows._pieces():
+    for chunk, begin, end in rows.pieces():
         yield chunk.part(begin, end)
 
 
