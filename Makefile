@@ -25,7 +25,7 @@ setup: ## install what tests and linters need (programs by apt-get too, when roo
 	@if [ "$$(id -u)" = 0 ]; then $(DEV) --system; else $(DEV); fi
 
 test: root system ## run all tests (root)
-	@status=0; $(PYTEST) --numprocesses $(WORKERS) --dist loadfile tests || status=$$?; $(DEV) --give-back; exit $$status
+	@status=0; $(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder tests || status=$$?; $(DEV) --give-back; exit $$status
 
 test-unit: venv ## run the tests that need no root
 	@$(PYTEST) -m "not root" tests/unit tests/host tests/fuzz tests/tui

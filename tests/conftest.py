@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
+
+import pytest
 
 # A shell without job control starts background jobs with SIGINT ignored, and what the tests start would inherit that:
 # a traced run would ignore SIGINT.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Files that take longest, these first: one that begins last keeps a single process busy while the others have ended.
+LONGEST = (
+    "prog/test_program_cache", "unit/test_bounds", "unit/store/test_store", "netns/test_e2e_killed",
+    "fuzz/test_headers",
+    "netns/test_add_a_field", "netns/test_e2e_process", "tui/test_robust", "netns/test_e2e_pcapng",
+    "prog/test_decode_agrees", "prog/test_filter", "netns/test_e2e_interfaces", "netns/test_e2e_unit",
+    "netns/test_doctor_namespaces", "unit/sinks/test_jsonl_memory", "unit/causes/test_flood", "netns/test_load_cpus",
+    "netns/test_fate_dropped", "unit/aggregate/test_peers", "host/test_host_c", "unit/handshake/test_outcome",
+    "netns/test_sides", "netns/test_resumed", "unit/filters/test_filter_plain", "tui/test_tmux_demo", "tui/test_day",
+)  # fmt: skip
+_RANK = {name: rank for rank, name in enumerate(LONGEST)}
+_TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files."""
+    items.sort(key=lambda item: _RANK.get(item.path.relative_to(_TESTS).with_suffix("").as_posix(), len(_RANK)))

@@ -368,10 +368,10 @@ def test_peers_sort_by_each_column_and_turn_round() -> None:
     drive(script, size=SMALL)
 
 
-def test_every_action_is_driven_here_or_in_the_list_tests() -> None:
+def test_every_action_is_driven_by_some_test() -> None:
     driven = {
         *(f"show_{name}" for name in MAIN), "detail", "drill", "filter", "filter_elsewhere", "back", "sort", "reverse",
         "pause", "follow", "columns", "copy", "export", "next", "previous", "clear", "theme", "palette", "help", "quit",
-        "copy_ladder", "export_ladder", "follow_way",
+        "copy_ladder", "export_ladder", "follow_way", "window", "earlier", "later", "much_earlier", "much_later",
     }  # fmt: skip
     assert {one.id for one in ACTIONS} == driven

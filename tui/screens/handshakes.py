@@ -40,7 +40,7 @@ class _Way:
     screen: str
     filter_text: str
     following: bool
-    selected: int | None
+    place: Place | None
 
 
 class Handshakes(TracerScreen):
@@ -239,7 +239,7 @@ class Handshakes(TracerScreen):
 
     def come_from(self, screen: str, text: str, peer: Peer | None) -> None:
         """Show what another screen asks for; esc goes back there."""
-        self._way = _Way(screen, self.filter_text, self.following, self._selected)
+        self._way = _Way(screen, self.filter_text, self.following, self._place)
         self.set_filter(text, peer)
 
     def _go_back(self, way: _Way) -> None:
@@ -247,7 +247,7 @@ class Handshakes(TracerScreen):
             self.set_filter(way.filter_text)
         else:
             self.filter_line.close()
-        self.following, self._selected = way.following, way.selected
+        self.following, self._place = way.following, way.place
         self.shell.action_show(way.screen)
 
     def action_filter(self) -> None:
