@@ -74,38 +74,50 @@ def died(verdicts: Verdicts) -> Bool:
 
 
 class _Tally:
-    """Adds to rows of cells, one for each place."""
+    """Adds to rows of cells: one for each place, or a single one."""
 
-    def __init__(self, place: NDArray[np.intp], places: int) -> None:
+    def __init__(self, place: NDArray[np.intp] | None, places: int) -> None:
         self.cells: F64 = np.zeros((places, CELLS))
         self._place, self._places = place, places
 
     def codes(self, name: str, codes: NDArray[np.integer], rows: NDArray[np.intp] | Bool | None = None) -> None:
         """Count rows by a code; `rows` says which have one."""
+        if self._place is None:
+            self.cells[0, PART[name]] = np.bincount(codes, minlength=_WIDTHS[name])
+            return
         width = _WIDTHS[name]
         place = self._place if rows is None else self._place[rows]
         found = np.bincount(place * width + codes, minlength=self._places * width)
-        self.cells[:, PART[name]] += found.reshape(self._places, width)
+        self.cells[:, PART[name]] = found.reshape(self._places, width)
 
-    def rows(self, name: str, chosen: Bool | None = None) -> None:
+    def rows(self, name: str, chosen: Bool) -> None:
         """Count rows."""
-        place = self._place if chosen is None else self._place[chosen]
-        self.cells[:, PART[name].start] += np.bincount(place, minlength=self._places)
+        if self._place is None:
+            self.cells[0, PART[name].start] = np.count_nonzero(chosen)
+        else:
+            self.cells[:, PART[name].start] = np.bincount(self._place[chosen], minlength=self._places)
 
     def sums(self, name: str, values: F64) -> None:
         """Add up what is known of a value."""
-        self.cells[:, PART[name].start] += np.bincount(self._place, np.nan_to_num(values), minlength=self._places)
+        if self._place is None:
+            self.cells[0, PART[name].start] = np.nansum(values)
+        else:
+            known = np.nan_to_num(values)
+            self.cells[:, PART[name].start] = np.bincount(self._place, known, minlength=self._places)
 
 
 def tally(batch: Batch, place: NDArray[np.intp] | None = None, places: int = 1) -> F64:
-    """Cells [places, CELLS] of a batch; `place` says to which of them each row belongs."""
+    """Cells [places, CELLS] of a batch; `place` says to which of them each row belongs, if there are several."""
     verdicts, durations, causes, result = batch.verdicts, batch.durations, batch.causes, batch.events["result"]
-    to = _Tally(np.zeros(len(batch), np.intp) if place is None else place, places)
-    to.rows("handshakes")
-    to.rows("attempts", verdicts.attempted)
+    if places == 1:
+        place = None
+    to = _Tally(place, places)
+    attempted, has_failed = verdicts.attempted, HAS_FAILED[result]
+    to.cells[:, PART["handshakes"].start] = len(batch) if place is None else np.bincount(place, minlength=places)
+    to.rows("attempts", attempted)
     to.rows("with_data", batch.events["syn"]["payload_len"] != 0)
     to.rows("lived", accepted_and_lived(verdicts))
-    to.rows("any_failed", (verdicts.group == Group.FAILED) | HAS_FAILED[result])
+    to.rows("any_failed", (verdicts.group == Group.FAILED) | has_failed)
     to.sums("saved_us", durations.rtt_saved_us)
     # what an attempt's lost SYN cost; a plain handshake's is not TFO's
     delay_us = np.where(verdicts.attempted, durations.delay_us, 0.0)
@@ -121,7 +133,7 @@ def tally(batch: Batch, place: NDArray[np.intp] | None = None, places: int = 1) 
     dead = died(verdicts)
     to.codes("died", verdicts.outcome[dead], dead)
     # almost all rows of ordinary traffic end here
-    fated = np.flatnonzero(HAS_FAILED[result] | (causes.handshake_cause != 0))
+    fated = np.flatnonzero(has_failed | (causes.handshake_cause != 0))
     if len(fated):
         cause = causes.handshake_cause[fated].astype(np.intp)
         to.codes("fates", result[fated].astype(np.intp) * len(HandshakeCause) + cause, fated)
