@@ -30,8 +30,8 @@ ABOUT: dict[str, str] = {
     "peers": "One row per server (or client, if this host is the server). Failed counts handshakes that were refused "
     "or never finished, TFO ✗ those in which Fast Open failed; mostly since is the most frequent cause. Accepted is "
     "the share of SYNs with data that the server took. Cookie changes point to servers that do not share a key. First "
-    "answer compares the medians of so many responses with and without Fast Open: no difference is one that chance "
-    "makes as well, not by TFO one of more than a round trip, which Fast Open neither saves nor costs.",
+    "answer compares the medians of first responses with Fast Open and without: no difference means that chance may "
+    "have made it, not by TFO that it is more than the one round trip that Fast Open can save.",
     "statistics": "What became of handshakes and why, what the SYNs looked like and how long things took, since the "
     "start or since the last clear.",
     "health": "The balance sheet shows whether every handshake is accounted for: opened = emitted + lost + evicted + "
