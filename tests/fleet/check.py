@@ -205,13 +205,15 @@ def check_answers(database: ClickHouse, records: list[dict[str, Any]]) -> None:
     )
     expect("and which hosts these are", {tuple(sorted(row["hosts"])) for row in rows}, {("one", "two")})
 
-    hours: dict[str, float] = defaultdict(float)
+    hours: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for record in records:
-        tfo = record["tfo"]
-        delay = (tfo["delay_us"] or 0) if tfo["outcome"] not in ("not_attempted", None) else 0
-        hours[record["ts"][:13].replace("T", " ")] += ((tfo["rtt_saved_us"] or 0) - delay) / 1e6
-    found_hours = {row["hour"][:13]: round(row["seconds"], 6) for row in database.ask(saved)}
-    expect("net time saved per hour", found_hours, {hour: round(value, 6) for hour, value in hours.items()})
+        tfo, sums = record["tfo"], hours[record["ts"][:13].replace("T", " ")]
+        sums[0] += (tfo["rtt_saved_us"] or 0) / 1e6
+        if tfo["outcome"] not in ("not_attempted", None):
+            sums[1] += (tfo["delay_us"] or 0) / 1e6
+    found_hours = {row["hour"][:13]: [round(row[name], 6) for name in ("saved", "lost")] for row in database.ask(saved)}
+    expected = {hour: [round(value, 6) for value in sums] for hour, sums in hours.items()}
+    expect("time saved and lost per hour", found_hours, expected)
 
 
 def main() -> None:
