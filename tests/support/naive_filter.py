@@ -47,6 +47,13 @@ WORDS = {
     "after": ["handshake.after"], "handshake.resumed": ["handshake.resumed"],
     "handshake.reset.from": ["handshake.reset.from"], "handshake.answered_ecn": ["handshake.answered_ecn"],
 }  # fmt: skip
+# of these lists show more, so that parts of what they show are asked of them elsewhere (test_shown_words.py)
+SHOWN = ("outcome", "result")
+# the words of lists, where these are others than the record's
+BRIEF = {
+    "handshake.result": {"rejected": "refused", "aborted": "reset", "no_reply": "no reply", "half_open": "half open"},
+}
+BRIEF["handshake.resumed"] = BRIEF["handshake.result"]
 TEXTS = {
     "sni": ["tls.sni"], "http_host": ["http.host"], "method": ["http.method"], "dns.name": ["dns.name"],
     "name": ["tls.sni", "http.host", "dns.name"], "interface": ["interface"], "id": ["id"], "ts": ["ts"],
@@ -227,10 +234,19 @@ class Maker:
         values = [self.some(paths, self.seen[paths[0]][0]) for _ in range(self.random.randint(1, 3))]
         if len(values) > 1:
             return Leaf(f"{name} in ({','.join(values)})", paths, lambda v: v in values)
-        if self.random.random() < 0.2:
-            return self.contains(name, paths, values[0])
+        brief = BRIEF.get(paths[0], {})
+        if self.random.random() < 0.2 and name.lower() not in SHOWN:
+            piece = self.piece(values[0])
+            sign = self.random.choice(["~", "!~"])
+            return Leaf(
+                f"{name} {sign} {quoted(piece)}", paths,
+                lambda v: any(piece in form for form in (v, v.replace("_", " "), brief.get(v, v))), sign == "!~",
+            )  # fmt: skip
         sign = self.random.choice(["==", "!="])
-        text = self.random.choice([values[0], quoted(values[0]), values[0].upper()])
+        text = self.random.choice([
+            values[0], quoted(values[0]), values[0].upper(), quoted(values[0].replace("_", " ")),
+            quoted(brief.get(values[0], values[0])),
+        ])  # fmt: skip
         return Leaf(f"{name} {sign} {text}", paths, lambda v: v == values[0], sign == "!=")
 
     def words(self, name: str, paths: list[str]) -> Leaf:

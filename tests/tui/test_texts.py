@@ -403,7 +403,7 @@ def test_shares_tell_of_handshakes_that_failed_and_were_slow() -> None:
 def test_the_statistics_have_results_and_causes(cells: int) -> None:
     totals = flooded(causes={"key_not_shared": 7})
     results = result_lines(totals, cells)
-    assert [plain(line)[:4] for line in results] == ["half", "reje", "esta"]
+    assert [plain(line)[:4] for line in results] == ["half", "refu", "esta"]
     assert [any(style == "failed" for _, style in line) for line in results] == [True, True, False]
     causes = [plain(line) for line in cause_lines(totals, cells)]
     assert [line.split()[-1] for line in causes] == ["195", "41", "2"]

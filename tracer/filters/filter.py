@@ -2,21 +2,28 @@
 
     comparison  FIELD == != < <= > >= VALUE, FIELD in (VALUE, ...)
                 FIELD ~ TEXT, FIELD !~ TEXT (contains, case does not matter), FIELD =~ REGEX
+                time == != < <= > >= 12:14, 12:14:31.238, 2026-11-23, 2026-11-23T12:14 (UTC; without a day: of any)
     joined by   and && or || not ! ( )
     VALUE       number; duration with us, ms or s; true, false; a word; text, in quotation marks where it holds
                 blanks or operators; for addresses an address or a network (10.0.0.0/8); null
-    bare word   text contained in an address or a name; an address or network
+    bare word   text contained in an address or a name; an address or network; without quotation marks also
+                failed (the handshake or Fast Open), slow (established, yet something delayed it), degraded (slow, or
+                without Fast Open's gain)
 
 Fields are those of the records by their dotted names (fields.py), and ALIASES. A comparison says something
 about a value that is known: for an unknown one (null) it is false, `!=` and `!~` too; only `== null` and `!= null`
 ask whether it is known. `not` turns true and false around, so `not sni ~ x` holds for handshakes without SNI and
 `sni !~ x` does not. Of a list (vlan, alpn, options) one element has to fit, for `!=` and `!~` none must. `ip`, `name`
-and `process` stand for several fields: one has to fit, for `!=` and `!~` none must.
+`cause` and `process` stand for several fields: one has to fit, for `!=` and `!~` none must.
+
+Words can be written as records have them (no_reply) or as lists show them ("no reply"). What a list shows under result,
+outcome and cause can be asked of these names, whichever field it comes from, and of `process` a name with its pid.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,10 +31,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from tracer.filters.fields import FIELDS, Field
-from tracer.filters.values import Matcher, Unfit, contains, matcher
+from tracer.filters.shown import SHOWN
+from tracer.filters.values import Matcher, Unfit, contains, matcher, never, no_word, plain, shown_as, word_of
 from tracer.handshake.events import Bool
 from tracer.handshake.rows import Rows
 from tracer.records.record import Handshake
+from tracer.vocabulary.drops import DROPPED_BY
 
 if TYPE_CHECKING:
     from tracer.filters.grammar import FilterError, Word
@@ -48,6 +57,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "dns_name": ("dns.name",),
     "protocol": ("payload.protocol",),
     "process": ("client.process.name", "server.process.name"),
+    "client.process": ("client.process.name",),
+    "server.process": ("server.process.name",),
+    "time": ("ts",),
     "result": ("handshake.result",),
     "settled_by": ("handshake.settled_by",),
     "after": ("handshake.after",),
@@ -63,23 +75,36 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "request": ("tfo.request",),
     "outcome": ("tfo.outcome",),
     "group": ("tfo.group",),
-    "cause": ("tfo.cause",),
+    "cause": ("handshake.cause", "tfo.cause"),
     "why": ("handshake.cause",),
+    "handshake_cause": ("handshake.cause",),
+    "cause_at": ("handshake.cause_at",),
     "drop": ("handshake.drop.reason",),
+    "drop_reason": ("handshake.drop.reason",),
+    "drop_at": ("handshake.drop.at",),
     "cookie_id": ("tfo.cookie_id",),
     "synack_cookie_id": ("tfo.synack_cookie_id",),
     "payload_len": ("syn.payload_len",),
     "acked": ("synack.acked_payload_len",),
     "mss": ("syn.mss",),
+    "synack_mss": ("synack.mss",),
     "wscale": ("syn.wscale",),
     "window": ("syn.window",),
     "ttl": ("syn.ttl",),
     "hops": ("syn.hops",),
     "options": ("syn.options",),
+    "synack_options": ("synack.options",),
     "mptcp": ("syn.mptcp",),
     "ecn": ("negotiated.ecn",),
     "p0f": ("signature.p0f",),
 }
+
+# names under which lists show more than their fields say: where else such a word may come from
+SHOWN_FROM: dict[str, tuple[str, ...]] = {"outcome": ("handshake.result",), "result": ("tfo.outcome",), "cause": ()}
+_JUDGED = ("handshake.result", "handshake.cause", "tfo.outcome", "tfo.group")
+_PROCESSES = ("process", "client.process", "server.process")
+_WITH_PID = re.compile(r"\[\d*\]?$")
+BARE_WORDS = ("failed", "degraded", "slow")  # that are no text to look for
 
 
 class Node(Protocol):
@@ -226,6 +251,8 @@ class _Reader:
 
     def _bare(self, word: Word) -> Node:
         if not word.quoted:
+            if word.text.lower() in BARE_WORDS:
+                return self._standing(word.text.lower())
             if fields_of(word.text):
                 says = f"{word.text} is a field: compare it with something, or put it in quotation marks"
                 raise self._error(says, word)
@@ -235,6 +262,13 @@ class _Reader:
         fields = tuple(FIELDS[name] for name in ("client.ip", "server.ip", *NAMES))
         self._look_at(fields)
         return _Test(fields, (contains(word.text),) * len(fields), False)
+
+    def _standing(self, wanted: str) -> Node:
+        """What became of the handshake and of Fast Open together."""
+        self._look_at(tuple(FIELDS[name] for name in _JUDGED))
+        if wanted == "slow":
+            return _Test((SHOWN["slow"],), (matcher(SHOWN["slow"], "==", "true", wanted),), False)
+        return _Test((SHOWN["standing"],), (shown_as(wanted),), False)
 
     def _membership(self, name: Word, values: list[Word]) -> Node:
         fields = self._named(name)
@@ -260,11 +294,45 @@ class _Reader:
         called = fields[0].name if name is None else name.text
         if not value.quoted and value.text.lower() == "null":
             raise self._error("null can only be compared with == and !=", value)
+        if called.lower() in SHOWN_FROM and positive == "==":
+            return self._shown(called.lower(), fields, value, inverted)
+        if called.lower() in SHOWN_FROM and positive in ("~", "=~"):
+            self._look_at(tuple(FIELDS[one] for one in _JUDGED))
+            fields = (*fields, SHOWN[called.lower()])
+        elif called.lower() in _PROCESSES and _WITH_PID.search(value.text):
+            fields = tuple(SHOWN[one.name.removesuffix(".name")] for one in fields)
         try:
             found = tuple(matcher(one, positive, value.text, called) for one in fields)
         except Unfit as error:
             raise self._error(str(error), name if error.is_operator and name is not None else value) from None
         return _Test(fields, found, inverted)
+
+    def _shown(self, name: str, fields: tuple[Field, ...], value: Word, inverted: bool) -> Node:
+        """Equality under a name for which lists show more than its fields say."""
+        others, text = tuple(FIELDS[one] for one in SHOWN_FROM[name]), value.text
+        self._look_at((*others, *(FIELDS[one] for one in _JUDGED)))
+        for some in (fields, others):
+            words = [word_of(one, text) is not None for one in some]
+            if any(words):
+                found = [
+                    matcher(one, "==", text, name) if has else never() for one, has in zip(some, words, strict=True)
+                ]
+                return _Test(some, tuple(found), inverted)
+        if not _is_fate(name, text):
+            raise self._error(no_word(fields[0].name, text, (*fields, *others)), value)
+        return _Test((SHOWN[name],), (shown_as(text),), inverted)
+
+
+def _is_fate(name: str, text: str) -> bool:
+    """Could lists show this there: "data acked, died", or causes as in "no reply: dropped by this host: firewall"?"""
+    outcome, comma, ending = text.partition(",")
+    if comma:
+        return plain(ending) == "died" and word_of(FIELDS["tfo.outcome"], outcome) is not None
+    words = [FIELDS[field] for field in ("handshake.result", "handshake.cause")]
+    parts = [part.strip() for part in text.split(":")]
+    return (len(parts) > 1 or name == "outcome") and all(
+        plain(part) in DROPPED_BY or any(word_of(one, part) is not None for one in words) for part in parts
+    )
 
 
 def fields_of(name: str) -> tuple[Field, ...]:

@@ -32,9 +32,9 @@ def died(outcome: str | None, group: str | None) -> bool:
 
 
 def _result(record: Handshake) -> str:
-    tfo = record.tfo
-    words = printable(came_of(record.handshake.result, tfo.outcome))
-    return f"{words}, died" if died(tfo.outcome, tfo.group) and not fate.failed(record.handshake) else words
+    tfo, result = record.tfo, record.handshake.result
+    words = printable(came_of(result, tfo.outcome))
+    return f"{words}, died" if result == "established" and died(tfo.outcome, tfo.group) else words
 
 
 def _cause(record: Handshake) -> str | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import operator as operators
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -13,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from tracer.filters import times
 from tracer.filters.fields import Field, Kind
 from tracer.handshake.events import U8, Bool
 from tracer.handshake.rows import Coded, Rows
 from tracer.vocabulary.addresses import IPV4_MAPPED, sixteen_bytes
+from tracer.vocabulary.fates import BRIEF_CAUSES, BRIEF_RESULTS
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "==": operators.eq, "<": operators.lt, "<=": operators.le, ">": operators.gt, ">=": operators.ge,
@@ -24,6 +27,9 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
 _UNITS = {"us": 1.0, "µs": 1.0, "μs": 1.0, "ms": 1e3, "s": 1e6}
 _NUMBER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d*)?|\.\d+)")
 _FLAGS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+# the words of lists, where these are other words than the record's
+_BRIEF = {"handshake.result": BRIEF_RESULTS, "handshake.resumed": BRIEF_RESULTS, "handshake.cause": BRIEF_CAUSES}
+TIME = "ts"
 _MAPPED: U8 = np.frombuffer(IPV4_MAPPED, np.uint8)
 
 
@@ -76,12 +82,15 @@ def matcher(field: Field, operator: str, text: str, called: str) -> Matcher:
     """The matcher for `field operator text`; `operator` is not an inverted one. Raises Unfit."""
     if field.kind in (Kind.NUMBER, Kind.DURATION, Kind.FLAG):
         return _number(field, operator, text, called)
+    if field.name == TIME and operator in ("==", "<", "<=", ">", ">="):
+        return _time(operator, text, called)
     if operator in ("<", "<=", ">", ">="):
         raise Unfit(f"{called} is {field.kind.value}: {operator} compares numbers and durations", is_operator=True)
-    if operator == "~":
-        return contains(text)
-    if operator == "=~":
-        return _regex(text)
+    if operator in ("~", "=~"):
+        found = contains(text) if operator == "~" else _regex(text)
+        if field.kind is Kind.WORD:
+            return Matcher(lambda value: any(map(found.test, spellings(field, value))))
+        return found
     if field.kind is Kind.ADDRESS:
         return _network(field, text)
     if field.kind is Kind.WORD:
@@ -133,13 +142,69 @@ def _duration(text: str, called: str) -> float:
     return number * _UNITS[unit]
 
 
+def spellings(field: Field, word: str) -> tuple[str, ...]:
+    """How a word is written: as in records, with blanks, and as lists have it."""
+    brief = _BRIEF.get(field.name, {}).get(word)
+    return tuple(dict.fromkeys(one for one in (word, word.replace("_", " "), brief) if one is not None))
+
+
+def plain(text: str) -> str:
+    """A text as it is compared: case, and underscores or blanks, do not matter."""
+    return " ".join(text.casefold().replace("_", " ").split())
+
+
+def word_of(field: Field, text: str) -> str | None:
+    """The word of a field's vocabulary that a text means, in either spelling."""
+    wanted = plain(text)
+    for word in field.words:  # what records say comes first: "refused" is a cause, and a result in lists
+        if plain(word) == wanted:
+            return word
+    return next((one for one in field.words if wanted in map(plain, spellings(field, one))), None)
+
+
+def never() -> Matcher:
+    """Nothing fits."""
+    return Matcher(lambda _: False)
+
+
+def shown_as(text: str) -> Matcher:
+    """Is it shown as this text?"""
+    wanted = plain(text)
+    return Matcher(lambda value: plain(value) == wanted)
+
+
 def _word(field: Field, text: str) -> str:
-    word = text.lower()
-    if word not in field.words:
-        near = difflib.get_close_matches(word, field.words, 1)
-        hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(field.words)}"
-        raise Unfit(f"{field.name} is never {text!r}; {hint}")
-    return word
+    found = word_of(field, text)
+    if found is None:
+        raise Unfit(no_word(field.name, text, (field,)))
+    return found
+
+
+def no_word(called: str, text: str, fields: Sequence[Field]) -> str:
+    """Says that none of these fields has such a word."""
+    words = [word for field in fields for word in field.words]
+    brief = [_BRIEF.get(field.name, {}).get(word, word) for field in fields for word in field.words]
+    known = {word.casefold(): word for word in (*brief, *words)}
+    near = difflib.get_close_matches(text.casefold(), known, 1)
+    if not near:
+        return f"{called} is never {text!r}; it is one of {', '.join(words)}"
+    word = known[near[0]]
+    return f"{called} is never {text!r}; did you mean {json.dumps(word) if ' ' in word else word}?"
+
+
+def _time(operator: str, text: str, called: str) -> Matcher:
+    found = times.moment(text)
+    if found is None:
+        if operator == "==" and called.lower() == TIME:
+            return _equal(text)  # any text can be compared with the record's
+        raise Unfit(f"{called} is a time: write it as 12:14, 12:14:31.238, 2026-11-23 or 2026-11-23T12:14")
+    moment = found
+
+    def test(value: str) -> bool:
+        stamp = times.since_1970(value)
+        return stamp is not None and bool(moment.fits(operator, stamp))
+
+    return Matcher(test, rows=times.rows_fit(moment, operator))
 
 
 def _regex(text: str) -> Matcher:

@@ -42,13 +42,14 @@ ABOUT: dict[str, str] = {
 def filter_help(cells: int) -> list[Line]:
     """How to write a filter."""
     examples = (
-        ("group == failed", "what failed; also degraded, ok"),
+        ("failed", "the handshake, or Fast Open; also slow and degraded"),
+        ("group == failed", "what Fast Open did; also degraded, ok"),
         ("rtt > 50ms and port == 443", "joined by and, or, not, ( )"),
         ("sni ~ example", "contains; =~ for a regular expression"),
         ("10.0.0.0/8", "address or network; a bare word matches names too"),
-        ("result in (rejected, no_reply)", "one of several"),
-        ("why == no_listener", "why the handshake failed or was slow; != null: for any known cause"),
-        ("cause != null", "with a known cause of what Fast Open did"),
+        ('result in (refused, "no reply")', "one of several; words as shown, or as in records: no_reply"),
+        ("cause != null", "with a known cause; why is that of the handshake, tfo.cause that of Fast Open"),
+        ("time > 12:14", "of any day, UTC; or 2026-11-23T12:14:33"),
     )
     lines: list[Line] = [(("Filters", "title"),)]
     for text, says in examples:

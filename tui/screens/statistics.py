@@ -8,7 +8,7 @@ from textual.widget import Widget
 
 from tracer.records.record import Totals
 from tracer.store.snapshot import Snapshot
-from tracer.vocabulary.fates import FAILED_WORDS, brief_cause
+from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
 from tracer.vocabulary.vocabulary import After, word
 from tui.format import count, duration, share, size
 from tui.lines import Line, cell, safe
@@ -106,7 +106,7 @@ def after_lines(totals: Totals, cells: int) -> list[Line]:
 
 def result_lines(totals: Totals, cells: int) -> list[Line]:
     """What became of handshakes, the most frequent first; what failed has its colour."""
-    entries = [(name.replace("_", " "), seen, name in FAILED_WORDS) for name, seen in _ranked(totals.results)]
+    entries = [(failed_words(name), seen, name in FAILED_WORDS) for name, seen in _ranked(totals.results)]
     return counted_lines(
         [(words, seen) for words, seen, _ in entries], totals.handshakes, cells,
         ["failed" if failed else "accent" for _, _, failed in entries],
