@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from tracer.aggregate.figures import Peer
 from tracer.aggregate.worth import difference_words
+from tracer.filters.fields import Field
 from tracer.records.record import Handshake
 from tracer.store.list_columns import COLUMNS
 from tracer.store.snapshot import Snapshot
@@ -25,6 +26,7 @@ from tui.handshake_rows import HandshakeRows, default_columns, list_column
 from tui.lines import cut
 from tui.order import BY_TIME, Order, Place, Timeline, arrange, is_cheap
 from tui.screens.base import TracerScreen
+from tui.seen import seen_values
 from tui.widgets.chooser import Chooser
 from tui.widgets.filter_line import FilterLine
 from tui.widgets.row_list import RowList
@@ -54,7 +56,7 @@ class Handshakes(TracerScreen):
         super().__init__()
         self._first_filter = filter_text
         self.list = RowList(empty=NO_ROWS, id="handshake-list")
-        self.filter_line = FilterLine()
+        self.filter_line = FilterLine(self._values)
         self.state = Static("", id="list-state")
         self.source = HandshakeRows()
         self.sort, self.descending = BY_TIME, True
@@ -142,6 +144,10 @@ class Handshakes(TracerScreen):
         else:
             self.list.show(self.source, order.nearest(self._place), keep_view=True)
         self._say_state()
+
+    def _values(self, fields: Sequence[Field]) -> list[str]:
+        """What fields have in the newest rows, for completion."""
+        return [] if self.snapshot is None else seen_values(self.snapshot.rows, fields)
 
     def _remember(self, position: int) -> None:
         order = self.source.order

@@ -51,7 +51,7 @@ def filter_help(cells: int) -> list[Line]:
         ("cause != null", "with a known cause; why is that of the handshake, tfo.cause that of Fast Open"),
         ("time > 12:14", "of any day, UTC; or 2026-11-23T12:14:33"),
     )
-    lines: list[Line] = [(("Filters", "title"),)]
+    lines: list[Line] = [(("Filters", "title"), ("   tab completes names and values, again takes the next", "dim"))]
     for text, says in examples:
         lines.append(((cell(text, 33) + " ", "strong"), *wrap(says, max(40, cells - 34), "dim")[0]))
     fields = ", ".join(ALIASES)
