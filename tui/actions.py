@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
@@ -12,6 +13,7 @@ TITLES = {
     "health": "Health", "detail": "Handshake in detail",
 }  # fmt: skip
 EVERYWHERE = (*MAIN, "detail")
+ALWAYS = ("help", "quit")  # in every footer
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ ACTIONS: tuple[Action, ...] = (
            "app.clear", MAIN, 12),
     Action("theme", ("t",), "t", "Theme", "Next theme: dark, light, the terminal's 16 colours on dark or on light",
            "app.next_theme", EVERYWHERE, 13),
+    Action("save_settings", ("W", "upper_w"), "W", "Save settings", "Write theme, columns, order and window to your "
+           "tfotrace.toml (asks first)", "app.save_settings", EVERYWHERE, 17),
     Action("palette", ("ctrl+p",), "ctrl+p", "Palette", "Find an action by name", "app.command_palette",
            EVERYWHERE, 14, palette=False),
     Action("help", ("question_mark",), "?", "Help", "Explain this screen and its keys", "app.help",
@@ -155,9 +159,9 @@ OTHER_KEYS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 
 
-def actions_of(screen: str) -> list[Action]:
+def actions_of(screen: str, actions: Sequence[Action] = ACTIONS) -> list[Action]:
     """The actions valid on a screen, in the order of the list."""
-    return [action for action in ACTIONS if screen in action.screens]
+    return [action for action in actions if screen in action.screens]
 
 
 def bindings_of(screen: str) -> list[Binding]:
@@ -165,14 +169,7 @@ def bindings_of(screen: str) -> list[Binding]:
     return [action.binding for action in actions_of(screen)]
 
 
-def footer_of(screen: str) -> list[Action]:
-    """The actions in a screen's footer, the most important first, without ? and q, which end it."""
-    return sorted((a for a in actions_of(screen) if a.footer), key=lambda action: action.footer)
-
-
-def action(action_id: str) -> Action:
-    """The action with this id; raises KeyError."""
-    for candidate in ACTIONS:
-        if candidate.id == action_id:
-            return candidate
-    raise KeyError(action_id)
+def footer_of(screen: str, actions: Sequence[Action] = ACTIONS) -> list[Action]:
+    """The actions in a screen's footer, the most important first, then ? and q, which end it."""
+    ranked = sorted((one for one in actions_of(screen, actions) if one.footer), key=lambda one: one.footer)
+    return [*ranked, *(one for one in actions if one.id in ALWAYS)]

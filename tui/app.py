@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
 
 from textual import events
@@ -21,7 +22,9 @@ from tracer.store.past import held_ns, past
 from tracer.store.snapshot import Snapshot
 from tui.actions import MAIN, actions_of
 from tui.engine import Engine
+from tui.lines import safe
 from tui.paint import StyleBook
+from tui.rebinding import rebound
 from tui.screens.base import TracerScreen
 from tui.screens.detail import Detail
 from tui.screens.handshakes import Handshakes
@@ -30,6 +33,8 @@ from tui.screens.help import Help
 from tui.screens.overview import Overview
 from tui.screens.peers import Peers
 from tui.screens.statistics import Statistics
+from tui.settings import Settings, SettingsError
+from tui.settings_file import Found, load, save, settings_path
 from tui.terminal import StdoutDriver
 from tui.themes import OWN, first_theme, next_theme
 from tui.widgets.question import Question
@@ -57,14 +62,19 @@ class Dashboard(App[None]):
         leave_when_ended: bool = False,
         pull_s: float = PULL_S,
         filter_text: str = "",
+        settings: Found | None = None,
     ) -> None:
+        """Begin with these settings; None: as without any."""
         super().__init__(driver_class=StdoutDriver)
         self.engine = engine
         self.book = StyleBook()
         self.latest: Snapshot = engine.snapshot()
         self.frozen: Snapshot | None = None
+        self._found = Found(settings_path()) if settings is None else settings
+        wanted = self._found.settings
+        self.actions = rebound(wanted.keys)
         # of a file everything is summed up at first, and not only what happened of late
-        self.window = Window.FIVE_MINUTES if self.latest.replay_of is None else Window.ALL
+        self.window = Window.ALL if self.latest.replay_of is not None else wanted.window or Window.FIVE_MINUTES
         self._walking = False
         self.failure: Exception | None = None
         self._leave_when_ended = leave_when_ended
@@ -73,7 +83,7 @@ class Dashboard(App[None]):
         self.screens_by_name: dict[str, TracerScreen] = {}
         for theme in OWN:
             self.register_theme(theme)
-        self.theme = first_theme(self.console.color_system, os.environ)
+        self.theme = wanted.theme or first_theme(self.console.color_system, os.environ)
 
     # the snapshot
 
@@ -96,13 +106,21 @@ class Dashboard(App[None]):
     def on_mount(self) -> None:
         """Make the screens and start to pull."""
         self.theme_changed_signal.subscribe(self, self._theme_changed)
+        settings = self._found.settings
+        self.set_keymap({one.id: ",".join(one.keys) for one in self.actions if one.id in settings.keys})
+        handshakes = Handshakes(self._filter_text)
+        handshakes.chosen = settings.columns or ()
+        if settings.sort is not None:
+            handshakes.sort, handshakes.descending = settings.sort
         self.screens_by_name = {
-            "overview": Overview(), "handshakes": Handshakes(self._filter_text), "peers": Peers(),
-            "statistics": Statistics(), "health": Health(),
+            "overview": Overview(), "handshakes": handshakes, "peers": Peers(), "statistics": Statistics(),
+            "health": Health(),
         }  # fmt: skip
         for name, screen in self.screens_by_name.items():
             self.install_screen(screen, name)
         self.push_screen("overview")
+        if self._found.says:
+            self.say(self._found.says, error=True, seconds=20)
         self.call_after_refresh(self._prepare, [name for name in MAIN if name != "overview"])
         if self._pull_s > 0:
             self.set_interval(self._pull_s, self.pull)
@@ -239,19 +257,42 @@ class Dashboard(App[None]):
         self.theme = next_theme(self.theme)
         self.say(f"theme: {self.theme}")
 
+    def action_save_settings(self) -> None:
+        """Ask, then write what is chosen to the user's file."""
+        path = self._found.path
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._save_settings(path)
+
+        question = f"Write theme, columns, order and window to {safe(str(path))}? What else it has stays as it is."
+        self.push_screen(Question(question, "Write"), answered)
+
+    def _save_settings(self, path: Path) -> None:
+        listed = self.handshakes
+        window = self.window if self.latest.replay_of is None else None  # a replay's begins with all
+        now = Settings(self.theme, listed.chosen, (listed.sort, listed.descending), window)
+        try:
+            save(path, now)
+        except (OSError, SettingsError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            self.say(f"cannot write {path}: {why}", error=True)
+        else:
+            self.say(f"theme, columns, order and window are in {path}")
+
     def action_help(self) -> None:
         """Explain the current screen."""
-        self.push_screen(Help(self.current.NAME))
+        self.push_screen(Help(self.current.NAME, self.actions))
 
-    def say(self, text: str, error: bool = False) -> None:
+    def say(self, text: str, error: bool = False, seconds: float = 4) -> None:
         """Show a short message over the screen; never markup."""
-        self.notify(text, markup=False, severity="error" if error else "information", timeout=4)
+        self.notify(safe(text), markup=False, severity="error" if error else "information", timeout=seconds)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Fill the palette with the actions of this screen only."""
         current = screen if isinstance(screen, TracerScreen) else self.current
 
-        for one in actions_of(current.NAME):
+        for one in actions_of(current.NAME, self.actions):
             if one.palette:
                 yield SystemCommand(one.title, f"{one.help} ({one.shown})", lambda run=one.run: self._run(current, run))
 
@@ -287,7 +328,7 @@ def run(engine: Engine, *, leave_when_ended: bool = False, filter_text: str = ""
     """
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)  # if a shell exports them, they would hide every later change of size
-    app = Dashboard(engine, leave_when_ended=leave_when_ended, filter_text=filter_text)
+    app = Dashboard(engine, leave_when_ended=leave_when_ended, filter_text=filter_text, settings=load())
     leave_out_of_collections()
     gc.set_threshold(*COLLECT_AFTER)
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from tracer.aggregate.figures import Peer
 from tracer.aggregate.history import Window
 from tracer.store.snapshot import Snapshot
+from tui.actions import Action
 
 
 class Shell(Protocol):
     """The app as seen by a screen: the snapshot shown, ways to other screens, short messages."""
+
+    @property
+    def actions(self) -> Sequence[Action]:
+        """All actions with the user's keys."""
+        ...
 
     @property
     def shown(self) -> Snapshot:

@@ -372,6 +372,8 @@ def test_every_action_is_driven_by_some_test() -> None:
     driven = {
         *(f"show_{name}" for name in MAIN), "detail", "drill", "filter", "filter_elsewhere", "back", "sort", "reverse",
         "pause", "follow", "columns", "copy", "export", "next", "previous", "clear", "theme", "palette", "help", "quit",
-        "copy_ladder", "export_ladder", "follow_way", "window", "earlier", "later", "much_earlier", "much_later",
+        "copy_ladder", "export_ladder", "follow_way", "save_settings",
+        # in test_walk.py
+        "window", "earlier", "later", "much_earlier", "much_later",
     }  # fmt: skip
     assert {one.id for one in ACTIONS} == driven

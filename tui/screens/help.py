@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -10,7 +11,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 
 from tracer.filters.filter import ALIASES
-from tui.actions import OTHER_KEYS, TITLES, actions_of
+from tui.actions import OTHER_KEYS, TITLES, Action, actions_of
 from tui.lines import EMPTY, Line, cell, wrap
 from tui.widgets.panel import Panel
 
@@ -58,10 +59,10 @@ def filter_help(cells: int) -> list[Line]:
     return [*lines, *wrap(f"Fields: {fields}, and any field of the JSON records by its dotted name.", cells, "dim")]
 
 
-def help_lines(screen: str, cells: int) -> list[Line]:
+def help_lines(screen: str, actions: Sequence[Action], cells: int) -> list[Line]:
     """The help text of a screen."""
     lines = [*wrap(ABOUT.get(screen, ""), cells), EMPTY]
-    keys = [(one.shown, f"{one.title}: {one.help}") for one in actions_of(screen)]
+    keys = [(one.shown, f"{one.title}: {one.help}") for one in actions_of(screen, actions)]
     keys += list(OTHER_KEYS.get(screen, ()))
     for key, text in keys:
         wide = len(key) > 8
@@ -80,9 +81,9 @@ class Help(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q,ctrl+c,enter", "close", "Close")]
 
-    def __init__(self, about: str) -> None:
+    def __init__(self, about: str, actions: Sequence[Action]) -> None:
         super().__init__()
-        self._about = about
+        self._about, self._actions = about, actions
         self.text = Panel(f"Help: {TITLES.get(about, about)}   (esc closes)", id="help-text")
 
     def compose(self) -> ComposeResult:
@@ -99,7 +100,7 @@ class Help(ModalScreen[None]):
         self.call_after_refresh(self._fill)
 
     def _fill(self) -> None:
-        self.text.put(help_lines(self._about, self.text.room[0] - 1))
+        self.text.put(help_lines(self._about, self._actions, self.text.room[0] - 1))
 
     def action_close(self) -> None:
         """Close the help."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from textual import events
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.actions import Action, action, footer_of
+from tui.actions import ALWAYS, Action, footer_of
 from tui.lines import Part
 from tui.paint import strip, styles_of
+from tui.shell import Shell
 
 
 class FooterBar(Widget):
@@ -16,8 +19,7 @@ class FooterBar(Widget):
 
     def __init__(self, screen_name: str) -> None:
         super().__init__()
-        self._actions = footer_of(screen_name)
-        self._always = [action("help"), action("quit")]
+        self._screen_name = screen_name
 
     def _shown(self, cells: int) -> list[tuple[Action, str, str]]:
         def texts(one: Action) -> tuple[Action, str, str]:
@@ -26,12 +28,13 @@ class FooterBar(Widget):
         def room(entries: list[tuple[Action, str, str]]) -> int:
             return sum(len(key) + len(title) for _, key, title in entries)
 
-        always = [texts(one) for one in self._always]
+        actions = footer_of(self._screen_name, cast("Shell", self.app).actions)
+        always = [texts(one) for one in actions if one.id in ALWAYS]
         left = cells - room(always)
         shown: list[tuple[Action, str, str]] = []
-        for one in self._actions:
+        for one in actions:
             entry = texts(one)
-            if room([entry]) > left:
+            if one.id in ALWAYS or room([entry]) > left:
                 break
             left -= room([entry])
             shown.append(entry)
