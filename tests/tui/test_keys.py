@@ -352,6 +352,19 @@ def test_a_server_is_shown_with_what_fast_open_is_worth_there() -> None:
     drive(script, size=(200, 50))
 
 
+@pytest.mark.parametrize("cells", [80, 90, 100, 120])
+def test_what_fast_open_is_worth_at_a_server_is_told_in_the_words_that_fit(cells: int) -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "3")
+        peer = app.current.peer  # type: ignore[attr-defined]
+        await press(pilot, "enter")
+        state = screen_text(app).splitlines()[1]
+        assert difference_words(peer, 14) in state
+        assert state.rstrip().endswith((f"{peer.tfo_samples}/{peer.normal_samples}", f"against {peer.normal_samples}"))
+
+    drive(script, size=(cells, 24))
+
+
 def test_peers_sort_by_each_column_and_turn_round() -> None:
     async def script(pilot: Pilot[None], app: Dashboard) -> None:
         await press(pilot, "3")
