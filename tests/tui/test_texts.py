@@ -11,7 +11,7 @@ import pytest
 from rich.cells import cell_len
 
 from tests.tui.recorded import Recorded
-from tracer.aggregate.figures import Comparison, Histogram
+from tracer.aggregate.figures import Comparison, Histogram, Quantiles
 from tracer.aggregate.worth import difference_words, saved_words
 from tracer.records.failed_at import FailedAt
 from tracer.records.record import Handshake, Totals
@@ -20,16 +20,17 @@ from tracer.vocabulary import meanings as words
 from tracer.vocabulary.vocabulary import After, HandshakeResult, Outcome, Request, SettleReason, word
 from tui import format as numbers
 from tui.explain import fact_lines, negotiated_lines, option_lines, options_of, verdict_lines
+from tui.format import duration
 from tui.handshake_rows import row_cells
 from tui.headline import headline_lines, sentence, with_data
 from tui.ladder import ladder_lines, steps
 from tui.lines import Line, beside, cut, fit, width, wrap
 from tui.screens.detail import counterpart, raw_options
 from tui.screens.peers import BY_WIDTH
-from tui.screens.statistics import after_lines, cause_lines, result_lines, tfo_cause_lines
+from tui.screens.statistics import after_lines, cause_lines, duration_lines, result_lines, tfo_cause_lines
 from tui.widgets.bar import bar, column
 from tui.widgets.comparison import comparison_lines
-from tui.widgets.histogram import histogram_lines, quantile
+from tui.widgets.histogram import histogram_lines, quantile_line
 from tui.widgets.shares import share_lines
 from tui.widgets.sparkline import framed_plot, plot
 
@@ -218,8 +219,27 @@ def test_histograms_put_neighbours_together_and_lose_nothing() -> None:
         assert len(lines) <= rows_
         assert sum(int(plain(line).split()[-3]) for line in lines) == 10
     assert plain(histogram_lines(_histogram(0, 0), 60, 3)[0]) == "nothing yet"
-    assert quantile(_histogram(0, 0), 0.5) is None
-    assert 2 <= (quantile(shown, 0.5) or 0) <= 4
+
+
+def test_quantiles_say_as_much_as_fits() -> None:
+    found = Quantiles(12345, 68_700.0, 82_500.0, None)
+    assert plain(quantile_line(found, 80)) == "median 68.7 ms  p90 82.5 ms  p99 -  of 12,345"
+    assert plain(quantile_line(found, 35)) == "median 68.7 ms  p90 82.5 ms  p99 -"
+    assert plain(quantile_line(found, 30)) == "median 68.7 ms  p90 82.5 ms"
+    assert plain(quantile_line(found, 5)) == "median 68.7 ms"
+
+
+@pytest.mark.parametrize("rows_", [2, 3, 5, 8, 20])
+def test_edges_of_durations_are_whole(rows_: int) -> None:
+    found = Recorded().snapshot().distributions
+    for histogram, quantiles in (
+        (found.rtt, found.rtt_quantiles), (found.first_response, found.first_response_quantiles),
+    ):  # fmt: skip
+        lines = [plain(line) for line in duration_lines(histogram, quantiles, 60, rows_)]
+        assert lines[0].startswith(f"median {duration(quantiles.median_us)} ")
+        assert len(lines) <= max(3, rows_)
+        for line in lines[1:]:
+            assert re.match(r" *[125]0{0,2} (µs|ms|s) ", line), line
 
 
 def test_shares_name_every_outcome_that_there_is_room_for() -> None:

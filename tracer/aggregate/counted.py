@@ -8,7 +8,6 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.aggregate.buckets import buckets
 from tracer.aggregate.tally import HAS_FAILED, IS_ACCEPTED, accepted_and_lived, one_of
 from tracer.dissect.payload import Payload
 from tracer.handshake.events import F64, Bool
@@ -42,9 +41,7 @@ class Count(IntEnum):
 class Counted:
     """What the sums need of some rows."""
 
-    rtt_bucket: NDArray[np.intp]
     rtt_known: Bool
-    response_bucket: NDArray[np.intp]
     response_known: Bool
     name: NDArray[np.uint16]  # a key of `names`, 0 if the SYN names nobody
     names: dict[int, str]  # SNI or HTTP host
@@ -62,8 +59,8 @@ def counted_of(rows: Rows) -> Counted:
     named = np.zeros(len(counts), np.bool_)
     named[list(names)] = True
     return Counted(
-        *buckets(rows.durations.rtt_us),
-        *buckets(rows.durations.first_response_us),
+        ~np.isnan(rows.durations.rtt_us),
+        ~np.isnan(rows.durations.first_response_us),
         np.where(named[rows.payload], rows.payload, np.uint16(0)),
         names,
         counts,

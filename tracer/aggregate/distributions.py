@@ -9,18 +9,18 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.aggregate.buckets import BUCKETS, EDGES, PER_DECADE
+from tracer.aggregate.buckets import BUCKETS, EDGES, bucket_counts
 from tracer.aggregate.counted import Counted
-from tracer.aggregate.figures import Distributions, Histogram
+from tracer.aggregate.figures import Distributions, Histogram, Quantiles
 from tracer.aggregate.keyindex import ABSENT, Indexes, KeyIndex
+from tracer.aggregate.reservoir import Reservoir, ordered
 from tracer.dissect import signature
 from tracer.handshake.events import F64, Events, has
 from tracer.handshake.option_bytes import WIDTH, layout_keys, masked
 from tracer.handshake.rows import Rows
 from tracer.vocabulary.vocabulary import Has
 
-SHOWN_PER_DECADE = 6
-
+DURATIONS_KEPT = 8192  # of each distribution: 82 lie beyond the 99th percentile
 WINDOW_EDGES: F64 = np.concatenate(([0.0], 2.0 ** np.arange(17)))  # bytes: 0, 1, 2, 4 ... 65536
 
 NAMES_HELD = 4096
@@ -118,13 +118,39 @@ class _Layouts:
         return tuple(sorted(sums.items(), key=lambda item: (-item[1], item[0]))[:SHOWN])
 
 
+class _Durations:
+    """How durations are distributed: counts in buckets, and a sample for quantiles."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(BUCKETS, np.int64)
+        self._sample = Reservoir(1, DURATIONS_KEPT)
+
+    def add(self, durations_us: F64) -> None:
+        """Count some, all known."""
+        self._counts += bucket_counts(durations_us)
+        self._sample.add_to(0, durations_us)
+
+    @property
+    def histogram(self) -> Histogram:
+        """As it stands now."""
+        return Histogram(EDGES, self._counts.copy())
+
+    @property
+    def quantiles(self) -> Quantiles:
+        """As they are now."""
+        samples = int(self._sample.counts[0])
+        found = ordered(self._sample.values, self._sample.counts)
+        median, p90, p99 = (float(found.quantile(share)[0]) if samples else None for share in (0.5, 0.9, 0.99))
+        return Quantiles(samples, median, p90, p99)
+
+
 class DistributionCounts:
     """Everything tracer.store.snapshot.Distributions shows."""
 
     def __init__(self) -> None:
-        self._rtt = np.zeros(BUCKETS, np.int64)
-        self._rtt_tfo = np.zeros(BUCKETS, np.int64)
-        self._first_response = np.zeros(BUCKETS, np.int64)
+        self._rtt = _Durations()
+        self._rtt_tfo = _Durations()
+        self._first_response = _Durations()
         self._mss = np.zeros(1 << 16, np.int64)
         self._no_mss = 0
         self._wscale = np.zeros(1 << 8, np.int64)
@@ -135,10 +161,10 @@ class DistributionCounts:
 
     def add(self, rows: Rows, known: Counted) -> None:
         """Count some rows."""
-        self._rtt += np.bincount(known.rtt_bucket[known.rtt_known], minlength=BUCKETS)
-        tfo = known.rtt_known & rows.verdicts.attempted
-        self._rtt_tfo += np.bincount(known.rtt_bucket[tfo], minlength=BUCKETS)
-        self._first_response += np.bincount(known.response_bucket[known.response_known], minlength=BUCKETS)
+        durations = rows.durations
+        self._rtt.add(durations.rtt_us[known.rtt_known])
+        self._rtt_tfo.add(durations.rtt_us[known.rtt_known & rows.verdicts.attempted])
+        self._first_response.add(durations.first_response_us[known.response_known])
         syn = rows.events["syn"]
         carried = syn["has"]
         with_mss = has(carried, Has.MSS)
@@ -155,20 +181,18 @@ class DistributionCounts:
     def snapshot(self) -> Distributions:
         """As it stands now."""
         return Distributions(
-            rtt=_shown(self._rtt),
-            rtt_tfo=_shown(self._rtt_tfo),
-            first_response=_shown(self._first_response),
+            rtt=self._rtt.histogram,
+            rtt_tfo=self._rtt_tfo.histogram,
+            first_response=self._first_response.histogram,
+            rtt_quantiles=self._rtt.quantiles,
+            rtt_tfo_quantiles=self._rtt_tfo.quantiles,
+            first_response_quantiles=self._first_response.quantiles,
             mss=_top(self._mss, self._no_mss),
             wscale=_top(self._wscale, self._no_wscale),
             window=Histogram(WINDOW_EDGES, self._window.copy()),
             options=self._layouts.top(),
             names=self.names.top(),
         )
-
-
-def _shown(counts: NDArray[np.int64]) -> Histogram:
-    step = PER_DECADE // SHOWN_PER_DECADE
-    return Histogram(EDGES[::step], counts.reshape(-1, step).sum(axis=1))
 
 
 def _top(counts: NDArray[np.int64], absent: int) -> tuple[tuple[int | None, int], ...]:

@@ -17,6 +17,19 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Of so many durations, in microseconds; None without any.
+
+    Of up to 8,192 they are exact, of more they are those of a uniform sample of that size (aggregate/reservoir.py).
+    """
+
+    samples: int
+    median_us: float | None
+    p90_us: float | None
+    p99_us: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """First response of one server with TFO (SYN data acked whole) and without (no data in the SYN), and its benefit.
     Only connections that lived count.
@@ -57,7 +70,7 @@ class Peer:
     fallbacks: int  # SYN data not acked at all, or only a later bare SYN answered
     failed: int  # by their group: what Fast Open did
     cookie_changes: int  # another cookie came back than was sent
-    rtt_median_us: float | None  # within 10 %
+    rtt_median_us: float | None  # of up to 128 exact, of more a sample's
     saved_us: float  # round trips
     last_outcome: str | None
     last_group: str
@@ -82,6 +95,9 @@ class Distributions:
     rtt: Histogram
     rtt_tfo: Histogram
     first_response: Histogram
+    rtt_quantiles: Quantiles
+    rtt_tfo_quantiles: Quantiles
+    first_response_quantiles: Quantiles
     mss: tuple[tuple[int | None, int], ...]
     wscale: tuple[tuple[int | None, int], ...]
     window: Histogram

@@ -1,4 +1,4 @@
-"""One row per server, and per client where this host is the server: sums and small histograms in arrays.
+"""One row per server, and per client where this host is the server: sums and small samples in arrays.
 
 There are at most `limit` peers; when full the table forgets the quarter that has not been seen for longest.
 """
@@ -14,10 +14,10 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.aggregate.buckets import BUCKETS, quantiles, used
 from tracer.aggregate.counted import Count, Counted
 from tracer.aggregate.figures import Comparison, Peer
 from tracer.aggregate.keyindex import END_WORDS, Indexes, KeyIndex, end_keys
+from tracer.aggregate.reservoir import Reservoir, ordered
 from tracer.aggregate.responses import Responses, Sample
 from tracer.handshake.events import F64, U8, U64, Bool, nullable
 from tracer.handshake.rows import Rows
@@ -34,6 +34,7 @@ from tracer.vocabulary.vocabulary import (
 
 PEERS_HELD = 4096
 PEERS_SHOWN = 1000
+RTT_KEPT = 128  # round trips of a peer
 COMPARISONS_SHOWN = 20
 
 # of a Comparison, in its order
@@ -49,7 +50,6 @@ class _Columns:
     counts: NDArray[np.int64]  # [n, Count]
     saved_us: F64
     delay_us: F64
-    rtt: NDArray[np.int32]  # [n, BUCKETS]
     outcome: U8  # of the last handshake
     group: U8  # of that
     seen_ns: NDArray[np.int64]
@@ -64,7 +64,6 @@ class _Columns:
             np.zeros((rows, len(Count)), np.int64),
             np.zeros(rows),
             np.zeros(rows),
-            np.zeros((rows, BUCKETS), np.int32),
             np.full(rows, _NO_OUTCOME, np.uint8),
             np.zeros(rows, np.uint8),
             np.zeros(rows, np.int64),
@@ -79,13 +78,9 @@ class _Columns:
             getattr(self, one.name)[slots] = 0
         self.outcome[slots] = _NO_OUTCOME
 
-    def of(self, slots: Indexes, buckets: slice) -> _Columns:
-        """A copy of some slots, with only some buckets of `rtt`."""
-        return _Columns(
-            self.counts[slots], self.saved_us[slots], self.delay_us[slots], self.rtt[slots, buckets],
-            self.outcome[slots], self.group[slots], self.seen_ns[slots], self.causes[slots], self.result[slots],
-            self.cause[slots],
-        )  # fmt: skip
+    def of(self, slots: Indexes) -> _Columns:
+        """A copy of some slots."""
+        return _Columns(*(getattr(self, one.name)[slots] for one in fields(self)))
 
 
 class PeerTable:
@@ -97,6 +92,7 @@ class PeerTable:
         self._index = KeyIndex(END_WORDS, limit, self._forget)
         self._names: dict[int, str] = {}
         self._columns = _Columns.empty(limit)
+        self._rtt = Reservoir(limit, RTT_KEPT)
         # responses are compared server by server only
         self._responses = Responses(limit) if role == "server" else None
 
@@ -124,7 +120,7 @@ class PeerTable:
             _add(columns.causes, slots[explained], cause[explained].astype(np.intp))
         np.maximum.at(columns.seen_ns, slots, rows.events["settled_ns"][chosen].astype(np.int64))
         measured = known.rtt_known[chosen]
-        _add(columns.rtt, slots[measured], known.rtt_bucket[chosen][measured])
+        self._rtt.add(slots[measured], rows.durations.rtt_us[chosen][measured])
         if self._responses is None:
             return
         accepted = known.counted[Count.LIVED][chosen]
@@ -144,6 +140,7 @@ class PeerTable:
 
     def _forget(self, slots: Indexes) -> None:
         self._columns.clear(slots)
+        self._rtt.clear(slots)
         if self._responses is not None:
             self._responses.clear(slots)
         for slot in slots.tolist():
@@ -164,9 +161,12 @@ class PeerTable:
             sample = self._responses.of(slots[comparable])
         else:
             sample = None
-        buckets = used(columns.rtt, slots)
-        held = columns.of(slots, buckets)
-        return _Busiest(self.role, self._index.keys[slots], names, held, buckets.start, samples, comparable, sample)
+        rtts = self._rtt.counts[slots]
+        used = min(RTT_KEPT, int(rtts.max(initial=1)))
+        return _Busiest(
+            self.role, self._index.keys[slots], names, columns.of(slots), self._rtt.values[slots, :used], rtts, samples,
+            comparable, sample,
+        )  # fmt: skip
 
     def comparisons(self) -> tuple[Comparison, ...]:
         """Servers whose first response is known, those with most samples first; ahead of them those with both kinds."""
@@ -197,7 +197,8 @@ class _Busiest:
     keys: U64
     names: list[str | None]
     columns: _Columns
-    first_bucket: int
+    rtt: NDArray[np.float32]  # [n, RTT_KEPT], or as many as are used
+    rtts: NDArray[np.int64]  # how many there were
     samples: NDArray[np.int64]  # [2, n]: with TFO and without
     comparable: Bool
     sample: Sample | None  # of the comparable ones
@@ -207,7 +208,7 @@ class _Busiest:
         columns = self.columns
         rows = zip(
             _addresses(self.keys, self.role), self.names, columns.counts.tolist(),
-            nullable(quantiles(columns.rtt, 0.5, self.first_bucket)), np.round(columns.saved_us, 3).tolist(),
+            nullable(ordered(self.rtt, self.rtts).quantile(0.5)), np.round(columns.saved_us, 3).tolist(),
             np.round(columns.delay_us, 3).tolist(), columns.outcome.tolist(), columns.group.tolist(),
             columns.seen_ns.tolist(), self.samples.T.tolist(), zip(*self._sooner(), strict=True),
             columns.causes.argmax(axis=1).tolist(), columns.result.tolist(), columns.cause.tolist(), strict=True,

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.aggregate.keyindex import Indexes
+from tracer.aggregate.reservoir import Ordered, Reservoir, ordered
 from tracer.handshake.events import F64, Bool
 
 TFO, NORMAL, RTT = 0, 1, 2
 KINDS = 3
-_FIRST = np.zeros(1, np.intp)
 KEPT = 256  # durations of a kind and server: a median of so many is near that of all
 # What both sides need before they are compared: with fewer a 90th percentile is the greatest of all, and the median's
 # error may be as large as the benefit.
@@ -68,39 +68,19 @@ def _normal_quantile(tail: float) -> float:
     return low
 
 
-@dataclass(frozen=True, slots=True)
-class _Ordered:
-    """Samples of some servers [n, KEPT] in order, and how many each server has."""
+def median_error(samples: Ordered) -> F64:
+    """The standard error of each median; NaN with less than ENOUGH samples.
 
-    values: NDArray[np.float32]
-    kept: Indexes
-
-    def _at(self, place: Indexes) -> F64:
-        found: F64 = self.values[np.arange(len(self.kept)), place].astype(np.float64)
-        return found
-
-    def quantile(self, share: float) -> F64:
-        """The quantile of each server, interpolated; NaN without samples."""
-        last = np.maximum(self.kept - 1, 0)
-        at = last * share
-        low = np.floor(at).astype(np.intp)
-        below, above = self._at(low), self._at(np.minimum(low + 1, last))
-        found: F64 = below + (above - below) * (at - low)
-        return found
-
-    def median_error(self) -> F64:
-        """The standard error of each median; NaN with less than ENOUGH samples.
-
-        Half the distance of two order statistics about the median, Y(n - c + 1) - Y(c), in standard deviations of the
-        normal distribution: c = (n + 1) / 2 - sqrt(n), rounded, at least 1; z is that of the probability, by the
-        binomial distribution, that the median of the population lies below Y(c): P(B(n, 1/2) <= c - 1). R. M. Price and
-        D. G. Bonett, Estimating the variance of the sample median, J. Stat. Comput. Simul. 68 (2001) 295-305.
-        """
-        every_rank, every_factor = _by_samples()
-        rank = every_rank[self.kept]
-        distance = self._at(np.maximum(self.kept - rank, 0)) - self._at(rank - 1)
-        found: F64 = distance * every_factor[self.kept]
-        return found
+    Half the distance of two order statistics about the median, Y(n - c + 1) - Y(c), in standard deviations of the
+    normal distribution: c = (n + 1) / 2 - sqrt(n), rounded, at least 1; z is that of the probability, by the
+    binomial distribution, that the median of the population lies below Y(c): P(B(n, 1/2) <= c - 1). R. M. Price and
+    D. G. Bonett, Estimating the variance of the sample median, J. Stat. Comput. Simul. 68 (2001) 295-305.
+    """
+    every_rank, every_factor = _by_samples()
+    rank = every_rank[samples.kept]
+    distance = samples.at(np.maximum(samples.kept - rank, 0)) - samples.at(rank - 1)
+    found: F64 = distance * every_factor[samples.kept]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +90,8 @@ class Sample:
     values: NDArray[np.float32]
     counts: NDArray[np.int64]
 
-    def _ordered(self, kind: int) -> _Ordered:
-        kept = np.minimum(self.counts[kind], KEPT)
-        # places that were never written count as NaN, which sorts to the end
-        there = np.arange(KEPT) < kept[:, None]
-        return _Ordered(np.sort(np.where(there, self.values[kind], np.float32(np.nan)), axis=1), kept)
+    def _ordered(self, kind: int) -> Ordered:
+        return ordered(self.values[kind], self.counts[kind])
 
     def quantile(self, kind: int, share: float) -> F64:
         """The quantile of each server, interpolated; NaN without samples."""
@@ -124,13 +101,13 @@ class Sample:
         """Medians, tails and the benefit.
 
         The interval of the difference of two medians needs no shape of their distributions: the difference, give or
-        take z sqrt(e1^2 + e2^2), where e1 and e2 are the standard errors (`_Ordered.median_error`) and z is 1.96 for
+        take z sqrt(e1^2 + e2^2), where e1 and e2 are the standard errors (`median_error`) and z is 1.96 for
         95 %. R. M. Price and D. G. Bonett, Distribution-free confidence intervals for difference and ratio of medians,
         J. Stat. Comput. Simul. 72 (2002) 119-124.
         """
         tfo, normal = self._ordered(TFO), self._ordered(NORMAL)
         tfo_median, normal_median, rtt = tfo.quantile(0.5), normal.quantile(0.5), self.quantile(RTT, 0.5)
-        error = Z_95 * np.hypot(tfo.median_error(), normal.median_error())
+        error = Z_95 * np.hypot(median_error(tfo), median_error(normal))
         sooner = np.where(np.isnan(error), np.nan, normal_median - tfo_median)
         return Comparisons(
             self.counts[TFO],
@@ -147,71 +124,21 @@ class Sample:
         )
 
 
-class _Random:
-    """SplitMix64 (Steele, Lea and Flood 2014), many numbers at a time: numpy's generators are 2 MB of libraries."""
-
-    _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-    _MIX = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
-
-    def __init__(self, seed: int) -> None:
-        self._state = np.uint64(seed)
-
-    def numbers(self, count: int) -> F64:
-        """`count` numbers, uniform from 0 to below 1."""
-        steps = np.arange(1, count + 1, dtype=np.uint64)
-        steps *= self._GOLDEN
-        steps += self._state
-        if count:
-            self._state = steps[-1]
-        for shift, factor in self._MIX:
-            steps ^= steps >> shift
-            steps *= factor
-        steps ^= steps >> np.uint64(31)
-        found: F64 = (steps >> np.uint64(11)).astype(np.float64)
-        found *= 2.0**-53
-        return found
-
-
 class Responses:
     """Time to the server's first data byte with SYN data acked whole (TFO) and without data in the SYN (NORMAL), and
     the round trips of these handshakes; row = slot of a server.
 
-    It keeps up to KEPT durations, then a uniform sample of the whole run (reservoir sampling, algorithm R).
+    Of each it keeps KEPT (Reservoir).
     """
 
     def __init__(self, rows: int) -> None:
-        # a row for each kind of each slot; empty and not zeros: pages that no server uses are never touched
+        # a row for each kind of each slot
         self._rows = rows
-        self._values = np.empty((KINDS * rows, KEPT), np.float32)
-        self._counts = np.zeros(KINDS * rows, np.int64)
-        # numbers of 16 bits are sorted without comparing them
-        self._order_by = np.min_scalar_type(KINDS * rows)
-        # the same numbers each time, so that a replay gives the same results
-        self._random = _Random(7413)
-
-    def _add(self, rows: Indexes, durations_us: F64) -> None:
-        if not len(rows):
-            return
-        order = rows.astype(self._order_by).argsort(kind="stable")
-        rows = rows[order]
-        starts = np.flatnonzero(rows[1:] != rows[:-1]) + 1
-        starts = np.concatenate((_FIRST, starts))
-        lengths = np.empty_like(starts)
-        np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
-        lengths[-1] = len(rows) - starts[-1]
-        place = self._counts[rows]  # how many came before
-        place += np.arange(len(rows))
-        place -= np.repeat(starts, lengths)
-        late = np.flatnonzero(place >= KEPT)
-        if len(late):
-            place[late] = self._random.numbers(len(late)) * (place[late] + 1)
-        kept = np.flatnonzero(place < KEPT)
-        self._values[rows[kept], place[kept]] = durations_us[order[kept]]  # of two in one place the later stays
-        self._counts[rows[starts]] += lengths
+        self._kept = Reservoir(KINDS * rows, KEPT)
 
     def clear(self, slots: Indexes) -> None:
         """Reset these."""
-        self._by_kind(self._counts)[:, slots] = 0
+        self._by_kind(self._kept.counts)[:, slots] = 0
 
     def add_handshakes(self, slots: Indexes, tfo: Bool, normal: Bool, response_us: F64, rtt_us: F64) -> None:
         """Add those that lived by their durations (NaN where not known): accepted TFO, and without data in the SYN."""
@@ -220,19 +147,21 @@ class Responses:
         measured = np.flatnonzero((tfo | normal) & answered & ~np.isnan(rtt_us))
         # all at once: with few rows the number of calls decides the cost
         rows = (slots[by_tfo], slots[by_normal] + NORMAL * self._rows, slots[measured] + RTT * self._rows)
-        self._add(np.concatenate(rows), np.concatenate((response_us[by_tfo], response_us[by_normal], rtt_us[measured])))
+        self._kept.add(
+            np.concatenate(rows), np.concatenate((response_us[by_tfo], response_us[by_normal], rtt_us[measured]))
+        )
 
     def _by_kind(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
         return counts.reshape(KINDS, self._rows)
 
     def of(self, slots: Indexes) -> Sample:
         """A copy of the samples of some slots."""
-        values = self._values.reshape(KINDS, self._rows, KEPT)
-        return Sample(values[:, slots], self._by_kind(self._counts)[:, slots])
+        values = self._kept.values.reshape(KINDS, self._rows, KEPT)
+        return Sample(values[:, slots], self._by_kind(self._kept.counts)[:, slots])
 
     def samples(self, slots: Indexes) -> NDArray[np.int64]:
         """How many with TFO and without these have: [2, n]."""
-        found: NDArray[np.int64] = self._by_kind(self._counts)[: NORMAL + 1, slots]
+        found: NDArray[np.int64] = self._by_kind(self._kept.counts)[: NORMAL + 1, slots]
         return found
 
     def enough(self, slots: Indexes) -> Bool:

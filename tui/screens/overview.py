@@ -9,12 +9,12 @@ from textual.widget import Widget
 
 from tracer.aggregate.aggregate import losses
 from tracer.store.snapshot import Snapshot
-from tui.format import count, duration, share
+from tui.format import count, share
 from tui.headline import headline_lines
 from tui.lines import Line, Part, cut, safe
 from tui.screens.base import TracerScreen
 from tui.widgets.comparison import comparison_lines
-from tui.widgets.histogram import histogram_lines, quantile
+from tui.widgets.histogram import histogram_lines, quantile_line
 from tui.widgets.panel import Panel
 from tui.widgets.shares import share_lines
 from tui.widgets.sparkline import framed_plot
@@ -61,10 +61,7 @@ def rtt_lines(snapshot: Snapshot, cells: int, rows: int) -> list[Line]:
     rtt = snapshot.distributions.rtt
     if not int(rtt.counts.sum()):
         return [(("no RTT measured yet", "dim"),)]
-    head: Line = (
-        ("median ", "dim"), (duration(quantile(rtt, 0.5)), "strong"),
-        ("  p90 ", "dim"), (duration(quantile(rtt, 0.9)), "strong"),
-    )  # fmt: skip
+    head = quantile_line(snapshot.distributions.rtt_quantiles, cells - 16 if cells >= 44 else cells)
     if cells >= 44:
         head = (*head, ("  █", "tfo"), (" TFO ", "dim"), ("▒", "normal"), (" all", "dim"))
     if rows < 3:

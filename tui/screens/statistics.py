@@ -6,19 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from textual.widget import Widget
 
+from tracer.aggregate.figures import Histogram, Quantiles
 from tracer.records.record import Totals
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
 from tracer.vocabulary.vocabulary import After, word
-from tui.format import count, duration, share, size
+from tui.format import count, share, size
 from tui.lines import Line, cell, safe
 from tui.screens.base import TracerScreen
 from tui.widgets.bar import bar
-from tui.widgets.histogram import histogram_lines
+from tui.widgets.histogram import histogram_lines, quantile_line
 from tui.widgets.panel import Panel, PanelGrid
 from tui.widgets.sparkline import framed_plot
 from tui.widgets.way_panel import WayPanel
 
+ROOMY = 8  # lines of a panel: then a second one of quantiles
 _UNUSED = word(After.CLOSED_UNUSED)
 _AFTER = {
     word(one): text
@@ -64,12 +66,10 @@ class Statistics(TracerScreen):
         for panel, name, style in ((self.rates, "attempts", "tfo"), (self.failed, "any_failed", "failed")):
             cells, rows = panel.room
             panel.put(framed_plot(snapshot.history.seconds(name, cells), cells, max(1, rows), style))
-        for panel, histogram, label in (
-            (self.rtt, found.rtt, duration), (self.response, found.first_response, duration),
-            (self.window, found.window, size),
-        ):  # fmt: skip
-            cells, rows = panel.room
-            panel.put(histogram_lines(histogram, cells, max(2, rows), label=label))
+        self.rtt.put(duration_lines(found.rtt, found.rtt_quantiles, *self.rtt.room, with_tfo=found.rtt_tfo_quantiles))
+        self.response.put(duration_lines(found.first_response, found.first_response_quantiles, *self.response.room))
+        cells, rows = self.window.room
+        self.window.put(histogram_lines(found.window, cells, max(2, rows), label=size))
         totals = snapshot.totals
         for way_panel, lines, field, counts in (
             (self.results, result_lines, "result", totals.results),
@@ -87,6 +87,18 @@ class Statistics(TracerScreen):
             (self.names, found.names, sum(seen for _, seen in found.names)),
         ):
             panel.put(counted_lines(entries, total, panel.room[0]))
+
+
+def duration_lines(
+    histogram: Histogram, found: Quantiles, cells: int, rows: int, with_tfo: Quantiles | None = None
+) -> list[Line]:
+    """Quantiles, those with TFO if there is room, and the distribution."""
+    if not found.samples:
+        return [(("nothing yet", "dim"),)]
+    lines = [quantile_line(found, cells)]
+    if with_tfo is not None and with_tfo.samples and rows >= ROOMY:
+        lines.append(quantile_line(with_tfo, cells, "with TFO: "))
+    return [*lines, *histogram_lines(histogram, cells, max(2, rows - len(lines)))]
 
 
 def _number(value: int | None) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.aggregate.figures import Histogram
+from tracer.aggregate.figures import Histogram, Quantiles
 from tui.format import count, duration, share
-from tui.lines import Line, cell
+from tui.lines import Line, Part, cell
 from tui.widgets.bar import bar
+
+_ZEROS = re.compile(r"\.0+\b")
 
 
 def spread(histogram: Histogram, rows: int) -> tuple[NDArray[np.float64], list[slice]]:
@@ -39,7 +42,8 @@ def histogram_lines(
     counts = [int(histogram.counts[piece].sum()) for piece in slices]
     parts = [int(part.counts[piece].sum()) if part is not None else 0 for piece in slices]
     total, top = sum(counts), max(counts)
-    labels = [label(float(edges[piece.start])) for piece in slices]
+    # edges are whole: "10 ms", not "10.0 ms"
+    labels = [_ZEROS.sub("", label(float(edges[piece.start]))) for piece in slices]
     label_cells = max(len(text) for text in labels)
     number_cells = max(len(count(value)) for value in counts)
     bar_cells = max(4, cells - label_cells - number_cells - 10)
@@ -67,13 +71,18 @@ def _pieces(value: int, among: int, top: int, cells: int, style: str) -> Line:
     )
 
 
-def quantile(histogram: Histogram, fraction: float) -> float | None:
-    """The value below which a fraction lies: the middle of its bucket; None if all are empty."""
-    total = int(histogram.counts.sum())
-    if not total:
-        return None
-    at = int(np.searchsorted(np.cumsum(histogram.counts), fraction * total))
-    low, high = float(histogram.edges[at]), float(histogram.edges[at + 1])
-    if not np.isfinite(high):
-        return low
-    return float(np.sqrt(low * high)) if low > 0 else (low + high) / 2
+def quantile_line(found: Quantiles, cells: int, label: str = "") -> Line:
+    """Median and tail, as much of it as fits."""
+    figures = (("median", found.median_us), ("p90", found.p90_us), ("p99", found.p99_us))
+    line: list[Part] = [(label, "dim")] if label else []
+    used = len(label)
+    for at, (name, value) in enumerate(figures):
+        head, text = f"{'  ' if at else ''}{name} ", duration(value)
+        used += len(head) + len(text)
+        if at and used > cells:
+            break
+        line += [(head, "dim"), (text, "strong")]
+    samples = f"  of {count(found.samples)}"
+    if used + len(samples) <= cells:
+        line.append((samples, "dim"))
+    return tuple(line)

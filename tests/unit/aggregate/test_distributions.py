@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.rows import new_store, random_batch
-from tracer.aggregate.buckets import BUCKETS, EDGES, buckets, quantiles
-from tracer.aggregate.distributions import LAYOUTS_HELD, NEW_LAYOUTS, Recent, _Layouts
-from tracer.aggregate.figures import Distributions, Histogram
+from tracer.aggregate.buckets import BUCKETS, EDGES, bucket_counts
+from tracer.aggregate.distributions import DURATIONS_KEPT, LAYOUTS_HELD, NEW_LAYOUTS, Recent, _Durations, _Layouts
+from tracer.aggregate.figures import Distributions, Histogram, Quantiles
 from tracer.records.record import Handshake
 
 
@@ -60,30 +61,52 @@ def test_counters() -> None:
         assert len(counts) == min(50, len(expected))
 
 
-@given(st.lists(st.floats(0.001, 1e10), min_size=1, max_size=50), st.floats(0.01, 0.99))
-def test_quantiles_are_right_within_a_bucket(values: list[float], share: float) -> None:
-    array = np.array(values)
-    place, known = buckets(array)
-    assert known.all()
-    counts = np.bincount(place, minlength=BUCKETS)[None, :]
-    found = quantiles(counts, share)[0]
-    exact = np.clip(np.quantile(array, share, method="inverted_cdf"), 1.0, EDGES[-1])
-    assert exact / 1.102 <= found <= exact * 1.102
+@given(st.lists(st.floats(0.001, 1e10), min_size=1, max_size=50))
+def test_a_duration_is_in_the_bucket_between_its_edges(values: list[float]) -> None:
+    inner = np.clip(np.array(values), EDGES[0], np.nextafter(EDGES[-1], 0))
+    assert bucket_counts(np.array(values)).tolist() == np.histogram(inner, EDGES)[0].tolist()
 
 
-def test_no_samples_have_no_quantile() -> None:
-    counts = np.zeros((2, BUCKETS), np.int64)
-    counts[1, 5] = 1
-    found = quantiles(counts, 0.5)
-    assert np.isnan(found[0])
-    assert EDGES[5] <= found[1] <= EDGES[6]
-    assert len(quantiles(np.zeros((0, BUCKETS), np.int64), 0.5)) == 0
+def test_edges_are_those_that_people_read() -> None:
+    assert EDGES[:7].tolist() == [1, 2, 5, 10, 20, 50, 100]
+    assert EDGES[-1] == 1e9
+    assert len(EDGES) == BUCKETS + 1 == 28
 
 
-def test_unknown_durations_are_in_no_bucket() -> None:
-    place, known = buckets(np.array([np.nan, 0.0, 1.0, 1e99]))
-    assert known.tolist() == [False, True, True, True]
-    assert place[1:].tolist() == [0, 0, BUCKETS - 1]
+def test_quantiles_are_exact() -> None:
+    records, shown = snapshot_of(3)
+    rtts = [r.handshake.rtt_us for r in records if r.handshake.rtt_us is not None]
+    attempted = [
+        r.handshake.rtt_us
+        for r in records
+        if r.handshake.rtt_us is not None and (r.tfo.kind is not None or r.syn.payload_len)
+    ]
+    responses = [r.handshake.first_response_us for r in records if r.handshake.first_response_us is not None]
+    for found, values in (
+        (shown.rtt_quantiles, rtts), (shown.rtt_tfo_quantiles, attempted), (shown.first_response_quantiles, responses),
+    ):  # fmt: skip
+        assert found.samples == len(values) > 100
+        for value, share in ((found.median_us, 0.5), (found.p90_us, 0.9), (found.p99_us, 0.99)):
+            assert value == pytest.approx(np.quantile(values, share), rel=1e-6)
+
+
+def test_without_durations_there_are_no_quantiles() -> None:
+    assert _Durations().quantiles == Quantiles(0, None, None, None)
+
+
+def test_beyond_the_sample_quantiles_are_near_those_of_all() -> None:
+    rng, durations = np.random.default_rng(1), _Durations()
+    values = rng.lognormal(8, 1, 20 * DURATIONS_KEPT)
+    for part in np.split(values, 40):
+        durations.add(part)
+    found = durations.quantiles
+    assert found.samples == len(values)
+    for value, share in ((found.median_us, 0.5), (found.p90_us, 0.9), (found.p99_us, 0.99)):
+        assert value is not None
+        # the share that lies below it; three standard errors
+        error = 3 * (share * (1 - share) / DURATIONS_KEPT) ** 0.5
+        assert abs(float((values < value).mean()) - share) < error
+    assert int(durations.histogram.counts.sum()) == len(values)
 
 
 def test_of_too_many_names_the_oldest_are_forgotten() -> None:

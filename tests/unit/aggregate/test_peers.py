@@ -11,7 +11,7 @@ import pytest
 from tests.support.rows import ACCEPTED, batch_of, new_store, parts_of, random_batch, random_events, worked
 from tracer.aggregate.counted import counted_of
 from tracer.aggregate.figures import Peer
-from tracer.aggregate.peers import COMPARISONS_SHOWN, PEERS_HELD, PEERS_SHOWN, Peers, PeerTable
+from tracer.aggregate.peers import COMPARISONS_SHOWN, PEERS_HELD, PEERS_SHOWN, RTT_KEPT, Peers, PeerTable
 from tracer.aggregate.responses import ENOUGH, KEPT
 from tracer.handshake.batch import Batch
 from tracer.records.life import lived
@@ -96,20 +96,25 @@ def test_the_last_name_in_a_syn_names_the_server() -> None:
         assert peer.name == expected
 
 
-def test_medians_are_right_within_a_bucket() -> None:
+@pytest.mark.parametrize("count", [300, 20_000])
+def test_medians_are_exact_as_long_as_all_are_kept_and_near_afterwards(count: int) -> None:
     rng = np.random.default_rng(3)
-    events = random_events(rng, 4000, peers=1, odd=False)
-    events["server_port"] = np.where(rng.random(4000) < 0.5, 80, 443)
+    events = random_events(rng, count, peers=1, odd=False)
+    events["server_port"] = np.where(rng.random(count) < 0.5, 80, 443)
     records, peers = snapshot_of(batch_of(events))
     expected = by_hand(records)
-    compared = 0
+    exact = near = 0
     for peer in peers:
         rtts = [r.handshake.rtt_us for r in expected[peer.role, peer.ip, peer.port] if r.handshake.rtt_us is not None]
         assert (peer.rtt_median_us is None) == (not rtts)
-        if len(rtts) >= 20 and peer.rtt_median_us is not None:
-            assert peer.rtt_median_us == pytest.approx(median(rtts), rel=0.101)
-            compared += 1
-    assert compared
+        if 0 < len(rtts) <= RTT_KEPT:
+            assert peer.rtt_median_us == pytest.approx(median(rtts), rel=1e-6)
+            exact += 1
+        elif rtts:
+            # four standard errors of the share that lies below it
+            assert abs(np.mean(np.array(rtts) < peer.rtt_median_us) - 0.5) < 4 * 0.5 / RTT_KEPT**0.5
+            near += 1
+    assert exact if count < 1000 else near
 
 
 def test_comparisons() -> None:

@@ -27,7 +27,7 @@ def slots(*numbers: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
 
 
 def add_each(responses: Responses, kind: int, rows: Indexes, durations_us: F64) -> None:
-    responses._add(rows + kind * responses._rows, durations_us)
+    responses._kept.add(rows + kind * responses._rows, durations_us)
 
 
 def test_up_to_the_limit_every_duration_is_kept() -> None:
