@@ -64,24 +64,17 @@ def _fitting(name: str, text: str, record: Handshake, cells: int) -> str:
     return safe(dropped) if dropped is not None and len(text) > cells else text
 
 
-def _judged(record: Handshake) -> Part:
-    """Sign and style for handshake and Fast Open together. A plain handshake that worked is no signal: no colour."""
-    standing = fate.standing(record)
-    if group_style(standing) == "none" and record.handshake.result == "established":
-        return group_sign("ok"), "text"
-    return group_sign(standing), group_style(standing)
-
-
 def row_cells(record: Handshake, columns: Sequence[str], widths: Sequence[int] | None = None) -> list[Part]:
     """Text and style of each column of one handshake; `widths`, if given, say how much room there is."""
-    group, (sign, told) = record.tfo.group, _judged(record)
+    group, standing = record.tfo.group, fate.standing(record)
+    told = group_style(standing)
     cells: list[Part] = []
     for at, name in enumerate(columns):
         text = safe(COLUMNS[name].text(record))
         if widths is not None:
             text = _fitting(name, text, record, widths[at] - (_SIGN_CELLS if name == "outcome" else 0))
         if name in ("result", "outcome"):
-            cells.append((f"{sign} {text}", told))
+            cells.append((f"{group_sign(standing)} {text}", told))
         elif name == "group":
             cells.append((f"{group_sign(group)} {text}", group_style(group)))
         elif name == "cause" or (name == "handshake_cause" and record.handshake.cause is not None):

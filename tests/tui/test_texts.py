@@ -462,7 +462,7 @@ def test_a_row_of_a_handshake_that_failed_is_never_grey(records: list[Handshake]
         ("rejected", "no_listener", ("✗ refused: nobody listens", "failed")),
         ("rejected", None, ("✗ refused", "failed")),
         ("established", "slow_answer", ("~ slow answer", "degraded")),
-        ("established", None, ("✓ established", "text")),
+        ("established", None, ("· established", "none")),
     ):
         timing = msgspec.structs.replace(record.handshake, result=result, cause=cause)
         changed = msgspec.structs.replace(record, handshake=timing)
