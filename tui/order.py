@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
-from tracer.store.list_columns import sort_keys
+from tracer.store.list_columns import COLUMNS, sort_keys
 from tui.filtering import Filter
 
 GATHERED = 1000  # records made at a time
@@ -24,6 +24,7 @@ class Order:
 
     rows: StoreRows
     indexes: NDArray[np.intp]
+    times: NDArray[np.int64]  # of the first SYN of each of the rows
     sort: str
     descending: bool
 
@@ -43,7 +44,7 @@ class Order:
     def place_at(self, position: int) -> Place:
         """What to remember of a row, to find it again."""
         row = self.row_at(position)
-        return Place(self.rows.first + row, int(self.rows.part(row).events["syn_ns"][0]))
+        return Place(self.rows.first + row, int(self.times[row]))
 
     def number_at(self, position: int) -> int:
         """The number of the row at a position, counted since the start: it names a row across snapshots."""
@@ -64,7 +65,7 @@ class Order:
         found = self.position_of(place.number)
         if found is not None or not len(self):
             return found or 0
-        return int(np.abs(sort_keys(self.rows, BY_TIME)[self.indexes].astype(np.int64) - place.syn_ns).argmin())
+        return int(np.abs(self.times[self.indexes] - place.syn_ns).argmin())
 
     @property
     def newest(self) -> int:
@@ -86,23 +87,40 @@ class Timeline:
     """
 
     def __init__(self) -> None:
-        # rows first..end since the start, in their order; set at once, for several threads ask
-        self._known = (0, 0, np.zeros(0, np.intp))
+        # set at once, for several threads ask
+        self._last = _Timed(0, np.zeros(0, np.int64), np.zeros(0, np.intp))
 
-    def of(self, rows: StoreRows) -> NDArray[np.intp]:
-        """All rows in their order."""
-        first, end, order = self._known
-        times = sort_keys(rows, BY_TIME)
-        known = min(end, rows.first + len(rows)) - rows.first
-        if first > rows.first or end > rows.first + len(rows) or known < 0:
-            known, order = 0, order[:0]  # an earlier snapshot, or nothing in common
-        elif first < rows.first:
-            order = order - (rows.first - first)
+    def of(self, rows: StoreRows) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """All rows in their order, and the time of each row."""
+        last, first, end = self._last, rows.first, rows.first + len(rows)
+        times, order = last.times, last.order
+        if not last.first <= first <= last.first + len(times) <= end:  # an earlier snapshot, or nothing in common
+            times, order = times[:0], order[:0]
+        elif last.first < first:
+            times, order = times[first - last.first :], order - (first - last.first)
             order = order[order >= 0]
-        fresh = np.argsort(times[known:], kind="stable") + known
-        order = np.insert(order, np.searchsorted(times[order], times[fresh], side="right"), fresh)
-        self._known = (rows.first, rows.first + len(rows), order)
-        return order
+        known = len(times)
+        if known < len(rows):
+            times = np.concatenate((times, _times_since(rows, known)))
+            fresh = np.argsort(times[known:], kind="stable") + known
+            order = np.insert(order, np.searchsorted(times[order], times[fresh], side="right"), fresh)
+        self._last = _Timed(first, times, order)
+        return order, times
+
+
+class _Timed(NamedTuple):
+    """Rows as they were last: the number of the first one, the time of each, and their order."""
+
+    first: int
+    times: NDArray[np.int64]
+    order: NDArray[np.intp]
+
+
+def _times_since(rows: StoreRows, row: int) -> NDArray[np.int64]:
+    """The times of the rows from this one on."""
+    pieces = rows.collect(("column", BY_TIME), COLUMNS[BY_TIME].keys, row)
+    found: NDArray[np.int64] = np.concatenate([piece[begin:end] for piece, begin, end in pieces])
+    return found[len(found) - (len(rows) - row) :]
 
 
 def is_cheap(condition: Filter | None, sort: str) -> bool:
@@ -117,17 +135,18 @@ def arrange(
 
     Rows with equal keys stay newest first; unknown values come last in both directions.
     """
-    newest_first = (timeline or Timeline()).of(rows)[::-1]
+    oldest_first, times = (timeline or Timeline()).of(rows)
+    newest_first = oldest_first[::-1]
     if condition is not None:
         newest_first = newest_first[rows.mask(condition)[newest_first]]
     if sort == BY_TIME:
-        return Order(rows, newest_first if descending else newest_first[::-1], sort, descending)
+        return Order(rows, newest_first if descending else newest_first[::-1], times, sort, descending)
     keys = sort_keys(rows, sort)[newest_first]
     unknown = np.isnan(keys) if keys.dtype.kind == "f" else np.zeros(len(keys), np.bool_)
     known = np.flatnonzero(~unknown)
     order = _sorted(keys[known], descending)
     places = np.concatenate((known[order], np.flatnonzero(unknown)))
-    return Order(rows, newest_first[places], sort, descending)
+    return Order(rows, newest_first[places], times, sort, descending)
 
 
 def _sorted(keys: NDArray[np.generic], descending: bool) -> NDArray[np.intp]:

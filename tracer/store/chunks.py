@@ -191,10 +191,14 @@ class StoreRows:
             if begin < last:
                 yield chunk, begin, last
 
-    def collect(self, key: object, make: Callable[[Rows], Any]) -> list[tuple[Any, int, int]]:
-        """What `make` returns for every chunk, and its rows that count; cached for full chunks."""
-        found = []
+    def collect(self, key: object, make: Callable[[Rows], Any], since: int = 0) -> list[tuple[Any, int, int]]:
+        """What `make` returns for every chunk, and its rows that count; cached for full chunks. Of chunks that end
+        before the row `since` nothing."""
+        found, row = [], 0
         for chunk, begin, end in self.pieces():
+            row += end - begin
+            if row <= since:
+                continue
             if end == CHUNK_ROWS:
                 found.append((chunk.cached(key, make), begin, end))
             else:
