@@ -6,9 +6,9 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
 from textual.app import App, ComposeResult, SystemCommand
@@ -18,7 +18,6 @@ from textual.theme import Theme
 
 from tracer.aggregate.figures import Peer
 from tracer.aggregate.history import Window
-from tracer.store.past import held_ns, past
 from tracer.store.snapshot import Snapshot
 from tui.actions import MAIN, actions_of
 from tui.engine import Engine
@@ -26,18 +25,14 @@ from tui.lines import safe
 from tui.paint import StyleBook
 from tui.rebinding import rebound
 from tui.screens.base import TracerScreen
-from tui.screens.detail import Detail
-from tui.screens.handshakes import Handshakes
-from tui.screens.health import Health
-from tui.screens.help import Help
 from tui.screens.overview import Overview
-from tui.screens.peers import Peers
-from tui.screens.statistics import Statistics
 from tui.settings import Settings, SettingsError
 from tui.settings_file import Found, load, save, settings_path
 from tui.terminal import StdoutDriver
 from tui.themes import OWN, first_theme, next_theme
-from tui.widgets.question import Question
+
+if TYPE_CHECKING:
+    from tui.screens.handshakes import Handshakes
 
 PULL_S = 0.25
 WINDOW_WORDS = {
@@ -106,18 +101,9 @@ class Dashboard(App[None]):
     def on_mount(self) -> None:
         """Make the screens and start to pull."""
         self.theme_changed_signal.subscribe(self, self._theme_changed)
-        settings = self._found.settings
-        self.set_keymap({one.id: ",".join(one.keys) for one in self.actions if one.id in settings.keys})
-        handshakes = Handshakes(self._filter_text)
-        handshakes.chosen = settings.columns or ()
-        if settings.sort is not None:
-            handshakes.sort, handshakes.descending = settings.sort
-        self.screens_by_name = {
-            "overview": Overview(), "handshakes": handshakes, "peers": Peers(), "statistics": Statistics(),
-            "health": Health(),
-        }  # fmt: skip
-        for name, screen in self.screens_by_name.items():
-            self.install_screen(screen, name)
+        keys = self._found.settings.keys
+        self.set_keymap({one.id: ",".join(one.keys) for one in self.actions if one.id in keys})
+        self._screen_named("overview")
         self.push_screen("overview")
         if self._found.says:
             self.say(self._found.says, error=True, seconds=20)
@@ -126,12 +112,45 @@ class Dashboard(App[None]):
             self.set_interval(self._pull_s, self.pull)
 
     def _prepare(self, names: list[str]) -> None:
-        """Make the other screens in advance: each takes a tenth of a second."""
+        """Make the other screens in advance, once the first one is there: each takes a tenth of a second."""
         if names:
+            self._screen_named(names[0])
             self._get_screen(names[0])
             self.call_after_refresh(self._prepare, names[1:])
         else:
-            leave_out_of_collections()
+            collect_seldom()
+
+    def _screen_named(self, name: str) -> TracerScreen:
+        """One of the five screens. It is made, and its code imported, when it is first asked for."""
+        screen = self.screens_by_name.get(name)
+        if screen is None:
+            screen = self.screens_by_name[name] = self._made(name)
+            self.install_screen(screen, name)
+        return screen
+
+    def _made(self, name: str) -> TracerScreen:
+        if name == "overview":
+            return Overview()
+        if name == "handshakes":
+            from tui.screens.handshakes import Handshakes
+
+            screen = Handshakes(self._filter_text)
+            settings = self._found.settings
+            screen.chosen = settings.columns or ()
+            if settings.sort is not None:
+                screen.sort, screen.descending = settings.sort
+            return screen
+        if name == "peers":
+            from tui.screens.peers import Peers
+
+            return Peers()
+        if name == "statistics":
+            from tui.screens.statistics import Statistics
+
+            return Statistics()
+        from tui.screens.health import Health
+
+        return Health()
 
     def pull(self) -> None:
         """Take a snapshot and show it."""
@@ -168,13 +187,13 @@ class Dashboard(App[None]):
         for screen in reversed(self.screen_stack):
             if isinstance(screen, TracerScreen):
                 return screen
-        return self.screens_by_name["overview"]
+        return self._screen_named("overview")
 
     def action_show(self, name: str) -> None:
         """Show one of the five screens and close what lies over it."""
         while len(self.screen_stack) > 2:
             self.pop_screen()
-        target, left = self.screens_by_name[name], self.screen
+        target, left = self._screen_named(name), self.screen
         if left is not target:
             self.switch_screen(name)
             if isinstance(left, TracerScreen):
@@ -188,9 +207,7 @@ class Dashboard(App[None]):
     @property
     def handshakes(self) -> Handshakes:
         """The screen with the list of handshakes."""
-        screen = self.screens_by_name["handshakes"]
-        assert isinstance(screen, Handshakes)
-        return screen
+        return cast("Handshakes", self._screen_named("handshakes"))
 
     def show_handshakes_of(self, expression: str, peer: Peer | None = None) -> None:
         """Show the handshakes that a filter finds; esc on them comes back to the current screen."""
@@ -200,6 +217,8 @@ class Dashboard(App[None]):
 
     def open_detail(self, rows_position: int) -> None:
         """Open the detail of the handshake at a position of the list."""
+        from tui.screens.detail import Detail
+
         self.push_screen(Detail(self.handshakes, rows_position))
 
     # actions of every screen
@@ -218,6 +237,8 @@ class Dashboard(App[None]):
 
     def action_walk(self, steps: int) -> None:
         """Freeze the view on an earlier moment, or go on to a later one: by a sixtieth of the window, or of all."""
+        from tracer.store.past import held_ns
+
         held = held_ns(self.latest.rows)
         if held is None:
             self.say("no handshake is held yet", error=True)
@@ -234,6 +255,8 @@ class Dashboard(App[None]):
             self.run_worker(self._walk(max(first, target)), group="walk", exit_on_error=True)
 
     async def _walk(self, time_ns: int) -> None:
+        from tracer.store.past import past
+
         try:
             self.frozen = await asyncio.to_thread(past, self.latest, time_ns)
         finally:
@@ -250,7 +273,12 @@ class Dashboard(App[None]):
                 self.pull()
 
         question = "Forget all handshakes and totals and count from now on? Collection goes on."
-        self.push_screen(Question(question, "Clear"), answered)
+        self._ask(question, "Clear", answered)
+
+    def _ask(self, question: str, yes: str, answered: Callable[[bool | None], None]) -> None:
+        from tui.widgets.question import Question
+
+        self.push_screen(Question(question, yes), answered)
 
     def action_next_theme(self) -> None:
         """Switch to dark, light, 16 colours on dark, or 16 on light."""
@@ -266,7 +294,7 @@ class Dashboard(App[None]):
                 self._save_settings(path)
 
         question = f"Write theme, columns, order and window to {safe(str(path))}? What else it has stays as it is."
-        self.push_screen(Question(question, "Write"), answered)
+        self._ask(question, "Write", answered)
 
     def _save_settings(self, path: Path) -> None:
         listed = self.handshakes
@@ -282,6 +310,8 @@ class Dashboard(App[None]):
 
     def action_help(self) -> None:
         """Explain the current screen."""
+        from tui.screens.help import Help
+
         self.push_screen(Help(self.current.NAME, self.actions))
 
     def say(self, text: str, error: bool = False, seconds: float = 4) -> None:
@@ -312,10 +342,12 @@ class Dashboard(App[None]):
         self._close_messages_no_wait()
 
 
-def leave_out_of_collections() -> None:
+def collect_seldom() -> None:
     """Exempt all present objects from garbage collection: a full one walks every object while all threads wait."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+    gc.enable()
 
 
 def run(engine: Engine, *, leave_when_ended: bool = False, filter_text: str = "") -> int:
@@ -328,9 +360,8 @@ def run(engine: Engine, *, leave_when_ended: bool = False, filter_text: str = ""
     """
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)  # if a shell exports them, they would hide every later change of size
+    gc.disable()  # nearly all that a start makes stays: collect_seldom() goes through it when all screens are made
     app = Dashboard(engine, leave_when_ended=leave_when_ended, filter_text=filter_text, settings=load())
-    leave_out_of_collections()
-    gc.set_threshold(*COLLECT_AFTER)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -343,6 +374,7 @@ def run(engine: Engine, *, leave_when_ended: bool = False, filter_text: str = ""
     except KeyboardInterrupt:
         pass
     finally:
+        gc.enable()
         engine.stop()
     if app.failure is not None:
         raise app.failure

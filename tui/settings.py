@@ -21,9 +21,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from tracer.aggregate.history import Window
-from tracer.store.list_columns import COLUMNS
 from tui.actions import ACTIONS
-from tui.order import BY_TIME
 from tui.rebinding import KeysError, rebound
 from tui.themes import CYCLE
 
@@ -84,7 +82,7 @@ def changed(text: str, settings: Settings) -> str:
         SettingsError: the text is not TOML.
     """
     document = _document(text or _HEAD)
-    sort, descending = settings.sort or (BY_TIME, True)
+    sort, descending = settings.sort or ("time", True)
     document["theme"] = settings.theme
     document["columns"] = list(settings.columns or ())
     document["sort"] = f"-{sort}" if descending else sort
@@ -130,7 +128,10 @@ def _one_of(what: str, words: Sequence[str]) -> Callable[[object], str]:
     return read
 
 
-_column = _one_of("column", tuple(COLUMNS))
+def _column(value: object) -> str:
+    from tracer.store.list_columns import COLUMNS
+
+    return _one_of("column", tuple(COLUMNS))(value)
 
 
 def _columns(value: object) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from textual.widget import Widget
 from tracer.records.record import Handshake
 from tracer.store.snapshot import Snapshot
 from tui.actions import bindings_of
-from tui.export import export_path, ladder_text, write_ladder
 from tui.shell import Shell
 from tui.widgets.banner import Banner
 from tui.widgets.footer_bar import FooterBar
@@ -108,6 +107,8 @@ class TracerScreen(Screen[None]):
 
     def copy_ladder(self, record: Handshake) -> None:
         """Copy a handshake's ladder as text."""
+        from tui.export import ladder_text
+
         self.app.copy_to_clipboard(ladder_text(record))
         self.shell.say(f"copied the ladder of handshake {record.id} as text")
 
@@ -116,6 +117,8 @@ class TracerScreen(Screen[None]):
         self.run_worker(self._export_ladder(record), group="export", exit_on_error=True)
 
     async def _export_ladder(self, record: Handshake) -> None:
+        from tui.export import export_path, write_ladder
+
         path = export_path(Path.cwd(), time.localtime(), ".txt")
         try:
             await asyncio.to_thread(write_ladder, path, record)
