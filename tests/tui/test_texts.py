@@ -261,6 +261,7 @@ def test_shares_name_every_outcome_that_there_is_room_for() -> None:
      ((10, 10), (100.0, 1.02, -1.0, 201.0), "no difference to be seen", "dim"),
      ((10, 10), (40_400.0, None, 39_800.0, 41_000.0), "40.4 ± 0.6 ms sooner", "ok"),
      ((10, 10), (-3400.0, -123.48, -3500.0, -3300.0), "> 1 RTT later: not TFO's doing", "text"),
+     ((10, 10), (3400.0, 123.48, 3300.0, 3500.0), "> 1 RTT sooner: not TFO alone", "text"),
      ((12, 3), (None,) * 4, "too few yet: 3 of 10", "dim"), ((0, 12), (None,) * 4, "no comparison yet", "dim")],
 )  # fmt: skip
 def test_comparisons(samples: tuple[int, int], sooner: tuple[float | None, ...], words_: str, style: str) -> None:

@@ -39,7 +39,7 @@ def comparison_lines(entries: Sequence[Comparison], cells: int, rows: int) -> li
 
 
 def _entry(entry: Comparison, cells: int) -> list[Line]:
-    name_cells = min(56, max(33, cells * 2 // 5))  # the least for "  40.4 ± 0.6 ms (1.0 RTT) sooner"
+    name_cells = min(60, max(33, cells * 2 // 5))  # the least for "  40.4 ± 0.6 ms (1.0 RTT) sooner"
     numbers = 34 if cells >= WITH_P90 else 20
     bar_cells = max(4, cells - name_cells - numbers - 8)
     verdict, verdict_style = difference_words(entry, name_cells - 2), STYLES[difference(entry)]
