@@ -30,6 +30,7 @@ from tests.support.fates import (
     seen,
     watched,
 )
+from tests.support.kernel_reasons import SAYS_WHY_IT_RESETS
 from tests.support.routed import TO_CLIENT
 from tests.support.stage import PORT
 from tracer.lab.packet import MSS_1460, Flag, Segment
@@ -49,7 +50,9 @@ NO_FIT = away("answer_does_not_fit", "likely", "server", "path")
 ELSEWHERE = at(BEFORE, seen("rejected", REFUSED))
 ELSEWHERE_LIKELY = at(BEFORE, seen("rejected", REFUSED_BY_IT))
 FORBIDDEN_ELSEWHERE = at(BEFORE, seen("unreachable", FORBIDDEN))
-NOBODY = seen("rejected", here("no_listener"), reset=lambda reset: reset["reason"] == "NO_SOCKET")
+# older kernels do not say why they reset
+RESET_REASON = "NO_SOCKET" if SAYS_WHY_IT_RESETS else None
+NOBODY = seen("rejected", here("no_listener"), reset=lambda reset: reset["reason"] == RESET_REASON)
 FILTERED = here("firewall_rejected")
 
 

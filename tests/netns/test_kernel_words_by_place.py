@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.support.heard import FILTERED_AT
+from tests.support.kernel_reasons import NOT_SPECIFIED, as_traced, has_reason
 from tests.support.netbox import NetBox, wait_until
 from tests.support.routed import TO_CLIENT, WIRE
 from tests.support.stage import wait_for_queue
@@ -28,6 +29,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 IP_TTL, IP_MINTTL = 2, 21
 ISN, STAMP = 1000, 5_000_000
+TSECR = "TCP_RFC7323_TSECR"
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,13 @@ def told(world: World, run: Run, address: str, segment: str, reason: str, *place
     assert (drop.segment, drop.reason, drop.netns) == (segment, reason, None)
     assert drop.at in places
     assert world.agrees(reason, drop.at or "", record, syn_only=segment == "syn")
+    return record
+
+
+def told_nothing(world: World, record: Handshake, place: str) -> Handshake:
+    """A kernel without a name for it freed the segment for no reason, and so said its trace."""
+    assert record.handshake.drop is None
+    assert world.agrees(NOT_SPECIFIED, place, record, syn_only=False)
     return record
 
 
@@ -167,8 +176,12 @@ def test_a_listener_that_asks_for_near_clients(world: World) -> None:
     address = world.address()
     world.listen(address).setsockopt(socket.IPPROTO_IP, IP_MINTTL, 200)
     world.connect(address)
-    record = told(world, world.server, address, "syn", "TCP_MINTTL", "tcp_v4_rcv")
-    assert cause(record) == ("host_dropped", "certain")
+    if has_reason("TCP_MINTTL"):
+        record = told(world, world.server, address, "syn", "TCP_MINTTL", "tcp_v4_rcv")
+        assert cause(record) == ("host_dropped", "certain")
+    else:
+        record = told_nothing(world, world.seen(world.server, address), "tcp_v4_rcv")
+        assert cause(record) == ("host_dropped", "possible")
 
 
 @dataclass
@@ -213,9 +226,7 @@ def without_resets(world: World, address: str) -> None:
     world.rule(world.hosts.client, "output", f"ip daddr {address} tcp flags & rst == rst drop")
 
 
-@pytest.mark.parametrize(
-    ("older", "echo", "reason"), [(100_000, 0, "TCP_RFC7323_PAWS"), (0, 5_000_000, "TCP_RFC7323_TSECR")]
-)
+@pytest.mark.parametrize(("older", "echo", "reason"), [(100_000, 0, "TCP_RFC7323_PAWS"), (0, 5_000_000, TSECR)])
 def test_an_ack_with_a_wrong_timestamp(world: World, older: int, echo: int, reason: str) -> None:
     address = world.address()
     world.listen(address)
@@ -224,11 +235,17 @@ def test_an_ack_with_a_wrong_timestamp(world: World, older: int, echo: int, reas
     client.send(Flag.SYN, ISN, stamps=(STAMP, 0))
     answer = client.answer()
     ack, echoed = (answer.seq + 1) % (1 << 32), (client.stamp(answer) + echo) % (1 << 32)
-    for _ in range(2):  # to the first SYN-ACK, and to the one that comes again
-        client.send(Flag.ACK, ack=ack, stamps=(STAMP + 10 - older, echoed))
-        if not _:
-            client.answer()
-    told(world, world.server, address, "ack", reason, "tcp_v4_rcv")
+    client.send(Flag.ACK, ack=ack, stamps=(STAMP + 10 - older, echoed))
+    if reason == TSECR and not has_reason(TSECR):
+        record = world.seen(world.server, address)
+        assert (record.handshake.result, record.handshake.drop, *cause(record)) == ("established", None, None, None)
+        return  # that kernel takes such an ACK
+    client.answer()  # comes again
+    client.send(Flag.ACK, ack=ack, stamps=(STAMP + 10 - older, echoed))
+    if has_reason(TSECR):
+        told(world, world.server, address, "ack", reason, "tcp_v4_rcv")
+    else:  # and what the kernel names PAWS is not yet of ACKs that would make a connection
+        told_nothing(world, world.seen(world.server, address), "tcp_v4_rcv")
 
 
 def two_half_open(world: World, address: str) -> list[tuple[Raw, int]]:
@@ -254,9 +271,12 @@ def test_a_queue_that_is_full_when_the_ack_comes(world: World) -> None:
     for client, ack in two_half_open(world, address):
         client.send(Flag.ACK, ack=ack)
     record = of_port(world, address, 40001)
-    assert record.handshake.drop is not None
-    assert (record.handshake.drop.reason, record.handshake.drop.at) == ("TCP_LISTEN_OVERFLOW", "tcp_v4_rcv")
-    assert world.judge.knows("TCP_LISTEN_OVERFLOW", "tcp_v4_rcv")
+    if has_reason("TCP_LISTEN_OVERFLOW"):
+        assert record.handshake.drop is not None
+        assert (record.handshake.drop.reason, record.handshake.drop.at) == ("TCP_LISTEN_OVERFLOW", "tcp_v4_rcv")
+    else:
+        assert record.handshake.drop is None
+    assert world.judge.knows(as_traced("TCP_LISTEN_OVERFLOW"), "tcp_v4_rcv")
     assert cause(record) == ("accept_queue_full", "certain")
 
 
