@@ -27,6 +27,7 @@ from tracer.linux import conntrack, sock_diag
 from tracer.linux.hoststate import read_counters, read_sysctls
 from tracer.linux.interfaces import near_ipv6
 from tracer.linux.modules import Modules
+from tracer.linux.patience import FACTOR
 from tracer.linux.routes import forwarded_by, hides_ways, leaves_by
 from tracer.root.cookie_keys import CookieKeys, Others, network_of, was_refused
 from tracer.root.key_history import KeyHistory
@@ -42,7 +43,7 @@ FLOWS_MAX = 256  # in one answer
 CLIENTS_MAX = 64
 # What an answer may take up to the end of each of its parts, of the 100 ms that the user part waits. On most hosts all
 # of it takes less than 5 ms, unless other processes want the CPU.
-FOUND_NS, HEARD_NS, LOOKED_NS, JUDGED_NS, LISTENED_NS = 15_000_000, 30_000_000, 50_000_000, 60_000_000, 70_000_000
+FOUND_NS, HEARD_NS, LOOKED_NS, JUDGED_NS, LISTENED_NS = (int(ms * 1_000_000 * FACTOR) for ms in (15, 30, 50, 60, 70))
 ORIGINS_HELD = 1024
 NEAR_MAX = 256
 NEAR_AGAIN_NS = 1_000_000_000
