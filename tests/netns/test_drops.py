@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import struct
@@ -14,8 +15,10 @@ from tests.support.heard import ACK, FILTERED_AT, SYN, Ear, Heard, Judge, ear, j
 from tests.support.hosts import ADDRESSES, Hosts, Service
 from tests.support.netbox import NetBox, wait_until
 from tests.support.packets import ethernet, ipv4
+from tracer.ipc.messages import PlaceAnswer
 from tracer.lab.packet import MSS_1460, Flag, Segment, encode
 from tracer.linux import bpfsys
+from tracer.linux.kallsyms import KALLSYMS
 from tracer.root.kernel_words import FLOOD, PAUSE_S
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -168,6 +171,24 @@ def test_frames_of_a_replay_say_nothing(hears: Ear, trace: Judge) -> None:
         bpfsys.prog_test_run(hears.loaded.programs["tc_ingress"], frame)
     assert trace.knows("NOT_SPECIFIED", "bpf_prog_test_run_skb")
     assert not [one for one in hears.heard() if one.dst_port == MADE_UP]
+
+
+def test_a_known_place_is_named_while_another_is_looked_for(hears: Ear) -> None:
+    words = hears.words
+    known, other = (address_of(name) for name in ("tcp_v4_rcv", "schedule"))
+    wait_until(lambda: words.advance() is None and words.wait_s() == math.inf, "nothing is looked for")
+    words.ask([other])
+    assert words.advance() is None
+    words.ask([known])
+    assert words.advance() == PlaceAnswer({known: "tcp_v4_rcv"})
+    while (answer := words.advance()) is None:
+        pass
+    assert answer == PlaceAnswer({other: "schedule"})
+
+
+def address_of(name: str) -> int:
+    with KALLSYMS.open() as file:
+        return next(int(words[0], 16) for words in map(str.split, file) if words[2] == name)
 
 
 def test_an_ack_of_a_tracked_connection(hosts: Hosts, hears: Ear) -> None:

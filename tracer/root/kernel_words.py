@@ -103,15 +103,16 @@ class KernelWords:
 
     def advance(self) -> PlaceAnswer | None:
         """Look for a few milliseconds; an answer when it is there."""
-        if not self._is_getting_ready and self._lookup is None:
-            if not self._wanted:
-                return None
+        if not self._is_getting_ready:
             known = {address: name for address in self._wanted if (name := self._known.find(address)) is not None}
-            self._wanted = [address for address in self._wanted if address not in known]
-            if known:
+            if known:  # at once, whatever else is looked for
+                self._wanted = [address for address in self._wanted if address not in known]
                 return PlaceAnswer({**known})
-            self._lookup, self._wanted = kallsyms.Lookup(self._wanted), []
-            self._steps = self._lookup.steps()
+            if self._lookup is None:
+                if not self._wanted:
+                    return None
+                self._lookup, self._wanted = kallsyms.Lookup(self._wanted), []
+                self._steps = self._lookup.steps()
         until = time.monotonic() + SLICE_S
         with suppress(OSError):  # names stay unknown
             for _ in self._steps:
