@@ -13,6 +13,7 @@ from itertools import count
 
 from tests.support.heard import NEAR_S, Judge, judge
 from tests.support.netbox import NetBox, wait_until
+from tests.support.patience import FACTOR, PATIENCE_S
 from tests.support.routed import TO_CLIENT, WIRE, Routed, routed, service_address
 from tests.support.tracing import Run, tracing
 from tracer.records.drop import Drop
@@ -118,10 +119,13 @@ def named(world: World, run: Run) -> bool:
 @contextmanager
 def worlds() -> Iterator[World]:
     """Three runs that know the names of places."""
+    words = "--json", "--response-timeout", "2", "--netns"
+    # in emulation they share one CPU
+    env = {"TFOTRACE_PATIENCE": str(5 * FACTOR)} if FACTOR > 1 else None
     with routed() as hosts, judge() as trace, \
-            tracing(WIRE, "--json", "--netns", hosts.client.name, "--response-timeout", "2") as client, \
-            tracing(TO_CLIENT, "--json", "--netns", hosts.router.name, "--response-timeout", "2") as router, \
-            tracing(WIRE, "--json", "--netns", hosts.first.name, "--response-timeout", "2") as server:  # fmt: skip
+            tracing(WIRE, *words, hosts.client.name, env=env) as client, \
+            tracing(TO_CLIENT, *words, hosts.router.name, env=env) as router, \
+            tracing(WIRE, *words, hosts.first.name, env=env) as server:  # fmt: skip
         for run in (client, router, server):
             assert run.start.evidence is not None
             assert run.start.evidence.drop_reasons
@@ -129,5 +133,6 @@ def worlds() -> Iterator[World]:
         hosts.client.run("sysctl", "-qew", "net.ipv4.tcp_syn_linear_timeouts=0")  # four SYNs more, since Linux 6.5
         world = World(hosts, client, router, server, trace)
         # until they have read the names of places
-        wait_until(lambda: all(named(world, run) for run in world.places), "names: this kernel may hide its addresses")
+        have_names = "names: this kernel may hide its addresses"
+        wait_until(lambda: all(named(world, run) for run in world.places), have_names, PATIENCE_S)
         yield world
