@@ -10,7 +10,7 @@ from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
 from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import GROUP_OF, Group, Outcome, word
 from tui.format import count, rate, share
-from tui.lines import Line, Part, cut, wrap
+from tui.lines import Line, Part, cut, verdict_style, wrap
 from tui.widgets.shares import died_words, outcome_words
 
 WITH_DATA = ("cookie_and_data", "data_only", "cookie_request_and_data")
@@ -93,7 +93,7 @@ def headline_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     """Four lines: the answer, the rates, the time saved, the most frequent problem."""
     totals = snapshot.totals
     text, style = sentence(totals, cells, ended=snapshot.ended is not None)
-    lines = wrap(text, cells, style)[:1]
+    lines = wrap(text, cells, verdict_style(style))[:1]
     numbers: list[Part] = [
         (f"{count(totals.handshakes)} ", "strong"), ("handshakes, ", "dim"),
         (f"{count(failed(totals))} failed", "failed" if failed(totals) else "dim"), (", ", "dim"),

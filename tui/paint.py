@@ -12,7 +12,7 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.lines import STYLES, Line, safe
+from tui.lines import GROUP_SIGN, STYLES, Line, safe
 
 COMPONENTS = {f"t--{name}" for name in STYLES}
 
@@ -82,8 +82,15 @@ def strip(line: Line, styles: Palette | Mapping[str, Style], cells: int, over: S
     for text, name in line:
         shown = safe(text)
         style = base if name == "text" else styles[name]
-        segments.append(Segment(shown, style if over is None else style + over))
         used += cell_len(shown)
+        if name in GROUP_SIGN and style.bgcolor != base.bgcolor:
+            words = shown.rstrip(" ")
+            if "▀" <= words.lstrip(" ")[:1] <= "▟":  # a bar is of the colour that is the words' ground
+                style = Style(color=style.bgcolor, bgcolor=base.bgcolor)
+            else:  # the ground ends with the words
+                segments.append(Segment(words, style if over is None else style + over))
+                shown, style = shown[len(words) :], base
+        segments.append(Segment(shown, style if over is None else style + over))
     if used < cells:
         segments.append(Segment(" " * (cells - used), base if over is None else base + over))
         used = cells

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 DARK = Theme(
     name="tfotrace-dark", dark=True, primary="#5fafd7", secondary="#87afaf", accent="#d7af5f", warning="#e5b567",
@@ -16,7 +17,14 @@ LIGHT = Theme(
     error="#b3261e", success="#1e6b2e", foreground="#1c2126", background="#fafaf7", surface="#fafaf7",
     panel="#ecece6", boost="#e0e0d8",
 )  # fmt: skip
-OWN = (DARK, LIGHT)
+# the terminal's palette is not known: these of its colours are readable on a dark ground and on a light one in all
+# common palettes; what is not readable on a light ground (green, yellow) gets a ground of its own in tfotrace.tcss
+ANSI_DARK = replace(
+    BUILTIN_THEMES["ansi-dark"], primary="ansi_cyan", accent="ansi_cyan", warning="ansi_bright_yellow",
+    error="ansi_bright_red",
+)  # fmt: skip
+ANSI_LIGHT = replace(BUILTIN_THEMES["ansi-light"], accent="ansi_blue", warning="ansi_yellow")
+OWN = (DARK, LIGHT, ANSI_DARK, ANSI_LIGHT)
 CYCLE = ("tfotrace-dark", "tfotrace-light", "ansi-dark", "ansi-light")
 
 
