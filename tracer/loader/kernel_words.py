@@ -77,12 +77,12 @@ def load(
 
     The descriptors are those of the programs, and of the ring.
     """
-    flags = [*flags, f"-DDROP_RING_PAGES={ring_bytes // PAGE_SIZE}"]
+    flags = flags_with_ring(flags, ring_bytes)
     try:
-        key = cache.key(BPF_DIR, flags, (*TRACEPOINTS, *SHARED_MAPS, RING))
+        key = cache_key(flags)
         made = cache.fetch(key, cache.DIRECTORY) if key is not None else None
         if made is None:
-            made = _compiled(flags)
+            made = compiled(flags)
             if keep and key is not None:
                 with suppress(OSError):
                     cache.store(key, made, cache.DIRECTORY)
@@ -100,9 +100,19 @@ def _words(programs: list[str], made: Artifact) -> Words:
     return Words(programs, made.words["skb_drop_reason"], made.words.get("sk_rst_reason", {}))
 
 
-def _compiled(flags: list[str]) -> Artifact:
+def flags_with_ring(flags: list[str], ring_bytes: int) -> list[str]:
+    """The flags of the other programs, and the size of the ring."""
+    return [*flags, f"-DDROP_RING_PAGES={ring_bytes // PAGE_SIZE}"]
+
+
+def cache_key(flags: list[str]) -> str | None:
+    """Under which the programs with these flags are kept."""
+    return cache.key(BPF_DIR, flags, (*TRACEPOINTS, *SHARED_MAPS, RING))
+
+
+def compiled(flags: list[str]) -> Artifact:
     """Raises CannotHearError, and Exception: the compiler refuses."""
-    offsets, words = _of_kernel()
+    offsets, words = of_kernel()
     programs = [FREED] + ([RESET] if "sk_rst_reason" in words else [])
     hash_key = artifact.random_hash_key()
     flags = [*flags, f"-DHASH_KEY={hash_key:#x}ULL", *offsets]
@@ -110,7 +120,7 @@ def _compiled(flags: list[str]) -> Artifact:
     return msgspec.structs.replace(made, words=words)
 
 
-def _of_kernel() -> tuple[list[str], dict[str, dict[int, str]]]:
+def of_kernel() -> tuple[list[str], dict[str, dict[int, str]]]:
     """Compiler flags with this kernel's layout, and the names of its reasons. Raises CannotHearError."""
     try:
         btf = Btf.of_kernel()

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from tracer.loader import cache, load, packet_filter, process_offsets
+from tracer.loader import cache, kernel_words, load, packet_filter, process_offsets
 from tracer.loader.load import LoadOptions
 from tracer.vocabulary.vocabulary import Transport
 
@@ -21,7 +22,10 @@ from tracer.vocabulary.vocabulary import Transport
 def ask() -> None:
     """Print what differs from kernel to kernel."""
     flags = {"variant": process_offsets.variant_flags(), "offsets": process_offsets.offset_flags()}
-    print(json.dumps({"uname": list(os.uname()), **flags}))
+    words = None
+    with suppress(kernel_words.CannotHearError):
+        words = kernel_words.of_kernel()
+    print(json.dumps({"uname": list(os.uname()), **flags, "words": words}))
 
 
 def wanted() -> dict[str, LoadOptions]:
@@ -53,7 +57,11 @@ def compile_for(kept: Path) -> None:
     guest = os.uname_result(asked["uname"])
     os.uname = lambda: guest
     process_offsets.variant_flags = lambda: asked["variant"]
-    cache.KEPT = 16  # only here; a guest drops old ones when it compiles something itself
+    if asked["words"] is not None:
+        offsets, words = asked["words"]
+        numbered = {enum: {int(number): name for number, name in names.items()} for enum, names in words.items()}
+        kernel_words.of_kernel = lambda: (offsets, numbered)
+    cache.KEPT = 32  # only here; a guest drops old ones when it compiles something itself
     keys = {}
     for name, options in wanted().items():
         key = load._cache_key(options)
@@ -62,6 +70,11 @@ def compile_for(kept: Path) -> None:
         if cache.fetch(key, kept / "programs") is None:
             made = load._compile(options, asked["offsets"])
             cache.store(key, made, kept / "programs")
+        if asked["words"] is not None and options.transport is Transport.RING and not options.replay:
+            flags = kernel_words.flags_with_ring(options.flags(), options.drop_ring_bytes)
+            key = kernel_words.cache_key(flags)
+            if key is not None and cache.fetch(key, kept / "programs") is None:
+                cache.store(key, kernel_words.compiled(flags), kept / "programs")
     (kept / "variants").write_text(json.dumps(keys))
 
 
