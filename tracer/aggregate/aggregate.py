@@ -39,6 +39,10 @@ class Aggregate:
         self._cells += cells
         self._places.add(batch)
 
+    def cells(self) -> F64:
+        """A copy of the cells of all batches."""
+        return self._cells.copy()
+
     def totals(self) -> Totals:
         """The sums so far."""
         return totals_of(self._cells, self._places.failed_at())

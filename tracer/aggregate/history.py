@@ -6,7 +6,7 @@ A step holds the cells of tally.py. Nothing here grows with the number of handsh
 from __future__ import annotations
 
 import secrets
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -145,7 +145,8 @@ class History:
 
     def view(self, began_ns: int, now_ns: int) -> HistoryView:
         """As it stands. Times are of the records' clock: when counting began, and now."""
-        return HistoryView(began_ns, now_ns, self.total.totals(), self._fine.view(), self._coarse.view())
+        total = self.total
+        return HistoryView(began_ns, now_ns, total.totals(), total.cells(), self._fine.view(), self._coarse.view())
 
 
 def _places(batch: Batch, step: NDArray[np.intp], steps: int) -> list[dict[Place, int]]:
@@ -178,9 +179,15 @@ class HistoryView:
     began_ns: int
     now_ns: int
     total: Totals
+    total_cells: F64
     fine: Steps
     coarse: Steps
-    _made: dict[int, Totals] = field(default_factory=dict, compare=False, repr=False)
+    # by seconds; made when somebody asks
+    _totals: dict[int, Totals] = field(default_factory=dict, compare=False, repr=False)
+    _sums: dict[int, F64] = field(default_factory=dict, compare=False, repr=False)
+    _places: dict[int, dict[tuple[int, int], Counter[tuple[bytes, int]]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def _chosen(self, span_s: int) -> tuple[Steps, slice]:
         steps = self.fine if span_s <= FINE_STEPS - 1 else self.coarse
@@ -195,11 +202,21 @@ class HistoryView:
 
         Beyond some five minutes it is exact to COARSE_S.
         """
-        if span_s not in self._made:
+        if span_s not in self._totals:
+            cells = self.sums_of_last(span_s)
+            self._totals[span_s] = totals_of(cells, self._failed_at(span_s, cells))
+        return self._totals[span_s]
+
+    def sums(self, window: Window) -> F64:
+        """The cells of a window."""
+        return self.total_cells if window.seconds is None else self.sums_of_last(window.seconds)
+
+    def sums_of_last(self, span_s: int) -> F64:
+        """The cells of the last seconds, as totals_of_last counts them."""
+        if span_s not in self._sums:
             steps, chosen = self._chosen(span_s)
-            cells = steps.cells[chosen].sum(axis=0)
-            self._made[span_s] = totals_of(cells, self._failed_at(span_s, cells))
-        return self._made[span_s]
+            self._sums[span_s] = steps.cells[chosen].sum(axis=0)
+        return self._sums[span_s]
 
     def cells(self, ages_s: Sequence[int]) -> F64:
         """Cells [n - 1, CELLS] of the stretches between n ascending ages in seconds; the running second has age 0.
@@ -217,8 +234,10 @@ class HistoryView:
         ):
             age = now_s - ((steps.number[chosen] + 1) * steps.size_s - 1)
             row = np.searchsorted(ages_s, age, side="right") - 1
-            there = (row >= 0) & (row < len(found))
-            np.add.at(found, row[there], steps.cells[chosen][there])
+            there = np.flatnonzero((row >= 0) & (row < len(found)))
+            if len(there):
+                begins = np.flatnonzero(np.diff(row[there], prepend=-1))  # the rows fall, since the steps are in order
+                found[row[there[begins]]] += np.add.reduceat(steps.cells[chosen][there], begins)
         return found
 
     def seconds(self, name: str, count: int) -> NDArray[np.int64]:
@@ -250,8 +269,7 @@ class HistoryView:
         None where no one has so many, or where too many servers were affected to count each; of `all` the last hour's.
         """
         span_s = window.seconds or Window.HOUR.seconds or 0
-        steps, chosen = self._chosen(span_s)
-        sums = steps.cells[chosen].sum(axis=0)[PART["fates"]].reshape(len(HandshakeResult), len(HandshakeCause))
+        sums = self.sums_of_last(span_s)[PART["fates"]].reshape(len(HandshakeResult), len(HandshakeCause))
         total = int(sums[:, cause].sum() if result is None else sums[result, cause])
         results = set(HandshakeResult) if result is None else {result}
         return _most(self._where(span_s, results, cause), total)
@@ -259,13 +277,22 @@ class HistoryView:
     def _where(
         self, span_s: int, results: set[HandshakeResult], cause: HandshakeCause | None
     ) -> Counter[tuple[bytes, int]]:
-        steps, chosen = self._chosen(span_s)
         sums: Counter[tuple[bytes, int]] = Counter()
-        for places in steps.places[chosen]:
-            for (result, why, ip, port), times in places.items():
-                if result in results and cause in (None, why):
-                    sums[ip, port] += times
+        for (result, why), ends in self._places_of_last(span_s).items():
+            if result in results and cause in (None, why):
+                sums.update(ends)
         return sums
+
+    def _places_of_last(self, span_s: int) -> dict[tuple[int, int], Counter[tuple[bytes, int]]]:
+        """Servers by result and cause."""
+        if span_s not in self._places:
+            steps, chosen = self._chosen(span_s)
+            found: defaultdict[tuple[int, int], Counter[tuple[bytes, int]]] = defaultdict(Counter)
+            for places in steps.places[chosen]:
+                for (result, why, ip, port), times in places.items():
+                    found[result, why][ip, port] += times
+            self._places[span_s] = found
+        return self._places[span_s]
 
 
 def _most(sums: Counter[tuple[bytes, int]], total: int) -> Where | None:

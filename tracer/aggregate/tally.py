@@ -34,6 +34,7 @@ _WIDTHS = {
     "causes": len(Cause), "handshake_causes": len(HandshakeCause), "after": len(After), "died": len(Outcome),
     "fates": len(HandshakeResult) * len(HandshakeCause),  # of those that failed or have a cause
     "confidences": len(HandshakeCause) * len(Confidence),
+    "unexplained": len(Outcome),  # of established ones that are degraded or failed without a cause
 }  # fmt: skip
 _ENDS = np.cumsum(list(_WIDTHS.values())).tolist()
 CELLS = _ENDS[-1]
@@ -138,6 +139,10 @@ def tally(batch: Batch, place: NDArray[np.intp] | None = None, places: int = 1) 
         cause = causes.handshake_cause[fated].astype(np.intp)
         to.codes("fates", result[fated].astype(np.intp) * len(HandshakeCause) + cause, fated)
         to.codes("confidences", cause * len(Confidence) + causes.handshake_confidence[fated], fated)
+    unlucky = (verdicts.group == Group.DEGRADED) | (verdicts.group == Group.FAILED)
+    unlucky &= (causes.cause == 0) & (result == HandshakeResult.ESTABLISHED)
+    if unlucky.any():
+        to.codes("unexplained", verdicts.outcome[unlucky], unlucky)
     return to.cells
 
 

@@ -1,0 +1,68 @@
+"""Reasons of failures: their order, what they are, whether they rise, and when they were seen last."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.support.day import BEGIN_S, NS_PER_S, attempts, plain
+from tests.support.rows import random_batch
+from tests.unit.aggregate.test_breaks import view
+from tracer.aggregate.history import History, Where, Window
+from tracer.aggregate.reasons import Trend, most_frequent, reasons
+from tracer.aggregate.tally import PART
+from tracer.handshake.batch import Batch
+from tracer.vocabulary.vocabulary import Cause, HandshakeCause, HandshakeResult, Outcome
+
+
+def refused_cookie(seconds: list[int], cause: Cause) -> Batch:
+    made = attempts(seconds, failed=True)
+    made.causes.cause[:] = cause
+    return made
+
+
+def test_the_most_frequent_of_each_kind_come_first() -> None:
+    history = History()
+    history.add(plain([10] * 40, overflowed=True))
+    elsewhere = plain([10] * 30, overflowed=True)
+    elsewhere.events["server_port"] = 444
+    history.add(elsewhere)
+    history.add(refused_cookie([10] * 5, Cause.KEY_NOT_SHARED))
+    history.add(refused_cookie([10] * 3, Cause.NONE))
+    first, second, *rest = reasons(view(history, 20), Window.FIVE_MINUTES)
+    assert first.fate == (HandshakeResult.HALF_OPEN, HandshakeCause.ACCEPT_QUEUE_FULL)
+    assert first.is_failure
+    assert (first.seen, first.where) == (70, Where("192.0.2.7", 443, 40))
+    assert (second.cause, second.seen) == (Cause.KEY_NOT_SHARED, 5)
+    assert second.fate is None
+    assert not second.is_failure
+    (third,) = rest
+    assert (third.outcome, third.seen, third.last_s) == (Outcome.SYN_TIMEOUT_FALLBACK, 3, 10)
+    assert reasons(view(history, 1000), Window.FIVE_MINUTES) == ()
+    assert reasons(view(history, 10_000), Window.ALL)[0].last_s is None
+
+
+def test_each_is_counted_once() -> None:
+    history = History()
+    batch = random_batch(4, 500)
+    batch.events["settled_ns"] = (BEGIN_S + 10) * NS_PER_S
+    history.add(batch)
+    found = most_frequent(view(history, 20), Window.ALL, 10_000)
+    assert len({one.cell for one in found}) == len(found)
+    fates = sum(one.seen for one in found if one.fate is not None)
+    causes = sum(one.seen for one in found if one.cause is not None)
+    cells = view(history, 20).total_cells
+    assert fates == cells[PART["fates"]].sum()
+    assert causes == np.count_nonzero(batch.causes.cause)
+    assert all((one.fate is not None) + (one.cause is not None) + (one.outcome is not None) == 1 for one in found)
+
+
+def test_trends() -> None:
+    for seconds, trend in (
+        (range(0, 300, 3), Trend.STEADY), (range(240, 300), Trend.RISING), ([*range(230), 299], Trend.FALLING),
+        (range(200), Trend.GONE), ([0, 1], Trend.STEADY),
+    ):  # fmt: skip
+        history = History()
+        history.add(plain(list(seconds), overflowed=True))
+        (found,) = reasons(view(history, 299.5), Window.FIVE_MINUTES)
+        assert found.trend is trend, seconds
+        assert found.last_s == 299 - max(seconds)

@@ -1,0 +1,117 @@
+"""Why handshakes failed, were slow or had no Fast Open within a window: how many, where, and is it on the rise?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracer.aggregate.history import NS_PER_S, HistoryView, Where, Window
+from tracer.aggregate.tally import HAS_FAILED, PART
+from tracer.vocabulary.vocabulary import Cause, HandshakeCause, HandshakeResult, Outcome
+
+_LEAST_S = 10  # the newest part of a window that has a trend
+_SURE = 2.5  # standard deviations that tell a trend from chance
+
+
+class Trend(Enum):
+    """How the newest fifth of a window compares with the rest of it."""
+
+    RISING = "rising"
+    STEADY = "steady"
+    FALLING = "falling"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One of: a result (failed, or with a cause) and its cause; a cause of Fast Open; an outcome without a cause.
+
+    `cell` is where history.py counts it. `last_s` is the age of the newest, null if it is more than an hour.
+    """
+
+    cell: int
+    seen: int
+    trend: Trend = Trend.STEADY
+    last_s: int | None = None
+    where: Where | None = None
+
+    @property
+    def fate(self) -> tuple[HandshakeResult, HandshakeCause] | None:
+        """Result and cause of handshakes."""
+        at = self.cell - PART["fates"].start
+        if not 0 <= at < len(HandshakeResult) * len(HandshakeCause):
+            return None
+        return HandshakeResult(at // len(HandshakeCause)), HandshakeCause(at % len(HandshakeCause))
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why Fast Open did not work."""
+        at = self.cell - PART["causes"].start
+        return Cause(at) if 0 <= at < len(Cause) else None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What came of Fast Open, where it is not known why."""
+        at = self.cell - PART["unexplained"].start
+        return Outcome(at) if 0 <= at < len(Outcome) else None
+
+    @property
+    def is_failure(self) -> bool:
+        """Did handshakes fail?"""
+        return self.fate is not None and bool(HAS_FAILED[self.fate[0]])
+
+
+_FATES, _CAUSES, _OUTCOMES = PART["fates"], PART["causes"], PART["unexplained"]
+_FAST_OPEN = np.r_[_CAUSES.start + 1 : _CAUSES.stop, _OUTCOMES.start : _OUTCOMES.stop]
+_ALL: NDArray[np.int64] = np.r_[_FATES.start : _FATES.stop, _FAST_OPEN]
+
+
+def most_frequent(view: HistoryView, window: Window, most: int) -> tuple[Reason, ...]:
+    """First one of handshakes and one of Fast Open, then the others, with nothing but their number."""
+    seen = view.sums(window)[_ALL]
+    order = np.argsort(-seen, kind="stable")[: int(np.count_nonzero(seen))]
+    of_fast_open = order >= _FATES.stop - _FATES.start
+    first = sorted(int(np.flatnonzero(kind)[0]) for kind in (of_fast_open, ~of_fast_open) if kind.any())
+    ranked = [*order[first].tolist(), *np.delete(order, first).tolist()][:most]
+    return tuple(Reason(int(_ALL[at]), int(seen[at])) for at in ranked)
+
+
+def reasons(view: HistoryView, window: Window, most: int = 12) -> tuple[Reason, ...]:
+    """The same, with all that is known of them."""
+    span_s = min(window.seconds or 3600, (view.now_ns - view.began_ns) // NS_PER_S + 1)
+    newest_s = span_s // 5
+    newest, within = view.sums_of_last(max(1, newest_s)), view.sums_of_last(span_s)
+    return tuple(
+        replace(
+            one,
+            trend=_trend(float(newest[one.cell]), float(within[one.cell]), newest_s / span_s)
+            if newest_s >= _LEAST_S
+            else Trend.STEADY,
+            last_s=_last(view, one.cell),
+            where=view.where(window, one.fate[1], one.fate[0]) if one.fate is not None else None,
+        )
+        for one in most_frequent(view, window, most)
+    )
+
+
+def _trend(newest: float, within: float, share: float) -> Trend:
+    """Is the newest part of it larger or smaller than its share of time, beyond what chance does?"""
+    if within and not newest and (1 - share) ** within < 0.01:
+        return Trend.GONE
+    off = (newest - within * share) / max(1.0, (within * share * (1 - share)) ** 0.5)
+    if abs(off) < _SURE:
+        return Trend.STEADY
+    return Trend.RISING if off > 0 else Trend.FALLING
+
+
+def _last(view: HistoryView, cell: int) -> int | None:
+    for steps in (view.fine, view.coarse):
+        there = np.flatnonzero(steps.cells[:, cell])
+        if len(there):
+            newest_s = (int(steps.number[there[-1]]) + 1) * steps.size_s - 1
+            age_s = max(0, view.now_ns // NS_PER_S - newest_s)
+            return age_s if age_s < 3600 else None
+    return None
