@@ -37,7 +37,7 @@ TOTAL_TARGET = 110e6
 GROWTH_TARGET = 1.02  # tolerance for memory that the allocator returns late
 PATIENCE_S = 30.0
 DOWN = b"\x1b[B"
-SCREENS = {b"1": "Is TCP Fast Open working?", b"2": "following", b"3": "servers", b"4": "Options of SYNs",
+SCREENS = {b"1": "Why, and what to do", b"2": "following", b"3": "servers", b"4": "Options of SYNs",
            b"5": "Balance sheet"}  # fmt: skip
 SORTS = ("by Client,", "by Server,", "by Result,", "by RTT ms,", "by Cause,", "newest first")
 

@@ -86,7 +86,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("drill", ("enter",), "enter", "Its handshakes", "Show only the handshakes of the selected peer",
            "drill", ("peers",), 1),
     Action("follow_way", ("enter",), "enter", "Its handshakes", "In a panel with a selected line: show only the "
-           "handshakes that it stands for", "follow_way", ("statistics",), 1),
+           "handshakes that it stands for", "follow_way", ("overview", "statistics"), 1),
     Action("filter", ("slash",), "/", "Filter", "Show only handshakes that match an expression; it is checked while "
            "you type", "filter", ("handshakes",), 2),
     Action("filter_elsewhere", ("slash",), "/", "Filter", "Go to the handshakes and filter them",

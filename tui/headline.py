@@ -1,19 +1,23 @@
-"""The answer at the top of the overview: does Fast Open work, what does it save, what fails most?"""
+"""The answer at the top of the overview: does Fast Open work, do handshakes succeed, and since when not?"""
 
 from __future__ import annotations
 
+from tracer.aggregate.breaks import Break, Broken, breaks
+from tracer.aggregate.history import HistoryView, Window
 from tracer.aggregate.worth import saved_words
 from tracer.records.record import Totals
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.addresses import endpoint_text
-from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
+from tracer.vocabulary.fates import FAILED_WORDS, fate_words
 from tracer.vocabulary.printable import plural
-from tracer.vocabulary.vocabulary import GROUP_OF, Group, Outcome, word
+from tui.alerts import age
 from tui.format import count, rate, share
-from tui.lines import Line, Part, cut, verdict_style, wrap
-from tui.widgets.shares import died_words, outcome_words
+from tui.lines import Line, joined, width, wrap
 
 WITH_DATA = ("cookie_and_data", "data_only", "cookie_request_and_data")
+# of so many failed handshakes the verdict is red
+_MANY = 0.05
+Verdict = tuple[str, str]  # a sentence and its style
 
 
 def with_data(totals: Totals) -> int:
@@ -26,43 +30,118 @@ def failed(totals: Totals) -> int:
     return sum(totals.results.get(name, 0) for name in FAILED_WORDS)
 
 
-def worst(totals: Totals) -> tuple[str, int] | None:
-    """What is most frequent: a way in which handshakes failed, a degraded or failed outcome, a death afterwards."""
-    found = [_worst_fate(totals)]
-    found += [
-        (outcome_words(word(outcome)), totals.outcomes.get(word(outcome), 0))
-        for outcome in Outcome
-        if GROUP_OF[outcome] in (Group.DEGRADED, Group.FAILED)
-    ]
-    found += [(died_words(outcome), seen) for outcome, seen in (totals.died or {}).items()]
-    words, seen = max(found, key=lambda item: item[1])
-    return (words, seen) if seen else None
+def place_text(ip: str | None, port: int) -> str:
+    """Where handshakes failed: a server, or a port of several."""
+    return endpoint_text(ip, port) if ip else f"port {port}"
 
 
-def _worst_fate(totals: Totals) -> tuple[str, int]:
-    """The result that is most frequent among those that failed, where, and why."""
+def headline_lines(snapshot: Snapshot, window: Window, cells: int, *, brief: bool = False) -> list[Line]:
+    """The verdicts on Fast Open and on handshakes, whole; then the figures, in one line if `brief`."""
+    totals = snapshot.history.totals(window)
+    found = {one.what: one for one in breaks(snapshot.history)}
+    lines: list[Line] = []
+    for verdict, aside in (
+        (fast_open(snapshot, window, found.get(Broken.FAST_OPEN)), in_all(snapshot, window, totals)),
+        (handshakes(snapshot.history, window, found.get(Broken.HANDSHAKES)), ""),
+    ):
+        if verdict is not None:
+            lines += _told(verdict, aside, cells)
+    return lines + figure_lines(snapshot, totals, cells, brief)
+
+
+def _told(verdict: Verdict, aside: str, cells: int) -> list[Line]:
+    """A verdict, and behind it what comes second."""
+    text, style = verdict[0], f"verdict-{verdict[1]}"
+    sign = text[:2] if text[1:2] == " " else ""
+    first, *more = wrap(text[len(sign) :], cells - len(sign), style)
+    lines = [((sign, style), *first), *(((" " * len(sign), style), *line) for line in more)]
+    if aside and width(lines[-1]) + len(aside) + 2 <= cells:
+        lines[-1] = (*lines[-1], (f"  {aside}", "dim"))
+    elif aside:
+        lines += wrap(aside, cells, "dim", 2)
+    return lines
+
+
+def in_all(snapshot: Snapshot, window: Window, totals: Totals) -> str:
+    """What the whole run says, if it is more than the window."""
+    whole = snapshot.history.total
+    if window is Window.ALL or whole.handshakes == totals.handshakes:
+        return ""
+    sent = with_data(whole)
+    if not sent:
+        return f"in all: {count(failed(whole))} of {count(whole.handshakes)} handshakes failed"
+    return f"in all: {share(whole.tfo_lived or 0, sent)} of {count(sent)}"
+
+
+def fast_open(snapshot: Snapshot, window: Window, found: Break | None) -> Verdict:
+    """Does Fast Open work? A break comes first, and one that is over is told while it is in the window."""
+    history = snapshot.history
+    totals = history.totals(window)
+    if found is not None and found.over_s is None:
+        worked = f"{count(found.seen - found.bad)} of the last {count(found.seen)} SYNs with data worked"
+        before = f"{share(found.seen_before - found.bad_before, found.seen_before)} of {count(found.seen_before)}"
+        verb = "broke" if 2 * found.bad > found.seen else "got worse"
+        return f"✗ Fast Open {verb} {age(found.since_s)} ago: {worked}; before {before}.", "failed"
+    text, style = sentence(totals, ended=snapshot.ended is not None)
+    if not totals.handshakes and history.total.handshakes:
+        text = f"No handshake within the last {window.value}."
+    if found is None or found.over_s is None or found.over_s >= (window.seconds or 3600):
+        return text, style
+    since = history.totals_of_last(found.over_s + 1)
+    lived, sent = since.tfo_lived or 0, with_data(since)
+    spell = f"it failed for {age(found.since_s - found.over_s)} until {age(found.over_s)} ago"
+    if lived >= 0.95 * sent > 0:
+        return f"✓ Fast Open works again: {share(lived, sent)} of {count(sent)} SYNs with data; {spell}.", "ok"
+    return f"{text.removesuffix('.')}; {spell}.", style
+
+
+def handshakes(history: HistoryView, window: Window, found: Break | None) -> Verdict | None:
+    """Do handshakes succeed? None if there are none."""
+    totals = history.totals(window)
+    if found is not None and found.over_s is None:
+        now = f"{count(found.bad)} of the last {count(found.seen)}"
+        before = f"before {share(found.bad_before, found.seen_before)} of {count(found.seen_before)}"
+        most = worst_fate(found.totals)[0]
+        return f"✗ Handshakes began to fail {age(found.since_s)} ago: {now}, {before}; most are {most}.", "failed"
+    if not totals.handshakes:
+        return None
+    spell = ""
+    if found is not None and found.over_s is not None and found.over_s < (window.seconds or 3600):
+        spell = (
+            f" For {age(found.since_s - found.over_s)} until {age(found.over_s)} ago {count(found.bad)} of "
+            f"{count(found.seen)} failed."
+        )
+    bad = failed(totals)
+    of = f"{count(totals.handshakes)} {plural(totals.handshakes, 'handshake')}"
+    if not bad:
+        return f"✓ No handshake failed, of {count(totals.handshakes)}.", "ok"
+    words, seen = worst_fate(totals)
+    most = words if seen == bad else f"{count(seen)} of them {words}"
+    many = bad >= _MANY * totals.handshakes and not spell
+    return f"{'✗' if many else '~'} {count(bad)} of {of} failed: {most}.{spell}", "failed" if many else "degraded"
+
+
+def worst_fate(totals: Totals) -> tuple[str, int]:
+    """How most of those failed that did: "refused, nobody listens at 192.0.2.1:443", and how many did so."""
     result = max(FAILED_WORDS, key=lambda name: totals.results.get(name, 0))
     seen = totals.results.get(result, 0)
     place = next((one for one in totals.failed_at or () if one.result == result), None)
-    where = f" at {endpoint_text(place.ip, place.port) if place.ip else f'port {place.port}'}" if place else ""
+    where = f" at {place_text(place.ip, place.port)}" if place else ""
     causes = (totals.failed_causes or {}).get(result, {})
     cause = max(causes, key=lambda name: causes[name], default=None)
-    if cause is None or 2 * causes[cause] <= seen:
-        return f"{failed_words(result)}{where}", seen
-    return f"{failed_words(result)}{where}, {brief_cause(cause)}", seen
+    if cause is not None and 2 * causes[cause] <= seen:
+        cause = None
+    return fate_words(result, cause).replace(": ", ", ", 1) + where, seen
 
 
-def sentence(totals: Totals, cells: int = 80, *, ended: bool = False) -> tuple[str, str]:
-    """One sentence and its style."""
+def sentence(totals: Totals, *, ended: bool = False) -> Verdict:
+    """What totals say of Fast Open."""
     if not totals.handshakes and ended:
-        return "No handshake was seen. Health (5) says what the packets were.", "dim"
+        return "No handshake was seen. Health (5) says what the packets were.", "text"
     if not totals.handshakes:
-        return "No handshake has settled yet. Waiting for traffic.", "dim"
-    if not totals.tfo_attempts and failed(totals):
-        number = f"{count(failed(totals))} of {count(totals.handshakes)} handshakes failed"
-        return f"✗ {number}. Nobody tries Fast Open.", "failed"
+        return "No handshake has settled yet. Waiting for traffic.", "text"
     if not totals.tfo_attempts:
-        return "Nobody tries Fast Open: no SYN carried the option or data.", "dim"
+        return "Nobody tries Fast Open: no SYN carried the option or data.", "text"
     sent = with_data(totals)
     if not sent:
         granted = totals.outcomes.get("cookie_granted", 0)
@@ -71,47 +150,44 @@ def sentence(totals: Totals, cells: int = 80, *, ended: bool = False) -> tuple[s
         return "Clients ask for cookies and get none: Fast Open does not work here.", "failed"
     ratio = (totals.tfo_lived or 0) / sent
     if ratio >= 0.95:
-        return f"✓ Fast Open works: {_numbers(totals, sent, cells - 20)}", "ok"
+        return f"✓ Fast Open works: {_numbers(totals, sent)}", "ok"
     if ratio >= 0.5:
-        return f"~ Fast Open works for most: {_numbers(totals, sent, cells - 28)}", "degraded"
+        return f"~ Fast Open works for most: {_numbers(totals, sent)}", "degraded"
     if totals.tfo_lived:
-        return f"~ Fast Open works for few: {_numbers(totals, sent, cells - 27)}", "degraded"
-    return f"✗ Fast Open does not work: {_numbers(totals, sent, cells - 27)}", "failed"
+        return f"~ Fast Open works for few: {_numbers(totals, sent)}", "degraded"
+    return f"✗ Fast Open does not work: {_numbers(totals, sent)}", "failed"
 
 
-def _numbers(totals: Totals, sent: int, cells: int) -> str:
+def _numbers(totals: Totals, sent: int) -> str:
     """The share of SYNs with data that worked, and that of those which the server acked, if it is another."""
     lived = totals.tfo_lived or 0
     worked = f"{share(lived, sent)} of {count(sent)} SYNs with data"
     if lived == totals.tfo_accepted:
         return f"{worked} accepted."
-    both = f"{worked}, {share(totals.tfo_accepted, sent)} acked."
-    return both if len(both) <= cells else f"{worked}."
+    return f"{worked}, {share(totals.tfo_accepted, sent)} acked."
 
 
-def headline_lines(snapshot: Snapshot, cells: int) -> list[Line]:
-    """Four lines: the answer, the rates, the time saved, the most frequent problem."""
-    totals = snapshot.totals
-    text, style = sentence(totals, cells, ended=snapshot.ended is not None)
-    lines = wrap(text, cells, verdict_style(style))[:1]
-    numbers: list[Part] = [
-        (f"{count(totals.handshakes)} ", "strong"), ("handshakes, ", "dim"),
-        (f"{count(failed(totals))} failed", "failed" if failed(totals) else "dim"), (", ", "dim"),
-        (f"{count(totals.tfo_attempts)} ", "strong"), ("with TFO   ", "dim"),
-        (rate(snapshot.handshakes_per_s), "strong"), (", ", "dim"),
-        (f"{rate(snapshot.attempts_per_s)} ", "strong"), ("with TFO", "dim"),
-    ]  # fmt: skip
-    lines.append(tuple(numbers))
+def figure_lines(snapshot: Snapshot, totals: Totals, cells: int, brief: bool) -> list[Line]:
+    """How many handshakes, how often, and the time saved: in one line if there is room or `brief`, which drops it."""
+    numbers: Line = (
+        (f"{count(totals.handshakes)} ", "text"), (f"{plural(totals.handshakes, 'handshake')}, ", "dim"),
+        (f"{count(totals.tfo_attempts)} ", "text"), ("with TFO", "dim"),
+    )  # fmt: skip
+    rates: Line = (
+        ("now ", "dim"), (rate(snapshot.handshakes_per_s), "text"), (", ", "dim"),
+        (f"{rate(snapshot.attempts_per_s)} ", "text"), ("with TFO", "dim"),
+    )  # fmt: skip
+    both = joined((numbers, rates))
+    numbers = both if width(both) <= cells else numbers
+    if not totals.handshakes:
+        return []
+    if not totals.tfo_attempts:
+        return [numbers]
     gain, loss = saved_words(totals, cells)
-    saved: list[Part] = [(gain or "no round trip saved so far", "ok" if gain else "dim")]
+    saved: Line = ((gain or "no round trip saved", "text" if gain else "dim"),)
     if loss:
-        saved += [("; ", "dim"), (loss, "degraded")]
-    lines.append(tuple(saved))
-    trouble = worst(totals)
-    if trouble is not None:
-        words, seen = trouble
-        title, often = "most frequent problem ", f", {count(seen)} {plural(seen, 'time')}"
-        lines.append(((title, "dim"), (cut(words, cells - len(title) - len(often)) + often, "strong")))
-    else:
-        lines.append((("nothing went wrong so far", "dim"),))
-    return lines
+        saved = (*saved, ("; ", "dim"), (loss, "text"))
+    both = joined((numbers, saved))
+    if width(both) <= cells:
+        return [both]
+    return [numbers] if brief or width(saved) > cells else [numbers, saved]

@@ -21,7 +21,7 @@ EMPTY: Line = ()
 STYLES = (
     "text", "dim", "title", "strong", "accent", "ok", "degraded", "failed", "none", "tfo", "normal", "alarm", "key",
     "cursor", "cursor-blur", "header", "header-sorted", "bar-track", "inverse",
-    "verdict-ok", "verdict-degraded", "verdict-failed", "verdict-none",
+    "verdict-ok", "verdict-degraded", "verdict-failed", "verdict-text",
 )  # fmt: skip
 # a sign for each group, so that a line can be read at a glance and without colour
 GROUP_SIGN = {"ok": "✓", "degraded": "~", "failed": "✗"}
@@ -30,11 +30,6 @@ GROUP_SIGN = {"ok": "✓", "degraded": "~", "failed": "✗"}
 def group_style(group: str | None) -> str:
     """Style of an outcome group."""
     return group if group in GROUP_SIGN else "none"
-
-
-def verdict_style(style: str) -> str:
-    """Style of the one sentence that is to be seen first."""
-    return f"verdict-{group_style(style)}"
 
 
 def group_sign(group: str | None) -> str:

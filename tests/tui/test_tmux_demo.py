@@ -171,7 +171,7 @@ def test_every_screen_and_key(terminal: Terminal, tmp_path: Path) -> None:
     terminal.resize(20, 5)
     terminal.shows("q Quit")
     terminal.resize(120, 40)
-    terminal.shows("Is TCP Fast Open working?")
+    terminal.shows("Why, and what to do")
     terminal.keys("q")
     assert terminal.ended() == 0
     assert re.search(r"[0-9] handshakes(: .*,)? in ", terminal.said())
@@ -181,7 +181,7 @@ def test_every_screen_and_key(terminal: Terminal, tmp_path: Path) -> None:
 def test_ctrl_c_at_any_moment(tmp_path: Path, when: str) -> None:
     terminal = Terminal(tmp_path, 80, 24)
     try:
-        terminal.shows("Is TCP Fast Open working?")
+        terminal.shows("Why, and what to do")
         if when != "before traffic":
             terminal.shows("Fast Open works")
         if when == "in the filter":

@@ -38,8 +38,7 @@ def findings(sysctls: Mapping[str, str], prefix: str, folder: Path = SYSCTL) -> 
         text = f"{_NAME} cannot be read: this kernel has no Fast Open, or /proc is not the kernel's"
         yield _finding("tcp_fastopen", Level.UNKNOWN, text)
         return
-    yield _client(value, prefix)
-    yield _server(value, prefix)
+    yield from switches(value, prefix)
     if value & CLIENT_NO_COOKIE:
         send = "send" if value & CLIENT else "would send"
         text = (
@@ -60,6 +59,12 @@ def findings(sysctls: Mapping[str, str], prefix: str, folder: Path = SYSCTL) -> 
         yield found
     if sysctls.get("tcp_syncookies") == "2":
         yield _syn_cookies(value, prefix)
+
+
+def switches(value: int, prefix: str) -> Iterator[Finding]:
+    """Is it on for clients, and for servers?"""
+    yield _client(value, prefix)
+    yield _server(value, prefix)
 
 
 def _client(value: int, prefix: str) -> Finding:

@@ -146,6 +146,12 @@ def tfo_sentence(cause: str) -> str:
     return CAUSES.get(cause) or cause.replace("_", " ")
 
 
+def remedy(sentence: str) -> str:
+    """What a sentence above says that one can do: what follows its colon, else all of it."""
+    before, _, after = sentence.partition(": ")
+    return after or before
+
+
 def short_cause(cause: str, confidence: str | None) -> str:
     """A cause in a few words, for use within a line: "cause key not shared (likely)"."""
     return f"cause {cause.replace('_', ' ')}" + (f" ({confidence})" if confidence else "")

@@ -1,59 +1,159 @@
-"""1 Overview: does Fast Open work, for whom, what does it save, what fails?"""
+"""1 Overview: does Fast Open work, what fails and why, and since when?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from textual.containers import Grid
+from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from tracer.aggregate.aggregate import losses
+from tracer.aggregate.history import HistoryView, Window
+from tracer.aggregate.reasons import most_frequent
 from tracer.store.snapshot import Snapshot
 from tui.format import count, share
 from tui.headline import headline_lines
 from tui.lines import Line, Part, cut, safe
+from tui.moments import title_of_window, window_words
 from tui.screens.base import TracerScreen
+from tui.why import arranged, told, track_words, why_entries
 from tui.widgets.comparison import comparison_lines
 from tui.widgets.histogram import histogram_lines, quantile_line
 from tui.widgets.panel import Panel
 from tui.widgets.shares import share_lines
-from tui.widgets.sparkline import framed_plot
+from tui.widgets.timeline import HANDSHAKES, WORKED, Track, timeline_lines
+from tui.widgets.way_panel import WayPanel
+
+_EDGES = 2  # cells of a panel beside its lines
+_WIDE = 150  # cells from which the comparison stands beside shares and RTT
+_HIGH = 30  # rows from which no line is saved
+_COMPARE = 5  # rows of the comparison where it stands below
 
 
 class Overview(TracerScreen):
-    """The answer, and the figures behind it."""
+    """The answer, why, since when, and the figures behind it."""
 
     NAME = "overview"
+    AUTO_FOCUS = "#why"
 
     def __init__(self) -> None:
         super().__init__()
-        self.answer = Panel("Is TCP Fast Open working?", id="answer")
-        self.rates = Panel("Handshakes per second", id="rates")
-        self.shares = Panel("TFO outcomes, and failures", id="shares")
-        self.rtt = Panel("Handshake RTT", id="rtt")
-        self.compare = Panel("First response: TFO against normal", id="compare")
-        self.state = Panel("Tracing", id="state")
+        self.answer = Panel(id="answer")
+        self.why = WayPanel(id="why")
+        self.time = Panel("Over time", id="time")
+        self.shares = Panel(id="shares")
+        self.rtt = Panel("Handshake RTT, all", id="rtt")
+        self.beside = Panel("First response: TFO against normal, all", id="compare-beside")
+        self.compare = Panel("First response: TFO against normal, all", id="compare")
+        self.state = Panel(id="state")
+        self.row = Horizontal(self.shares, self.rtt, self.beside, id="overview-row")
+        self.column = Vertical(self.answer, self.why, self.time, self.row, self.compare, self.state, id="overview")
 
     def body(self) -> Iterable[Widget]:
-        """Panels in a grid."""
-        yield Grid(self.answer, self.rates, self.shares, self.rtt, self.compare, self.state, id="overview-grid")
+        """Panels below each other, some of them side by side."""
+        yield self.column
 
     def update(self, snapshot: Snapshot) -> None:
-        """Update every panel."""
-        cells, _ = self.answer.room
-        self.answer.put(headline_lines(snapshot, cells))
-        cells, rows = self.rates.room
-        if cells:
-            self.rates.put(framed_plot(snapshot.history.seconds("handshakes", cells), cells, max(1, rows), "accent"))
-        cells, rows = self.shares.room
-        self.shares.put(share_lines(snapshot.totals, cells, rows))
-        cells, rows = self.rtt.room
-        self.rtt.put(rtt_lines(snapshot, cells, rows))
-        cells, rows = self.compare.room
-        self.compare.put(comparison_lines(snapshot.comparisons, cells, max(2, rows)))
-        self.state.border_title = "Tracing" if snapshot.replay_of is None else "Replay"
-        cells, rows = self.state.room
-        self.state.put(state_lines(snapshot, cells))
+        """Give each panel its place and its lines."""
+        wide, high = self.column.size
+        cells = wide - _EDGES
+        if cells < 1 or high < 1:
+            return
+        window = self.shell.window
+        words = window_words(window, snapshot)
+        answer = headline_lines(snapshot, window, cells, brief=high < _HIGH)
+        entries = why_entries(snapshot, window, cells)
+        plan = planned(wide, high, len(answer), sum(one.height for one in entries))
+        self._arrange(plan, wide)
+        self.answer.border_title = words[:1].upper() + words[1:]
+        self.answer.put(answer)
+        self.why.border_title = title_of_window("Why, and what to do", window, snapshot, cells)
+        self.why.put_ways(*arranged(entries, plan.why - 1, self.why.way))
+        if plan.time:
+            self.time.put(_plots(snapshot.history, cells, plan.time - 1))
+        if plan.row:
+            side, rows = wide // plan.beside - _EDGES, plan.row - 1
+            self.shares.border_title = title_of_window("Fast Open, and failures", window, snapshot, side)
+            self.shares.put(share_lines(snapshot.history.totals(window), side, rows))
+            self.rtt.put(rtt_lines(snapshot, side, rows))
+            self.beside.put(comparison_lines(snapshot.comparisons, side, rows))
+        if plan.compare:
+            self.compare.put(comparison_lines(snapshot.comparisons, cells, plan.compare - 1))
+        self.state.put(state_lines(snapshot, cells)[: plan.state])
+
+    def _arrange(self, plan: Plan, wide: int) -> None:
+        for widget, rows, gap in (
+            (self.answer, plan.answer, 0), (self.why, plan.why, plan.gap), (self.time, plan.time, plan.gap),
+            (self.row, plan.row, plan.gap), (self.compare, plan.compare, plan.gap), (self.state, plan.state, plan.gap),
+        ):  # fmt: skip
+            _size(widget, wide, rows)
+            widget.styles.margin = (gap, 0, 0, 0)
+        for number, widget in enumerate((self.shares, self.rtt, self.beside)):
+            _size(widget, wide // plan.beside, plan.row if number < plan.beside else 0)
+
+    def on_way_panel_moved(self) -> None:
+        """The remedy of the selected reason is never left out."""
+        if self.snapshot is not None:
+            self.update(self.snapshot)
+
+
+def _size(widget: Widget, cells: int, rows: int) -> None:
+    """Give a widget its size; one without rows is hidden."""
+    widget.display = bool(rows)
+    widget.styles.width, widget.styles.height = cells, rows
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The rows of each part, headings among them; `beside`: how many panels stand in the row."""
+
+    answer: int
+    why: int
+    time: int = 0
+    row: int = 0
+    beside: int = 2
+    compare: int = 0
+    state: int = 0
+    gap: int = 0  # above each part but the first
+
+
+def planned(cells: int, rows: int, answer: int, why: int) -> Plan:
+    """What fits, by rank: the answer, why, the plots, the state of tracing, then shares and RTT, the comparison.
+
+    `answer` and `why` are the lines that these have to say.
+    """
+    first = min(rows, answer + 1)
+    state = 1 if rows >= 20 else 0
+    gap = 1 if rows >= 45 else 0
+    left = rows - first - state - 5 * gap
+    time = min(16, max(7, left // 4)) if left >= 12 else 0
+    left -= time
+    spare = left - min(why + 1, max(7, left // 2))
+    beside = 3 if cells >= _WIDE else 2 if cells >= 72 else 1
+    row = min(spare, 14) if spare >= 6 else 0
+    below = _COMPARE if beside < 3 and row >= _COMPARE + 6 else 0
+    left -= row
+    # what nobody needs makes the plots higher
+    more = max(0, min(left - why - 1, 16 - time)) if time else 0
+    return Plan(first, left - more, time + more, row - below, beside, below, state, gap)
+
+
+def _plots(history: HistoryView, cells: int, rows: int) -> list[Line]:
+    """Handshakes, how many SYNs with data worked, and the hour's most frequent reasons."""
+    lanes = max(1, min(4, rows - 3))
+    found = most_frequent(history, Window.HOUR, 400)
+    shown = found if len(found) <= lanes else found[: lanes - 1]
+    rest = found[len(shown) :]
+    tracks = [HANDSHAKES, WORKED]
+    tracks += [Track(track_words(one), told(one).group, (one.cell,), told=count(one.seen)) for one in shown]
+    if rest:
+        words = f"{len(rest)} other reasons" if shown else f"{len(rest)} reasons"
+        seen = sum(one.seen for one in rest)
+        tracks.append(Track(words, "failed", [one.cell for one in rest], told=count(seen)))
+    left = rows - 1 - len(tracks) + 2
+    heights = [left - left // 2, left // 2, *[1] * (len(tracks) - 2)]
+    return timeline_lines(history, tracks, heights, cells)
 
 
 def rtt_lines(snapshot: Snapshot, cells: int, rows: int) -> list[Line]:
@@ -72,18 +172,18 @@ def rtt_lines(snapshot: Snapshot, cells: int, rows: int) -> list[Line]:
 def state_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     """The hooks, how full the table is, and whether anything was lost."""
     balance = snapshot.balance
-    parts: list[Part] = []
-    for interface in snapshot.interfaces[:3]:
-        gone = "" if interface.present else " (gone)"
-        parts += [(f"{safe(interface.name)} ", "strong"), (f"by {interface.hook}{gone}   ", "text")]
     fill = share(balance.still_open, snapshot.table_size) if snapshot.table_size else "-"
     crowded = snapshot.table_size and balance.still_open > snapshot.table_size * 0.8
-    parts += [("table ", "dim"), (f"{count(balance.still_open)} open, {fill}   ", "alarm" if crowded else "text")]
     lost = losses(balance)
-    parts.append((f"LOST {count(lost)} " if lost else "nothing lost", "alarm" if lost else "ok"))
+    parts: list[Part] = [(f"LOST {count(lost)}" if lost else "nothing lost", "alarm" if lost else "ok")]
     if lost:
-        parts.append((f"(ring {balance.lost}, table {balance.evicted}, flood {balance.suppressed}, "
-                      f"not written {balance.dropped})", "text"))  # fmt: skip
+        terms = (("ring", balance.lost), ("table", balance.evicted), ("flood", balance.suppressed),
+                 ("not written", balance.dropped))  # fmt: skip
+        parts.append((f" ({', '.join(f'{name} {count(value)}' for name, value in terms if value)})", "text"))
+    parts += [("   table ", "dim"), (f"{count(balance.still_open)} open, {fill}", "alarm" if crowded else "text")]
+    for interface in snapshot.interfaces[:3]:
+        gone = "" if interface.present else " (gone)"
+        parts += [(f"   {safe(interface.name)} ", "text"), (f"by {interface.hook}{gone}", "dim")]
     lines: list[Line] = [tuple(parts)]
     if snapshot.notices:
         lines.append(((cut("notice: " + safe(snapshot.notices[-1].text), cells), "degraded"),))

@@ -13,11 +13,12 @@ from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
 from tracer.vocabulary.vocabulary import After, word
 from tui.format import count, share, size
 from tui.lines import Line, cell, safe
+from tui.moments import title_of_window
 from tui.screens.base import TracerScreen
 from tui.widgets.bar import bar
 from tui.widgets.histogram import histogram_lines, quantile_line
 from tui.widgets.panel import Panel, PanelGrid
-from tui.widgets.sparkline import framed_plot
+from tui.widgets.timeline import ATTEMPTS, FAILED, timeline_lines
 from tui.widgets.way_panel import WayPanel
 
 ROOMY = 8  # lines of a panel: then a second one of quantiles
@@ -39,19 +40,19 @@ class Statistics(TracerScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rates = Panel("TFO attempts per second", id="stat-attempts")
-        self.failed = Panel("Failed per second", id="stat-failed")
-        self.results = WayPanel("Results of handshakes", id="stat-results")
-        self.causes = WayPanel("Why they failed or were slow", id="stat-causes")
-        self.tfo_causes = WayPanel("Why Fast Open did not work", id="stat-tfo-causes")
-        self.rtt = Panel("RTT", id="stat-rtt")
-        self.response = Panel("First response", id="stat-response")
-        self.after = Panel("After the handshake", id="stat-after")
-        self.mss = Panel("MSS of SYNs", id="stat-mss")
-        self.wscale = Panel("Window scale", id="stat-wscale")
-        self.window = Panel("Window (unscaled)", id="stat-window")
-        self.options = Panel("Options of SYNs", id="stat-options")
-        self.names = Panel("Names (SNI, HTTP host)", id="stat-names")
+        self.rates = Panel("TFO attempts", id="stat-attempts")
+        self.failed = Panel("Failed: handshakes, Fast Open", id="stat-failed")
+        self.results = WayPanel(id="stat-results")
+        self.causes = WayPanel(id="stat-causes")
+        self.tfo_causes = WayPanel(id="stat-tfo-causes")
+        self.rtt = Panel("RTT, all", id="stat-rtt")
+        self.response = Panel("First response, all", id="stat-response")
+        self.after = Panel(id="stat-after")
+        self.mss = Panel("MSS of SYNs, all", id="stat-mss")
+        self.wscale = Panel("Window scale, all", id="stat-wscale")
+        self.window = Panel("Window (unscaled), all", id="stat-window")
+        self.options = Panel("Options of SYNs, all", id="stat-options")
+        self.names = Panel("Names (SNI, HTTP host), all", id="stat-names")
 
     def body(self) -> Iterable[Widget]:
         """All panels in a grid."""
@@ -63,14 +64,19 @@ class Statistics(TracerScreen):
     def update(self, snapshot: Snapshot) -> None:
         """Update every panel."""
         found = snapshot.distributions
-        for panel, name, style in ((self.rates, "attempts", "tfo"), (self.failed, "any_failed", "failed")):
+        for panel, track in ((self.rates, ATTEMPTS), (self.failed, FAILED)):
             cells, rows = panel.room
-            panel.put(framed_plot(snapshot.history.seconds(name, cells), cells, max(1, rows), style))
+            panel.put(timeline_lines(snapshot.history, [track], [max(1, rows - 1)], cells))
+        for panel, title in (
+            (self.results, "Results of handshakes"), (self.causes, "Why failed or slow"),
+            (self.tfo_causes, "Why no Fast Open"), (self.after, "After the handshake"),
+        ):  # fmt: skip
+            panel.border_title = title_of_window(title, self.shell.window, snapshot, panel.room[0])
         self.rtt.put(duration_lines(found.rtt, found.rtt_quantiles, *self.rtt.room, with_tfo=found.rtt_tfo_quantiles))
         self.response.put(duration_lines(found.first_response, found.first_response_quantiles, *self.response.room))
         cells, rows = self.window.room
         self.window.put(histogram_lines(found.window, cells, max(2, rows), label=size))
-        totals = snapshot.totals
+        totals = snapshot.history.totals(self.shell.window)
         for way_panel, lines, field, counts in (
             (self.results, result_lines, "result", totals.results),
             (self.causes, cause_lines, "why", totals.handshake_causes or {}),

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from textual import events
 from textual.binding import BindingType
+from textual.message import Message
 from textual.strip import Strip
 
 from tui.actions import IN_ROWS
@@ -18,10 +19,14 @@ from tui.widgets.panel import Panel
 class WayPanel(Panel):
     """Has a selected line. Each line may have a filter, which finds the handshakes that it stands for.
 
-    The selection stays with its filter when lines change places.
+    Neighbours with the same filter are selected together, and the first of them is marked. The selection stays with its
+    filter when lines change places.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*IN_ROWS]
+
+    class Moved(Message):
+        """Another line is selected."""
 
     def __init__(self, title: str = "", *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(title, id=id)
@@ -49,18 +54,33 @@ class WayPanel(Panel):
             return super().render_line(y)
         line = self._lines[at] if at < len(self._lines) else EMPTY
         styles = styles_of(self)
-        return strip(line, styles, self.scrollable_content_region.width, styles["cursor"])
+        return strip(line, styles, self.scrollable_content_region.width, styles["cursor-blur"])
+
+    def _way_at(self, at: int) -> str | None:
+        return self._ways[at] if 0 <= at < len(self._ways) else None
 
     def _select(self, at: int) -> None:
-        self.cursor = max(0, min(at, len(self._ways) - 1))
+        """Select a line and its neighbours with the same filter, and show all of them that fit."""
+        first = max(0, min(at, len(self._ways) - 1))
+        way = self._way_at(first)
+        while way is not None and self._way_at(first - 1) == way:
+            first -= 1
+        last = first
+        while way is not None and self._way_at(last + 1) == way:
+            last += 1
+        self.cursor = first
         top, rows = self.scroll_offset.y, max(1, self.room[1])
-        if not top <= self.cursor < top + rows:
-            self.scroll_to(y=self.cursor if self.cursor < top else self.cursor - rows + 1, animate=False, force=True)
+        if first < top or last >= top + rows:
+            self.scroll_to(y=first if first < top else min(first, last - rows + 1), animate=False, force=True)
         self.refresh()
+        self.post_message(self.Moved())
 
     def action_move(self, by: int) -> None:
-        """Select a line above or below."""
-        self._select(self.cursor + by)
+        """Select what is above or below."""
+        at = self.cursor + by
+        while self.way is not None and self._way_at(at) == self.way:
+            at += by
+        self._select(at)
 
     def action_page(self, by: float) -> None:
         """Select a line that is pages away."""
@@ -80,7 +100,7 @@ class WayPanel(Panel):
         if place is None:
             return
         at = place.y + self.scroll_offset.y
-        if at == self.cursor and self.has_focus:
+        if self.has_focus and self.way is not None and self._way_at(at) == self.way:
             await self.screen.run_action("follow_way")
         elif at < len(self._ways):
             self._select(at)

@@ -1,0 +1,149 @@
+"""Why, and what to do: each reason with its number, its place, whether it is on the rise, and the remedy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+
+from tracer.aggregate.history import Window
+from tracer.aggregate.reasons import Reason, Trend, reasons
+from tracer.store.snapshot import Snapshot
+from tracer.vocabulary.causes import handshake_sentence, remedy, tfo_sentence
+from tracer.vocabulary.fates import brief_cause, fate_words
+from tracer.vocabulary.meanings import EXPLANATIONS, FAILURES
+from tracer.vocabulary.vocabulary import GROUP_OF, Group, HandshakeCause, Outcome, word
+from tui.advice import advice_lines
+from tui.alerts import age
+from tui.format import count
+from tui.headline import place_text
+from tui.lines import Line, Part, group_sign, width, wrap
+from tui.widgets.shares import died_words, outcome_words
+
+_INDENT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A reason in words: what it is, its group, the filter that finds its handshakes, what to do."""
+
+    words: str
+    group: str
+    way: str
+    remedy: str
+
+
+def told(reason: Reason) -> Told:
+    """The words for a reason."""
+    group = "failed" if reason.is_failure else "degraded"
+    if reason.fate is not None:
+        result, cause = word(reason.fate[0]), word(reason.fate[1]) if reason.fate[1] else None
+        words = fate_words(result, cause)
+        way = f"result == {result} and why == {cause or 'null'}"
+        return Told(words, group, way, remedy(handshake_sentence(cause) if cause else FAILURES.get(result, "")))
+    if reason.cause is not None:
+        cause = word(reason.cause)
+        return Told(f"Fast Open: {cause.replace('_', ' ')}", group, f"cause == {cause}", remedy(tfo_sentence(cause)))
+    return _told_outcome(reason.outcome or Outcome.UNKNOWN)
+
+
+def _told_outcome(outcome: Outcome) -> Told:
+    name = None if outcome is Outcome.UNKNOWN else word(outcome)
+    kind = GROUP_OF[outcome]
+    lives = kind in (Group.DEGRADED, Group.FAILED)
+    words = outcome_words(name or "") if lives else died_words(name or "answer not seen")
+    way = f"outcome == {name or 'null'} and cause == null and result == established"
+    what, _, more = EXPLANATIONS[name].partition(". ")
+    return Told(
+        f"Fast Open: {words}",
+        kind.word if lives else "failed",
+        way if lives else f"{way} and group == failed",
+        more or remedy(what),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the panel says of one reason; or other lines, which lead nowhere."""
+
+    way: str | None
+    head: list[Line]
+    remedy: list[Line]
+
+    @property
+    def height(self) -> int:
+        """Its lines."""
+        return len(self.head) + len(self.remedy)
+
+
+def why_entries(snapshot: Snapshot, window: Window, cells: int) -> list[Entry]:
+    """All reasons; where there are none, or nobody tries Fast Open, what is known instead."""
+    entries: list[Entry] = []
+    for reason in reasons(snapshot.history, window):
+        one = told(reason)
+        advice = one.remedy[:1].upper() + one.remedy[1:]
+        entries.append(Entry(one.way, _head(reason, one, cells), wrap(advice, cells, "dim", _INDENT)))
+    totals = snapshot.history.totals(window)
+    if not entries and totals.handshakes:
+        entries.append(Entry(None, [(("Nothing went wrong.", "text"),)], []))
+    if not totals.tfo_attempts:
+        entries.append(Entry(None, advice_lines(snapshot, cells), []))
+    return entries
+
+
+def arranged(entries: list[Entry], rows: int, selected: str | None) -> tuple[list[Line], list[str | None]]:
+    """The lines, and the filter of each.
+
+    Where they do not fit, remedies are left out, from the rarest reason on; that of the selected one stays.
+    """
+    order = sorted(range(len(entries)), key=lambda at: entries[at].way != selected)
+    left = rows - sum(len(one.head) for one in entries)
+    shown: set[int] = set()
+    for at in order:
+        left -= len(entries[at].remedy)
+        if shown and left < 0:
+            break
+        shown.add(at)
+    lines: list[Line] = []
+    ways: list[str | None] = []
+    for at, one in enumerate(entries):
+        found = [*one.head, *(one.remedy if at in shown else ())]
+        lines += found
+        ways += [one.way] * len(found)
+    return lines, ways
+
+
+def _head(reason: Reason, one: Told, cells: int) -> list[Line]:
+    """Number, words, place and trend: in a line, if they fit."""
+    trend = _trend(reason)
+    number = f"{group_sign(one.group)} {count(reason.seen):>7}  "
+    words, *rest = wrap(one.words, cells - len(number))
+    first: Line = ((number, one.group), *words)
+    place = f" at {place_text(reason.where.ip, reason.where.port)}" if reason.where is not None else ""
+    lines = [((" " * len(number), "text"), *line) for line in rest]
+    if not rest and width(first) + cell_len(place) + cell_len(trend[0]) < cells:
+        first = (*first, (place, "text"))
+    else:
+        lines += wrap(place.strip(), cells, "text", _INDENT) if place else []
+    room = cells - width(first) - cell_len(trend[0])
+    if room > 0:
+        return [(*first, (" " * room, "text"), trend), *lines]
+    return [first, *lines, ((" " * _INDENT, "text"), trend)]
+
+
+def _trend(reason: Reason) -> Part:
+    if reason.trend is Trend.RISING:
+        return "▲ rising", "failed"
+    if reason.trend is Trend.FALLING:
+        return "▼ falling", "ok"
+    if reason.trend is Trend.GONE or reason.last_s is None:
+        return ("gone" if reason.last_s is None else f"last {age(reason.last_s)} ago"), "dim"
+    return "", "dim"
+
+
+def track_words(reason: Reason) -> str:
+    """A reason in as few words as a plot has room for."""
+    fate = reason.fate
+    if fate is not None and fate[1] is not HandshakeCause.NONE:
+        return brief_cause(word(fate[1]))
+    return told(reason).words.removeprefix("Fast Open: ")
