@@ -15,6 +15,8 @@ def test_back_and_forth() -> None:
 
     async def script(pilot: Pilot[None], app: Dashboard) -> None:
         app.window = Window.ALL
+        app.pull()
+        await settle(pilot)
         now = screen_text(app)
         counts = [len(app.shown.rows)]
         while len(app.shown.rows) > 1 and len(counts) < 60:
