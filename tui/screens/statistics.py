@@ -80,7 +80,7 @@ class Statistics(TracerScreen):
         for way_panel, lines, field, counts in (
             (self.results, result_lines, "result", totals.results),
             (self.causes, cause_lines, "why", totals.handshake_causes or {}),
-            (self.tfo_causes, tfo_cause_lines, "cause", totals.causes),
+            (self.tfo_causes, tfo_cause_lines, "tfo.cause", totals.causes),
         ):
             ways = [f"{field} == {name}" for name, _ in _ranked(counts)]
             way_panel.put_ways(lines(totals, way_panel.room[0]), ways)
