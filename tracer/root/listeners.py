@@ -131,7 +131,7 @@ class Listeners:
         found = self._known_at(port, now)
         if found is None and now < until_ns:
             self.read([port])
-            found = self._known_at(port, self._clock())
+            found = self._known_at(port, now)  # however long that took
             if found is None and not self._modules.present(sock_diag.MODULE):
                 found = self._read_text(port)
         return None if found is None else [self._completed(one, until_ns) for one in found]

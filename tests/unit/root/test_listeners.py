@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from itertools import count
 
 import pytest
 
+from tracer.linux import sock_diag
+from tracer.linux.modules import Modules
 from tracer.linux.sock_diag import Listener
-from tracer.root.listeners import that_listen
+from tracer.root.listeners import Listeners, that_listen
 from tracer.vocabulary.addresses import sixteen_bytes
 
 
@@ -63,3 +66,11 @@ def six(text: str, inode: int, v6only: bool | None = False, device: int | None =
 def test_who_listens(found: list[Listener], server: str, inodes: list[int] | None) -> None:
     chosen = that_listen(found, mapped(server))
     assert (None if chosen is None else [one.inode for one in chosen]) == inodes
+
+
+def test_what_was_read_slowly_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = four("10.0.0.1", 1)
+    monkeypatch.setattr(Modules, "present", lambda *_: True)
+    monkeypatch.setattr(sock_diag, "listeners", lambda *_: [listener])
+    clock = count(0, 60_000_000)  # nanoseconds from one look at it to the next
+    assert Listeners(clock=lambda: next(clock)).at(443, 1_000_000_000) == [listener]
