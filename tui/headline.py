@@ -55,6 +55,8 @@ def _told(verdict: Verdict, aside: str, cells: int) -> list[Line]:
     sign = text[:2] if text[1:2] == " " else ""
     first, *more = wrap(text[len(sign) :], cells - len(sign), style)
     lines = [((sign, style), *first), *(((" " * len(sign), style), *line) for line in more)]
+    longest = max(map(width, lines))
+    lines = [(*line, (" " * (longest - width(line)), style)) for line in lines]
     if aside and width(lines[-1]) + len(aside) + 2 <= cells:
         lines[-1] = (*lines[-1], (f"  {aside}", "dim"))
     elif aside:

@@ -94,16 +94,18 @@ def why_entries(snapshot: Snapshot, window: Window, cells: int) -> list[Entry]:
 def arranged(entries: list[Entry], rows: int, selected: str | None) -> tuple[list[Line], list[str | None]]:
     """The lines, and the filter of each.
 
-    Where they do not fit, remedies are left out, from the rarest reason on; that of the selected one stays.
+    Where they do not fit, remedies are left out, from the rarest reason on; those of the first and of the selected one
+    stay.
     """
-    order = sorted(range(len(entries)), key=lambda at: entries[at].way != selected)
-    left = rows - sum(len(one.head) for one in entries)
-    shown: set[int] = set()
-    for at in order:
-        left -= len(entries[at].remedy)
-        if shown and left < 0:
-            break
-        shown.add(at)
+    first = 1 + rows // 8
+    shown = {at for at, one in enumerate(entries) if at < first or one.way == selected}
+    left = rows - sum(len(one.head) for one in entries) - sum(len(entries[at].remedy) for at in shown)
+    for at, one in enumerate(entries):
+        if at not in shown:
+            left -= len(one.remedy)
+            if left < 0:
+                break
+            shown.add(at)
     lines: list[Line] = []
     ways: list[str | None] = []
     for at, one in enumerate(entries):

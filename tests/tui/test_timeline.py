@@ -64,7 +64,7 @@ def test_a_break_and_a_gap_are_seen_where_they_were(cells: int) -> None:
 
     worked, failed = lines[2], lines[3]
     assert text(worked).startswith("Fast Open worked")
-    assert at(worked, 100) == at(worked, 3500) == ("█", "ok")
+    assert at(worked, 100) == at(worked, 3500) == ("█", "accent")
     assert at(worked, 450) == ("▁", "failed")
     assert at(worked, 720)[0] == " ", "nobody tried: neither good nor bad"
     assert at(failed, 450)[0] != " "

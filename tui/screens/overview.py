@@ -14,7 +14,7 @@ from tracer.aggregate.reasons import most_frequent
 from tracer.store.snapshot import Snapshot
 from tui.format import count, share
 from tui.headline import headline_lines
-from tui.lines import Line, Part, cut, safe
+from tui.lines import Line, Part, cut, safe, width
 from tui.moments import title_of_window, window_words
 from tui.screens.base import TracerScreen
 from tui.why import arranged, told, track_words, why_entries
@@ -175,15 +175,18 @@ def state_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     fill = share(balance.still_open, snapshot.table_size) if snapshot.table_size else "-"
     crowded = snapshot.table_size and balance.still_open > snapshot.table_size * 0.8
     lost = losses(balance)
-    parts: list[Part] = [(f"LOST {count(lost)}" if lost else "nothing lost", "alarm" if lost else "ok")]
+    parts: list[Part] = [(f"LOST {count(lost)}" if lost else "nothing lost", "alarm" if lost else "dim")]
     if lost:
         terms = (("ring", balance.lost), ("table", balance.evicted), ("flood", balance.suppressed),
                  ("not written", balance.dropped))  # fmt: skip
         parts.append((f" ({', '.join(f'{name} {count(value)}' for name, value in terms if value)})", "text"))
     parts += [("   table ", "dim"), (f"{count(balance.still_open)} open, {fill}", "alarm" if crowded else "text")]
-    for interface in snapshot.interfaces[:3]:
+    for interface in snapshot.interfaces:
         gone = "" if interface.present else " (gone)"
-        parts += [(f"   {safe(interface.name)} ", "text"), (f"by {interface.hook}{gone}", "dim")]
+        name: Line = ((f"   {safe(interface.name)} ", "text"), (f"by {interface.hook}{gone}", "dim"))
+        if width((*parts, *name)) > cells:
+            break
+        parts += name
     lines: list[Line] = [tuple(parts)]
     if snapshot.notices:
         lines.append(((cut("notice: " + safe(snapshot.notices[-1].text), cells), "degraded"),))

@@ -119,7 +119,7 @@ def _drawn(values: F64, top: float, rows: int, style: str | None) -> list[Line]:
 
 
 def _sign(value: float) -> str:
-    return "text" if isnan(value) else "ok" if value >= 0.95 else "degraded" if value > 0 else "failed"
+    return "text" if isnan(value) else "accent" if value >= 0.95 else "degraded" if value > 0 else "failed"
 
 
 def _framed(name: str, told: str, drawn: Sequence[Line], gutter: int, cells: int) -> list[Line]:

@@ -20,7 +20,7 @@ class WayPanel(Panel):
     """Has a selected line. Each line may have a filter, which finds the handshakes that it stands for.
 
     Neighbours with the same filter are selected together, and the first of them is marked. The selection stays with its
-    filter when lines change places.
+    filter when lines change places, or on the first line.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*IN_ROWS]
@@ -40,7 +40,7 @@ class WayPanel(Panel):
 
     def put_ways(self, lines: Sequence[Line], ways: Sequence[str | None]) -> None:
         """Show lines, each with its filter; lines beyond `ways` have none."""
-        before = self.way
+        before = self.way if self.cursor > 0 else None
         self._ways = tuple(ways)
         if before is not None and before in self._ways:
             self.cursor = self._ways.index(before)
