@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from rich.cells import cell_len
 
@@ -35,6 +36,12 @@ class Told:
 
 def told(reason: Reason) -> Told:
     """The words for a reason."""
+    return _told(reason.cell)
+
+
+@lru_cache(maxsize=1024)
+def _told(at: int) -> Told:
+    reason = Reason(at, 0)
     group = "failed" if reason.is_failure else "degraded"
     if reason.fate is not None:
         result, cause = word(reason.fate[0]), word(reason.fate[1]) if reason.fate[1] else None

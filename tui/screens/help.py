@@ -16,12 +16,15 @@ from tui.lines import EMPTY, Line, cell, wrap
 from tui.widgets.panel import Panel
 
 ABOUT: dict[str, str] = {
-    "overview": "The answer in one sentence, then the figures behind it. A TFO attempt is ok if Fast Open worked (a "
-    "cookie granted, data accepted), degraded if the connection works without the gain, failed if it cost time or "
-    "the connection. Handshakes that failed (refused, unreachable, no reply, half open) are counted with or without "
-    "Fast Open, with their causes. The RTT is what a handshake costs and what accepted data in the SYN saves. TFO "
-    "against normal compares the median time from the first SYN to the first byte of the answer, server by server; "
-    "what stands after ± is the 95 % confidence interval. A difference of more than a round trip has other reasons.",
+    "overview": "First two verdicts, on Fast Open and on all handshakes, of the time that w chooses; what broke of "
+    "late comes before all else. Then why, and what to do: each cause with its number and whether that rises; enter "
+    "shows its handshakes. The plots go back an hour, in steps of seconds at the right and of minutes at the left; a "
+    "gap is a time without SYNs with data. A TFO attempt is ok if Fast Open worked (a cookie granted, data accepted), "
+    "degraded if the connection works without the gain, failed if it cost time or the connection. Handshakes that "
+    "failed (refused, unreachable, no reply, half open) are counted with or without Fast Open, with their causes. The "
+    "RTT is what a handshake costs and what accepted data in the SYN saves. TFO against normal compares the median "
+    "time from the first SYN to the first byte of the answer, server by server; what stands after ± is the 95 % "
+    "confidence interval. A difference of more than a round trip has other reasons.",
     "handshakes": "One row per handshake, added when it has settled. The outcome is what Fast Open did, or how and "
     "why the handshake failed. Following keeps the newest one selected; moving the selection stops that, f starts it "
     "again. The end of this text explains filters; while you type one, the line below it says whether it is valid.",
