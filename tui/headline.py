@@ -180,7 +180,7 @@ def figure_lines(snapshot: Snapshot, totals: Totals, cells: int, brief: bool) ->
         (f"{rate(snapshot.attempts_per_s)} ", "text"), ("with TFO", "dim"),
     )  # fmt: skip
     both = joined((numbers, rates))
-    numbers = both if width(both) <= cells else numbers
+    numbers = both if width(both) <= cells and not snapshot.at_rest else numbers
     if not totals.handshakes:
         return []
     if not totals.tfo_attempts:

@@ -87,3 +87,11 @@ def test_a_young_run_takes_the_whole_width_for_its_minutes() -> None:
     empty = timeline_lines(view(History(), 0), [HANDSHAKES, WORKED], [1, 1], 78)
     assert text(empty[0]).split() == ["handshakes", "0/s"]
     assert text(empty[1]).split() == ["Fast", "Open", "worked", "-"]
+
+
+def test_the_newest_second_counts_where_time_stands_still() -> None:
+    history = History()
+    history.add(plain([0, 10], overflowed=True))
+    for at_rest in (False, True):
+        (row, _) = timeline_lines(view(history, 10), [FAILED], [1], 78, at_rest=at_rest)
+        assert text(row).endswith("█") == at_rest

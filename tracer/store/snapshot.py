@@ -65,3 +65,8 @@ class Snapshot:
     ended_early: bool = False  # the end came before its time
     replay_of: str | None = None  # the file's name, without folders, if this is a replay
     moment: str | None = None  # UTC, if it is of an earlier moment (past.py)
+
+    @property
+    def at_rest(self) -> bool:
+        """Does time stand still: after the end, or since it shows an earlier moment?"""
+        return self.ended is not None or self.moment is not None

@@ -9,7 +9,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 
 from tracer.aggregate.aggregate import losses
-from tracer.aggregate.history import HistoryView, Window
+from tracer.aggregate.history import Window
 from tracer.aggregate.reasons import most_frequent
 from tracer.store.snapshot import Snapshot
 from tui.format import count, share
@@ -71,13 +71,14 @@ class Overview(TracerScreen):
         self.why.border_title = title_of_window("Why, and what to do", window, snapshot, cells)
         self.why.put_ways(*arranged(entries, plan.why - 1, self.why.way))
         if plan.time:
-            self.time.put(_plots(snapshot.history, cells, plan.time - 1))
+            self.time.put(_plots(snapshot, cells, plan.time - 1))
         if plan.row:
             side, rows = wide // plan.beside - _EDGES, plan.row - 1
             self.shares.border_title = title_of_window("Fast Open, and failures", window, snapshot, side)
             self.shares.put(share_lines(snapshot.history.totals(window), side, rows))
             self.rtt.put(rtt_lines(snapshot, side, rows))
-            self.beside.put(comparison_lines(snapshot.comparisons, side, rows))
+            if plan.beside == 3:
+                self.beside.put(comparison_lines(snapshot.comparisons, side, rows))
         if plan.compare:
             self.compare.put(comparison_lines(snapshot.comparisons, cells, plan.compare - 1))
         self.state.put(state_lines(snapshot, cells)[: plan.state])
@@ -139,10 +140,10 @@ def planned(cells: int, rows: int, answer: int, why: int) -> Plan:
     return Plan(first, left - more, time + more, row - below, beside, below, state, gap)
 
 
-def _plots(history: HistoryView, cells: int, rows: int) -> list[Line]:
+def _plots(snapshot: Snapshot, cells: int, rows: int) -> list[Line]:
     """Handshakes, how many SYNs with data worked, and the hour's most frequent reasons."""
     lanes = max(1, min(4, rows - 3))
-    found = most_frequent(history, Window.HOUR, 400)
+    found = most_frequent(snapshot.history, Window.HOUR, 400)
     shown = found if len(found) <= lanes else found[: lanes - 1]
     rest = found[len(shown) :]
     tracks = [HANDSHAKES, WORKED]
@@ -152,8 +153,9 @@ def _plots(history: HistoryView, cells: int, rows: int) -> list[Line]:
         seen = sum(one.seen for one in rest)
         tracks.append(Track(words, "failed", [one.cell for one in rest], told=count(seen)))
     left = rows - 1 - len(tracks) + 2
-    heights = [left - left // 2, left // 2, *[1] * (len(tracks) - 2)]
-    return timeline_lines(history, tracks, heights, cells)
+    worked = left // 2 if snapshot.history.totals(Window.HOUR).tfo_with_data else 1
+    heights = [left - worked, worked, *[1] * (len(tracks) - 2)]
+    return timeline_lines(snapshot.history, tracks, heights, cells, at_rest=snapshot.at_rest)
 
 
 def rtt_lines(snapshot: Snapshot, cells: int, rows: int) -> list[Line]:

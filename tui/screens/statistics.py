@@ -66,7 +66,7 @@ class Statistics(TracerScreen):
         found = snapshot.distributions
         for panel, track in ((self.rates, ATTEMPTS), (self.failed, FAILED)):
             cells, rows = panel.room
-            panel.put(timeline_lines(snapshot.history, [track], [max(1, rows - 1)], cells))
+            panel.put(timeline_lines(snapshot.history, [track], [max(1, rows - 1)], cells, at_rest=snapshot.at_rest))
         for panel, title in (
             (self.results, "Results of handshakes"), (self.causes, "Why failed or slow"),
             (self.tfo_causes, "Why no Fast Open"), (self.after, "After the handshake"),

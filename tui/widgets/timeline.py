@@ -62,14 +62,19 @@ def ages(cells: int, back_s: int = 3600) -> tuple[int, ...]:
     return tuple(found)
 
 
-def timeline_lines(view: HistoryView, tracks: Sequence[Track], rows: Sequence[int], cells: int) -> list[Line]:
-    """Each track in as many rows as it is given, with its name and scale at the left; below all, the axis."""
+def timeline_lines(
+    view: HistoryView, tracks: Sequence[Track], rows: Sequence[int], cells: int, *, at_rest: bool = False
+) -> list[Line]:
+    """Each track in as many rows as it is given, with its name and scale at the left; below all, the axis.
+
+    `at_rest`: time does not go on, so the newest second counts as well.
+    """
     gutter = max(cell_len(f"{track.name}  {track.told or '99,999/s'}") for track in tracks)
     gutter = max(8, min(gutter, cells - 24))
     back_s = _back_s(view)
     edges = ages(max(8, cells - gutter - 1), min(3600, back_s))
     shown = min(len(edges) - 1, int(np.searchsorted(edges, back_s + 1)))
-    spans, found = np.diff(edges)[:shown], view.cells(edges)[:shown]
+    spans, found = np.diff(edges)[:shown], view.cells([edge - at_rest for edge in edges])[:shown]
     rates = [found[:, list(track.cells)].sum(axis=1) / spans for track in tracks]
     # failures share a scale, so that they can be compared
     most = [float(values.max(initial=0)) for values in rates]
