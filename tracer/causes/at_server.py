@@ -105,7 +105,10 @@ class AtServer:
         return bool(told.sockets) and out == into
 
     def no_option_back(self, case: Case, rows: Indexes) -> Indexes:
-        """This host answered without the option; returns the rows whose listener is known to have Fast Open.
+        """This host answered without the option; returns the rows of which nothing seen elsewhere is an explanation.
+
+        Their listener is known to have Fast Open; or only this host's settings can tell, and nobody could read them
+        in time.
 
         Follows tcp_conn_request and tcp_try_fastopen of the kernel (net/ipv4/tcp_input.c, tcp_fastopen.c).
         """
@@ -113,9 +116,12 @@ class AtServer:
         listening = self._listeners.of(self._hash.listeners(events), events["syn_ns"])
         seen = self._evidence.around(events["syn_ns"], events["synack_ns"])
         # where nobody listens, or the SYN went elsewhere, this host's settings say nothing
-        told = np.flatnonzero(seen.known & (listening.here | ~listening.known))
+        ours = listening.here | ~listening.known
+        told, late = np.flatnonzero(seen.known & ours), rows[~seen.known & ours]
+        if not self._evidence.latest_ns:  # a replay
+            late = late[:0]
         if not len(told):
-            return rows[told]
+            return late
         rows, seen, listening = rows[told], seen.only(told), some_rows(listening, told)
         request = case.batch.verdicts.request[rows]
         sure = listening.here & ~listening.changed
@@ -160,4 +166,4 @@ class AtServer:
         case.say(rows[others], Cause.ANSWERED_BEFORE_LISTENER, Confidence.LIKELY)
         # else the listener's own queue length may be 0, unless it has worked
         case.say(rows[(~listening.on & ~works) | listening.changed], Cause.LISTENER_DISABLED, Confidence.POSSIBLE)
-        return rows[listening.on]
+        return np.concatenate((late, rows[listening.on]))

@@ -135,8 +135,8 @@ class CauseJudge:
         if _TO_EXPLAIN[verdicts.outcome[attempts]].any():
             key_rotation(case)
             case.say(case.outcome_is(*_SAME_BACK), Cause.CHILD_FAILED, Confidence.LIKELY)
-            with_fast_open = self._at_server.no_option_back(case, here)
-            self._elsewhere(case, np.setdiff1d(silent, with_fast_open))
+            ours = self._at_server.no_option_back(case, here)
+            self._elsewhere(case, np.setdiff1d(silent, ours))
             self._no_data(case)
         take_back(case)
         return replace(batch, causes=case.causes)

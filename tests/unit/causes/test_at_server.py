@@ -119,10 +119,25 @@ def test_a_forwarded_port_is_not_explained_by_this_host() -> None:
     assert judge_one_by_one(judge, replace(NOT_GRANTED, ttl=63)) == ["not_supported possible"]
 
 
-def test_without_an_answer_of_the_root_part_little_is_said() -> None:
+def test_without_an_answer_of_the_root_part_nothing_is_said() -> None:
+    """Fast Open may be off here, or a SYN proxy may have answered: what one sees from afar is no explanation."""
+    data_only = Shake(data=100, vantage=SERVER)
     judge = CauseJudge(Asked())
     judge.add_host(host(990))
-    assert judge_one_by_one(judge, NOT_GRANTED) == ["not_supported possible"]
+    assert judge_one_by_one(judge, NOT_GRANTED, IGNORED, data_only) == ["", "", ""]
+    # it has worked before, which elsewhere makes these likely
+    worked, taken = Shake(cookie=b"", back=A, vantage=SERVER), replace(data_only, acked=100)
+    assert judge_one_by_one(judge, worked, data_only) == ["", ""]
+    assert judge_one_by_one(judge, replace(taken, port=80), replace(NOT_GRANTED, port=80)) == ["", ""]
+
+
+def test_a_handshake_before_the_first_look_at_its_host() -> None:
+    for listens, cause in ((WITH_FAST_OPEN, ""), (NOBODY, "not_supported possible")):
+        assert judge_one_by_one(CauseJudge(Asked(host(1100), listens=listens)), NOT_GRANTED) == [cause]
+
+
+def test_a_replay_knows_no_host() -> None:
+    assert judge_one_by_one(CauseJudge(), NOT_GRANTED) == ["not_supported possible"]
 
 
 def test_counters_that_moved_before_the_syn_say_nothing() -> None:
