@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.hosts import ANSWER, REQUEST
 from tests.support.netbox import NetBox
+from tests.support.play import send_after_ack
 from tests.support.routed import TO_CLIENT, WIRE, Routed, service_address, source_address
 from tests.support.trials import (
     NO_FATE,
@@ -82,8 +83,7 @@ def proxied(box: NetBox) -> int:
 def ask(hosts: Routed, listener: socket.socket, version: int = 4) -> int:
     """A whole connection that asks for a cookie; the request waits for the ACK, which the proxy needs."""
     client = begin(hosts.client, listener.getsockname()[:2], asking=True, source=source_address(0, version))
-    client.sendall(REQUEST)
-    return serve(client, listener)
+    return serve(send_after_ack(client), listener)
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -175,7 +175,7 @@ def test_a_syn_proxy_on_the_host(play: Play) -> None:
     """This is the cause itself."""
     listener = play.listen()
     with syn_proxy(play.hosts.first, "input", play.server_ip), moving(play.hosts.first, TCPFastOpenCookieReqd=0):
-        seen = come_to(lambda: play.seen(play.exchange(listener)), ("answered_before_listener", "likely"))
+        seen = come_to(lambda: play.seen(play.exchange_with_proxy(listener)), ("answered_before_listener", "likely"))
     assert outcomes(seen) == {"cookie_not_granted"}
     assert cause_of(seen.client) == ("not_supported", "possible")
 
@@ -184,7 +184,7 @@ def test_a_syn_proxy_before_a_listener_without_fast_open(play: Play) -> None:
     """Without the proxy it would not be granted either."""
     listener = play.listen(queue=None)
     with syn_proxy(play.hosts.first, "input", play.server_ip):
-        seen = play.seen(play.exchange(listener))
+        seen = play.seen(play.exchange_with_proxy(listener))
     assert outcomes(seen) == {"cookie_not_granted"}
     assert "answered_before_listener" not in causes(seen)
 

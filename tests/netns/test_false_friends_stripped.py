@@ -65,7 +65,7 @@ def test_a_synack_with_the_cookie_lost_within_the_router(play: Play) -> None:
 def test_a_syn_proxy_on_the_router(play: Play) -> None:
     listener = play.listen()
     with syn_proxy(play.hosts.router, "forward", play.server_ip):
-        port = play.exchange(listener)
+        port = play.exchange_with_proxy(listener)
         near, far = both_sides(play, port)
     assert near.id == far.id
     assert (near.tfo.outcome, far.tfo.outcome) == ("cookie_not_granted", "not_attempted")

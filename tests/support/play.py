@@ -5,6 +5,7 @@ Some are made by hand, at a raw socket beside a port whose kernel says nothing: 
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -63,6 +64,10 @@ class Play(Stage):
     def exchange(self, listener: socket.socket, no_cookie: bool = False) -> int:
         """A whole connection with Fast Open; returns the client's port."""
         return self.hosts.exchange(listener, no_cookie=no_cookie)
+
+    def exchange_with_proxy(self, listener: socket.socket) -> int:
+        """Likewise where a SYN proxy answers, which takes the ACK alone."""
+        return self.hosts.serve(listener, send_after_ack(self.begin_fast_open()))
 
     def listen_at(self, port: int, queue: int | None = 64, box: NetBox | None = None) -> socket.socket:
         """A listener at another port of this address."""
@@ -155,6 +160,17 @@ def new_key() -> str:
 def set_keys(box: NetBox, *keys: str) -> None:
     """A host's key, and its backup."""
     box.run("sysctl", "-qw", f"net.ipv4.tcp_fastopen_key={','.join(keys)}")
+
+
+def send_after_ack(client: socket.socket) -> socket.socket:
+    """Send the request of a client that has sent its SYN once it is connected.
+
+    A SYN proxy grants no window. Who has something to send before that sends its ACK after 200 ms or, should the timer
+    for this run out first, a window probe in its place, which the proxy does not take.
+    """
+    assert select.select([], [client], [], SHORT_S)[1], "not connected"
+    client.sendall(REQUEST)
+    return client
 
 
 @contextmanager
