@@ -5,6 +5,7 @@ The kernels' own counters show whether the cause was really there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -13,6 +14,7 @@ import pytest
 
 from tests.support.hosts import tcp_counters
 from tests.support.netbox import wait_until
+from tests.support.patience import PATIENCE_S
 from tests.support.routed import TO_FIRST
 from tests.support.world import NO_FATE, NONE, World, cause_of, fate_of, fitting, watched
 from tracer.lab.sockets import DROP_UNLESS_SYN, attach, detach
@@ -20,6 +22,7 @@ from tracer.vocabulary.causes import CAUSES
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
+OVERFLOW = ("queue_overflow", "likely")
 SYN_WITH_DATA = "meta length > 100 tcp flags & (syn|ack) == syn"
 _keys = count(1)
 
@@ -75,12 +78,18 @@ def test_a_queue_of_one_with_a_flood(world: World) -> None:
     child, _ = listener.accept()  # has inherited the filter, so it stays in the queue
     with child:
         detach(listener)
-        ports = [world.hosts.exchange(listener) for _ in range(8)]
+        deadline, floods = time.monotonic() + PATIENCE_S, 0
+        while True:
+            ports = [world.hosts.exchange(listener) for _ in range(8)]
+            seen, floods = [world.causes(listener, port) for port in ports], floods + 1
+            # that it has worked is known at the client; why it does not now, only the server's host knows
+            at_server = [(NONE, NONE, OVERFLOW), (NONE, NONE, ("queue_overflow", "possible")), (NONE, NONE, NONE)]
+            assert all(one in at_server for one in seen)
+            if set(seen) == {at_server[0]}:
+                break
+            assert time.monotonic() < deadline, "it could not look at the listener in time"
         first.close()
-    seen = [world.causes(listener, port) for port in ports]
-    assert tcp_counters(world.hosts.first)["TCPFastOpenListenOverflow"] - before == 8
-    # that it has worked is known at the client; why it does not now, only the server's host knows
-    assert seen == [(NONE, NONE, ("queue_overflow", "likely"))] * 8
+    assert tcp_counters(world.hosts.first)["TCPFastOpenListenOverflow"] - before == 8 * floods
 
 
 def test_syn_cookies_that_are_always_sent(world: World) -> None:
@@ -225,9 +234,9 @@ def test_an_option_that_is_stripped_on_the_way(world: World) -> None:
 
 def test_data_without_a_cookie_where_one_is_required(world: World) -> None:
     listener = world.listen()
-    first = world.causes(listener, world.hosts.exchange(listener, no_cookie=True))
     possible = ("cookie_required", "possible")
-    assert first == (possible, possible, ("cookie_required", "likely"))
+    before = world.come_to(listener, (possible, possible, ("cookie_required", "likely")), no_cookie=True)
+    assert before <= {possible}
     world.hosts.exchange(listener)  # grants: so it does Fast Open, with cookies
     likely = ("cookie_required", "likely")
     assert world.come_to(listener, (likely, likely, ("cookie_required", "certain")), no_cookie=True) <= {likely}
@@ -242,7 +251,7 @@ def test_a_server_that_wants_no_cookies(world: World) -> None:
         before = world.come_to(listener, (likely, likely, ("cookie_not_required", "certain")))
     assert asked_first[:2] == (unsupported, unsupported)
     # the sysctl has just changed
-    assert asked_first[2] in {likely, ("cookie_not_required", "possible")}
+    assert asked_first[2] in {likely, ("cookie_not_required", "possible"), NONE}
     assert taken == (NONE,) * 3
     assert before <= {likely}
 

@@ -23,7 +23,7 @@ import pytest
 from tests.support.heard import Judge, judge
 from tests.support.hosts import REQUEST, tcp_counters
 from tests.support.netbox import NetBox, wait_until
-from tests.support.patience import FACTOR, PATIENCE_S, SHORT_S
+from tests.support.patience import FACTOR, PATIENCE_S
 from tests.support.routed import TO_CLIENT, TO_FIRST, WIRE, Routed, routed, service_address
 from tests.support.scenes import field_of
 from tests.support.stage import PORT, Forger, Stage
@@ -456,4 +456,4 @@ def _play_at_once(scenes: Sequence[Scene], played: Played, opened: ExitStack) ->
         thread.join()
     good = [scene for scene in scenes if scene.name not in played.faults]
     with suppress(AssertionError):  # what is missing is said by the scene's test
-        wait_until(lambda: _all_told(played, good), "the records of all scenes", 2 * SHORT_S)
+        wait_until(lambda: _all_told(played, good), "the records of all scenes", 2 * PATIENCE_S)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.hosts import ANSWER, REQUEST, tcp_counters
 from tests.support.netbox import NetBox
-from tests.support.patience import SHORT_S
+from tests.support.patience import PATIENCE_S, SHORT_S
 from tests.support.routed import TO_CLIENT, TO_FIRST
 from tests.support.stage import PORT, Forger, Stage
 from tests.support.tracing import Run
@@ -38,13 +38,13 @@ class Seen(NamedTuple):
 
 
 # What a server's host may say as long as it has not looked at its listener.
-LESS: frozenset[Cause] = frozenset((NONE, ("listener_disabled", "possible"), ("not_supported", "possible")))
+LESS: frozenset[Cause] = frozenset((NONE, ("listener_disabled", "possible")))
 OVERFLOW: tuple[Cause, Cause] = ("queue_overflow", "likely"), ("queue_overflow", "possible")  # at last, and before
 
 
 def come_to(step: Callable[[], Seen], wanted: Cause, *before: Cause) -> Seen:
     """Repeat a situation until the server's host has seen enough to say this; until then it says less, or `before`."""
-    deadline = time.monotonic() + SHORT_S
+    deadline = time.monotonic() + PATIENCE_S
     while cause_of((seen := step()).server) != wanted:
         said = cause_of(seen.server)
         assert said in (*LESS, *before)
