@@ -32,6 +32,7 @@ FIELDS = (
     "tcp.len", "tcp.options.tfo.request", "tcp.options.tfo.cookie", "tcp.analysis.tfo_syn", "tcp.analysis.tfo_ack",
     "tcp.analysis.tfo_ignored", "tcp.analysis.initial_rtt", "tcp.options.experimental.exid",
 )  # fmt: skip
+CAUSE = ("handshake.cause", "handshake.cause_confidence", "handshake.cause_at")
 TFO_EXPERIMENT = 0xF989
 Row = Mapping[str, str]
 Ends = tuple[str, int, str, int]
@@ -112,6 +113,10 @@ def test_replay_gives_the_same_records(both: Both) -> None:
     differences = []
     for id_ in common:
         (live, live_times), (replayed, times) = facts(both.live[id_]), facts(both.replayed[id_])
+        if both.live[id_].handshake.settled_by != both.replayed[id_].handshake.settled_by:
+            # of one that was still open at the end it is too early to say why
+            for name in CAUSE:
+                assert None in (live.pop(name), replayed.pop(name)), name
         assert replayed == live
         assert times.keys() == live_times.keys()
         for name, value in live_times.items():
