@@ -16,10 +16,12 @@ from tracer.records.record import Totals
 # A change is told if chance would make it less than once in a million times; one for the better ends a break sooner,
 # for an alarm that stays on is as wrong as one that is late.
 _WORSE = -np.log(1e-6)
-_BETTER = -np.log(1e-3)
+_BETTER = -np.log(1e-4)
 _LEAST_BEFORE = 5  # of so few nothing is known
 _LEAST_BAD = 5  # two in a row are no break, even in a day without any
-_LEAST_SHARE = 0.05  # fewer failures than this are no break, however sure
+_LEAST_STEPS = 3  # failures of one second are a burst: a scan, a job that starts
+_LEAST_SHARE = 0.01  # fewer failures than this are no break, however sure
+_HOUR_S = 3600
 
 
 class Broken(Enum):
@@ -48,73 +50,108 @@ class Break:
 
 
 def breaks(view: HistoryView) -> tuple[Break, ...]:
-    """What has broken within the last hour, and what of it is over."""
-    ages, cells = _by_age(view)
-    with_data, lived = cells[:, PART["with_data"].start], cells[:, PART["lived"].start]
-    failed = cells[:, PART["results"]][:, HAS_FAILED].sum(axis=1)
+    """What has broken within the last hour, of each kind the latest; what goes on comes first."""
+    steps = _steps(view)
+    with_data, lived = steps.cells[:, PART["with_data"].start], steps.cells[:, PART["lived"].start]
+    failed = steps.cells[:, PART["results"]][:, HAS_FAILED].sum(axis=1)
     found = (
-        _break(view, Broken.FAST_OPEN, ages, np.maximum(with_data - lived, 0.0), with_data),
-        _break(view, Broken.HANDSHAKES, ages, failed, cells[:, PART["handshakes"].start]),
+        _latest(view, Broken.FAST_OPEN, steps, np.maximum(with_data - lived, 0.0), with_data),
+        _latest(view, Broken.HANDSHAKES, steps, failed, steps.cells[:, PART["handshakes"].start]),
     )
-    return tuple(one for one in found if one is not None)
+    return tuple(sorted((one for one in found if one is not None), key=lambda one: one.over_s is not None))
 
 
-def _by_age(view: HistoryView) -> tuple[NDArray[np.int64], F64]:
-    """How long ago each step began, and its cells: the newest first; seconds, and before them coarser steps."""
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """The steps of the last hour, the newest first: how long ago each began, and its cells."""
+
+    ages_s: NDArray[np.int64]
+    size_s: NDArray[np.int64]
+    cells: F64
+
+
+def _steps(view: HistoryView) -> _Steps:
     now_s = view.now_ns // NS_PER_S
-    begin_fine = int(view.fine.number[0]) if len(view.fine.number) else now_s
-    # a coarse step that seconds cover in part is left out: they would count twice
-    older = slice(0, int(np.searchsorted((view.coarse.number + 1) * view.coarse.size_s, begin_fine, side="right")))
-    ages = now_s - np.concatenate((view.coarse.number[older] * view.coarse.size_s, view.fine.number))
-    return ages[::-1], np.concatenate((view.coarse.cells[older], view.fine.cells))[::-1]
+    pieces = []
+    for steps, chosen in view.pieces():
+        number = steps.number[chosen]
+        pieces.append((now_s - number * steps.size_s, np.full(len(number), steps.size_s), steps.cells[chosen]))
+    ages, sizes, cells = (np.concatenate([piece[at] for piece in pieces])[::-1] for at in range(3))
+    hour = ages < _HOUR_S
+    # the oldest step may have begun before counting did
+    return _Steps(np.clip(ages[hour], 0, max(0, now_s - view.began_ns // NS_PER_S)), sizes[hour], cells[hour])
 
 
-def _break(view: HistoryView, what: Broken, ages: NDArray[np.int64], bad: F64, seen: F64) -> Break | None:
-    """The change for the worse that is surest, and the one for the better after it."""
-    hour = ages < 3600
-    ages, bad, seen = ages[hour], bad[hour], seen[hour]
-    since = _change(bad, seen, worse=True)
-    if since is None:
-        return None
-    bad_since, seen_since = bad[: since + 1], seen[: since + 1]
-    over = _change(bad_since, seen_since, worse=False)
-    ended = 0 if over is None else over + 1
-    before = slice(since + 1, None)
-    age = int(ages[since])
-    return Break(
-        what,
-        age,
-        None if over is None else int(ages[over]),
-        int(bad_since[ended:].sum()),
-        int(seen_since[ended:].sum()),
-        int(bad[before].sum()),
-        int(seen[before].sum()),
-        view.totals_of_last(age + 1),
-    )
+def _latest(view: HistoryView, what: Broken, steps: _Steps, bad: F64, seen: F64) -> Break | None:
+    """The latest break: once one is over, the next is looked for in what came since."""
+    found, end = None, len(seen)
+    while True:
+        since = _worse(steps, bad[:end], seen[:end])
+        if since is None or np.count_nonzero(bad[: since + 1]) < _LEAST_STEPS:
+            return found
+        over = _better(bad[: since + 1], seen[: since + 1])
+        ended = 0 if over is None else over + 1
+        during, before = slice(ended, since + 1), slice(since + 1, end)
+        age = int(steps.ages_s[since])
+        found = Break(
+            what,
+            age,
+            None if over is None else int(steps.ages_s[over]),
+            int(bad[during].sum()),
+            int(seen[during].sum()),
+            int(bad[before].sum()),
+            int(seen[before].sum()),
+            view.totals_of_last(age + 1),
+        )
+        if over is None:
+            return found
+        end = over + 1
 
 
-def _change(bad: F64, seen: F64, *, worse: bool) -> int | None:
-    """The oldest step after the likeliest change of the share of failures, if chance would hardly make it.
+def _worse(steps: _Steps, bad: F64, seen: F64) -> int | None:
+    """The oldest step after the likeliest change for the worse, if chance would hardly make it.
 
-    Likelihood ratio of one share before and another after against the same share all the time (Wilks): its logarithm is
-    at least x by chance about exp(-x) times.
+    Both must have grown: the share of failures (else more traffic would be a break) and how often they come (else it
+    would be one if all go home but a client that always fails). The logarithm of the likelihood ratio of one share, or
+    rate, before and another after against the same all the time is at least x by chance about exp(-x) times (Wilks);
+    where failures came in bursts before, it is divided by how much more they vary than chance would (quasi-likelihood).
     """
     if len(seen) < 2 or not bad.any():
         return None
+    bad_after, after, share, share_before, sure = _shares(bad, seen)
+    bad_before, before = bad.sum() - bad_after, seen.sum() - after
+    time_after: F64 = steps.ages_s[: len(seen) - 1].astype(np.float64) + 1
+    time_before: F64 = np.maximum(1.0, float(steps.ages_s[len(seen) - 1]) + 1 - time_after)
+    rate, rate_before = bad_after / time_after, bad_before / time_before
+    often = _rates_differ(bad_after, time_after, bad_before, time_before)
+    sure = np.minimum(sure, often) / _burstiness(steps, bad, bad_before, time_before)
+    possible: Bool = (before >= _LEAST_BEFORE) & (share > share_before) & (rate > rate_before)
+    sure = np.where(possible, sure, 0.0)
+    at = int(sure.argmax())
+    if sure[at] < _WORSE or bad_after[at] < _LEAST_BAD or share[at] < _LEAST_SHARE:
+        return None
+    return at
+
+
+def _better(bad: F64, seen: F64) -> int | None:
+    """The oldest step after the likeliest change for the better: at most half as many fail."""
+    if len(seen) < 2 or not bad.any():
+        return None
+    _, after, share, share_before, sure = _shares(bad, seen)
+    sure = np.where((after > 0) & (share < share_before / 2), sure, 0.0)
+    at = int(sure.argmax())
+    return at if sure[at] >= _BETTER else None
+
+
+def _shares(bad: F64, seen: F64) -> tuple[F64, F64, F64, F64, F64]:
+    """For each place where it may have changed: failures and all after it, the shares after and before, how sure."""
     bad_sums, sums = bad.cumsum(), seen.cumsum()
     bad_after, after = bad_sums[:-1], sums[:-1]
     bad_before, before = bad_sums[-1] - bad_after, sums[-1] - after
     share, share_before = _share(bad_after, after), _share(bad_before, before)
     always = min(bad_sums[-1] / max(1.0, sums[-1]), 1 - 1e-12)
     sure = after * _divergence(share, always) + before * _divergence(share_before, always)
-    possible: Bool = (before >= _LEAST_BEFORE) & (after > 0)
-    if worse:
-        possible &= (share > share_before) & (share >= _LEAST_SHARE) & (bad_after >= _LEAST_BAD)
-    else:
-        possible &= share < share_before / 2
-    sure = np.where(possible, sure, 0.0)
-    at = int(sure.argmax())
-    return at if sure[at] >= (_WORSE if worse else _BETTER) else None
+    return bad_after, after, share, share_before, sure
 
 
 def _share(bad: F64, seen: F64) -> F64:
@@ -128,3 +165,27 @@ def _divergence(share: F64, expected: float) -> F64:
         worked = np.where(share < 1, (1 - share) * np.log((1 - share) / (1 - expected)), 0.0)
     found: F64 = failed + worked
     return found
+
+
+def _rates_differ(one: F64, one_s: F64, other: F64, other_s: F64) -> F64:
+    """The same of two rates (Poisson)."""
+    rate = (one + other) / (one_s + other_s)
+    return _excess(one, rate * one_s) + _excess(other, rate * other_s)
+
+
+def _excess(count: F64, expected: F64) -> F64:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: F64 = np.where(count > 0, count * np.log(count / expected), 0.0)
+    return found
+
+
+def _burstiness(steps: _Steps, bad: F64, bad_before: F64, time_before: F64) -> F64:
+    """By how much the failures of the steps before vary more than by chance: Pearson's chi squared by its degrees."""
+    size = steps.size_s[: len(bad)]
+    squares = bad * bad / size
+    squares_before = squares.sum() - squares.cumsum()[:-1]
+    # steps in which nothing happened are left out of the arrays, and count
+    degrees = np.maximum(1.0, time_before / size[1:])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (time_before / bad_before * squares_before - bad_before) / degrees
+    return np.where(bad_before >= _LEAST_BAD, np.maximum(1.0, found), 1.0)

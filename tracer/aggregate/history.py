@@ -218,6 +218,12 @@ class HistoryView:
             self._sums[span_s] = steps.cells[chosen].sum(axis=0)
         return self._sums[span_s]
 
+    def pieces(self) -> tuple[tuple[Steps, slice], tuple[Steps, slice]]:
+        """Coarse steps, and from where fine ones reach back without a gap these: each moment is in one of them."""
+        turn = self.now_ns // NS_PER_S - FINE_STEPS + 2 * COARSE_S
+        turn -= turn % COARSE_S
+        return (self.coarse, slice(0, self.coarse.since(turn).start)), (self.fine, self.fine.since(turn))
+
     def cells(self, ages_s: Sequence[int]) -> F64:
         """Cells [n - 1, CELLS] of the stretches between n ascending ages in seconds; the running second has age 0.
 
@@ -226,12 +232,7 @@ class HistoryView:
         """
         found: F64 = np.zeros((len(ages_s) - 1, CELLS))
         now_s = self.now_ns // NS_PER_S
-        turn = now_s - FINE_STEPS + 2 * COARSE_S
-        turn -= turn % COARSE_S  # coarse steps before, fine ones from here on
-        for steps, chosen in (
-            (self.coarse, slice(0, self.coarse.since(turn).start)),
-            (self.fine, self.fine.since(turn)),
-        ):
+        for steps, chosen in self.pieces():
             age = now_s - ((steps.number[chosen] + 1) * steps.size_s - 1)
             row = np.searchsorted(ages_s, age, side="right") - 1
             there = np.flatnonzero((row >= 0) & (row < len(found)))

@@ -94,3 +94,63 @@ def test_a_break_within_the_hour_is_found_when_it_is_long_over() -> None:
 def test_no_handshake_no_break() -> None:
     assert breaks(view(History(), 0)) == ()
     assert breaks(view(History(), DAY_S)) == ()
+
+
+def alarms(history: History, second: int) -> list[Break]:
+    return [each for each in breaks(view(history, second)) if each.over_s is None]
+
+
+def test_a_second_break_is_found_as_soon_as_the_first() -> None:
+    history = History()
+    history.add(attempts(list(range(3000)) * 2, failed=False))
+    history.add(attempts(list(range(3000, 3300)) * 2, failed=True))
+    history.add(attempts(list(range(3300, 3360)) * 2, failed=False))
+    assert alarms(history, 3359) == []
+    for second in range(3360, 3370):
+        history.add(attempts([second] * 2, failed=True))
+    (found,) = alarms(history, 3369)
+    assert found.since_s == 9
+    assert (found.bad, found.seen) == (20, 20)
+
+
+def test_a_client_that_always_fails_is_no_break_when_the_others_go_home() -> None:
+    history = History()
+    history.add(plain(list(range(1800)) * 20, overflowed=False))
+    history.add(plain(list(range(1800)), overflowed=True))
+    for second in range(1800, 3600):
+        history.add(plain([second], overflowed=True))
+        assert alarms(history, second) == []
+
+
+def test_a_burst_is_no_break_nor_are_many() -> None:
+    history = History()
+    history.add(plain(list(range(3500)) * 2, overflowed=False))
+    for begin in range(300, 3500, 300):
+        history.add(plain([begin] * 10, overflowed=True))
+        for second in range(begin, begin + 5):
+            assert alarms(history, second) == []
+
+
+def test_a_scan_hides_no_break() -> None:
+    history = History()
+    history.add(plain(list(range(600)) * 5, overflowed=False))
+    history.add(plain([600] * 5000, overflowed=True))
+    assert alarms(history, 600) == []
+    history.add(plain(list(range(601, 900)) * 5, overflowed=False))
+    assert alarms(history, 899) == []
+    for second in range(900, 910):
+        history.add(plain([second] * 5, overflowed=True))
+    (found,) = alarms(history, 909)
+    assert found.since_s == 9
+
+
+def test_a_small_share_is_told_if_it_has_grown_and_lasts() -> None:
+    history, random = History(), np.random.default_rng(7)
+    for begin in range(0, 900, 100):
+        bad = random.random(20_000) < (0.0005 if begin < 600 else 0.03)
+        seconds = np.sort(random.integers(begin, begin + 100, 20_000))
+        history.add(plain(seconds[~bad].tolist(), overflowed=False))
+        if bad.any():
+            history.add(plain(seconds[bad].tolist(), overflowed=True))
+    (found,) = alarms(history, 899)
+    assert found.since_s == pytest.approx(299, abs=3)
