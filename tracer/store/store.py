@@ -97,6 +97,7 @@ class Store:
         self._drain_lag_us: float | None = None
         self._notices: deque[NoticeRecord] = deque(maxlen=NOTICES_HELD)
         self._ended: str | None = None
+        self._ended_ns: int | None = None
         self._ended_early = False
 
     # --- Sink ---
@@ -158,6 +159,7 @@ class Store:
         """Say why nothing will come any more."""
         with self._rows_lock:
             self._ended, self._ended_early = reason, early
+            self._ended_ns = self._ended_ns or self._clock()
             self._serial += 1
 
     # --- what the pipeline knows beside handshakes ---
@@ -286,7 +288,8 @@ class Store:
         """The picture as of now. Costs the same at every event rate: at most some thousand rows wait to be added up."""
         with self._sums_lock:
             self._fold()
-            now = self._clock()
+            # what is over keeps its last minutes
+            now = self._ended_ns or self._clock()
             rows = self._view()
             sums = self._sums
             history = sums.history.view(self._began_ns, now)

@@ -463,3 +463,14 @@ def test_strangers_do_not_fill_memory() -> None:
     middle = 40 + (turns - 40) // 2
     grown = statistics.median(held[middle:]) - statistics.median(held[40:middle])
     assert grown < 20 * 5000 * (turns - 40) // 2, held
+
+
+def test_what_has_ended_keeps_its_last_minutes() -> None:
+    now = START_NS + 1_000_000_000
+    store = Store(composer=Composer(INTERFACES), clock=lambda: now)
+    batch = random_batch(1, 50)
+    batch.events["settled_ns"] = now
+    store.write(batch)
+    store.end("the last interface went away")
+    now += 3_600_000_000_000
+    assert store.snapshot().history.totals(Window.MINUTE).handshakes == 50
