@@ -36,13 +36,12 @@ class Told:
 
 def told(reason: Reason) -> Told:
     """The words for a reason."""
-    return _told(reason.cell)
+    return _told(reason.cell, "failed" if reason.is_failure else "degraded")
 
 
 @lru_cache(maxsize=1024)
-def _told(at: int) -> Told:
+def _told(at: int, group: str) -> Told:
     reason = Reason(at, 0)
-    group = "failed" if reason.is_failure else "degraded"
     if reason.fate is not None:
         result, cause = word(reason.fate[0]), word(reason.fate[1]) if reason.fate[1] else None
         words = fate_words(result, cause)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tracer.aggregate.history import NS_PER_S, HistoryView, Where, Window
 from tracer.aggregate.tally import HAS_FAILED, PART
+from tracer.handshake.events import F64
 from tracer.vocabulary.vocabulary import Cause, HandshakeCause, HandshakeResult, Outcome
 
 _LEAST_S = 10  # the newest part of a window that has a trend
@@ -29,11 +30,13 @@ class Trend(Enum):
 class Reason:
     """One of: a result (failed, or with a cause) and its cause; a cause of Fast Open; an outcome without a cause.
 
-    `cell` is where history.py counts it. `last_s` is the age of the newest, null if it is more than an hour.
+    `cell` is where history.py counts it; `failed` of those with a cause of Fast Open are of the
+    group failed. `last_s` is the age of the newest, null if it is more than an hour.
     """
 
     cell: int
     seen: int
+    failed: int = 0
     trend: Trend = Trend.STEADY
     last_s: int | None = None
     where: Where | None = None
@@ -60,8 +63,10 @@ class Reason:
 
     @property
     def is_failure(self) -> bool:
-        """Did handshakes fail?"""
-        return self.fate is not None and bool(HAS_FAILED[self.fate[0]])
+        """Did handshakes fail, or did Fast Open cost most of them time or the connection?"""
+        if self.fate is not None:
+            return bool(HAS_FAILED[self.fate[0]])
+        return 2 * self.failed >= self.seen > 0
 
 
 _FATES, _CAUSES, _OUTCOMES = PART["fates"], PART["causes"], PART["unexplained"]
@@ -71,12 +76,18 @@ _ALL: NDArray[np.int64] = np.r_[_FATES.start : _FATES.stop, _FAST_OPEN]
 
 def most_frequent(view: HistoryView, window: Window, most: int) -> tuple[Reason, ...]:
     """First one of handshakes and one of Fast Open, then the others, with nothing but their number."""
-    seen = view.sums(window)[_ALL]
+    sums = view.sums(window)
+    seen = sums[_ALL]
     order = np.argsort(-seen, kind="stable")[: int(np.count_nonzero(seen))]
     of_fast_open = order >= _FATES.stop - _FATES.start
     first = sorted(int(np.flatnonzero(kind)[0]) for kind in (of_fast_open, ~of_fast_open) if kind.any())
     ranked = [*order[first].tolist(), *np.delete(order, first).tolist()][:most]
-    return tuple(Reason(int(_ALL[at]), int(seen[at])) for at in ranked)
+    return tuple(Reason(int(_ALL[at]), int(seen[at]), _failed(sums, int(_ALL[at]))) for at in ranked)
+
+
+def _failed(sums: F64, cell: int) -> int:
+    at = cell - _CAUSES.start
+    return int(sums[PART["causes_failed"]][at]) if 0 <= at < len(Cause) else 0
 
 
 def reasons(view: HistoryView, window: Window, most: int = 12) -> tuple[Reason, ...]:

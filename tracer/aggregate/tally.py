@@ -32,6 +32,7 @@ _WIDTHS = {
     "resent": 1,
     "results": len(HandshakeResult), "requests": len(Request), "outcomes": len(Outcome), "groups": len(Group),
     "causes": len(Cause), "handshake_causes": len(HandshakeCause), "after": len(After), "died": len(Outcome),
+    "causes_failed": len(Cause),  # of those whose group is failed
     "fates": len(HandshakeResult) * len(HandshakeCause),  # of those that failed or have a cause
     "confidences": len(HandshakeCause) * len(Confidence),
     "unexplained": len(Outcome),  # of established ones that are degraded or failed without a cause
@@ -131,6 +132,9 @@ def tally(batch: Batch, place: NDArray[np.intp] | None = None, places: int = 1) 
     to.codes("causes", causes.cause)
     to.codes("handshake_causes", causes.handshake_cause)
     to.codes("after", verdicts.after)
+    costly = (verdicts.group == Group.FAILED) & (causes.cause != 0)
+    if costly.any():
+        to.codes("causes_failed", causes.cause[costly], costly)
     dead = died(verdicts)
     to.codes("died", verdicts.outcome[dead], dead)
     # almost all rows of ordinary traffic end here

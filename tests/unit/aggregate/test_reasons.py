@@ -11,7 +11,8 @@ from tracer.aggregate.history import History, Where, Window
 from tracer.aggregate.reasons import Trend, most_frequent, reasons
 from tracer.aggregate.tally import PART
 from tracer.handshake.batch import Batch
-from tracer.vocabulary.vocabulary import Cause, HandshakeCause, HandshakeResult, Outcome
+from tracer.vocabulary.vocabulary import Cause, Group, HandshakeCause, HandshakeResult, Outcome
+from tui.why import told
 
 
 def refused_cookie(seconds: list[int], cause: Cause) -> Batch:
@@ -34,11 +35,23 @@ def test_the_most_frequent_of_each_kind_come_first() -> None:
     assert (first.seen, first.where) == (70, Where("192.0.2.7", 443, 40))
     assert (second.cause, second.seen) == (Cause.KEY_NOT_SHARED, 5)
     assert second.fate is None
-    assert not second.is_failure
+    assert second.is_failure
     (third,) = rest
     assert (third.outcome, third.seen, third.last_s) == (Outcome.SYN_TIMEOUT_FALLBACK, 3, 10)
     assert reasons(view(history, 1000), Window.FIVE_MINUTES) == ()
     assert reasons(view(history, 10_000), Window.ALL)[0].last_s is None
+
+
+def test_a_cause_of_fast_open_is_a_failure_where_most_of_its_handshakes_failed() -> None:
+    for failed, expected in ((5, True), (2, False)):
+        history = History()
+        history.add(refused_cookie([10] * failed, Cause.COOKIE_STALE))
+        lucky = refused_cookie([10] * 4, Cause.COOKIE_STALE)
+        lucky.verdicts.group[:] = Group.DEGRADED
+        history.add(lucky)
+        (found,) = reasons(view(history, 20), Window.FIVE_MINUTES)
+        assert (found.seen, found.failed, found.is_failure) == (failed + 4, failed, expected)
+        assert told(found).group == ("failed" if expected else "degraded")
 
 
 def test_each_is_counted_once() -> None:
