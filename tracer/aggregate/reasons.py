@@ -14,11 +14,12 @@ from tracer.handshake.events import F64
 from tracer.vocabulary.vocabulary import Cause, HandshakeCause, HandshakeResult, Outcome
 
 _LEAST_S = 10  # the newest part of a window that has a trend
+_RANKED = 60  # reasons that are looked at for a trend
 _SURE = 2.5  # standard deviations that tell a trend from chance
 
 
 class Trend(Enum):
-    """How the newest fifth of a window compares with the rest of it."""
+    """How the newest fifth of a window compares with the rest of it; what was on the rise and stopped is gone."""
 
     RISING = "rising"
     STEADY = "steady"
@@ -91,20 +92,22 @@ def _failed(sums: F64, cell: int) -> int:
 
 
 def reasons(view: HistoryView, window: Window, most: int = 12) -> tuple[Reason, ...]:
-    """The same, with all that is known of them."""
+    """The same, with all that is known of them: what is on the rise first, and last what is gone."""
     span_s = min(window.seconds or 3600, (view.now_ns - view.began_ns) // NS_PER_S + 1)
     newest_s = span_s // 5
     newest, within = view.sums_of_last(max(1, newest_s)), view.sums_of_last(span_s)
+    found = []
+    for one in most_frequent(view, window, _RANKED):
+        last_s, trend = _last(view, one.cell), Trend.STEADY
+        if newest_s >= _LEAST_S:
+            trend = _trend(float(newest[one.cell]), float(within[one.cell]), newest_s / span_s)
+        if trend is Trend.RISING and (last_s is None or last_s > max(_LEAST_S, newest_s // 4)):
+            trend = Trend.GONE
+        found.append(replace(one, trend=trend, last_s=last_s))
+    found.sort(key=lambda one: (one.trend is Trend.GONE) - (one.trend is Trend.RISING))
     return tuple(
-        replace(
-            one,
-            trend=_trend(float(newest[one.cell]), float(within[one.cell]), newest_s / span_s)
-            if newest_s >= _LEAST_S
-            else Trend.STEADY,
-            last_s=_last(view, one.cell),
-            where=view.where(window, one.fate[1], one.fate[0]) if one.fate is not None else None,
-        )
-        for one in most_frequent(view, window, most)
+        replace(one, where=view.where(window, one.fate[1], one.fate[0])) if one.fate is not None else one
+        for one in found[:most]
     )
 
 

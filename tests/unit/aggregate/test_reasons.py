@@ -79,3 +79,26 @@ def test_trends() -> None:
         (found,) = reasons(view(history, 299.5), Window.FIVE_MINUTES)
         assert found.trend is trend, seconds
         assert found.last_s == 299 - max(seconds)
+
+
+def test_what_stopped_is_not_on_the_rise() -> None:
+    history = History()
+    history.add(plain(list(range(250, 280)) * 3, overflowed=True))
+    for second, trend in ((280, Trend.RISING), (290, Trend.RISING), (299, Trend.GONE), (320, Trend.GONE)):
+        (found,) = reasons(view(history, second + 0.5), Window.FIVE_MINUTES)
+        assert found.trend is trend, second
+
+
+def test_what_still_happens_stands_before_what_is_over() -> None:
+    history = History()
+    history.add(plain(list(range(200)) * 3, overflowed=True))
+    for cause, seconds in ((HandshakeCause.NO_LISTENER, range(0, 300, 10)), (HandshakeCause.REFUSED, range(285, 300))):
+        made = plain(list(seconds), overflowed=True)
+        made.causes.handshake_cause[:] = cause
+        history.add(made)
+    found = reasons(view(history, 299.5), Window.FIVE_MINUTES)
+    assert [(one.fate and one.fate[1], one.trend) for one in found] == [
+        (HandshakeCause.REFUSED, Trend.RISING), (HandshakeCause.NO_LISTENER, Trend.STEADY),
+        (HandshakeCause.ACCEPT_QUEUE_FULL, Trend.GONE),
+    ]  # fmt: skip
+    assert reasons(view(history, 299.5), Window.FIVE_MINUTES, most=1) == found[:1]
