@@ -6,9 +6,9 @@ from collections import Counter
 
 from tracer.aggregate.breaks import Break, Broken, breaks
 from tracer.store.snapshot import Snapshot
-from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.fates import brief_cause
 from tui.format import clock, count, share
+from tui.places import at_place
 
 _WHAT = {Broken.FAST_OPEN: "Fast Open", Broken.HANDSHAKES: "Handshakes"}
 _OF = {Broken.FAST_OPEN: "SYNs with data", Broken.HANDSHAKES: "handshakes"}
@@ -41,7 +41,7 @@ def _why(one: Break) -> str:
     place = max(one.totals.failed_at or (), key=lambda at: at.handshakes, default=None)
     if place is None or one.what is Broken.FAST_OPEN:
         return f": {words}"
-    return f": {words} at {endpoint_text(place.ip, place.port) if place.ip else f'port {place.port}'}"
+    return f": {words}{at_place(place.ip, place.port, place.handshakes, one.bad)}"
 
 
 def alerts(snapshot: Snapshot) -> list[str]:

@@ -7,12 +7,12 @@ from tracer.aggregate.history import HistoryView, Window
 from tracer.aggregate.worth import saved_words
 from tracer.records.record import Totals
 from tracer.store.snapshot import Snapshot
-from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.fates import FAILED_WORDS, fate_words
 from tracer.vocabulary.printable import plural
 from tui.alerts import age
 from tui.format import count, rate, share
 from tui.lines import Line, joined, width, wrap
+from tui.places import at_place
 
 WITH_DATA = ("cookie_and_data", "data_only", "cookie_request_and_data")
 # of so many failed handshakes the verdict is red
@@ -28,11 +28,6 @@ def with_data(totals: Totals) -> int:
 def failed(totals: Totals) -> int:
     """Handshakes that were refused or never finished."""
     return sum(totals.results.get(name, 0) for name in FAILED_WORDS)
-
-
-def place_text(ip: str | None, port: int) -> str:
-    """Where handshakes failed: a server, or a port of several."""
-    return endpoint_text(ip, port) if ip else f"port {port}"
 
 
 def headline_lines(snapshot: Snapshot, window: Window, cells: int, *, brief: bool = False) -> list[Line]:
@@ -103,8 +98,9 @@ def handshakes(history: HistoryView, window: Window, found: Break | None) -> Ver
     if found is not None and found.over_s is None:
         now = f"{count(found.bad)} of the last {count(found.seen)}"
         before = f"before {share(found.bad_before, found.seen_before)} of {count(found.seen_before)}"
-        most = worst_fate(found.totals)[0]
-        return f"✗ Handshakes began to fail {age(found.since_s)} ago: {now}, {before}; most are {most}.", "failed"
+        words, many = worst_fate(found.totals)
+        most = f"most are {words}" if 2 * many > found.bad else f"{count(many)} are {words}"
+        return f"✗ Handshakes began to fail {age(found.since_s)} ago: {now}, {before}; {most}.", "failed"
     if not totals.handshakes:
         return None
     spell = ""
@@ -124,16 +120,20 @@ def handshakes(history: HistoryView, window: Window, found: Break | None) -> Ver
 
 
 def worst_fate(totals: Totals) -> tuple[str, int]:
-    """How most of those failed that did: "refused, nobody listens at 192.0.2.1:443", and how many did so."""
+    """How most of those failed that did: "refused, nobody listens at 192.0.2.1:443", and how many did so.
+
+    Where more than half of a result have one cause it is told, with their number.
+    """
     result = max(FAILED_WORDS, key=lambda name: totals.results.get(name, 0))
     seen = totals.results.get(result, 0)
     place = next((one for one in totals.failed_at or () if one.result == result), None)
-    where = f" at {place_text(place.ip, place.port)}" if place else ""
+    where = at_place(place.ip, place.port, place.handshakes, seen) if place else ""
     causes = (totals.failed_causes or {}).get(result, {})
     cause = max(causes, key=lambda name: causes[name], default=None)
     if cause is not None and 2 * causes[cause] <= seen:
         cause = None
-    return fate_words(result, cause).replace(": ", ", ", 1) + where, seen
+    words = fate_words(result, cause).replace(": ", ", ", 1)
+    return words + where, causes[cause] if cause is not None else seen
 
 
 def sentence(totals: Totals, *, ended: bool = False) -> Verdict:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from rich.cells import cell_len
 
-from tracer.aggregate.history import Window
+from tracer.aggregate.history import Where, Window
 from tracer.aggregate.reasons import Reason, Trend, reasons
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.causes import handshake_sentence, remedy, tfo_sentence
@@ -17,8 +17,8 @@ from tracer.vocabulary.vocabulary import GROUP_OF, Group, HandshakeCause, Outcom
 from tui.advice import advice_lines
 from tui.alerts import age
 from tui.format import count
-from tui.headline import place_text
 from tui.lines import Line, Part, group_sign, width, wrap
+from tui.places import at_place
 from tui.widgets.shares import died_words, outcome_words
 
 _INDENT = 4
@@ -127,16 +127,20 @@ def _head(reason: Reason, one: Told, cells: int) -> list[Line]:
     number = f"{group_sign(one.group)} {count(reason.seen):>7}  "
     words, *rest = wrap(one.words, cells - len(number))
     first: Line = ((number, one.group), *words)
-    place = f" at {place_text(reason.where.ip, reason.where.port)}" if reason.where is not None else ""
+    place = _place(reason.where) if reason.where is not None else ""
     lines = [((" " * len(number), "text"), *line) for line in rest]
     if not rest and width(first) + cell_len(place) + cell_len(trend[0]) < cells:
         first = (*first, (place, "text"))
     else:
-        lines += wrap(place.strip(), cells, "text", _INDENT) if place else []
+        lines += wrap(place.strip(" ,"), cells, "text", _INDENT) if place else []
     room = cells - width(first) - cell_len(trend[0])
     if room > 0:
         return [(*first, (" " * room, "text"), trend), *lines]
     return [first, *lines, ((" " * _INDENT, "text"), trend)]
+
+
+def _place(where: Where) -> str:
+    return at_place(where.ip, where.port, where.handshakes, where.of, lately=where.lately)
 
 
 def _trend(reason: Reason) -> Part:

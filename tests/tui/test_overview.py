@@ -87,6 +87,38 @@ def test_handshakes_that_fail_are_told_as_loud_with_cause_and_place() -> None:
     assert headline(history, 700.5)[1] == "✓ No handshake failed, of 19."
 
 
+def test_a_place_of_most_is_not_told_as_that_of_all() -> None:
+    history = History()
+    history.add(plain([10] * 40, overflowed=True))
+    elsewhere = plain([10] * 30, overflowed=True)
+    elsewhere.events["server_port"] = 444
+    history.add(elsewhere)
+    shown = snapshot_of(view(history, 20))
+    assert headline(history, 20)[1] == (
+        "✗ 70 of 70 handshakes failed: half open, accept queue full, mostly at 192.0.2.7:443."
+    )
+    (entry, *_) = why_entries(shown, Window.FIVE_MINUTES, 100)
+    assert words(entry.head) == ["✗      70  half open: accept queue full, mostly at 192.0.2.7:443"]
+    history.add(plain([10] * 160, overflowed=True))
+    elsewhere = plain(list(range(280, 290)) * 10, overflowed=True)
+    elsewhere.events["server_port"] = 444
+    history.add(elsewhere)
+    (entry, *_) = why_entries(snapshot_of(view(history, 290)), Window.FIVE_MINUTES, 100)
+    assert words(entry.head)[0].startswith("✗     330  half open: accept queue full, now at 192.0.2.7:444  ")
+    assert words(entry.head)[0].endswith("▲ rising")
+
+
+def test_a_cause_is_told_with_its_own_number() -> None:
+    history = History()
+    history.add(plain([10] * 40, overflowed=True))
+    other = plain([10] * 3, overflowed=True)
+    other.causes.handshake_cause[:] = HandshakeCause.ACK_MISSING
+    history.add(other)
+    assert headline(history, 20)[1] == (
+        "✗ 43 of 43 handshakes failed: 40 of them half open, accept queue full at 192.0.2.7:443."
+    )
+
+
 def test_every_cause_says_what_to_do() -> None:
     for sentence in (*CAUSES.values(), *HANDSHAKE_CAUSES.values()):
         assert sentence.endswith(remedy(sentence))

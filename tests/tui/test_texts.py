@@ -385,13 +385,14 @@ def test_the_answer_tells_of_handshakes_that_failed() -> None:
     snapshot = shown_as(flooded(tfo_attempts=0))
     lines = [plain(line) for line in headline_lines(snapshot, Window.ALL, 90)]
     assert lines[0] == "Nobody tries Fast Open: no SYN carried the option or data."
-    assert lines[1] == "✗ 241 of 244 handshakes failed: 200 of them half open, a SYN flood at 192.0.2.1:80."
+    assert lines[1] == "✗ 241 of 244 handshakes failed: 195 of them half open, a SYN flood at 192.0.2.1:80."
     assert handshakes(snapshot.history, Window.ALL, None)[1] == "failed"  # type: ignore[index]
     unknown = flooded(failed_causes=None, failed_at=None, handshake_causes=None)
     assert worst_fate(unknown) == ("half open", 200)
     none = shown_as(flooded(results={"established": 244}, failed_causes={}))
     assert handshakes(none.history, Window.ALL, None) == ("✓ No handshake failed, of 244.", "ok")
-    few = shown_as(flooded(results={"established": 240, "rejected": 4}))
+    results = {"established": 240, "rejected": 4}
+    few = shown_as(flooded(results=results, failed_causes={"rejected": {"no_listener": 4}}))
     assert handshakes(few.history, Window.ALL, None) == (
         "~ 4 of 244 handshakes failed: refused, nobody listens at port 81.", "degraded",
     )  # fmt: skip

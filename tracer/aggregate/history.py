@@ -54,11 +54,14 @@ class Window(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The server of handshakes that failed or were slow: address (None where they are of several), port, how many."""
+    """The server of handshakes that failed or were slow: address (None where they are of several), port, how many, and
+    of how many that is the place of most. `lately`: these are the newest ones only."""
 
     ip: str | None
     port: int
     handshakes: int
+    of: int
+    lately: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +272,10 @@ class HistoryView:
 
         None where no one has so many, or where too many servers were affected to count each; of `all` the last hour's.
         """
-        span_s = window.seconds or Window.HOUR.seconds or 0
+        return self.where_of_last(window.seconds or Window.HOUR.seconds or 0, cause, result)
+
+    def where_of_last(self, span_s: int, cause: HandshakeCause, result: HandshakeResult | None = None) -> Where | None:
+        """The same of the last seconds."""
         sums = self.sums_of_last(span_s)[PART["fates"]].reshape(len(HandshakeResult), len(HandshakeCause))
         total = int(sums[:, cause].sum() if result is None else sums[result, cause])
         results = set(HandshakeResult) if result is None else {result}
@@ -303,8 +309,8 @@ def _most(sums: Counter[tuple[bytes, int]], total: int) -> Where | None:
         ports[port] += times
     for (ip, port), times in sums.most_common(1):
         if 2 * times > total:
-            return Where(ip_text(ip), port, times)
+            return Where(ip_text(ip), port, times, total)
     for port, times in ports.most_common(1):
         if 2 * times > total:
-            return Where(None, port, times)
+            return Where(None, port, times, total)
     return None

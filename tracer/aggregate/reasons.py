@@ -105,10 +105,21 @@ def reasons(view: HistoryView, window: Window, most: int = 12) -> tuple[Reason, 
             trend = Trend.GONE
         found.append(replace(one, trend=trend, last_s=last_s))
     found.sort(key=lambda one: (one.trend is Trend.GONE) - (one.trend is Trend.RISING))
-    return tuple(
-        replace(one, where=view.where(window, one.fate[1], one.fate[0])) if one.fate is not None else one
-        for one in found[:most]
-    )
+    return tuple(replace(one, where=_where(view, window, one, newest_s)) for one in found[:most])
+
+
+def _where(view: HistoryView, window: Window, one: Reason, newest_s: int) -> Where | None:
+    """The place of most; of what is on the rise that of the newest, if it is another."""
+    if one.fate is None:
+        return None
+    result, cause = one.fate
+    where = view.where(window, cause, result)
+    if one.trend is not Trend.RISING:
+        return where
+    lately = view.where_of_last(newest_s, cause, result)
+    if where is not None and (lately is None or (where.ip, where.port) == (lately.ip, lately.port)):
+        return where
+    return replace(lately, lately=True) if lately is not None else None
 
 
 def _trend(newest: float, within: float, share: float) -> Trend:

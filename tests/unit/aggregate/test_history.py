@@ -118,8 +118,8 @@ def test_it_says_where_most_failed_in_a_window() -> None:
     history.add(overflowed(20, 3, 80, 100))
     full = HandshakeCause.ACCEPT_QUEUE_FULL
     shown = view(history, 100)
-    assert shown.where(Window.MINUTE, full) == Where("192.0.2.2", 443, 50)
-    assert shown.where(Window.HOUR, full) == Where(None, 443, 110)
+    assert shown.where(Window.MINUTE, full) == Where("192.0.2.2", 443, 50, 70)
+    assert shown.where(Window.HOUR, full) == Where(None, 443, 110, 130)
     assert shown.where(Window.HOUR, full, HandshakeResult.NO_REPLY) is None
     (place,) = shown.totals(Window.MINUTE).failed_at or ()
     assert (place.result, place.ip, place.port, place.handshakes) == ("half_open", "192.0.2.2", 443, 50)

@@ -32,7 +32,7 @@ def test_the_most_frequent_of_each_kind_come_first() -> None:
     first, second, *rest = reasons(view(history, 20), Window.FIVE_MINUTES)
     assert first.fate == (HandshakeResult.HALF_OPEN, HandshakeCause.ACCEPT_QUEUE_FULL)
     assert first.is_failure
-    assert (first.seen, first.where) == (70, Where("192.0.2.7", 443, 40))
+    assert (first.seen, first.where) == (70, Where("192.0.2.7", 443, 40, 70))
     assert (second.cause, second.seen) == (Cause.KEY_NOT_SHARED, 5)
     assert second.fate is None
     assert second.is_failure
@@ -87,6 +87,19 @@ def test_what_stopped_is_not_on_the_rise() -> None:
     for second, trend in ((280, Trend.RISING), (290, Trend.RISING), (299, Trend.GONE), (320, Trend.GONE)):
         (found,) = reasons(view(history, second + 0.5), Window.FIVE_MINUTES)
         assert found.trend is trend, second
+
+
+def test_of_what_is_on_the_rise_the_newest_place_is_told() -> None:
+    history = History()
+    history.add(plain(list(range(100)) * 3, overflowed=True))
+    elsewhere = plain(list(range(260, 300)) * 5, overflowed=True)
+    elsewhere.events["server_port"] = 444
+    history.add(elsewhere)
+    (found,) = reasons(view(history, 299.5), Window.FIVE_MINUTES)
+    assert (found.trend, found.seen) == (Trend.RISING, 500)
+    assert found.where == Where("192.0.2.7", 444, 200, 200, lately=True)
+    (found,) = reasons(view(history, 380), Window.FIVE_MINUTES)
+    assert (found.trend, found.where) == (Trend.GONE, Where("192.0.2.7", 444, 200, 257))
 
 
 def test_what_still_happens_stands_before_what_is_over() -> None:
