@@ -17,6 +17,8 @@ from tui.places import at_place
 WITH_DATA = ("cookie_and_data", "data_only", "cookie_request_and_data")
 # of so many failed handshakes the verdict is red
 _MANY = 0.05
+# of fewer a share would say more than is known
+_FEW = 10
 Verdict = tuple[str, str]  # a sentence and its style
 
 
@@ -28,6 +30,14 @@ def with_data(totals: Totals) -> int:
 def failed(totals: Totals) -> int:
     """Handshakes that were refused or never finished."""
     return sum(totals.results.get(name, 0) for name in FAILED_WORDS)
+
+
+def part_of(part: int | None, whole: int, thing: str = "") -> str:
+    """A share, or of few the number: "98 % of 2,204 SYNs", "none of 3 SYNs", "2 of 3 SYNs"."""
+    things = f" {thing}" if thing else ""
+    if whole >= _FEW:
+        return f"{share(part or 0, whole)} of {count(whole)}{things}"
+    return f"{part or 'none'} of {whole}{things}"
 
 
 def headline_lines(snapshot: Snapshot, window: Window, cells: int, *, brief: bool = False) -> list[Line]:
@@ -67,7 +77,7 @@ def in_all(snapshot: Snapshot, window: Window, totals: Totals) -> str:
     sent = with_data(whole)
     if not sent:
         return f"in all: {count(failed(whole))} of {count(whole.handshakes)} handshakes failed"
-    return f"in all: {share(whole.tfo_lived or 0, sent)} of {count(sent)}"
+    return f"in all: {part_of(whole.tfo_lived, sent)}"
 
 
 def fast_open(snapshot: Snapshot, window: Window, found: Break | None) -> Verdict:
@@ -76,7 +86,7 @@ def fast_open(snapshot: Snapshot, window: Window, found: Break | None) -> Verdic
     totals = history.totals(window)
     if found is not None and found.over_s is None:
         worked = f"{count(found.seen - found.bad)} of the last {count(found.seen)} SYNs with data worked"
-        before = f"{share(found.seen_before - found.bad_before, found.seen_before)} of {count(found.seen_before)}"
+        before = part_of(found.seen_before - found.bad_before, found.seen_before)
         verb = "broke" if 2 * found.bad > found.seen else "got worse"
         return f"✗ Fast Open {verb} {age(found.since_s)} ago: {worked}; before {before}.", "failed"
     text, style = sentence(totals, ended=snapshot.ended is not None)
@@ -88,7 +98,7 @@ def fast_open(snapshot: Snapshot, window: Window, found: Break | None) -> Verdic
     lived, sent = since.tfo_lived or 0, with_data(since)
     spell = f"it failed for {age(found.since_s - found.over_s)} until {age(found.over_s)} ago"
     if lived >= 0.95 * sent > 0:
-        return f"✓ Fast Open works again: {share(lived, sent)} of {count(sent)} SYNs with data; {spell}.", "ok"
+        return f"✓ Fast Open works again: {part_of(lived, sent, _sent(sent))}; {spell}.", "ok"
     return f"{text.removesuffix('.')}; {spell}.", style
 
 
@@ -97,7 +107,7 @@ def handshakes(history: HistoryView, window: Window, found: Break | None) -> Ver
     totals = history.totals(window)
     if found is not None and found.over_s is None:
         now = f"{count(found.bad)} of the last {count(found.seen)}"
-        before = f"before {share(found.bad_before, found.seen_before)} of {count(found.seen_before)}"
+        before = f"before {part_of(found.bad_before, found.seen_before)}"
         words, many = worst_fate(found.totals)
         most = f"most are {words}" if 2 * many > found.bad else f"{count(many)} are {words}"
         return f"✗ Handshakes began to fail {age(found.since_s)} ago: {now}, {before}; {most}.", "failed"
@@ -163,10 +173,15 @@ def sentence(totals: Totals, *, ended: bool = False) -> Verdict:
 def _numbers(totals: Totals, sent: int) -> str:
     """The share of SYNs with data that worked, and that of those which the server acked, if it is another."""
     lived = totals.tfo_lived or 0
-    worked = f"{share(lived, sent)} of {count(sent)} SYNs with data"
+    worked = part_of(lived, sent, _sent(sent))
     if lived == totals.tfo_accepted:
         return f"{worked} accepted."
-    return f"{worked}, {share(totals.tfo_accepted, sent)} acked."
+    acked = share(totals.tfo_accepted, sent) if sent >= _FEW else totals.tfo_accepted or "none"
+    return f"{worked}, {acked} acked."
+
+
+def _sent(number: int) -> str:
+    return f"{plural(number, 'SYN')} with data"
 
 
 def figure_lines(snapshot: Snapshot, totals: Totals, cells: int, brief: bool) -> list[Line]:

@@ -119,6 +119,22 @@ def test_a_cause_is_told_with_its_own_number() -> None:
     )
 
 
+def test_of_few_the_number_is_told_and_no_share() -> None:
+    history = History()
+    history.add(attempts([10], failed=True))
+    assert headline(history, 20)[0] == "✗ Fast Open does not work: none of 1 SYN with data accepted."
+    history.add(attempts([10] * 8, failed=False))
+    assert headline(history, 20)[0] == "~ Fast Open works for most: 8 of 9 SYNs with data accepted."
+    history.add(attempts([10], failed=False))
+    assert headline(history, 20)[0] == "~ Fast Open works for most: 90 % of 10 SYNs with data accepted."
+    died = attempts([400], failed=False)
+    died.verdicts.lived[:] = False
+    history.add(died)
+    assert headline(history, 400)[0] == (
+        "✗ Fast Open does not work: none of 1 SYN with data, 1 acked.  in all: 82 % of 11"
+    )
+
+
 def test_every_cause_says_what_to_do() -> None:
     for sentence in (*CAUSES.values(), *HANDSHAKE_CAUSES.values()):
         assert sentence.endswith(remedy(sentence))
