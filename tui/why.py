@@ -154,8 +154,8 @@ def _trend(reason: Reason) -> Part:
 
 
 def track_words(reason: Reason) -> str:
-    """A reason in as few words as a plot has room for."""
+    """A reason in as few words as a plot has room for; those of Fast Open are told apart from those of handshakes."""
     fate = reason.fate
     if fate is not None and fate[1] is not HandshakeCause.NONE:
         return brief_cause(word(fate[1]))
-    return told(reason).words.removeprefix("Fast Open: ")
+    return told(reason).words.replace("Fast Open: ", "TFO: ", 1)

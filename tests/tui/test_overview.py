@@ -18,7 +18,7 @@ from tracer.aggregate.history import History, HistoryView, Steps, Window
 from tracer.handshake.batch import Batch
 from tracer.store.snapshot import HostState, Snapshot
 from tracer.vocabulary.causes import CAUSES, HANDSHAKE_CAUSES, remedy
-from tracer.vocabulary.vocabulary import Group, HandshakeCause, HandshakeResult, Outcome
+from tracer.vocabulary.vocabulary import Cause, Group, HandshakeCause, HandshakeResult, Outcome
 from tui.actions import MAIN
 from tui.app import Dashboard
 from tui.headline import headline_lines
@@ -133,6 +133,28 @@ def test_of_few_the_number_is_told_and_no_share() -> None:
     assert headline(history, 400)[0] == (
         "✗ Fast Open does not work: none of 1 SYN with data, 1 acked.  in all: 82 % of 11"
     )
+
+
+def test_the_plots_tell_causes_of_handshakes_and_of_fast_open_apart() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        overview = app.current
+        assert isinstance(overview, Overview)
+        told_lines = words(list(overview.time.lines))
+        assert any(re.match(r" *packet loss +40", line) for line in told_lines), told_lines
+        assert any(re.match(r" *TFO: packet loss +30", line) for line in told_lines), told_lines
+
+    history = History()
+    lost = plain([10] * 40, overflowed=True)
+    lost.causes.handshake_cause[:] = HandshakeCause.PACKET_LOSS
+    history.add(lost)
+    slow = attempts([10] * 30, failed=True)
+    slow.causes.cause[:] = Cause.PACKET_LOSS
+    history.add(slow)
+    engine = Recorded(share=0)
+    found = view(history, 20)
+    engine.changes = {"history": found, "totals": found.total, "taken_ns": found.now_ns}
+    for size in ALL_SIZES:
+        drive(script, engine, size)
 
 
 def test_every_cause_says_what_to_do() -> None:
