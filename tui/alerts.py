@@ -6,7 +6,7 @@ from collections import Counter
 
 from tracer.aggregate.breaks import Break, Broken, breaks
 from tracer.store.snapshot import Snapshot
-from tracer.vocabulary.fates import brief_cause
+from tracer.vocabulary.fates import brief_cause, unless_certain
 from tui.format import clock, count, share
 from tui.places import at_place
 
@@ -37,9 +37,11 @@ def _why(one: Break) -> str:
     if not causes or 2 * max(causes.values()) <= one.bad:
         return ""
     ((cause, _),) = causes.most_common(1)
-    words = cause.replace("_", " ") if one.what is Broken.FAST_OPEN else brief_cause(cause)
+    if one.what is Broken.FAST_OPEN:
+        return f": {cause.replace('_', ' ')}"
+    words = brief_cause(cause) + unless_certain(cause, one.totals.handshake_confidences)
     place = max(one.totals.failed_at or (), key=lambda at: at.handshakes, default=None)
-    if place is None or one.what is Broken.FAST_OPEN:
+    if place is None:
         return f": {words}"
     return f": {words}{at_place(place.ip, place.port, place.handshakes, one.bad)}"
 

@@ -7,7 +7,7 @@ from tracer.aggregate.history import HistoryView, Window
 from tracer.aggregate.worth import saved_words
 from tracer.records.record import Totals
 from tracer.store.snapshot import Snapshot
-from tracer.vocabulary.fates import FAILED_WORDS, fate_words
+from tracer.vocabulary.fates import FAILED_WORDS, fate_words, unless_certain
 from tracer.vocabulary.printable import plural
 from tui.alerts import age
 from tui.format import count, rate, share
@@ -142,7 +142,7 @@ def worst_fate(totals: Totals) -> tuple[str, int]:
     cause = max(causes, key=lambda name: causes[name], default=None)
     if cause is not None and 2 * causes[cause] <= seen:
         cause = None
-    words = fate_words(result, cause).replace(": ", ", ", 1)
+    words = fate_words(result, cause).replace(": ", ", ", 1) + unless_certain(cause, totals.handshake_confidences)
     return words + where, causes[cause] if cause is not None else seen
 
 

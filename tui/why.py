@@ -11,7 +11,7 @@ from tracer.aggregate.history import Where, Window
 from tracer.aggregate.reasons import Reason, Trend, reasons
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.causes import handshake_sentence, remedy, tfo_sentence
-from tracer.vocabulary.fates import brief_cause, fate_words
+from tracer.vocabulary.fates import brief_cause, fate_words, unless_certain
 from tracer.vocabulary.meanings import EXPLANATIONS, FAILURES
 from tracer.vocabulary.vocabulary import GROUP_OF, Group, HandshakeCause, Outcome, word
 from tui.advice import advice_lines
@@ -85,11 +85,13 @@ class Entry:
 def why_entries(snapshot: Snapshot, window: Window, cells: int) -> list[Entry]:
     """All reasons; where there are none, or nobody tries Fast Open, what is known instead."""
     entries: list[Entry] = []
+    totals = snapshot.history.totals(window)
     for reason in reasons(snapshot.history, window):
         one = told(reason)
         advice = one.remedy[:1].upper() + one.remedy[1:]
-        entries.append(Entry(one.way, _head(reason, one, cells), wrap(advice, cells, "dim", _INDENT)))
-    totals = snapshot.history.totals(window)
+        cause = word(reason.fate[1]) if reason.fate is not None else None
+        words = one.words + unless_certain(cause, totals.handshake_confidences)
+        entries.append(Entry(one.way, _head(reason, words, one.group, cells), wrap(advice, cells, "dim", _INDENT)))
     if not entries and totals.handshakes:
         entries.append(Entry(None, [(("Nothing went wrong.", "text"),)], []))
     if not totals.tfo_attempts:
@@ -121,12 +123,12 @@ def arranged(entries: list[Entry], rows: int, selected: str | None) -> tuple[lis
     return lines, ways
 
 
-def _head(reason: Reason, one: Told, cells: int) -> list[Line]:
+def _head(reason: Reason, told_words: str, group: str, cells: int) -> list[Line]:
     """Number, words, place and trend: in a line, if they fit."""
     trend = _trend(reason)
-    number = f"{group_sign(one.group)} {count(reason.seen):>7}  "
-    words, *rest = wrap(one.words, cells - len(number))
-    first: Line = ((number, one.group), *words)
+    number = f"{group_sign(group)} {count(reason.seen):>7}  "
+    words, *rest = wrap(told_words, cells - len(number))
+    first: Line = ((number, group), *words)
     place = _place(reason.where) if reason.where is not None else ""
     lines = [((" " * len(number), "text"), *line) for line in rest]
     if not rest and width(first) + cell_len(place) + cell_len(trend[0]) < cells:

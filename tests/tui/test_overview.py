@@ -18,8 +18,9 @@ from tracer.aggregate.history import History, HistoryView, Steps, Window
 from tracer.handshake.batch import Batch
 from tracer.store.snapshot import HostState, Snapshot
 from tracer.vocabulary.causes import CAUSES, HANDSHAKE_CAUSES, remedy
-from tracer.vocabulary.vocabulary import Cause, Group, HandshakeCause, HandshakeResult, Outcome
+from tracer.vocabulary.vocabulary import Cause, Confidence, Group, HandshakeCause, HandshakeResult, Outcome
 from tui.actions import MAIN
+from tui.alerts import alerts
 from tui.app import Dashboard
 from tui.headline import headline_lines
 from tui.lines import Line, width
@@ -155,6 +156,27 @@ def test_the_plots_tell_causes_of_handshakes_and_of_fast_open_apart() -> None:
     engine.changes = {"history": found, "totals": found.total, "taken_ns": found.now_ns}
     for size in ALL_SIZES:
         drive(script, engine, size)
+
+
+def test_a_cause_that_is_not_certain_is_not_told_as_a_fact() -> None:
+    history = History()
+    history.add(plain(list(range(300)) * 2, overflowed=False))
+    lost = plain(list(range(300, 320)), overflowed=True)
+    lost.events["result"] = HandshakeResult.NO_REPLY
+    lost.causes.handshake_cause[:] = HandshakeCause.PACKET_LOSS
+    lost.causes.handshake_confidence[:] = Confidence.POSSIBLE
+    history.add(lost)
+    shown = snapshot_of(view(history, 319.5))
+    told_words = "packet loss (possible) at 192.0.2.7:443"
+    assert headline(history, 319.5)[1].endswith(f"most are no reply, {told_words}.")
+    assert words(why_entries(shown, Window.FIVE_MINUTES, 100)[0].head)[0].startswith(
+        f"✗      20  no reply: {told_words}"
+    )
+    (alert,) = alerts(shown)
+    assert alert.endswith(f": {told_words}")
+    history = History()
+    history.add(plain([10], overflowed=True))
+    assert "(" not in headline(history, 20)[1]
 
 
 def test_every_cause_says_what_to_do() -> None:

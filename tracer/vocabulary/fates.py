@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tracer.vocabulary.causes import CAUSES_OF_DROPS
-from tracer.vocabulary.vocabulary import HandshakeResult, word
+from tracer.vocabulary.vocabulary import Confidence, HandshakeResult, word
 
 FAILED_RESULTS = (
     HandshakeResult.REJECTED,
@@ -13,6 +15,7 @@ FAILED_RESULTS = (
     HandshakeResult.HALF_OPEN,
 )
 FAILED_WORDS = tuple(word(one) for one in FAILED_RESULTS)
+_CERTAIN = word(Confidence.CERTAIN)
 
 # handshake.result, where the handshake failed
 BRIEF_RESULTS: dict[str, str] = {
@@ -74,6 +77,12 @@ def fate_words(result: str, cause: str | None, dropped: str | None = None) -> st
     if result not in FAILED_WORDS or why.startswith(words):
         return why
     return f"{words}: {why}" if why else words
+
+
+def unless_certain(cause: str | None, confidences: Mapping[str, str] | None) -> str:
+    """ " (possible)" or " (likely)", to stand behind a `handshake.cause` that is not certain."""
+    found = (confidences or {}).get(cause or "")
+    return f" ({found})" if found not in (None, _CERTAIN) else ""
 
 
 def brief_cause(cause: str, dropped: str | None = None) -> str:
