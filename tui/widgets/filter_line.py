@@ -224,10 +224,7 @@ class FilterLine(Vertical):
         except TfotraceError as error:
             self.valid, self.said = False, f"✗ not valid: {error}"
         else:
-            self.valid, self.said = (
-                True,
-                "✓ valid" if text.strip() else "type an expression; tab completes it, ? explains filters",
-            )
+            self.valid, self.said = True, "✓ valid" if text.strip() else HINT
         self.verdict.update(Content(safe(self.said)))
         self.verdict.set_class(not self.valid, "invalid")
         self.verdict.set_class(self.valid and bool(text.strip()), "valid")
