@@ -183,6 +183,8 @@ def test_other_numbers() -> None:
     assert numbers.share(1, 3) == "33 %"
     assert numbers.share(1, 100_000) == "<0.1 %"
     assert numbers.share(999, 1000) == "99.9 %"
+    assert numbers.share(3970, 3971) == ">99.9 %"
+    assert numbers.share(3971, 3971) == "100 %"
     assert numbers.clock(3725) == "1:02:05"
     assert numbers.signed_duration(5) == "+5.00 µs"
     assert numbers.signed_duration(-5) == "-5.00 µs"
@@ -275,6 +277,18 @@ def test_comparisons(samples: tuple[int, int], sooner: tuple[float | None, ...],
         assert words_ in plain(lines[1])
         assert lines[1][0][1] == style
     assert difference_words(entry, 80) in plain(comparison_lines([entry], 200, 10)[1])
+
+
+@pytest.mark.parametrize("seen", [1257, 999_999, 410_000_000])
+def test_comparisons_never_cut_a_figure(seen: int) -> None:
+    entry = Comparison(
+        "[2001:db8::1]:443", "example.org", 3404, seen, 99_900.0, 200.0, 150.0, 999_000.0, 90.0, *[None] * 4
+    )
+    for cells in (40, 60, 64, 76, 98, 120):
+        lines = comparison_lines([entry], cells, 10)
+        assert max(width(line) for line in lines) <= cells
+        assert plain(lines[0]).rstrip().endswith("of 3,404")
+        assert plain(lines[1]).rstrip().endswith(f"of {numbers.count(seen)}")
 
 
 @pytest.mark.parametrize("cells", [80, 120, 150, 175, 200])
