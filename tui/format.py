@@ -48,4 +48,6 @@ def share(part: float, whole: float) -> str:
     percent = 100 * part / whole
     if 0 < percent < 0.1:
         return "<0.1 %"
+    if 99.95 <= percent < 100:  # never "100 %" of what is not all
+        return ">99.9 %"
     return f"{percent:.0f} %" if percent in (0, 100) or 10 <= percent < 99.5 else f"{percent:.1f} %"

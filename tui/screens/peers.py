@@ -136,7 +136,7 @@ def _cause(cells: int) -> PeerColumn:
     return PeerColumn(ListColumn("cause", "Mostly since", cells), text, lambda peer: peer.cause or _LAST_WORD, False)
 
 
-_ADDRESS = PeerColumn(ListColumn("peer", "Peer", 23), lambda p, _: (address(p), "strong"), address, False)
+_ADDRESS = PeerColumn(ListColumn("peer", "Peer", 22), lambda p, _: (address(p), "strong"), address, False)
 _ROLE = PeerColumn(ListColumn("role", "Is", 6), lambda p, _: (p.role, "dim"), lambda p: p.role, False)
 _NAME = PeerColumn(
     ListColumn("name", "Name", 16), lambda p, _: (safe(p.name or "-"), "text"), lambda p: p.name or "", False
@@ -144,7 +144,7 @@ _NAME = PeerColumn(
 _HANDSHAKES = _count("handshakes", "Seen", 7, "text")
 _ATTEMPTS = _count("attempts", "TFO", 7, "text")
 _ACCEPTED = _share("accepted", "Accepted", 8)
-_LIVED = _share("lived", "Lived", 6)
+_LIVED = _share("lived", "Lived", 7)
 _FALLBACKS = _count("fallbacks", "Fallback", 8, "degraded")
 _FAILED = _count("failed", "TFO ✗", 6, "failed")
 _UNFINISHED = _count("handshakes_failed", "Failed", 6, "failed")

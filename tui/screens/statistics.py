@@ -170,14 +170,14 @@ def counted_lines(
     top = max(seen for _, seen in entries)
     longest = max(len(safe(text)) for text, _ in entries)
     bar_cells = max(4, min(24, cells // 6))
-    words = max(4, min(longest, cells - bar_cells - 16))
-    bar_cells = max(4, cells - words - 16)
+    words = max(4, min(longest, cells - bar_cells - 17))
+    bar_cells = max(4, cells - words - 17)
     lines: list[Line] = []
     for (text, seen), style in zip(entries, styles or ["accent"] * len(entries), strict=True):
         lines.append((
             (cell(safe(text), words) + " ", "text"),
             *bar(seen, top, bar_cells, style),
             (f" {count(seen):>7}", "text"),
-            (f" {share(seen, total):>6}", "dim"),
+            (f" {share(seen, total):>7}", "dim"),
         ))  # fmt: skip
     return lines

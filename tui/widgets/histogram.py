@@ -54,7 +54,7 @@ def histogram_lines(
             (cell(text, label_cells, right=True) + " ", "text"),
             *pieces,
             (f" {count(value):>{number_cells}}", "text"),
-            (f" {share(value, total):>6}", "dim"),
+            (f" {share(value, total):>7}", "dim"),
         ))  # fmt: skip
     return lines
 

@@ -73,7 +73,7 @@ def share_lines(totals: Totals, cells: int, rows: int) -> list[Line]:
     room = _room([len(one.entries) for one in sections], rows - 1 - len(sections), len(groups))
     lines: list[Line] = [group_bar(totals, cells)] if len(sections) < rows else []
     for one, left in zip(sections, room, strict=True):
-        numbers = f" {count(one.seen)} {share(one.seen, one.of):>6}"
+        numbers = f" {count(one.seen)} {share(one.seen, one.of):>7}"
         lines.append(((cell(one.heading, cells - len(numbers)), one.style), (numbers, one.style)))
         lines.extend(_outcomes(one.entries, left, top, cells, one.style))
     return lines
