@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from rich.cells import cell_len
+
 from tracer.aggregate.breaks import Break, Broken, breaks
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.fates import brief_cause, unless_certain
@@ -21,11 +23,17 @@ def age(seconds: int) -> str:
     return f"{clock(seconds)} {'min' if seconds < 3600 else 'h'}"
 
 
-def break_words(one: Break) -> str:
-    """What broke, when, how far, and why, where most of it has one cause."""
-    began = f"{_WHAT[one.what]} {'has' if one.what is Broken.FAST_OPEN else 'have'} been failing for {age(one.since_s)}"
+def _forms(one: Break) -> tuple[str, ...]:
+    """What broke, when, how far, and why, where most of it has one cause: the longest form first."""
+    verb = "has" if one.what is Broken.FAST_OPEN else "have"
+    began = f"{_WHAT[one.what]} {verb} been failing for {age(one.since_s)}: {count(one.bad)} of {count(one.seen)}"
     before = f"{share(one.bad_before, one.seen_before)} before"
-    return f"{began}: {count(one.bad)} of {count(one.seen)} {_OF[one.what]}, {before}{_why(one)}"
+    return (
+        f"{began} {_OF[one.what]}, {before}{_why(one)}",
+        f"{began}{_why(one)}",
+        began,
+        f"{_WHAT[one.what]} {verb} begun to fail",
+    )
 
 
 def _why(one: Break) -> str:
@@ -46,6 +54,13 @@ def _why(one: Break) -> str:
     return f": {words}{at_place(place.ip, place.port, place.handshakes, one.bad)}"
 
 
-def alerts(snapshot: Snapshot) -> list[str]:
-    """All breaks that go on, in words."""
-    return [break_words(one) for one in breaks(snapshot.history) if one.over_s is None]
+def alerts(snapshot: Snapshot, cells: int = 400) -> list[str]:
+    """All breaks that go on, in lines of so many cells: in one, or in shorter words, or a line for each."""
+    found = [_forms(one) for one in breaks(snapshot.history) if one.over_s is None]
+    if not found:
+        return []
+    whole = ["  ".join(forms) for forms in zip(*(forms[:2] for forms in found), strict=True)]
+    fits = next((text for text in whole if cell_len(text) <= cells), None)
+    if fits is not None:
+        return [fits]
+    return [next((text for text in forms if cell_len(text) <= cells), forms[-1]) for forms in found]

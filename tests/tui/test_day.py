@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from tests.support.day import DAY_S, Day
-from tracer.aggregate.history import COARSE_STEPS, FINE_STEPS, Window
+import pytest
+from rich.cells import cell_len
+
+from tests.support.day import DAY_S, Day, attempts, plain
+from tests.tui.recorded import Recorded
+from tests.unit.aggregate.test_breaks import view
+from tracer.aggregate.history import COARSE_STEPS, FINE_STEPS, History, Window
 from tracer.store.snapshot import Snapshot
 from tui.alerts import alerts
-from tui.widgets.banner import banner_text
+from tui.widgets.banner import banner_lines
 
 BROKEN = range(10 * 3600, 10 * 3600 + 300)
 OVERFLOWS = range(15 * 3600, 15 * 3600 + 120)
@@ -27,13 +32,13 @@ def shown(day: Day, second: int) -> Snapshot:
 
 def test_it_shows_each_break_in_time_and_forgets_it(day: Day) -> None:
     for hour in range(10):
-        assert banner_text(shown(day, hour * 3600)) == ""
+        assert banner_lines(shown(day, hour * 3600)) == []
     _breaks(day, BROKEN, "Fast Open has been failing for", ": path drops syn data")
     for hour in range(11, 15):
-        assert banner_text(shown(day, hour * 3600)) == ""
+        assert banner_lines(shown(day, hour * 3600)) == []
     _breaks(day, OVERFLOWS, "Handshakes have been failing for", "accept queue full at 192.0.2.7:443")
     for hour in range(16, 24):
-        assert banner_text(shown(day, hour * 3600)) == ""
+        assert banner_lines(shown(day, hour * 3600)) == []
     last = shown(day, DAY_S)
     assert last.totals.handshakes == 3 * DAY_S
     assert len(last.history.fine.number) <= FINE_STEPS
@@ -64,3 +69,24 @@ def _breaks(day: Day, when: range, what: str, why: str) -> None:
         assert (hour.tfo_lived or 0) < hour.tfo_with_data - 400
     else:
         assert hour.failed_causes == {"half_open": {"accept_queue_full": 240}}
+
+
+@pytest.mark.parametrize("cells", [76, 116, 196])
+def test_two_alerts_are_told_with_their_figures(cells: int) -> None:
+    history = History()
+    seconds = list(range(300))
+    for part in (attempts(seconds, failed=False), plain(seconds, overflowed=False)):
+        history.add(part)
+    seconds = list(range(300, 320))
+    for part in (attempts(seconds, failed=True), plain(seconds * 2, overflowed=True)):
+        history.add(part)
+    taken = Recorded(share=0).snapshot()
+    lines = banner_lines(replace(taken, history=view(history, 319.5)), cells)
+    assert len(lines) == (1 if cells == 196 else 2)
+    assert all(cell_len(line) <= cells for line in lines)
+    told = "  ".join(lines)
+    assert "Fast Open has been failing for 19 s: 20 of 20" in told
+    assert "Handshakes have been failing for 19 s: 40 of 60" in told
+    assert "path drops syn data" in told
+    assert "accept queue full" in told or cells == 76
+    assert ("0 % before" in told) == (cells == 116)

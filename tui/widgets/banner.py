@@ -1,4 +1,4 @@
-"""A line for what nobody may overlook: an end before its time, lost handshakes, or that something has broken."""
+"""Lines for what nobody may overlook: an end before its time, lost handshakes, or that something has broken."""
 
 from __future__ import annotations
 
@@ -13,9 +13,18 @@ from tui.format import count
 from tui.lines import cut, safe
 from tui.paint import strip, styles_of
 
+_MARGIN = 4  # cells beside the text
 
-def banner_text(snapshot: Snapshot) -> str:
-    """The warning, or an empty string. What is over is not told, nor what broke before a recording's end."""
+
+def banner_lines(snapshot: Snapshot, cells: int = 400) -> list[str]:
+    """The warning in lines of so many cells. What is over is not told, nor what broke before a recording's end."""
+    text = safe(_of_the_tracer(snapshot))
+    if text:
+        return [cut(text, cells)]
+    return [cut(safe(line), cells) for line in alerts(snapshot, cells)] if snapshot.ended is None else []
+
+
+def _of_the_tracer(snapshot: Snapshot) -> str:
     stays = "The data stays here until you leave (q)."
     if snapshot.ended is not None and snapshot.replay_of is None:
         return f"Tracing has ended: {snapshot.ended}. {stays}"
@@ -27,25 +36,27 @@ def banner_text(snapshot: Snapshot) -> str:
     lost = losses(snapshot.balance)
     if lost:
         return f"{count(lost)} {plural(lost, 'handshake')} not shown: lost, evicted or suppressed (5 Health says why)."
-    return "  ".join(alerts(snapshot)) if snapshot.ended is None else ""
+    return ""
 
 
 class Banner(Widget):
-    """Takes a line only if there is a warning."""
+    """Takes lines only if there is a warning."""
 
     def __init__(self) -> None:
         super().__init__()
         self.display = False
-        self._text = ""
+        self._lines: list[str] = []
 
     def put(self, snapshot: Snapshot) -> None:
         """Show the warning, if any."""
-        text = safe(banner_text(snapshot))
-        if text != self._text:
-            self._text = text
-            self.display = bool(text)
+        lines = banner_lines(snapshot, self.screen.size.width - _MARGIN)
+        if lines != self._lines:
+            self._lines = lines
+            self.display = bool(lines)
+            self.styles.height = len(lines)
             self.refresh()
 
-    def render_line(self, y: int) -> Strip:  # noqa: ARG002 - one line only
-        """Paint the line."""
-        return strip(((" ! " + cut(self._text, self.size.width - 4), "alarm"),), styles_of(self), self.size.width)
+    def render_line(self, y: int) -> Strip:
+        """Paint a line."""
+        text = self._lines[y] if y < len(self._lines) else ""
+        return strip(((f" ! {text}", "alarm"),), styles_of(self), self.size.width)
