@@ -14,6 +14,8 @@ TITLES = {
 }  # fmt: skip
 EVERYWHERE = (*MAIN, "detail")
 ALWAYS = ("help", "quit")  # in every footer
+SUMMED_UP = ("overview", "statistics")  # a chosen window is summed up there
+OF_THE_PAST = ("overview", "handshakes", "peers", "statistics")  # an earlier moment can be shown there
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +102,15 @@ ACTIONS: tuple[Action, ...] = (
     Action("pause", ("space",), "space", "Pause", "Freeze the view; collection goes on, and new handshakes are counted",
            "app.pause", EVERYWHERE, 4),
     Action("window", ("w",), "w", "Window", "Sum up the last minute, 5 minutes, hour, or all handshakes",
-           "app.next_window", MAIN, 5),
+           "app.next_window", SUMMED_UP, 5),
     Action("earlier", ("left_square_bracket",), "[", "Earlier", "Freeze the view on an earlier moment",
-           "app.walk(-1)", MAIN, 15),
+           "app.walk(-1)", OF_THE_PAST, 15),
     Action("later", ("right_square_bracket",), "]", "Later", "Go on to a later moment, at last to now", "app.walk(1)",
-           MAIN, 16),
-    Action("much_earlier", ("left_curly_bracket",), "{", "Much earlier", "Ten steps earlier", "app.walk(-10)", MAIN),
-    Action("much_later", ("right_curly_bracket",), "}", "Much later", "Ten steps later", "app.walk(10)", MAIN),
+           OF_THE_PAST, 16),
+    Action("much_earlier", ("left_curly_bracket",), "{", "Much earlier", "Ten steps earlier", "app.walk(-10)",
+           OF_THE_PAST),
+    Action("much_later", ("right_curly_bracket",), "}", "Much later", "Ten steps later", "app.walk(10)",
+           OF_THE_PAST),
     Action("follow", ("f",), "f", "Follow", "Keep the newest handshake selected, or stay with the selected one",
            "follow", ("handshakes",), 5),
     Action("columns", ("c",), "c", "Columns", "Choose the columns", "columns", ("handshakes",), 9),

@@ -381,6 +381,22 @@ def test_peers_sort_by_each_column_and_turn_round() -> None:
     drive(script, size=SMALL)
 
 
+def test_the_window_is_chosen_only_where_it_is_summed_up() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        for name, key in NUMBER.items():
+            await press(pilot, key)
+            before = app.window
+            await press(pilot, "w")
+            assert (app.window is not before) == (name in ("overview", "statistics"))
+            assert ("w Window" in screen_text(app).splitlines()[-1]) == (name in ("overview", "statistics"))
+        await press(pilot, "3")
+        assert "all handshakes" in screen_text(app).splitlines()[1]
+        await press(pilot, "5", "left_square_bracket")
+        assert app.frozen is None, "what Health shows has no past"
+
+    drive(script)
+
+
 def test_every_action_is_driven_by_some_test() -> None:
     driven = {
         *(f"show_{name}" for name in MAIN), "detail", "drill", "filter", "filter_elsewhere", "back", "sort", "reverse",

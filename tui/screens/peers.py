@@ -233,10 +233,10 @@ class Peers(TracerScreen):
         text = f"{count(servers)} {plural(servers, 'server')}"
         if len(peers) > servers:
             text += f", {count(len(peers) - servers)} clients of this host"
-        text += (
-            f"  ·  by {by[self.sort].column.title.lower()} {'▼' if self.descending else '▲'}  ·  enter: its handshakes"
-        )
-        self.state.update(Content(cut(text, max(10, self.size.width - 2))), layout=False)
+        text += f"  ·  all handshakes  ·  by {by[self.sort].column.title.lower()} {'▼' if self.descending else '▲'}"
+        hint = "  ·  enter: its handshakes"
+        room = max(10, self.size.width - 2)
+        self.state.update(Content(text + hint if len(text + hint) <= room else cut(text, room)), layout=False)
 
     def _selected(self) -> tuple[str, str, int | None] | None:
         peer = self.peer
