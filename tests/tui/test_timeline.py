@@ -12,7 +12,7 @@ from tracer.aggregate.history import COARSE_S, History, HistoryView
 from tui.lines import Line, width
 from tui.widgets.timeline import FAILED, HANDSHAKES, WORKED, ages, timeline_lines
 
-GUTTER = 16 + 2 + 8  # the longest name, and room for a rate
+GUTTER = len("Fast Open worked  now >99.9 %")
 
 
 def text(line: Line) -> str:
@@ -85,7 +85,7 @@ def test_a_young_run_takes_the_whole_width_for_its_minutes() -> None:
     assert "5 min" not in text(lines[-1])
     assert text(lines[0]).count("█") > 20
     empty = timeline_lines(view(History(), 0), [HANDSHAKES, WORKED], [1, 1], 78)
-    assert text(empty[0]).split() == ["handshakes", "0/s"]
+    assert text(empty[0]).split() == ["handshakes", "peak", "0/s"]
     assert text(empty[1]).split() == ["Fast", "Open", "worked", "-"]
 
 

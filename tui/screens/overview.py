@@ -71,7 +71,7 @@ class Overview(TracerScreen):
         self.why.border_title = title_of_window("Why, and what to do", window, snapshot, cells)
         self.why.put_ways(*arranged(entries, plan.why - 1, self.why.way))
         if plan.time:
-            self.time.put(_plots(snapshot, cells, plan.time - 1))
+            self.time.put(_plots(snapshot, window, cells, plan.time - 1))
         if plan.row:
             side, rows = wide // plan.beside - _EDGES, plan.row - 1
             self.shares.border_title = title_of_window("Fast Open, and failures", window, snapshot, side)
@@ -140,17 +140,20 @@ def planned(cells: int, rows: int, answer: int, why: int) -> Plan:
     return Plan(first, left - more, time + more, row - below, beside, below, state, gap)
 
 
-def _plots(snapshot: Snapshot, cells: int, rows: int) -> list[Line]:
-    """Handshakes, how many SYNs with data worked, and the hour's most frequent reasons."""
+def _plots(snapshot: Snapshot, window: Window, cells: int, rows: int) -> list[Line]:
+    """Handshakes, how many SYNs with data worked, and the hour's most frequent reasons with the window's numbers."""
     lanes = max(1, min(4, rows - 3))
     found = most_frequent(snapshot.history, Window.HOUR, 400)
     shown = found if len(found) <= lanes else found[: lanes - 1]
     rest = found[len(shown) :]
+    within = {one.cell: one.seen for one in most_frequent(snapshot.history, window, 400)}
     tracks = [HANDSHAKES, WORKED]
-    tracks += [Track(track_words(one), told(one).group, (one.cell,), told=count(one.seen)) for one in shown]
+    tracks += [
+        Track(track_words(one), told(one).group, (one.cell,), told=count(within.get(one.cell, 0))) for one in shown
+    ]
     if rest:
         words = f"{len(rest)} other reasons" if shown else f"{len(rest)} reasons"
-        seen = sum(one.seen for one in rest)
+        seen = sum(within.get(one.cell, 0) for one in rest)
         tracks.append(Track(words, "failed", [one.cell for one in rest], told=count(seen)))
     left = rows - 1 - len(tracks) + 2
     worked = left // 2 if snapshot.history.totals(Window.HOUR).tfo_with_data else 1

@@ -27,7 +27,7 @@ _MOST = 400  # steps: with more of them some would be too small
 class Track:
     """What is plotted: the sum of some cells of tally.py, per second; or, with `of`, as a share of other cells.
 
-    `told`: what the first line says behind the name; null: the greatest rate, or the newest share.
+    `told`: what the first line says behind the name; null: the greatest rate, or the share now.
     """
 
     name: str
@@ -69,7 +69,7 @@ def timeline_lines(
 
     `at_rest`: time does not go on, so the newest second counts as well.
     """
-    gutter = max(cell_len(f"{track.name}  {track.told or '99,999/s'}") for track in tracks)
+    gutter = max(cell_len(f"{track.name}  {track.told or _longest(track)}") for track in tracks)
     gutter = max(8, min(gutter, cells - 24))
     back_s = _back_s(view)
     edges = ages(max(8, cells - gutter - 1), min(3600, back_s))
@@ -82,7 +82,7 @@ def timeline_lines(
     lines: list[Line] = []
     for track, values, top, height in zip(tracks, rates, most, rows, strict=True):
         if track.of is None:
-            told = track.told or rate(top)
+            told = track.told or f"peak {rate(top)}"
             drawn = _drawn(values, shared if track.told is not None else top, height, track.style)
         else:
             of = found[:, track.of]
@@ -101,7 +101,11 @@ def _back_s(view: HistoryView) -> int:
 
 def _newest(shares: F64) -> str:
     known = shares[~np.isnan(shares)]
-    return share(float(known[0]), 1) if len(known) else "-"
+    return f"now {share(float(known[0]), 1)}" if len(known) else "-"
+
+
+def _longest(track: Track) -> str:
+    return "peak 99,999/s" if track.of is None else "now >99.9 %"
 
 
 def _drawn(values: F64, top: float, rows: int, style: str | None) -> list[Line]:
@@ -129,6 +133,8 @@ def _sign(value: float) -> str:
 
 def _framed(name: str, told: str, drawn: Sequence[Line], gutter: int, cells: int) -> list[Line]:
     """Name and scale in front of the first row, and all at the right edge."""
+    if cell_len(told) > gutter:
+        told = told.partition(" ")[2]  # the figure without "peak" or "now"
     named: Line = ((cell(name, gutter - cell_len(told)), "text"), (told, "dim"))
     lines: list[Line] = []
     for row, line in enumerate(drawn):
