@@ -180,13 +180,18 @@ def state_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     fill = share(balance.still_open, snapshot.table_size) if snapshot.table_size else "-"
     crowded = snapshot.table_size and balance.still_open > snapshot.table_size * 0.8
     lost = losses(balance)
+    table: Line = (
+        ("   table ", "dim"),
+        (f"{count(balance.still_open)} open, {fill}", "alarm" if crowded else "text"),
+    )
     parts: list[Part] = [(f"LOST {count(lost)}" if lost else "nothing lost", "alarm" if lost else "dim")]
     if lost:
         terms = (("ring", balance.lost), ("table", balance.evicted), ("flood", balance.suppressed),
                  ("not written", balance.dropped))  # fmt: skip
-        parts.append((f" ({', '.join(f'{name} {count(value)}' for name, value in terms if value)})", "text"))
-    parts += [("   table ", "dim"), (f"{count(balance.still_open)} open, {fill}", "alarm" if crowded else "text")]
-    for interface in snapshot.interfaces:
+        where: Part = (f" ({', '.join(f'{name} {count(value)}' for name, value in terms if value)})", "text")
+        parts += [where] if width((*parts, where, *table)) <= cells else []
+    parts += table
+    for interface in snapshot.interfaces if snapshot.replay_of is None else ():  # a file's name is in the tab bar
         gone = "" if interface.present else " (gone)"
         name: Line = ((f"   {safe(interface.name)} ", "text"), (f"by {interface.hook}{gone}", "dim"))
         if width((*parts, *name)) > cells:
