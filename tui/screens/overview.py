@@ -135,14 +135,16 @@ def planned(cells: int, rows: int, answer: int, why: int) -> Plan:
     row = min(spare, 14) if spare >= 6 else 0
     below = _COMPARE if beside < 3 and row >= _COMPARE + 6 else 0
     left -= row
-    # what nobody needs makes the plots higher
-    more = max(0, min(left - why - 1, 16 - time)) if time else 0
-    return Plan(first, left - more, time + more, row - below, beside, below, state, gap)
+    # what nobody needs makes first the plots higher, then panels and plots
+    unused = max(0, left - why - 1) if time else 0
+    higher = min(max(0, unused - (16 - time)) // 2, 24 - row) if row else 0
+    time += unused - higher
+    return Plan(first, left - unused, time, row + higher - below, beside, below, state, gap)
 
 
 def _plots(snapshot: Snapshot, window: Window, cells: int, rows: int) -> list[Line]:
     """Handshakes, how many SYNs with data worked, and the hour's most frequent reasons with the window's numbers."""
-    lanes = max(1, min(4, rows - 3))
+    lanes = max(1, min(max(4, rows // 4), rows - 3))
     found = most_frequent(snapshot.history, Window.HOUR, 400)
     shown = found if len(found) <= lanes else found[: lanes - 1]
     rest = found[len(shown) :]
