@@ -57,7 +57,7 @@ def compile_for(kept: Path) -> None:
     guest = os.uname_result(asked["uname"])
     os.uname = lambda: guest
     process_offsets.variant_flags = lambda: asked["variant"]
-    if asked["words"] is not None:
+    if asked.get("words") is not None:
         offsets, words = asked["words"]
         numbered = {enum: {int(number): name for number, name in names.items()} for enum, names in words.items()}
         kernel_words.of_kernel = lambda: (offsets, numbered)
@@ -70,7 +70,7 @@ def compile_for(kept: Path) -> None:
         if cache.fetch(key, kept / "programs") is None:
             made = load._compile(options, asked["offsets"])
             cache.store(key, made, kept / "programs")
-        if asked["words"] is not None and options.transport is Transport.RING and not options.replay:
+        if asked.get("words") is not None and options.transport is Transport.RING and not options.replay:
             flags = kernel_words.flags_with_ring(options.flags(), options.drop_ring_bytes)
             key = kernel_words.cache_key(flags)
             if key is not None and cache.fetch(key, kept / "programs") is None:
