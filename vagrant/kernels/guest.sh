@@ -22,7 +22,9 @@ ip link set lo up
 [ -z "${ONE_CPU:-}" ] || echo 0 >/sys/devices/system/cpu/cpu1/online # tests/support/cpus.py switches it on
 # udev makes it on other systems; opening it loads its module
 [ -e /dev/net/tun ] || { mkdir -p /dev/net && mknod /dev/net/tun c 10 200; }
-modprobe -aq loop tcp_diag # any ss loads the second; tfotrace asks sockets only where it is there
+# any ss loads tcp_diag, and tfotrace asks sockets only where it is; places in nf_tables have names at once if it was
+# there when a run began
+modprobe -aq loop tcp_diag nf_tables
 
 # Compiling takes minutes in emulation: programs compiled by one test, or by the host for this kernel, serve all tests and
 # the next guest with this kernel, since we pretend that it is the same boot.
