@@ -42,6 +42,7 @@ from tests.support.fates import (
 from tests.support.heard import FILTERED_AT
 from tests.support.kernel_reasons import as_traced, has_reason
 from tests.support.netbox import wait_until
+from tests.support.patience import KEPT_BACK
 from tests.support.routed import WIRE, source_address
 from tests.support.stage import PORT, nothing_for
 from tracer.lab.packet import MSS_1460, Flag
@@ -203,9 +204,8 @@ def a_listener_for_neighbours_only(scene: Scenery) -> int:
 # --- what never reaches a wire ---
 
 UNSEEN = {"near": None, "far": None, "server": None}
-
-
 LIKELY = here("host_dropped", "likely")
+PERHAPS_GONE = [here("host_dropped", confidence) for confidence in KEPT_BACK]
 
 
 @SCENES.scene(client=dropped("no_reply", "syn", "NETFILTER_DROP", FILTERED_AT, LIKELY), **UNSEEN)
@@ -215,7 +215,7 @@ def the_clients_own_filter(scene: Scenery) -> int:
     return scene.try_to(errno.ETIMEDOUT)
 
 
-@SCENES.scene(client=dropped("no_reply", "syn", "NEIGH_FAILED", "neigh_invalidate"), **UNSEEN)
+@SCENES.scene(client=dropped("no_reply", "syn", "NEIGH_FAILED", "neigh_invalidate", *PERHAPS_GONE), **UNSEEN)
 def a_neighbour_that_does_not_answer(scene: Scenery) -> int:
     scene.server_ip = "10.98.0.77"
     port = scene.try_to(errno.EHOSTUNREACH, retries=6)
@@ -223,7 +223,7 @@ def a_neighbour_that_does_not_answer(scene: Scenery) -> int:
     return port
 
 
-@SCENES.scene_by_ipv6(client=seen("no_reply", DROPPED, NOTHING, hook="kernel", interface=None), **UNSEEN)
+@SCENES.scene_by_ipv6(client=seen("no_reply", NOTHING, *PERHAPS_GONE, hook="kernel", interface=None), **UNSEEN)
 def a_neighbour_that_does_not_answer_by_ipv6(scene: Scenery) -> int:
     """Linux 6.18 gives no reason there."""
     scene.server_ip = "fd00:98::77"
