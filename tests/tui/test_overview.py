@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 
 from tests.support.day import BEGIN_S, NS_PER_S, attempts, plain
 from tests.tui.driving import LARGE, SMALL, drive, press, screen_text, until
-from tests.tui.recorded import Recorded
+from tests.tui.recorded import Recorded, recording
 from tests.unit.aggregate.test_breaks import view
 from tracer.aggregate.history import History, HistoryView, Steps, Window
 from tracer.handshake.batch import Batch
@@ -234,6 +234,37 @@ def test_enter_on_a_reason_leads_to_its_handshakes() -> None:
             await press(pilot, "down")
 
     drive(script, size=LARGE)
+
+
+@pytest.mark.parametrize("day_s", [0, 86_400 - 50])
+def test_enter_on_a_reason_leads_to_those_of_the_window_only(day_s: int) -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        overview = app.current
+        assert isinstance(overview, Overview)
+        for window, wanted in ((Window.MINUTE, 60), (Window.FIVE_MINUTES, 100)):
+            app.window = window
+            app.show_on(overview)
+            await pilot.pause()
+            assert words(list(overview.why.lines))[0].startswith(f"✗ {wanted:>7}  half open: accept queue full")
+            await press(pilot, "enter")
+            await until(pilot, lambda wanted=wanted: len(app.handshakes.source) == wanted, "they are listed")  # type: ignore[misc]
+            way, _, time = app.handshakes.filter_text.partition(" and time >= ")
+            assert way == overview.why.way
+            # the day is told only if there is more than one of them
+            assert re.fullmatch("" if wanted == 100 else r"[\dT:-]{19}" if day_s else r"[\d:]{8}", time)
+            await press(pilot, "escape")
+
+    engine = Recorded(share=0)
+    offset_ns = recording().start.boot_clock_offset_ns
+    midnight_ns = (engine.now_ns + offset_ns) // (86_400 * NS_PER_S) * (86_400 * NS_PER_S) - offset_ns
+    begin_ns = engine.now_ns = midnight_ns + (day_s + 86_400) * NS_PER_S
+    engine.store.clear()
+    made = plain(list(range(100)), overflowed=True)
+    made.events["settled_ns"] = begin_ns + np.arange(100) * NS_PER_S + NS_PER_S // 2
+    made.events["syn_ns"] = made.events["settled_ns"] - np.uint64(1_000_000)
+    engine.store.write(made)
+    engine.now_ns = begin_ns + 99 * NS_PER_S + NS_PER_S * 3 // 4
+    drive(script, engine, LARGE)
 
 
 def test_a_click_selects_a_reason_and_shows_what_to_do() -> None:

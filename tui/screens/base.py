@@ -15,6 +15,7 @@ from textual.widget import Widget
 from tracer.records.record import Handshake
 from tracer.store.snapshot import Snapshot
 from tui.actions import bindings_of
+from tui.moments import within
 from tui.shell import Shell
 from tui.widgets.banner import Banner
 from tui.widgets.footer_bar import FooterBar
@@ -98,10 +99,10 @@ class TracerScreen(Screen[None]):
         self.shell.action_show(event.name)
 
     def action_follow_way(self) -> None:
-        """Show the handshakes that the selected line of a panel stands for."""
-        focused = self.focused
-        if isinstance(focused, WayPanel) and focused.way is not None:
-            self.shell.show_handshakes_of(focused.way)
+        """Show the handshakes that the selected line of a panel stands for, of the window."""
+        focused, snapshot = self.focused, self.snapshot
+        if isinstance(focused, WayPanel) and focused.way is not None and snapshot is not None:
+            self.shell.show_handshakes_of(within(focused.way, self.shell.window, snapshot))
 
     # what both the list and the detail do with a handshake
 
