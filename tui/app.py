@@ -237,28 +237,24 @@ class Dashboard(App[None]):
 
     def action_walk(self, steps: int) -> None:
         """Freeze the view on an earlier moment, or go on to a later one: by a sixtieth of the window, or of all."""
-        from tracer.store.past import held_ns
-
-        held = held_ns(self.latest.rows)
-        if held is None:
-            self.say("no handshake is held yet", error=True)
-            return
-        first, last = held
-        seconds = self.window.seconds
-        step_ns = max(1, seconds * 1_000_000_000 // 60 if seconds is not None else (last - first) // 60)
-        target = self.shown.taken_ns + steps * step_ns
-        if target >= self.latest.taken_ns:
-            self.frozen = None
-            self.show_on(self.current)
-        elif not self._walking:
+        if not self._walking:
             self._walking = True
-            self.run_worker(self._walk(max(first, target)), group="walk", exit_on_error=True)
+            self.run_worker(self._walk(steps), group="walk", exit_on_error=True)
 
-    async def _walk(self, time_ns: int) -> None:
-        from tracer.store.past import past
+    async def _walk(self, steps: int) -> None:
+        from tracer.store.past import past, range_ns
 
         try:
-            self.frozen = await asyncio.to_thread(past, self.latest, time_ns)
+            latest = self.latest
+            found = await asyncio.to_thread(range_ns, latest)
+            if found is None:
+                self.say("no handshake is held yet", error=True)
+                return
+            first, last = found
+            seconds = self.window.seconds
+            step_ns = max(1, seconds * 1_000_000_000 // 60 if seconds is not None else (last - first) // 60)
+            target = max(first, self.shown.taken_ns + steps * step_ns)
+            self.frozen = await asyncio.to_thread(past, latest, target) if target < latest.taken_ns else None
         finally:
             self._walking = False
         self.show_on(self.current)

@@ -78,6 +78,24 @@ class Steps:
         """The steps that begin at or after a second."""
         return slice(int(np.searchsorted(self.number, -(-begin_s // self.size_s))), None)
 
+    def upto(self, end: int) -> Steps:
+        """The first steps."""
+        return Steps(self.size_s, self.number[:end], self.cells[:end], self.places[:end])
+
+    def with_part(self, number: int, finer: Steps, chosen: slice) -> Steps:
+        """These, and the begun step with a number: it holds some finer ones."""
+        if not len(finer.number[chosen]):
+            return self
+        places: dict[Place, int] = {}
+        for one in finer.places[chosen]:
+            places = _joined(places, one)
+        return Steps(
+            self.size_s,
+            np.append(self.number, number),
+            np.concatenate((self.cells, finer.cells[chosen].sum(axis=0, keepdims=True))),
+            (*self.places, places),
+        )
+
 
 class _Ring:
     """The newest steps of one size."""
@@ -88,13 +106,13 @@ class _Ring:
         self._number: Ends = np.full(steps, -1, np.int64)
         # each is replaced, never changed: views share them
         self._places: list[dict[Place, int]] = [{} for _ in range(steps)]
-        self._newest = -1
+        self.newest = -1
 
     def add(self, seconds: Ends, cells: F64, places: list[dict[Place, int]]) -> None:
         """Add what is known of some seconds, in ascending order; what is too old is left out."""
         number = seconds // self.size_s
-        self._newest = max(self._newest, int(number[-1]))
-        first = int(np.searchsorted(number, self._newest - self._steps + 1))
+        self.newest = max(self.newest, int(number[-1]))
+        first = int(np.searchsorted(number, self.newest - self._steps + 1))
         number, cells = number[first:], cells[first:]
         slots = number % self._steps
         stale = self._number[slots] != number
@@ -109,7 +127,7 @@ class _Ring:
 
     def view(self) -> Steps:
         """A copy."""
-        slots = np.flatnonzero(self._number > max(-1, self._newest - self._steps))
+        slots = np.flatnonzero(self._number > max(-1, self.newest - self._steps))
         slots = slots[np.argsort(self._number[slots])]
         places = tuple(self._places[slot] for slot in slots.tolist())
         return Steps(self.size_s, self._number[slots], self._cells[slots], places)
@@ -148,8 +166,9 @@ class History:
 
     def view(self, began_ns: int, now_ns: int) -> HistoryView:
         """As it stands. Times are of the records' clock: when counting began, and now."""
-        total = self.total
-        return HistoryView(began_ns, now_ns, total.totals(), total.cells(), self._fine.view(), self._coarse.view())
+        total, since = self.total, max(now_ns // NS_PER_S, self._fine.newest) - FINE_STEPS + 1
+        fine, coarse = self._fine.view(), self._coarse.view()
+        return HistoryView(began_ns, now_ns, total.totals(), total.cells(), fine, coarse, since)
 
 
 def _places(batch: Batch, step: NDArray[np.intp], steps: int) -> list[dict[Place, int]]:
@@ -185,6 +204,7 @@ class HistoryView:
     total_cells: F64
     fine: Steps
     coarse: Steps
+    fine_since_s: int  # the first second that fine steps are complete from
     # by seconds; made when somebody asks
     _totals: dict[int, Totals] = field(default_factory=dict, compare=False, repr=False)
     _sums: dict[int, F64] = field(default_factory=dict, compare=False, repr=False)
@@ -193,8 +213,26 @@ class HistoryView:
     )
 
     def _chosen(self, span_s: int) -> tuple[Steps, slice]:
-        steps = self.fine if span_s <= FINE_STEPS - 1 else self.coarse
-        return steps, steps.since(self.now_ns // NS_PER_S - span_s + 1)
+        begin_s = self.now_ns // NS_PER_S - span_s + 1
+        steps = self.fine if begin_s >= self.fine_since_s else self.coarse
+        return steps, steps.since(begin_s)
+
+    def until(self, time_ns: int) -> HistoryView:
+        """What it was at an earlier moment, at most an hour ago; without the servers of the run's failures.
+
+        Exact to a second, beyond some five minutes to COARSE_S: what settled in the moment's coarse step is left out.
+        """
+        end_s = time_ns // NS_PER_S + 1
+        later_fine = self.fine.since(end_s).start if end_s > self.fine_since_s else 0
+        later = int(np.searchsorted((self.coarse.number + 1) * COARSE_S, end_s, side="right"))
+        gone, begin = (self.fine, later_fine) if end_s > self.fine_since_s else (self.coarse, later)
+        cells = np.maximum(self.total_cells - gone.cells[begin:].sum(axis=0), 0.0)
+        fine, coarse = self.fine.upto(later_fine), self.coarse.upto(later)
+        begin_s = end_s - end_s % COARSE_S
+        if begin_s >= self.fine_since_s:
+            coarse = coarse.with_part(begin_s // COARSE_S, fine, fine.since(begin_s))
+        began_ns = min(self.began_ns, time_ns)
+        return HistoryView(began_ns, time_ns, totals_of(cells, ()), cells, fine, coarse, self.fine_since_s)
 
     def totals(self, window: Window) -> Totals:
         """The totals of a window."""
@@ -223,8 +261,7 @@ class HistoryView:
 
     def pieces(self) -> tuple[tuple[Steps, slice], tuple[Steps, slice]]:
         """Coarse steps, and from where fine ones reach back without a gap these: each moment is in one of them."""
-        turn = self.now_ns // NS_PER_S - FINE_STEPS + 2 * COARSE_S
-        turn -= turn % COARSE_S
+        turn = -(-self.fine_since_s // COARSE_S) * COARSE_S
         return (self.coarse, slice(0, self.coarse.since(turn).start)), (self.fine, self.fine.since(turn))
 
     def cells(self, ages_s: Sequence[int]) -> F64:

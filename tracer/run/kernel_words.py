@@ -25,7 +25,9 @@ from tracer.vocabulary.vocabulary import After, Confidence, HandshakeResult, Has
 
 HOLD_NS = int(80_000_000 * FACTOR)  # of the 200 ms in which a reader must see a record
 LATE_NS = int(20_000_000 * FACTOR)  # how long after its segment a word may come
-SIDES_NS = int(40_000_000 * FACTOR)  # the other side of a SYN that nobody answered is settled in the same sweep
+# The other side of a SYN that nobody answered is settled in the same sweep, or in the next one, 250 ms later
+# (root/part.py). Without it a SYN that this host passed on would be told as one that it kept.
+SIDES_NS = int(290_000_000 * FACTOR)
 ANSWER_NS = int(1_000_000_000 * FACTOR)  # later there will be no answer
 SOON_MS = 10
 TABLE_MAX = 255  # different drops, and reasons of resets, in a run: columns have their numbers in a byte

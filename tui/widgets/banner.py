@@ -18,10 +18,9 @@ _MARGIN = 4  # cells beside the text
 
 def banner_lines(snapshot: Snapshot, cells: int = 400) -> list[str]:
     """The warning in lines of so many cells. What is over is not told, nor what broke before a recording's end."""
-    text = safe(_of_the_tracer(snapshot))
-    if text:
-        return [cut(text, cells)]
-    return [cut(safe(line), cells) for line in alerts(snapshot, cells)] if snapshot.ended is None else []
+    broken = alerts(snapshot, cells) if snapshot.ended is None else []
+    own = _of_the_tracer(snapshot)
+    return [cut(safe(line), cells) for line in (*broken, *([own] if own else []))]
 
 
 def _of_the_tracer(snapshot: Snapshot) -> str:

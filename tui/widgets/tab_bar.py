@@ -23,7 +23,7 @@ _NAMES_MAX, _FILE_MAX, _FILE_SHORT = 24, 40, 13  # cells
 
 def _forms(snapshot: Snapshot, paused: bool, new: int) -> Sequence[tuple[bool, Line]]:
     """Whether the titles are short, and the right end: the longest form first."""
-    stopped = f" paused +{count(new)} new " if snapshot.moment is None else f" at {snapshot.moment} "
+    stopped = f" paused +{count(new)} new " if snapshot.moment is None else f" at {snapshot.moment}{_held(snapshot)} "
     states: list[Part] = [(stopped, "inverse")] if paused else []
     time: Part = (f"{clock((snapshot.taken_ns - snapshot.started_ns) / 1e9)} ", "dim")
     if snapshot.replay_of is not None:
@@ -35,6 +35,10 @@ def _forms(snapshot: Snapshot, paused: bool, new: int) -> Sequence[tuple[bool, L
     brief: Line = (*states, (" ", "text"), time)
     full: Line = (*states, (f" {cell(names, min(_NAMES_MAX, len(names)))} {hooks} ", "text"), time)
     return [(False, full), (False, brief), (True, brief)]
+
+
+def _held(snapshot: Snapshot) -> str:
+    return "" if snapshot.held is None else f", list and peers of {count(snapshot.held)} held"
 
 
 def _replay_forms(snapshot: Snapshot, states: list[Part], time: Part) -> Sequence[tuple[bool, Line]]:
