@@ -28,30 +28,32 @@ def _forms(one: Break) -> tuple[str, ...]:
     verb = "has" if one.what is Broken.FAST_OPEN else "have"
     began = f"{_WHAT[one.what]} {verb} been failing for {age(one.since_s)}: {count(one.bad)} of {count(one.seen)}"
     before = f"{share(one.bad_before, one.seen_before)} before"
+    why, place = _why(one)
     return (
-        f"{began} {_OF[one.what]}, {before}{_why(one)}",
-        f"{began}{_why(one)}",
+        f"{began} {_OF[one.what]}, {before}{why}{place}",
+        f"{began}{why}{place}",
+        f"{began}{why}",
         began,
         f"{_WHAT[one.what]} {verb} begun to fail",
     )
 
 
-def _why(one: Break) -> str:
+def _why(one: Break) -> tuple[str, str]:
     """The cause of more than half, and where."""
     causes = Counter(one.totals.causes if one.what is Broken.FAST_OPEN else {})
     if one.what is Broken.HANDSHAKES:
         for of in (one.totals.failed_causes or {}).values():
             causes.update(of)
     if not causes or 2 * max(causes.values()) <= one.bad:
-        return ""
+        return "", ""
     ((cause, _),) = causes.most_common(1)
     if one.what is Broken.FAST_OPEN:
-        return f": {cause.replace('_', ' ')}"
+        return f": {cause.replace('_', ' ')}", ""
     words = brief_cause(cause) + unless_certain(cause, one.totals.handshake_confidences)
     place = max(one.totals.failed_at or (), key=lambda at: at.handshakes, default=None)
     if place is None:
-        return f": {words}"
-    return f": {words}{at_place(place.ip, place.port, place.handshakes, one.bad)}"
+        return f": {words}", ""
+    return f": {words}", at_place(place.ip, place.port, place.handshakes, one.bad)
 
 
 def alerts(snapshot: Snapshot, cells: int = 400) -> list[str]:
