@@ -14,6 +14,7 @@ from tests.support.day import BEGIN_S, NS_PER_S, attempts, plain
 from tests.tui.driving import LARGE, SMALL, drive, press, screen_text, until
 from tests.tui.recorded import Recorded, recording
 from tests.unit.aggregate.test_breaks import view
+from tracer.aggregate.figures import Histogram
 from tracer.aggregate.history import History, HistoryView, Steps, Window
 from tracer.handshake.batch import Batch
 from tracer.store.snapshot import HostState, Snapshot
@@ -27,6 +28,7 @@ from tui.lines import Line, width
 from tui.screens.overview import Overview, planned
 from tui.themes import CYCLE
 from tui.why import arranged, why_entries
+from tui.widgets.panel import Panel
 
 HUGE = (200, 60)
 ALL_SIZES = (SMALL, LARGE, HUGE)
@@ -327,11 +329,24 @@ def test_where_nothing_is_known_of_the_host_it_says_nothing_of_it() -> None:
     drive(script, empty_host(None))
 
 
-def hostile() -> Recorded:
-    """Long addresses, causes with long names, and numbers as long as they get."""
+def many_of(found: Histogram) -> Histogram:
+    """The greatest counts that are written out, and a single one beside them."""
+    counts = np.where(found.counts > 0, 999_999, 0)
+    counts[int(np.flatnonzero(counts)[0])] = 1
+    return replace(found, counts=counts)
+
+
+def hostile(*, both_break: bool = False) -> Recorded:
+    """Long addresses, causes with long names, and numbers as long as they get; handshakes may break as well."""
     history = History()
     parts: list[Batch] = [attempts(list(range(300)), failed=False)]
-    for cause in (HandshakeCause.NO_ANSWER_BEYOND, HandshakeCause.NAT_ONE_WAY, HandshakeCause.RESET_AFTER_ESTABLISHED):
+    if both_break:
+        parts += [plain(list(range(290)), overflowed=False), plain(list(range(290, 300)) * 40, overflowed=True)]
+    for cause in (
+        ()
+        if both_break
+        else (HandshakeCause.NO_ANSWER_BEYOND, HandshakeCause.NAT_ONE_WAY, HandshakeCause.RESET_AFTER_ESTABLISHED)
+    ):
         made = plain(list(range(300)), overflowed=True)
         made.causes.handshake_cause[:] = cause
         parts.append(made)
@@ -363,14 +378,24 @@ def hostile() -> Recorded:
         "history": found, "totals": found.total, "handshakes_per_s": 99_999.0, "attempts_per_s": 99_999.0,
         "taken_ns": (BEGIN_S + 300) * NS_PER_S,
         "peers": tuple(replace(one, ip=ip) for one in taken.peers),
-        "comparisons": tuple(replace(one, server=f"[{ip}]:65535", name="") for one in taken.comparisons),
+        "comparisons": tuple(
+            replace(one, server=f"[{ip}]:65535", name="", tfo_samples=3404, normal_samples=seen)
+            for one, seen in zip(taken.comparisons, [1257, 999_999, 410_000_000] * 20, strict=False)
+        ),
+        "distributions": replace(
+            taken.distributions,
+            names=(("a.example", 3970), ("b.example", 1)),
+            rtt=many_of(taken.distributions.rtt), first_response=many_of(taken.distributions.first_response),
+            window=many_of(taken.distributions.window),
+        ),
         "interfaces": tuple(replace(one, name="a-very-long-one") for one in taken.interfaces),
     }  # fmt: skip
     return engine
 
 
+@pytest.mark.parametrize("both_break", [False, True])
 @pytest.mark.parametrize("size", ALL_SIZES)
-def test_no_verdict_and_no_figure_is_ever_cut(size: tuple[int, int]) -> None:
+def test_no_verdict_and_no_figure_is_ever_cut(size: tuple[int, int], both_break: bool) -> None:
     async def script(pilot: Pilot[None], app: Dashboard) -> None:
         overview = app.current
         assert isinstance(overview, Overview)
@@ -379,6 +404,15 @@ def test_no_verdict_and_no_figure_is_ever_cut(size: tuple[int, int]) -> None:
             for number, name in enumerate(MAIN, start=1):
                 await press(pilot, str(number))
                 text = screen_text(app)
+                for panel in app.screen.query(Panel):
+                    if panel.display and panel.room[0]:
+                        assert all(width(line) <= panel.room[0] for line in panel.lines), f"{panel.id}:\n{text}"
+                banner = text.splitlines()[1 : 1 + app.current.banner.size.height]
+                assert len(banner) == (2 if both_break and size != HUGE else 1)
+                told = " ".join(banner)
+                assert re.search(r"Fast Open has been failing for 9 s: 400 M of 410 M\b", told)
+                assert re.search(r"Handshakes have been failing for 9 s: 400 M of 810 M\b", told) or not both_break
+                assert "…" not in told
                 # a number that ends in "…", but not an address, a time or a name
                 assert not re.search(r"(?<![\w:.\[-])[\d.,]+ ?…|(?<!\w)[\d.,]+ (?:[kMG]|ms|µs|%)?…", text), (
                     f"{name}:\n{text}"
@@ -394,7 +428,7 @@ def test_no_verdict_and_no_figure_is_ever_cut(size: tuple[int, int]) -> None:
             assert re.search(r"✗Fast Open|✗FastOpen", joined)
             await press(pilot, "w")
 
-    drive(script, hostile(), size)
+    drive(script, hostile(both_break=both_break), size)
 
 
 @pytest.mark.parametrize("theme", CYCLE)

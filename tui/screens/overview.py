@@ -128,7 +128,7 @@ def planned(cells: int, rows: int, answer: int, why: int) -> Plan:
     state = 1 if rows >= 20 else 0
     gap = 1 if rows >= 45 else 0
     left = rows - first - state - 5 * gap
-    time = min(16, max(7, left // 4)) if left >= 12 else 0
+    time = min(16, max(min(7, left - 5), left // 4)) if left >= 11 else 0
     left -= time
     spare = left - min(why + 1, max(7, left // 2))
     beside = 3 if cells >= _WIDE else 2 if cells >= 72 else 1
