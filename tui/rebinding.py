@@ -32,6 +32,8 @@ _MOVING = {key for move in MOVES for key in move.keys.split(",")} | {"tab", "shi
 
 def key_name(key: str) -> str | None:
     """Textual's name of a key, which may be given as a character ("?" is question_mark); None if it is no key."""
+    if key == " ":
+        return "space"
     if len(key) == 1 and key.isprintable():
         name: str = next(iter(Binding.make_bindings([Binding("comma" if key == "," else key, "none")]))).key
         return name

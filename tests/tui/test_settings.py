@@ -177,6 +177,12 @@ def test_keys_can_change_places_and_every_key_of_an_action_can_be_given() -> Non
         assert actions_of(screen, rebound({})) == actions_of(screen)
 
 
+def test_a_blank_is_the_space_key() -> None:
+    assert [one.keys for one in rebound({"theme": [" "], "pause": ["p"], "previous": ["b"]}) if one.id == "theme"] == [
+        ("space",)
+    ]
+
+
 def test_saving_asks_and_keeps_what_else_the_file_has(tmp_path: Path) -> None:
     file = tmp_path / "tfotrace.toml"
     file.write_text(FULL + "\n[other] # theirs\nx = 1\n")
