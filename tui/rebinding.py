@@ -43,7 +43,8 @@ def key_name(key: str) -> str | None:
 
 def shown(name: str) -> str:
     """A key as footer and help show it."""
-    return _SHOWN.get(name) or _CHARACTERS.get(name) or key_to_character(name) or name
+    character = key_to_character(name) or ""
+    return _SHOWN.get(name) or _CHARACTERS.get(name) or (character if character.isprintable() else "") or name
 
 
 def _names(action_id: str, keys: Sequence[str]) -> tuple[str, ...]:

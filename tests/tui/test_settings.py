@@ -18,7 +18,7 @@ from tracer.aggregate.history import Window
 from tui.actions import ACTIONS, EVERYWHERE, actions_of
 from tui.app import Dashboard
 from tui.order import BY_TIME
-from tui.rebinding import KeysError, rebound
+from tui.rebinding import KeysError, rebound, shown
 from tui.screens.help import Help
 from tui.settings import Settings, SettingsError, changed, parse
 from tui.settings_file import Found, load, save, settings_path
@@ -181,6 +181,12 @@ def test_a_blank_is_the_space_key() -> None:
     assert [one.keys for one in rebound({"theme": [" "], "pause": ["p"], "previous": ["b"]}) if one.id == "theme"] == [
         ("space",)
     ]
+
+
+def test_keys_without_a_picture_are_shown_by_their_names() -> None:
+    assert [shown(name) for name in ("backspace", "delete", "tab", "escape", "a", "comma")] == [
+        "backspace", "delete", "tab", "esc", "a", ","
+    ]  # fmt: skip
 
 
 def test_saving_asks_and_keeps_what_else_the_file_has(tmp_path: Path) -> None:
