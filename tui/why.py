@@ -49,7 +49,8 @@ def _told(at: int, group: str) -> Told:
         return Told(words, group, way, remedy(handshake_sentence(cause) if cause else FAILURES.get(result, "")))
     if reason.cause is not None:
         cause = word(reason.cause)
-        return Told(f"Fast Open: {cause.replace('_', ' ')}", group, f"cause == {cause}", remedy(tfo_sentence(cause)))
+        words = f"Fast Open: {cause.replace('_', ' ')}"
+        return Told(words, group, f"tfo.cause == {cause}", remedy(tfo_sentence(cause)))
     return _told_outcome(reason.outcome or Outcome.UNKNOWN)
 
 
@@ -58,7 +59,7 @@ def _told_outcome(outcome: Outcome) -> Told:
     kind = GROUP_OF[outcome]
     lives = kind in (Group.DEGRADED, Group.FAILED)
     words = outcome_words(name or "") if lives else died_words(name or "answer not seen")
-    way = f"outcome == {name or 'null'} and cause == null and result == established"
+    way = f"outcome == {name or 'null'} and tfo.cause == null and result == established"
     what, _, more = EXPLANATIONS[name].partition(". ")
     return Told(
         f"Fast Open: {words}",

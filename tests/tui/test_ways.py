@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 from textual.pilot import Pilot
 
+from tests.support.rows import new_store, random_batch
 from tests.tui.driving import LARGE, drive, press, screen_text, settle, until
 from tests.tui.recorded import RECORDED
+from tracer.aggregate.history import Window
+from tracer.aggregate.reasons import most_frequent
 from tui.app import Dashboard
+from tui.filtering import parse
 from tui.screens.peers import Peers, expression
 from tui.screens.statistics import Statistics
+from tui.why import told
 
 
 @pytest.mark.parametrize("before", ["", "group == failed"])
@@ -115,3 +120,16 @@ def test_a_second_click_on_a_line_leads_there_too() -> None:
         assert app.handshakes.filter_text == f"result == {second}"
 
     drive(script, size=LARGE)
+
+
+def test_each_reason_leads_to_as_many_handshakes_as_it_counts() -> None:
+    store = new_store()
+    for seed in range(3):
+        store.write(random_batch(seed, 2000))
+    snapshot = store.snapshot()
+    found = most_frequent(snapshot.history, Window.ALL, 400)
+    assert len(found) > 40
+    for one in found:
+        condition = parse(told(one).way)
+        assert condition is not None
+        assert int(snapshot.rows.mask(condition).sum()) == one.seen, told(one).way
