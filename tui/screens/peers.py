@@ -137,7 +137,6 @@ def _cause(cells: int) -> PeerColumn:
 
 
 _ADDRESS = PeerColumn(ListColumn("peer", "Peer", 22), lambda p, _: (address(p), "strong"), address, False)
-_ROLE = PeerColumn(ListColumn("role", "Is", 6), lambda p, _: (p.role, "dim"), lambda p: p.role, False)
 _NAME = PeerColumn(
     ListColumn("name", "Name", 16), lambda p, _: (safe(p.name or "-"), "text"), lambda p: p.name or "", False
 )
@@ -156,9 +155,7 @@ _RTT = PeerColumn(
 _SAVED = PeerColumn(ListColumn("saved", "Saved", 9, True), _saved, _known("saved_us"))
 _LOST = PeerColumn(ListColumn("delay", "SYNs lost", 9, True), _lost, _known("delay_us"))
 _SOONER = PeerColumn(ListColumn("sooner", "First answer", _SOONER_CELLS), _sooner, _sooner_key)
-_SAMPLES = PeerColumn(
-    ListColumn("samples", "Samples", 9, True), _samples, lambda p: min(p.tfo_samples, p.normal_samples)
-)
+_SAMPLES = PeerColumn(ListColumn("samples", "Samples", 9, True), _samples, _fewest)
 _SEEN = PeerColumn(ListColumn("last", "Ago", 5, True), _ago, _known("last_seen_ns"))
 _LAST = PeerColumn(ListColumn("outcome", "Last outcome", 22), _outcome, lambda p: p.last_outcome or "", False)
 
