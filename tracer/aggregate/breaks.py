@@ -125,7 +125,8 @@ def _worse(steps: _Steps, bad: F64, seen: F64) -> int | None:
     rate, rate_before = bad_after / time_after, bad_before / time_before
     often = _rates_differ(bad_after, time_after, bad_before, time_before)
     sure = np.minimum(sure, often) / _burstiness(steps, bad, bad_before, time_before)
-    possible: Bool = (before >= _LEAST_BEFORE) & (share > share_before) & (rate > rate_before)
+    # of very many handshakes any swing is sure: at least twice as many fail
+    possible: Bool = (before >= _LEAST_BEFORE) & (share >= 2 * share_before) & (share > 0) & (rate > rate_before)
     sure = np.where(possible, sure, 0.0)
     at = int(sure.argmax())
     if sure[at] < _WORSE or bad_after[at] < _LEAST_BAD or share[at] < _LEAST_SHARE:

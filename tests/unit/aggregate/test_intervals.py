@@ -71,7 +71,7 @@ SIZES = [(10, 10), (30, 30), (256, 256), (10, 256), (256, 10)]
 
 
 @pytest.mark.parametrize("sooner", [0.0, 0.8], ids=["equal", "shifted"])
-@pytest.mark.parametrize(("draw", "sizes"), product(SHAPES, SIZES), ids=str)
+@pytest.mark.parametrize(("draw", "sizes"), product(SHAPES, SIZES), ids=lambda one: getattr(one, "__name__", str(one)))
 def test_nineteen_of_twenty_intervals_hold_the_difference(draw: Draw, sizes: tuple[int, int], sooner: float) -> None:
     rng = np.random.default_rng(7413)
     tfo, normal = (50 + draw(rng, (SERVERS, size)) for size in sizes)
