@@ -213,7 +213,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Round:
     capture = tmp_path_factory.mktemp("lab") / "client.pcap"
     with Lab() as lab:
         command = ["nsenter", f"--net={lab.client_netns}", "tcpdump", "-i", lab.client_interface, "-n", "-U"]
-        command += ["--immediate-mode", "-B", "8192", "-w", str(capture)]
+        command += ["--immediate-mode", "-B", "32768", "-s", "4096", "-w", str(capture)]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as dump:
             try:
                 assert dump.stderr is not None
