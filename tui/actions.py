@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from textual.binding import Binding, BindingType
 
 MAIN = ("overview", "handshakes", "peers", "statistics", "health")
+UNDER = {"listeners": "peers"}  # screens without a number of their own: esc leads to another
 TITLES = {
     "overview": "Overview", "handshakes": "Handshakes", "peers": "Peers", "statistics": "Statistics",
-    "health": "Health", "detail": "Handshake in detail",
+    "health": "Health", "listeners": "Listeners", "detail": "Handshake in detail",
 }  # fmt: skip
-EVERYWHERE = (*MAIN, "detail")
+EVERYWHERE = (*MAIN, *UNDER, "detail")
 ALWAYS = ("help", "quit")  # in every footer
-SUMMED_UP = ("overview", "statistics")  # a chosen window is summed up there
-OF_THE_PAST = ("overview", "handshakes", "peers", "statistics")  # an earlier moment can be shown there
+LISTS = ("handshakes", "peers", "listeners")
+SUMMED_UP = ("overview", "statistics", "listeners")  # a chosen window is summed up there
+OF_THE_PAST = ("overview", "handshakes", "peers", "statistics", "listeners")  # an earlier moment can be shown there
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +87,21 @@ ACTIONS: tuple[Action, ...] = (
     *_SHOW,
     Action("detail", ("enter",), "enter", "Detail", "Open the selected handshake: ladder diagram, options, verdict",
            "detail", ("handshakes",), 1),
-    Action("drill", ("enter",), "enter", "Its handshakes", "Show only the handshakes of the selected peer",
-           "drill", ("peers",), 1),
+    Action("drill", ("enter",), "enter", "Its handshakes", "Show only the handshakes of the selected row",
+           "drill", ("peers", "listeners"), 1),
+    Action("listeners", ("l",), "l", "Listeners", "Who listens on this host, and what comes of it",
+           "app.show('listeners')", MAIN, 18),
     Action("follow_way", ("enter",), "enter", "Its handshakes", "In a panel with a selected line: show only the "
            "handshakes that it stands for", "follow_way", ("overview", "statistics"), 1),
     Action("filter", ("slash",), "/", "Filter", "Show only handshakes that match an expression; it is checked while "
            "you type", "filter", ("handshakes",), 2),
     Action("filter_elsewhere", ("slash",), "/", "Filter", "Go to the handshakes and filter them",
-           "app.filter_handshakes", ("overview", "peers", "statistics", "health"), 7),
+           "app.filter_handshakes", ("overview", "peers", "statistics", "health", "listeners"), 7),
     Action("back", ("escape",), "esc", "Back", "Close this view; on Handshakes, drop the filter, "
            "or go back to where they were asked for",
-           "back", ("handshakes", "detail"), 8),
-    Action("sort", ("s",), "s", "Sort", "Sort by the next column", "sort_next", ("handshakes", "peers"), 3),
-    Action("reverse", ("S", "upper_s"), "S", "Reverse", "Reverse the order", "sort_reverse",
-           ("handshakes", "peers"), 6),
+           "back", ("handshakes", *UNDER, "detail"), 8),
+    Action("sort", ("s",), "s", "Sort", "Sort by the next column", "sort_next", LISTS, 3),
+    Action("reverse", ("S", "upper_s"), "S", "Reverse", "Reverse the order", "sort_reverse", LISTS, 6),
     Action("pause", ("space",), "space", "Pause", "Freeze the view; collection goes on, and new handshakes are counted",
            "app.pause", EVERYWHERE, 4),
     Action("window", ("w",), "w", "Window", "Sum up the last minute, 5 minutes, hour, or all handshakes",
@@ -115,7 +118,7 @@ ACTIONS: tuple[Action, ...] = (
            "follow", ("handshakes",), 5),
     Action("columns", ("c",), "c", "Columns", "Choose the columns", "columns", ("handshakes",), 9),
     Action("copy", ("y",), "y", "Copy", "Copy the selected row to the clipboard as JSON", "copy",
-           ("handshakes", "detail", "peers"), 10),
+           (*LISTS, "detail"), 10),
     Action("export", ("e",), "e", "Export", "Write the listed handshakes to a JSON lines file in the current folder",
            "export", ("handshakes",), 11),
     Action("copy_ladder", ("Y", "upper_y"), "Y", "Copy ladder", "Copy the handshake's ladder diagram as plain text",
@@ -126,7 +129,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("previous", ("p", "left"), "p", "Previous", "Go to the previous handshake in the list", "step(-1)",
            ("detail",), 2),
     Action("clear", ("x",), "x", "Clear", "Forget everything and count from now on (asks first)",
-           "app.clear", MAIN, 12),
+           "app.clear", (*MAIN, *UNDER), 12),
     Action("theme", ("t",), "t", "Theme", "Next theme: dark, light, the terminal's 16 colours on dark or on light",
            "app.next_theme", EVERYWHERE, 13),
     Action("save_settings", ("W", "upper_w"), "W", "Save settings", "Write theme, columns, order and window to your "
@@ -145,17 +148,19 @@ _SELECT = ("↑ ↓ j k pgup pgdn ctrl+b ctrl+f ctrl+u ctrl+d home end g G", "mo
 _SCROLL = ("↑ ↓ j k pgup pgdn ctrl+b ctrl+f ctrl+u ctrl+d home end g G", "scroll by a line, a page, half a page, or to "
            "an end")  # fmt: skip
 _PANELS = (("tab", "go to the next panel"), _SCROLL)
+_RANKED = (
+    _SELECT,
+    ("← →", "scroll sideways"),
+    ("mouse", "click a row to select it, click again for its handshakes, click a heading to sort by it"),
+)
 OTHER_KEYS: dict[str, tuple[tuple[str, str], ...]] = {
     "handshakes": (
         _SELECT,
         ("← →", "scroll sideways"),
         ("mouse", "click a row to select it, click again to open it, click a heading to sort by it"),
     ),
-    "peers": (
-        _SELECT,
-        ("← →", "scroll sideways"),
-        ("mouse", "click a row to select it, click again for its handshakes, click a heading to sort by it"),
-    ),
+    "peers": _RANKED,
+    "listeners": _RANKED,
     "detail": (_SCROLL,),
     "overview": _PANELS,
     "statistics": _PANELS,

@@ -121,7 +121,7 @@ class Dashboard(App[None]):
             collect_seldom()
 
     def _screen_named(self, name: str) -> TracerScreen:
-        """One of the five screens. It is made, and its code imported, when it is first asked for."""
+        """One of the five screens, or of those under them: made, and its code imported, when it is first asked for."""
         screen = self.screens_by_name.get(name)
         if screen is None:
             screen = self.screens_by_name[name] = self._made(name)
@@ -148,6 +148,10 @@ class Dashboard(App[None]):
             from tui.screens.statistics import Statistics
 
             return Statistics()
+        if name == "listeners":
+            from tui.screens.listeners import Listeners
+
+            return Listeners()
         from tui.screens.health import Health
 
         return Health()
@@ -190,7 +194,7 @@ class Dashboard(App[None]):
         return self._screen_named("overview")
 
     def action_show(self, name: str) -> None:
-        """Show one of the five screens and close what lies over it."""
+        """Show one of these screens and close what lies over it."""
         while len(self.screen_stack) > 2:
             self.pop_screen()
         target, left = self._screen_named(name), self.screen

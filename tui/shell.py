@@ -40,7 +40,7 @@ class Shell(Protocol):
         ...
 
     def action_show(self, name: str) -> None:
-        """Go to one of the five screens."""
+        """Go to one of the five screens, or to one under them."""
 
     def open_detail(self, rows_position: int) -> None:
         """Open the detail of the handshake at a position of the list."""

@@ -7,14 +7,14 @@ from pathlib import Path
 from textual.pilot import Pilot
 
 from tests.tui.driving import LARGE, SMALL, drive, press, screen_text, settle
-from tests.tui.recorded import GOLDEN
-from tui.actions import MAIN
+from tests.tui.recorded import GOLDEN, Recorded
+from tui.actions import MAIN, UNDER
 from tui.app import Dashboard
 
 ROOT = Path(__file__).resolve().parents[2]
 SVG_FOLDER = ROOT / "docs"  # these are the README's and the manual's as well
 TEXT_FOLDER = GOLDEN / "tui"
-SCREENS = (*MAIN, "detail")
+SCREENS = (*MAIN, *UNDER, "detail")
 
 
 async def _go(pilot: Pilot[None], app: Dashboard, screen: str) -> None:
@@ -23,8 +23,15 @@ async def _go(pilot: Pilot[None], app: Dashboard, screen: str) -> None:
         app.handshakes.set_filter("outcome == data_acked and server.port == 443")
         await settle(pilot)
         await press(pilot, "enter")
+    elif screen == "listeners":
+        await press(pilot, "l")
     else:
         await press(pilot, str(MAIN.index(screen) + 1))
+
+
+def _engine(screen: str) -> Recorded:
+    """The recorded host has no listeners: for their screen it is both ends."""
+    return Recorded(local=screen == "listeners")
 
 
 def svg(screen: str) -> str:
@@ -35,7 +42,7 @@ def svg(screen: str) -> str:
         await _go(pilot, app, screen)
         found.append(app.export_screenshot(title="tfotrace"))
 
-    drive(script, size=LARGE)
+    drive(script, _engine(screen), LARGE)
     return "".join(line.rstrip() + "\n" for line in found[0].splitlines())
 
 
@@ -47,7 +54,7 @@ def text(screen: str) -> str:
         await _go(pilot, app, screen)
         found.append(screen_text(app))
 
-    drive(script, size=SMALL)
+    drive(script, _engine(screen), SMALL)
     return found[0] + "\n"
 
 

@@ -6,11 +6,14 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from tests.support.recording import Recording, load
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.store.snapshot import Snapshot
 from tracer.store.store import Store
+from tracer.vocabulary.vocabulary import Vantage
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 EVENTS = GOLDEN / "lab_events.npz"
@@ -34,10 +37,11 @@ RECORDED = sum(len(batch) for batch in batches())
 class Recorded:
     """An engine over recorded events. Its clock is stopped and its key is fixed, so its pictures are always the same.
 
-    `limit`: rows to keep; `share`: the part of the events that is there from the start.
+    `limit`: rows to keep; `share`: the part of the events that is there from the start; `local`: both ends are this
+    host's.
     """
 
-    def __init__(self, share: float = 1.0, limit: int = 100_000) -> None:
+    def __init__(self, share: float = 1.0, limit: int = 100_000, *, local: bool = False) -> None:
         recorded = recording()
         composer = Composer(recorded.interfaces, offset_ns=recorded.start.boot_clock_offset_ns, _key=bytes(16))
         self.now_ns = recorded.begin_ns
@@ -47,6 +51,8 @@ class Recorded:
         self.store.set_host(recorded.host_counters, recorded.sysctls)
         self.store.set_balance(recorded.balance, recorded.counters)
         self._left = list(batches())
+        if local:
+            self._left = [replace(one, vantage=np.full(len(one), Vantage.LOCAL, np.uint8)) for one in self._left]
         self.feed(int(len(self._left) * share))
         self.now_ns = recorded.end_ns + 1_000_000_000
         self.stopped = 0

@@ -15,7 +15,7 @@ from tests.tui.driving import LARGE, SIZES, SMALL, drive, press, screen_text, se
 from tests.tui.recorded import Recorded
 from tracer.aggregate.worth import difference_words
 from tracer.records.record import Handshake
-from tui.actions import ACTIONS, MAIN, TITLES, actions_of, footer_of
+from tui.actions import ACTIONS, MAIN, SUMMED_UP, TITLES, actions_of, footer_of
 from tui.app import Dashboard
 from tui.ladder import ladder_lines
 from tui.screens.detail import Detail
@@ -320,7 +320,7 @@ def test_peers_drill_down_to_their_handshakes() -> None:
     async def script(pilot: Pilot[None], app: Dashboard) -> None:
         await press(pilot, "3", "down", "down")
         peers = app.current
-        peer = peers.peer  # type: ignore[attr-defined]
+        peer = peers.selected  # type: ignore[attr-defined]
         await press(pilot, "enter")
         assert app.current.NAME == "handshakes"
         source = app.handshakes.source
@@ -338,7 +338,7 @@ def test_a_server_is_shown_with_what_fast_open_is_worth_there() -> None:
         screen = app.current
         titles = [one.column.title for one in screen.source.columns]  # type: ignore[attr-defined]
         assert {"First answer", "Samples"} <= set(titles)
-        peer = screen.peer  # type: ignore[attr-defined]
+        peer = screen.selected  # type: ignore[attr-defined]
         assert peer.sooner_us is not None
         words, samples = difference_words(peer), f"{peer.tfo_samples} against {peer.normal_samples}"
         assert f"{peer.tfo_samples}/{peer.normal_samples}" in screen_text(app)
@@ -356,7 +356,7 @@ def test_a_server_is_shown_with_what_fast_open_is_worth_there() -> None:
 def test_what_fast_open_is_worth_at_a_server_is_told_in_the_words_that_fit(cells: int) -> None:
     async def script(pilot: Pilot[None], app: Dashboard) -> None:
         await press(pilot, "3")
-        peer = app.current.peer  # type: ignore[attr-defined]
+        peer = app.current.selected  # type: ignore[attr-defined]
         await press(pilot, "enter")
         state = screen_text(app).splitlines()[1]
         assert difference_words(peer, 14) in state
@@ -372,10 +372,10 @@ def test_peers_sort_by_each_column_and_turn_round() -> None:
         for _ in screen.source.columns:  # type: ignore[attr-defined]
             await press(pilot, "s")
             column = next(one for one in screen.source.columns if one.column.id == screen.sort)  # type: ignore[attr-defined]
-            keys = [column.key(peer) for peer in screen.source.peers]  # type: ignore[attr-defined]
+            keys = [column.key(peer) for peer in screen.source.things]  # type: ignore[attr-defined]
             assert keys == sorted(keys, reverse=screen.descending)  # type: ignore[attr-defined]
             await press(pilot, "S")
-            keys = [column.key(peer) for peer in screen.source.peers]  # type: ignore[attr-defined]
+            keys = [column.key(peer) for peer in screen.source.things]  # type: ignore[attr-defined]
             assert keys == sorted(keys, reverse=screen.descending)  # type: ignore[attr-defined]
 
     drive(script, size=SMALL)
@@ -387,8 +387,8 @@ def test_the_window_is_chosen_only_where_it_is_summed_up() -> None:
             await press(pilot, key)
             before = app.window
             await press(pilot, "w")
-            assert (app.window is not before) == (name in ("overview", "statistics"))
-            assert ("w Window" in screen_text(app).splitlines()[-1]) == (name in ("overview", "statistics"))
+            assert (app.window is not before) == (name in SUMMED_UP)
+            assert ("w Window" in screen_text(app).splitlines()[-1]) == (name in SUMMED_UP)
         await press(pilot, "3")
         assert "all handshakes" in screen_text(app).splitlines()[1]
         await press(pilot, "5", "left_square_bracket")
@@ -401,7 +401,7 @@ def test_every_action_is_driven_by_some_test() -> None:
     driven = {
         *(f"show_{name}" for name in MAIN), "detail", "drill", "filter", "filter_elsewhere", "back", "sort", "reverse",
         "pause", "follow", "columns", "copy", "export", "next", "previous", "clear", "theme", "palette", "help", "quit",
-        "copy_ladder", "export_ladder", "follow_way", "save_settings",
+        "copy_ladder", "export_ladder", "follow_way", "save_settings", "listeners",
         # in test_walk.py
         "window", "earlier", "later", "much_earlier", "much_later",
     }  # fmt: skip

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from textual.pilot import Pilot
 
 from tests.support.rows import new_store, random_batch
-from tests.tui.driving import LARGE, drive, press, screen_text, settle, until
-from tests.tui.recorded import RECORDED
+from tests.tui.driving import LARGE, SMALL, drive, press, screen_text, segments, settle, until
+from tests.tui.recorded import RECORDED, Recorded
 from tracer.aggregate.history import Window
 from tracer.aggregate.reasons import most_frequent
+from tracer.records.ends import Listener, Process
 from tui.app import Dashboard
 from tui.filtering import parse
+from tui.screens.listeners import Listeners
 from tui.screens.peers import Peers, expression
 from tui.screens.statistics import Statistics
 from tui.why import told
@@ -27,7 +31,7 @@ def test_esc_comes_back_to_the_same_peer_and_the_list_is_as_before(before: str) 
         await press(pilot, "j", "j", "3", "j", "j")
         peers = app.current
         assert isinstance(peers, Peers)
-        peer = peers.peer
+        peer = peers.selected
         assert peer is not None
         shown = screen_text(app)
         await press(pilot, "enter")
@@ -36,7 +40,7 @@ def test_esc_comes_back_to_the_same_peer_and_the_list_is_as_before(before: str) 
         await press(pilot, "enter", "n", "escape", "s")  # the detail, and another order, do not change the way back
         await press(pilot, "escape")
         assert app.current is peers
-        assert peers.peer == peer
+        assert peers.selected == peer
         assert screen_text(app) == shown
         await press(pilot, "2")
         assert app.handshakes.filter_text == before
@@ -46,6 +50,62 @@ def test_esc_comes_back_to_the_same_peer_and_the_list_is_as_before(before: str) 
         assert len(app.handshakes.source) == RECORDED
 
     drive(script)
+
+
+def test_a_listener_leads_to_its_handshakes_and_back() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "3", "l", "j")
+        listeners = app.current
+        assert isinstance(listeners, Listeners)
+        one = listeners.selected
+        assert one is not None
+        assert one.handshakes > 1
+        shown = screen_text(app)
+        await press(pilot, "enter")
+        assert app.current.NAME == "handshakes"
+        assert len(app.handshakes.source) == one.handshakes
+        await press(pilot, "escape")
+        assert app.current is listeners
+        assert listeners.selected == one
+        assert screen_text(app) == shown
+        await press(pilot, "escape")
+        assert app.current.NAME == "peers"
+        assert "l: listeners" in screen_text(app)
+
+    drive(script, Recorded(local=True))
+
+
+def test_without_a_listener_enter_stays_there() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "3", "l", "enter", "y")
+        assert app.current.NAME == "listeners"
+        assert "no listener of this host has answered yet" in screen_text(app)
+
+    drive(script)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE, (200, 60)], ids=["80x24", "120x40", "200x60"])
+def test_listeners_tell_who_failed_how_often_and_how_full_the_queue_was(size: tuple[int, int]) -> None:
+    engine = Recorded(local=True)
+    met = engine.snapshot().listeners[0]
+    bad = replace(
+        met, process=Process(812, "ngi\x1b[2J", 0), queue=Listener("::", 443, 129, 128), fast_open=False,
+        handshakes_failed=34, cause="accept_queue_full",
+    )  # fmt: skip
+    engine.changes["listeners"] = (bad,)
+
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "3", "l")
+        line = screen_text(app).splitlines()[3]
+        for word in ("10.74.13.5:443", " 51 ", " 34 ", " off ", "129 of 128", " ngi"):
+            assert word in line
+        assert ("accept queue" in line) == (size[0] > 132)
+        assert not any("\x1b" in text for text in segments(app))
+        await press(pilot, "w", "w")  # of all: lately is ever
+        assert line.count(" 34 ") == 1
+        assert screen_text(app).splitlines()[3].count(" 34 ") == 2
+
+    drive(script, engine, size)
 
 
 def test_who_goes_on_by_number_has_no_way_back() -> None:

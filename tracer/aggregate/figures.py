@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.records.ends import Listener, Process
+
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
@@ -86,6 +88,25 @@ class Peer:
     sooner_low_us: float | None = None
     sooner_high_us: float | None = None
     delay_us: float = 0.0  # what lost SYNs of attempts cost
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """An address and port of this host that answered SYNs."""
+
+    ip: str
+    port: int
+    process: Process | None  # the latest that is known to hold it
+    handshakes: int
+    handshakes_failed: int  # refused or never finished, with or without Fast Open
+    attempts: int
+    with_data: int
+    lived: int  # SYN data acked whole, and the connection lived
+    cause: str | None  # the most frequent handshake.cause
+    fast_open: bool | None  # as the latest attempt that tells shows it; None if none does
+    queue: Listener | None  # as it was when a handshake failed for it the last time
+    last_seen_ns: int
+    failed_lately: int = 0  # in a window, where a screen asks for it
 
 
 @dataclass(frozen=True, slots=True)

@@ -295,6 +295,18 @@ class HistoryView:
         found[place[there]] = self.fine.cells[there, PART[name].start]
         return found
 
+    def failed_of(self, window: Window) -> Counter[tuple[str, int]]:
+        """Handshakes that failed in a window, by the server's address and port; of `all` those of the last hour.
+
+        Where they were more than PLACES_HELD servers' in a step, the rarest are left out.
+        """
+        found: Counter[tuple[str, int]] = Counter()
+        for (result, _), ends in self._places_of_last(window.seconds or Window.HOUR.seconds or 0).items():
+            if HAS_FAILED[result]:
+                for (ip, port), times in ends.items():
+                    found[ip_text(ip), port] += times
+        return found
+
     def _failed_at(self, span_s: int, cells: F64) -> tuple[FailedAt, ...]:
         found = []
         for result in FAILED_RESULTS:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tracer.dissect.payload import Payload
 from tracer.handshake.batch import Batch, RowOwners
 from tracer.handshake.columns import Columns
-from tracer.records.ends import Process
+from tracer.records.ends import Listener, Process
 from tracer.records.record import Handshake
 
 KEPT_COLUMNS = 6  # of a full chunk: cached for the next filter
@@ -91,6 +91,11 @@ class RowNames(Protocol):
     @property
     def cgroups(self) -> Mapping[int, str | None]:
         """Names of cgroups by number."""
+        ...
+
+    @property
+    def listeners(self) -> Sequence[Listener | None]:
+        """Listeners by the numbers in columns."""
         ...
 
     def compose(self, batch: Batch, /) -> Iterable[Handshake]:

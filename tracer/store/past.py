@@ -67,6 +67,7 @@ def past(snapshot: Snapshot, time_ns: int) -> Snapshot:
         attempts_per_s=rate(history, "attempts"),
         comparisons=sums.servers.comparisons(),
         peers=Peers(sums.servers, sums.clients),
+        listeners=sums.listeners.listening(),
         distributions=sums.distributions.snapshot(),
         rows=replace(snapshot.rows, length=length),
         ended=None,

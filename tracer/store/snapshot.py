@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tracer.aggregate.figures import Comparison, Distributions, Peer
+from tracer.aggregate.figures import Comparison, Distributions, Listening, Peer
 from tracer.aggregate.history import HistoryView
 from tracer.records.record import Balance, NoticeRecord, Start, Totals
 from tracer.store.chunks import StoreRows
@@ -54,6 +54,7 @@ class Snapshot:
     attempts_per_s: float
     comparisons: tuple[Comparison, ...]
     peers: Sequence[Peer]  # immutable; servers, then clients, the busiest first
+    listeners: tuple[Listening, ...]  # of this host, as far as handshakes met them, the busiest first
     distributions: Distributions
     host: HostState | None
     table_size: int

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 
-from tracer.aggregate.figures import Comparison, Distributions, Peer
+from tracer.aggregate.figures import Comparison, Distributions, Listening, Peer
 from tracer.aggregate.peers import Peers
 from tracer.dissect.payload import Payload
 from tracer.encode.composer import Composer
@@ -46,6 +46,7 @@ class _Pieces:
     of_rows: int
     comparisons: tuple[Comparison, ...]
     peers: Sequence[Peer]
+    listeners: tuple[Listening, ...]
     distributions: Distributions
 
 
@@ -302,6 +303,7 @@ class Store:
                     self._folded,
                     sums.servers.comparisons(),
                     Peers(sums.servers, sums.clients),
+                    sums.listeners.listening(),
                     sums.distributions.snapshot(),
                 )
             with self._rows_lock:
@@ -319,6 +321,7 @@ class Store:
                     attempts_per_s=rate(history, "attempts"),
                     comparisons=pieces.comparisons,
                     peers=pieces.peers,
+                    listeners=pieces.listeners,
                     distributions=pieces.distributions,
                     host=self._host,
                     table_size=self._start.table_size if self._start is not None else 0,

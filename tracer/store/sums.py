@@ -5,6 +5,7 @@ from __future__ import annotations
 from tracer.aggregate.counted import counted_of
 from tracer.aggregate.distributions import DistributionCounts
 from tracer.aggregate.history import History, HistoryView
+from tracer.aggregate.listeners import ListenerTable
 from tracer.aggregate.peers import PeerTable, server_side
 from tracer.handshake.rows import Rows
 
@@ -12,12 +13,13 @@ RATE_S = 3  # a rate is the mean over so many whole seconds
 
 
 class Sums:
-    """Totals, peers and distributions; one thread at a time."""
+    """Totals, peers, listeners and distributions; one thread at a time."""
 
     def __init__(self) -> None:
         self.history = History()
         self.servers = PeerTable("server")
         self.clients = PeerTable("client")
+        self.listeners = ListenerTable()
         self.distributions = DistributionCounts()
 
     def add(self, rows: Rows) -> None:
@@ -26,6 +28,7 @@ class Sums:
         self.history.add(rows.batch)
         self.servers.add(rows, known)
         self.clients.add(rows, known, server_side(rows))
+        self.listeners.add(rows, known)
         self.distributions.add(rows, known)
 
 

@@ -38,6 +38,10 @@ ABOUT: dict[str, str] = {
     "have made it, not by TFO that it is more than the one round trip that Fast Open can save.",
     "statistics": "What became of handshakes and why, what the SYNs looked like and how long things took, since the "
     "start or since the last clear.",
+    "listeners": "One row per address and port of this host that answered a SYN, and who holds it. Lately counts what "
+    "failed in the time that w chooses. Fast Open is on where it worked the last time that it was tried, off where "
+    "this host's listener or sysctl was why it did not. The queue is the accept queue as it was when a handshake "
+    "failed for it the last time: full when more wait than may.",
     "health": "The balance sheet shows whether every handshake is accounted for: opened = emitted + lost + evicted + "
     "suppressed + still open. Below it are the kernel's own counters, host-wide, and the settings that matter.",
 }

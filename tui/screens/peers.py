@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-
-from textual.content import Content
-from textual.widget import Widget
-from textual.widgets import Static
+from collections.abc import Hashable, Sequence
 
 from tracer.aggregate.figures import Peer
 from tracer.aggregate.worth import difference, difference_words
@@ -16,16 +11,23 @@ from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
 from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import Difference
-from tui.export import json_text
-from tui.format import clock, count, duration, share
+from tui.format import count, duration
 from tui.handshake_rows import outcome_cell
-from tui.lines import Part, cut, group_sign, safe
-from tui.screens.base import TracerScreen
+from tui.lines import Part, group_sign, safe
+from tui.screens.ranked import (
+    NEVER,
+    Ranked,
+    RankedColumn,
+    ago_column,
+    cause_column,
+    count_column,
+    known,
+    share_column,
+)
 from tui.widgets.comparison import STYLES
-from tui.widgets.row_list import ListColumn, RowList
+from tui.widgets.row_list import ListColumn
 
-_NEVER = float("-inf")
-_LAST_WORD = "~"  # sorts behind all words
+PeerColumn = RankedColumn[Peer]
 
 
 def address(peer: Peer) -> str:
@@ -37,16 +39,6 @@ def expression(peer: Peer) -> str:
     """The filter for this peer's handshakes."""
     text = f"{peer.role}.ip == {peer.ip}"
     return text if peer.port is None else f"{text} and {peer.role}.port == {peer.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class PeerColumn:
-    """How a column shows a peer and sorts by it. `falls`: the greatest first."""
-
-    column: ListColumn
-    text: Callable[[Peer, int], Part]
-    key: Callable[[Peer], float | str]
-    falls: bool = True
 
 
 def _outcome(peer: Peer, _: int) -> Part:
@@ -79,7 +71,7 @@ def _sooner(peer: Peer, _: int) -> Part:
 def _sooner_key(peer: Peer) -> float:
     """What chance or others may have made is no benefit to sort by."""
     is_benefit = difference(peer) in (Difference.SOONER, Difference.LATER)
-    return peer.sooner_us if is_benefit and peer.sooner_us is not None else _NEVER
+    return peer.sooner_us if is_benefit and peer.sooner_us is not None else NEVER
 
 
 def _samples(peer: Peer, _: int) -> Part:
@@ -92,72 +84,28 @@ def _fewest(peer: Peer) -> float:
     return min(peer.tfo_samples, peer.normal_samples)
 
 
-def _ago(peer: Peer, now_ns: int) -> Part:
-    return (clock(max(0, now_ns - peer.last_seen_ns) / 1e9), "dim")
-
-
-def _known(name: str) -> Callable[[Peer], float]:
-    """A number of a peer; what is not known is the least."""
-    return lambda peer: _NEVER if getattr(peer, name) is None else getattr(peer, name)
-
-
-def _count(name: str, title: str, width: int, style: str) -> PeerColumn:
-    def text(peer: Peer, _: int) -> Part:
-        value = getattr(peer, name)
-        return (count(value), style if value else "dim")
-
-    return PeerColumn(ListColumn(name, title, width, True), text, _known(name))
-
-
-def _share(name: str, title: str, width: int) -> PeerColumn:
-    """A part of the SYNs with data."""
-
-    def ratio(peer: Peer) -> float:
-        part: int = getattr(peer, name)
-        return part / peer.with_data if peer.with_data else _NEVER
-
-    def text(peer: Peer, _: int) -> Part:
-        if not peer.with_data:
-            return ("-", "dim")
-        style = "ok" if ratio(peer) >= 0.95 else "degraded" if ratio(peer) > 0 else "failed"
-        return (share(getattr(peer, name), peer.with_data), style)
-
-    return PeerColumn(ListColumn(name, title, width, True), text, ratio)
-
-
-def _cause(cells: int) -> PeerColumn:
-    """The most frequent cause of its handshakes."""
-
-    def text(peer: Peer, _: int) -> Part:
-        if peer.cause is None:
-            return ("-", "dim")
-        return (safe(brief_cause(peer.cause)), "failed" if peer.handshakes_failed else "degraded")
-
-    return PeerColumn(ListColumn("cause", "Mostly since", cells), text, lambda peer: peer.cause or _LAST_WORD, False)
-
-
-_ADDRESS = PeerColumn(ListColumn("peer", "Peer", 22), lambda p, _: (address(p), "strong"), address, False)
-_NAME = PeerColumn(
+_ADDRESS = RankedColumn(ListColumn("peer", "Peer", 22), lambda p, _: (address(p), "strong"), address, False)
+_NAME: PeerColumn = RankedColumn(
     ListColumn("name", "Name", 16), lambda p, _: (safe(p.name or "-"), "text"), lambda p: p.name or "", False
 )
-_HANDSHAKES = _count("handshakes", "Seen", 7, "text")
-_ATTEMPTS = _count("attempts", "TFO", 7, "text")
-_ACCEPTED = _share("accepted", "Accepted", 8)
-_LIVED = _share("lived", "Lived", 7)
-_FALLBACKS = _count("fallbacks", "Fallback", 8, "degraded")
-_FAILED = _count("failed", "TFO ✗", 6, "failed")
-_UNFINISHED = _count("handshakes_failed", "Failed", 6, "failed")
-_CAUSE = _cause(17)
-_CHANGES = _count("cookie_changes", "Cookies", 7, "degraded")
-_RTT = PeerColumn(
-    ListColumn("rtt", "RTT", 8, True), lambda p, _: (duration(p.rtt_median_us), "text"), _known("rtt_median_us")
+_HANDSHAKES: PeerColumn = count_column("handshakes", "Seen", 7, "text")
+_ATTEMPTS: PeerColumn = count_column("attempts", "TFO", 7, "text")
+_ACCEPTED: PeerColumn = share_column("accepted", "Accepted", 8)
+_LIVED: PeerColumn = share_column("lived", "Lived", 7)
+_FALLBACKS: PeerColumn = count_column("fallbacks", "Fallback", 8, "degraded")
+_FAILED: PeerColumn = count_column("failed", "TFO ✗", 6, "failed")
+_UNFINISHED: PeerColumn = count_column("handshakes_failed", "Failed", 6, "failed")
+_CAUSE: PeerColumn = cause_column(17, "handshakes_failed")
+_CHANGES: PeerColumn = count_column("cookie_changes", "Cookies", 7, "degraded")
+_RTT: PeerColumn = RankedColumn(
+    ListColumn("rtt", "RTT", 8, True), lambda p, _: (duration(p.rtt_median_us), "text"), known("rtt_median_us")
 )
-_SAVED = PeerColumn(ListColumn("saved", "Saved", 9, True), _saved, _known("saved_us"))
-_LOST = PeerColumn(ListColumn("delay", "SYNs lost", 9, True), _lost, _known("delay_us"))
-_SOONER = PeerColumn(ListColumn("sooner", "First answer", _SOONER_CELLS), _sooner, _sooner_key)
-_SAMPLES = PeerColumn(ListColumn("samples", "Samples", 9, True), _samples, _fewest)
-_SEEN = PeerColumn(ListColumn("last", "Ago", 5, True), _ago, _known("last_seen_ns"))
-_LAST = PeerColumn(ListColumn("outcome", "Last outcome", 22), _outcome, lambda p: p.last_outcome or "", False)
+_SAVED = RankedColumn(ListColumn("saved", "Saved", 9, True), _saved, known("saved_us"))
+_LOST = RankedColumn(ListColumn("delay", "SYNs lost", 9, True), _lost, known("delay_us"))
+_SOONER = RankedColumn(ListColumn("sooner", "First answer", _SOONER_CELLS), _sooner, _sooner_key)
+_SAMPLES = RankedColumn(ListColumn("samples", "Samples", 9, True), _samples, _fewest)
+_SEEN: PeerColumn = ago_column()
+_LAST = RankedColumn(ListColumn("outcome", "Last outcome", 22), _outcome, lambda p: p.last_outcome or "", False)
 
 BY_WIDTH: tuple[tuple[int, tuple[PeerColumn, ...]], ...] = (
     (200, (_ADDRESS, _NAME, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED,
@@ -173,116 +121,41 @@ BY_WIDTH: tuple[tuple[int, tuple[PeerColumn, ...]], ...] = (
 )  # fmt: skip
 
 
-@dataclass(slots=True)
-class PeerRows:
-    """A RowSource over peers in order."""
-
-    columns: tuple[PeerColumn, ...] = ()
-    peers: Sequence[Peer] = ()
-    now_ns: int = 0
-
-    def __len__(self) -> int:
-        return len(self.peers)
-
-    def cells(self, position: int) -> Sequence[Part]:
-        """Text and style of each column."""
-        peer = self.peers[position]
-        return [one.text(peer, self.now_ns) for one in self.columns]
-
-
-class Peers(TracerScreen):
+class Peers(Ranked[Peer]):
     """The list of peers."""
 
     NAME = "peers"
-    AUTO_FOCUS = "RowList"
+    EMPTY = "no peer yet"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.list = RowList(empty="no peer yet", id="peer-list")
-        self.state = Static("", id="list-state")
-        self.source = PeerRows()
-        self.sort, self.descending = "handshakes", True
-        self._shown_of: tuple[object, ...] = ()
+    def columns_for(self, cells: int) -> Sequence[RankedColumn[Peer]]:
+        """As many as fit."""
+        return next(found for least, found in BY_WIDTH if cells >= least)
 
-    def body(self) -> Iterable[Widget]:
-        """The state, then the list."""
-        yield self.state
-        yield self.list
+    def things_of(self, snapshot: Snapshot) -> Sequence[Peer]:
+        """Servers and clients."""
+        return snapshot.peers
 
-    def update(self, snapshot: Snapshot) -> None:
-        """Sort, and keep the selected peer."""
-        columns = next(found for least, found in BY_WIDTH if self.size.width >= least)
-        wanted = (snapshot.peers, self.size.width, self.sort, self.descending)
-        if wanted == self._shown_of:
-            return
-        selected = self._selected()
-        self._shown_of = wanted
-        by = {one.column.id: one for one in columns}
-        if self.sort not in by:
-            self.sort, self.descending = "handshakes", True
-        key = by[self.sort].key
-        peers = sorted(snapshot.peers, key=key, reverse=self.descending)
-        self.source = PeerRows(columns, peers, snapshot.taken_ns)
-        self.list.set_columns([one.column for one in columns], (self.sort, self.descending))
-        at = next((at for at, peer in enumerate(peers) if _key(peer) == selected), 0)
-        self.list.show(self.source, at, keep_view=selected is not None)
-        servers = sum(peer.role == "server" for peer in peers)
+    def words_of(self, things: Sequence[Peer], snapshot: Snapshot) -> str:  # noqa: ARG002 - all of the run
+        """How many servers and clients."""
+        servers = sum(peer.role == "server" for peer in things)
         text = f"{count(servers)} {plural(servers, 'server')}"
-        if len(peers) > servers:
-            text += f", {count(len(peers) - servers)} clients of this host"
-        text += f"  ·  all handshakes  ·  by {by[self.sort].column.title.lower()} {'▼' if self.descending else '▲'}"
-        hint = "  ·  enter: its handshakes"
-        room = max(10, self.size.width - 2)
-        self.state.update(Content(text + hint if len(text + hint) <= room else cut(text, room)), layout=False)
+        if len(things) > servers:
+            text += f", {count(len(things) - servers)} clients of this host"
+        return f"{text}  ·  all handshakes"
 
-    def _selected(self) -> tuple[str, str, int | None] | None:
-        peer = self.peer
-        return None if peer is None else _key(peer)
+    def hint(self, snapshot: Snapshot) -> str:
+        """Where this host is a server, the way to its listeners too."""
+        key = next(one.shown for one in self.shell.actions if one.id == "listeners")
+        return f"{key}: listeners" if snapshot.listeners else super().hint(snapshot)
 
-    @property
-    def peer(self) -> Peer | None:
-        """The selected peer."""
-        return self.source.peers[self.list.cursor] if self.list.cursor < len(self.source) else None
+    def key_of(self, thing: Peer) -> Hashable:
+        """Role, address and port."""
+        return thing.role, thing.ip, thing.port
 
-    def _sort_by(self, column: str, descending: bool) -> None:
-        self.sort, self.descending = column, descending
-        if self.snapshot is not None:
-            self.update(self.snapshot)
+    def title_of(self, thing: Peer) -> str:
+        """Its address."""
+        return address(thing)
 
-    def on_row_list_heading(self, event: RowList.Heading) -> None:
-        """Sort by the clicked heading, or reverse the order."""
-        if event.column == self.sort:
-            self.action_sort_reverse()
-            return
-        self._sort_by(event.column, next(one.falls for one in self.source.columns if one.column.id == event.column))
-
-    def on_row_list_opened(self) -> None:
-        """Show the peer's handshakes on a second click."""
-        self.action_drill()
-
-    def action_sort_next(self) -> None:
-        """Sort by the next column."""
-        columns = self.source.columns
-        if columns:
-            ids = [one.column.id for one in columns]
-            following = columns[(ids.index(self.sort) + 1) % len(ids)]
-            self._sort_by(following.column.id, following.falls)
-
-    def action_sort_reverse(self) -> None:
-        """Reverse the order."""
-        self._sort_by(self.sort, not self.descending)
-
-    def action_drill(self) -> None:
-        """Show the handshakes of the selected peer."""
-        if self.peer is not None:
-            self.shell.show_handshakes_of(expression(self.peer), self.peer)
-
-    def action_copy(self) -> None:
-        """Copy the selected row as JSON."""
-        if self.peer is not None:
-            self.app.copy_to_clipboard(json_text(self.peer))
-            self.shell.say(f"copied {address(self.peer)} as JSON")
-
-
-def _key(peer: Peer) -> tuple[str, str, int | None]:
-    return peer.role, peer.ip, peer.port
+    def drill(self, thing: Peer) -> None:
+        """Show its handshakes, which the list compares."""
+        self.shell.show_handshakes_of(expression(thing), thing)

@@ -10,7 +10,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tracer.store.snapshot import Snapshot
-from tui.actions import MAIN, TITLES
+from tui.actions import MAIN, TITLES, UNDER
 from tui.format import clock, count
 from tui.lines import Line, Part, cell, cut_middle, safe, width
 from tui.paint import strip, styles_of
@@ -71,7 +71,7 @@ class TabBar(Widget):
 
     def __init__(self, current: str) -> None:
         super().__init__()
-        self._current = current
+        self._current = UNDER.get(current, current)
         self._forms: Sequence[tuple[bool, Line]] = ()
 
     def put(self, snapshot: Snapshot, paused: bool, new: int) -> None:
