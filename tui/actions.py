@@ -136,7 +136,7 @@ ACTIONS: tuple[Action, ...] = (
            "tfotrace.toml (asks first)", "app.save_settings", EVERYWHERE, 17),
     Action("palette", ("ctrl+p",), "ctrl+p", "Palette", "Find an action by name", "app.command_palette",
            EVERYWHERE, 14, palette=False),
-    Action("help", ("question_mark",), "?", "Help", "Explain this screen and its keys", "app.help",
+    Action("help", ("question_mark", "f1"), "?", "Help", "Explain this screen and its keys", "app.help",
            EVERYWHERE, 0),
     Action("quit", ("q", "ctrl+c"), "q", "Quit", "Detach the programs, print the summary and leave",
            "app.quit", EVERYWHERE, 0),

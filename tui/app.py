@@ -312,7 +312,8 @@ class Dashboard(App[None]):
         """Explain the current screen."""
         from tui.screens.help import Help
 
-        self.push_screen(Help(self.current.NAME, self.actions))
+        typing = self.focused is not None and self.focused.id == "filter-input"
+        self.push_screen(Help(self.current.NAME, self.actions, filters_first=typing))
 
     def say(self, text: str, error: bool = False, seconds: float = 4) -> None:
         """Show a short message over the screen; never markup."""

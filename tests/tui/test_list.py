@@ -14,6 +14,7 @@ from tui.app import Dashboard
 from tui.filtering import parse
 from tui.handshake_rows import default_columns, list_column
 from tui.order import BY_TIME, Timeline, arrange
+from tui.screens.help import Help
 from tui.widgets.row_list import GAP, LAST_LEAST, WHEEL_ROWS
 
 sizes = pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
@@ -134,6 +135,33 @@ def test_filter_says_whether_it_is_valid_while_typed(size: tuple[int, int]) -> N
         assert not line.is_open
 
     drive(script, size=size)
+
+
+def test_help_is_reached_from_the_filter_and_a_question_mark_can_be_typed() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        line = app.handshakes.filter_line
+        await press(pilot, "2", "slash")
+        assert "f1 explains filters" in screen_text(app)
+        for key in ("question_mark", "f1"):
+            await press(pilot, key)
+            assert isinstance(app.screen, Help)
+            assert "joined by and, or, not" in screen_text(app)
+            assert "One row per handshake" not in screen_text(app), "that comes after the filters"
+            await press(pilot, key)
+            assert app.screen is app.handshakes
+            assert line.input.has_focus
+            assert line.input.value == ""
+        await press(pilot, *"s?", "f1")
+        assert isinstance(app.screen, Help)
+        await press(pilot, "escape")
+        assert line.input.value == "s?"
+        await press(pilot, "home", "question_mark", "down", "f1")
+        assert line.input.value == "?s?"
+        assert isinstance(app.screen, Help)
+        await press(pilot, "f1", "question_mark")
+        assert "One row per handshake" in screen_text(app), "outside the filter it begins with the screen"
+
+    drive(script)
 
 
 def test_an_invalid_filter_changes_nothing_and_enter_stays_there() -> None:

@@ -1,4 +1,4 @@
-"""?: explains the screen underneath and its keys, made from the list of actions."""
+"""? or F1: explains the screen underneath and its keys, made from the list of actions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ ABOUT: dict[str, str] = {
     "confidence interval. A difference of more than a round trip has other reasons.",
     "handshakes": "One row per handshake, added when it has settled. The outcome is what Fast Open did, or how and "
     "why the handshake failed. Following keeps the newest one selected; moving the selection stops that, f starts it "
-    "again. The end of this text explains filters; while you type one, the line below it says whether it is valid.",
+    "again. The end of this text explains filters, and so does f1 while you type one; the line below it then says "
+    "whether it is valid.",
     "detail": "The verdict, then the handshake as a ladder: client left, server right, time downwards. Next to it is "
     "the newest handshake of the other kind (with or without Fast Open) with the same server, for comparison. Below: "
     "every option of both segments, and what both ends agreed on.",
@@ -66,9 +67,11 @@ def filter_help(cells: int) -> list[Line]:
     return [*lines, *wrap(f"Fields: {fields}, and any field of the JSON records by its dotted name.", cells, "dim")]
 
 
-def help_lines(screen: str, actions: Sequence[Action], cells: int) -> list[Line]:
-    """The help text of a screen."""
-    lines = [*wrap(ABOUT.get(screen, ""), cells), EMPTY]
+def help_lines(screen: str, actions: Sequence[Action], cells: int, *, filters_first: bool = False) -> list[Line]:
+    """The help text of a screen; how to write a filter comes last, or first for whoever is typing one."""
+    filters = filter_help(cells) if screen == "handshakes" else []
+    lines = [*filters, EMPTY] if filters_first and filters else []
+    lines += [*wrap(ABOUT.get(screen, ""), cells), EMPTY]
     keys = [(one.shown, f"{one.title}: {one.help}") for one in actions_of(screen, actions)]
     keys += list(OTHER_KEYS.get(screen, ()))
     for key, text in keys:
@@ -78,19 +81,17 @@ def help_lines(screen: str, actions: Sequence[Action], cells: int) -> list[Line]
         wrapped = wrap(text, cells - 10)
         lines.append(((cell("" if wide else key, 8) + "  ", "key"), *wrapped[0]))
         lines.extend(((" " * 10, "text"), *more) for more in wrapped[1:])
-    if screen == "handshakes":
-        lines += [EMPTY, *filter_help(cells)]
-    return lines
+    return lines if filters_first or not filters else [*lines, EMPTY, *filters]
 
 
 class Help(ModalScreen[None]):
     """Lies over the screen that it explains."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q,ctrl+c,enter", "close", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,f1,q,ctrl+c,enter", "close", "Close")]
 
-    def __init__(self, about: str, actions: Sequence[Action]) -> None:
+    def __init__(self, about: str, actions: Sequence[Action], *, filters_first: bool = False) -> None:
         super().__init__()
-        self._about, self._actions = about, actions
+        self._about, self._actions, self._filters_first = about, actions, filters_first
         self.text = Panel(f"Help: {TITLES.get(about, about)}   (esc closes)", id="help-text")
 
     def compose(self) -> ComposeResult:
@@ -107,7 +108,8 @@ class Help(ModalScreen[None]):
         self.call_after_refresh(self._fill)
 
     def _fill(self) -> None:
-        self.text.put(help_lines(self._about, self._actions, self.text.room[0] - 1))
+        cells = self.text.room[0] - 1
+        self.text.put(help_lines(self._about, self._actions, cells, filters_first=self._filters_first))
 
     def action_close(self) -> None:
         """Close the help."""

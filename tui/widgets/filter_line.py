@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -20,7 +20,7 @@ from tracer.filters.fields import Field
 from tui.filtering import Filter, parse
 from tui.lines import cut, safe
 
-HINT = "type an expression; tab completes it, ? explains filters"
+HINT = "type an expression; tab completes it, f1 explains filters"
 REST_S = 0.3  # apply a valid filter after this long without typing, so that its beginnings do not count
 
 
@@ -32,6 +32,7 @@ class Text(Input):
         Binding("down", "screen.to_list", show=False),
         Binding("tab", "complete(1)", show=False),
         Binding("shift+tab", "complete(-1)", show=False),
+        Binding("f1", "app.help", show=False),
     ]
 
     class Complete(Message):
@@ -40,6 +41,13 @@ class Text(Input):
         def __init__(self, by: int) -> None:
             super().__init__()
             self.by = by
+
+    async def on_key(self, event: events.Key) -> None:
+        """No filter begins with a question mark: there it asks for help, elsewhere it is typed."""
+        if event.character == "?" and not self.value:
+            event.stop()
+            event.prevent_default()
+            await self.run_action("app.help")
 
     def action_complete(self, by: int) -> None:
         """Complete what stands before the cursor."""
