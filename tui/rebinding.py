@@ -25,7 +25,8 @@ _CHARACTERS = {
     for character in punctuation.replace(",", "")
     for binding in Binding.make_bindings([Binding(character, "none")])
 } | {"comma": ","}
-_NAMES = {str(key.value) for key in Keys} | {*_CHARACTERS}
+# Textual has names for what is no key as well: <ignore>, <any>, <scroll-up>, ctrl-at
+_NAMES = {name for name in (str(key.value) for key in Keys) if name[0] != "<" and name != "ctrl-at"} | {*_CHARACTERS}
 _SHOWN = {"escape": "esc", "space": "space", "enter": "enter"}
 _MOVING = {key for move in MOVES for key in move.keys.split(",")} | {"tab", "shift+tab"}
 

@@ -5,7 +5,7 @@
     sort = "-rtt"                 # a column; with - the greatest or newest comes first
     window = "5 min"              # 1 min, 5 min, 1 h, all; a replay begins with all
 
-    [keys]                        # of actions by their ids (tui/actions.py), which `?` shows by their titles
+    [keys]                        # of actions by their names, which help shows in ( )
     pause = "p"
     quit = ["q", "ctrl+x"]
 
@@ -15,7 +15,7 @@ Where the file is: tui/settings_file.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -69,6 +69,8 @@ def parse(text: str) -> tuple[Settings, tuple[str, ...]]:
 def _read(text: str, name: str, value: object) -> Any:
     try:
         return _READ[name](value)
+    except KeysError as error:
+        raise SettingsError(f"line {_line_of_keys(text, error.ids)}: {error}") from None
     except ValueError as error:
         raise SettingsError(f"line {_line_of(text, name)}: {error}") from None
 
@@ -104,17 +106,26 @@ def _document(text: str) -> Any:
         raise SettingsError(f"line 1: this is not TOML: {error}") from None
 
 
-def _line_of(text: str, name: str) -> int:
-    """The line where a name gets its value, or begins a table."""
-    pattern = re.compile(rf"""\s*(\[\s*)?["']?{re.escape(name)}["']?\s*[=.\]]""")
-    return next((number for number, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
+def _line_of(text: str, name: str, begin: int = 1, before: str = r"(\[\s*)?") -> int:
+    """The line where a name gets its value, or begins a table: the first from `begin` on, or that."""
+    pattern = re.compile(rf"""\s*{before}["']?{re.escape(name)}["']?\s*[=.\]]""")
+    lines = text.splitlines()[begin - 1 :]
+    return next((number for number, line in enumerate(lines, begin) if pattern.match(line)), begin)
+
+
+def _line_of_keys(text: str, ids: Iterable[str]) -> int:
+    """The last of the lines where actions get their keys; outside [keys] some names are those of settings."""
+    begin = _line_of(text, "keys")
+    is_table = text.splitlines()[begin - 1].lstrip().startswith("[")
+    before = "" if is_table else r"""["']?keys["']?\s*\.\s*"""
+    return max((_line_of(text, name, begin, before) for name in ids), default=begin)
 
 
 def _try_keys(text: str, keys: Mapping[str, Sequence[str]]) -> None:
     try:
         rebound(keys)
     except KeysError as error:
-        line = max(_line_of(text, name) for name in error.ids if name in keys)
+        line = _line_of_keys(text, (name for name in error.ids if name in keys))
         raise SettingsError(f"line {line}: {error}") from None
 
 
@@ -152,7 +163,7 @@ def _keys(value: object) -> dict[str, tuple[str, ...]]:
     for name, given in value.items():
         listed = [given] if isinstance(given, str) else given
         if not isinstance(listed, list) or not listed or not all(isinstance(one, str) and one for one in listed):
-            raise ValueError(f'{name} needs a key or a list of keys, such as "p" or ["p", "ctrl+p"]')
+            raise KeysError([name], f'{name} needs a key or a list of keys, such as "p" or ["p", "ctrl+p"]')
         found[name] = tuple(listed)
     return found
 

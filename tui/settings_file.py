@@ -74,9 +74,11 @@ def load(environment: Mapping[str, str] = os.environ) -> Found:
         return Found(path)
     except (OSError, SettingsError) as error:
         why = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
-        return Found(path, says=f"{path}, {why}. The dashboard goes by its defaults.")
+        return Found(path, says=f"{path}, {why.rstrip('.')}. The dashboard goes by its defaults.")
     if unknown:
-        return Found(path, settings, f"{path}: {', '.join(unknown)} means nothing here and is left alone.")
+        says = f"{path}: {', '.join(unknown)} {'means' if len(unknown) == 1 else 'mean'} nothing here"
+        hint = " Help (F1) names each action." if any(name.startswith("keys.") for name in unknown) else ""
+        return Found(path, settings, f"{says} and {'is' if len(unknown) == 1 else 'are'} left alone.{hint}")
     return Found(path, settings)
 
 

@@ -51,6 +51,7 @@ def test_help_names_every_key_of_its_screen(name: str, size: tuple[int, int]) ->
         words = "\n".join("".join(part[0] for part in line) for line in app.screen.text.lines)
         for one in actions_of(name):
             assert f"{one.title}: {one.help.split()[0]}" in words
+            assert f"({one.id})" in words
         assert TITLES[name] in screen_text(app)
         await press(pilot, "escape")
         assert name == app.current.NAME

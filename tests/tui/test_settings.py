@@ -133,9 +133,15 @@ def test_a_replay_leaves_the_window_of_the_file(tmp_path: Path) -> None:
         ("sort = true\n", 1, "no column"),
         ('window = "2 min"\n', 1, "use one of 1 min, 5 min, 1 h, all"),
         ("keys = 3\n", 1, "table"),
-        ("[keys]\n\npause = []\n", 1, "pause needs a key"),
+        ("[keys]\n\npause = []\n", 3, "pause needs a key"),
         ('[keys]\npause = "p"\nquit = "hugo"\n', 3, '"hugo" is no key'),
         ('[keys]\npause = "ctrl+p,x"\n', 2, "is no key"),
+        ('sort = "-rtt"\n[keys]\npause = "P"\nsort = "j"\n', 4, "sort cannot have j, which moves"),
+        ('keys.pause = "P"\nsort = "-rtt"\nkeys.sort = 3\n', 3, "sort needs a key"),
+        ('columns = []\nkeys = { pause = "P", columns = 3 }\n', 2, "columns needs a key"),
+        ('[keys]\nquit = "<ignore>"\n', 2, '"<ignore>" is no key'),
+        ('[keys]\nquit = ["Q", "<any>"]\n', 2, '"<any>" is no key'),
+        ('window = "1 h"\nwindow = "all"\n', 2, 'Key "window" already exists'),
         ('[keys]\npause = "j"\n', 2, "pause cannot have j, which moves"),
         ('[keys]\npause = "f"\n', 2, "pause and follow both have f on handshakes"),
     ],
@@ -150,6 +156,7 @@ def test_a_mistake_is_said_with_its_line(text: str, line: int, says: str, tmp_pa
     assert found.settings == Settings()
     assert found.says.startswith(f"{file}, line {line}: ")
     assert found.says.endswith("The dashboard goes by its defaults.")
+    assert ".." not in found.says
 
     async def script(_: Pilot[None], app: Dashboard) -> None:
         assert any(found.says in str(note.message) and note.severity == "error" for note in app._notifications)
@@ -162,7 +169,8 @@ def test_unknown_names_are_said_and_the_rest_counts(tmp_path: Path) -> None:
     (tmp_path / "tfotrace.toml").write_text('colour = 1\ntheme = "ansi-dark"\n[keys]\nfly = "F"\n[other]\nx = 1\n')
     found = load({"XDG_CONFIG_HOME": str(tmp_path)})
     assert found.settings == Settings(theme="ansi-dark")
-    assert "colour, other, keys.fly" in found.says
+    assert "colour, other, keys.fly mean nothing here" in found.says
+    assert found.says.endswith("Help (F1) names each action.")
 
 
 def test_keys_can_change_places_and_every_key_of_an_action_can_be_given() -> None:

@@ -48,6 +48,12 @@ ABOUT: dict[str, str] = {
 }
 
 
+_OWN_KEYS = (
+    "What stands in ( ) at the end names an action: tfotrace.toml can give it other keys, in [keys], "
+    'such as pause = "p". W writes the file, and says where it is.'
+)
+
+
 def filter_help(cells: int) -> list[Line]:
     """How to write a filter."""
     examples = (
@@ -72,7 +78,7 @@ def help_lines(screen: str, actions: Sequence[Action], cells: int, *, filters_fi
     filters = filter_help(cells) if screen == "handshakes" else []
     lines = [*filters, EMPTY] if filters_first and filters else []
     lines += [*wrap(ABOUT.get(screen, ""), cells), EMPTY]
-    keys = [(one.shown, f"{one.title}: {one.help}") for one in actions_of(screen, actions)]
+    keys = [(one.shown, f"{one.title}: {one.help} ({one.id})") for one in actions_of(screen, actions)]
     keys += list(OTHER_KEYS.get(screen, ()))
     for key, text in keys:
         wide = len(key) > 8
@@ -81,6 +87,7 @@ def help_lines(screen: str, actions: Sequence[Action], cells: int, *, filters_fi
         wrapped = wrap(text, cells - 10)
         lines.append(((cell("" if wide else key, 8) + "  ", "key"), *wrapped[0]))
         lines.extend(((" " * 10, "text"), *more) for more in wrapped[1:])
+    lines += [EMPTY, *wrap(_OWN_KEYS, cells, "dim")]
     return lines if filters_first or not filters else [*lines, EMPTY, *filters]
 
 
