@@ -152,7 +152,7 @@ def _trend(reason: Reason) -> Part:
     if reason.trend is Trend.FALLING:
         return "▼ falling", "ok"
     if reason.trend is Trend.GONE or reason.last_s is None:
-        return ("gone" if reason.last_s is None else f"last {age(reason.last_s)} ago"), "dim"
+        return ("none in the last hour" if reason.last_s is None else f"last {age(reason.last_s)} ago"), "dim"
     return "", "dim"
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from tests.support.day import attempts, plain
+from tests.tui.recorded import Recorded
 from tests.unit.aggregate.test_breaks import view
-from tracer.aggregate.history import COARSE_S, History, HistoryView
+from tracer.aggregate.history import COARSE_S, History, HistoryView, Window
 from tui.lines import Line, width
+from tui.why import why_entries
 from tui.widgets.timeline import FAILED, HANDSHAKES, WORKED, ages, timeline_lines
 
 GUTTER = len("Fast Open worked  now >99.9 %")
@@ -44,6 +47,31 @@ def hour() -> HistoryView:
     history.add(attempts(list(range(3000, 3300)), failed=True))
     history.add(attempts(list(range(3300, 3600)), failed=False))
     return view(history, 3600.5)
+
+
+@pytest.mark.parametrize(
+    ("hours", "says"), [(1, ""), (1.04, ""), (2.5, "last hour of 2.5 h"), (14, "last hour of 14 h"), (90, "of 90 h")]
+)
+def test_the_axis_says_of_how_long_a_run_it_shows_the_last_hour(hours: float, says: str) -> None:
+    history = History()
+    history.add(plain([0, int(hours * 3600) - 1], overflowed=False))
+    now = view(history, hours * 3600)
+    for tracks in ([HANDSHAKES, WORKED], [FAILED]):
+        for cells in (24, 40, 78, 198):
+            axis = text(timeline_lines(now, tracks, [1] * len(tracks), cells)[-1])
+            assert len(axis) == cells
+            assert ("of" in axis) == bool(says)
+            assert says.removeprefix("last hour ") in axis
+            assert says in axis or cells < 78 or len(tracks) == 1
+
+
+def test_what_happened_before_the_last_hour_of_a_recording_is_not_gone() -> None:
+    history = History()
+    history.add(plain([0, 1, 2], overflowed=True))
+    history.add(plain([9000], overflowed=False))
+    shown = replace(Recorded().snapshot(), history=view(history, 9001))
+    (entry,) = [one for one in why_entries(shown, Window.ALL, 100) if one.way is not None]
+    assert text(entry.head[0]).endswith("none in the last hour")
 
 
 @pytest.mark.parametrize("cells", [78, 118, 198])

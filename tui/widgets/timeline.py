@@ -89,7 +89,7 @@ def timeline_lines(
             shares = np.divide(values * spans, of, out=np.full(shown, np.nan), where=of > 0)
             drawn, told = _drawn(shares, 1.0, height, None), _newest(shares)
         lines += _framed(track.name, told, drawn, gutter, cells)
-    return [*lines, _axis(edges, gutter, cells)]
+    return [*lines, _axis(edges, gutter, cells, back_s)]
 
 
 def _back_s(view: HistoryView) -> int:
@@ -143,9 +143,15 @@ def _framed(name: str, told: str, drawn: Sequence[Line], gutter: int, cells: int
     return lines
 
 
-def _axis(edges: Sequence[int], gutter: int, cells: int) -> Line:
-    """A mark where each span begins, and its label behind it."""
+def _axis(edges: Sequence[int], gutter: int, cells: int, back_s: int) -> Line:
+    """A mark where each span begins, and its label behind it; at the left, of how long a run the last hour is shown."""
     row = [" "] * cells
+    hours = back_s / 3600
+    if hours > 1.05:
+        whole = f"of {hours:.0f} h" if hours >= 10 else f"of {hours:.1f} h"
+        told = f"last hour {whole}"
+        told = told if len(told) <= gutter else whole
+        row[: len(told)] = told
     at_right = len(_NOW)
     for until, label, _, _ in _SPANS:
         if until + 1 not in edges:
