@@ -21,6 +21,7 @@ _LEAST_BEFORE = 5  # of so few nothing is known
 _LEAST_BAD = 5  # two in a row are no break, even in a day without any
 _LEAST_STEPS = 3  # failures of one second are a burst: a scan, a job that starts
 _LEAST_SHARE = 0.01  # fewer failures than this are no break, however sure
+_PATIENCE = 3  # mean times between handshakes that one may be late
 _HOUR_S = 3600
 
 
@@ -122,6 +123,9 @@ def _worse(steps: _Steps, bad: F64, seen: F64) -> int | None:
     bad_before, before = bad.sum() - bad_after, seen.sum() - after
     time_after: F64 = steps.ages_s[: len(seen) - 1].astype(np.float64) + 1
     time_before: F64 = np.maximum(1.0, float(steps.ages_s[len(seen) - 1]) + 1 - time_after)
+    # until the next handshake is due nobody knows better: an alert would blink
+    idle_s = float(steps.ages_s[np.flatnonzero(seen)[0]])
+    time_after = np.maximum(1.0, time_after - np.minimum(idle_s, _PATIENCE * time_after / np.maximum(1.0, after)))
     rate, rate_before = bad_after / time_after, bad_before / time_before
     often = _rates_differ(bad_after, time_after, bad_before, time_before)
     sure = np.minimum(sure, often) / _burstiness(steps, bad, bad_before, time_before)

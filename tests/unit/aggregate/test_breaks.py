@@ -154,3 +154,29 @@ def test_a_small_share_is_told_if_it_has_grown_and_lasts() -> None:
             history.add(plain(seconds[bad].tolist(), overflowed=True))
     (found,) = alarms(history, 899)
     assert found.since_s == pytest.approx(299, abs=3)
+
+
+@pytest.mark.parametrize("by_chance", [False, True])
+def test_at_a_handshake_a_minute_an_alarm_that_is_on_stays_on(by_chance: bool) -> None:
+    random = np.random.default_rng(0)
+    gaps = random.exponential(60, 75) if by_chance else np.full(75, 60.0)
+    times = np.unique((gaps.cumsum() - 30).clip(0).astype(int))
+    history = History()
+    history.add(attempts(times[times < 3000].tolist(), failed=False))
+    told = []
+    for now in range(3000, int(times[-1]), 5):
+        due = times[(times > now - 5) & (times <= now)]
+        if len(due):
+            history.add(attempts(due.tolist(), failed=True))
+        told.append(bool(alarms(history, now)))
+    assert not told[0]
+    assert told[-1]
+    assert told == sorted(told), "it is not on and off"
+
+
+def test_an_alarm_ends_when_nobody_tries_any_more() -> None:
+    history = History()
+    history.add(attempts(list(range(1000)), failed=False))
+    history.add(attempts(list(range(1000, 1020)), failed=True))
+    assert alarms(history, 1020)
+    assert not alarms(history, 1600)
