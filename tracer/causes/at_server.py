@@ -108,16 +108,16 @@ class AtServer:
         """This host answered without the option; returns the rows of which nothing seen elsewhere is an explanation.
 
         Their listener is known to have Fast Open; or only this host's settings can tell, and nobody could read them
-        in time.
+        in time; or nobody listens though this host answered, so the socket table is of another time.
 
         Follows tcp_conn_request and tcp_try_fastopen of the kernel (net/ipv4/tcp_input.c, tcp_fastopen.c).
         """
         events = pick(case.batch.events, rows)
         listening = self._listeners.of(self._hash.listeners(events), events["syn_ns"])
         seen = self._evidence.around(events["syn_ns"], events["synack_ns"])
-        # where nobody listens, or the SYN went elsewhere, this host's settings say nothing
+        # where the SYN went elsewhere, this host's settings say nothing
         ours = listening.here | ~listening.known
-        told, late = np.flatnonzero(seen.known & ours), rows[~seen.known & ours]
+        told, late = np.flatnonzero(seen.known & ours), rows[~seen.known & ours | listening.nobody]
         if not self._evidence.latest_ns:  # a replay
             late = late[:0]
         if not len(told):

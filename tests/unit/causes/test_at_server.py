@@ -69,8 +69,10 @@ def judging(before: Host, after: Host, listens: ListenerAnswer | None = WITH_FAS
         (host(990), host(1100, syn_cookies=2, **COOKIES), WITH_FAST_OPEN, "syn_cookies likely"),
         (host(990), host(1100, syn_cookies=2), WITHOUT, "listener_disabled likely"),
         (host(990), host(1100, syn_cookies=2), WITH_FAST_OPEN, "answered_before_listener likely"),
-        # nobody listens here, or the SYN goes elsewhere: this host's settings say nothing
-        (host(990, 1), host(1100, 1), NOBODY, "not_supported possible"),
+        # it answered though nobody listens: the socket table is of another time
+        (host(990, 1), host(1100, 1), NOBODY, ""),
+        (host(990), host(1100, **FULL), NOBODY, ""),
+        # the SYN goes elsewhere: this host's settings say nothing
         (host(990, 1), host(1100, 1), FORWARDED, "not_supported possible"),
         (host(990), host(1100, **FULL), FORWARDED, "not_supported possible"),
     ],
@@ -132,7 +134,7 @@ def test_without_an_answer_of_the_root_part_nothing_is_said() -> None:
 
 
 def test_a_handshake_before_the_first_look_at_its_host() -> None:
-    for listens, cause in ((WITH_FAST_OPEN, ""), (NOBODY, "not_supported possible")):
+    for listens, cause in ((WITH_FAST_OPEN, ""), (NOBODY, ""), (FORWARDED, "not_supported possible")):
         assert judge_one_by_one(CauseJudge(Asked(host(1100), listens=listens)), NOT_GRANTED) == [cause]
 
 
@@ -374,3 +376,16 @@ def test_a_listener_is_the_same_whichever_client_is_asked_about() -> None:
     assert judge_one_by_one(judge, NOT_GRANTED) == ["not_supported possible"]
     asked.listens = WITH_FAST_OPEN
     assert judge_one_by_one(judge, replace(NOT_GRANTED, at_ms=2000)) == ["answered_before_listener likely"]
+
+
+def test_a_listener_that_was_opened_after_the_look_at_the_sockets() -> None:
+    """The last answer says that nobody listens at the port, and yet this host's own stack takes the SYN."""
+    asked = Asked(host(1100), host(1500), listens=NOBODY)
+    judge = CauseJudge(asked)
+    judge.add_host(host(990))
+    assert judge_one_by_one(judge, NOT_GRANTED) == [""]
+    for vantage in (SERVER, LOCAL):
+        seen = replace(NOT_GRANTED, at_ms=1050, vantage=vantage)
+        assert judge_one_by_one(judge, seen) == [""]
+    asked.listens = WITHOUT
+    assert judge_one_by_one(judge, replace(NOT_GRANTED, at_ms=1450)) == ["listener_disabled possible"]
