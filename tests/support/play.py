@@ -37,9 +37,8 @@ class Seen(NamedTuple):
     server: Handshake
 
 
-# What a server's host may say as long as it has not looked at its listener: one that it does not know yet is judged as
-# one elsewhere.
-LESS: frozenset[Cause] = frozenset((NONE, ("listener_disabled", "possible"), ("not_supported", "possible")))
+# What a server's host may say as long as it has not looked at its listener.
+LESS: frozenset[Cause] = frozenset((NONE, ("listener_disabled", "possible")))
 OVERFLOW: tuple[Cause, Cause] = ("queue_overflow", "likely"), ("queue_overflow", "possible")  # at last, and before
 
 
