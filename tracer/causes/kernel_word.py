@@ -8,12 +8,12 @@ from typing import TypeVar
 import numpy as np
 
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import U8, Bool
+from tracer.handshake.events import U8, Bool, among
 from tracer.records.drop import Drop
 from tracer.vocabulary.drops import dropped_by, found_no_socket, found_queue_full
 from tracer.vocabulary.vocabulary import CauseAt, Confidence, HandshakeCause, HandshakeResult, ResetFrom, Vantage
 
-_REFUSED = (HandshakeResult.REJECTED, HandshakeResult.UNREACHABLE)
+_REFUSED = among((HandshakeResult.REJECTED, HandshakeResult.UNREACHABLE))
 _SYN, _NO_SOCKET, _FILTERED = "syn", "NO_SOCKET", "NETFILTER_DROP"
 _OF_QUEUES = (HandshakeCause.ACCEPT_QUEUE_FULL, HandshakeCause.SYN_QUEUE_FULL, HandshakeCause.ACCEPT_DEFERRED)
 _OF_OTHERS = (*_OF_QUEUES, HandshakeCause.NO_ROUTE_BACK)  # inferred from counters of a listener
@@ -28,7 +28,7 @@ def blame(batch: Batch, drops: Sequence[Drop | None], reset_reasons: Sequence[st
     causes, events = batch.causes, batch.events
     if not causes.drop.any() and not causes.reset_reason.any():
         return
-    refused = np.isin(events["result"], _REFUSED)
+    refused = _REFUSED[events["result"]]
     by_server = events["reset_from"] == ResetFrom.SERVER
     rejected = events["result"] == HandshakeResult.REJECTED
     own_reset = _rows_with(causes.reset_reason, reset_reasons, lambda reason: reason == _NO_SOCKET)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tracer.handshake.causes import DTYPES, Causes
 from tracer.handshake.durations import Durations
-from tracer.handshake.events import U8, Events, Selection
+from tracer.handshake.events import U8, Events, Selection, together
 from tracer.handshake.outcome import Verdicts
 
 Beside = dict[str, NDArray[Any]]
@@ -96,7 +96,6 @@ def joined(pieces: Sequence[Columns]) -> Columns:
     """Rows one behind the other; at least one piece."""
     if len(pieces) == 1:
         return pieces[0]
-    dtype = pieces[0].events.dtype
-    events = np.concatenate([one.events.view(f"V{dtype.itemsize}") for one in pieces]).view(dtype)
+    events = together([one.events for one in pieces])
     beside = [dict(one.beside()) for one in pieces]
     return assembled(events, {name: np.concatenate([one[name] for one in beside]) for name in beside[0]})

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import secrets
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.events import U8, U64, Bool, Events, Indexes
+from tracer.handshake.events import U8, U64, Bool, Events, Indexes, pick
 
 SLOTS = 1 << 15
 _SYN, _RST, _ACK = 2, 4, 16
@@ -33,6 +34,25 @@ class Kind(IntEnum):
     SENT_RESET = 4  # it did not drop a segment, but sent one
 
 
+_BYTES = np.dtype(f"V{_WORD.itemsize}")  # numpy copies a structure field by field, which is many times slower
+_FLAGS = 31
+_KINDS = np.array(
+    [Kind.RST if flags & _RST else
+     (Kind.SYNACK if flags & _ACK else Kind.SYN) if flags & _SYN else Kind.ACK for flags in range(_FLAGS + 1)], np.intp
+)  # fmt: skip
+
+
+class Senders(NamedTuple):
+    """Hashes of records' flows, by who sent the segment."""
+
+    client: U64
+    server: U64
+
+    def some(self, rows: Indexes) -> Senders:
+        """Those of some rows."""
+        return Senders(self.client[rows], self.server[rows])
+
+
 class DropTable:
     """Words by kind of segment, sender and receiver, and whether they are of the traced namespace.
 
@@ -43,24 +63,23 @@ class DropTable:
         """`netns`: inode number of the traced namespace; `no_reason`: the number of NOT_SPECIFIED."""
         self._netns, self._no_reason = netns, no_reason
         self._words = np.zeros(2 * SLOTS, _WORD)  # those of the traced namespace apart, whatever the others lose
+        self._there = np.zeros(len(Kind) * 4, np.bool_)  # by _sort_of(): was any word of this sort noted?
         self._factors = np.frombuffer(secrets.token_bytes(64), np.uint64) | np.uint64(1)
 
     def add(self, drops: Events) -> None:
         """Note what the kernel said. What is of no known namespace, or of a copy, says too little."""
-        drops = drops[(drops["netns"] != 0) & (drops["is_copy"] == 0)]
+        telling = (drops["netns"] != 0) & (drops["is_copy"] == 0)
+        if not telling.all():
+            drops = pick(drops, np.flatnonzero(telling))
         if not len(drops):
             return
-        flags = drops["tcp_flags"]
-        kinds = np.select(
-            [drops["is_reset"] != 0, (flags & _RST) != 0, (flags & (_SYN | _ACK)) == _SYN, (flags & _SYN) != 0],
-            [Kind.SENT_RESET, Kind.RST, Kind.SYN, Kind.SYNACK],
-            Kind.ACK,
-        )
+        is_reset = drops["is_reset"] != 0
+        kinds = np.where(is_reset, Kind.SENT_RESET, _KINDS[drops["tcp_flags"] & _FLAGS])
         owns = drops["netns"] == self._netns
-        keys = self._keys(
-            drops["src"], drops["dst"], drops["src_port"], drops["dst_port"], kinds, owns,
-            (drops["reason"] == self._no_reason) & (drops["is_reset"] == 0),
-        )  # fmt: skip
+        reasonless = (drops["reason"] == self._no_reason) & ~is_reset
+        sorts = kinds * 4 + owns * 2 + reasonless
+        self._there[sorts] = True
+        keys = self._keys(self._flows(drops["src"], drops["dst"], drops["src_port"], drops["dst_port"]), sorts)
         same = self._sames(keys, kinds, drops)
         _, first, which, counts = np.unique(same, return_index=True, return_inverse=True, return_counts=True)
         _, from_end = np.unique(keys[::-1], return_index=True)
@@ -71,11 +90,11 @@ class DropTable:
             words[name] = drops[name][last]
         words["count"], words["first_ns"] = counts[which[last]], drops["now_ns"][first[which[last]]]
         slots = _slots(words["key"], owns[last])
-        before = self._words[slots]
+        before = pick(self._words, slots)
         again = before["same"] == words["same"]
         words["count"] += np.where(again, before["count"], 0)
         words["first_ns"] = np.where(again, before["first_ns"], words["first_ns"])
-        self._words[slots] = words
+        self._words.view(_BYTES)[slots] = words.view(_BYTES)
 
     def _sames(self, keys: U64, kinds: Indexes, drops: Events) -> U64:
         """Equal for the same segment sent again, and dropped for the same reason at the same place.
@@ -86,38 +105,42 @@ class DropTable:
         found = keys
         parts = (number, drops["reason"], drops["location"], drops["ifindex"])
         for part, factor in zip(parts, self._factors, strict=False):
-            found = (found ^ part.astype(np.uint64)) * factor
-            found ^= found >> np.uint64(32)
+            found = _mixed(found, part.astype(np.uint64), factor)
         return found
 
-    def find(
-        self, events: Events, kind: Kind, from_client: bool, own: bool, reasonless: bool = False
-    ) -> tuple[Bool, Events]:
-        """For each record: is there a word of this kind on a segment that client or server sent? And the latest one,
-        with the number of words on the same segment, and the time of the first of these.
+    def senders(self, events: Events) -> Senders:
+        """Hash the flows of these records, for find()."""
+        client, server = events["client"], events["server"]
+        client_port, server_port = events["client_port"], events["server_port"]
+        return Senders(
+            self._flows(client, server, client_port, server_port), self._flows(server, client, server_port, client_port)
+        )
+
+    def has(self, kind: Kind, own: bool, reasonless: bool = False) -> bool:
+        """Was there any such word?"""
+        return bool(self._there[_sort_of(kind, own, reasonless)])
+
+    def find(self, flows: U64, kind: Kind, own: bool, reasonless: bool = False) -> tuple[Indexes, Events]:
+        """Which of these senders' flows have a word of this kind on a segment? And the latest one of each, with the
+        number of words on the same segment, and the time of the first of these.
 
         The segment's numbers are not compared. `own`: of the traced namespace.
         """
-        ends = ("client", "server") if from_client else ("server", "client")
-        src, dst = (events[name] for name in ends)
-        src_port, dst_port = (events[f"{name}_port"] for name in ends)
-        kinds, owns = np.full(len(events), int(kind)), np.full(len(events), own)
-        keys = self._keys(src, dst, src_port, dst_port, kinds, owns, np.full(len(events), reasonless))
-        words = self._words[_slots(keys, owns)]
-        return words["key"] == keys, words
+        keys = self._keys(flows, np.uint64(_sort_of(kind, own, reasonless)))
+        slots = _slots(keys, own)
+        rows: Indexes = np.flatnonzero(self._words["key"][slots] == keys)
+        return rows, pick(self._words, slots[rows])
 
-    def _keys(
-        self, src: U8, dst: U8, src_port: NDArray[np.uint16], dst_port: NDArray[np.uint16], kind: Indexes, own: Bool,
-        reasonless: Bool,
-    ) -> U64:  # fmt: skip
-        factors = self._factors
+    def _flows(self, src: U8, dst: U8, src_port: NDArray[np.uint16], dst_port: NDArray[np.uint16]) -> U64:
         ports = src_port.astype(np.uint64) << np.uint64(16) | dst_port
-        parts = (*_halves(src), *_halves(dst), ports, (kind * 4 + own * 2 + reasonless + 1).astype(np.uint64))
-        key = np.zeros(len(ports), np.uint64)
-        for part, factor in zip(parts, factors[:6], strict=True):
-            key = (key ^ part) * factor
-            key ^= key >> np.uint64(32)
-        return key | np.uint64(1)  # 0 is an empty slot
+        found = np.zeros(len(ports), np.uint64)
+        for part, factor in zip((*_halves(src), *_halves(dst), ports), self._factors[:5], strict=True):
+            found = _mixed(found, part, factor)
+        return found
+
+    def _keys(self, flows: U64, sorts: Indexes | np.uint64) -> U64:
+        parts = np.asarray(sorts, np.uint64) + np.uint64(1)
+        return _mixed(flows, parts, self._factors[5]) | np.uint64(1)  # 0 is an empty slot
 
 
 def _halves(addresses: U8) -> tuple[U64, U64]:
@@ -125,6 +148,16 @@ def _halves(addresses: U8) -> tuple[U64, U64]:
     return words[:, 0], words[:, 1]
 
 
-def _slots(keys: U64, own: Bool) -> Indexes:
+def _mixed(hashes: U64, part: U64, factor: np.uint64) -> U64:
+    found: U64 = (hashes ^ part) * factor
+    found ^= found >> np.uint64(32)
+    return found
+
+
+def _sort_of(kind: Kind, own: bool, reasonless: bool) -> int:
+    return kind * 4 + own * 2 + reasonless
+
+
+def _slots(keys: U64, own: Bool | bool) -> Indexes:
     slots: Indexes = ((keys >> np.uint64(32)).astype(np.intp) & (SLOTS - 1)) + own * SLOTS
     return slots

@@ -15,7 +15,7 @@ from tracer.causes.kernel_word import blame
 from tracer.causes.looked_on import LookedOn
 from tracer.causes.strays import StrayAnswers
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import U8, Bool, Events, Indexes, has, pick
+from tracer.handshake.events import U8, Bool, Events, Indexes, among, has, pick, together
 from tracer.ipc.messages import Evidence, PlaceAnswer, PlaceQuestion
 from tracer.linux.patience import FACTOR
 from tracer.records.drop import Drop
@@ -29,7 +29,7 @@ LATE_NS = int(20_000_000 * FACTOR)  # how long after its segment a word may come
 # (root/part.py). Without it a SYN that this host passed on would be told as one that it kept.
 SIDES_NS = int(290_000_000 * FACTOR)
 ANSWER_NS = int(1_000_000_000 * FACTOR)  # later there will be no answer
-SOON_MS = 10
+SOON_MS = LATE_NS // 1_000_000  # what waited for words goes on with the next reading
 TABLE_MAX = 255  # different drops, and reasons of resets, in a run: columns have their numbers in a byte
 PLACES_MAX = 512  # the root part names no more
 OTHERS_MAX = TABLE_MAX // 2  # those of other namespaces, whose numbers are endless
@@ -38,18 +38,18 @@ _NO_REPLY, _REJECTED, _ABORTED, _UNREACHABLE = (
     HandshakeResult.NO_REPLY, HandshakeResult.REJECTED, HandshakeResult.ABORTED, HandshakeResult.UNREACHABLE,
 )  # fmt: skip
 _HALF_OPEN, _STILL_OPEN = HandshakeResult.HALF_OPEN, HandshakeResult.SYN_ON_ESTABLISHED
-_FAILED = (_NO_REPLY, _REJECTED, _ABORTED, _UNREACHABLE, _HALF_OPEN, _STILL_OPEN)
+_FAILED = among((_NO_REPLY, _REJECTED, _ABORTED, _UNREACHABLE, _HALF_OPEN, _STILL_OPEN))
 # whose loss may have let it fail, by what became of it
 _RESULTS = {
-    Kind.ACK: (_HALF_OPEN, HandshakeResult.ESTABLISHED),
-    Kind.SYNACK: (_HALF_OPEN, _ABORTED, _NO_REPLY),
-    Kind.SYN: (_NO_REPLY, _REJECTED, _UNREACHABLE, _STILL_OPEN),
-    Kind.RST: (_REJECTED,),
+    Kind.ACK: among((_HALF_OPEN, HandshakeResult.ESTABLISHED)),
+    Kind.SYNACK: among((_HALF_OPEN, _ABORTED, _NO_REPLY)),
+    Kind.SYN: among((_NO_REPLY, _REJECTED, _UNREACHABLE, _STILL_OPEN)),
+    Kind.RST: among((_REJECTED,)),
 }
-_CUT_SHORT = (SettleReason.AT_END, SettleReason.BY_NEW_SYN)
+_CUT_SHORT = among((SettleReason.AT_END, SettleReason.BY_NEW_SYN))
 _NO_FORWARDING = "IP_INADDRERRORS"  # so whatever was answered went another way
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-_WAIT = (SettleReason.BY_RST, SettleReason.BY_ICMP)
+_WAIT = among((SettleReason.BY_RST, SettleReason.BY_ICMP))
 _NO_REASON, _NO_SOCKET = "NOT_SPECIFIED", "NO_SOCKET"
 _AT_SERVER = Vantage.SERVER  # the bit that SERVER and LOCAL share
 _SEGMENTS = {Kind.SYN: "syn", Kind.SYNACK: "synack", Kind.ACK: "ack", Kind.RST: "rst"}
@@ -107,19 +107,20 @@ class KernelWords:
 
     # --- waiting ---
 
-    def admit(self, events: Events, now_ns: int) -> list[Events]:
-        """Take records; returns those that need not wait, and those that have waited."""
+    def admit(self, events: Events, now_ns: int) -> Events:
+        """Take records; returns those that have waited, and behind them those that need not wait, as one batch."""
         if not self.evidence.ring_bytes and not self.has_sides:
-            return [events] if len(events) else []
+            return events
         ready: list[Events] = []
         parts, self._held = [*self._held, (events, now_ns)], []
         for part, came_ns in parts:
             waits = self._waits(part, came_ns, now_ns)
-            some_wait = waits.any()
-            if some_wait:
+            if waits.any():
                 self._held.append((pick(part, np.flatnonzero(waits)), came_ns))
-            ready.append(pick(part, np.flatnonzero(~waits)) if some_wait else part)
-        return [part for part in ready if len(part)]
+                part = pick(part, np.flatnonzero(~waits))
+            if len(part):
+                ready.append(part)
+        return together(ready) if ready else events[:0]
 
     def close(self) -> list[Events]:
         """The records that still wait."""
@@ -132,10 +133,10 @@ class KernelWords:
         for_side: Bool = (events["result"] == _NO_REPLY) & (self.has_sides and came_ns + SIDES_NS > now_ns)
         if not self.evidence.ring_bytes:
             return for_side
-        waits: Bool = np.isin(events["result"], _FAILED) & (settled + np.uint64(HOLD_NS) > now_ns)
+        waits: Bool = _FAILED[events["result"]] & (settled + np.uint64(HOLD_NS) > now_ns)
         names_come = now_ns < self._asked_ns + ANSWER_NS and bool(self._asked - self._places.keys())
         if waits.any() and not names_come:
-            waits &= np.isin(events["reason"], _WAIT) & (settled + np.uint64(LATE_NS) > self._read_ns)
+            waits &= _WAIT[events["reason"]] & (settled + np.uint64(LATE_NS) > self._read_ns)
         waits |= for_side
         return waits
 
@@ -147,7 +148,7 @@ class KernelWords:
             return
         whole = np.zeros(len(batch), np.bool_)
         events = batch.events
-        failed = np.isin(events["result"], _FAILED)
+        failed = _FAILED[events["result"]]
         unserved = batch.verdicts.after == After.SYNACK_AGAIN  # else it was not the handshake's ACK that was lost
         unserved &= (events["request_acked"] == 0) & (events["response_ns"] == 0)
         # before the SYN-ACK came again, perhaps. Reasons but that of a full queue say nothing of an idle client
@@ -158,11 +159,11 @@ class KernelWords:
             queue = np.array([one is not None and found_queue_full(one.reason, one.at) for one in self.drops], np.bool_)
             batch.causes.drop[rows] = np.where(silent[rows] & ~queue[drops], 0, drops)
         rows = np.flatnonzero(events["reset_from"])
-        if len(rows) and self.evidence.reset_reasons:
+        if len(rows) and self._table.has(Kind.SENT_RESET, own=True):
             batch.causes.reset_reason[rows] = self._reasons_of(pick(events, rows))
         self._looked_on.note(batch)
         # what the end cut short might have gone on
-        whole &= ~np.isin(events["reason"], _CUT_SHORT)
+        whole &= ~_CUT_SHORT[events["reason"]]
         if whole.any():
             stays = np.array([one is not None and one.reason == _NO_FORWARDING for one in self.drops], np.bool_)
             whole &= ~(stays[batch.causes.drop] & self._looked_on.of(batch))
@@ -176,7 +177,7 @@ class KernelWords:
         """
         for row in range(len(batch)):
             batch.causes.drop[row] = self._number(Kind.SYN, words[row], own=True)
-        blame(batch, self.drops, self.reset_reasons, ~np.isin(batch.events["reason"], _CUT_SHORT))
+        blame(batch, self.drops, self.reset_reasons, ~_CUT_SHORT[batch.events["reason"]])
         certain = batch.causes.handshake_confidence == Confidence.CERTAIN
         batch.causes.handshake_confidence[certain & ~whole] = Confidence.LIKELY
 
@@ -186,29 +187,31 @@ class KernelWords:
         And whether as many segments of that kind were dropped as there were.
         """
         found, whole = np.zeros(len(events), np.uint8), np.zeros(len(events), np.bool_)
+        senders = self._table.senders(events)
         for own in (True, False):
             for kind, results in _RESULTS.items():
+                meant = results[events["result"]]
+                flows = senders.client if kind in (Kind.SYN, Kind.ACK) else senders.server
                 for reasonless in (False, True):
-                    rows = np.flatnonzero(np.isin(events["result"], results) & (found == 0))
-                    if len(rows):
-                        some = pick(events, rows)
-                        found[rows], words, there = self._numbered(some, kind, own, reasonless)
-                        whole[rows] = there & _covers(some, words, kind, served[rows])
+                    if not self._table.has(kind, own, reasonless):
+                        continue
+                    rows = np.flatnonzero(meant & (found == 0))
+                    at, words = self._table.find(flows[rows], kind, own, reasonless)
+                    rows = rows[at]
+                    some = pick(events, rows)
+                    fits = np.flatnonzero(_in_time(some, words) & _fits(some, words, kind))
+                    if len(fits):
+                        rows, some, words = rows[fits], pick(some, fits), words[fits]
+                        found[rows] = self._numbered(words, kind, own)
+                        whole[rows] = _covers(some, words, kind, served[rows])
         return found, whole
 
-    def _numbered(self, events: Events, kind: Kind, own: bool, reasonless: bool) -> tuple[U8, Events, Bool]:
-        """The number of each record's drop, and the words on it, where there are some."""
-        numbers = np.zeros(len(events), np.uint8)
-        there, words = self._table.find(events, kind, kind in (Kind.SYN, Kind.ACK), own, reasonless)
-        there &= _in_time(events, words) & _fits(events, words, kind)
-        rows = np.flatnonzero(there)
-        if len(rows):
-            # a flood repeats one word
-            some = words[rows]
-            same = (some["location"] * _MIX + some["reason"]) * _MIX + some["netns"]
-            _, first, place = np.unique(same, return_index=True, return_inverse=True)
-            numbers[rows] = np.array([self._number(kind, some[at], own) for at in first.tolist()], np.uint8)[place]
-        return numbers, words, there
+    def _numbered(self, words: Events, kind: Kind, own: bool) -> U8:
+        """The number of each word's drop. A flood repeats one word."""
+        same = (words["location"] * _MIX + words["reason"]) * _MIX + words["netns"]
+        _, first, place = np.unique(same, return_index=True, return_inverse=True)
+        numbers: U8 = np.array([self._number(kind, words[at], own) for at in first.tolist()], np.uint8)[place]
+        return numbers
 
     def _number(self, kind: Kind, word: Events, own: bool) -> int:
         number = int(word["reason"])
@@ -227,16 +230,16 @@ class KernelWords:
 
     def _reasons_of(self, events: Events) -> U8:
         numbers = np.zeros(len(events), np.uint8)
-        for sender in (ResetFrom.CLIENT, ResetFrom.SERVER):
-            rows: Indexes = np.flatnonzero(events["reset_from"] == sender)
-            if not len(rows):
-                continue
-            some = pick(events, rows)
-            there, words = self._table.find(some, Kind.SENT_RESET, sender == ResetFrom.CLIENT, own=True)
-            apart = words["now_ns"].astype(np.int64) - some["settled_ns"].astype(np.int64)
-            there &= np.abs(apart) < HOLD_NS
-            for reason in np.unique(words["reason"][there]).tolist():
-                numbers[rows[there & (words["reason"] == reason)]] = self._reason(reason)
+        senders = self._table.senders(events)
+        for sender, flows in ((ResetFrom.CLIENT, senders.client), (ResetFrom.SERVER, senders.server)):
+            rows = np.flatnonzero(events["reset_from"] == sender)
+            at, words = self._table.find(flows[rows], Kind.SENT_RESET, own=True)
+            rows = rows[at]
+            apart = words["now_ns"].astype(np.int64) - events["settled_ns"][rows].astype(np.int64)
+            near = np.abs(apart) < HOLD_NS
+            rows, reasons = rows[near], words["reason"][near]
+            for reason in np.unique(reasons).tolist():
+                numbers[rows[reasons == reason]] = self._reason(reason)
         return numbers
 
     def _reason(self, number: int) -> int:
@@ -252,7 +255,7 @@ def _in_time(events: Events, words: Events) -> Bool:
     """A refusal leaves with the drop that it is for; an earlier drop was of another SYN."""
     now = words["now_ns"].astype(np.int64)
     began, settled = (events[name].astype(np.int64) for name in ("syn_ns", "settled_ns"))
-    earliest = np.where(np.isin(events["reason"], _WAIT), settled, began) - HOLD_NS
+    earliest = np.where(_WAIT[events["reason"]], settled, began) - HOLD_NS
     return (now > earliest) & (now < settled + HOLD_NS)
 
 

@@ -176,7 +176,7 @@ class Pipeline:
                 self._receive()
             now = time.monotonic()
             wait_ms = self._pace.wait_ms(self._drain())
-            if self._words.is_holding:
+            if self._words.is_holding and self.fanout.writes:
                 wait_ms = min(wait_ms, WORDS_SOON_MS)
             self._do_what_is_due(now)
             if self.stop.reopen:
@@ -238,7 +238,8 @@ class Pipeline:
         return len(events)
 
     def _take(self, events: Events) -> None:
-        for ready in self._words.admit(events, time.monotonic_ns()):
+        ready = self._words.admit(events, time.monotonic_ns())
+        if len(ready):
             self._go_on(ready)
 
     def _go_on(self, events: Events) -> None:
