@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +13,8 @@ _DIGITS = 16
 _NAME_AT = _DIGITS + 3  # behind the letter
 _HEAD = 1 << 16  # bytes: many lines, of which the first may be 0 in any case
 _AT_ONCE = 1 << 16
+_STARTS_AT_ONCE = 1 << 13
+_NOWHERE = 1 << 64
 _TEXT = b"tTwW"  # nm's letters of code
 
 
@@ -80,11 +82,23 @@ class Known:
         for lines in _read(self._path):
             self._look_at(lines)
             yield
-        every = sorted(self._starts)
-        for start, name in self._found.items():
-            after = bisect_right(every, start)
-            self._ranges.append((start, every[after] if after < len(every) else start + 1, name))
+        yield from self._end_them()
         self._starts = array("Q")
+
+    def _end_them(self) -> Iterator[None]:
+        """Each one ends where the next function starts. A sorted list of all starts would take some megabytes."""
+        begins = sorted(self._found)
+        ends = [_NOWHERE] * len(begins)
+        for step in range(0, len(self._starts), _STARTS_AT_ONCE):
+            for start in self._starts[step : step + _STARTS_AT_ONCE]:
+                place = bisect_left(begins, start) - 1
+                if place >= 0 and start < ends[place]:
+                    ends[place] = start
+            yield
+        self._ranges = [
+            (start, end if end < _NOWHERE else start + 1, self._found[start])
+            for start, end in zip(begins, ends, strict=True)
+        ]
 
     def _look_at(self, lines: list[bytes]) -> None:
         for line in lines:
