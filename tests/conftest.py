@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,10 @@ import pytest
 # a traced run would ignore SIGINT.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Times for people are local: what they are here must not matter to tests. What tests start inherits it.
+os.environ["TZ"] = "UTC0"
+time.tzset()
 
 # Files that take longest, these first: one that begins last keeps a single process busy while the others have ended.
 LONGEST = (

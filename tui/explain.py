@@ -11,6 +11,7 @@ from tracer.records import fate, life
 from tracer.records.record import Handshake, Segment
 from tracer.records.server_name import server_name
 from tracer.vocabulary.causes import WARNINGS, tfo_sentence
+from tracer.vocabulary.local_time import local, zone
 from tracer.vocabulary.meanings import AFTERS, REQUESTS, SETTLED
 from tracer.vocabulary.printable import times
 from tui.format import duration, signed_duration
@@ -85,7 +86,7 @@ def fact_lines(record: Handshake, cells: int) -> list[Line]:
     facts.append(("seen", f"{where}, as {record.vantage}"
                   + (f", VLAN {'.'.join(map(str, record.vlan))}" if record.vlan else "")
                   + (f", through {', '.join(map(safe, record.through))}" if record.through else "")))  # fmt: skip
-    facts.append(("time", record.ts.replace("T", " ")))
+    facts.append(("time", f"{local(record.ts).replace('T', ' ')} {zone(record.ts)}"))
     for end, name in ((record.client, "client"), (record.server, "server")):
         if end.process is not None:
             where = f", in {safe(end.process.cgroup)}" if end.process.cgroup is not None else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracer.aggregate.history import NS_PER_S, Window
+from tracer.filters.times import local_ns
 from tracer.handshake.rows import Rows
 from tracer.store.snapshot import Snapshot
 
@@ -42,4 +43,4 @@ def _syn_ns(one: Rows) -> int:
 
 
 def _text(time_ns: int) -> str:
-    return str(np.datetime64(time_ns, "ns"))[:19]
+    return str(np.datetime64(local_ns(time_ns), "ns"))[:19]

@@ -140,6 +140,9 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--filter-record", type=_record_filter, metavar="EXPR",
         help="only handshakes that match, such as 'outcome == data_not_acked and rtt > 50ms'; totals count all",
     )  # fmt: skip
+    parser.add_argument(
+        "--utc", action="store_true", help="show times in UTC (default: local time); JSON always has UTC"
+    )
     parser.add_argument("--show-cookies", action="store_true", help="print TFO cookies, which are bearer tokens")
 
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 
 from tracer.cli import arguments
 from tracer.errors import ExitCode, TfotraceError, UsageError
+from tracer.vocabulary import local_time
 from tracer.vocabulary.own_command import tfotrace
 from tracer.vocabulary.printable import printable
 
@@ -112,8 +113,15 @@ def _run(words: list[str]) -> int:
     return _trace(words)
 
 
+def _options(parser: arguments.Parser, words: list[str]) -> Namespace:
+    options = arguments.fitting(parser.parse_args(words))
+    if options.utc:
+        local_time.use_utc()
+    return options
+
+
 def _trace(words: list[str]) -> int:
-    options = arguments.fitting(arguments.trace_parser().parse_args(words))
+    options = _options(arguments.trace_parser(), words)
     interfaces = [*options.interfaces, *options.more_interfaces]
     if not interfaces:
         demo, usage = tfotrace("demo"), tfotrace("--help", root=False)
@@ -133,7 +141,7 @@ def _each_once(interfaces: list[str]) -> None:
 
 
 def _demo(words: list[str]) -> int:
-    options = arguments.fitting(arguments.demo_parser().parse_args(words))
+    options = _options(arguments.demo_parser(), words)
     from tracer.linux import privileges
     from tracer.run import live as run
 
@@ -152,7 +160,7 @@ _JUDGING = {"local": "--local", "table_size": "--table-size", "response_timeout"
 
 
 def _replay(words: list[str]) -> int:
-    options = arguments.fitting(arguments.replay_parser().parse_args(words))
+    options = _options(arguments.replay_parser(), words)
     from tracer.replay.replay import replay
 
     parser = arguments.replay_parser()

@@ -2,7 +2,8 @@
 
     comparison  FIELD == != < <= > >= VALUE, FIELD in (VALUE, ...)
                 FIELD ~ TEXT, FIELD !~ TEXT (contains, case does not matter), FIELD =~ REGEX
-                time == != < <= > >= 12:14, 12:14:31.238, 2026-11-23, 2026-11-23T12:14 (UTC; without a day: of any)
+                time == != < <= > >= 12:14, 12:14:31.238, 2026-11-23, 2026-11-23T12:14 (local; with Z
+                behind it, or with --utc, UTC; without a day: of any)
     joined by   and && or || not ! ( )
     VALUE       number; duration with us, ms or s; true, false; a word; text, in quotation marks where it holds
                 blanks or operators; for addresses an address or a network (10.0.0.0/8); null

@@ -20,6 +20,7 @@ from tracer.handshake.events import U8, Bool
 from tracer.handshake.rows import Coded, Rows
 from tracer.vocabulary.addresses import IPV4_MAPPED, sixteen_bytes
 from tracer.vocabulary.fates import BRIEF_CAUSES, BRIEF_RESULTS
+from tracer.vocabulary.local_time import local
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "==": operators.eq, "<": operators.lt, "<=": operators.le, ">": operators.gt, ">=": operators.ge,
@@ -90,6 +91,8 @@ def matcher(field: Field, operator: str, text: str, called: str) -> Matcher:
         found = contains(text) if operator == "~" else _regex(text)
         if field.kind is Kind.WORD:
             return Matcher(lambda value: any(map(found.test, spellings(field, value))))
+        if field.name == TIME and called.lower() != TIME:  # what lists show
+            return Matcher(lambda value: found.fits(local(value)))
         return found
     if field.kind is Kind.ADDRESS:
         return _network(field, text)

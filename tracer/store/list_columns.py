@@ -19,6 +19,7 @@ from tracer.handshake.rows import Coded, Rows
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
 from tracer.vocabulary.addresses import endpoint_text
+from tracer.vocabulary.local_time import clock
 from tracer.vocabulary.printable import printable
 
 UNKNOWN = "-"
@@ -130,8 +131,8 @@ def _process_keys(rows: Rows) -> Column:
 
 _ALL = [
     ListColumn(
-        "time", "Time", 12, False, lambda record: record.ts[11:23],
-        lambda rows: rows.events["syn_ns"].astype(np.int64), "ts", "first SYN, UTC",
+        "time", "Time", 12, False, lambda record: clock(record.ts),
+        lambda rows: rows.events["syn_ns"].astype(np.int64), "ts", "when the first SYN came",
     ),
     _field("interface", "Interface", 10, "interface", "where the first SYN was seen"),
     _field("vantage", "Seen at", 7, "vantage", "whose address is local to the traced namespace"),

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from tracer.aggregate.peers import Peers
+from tracer.filters.times import local_ns
 from tracer.store.chunks import Chunk, StoreRows
 from tracer.store.snapshot import Snapshot
 from tracer.store.sums import Sums, rate
@@ -71,7 +72,7 @@ def past(snapshot: Snapshot, time_ns: int) -> Snapshot:
         distributions=sums.distributions.snapshot(),
         rows=replace(snapshot.rows, length=length),
         ended=None,
-        moment=str(np.datetime64(time_ns + offset_ns, "ns"))[11:19],
+        moment=str(np.datetime64(local_ns(time_ns + offset_ns), "ns"))[11:19],
         held=held,
     )
 

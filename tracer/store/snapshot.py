@@ -65,7 +65,7 @@ class Snapshot:
     ended: str | None  # why tracing ended; None while it goes on
     ended_early: bool = False  # the end came before its time
     replay_of: str | None = None  # the file's name, without folders, if this is a replay
-    moment: str | None = None  # UTC, if it is of an earlier moment (past.py)
+    moment: str | None = None  # its time of day, if it is of an earlier moment (past.py)
     held: int | None = None  # of an earlier moment: of how many handshakes peers and distributions are; None: of all
 
     @property

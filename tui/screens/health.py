@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from textual.widget import Widget
 
 from tracer.store.snapshot import Snapshot
+from tracer.vocabulary.local_time import clock
 from tracer.vocabulary.meanings import COUNTERS, sysctl_meaning
 from tracer.vocabulary.packets import NOT_READ, not_read
 from tui.format import count, duration, share
@@ -175,7 +176,7 @@ def notice_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     lines: list[Line] = []
     for one in reversed(snapshot.notices):
         wrapped = wrap(safe(one.text), cells - 9)
-        lines.append(((f"{one.ts[11:19]} ", "dim"), *wrapped[0]))
+        lines.append(((f"{clock(one.ts, 0)} ", "dim"), *wrapped[0]))
         lines.extend((((" " * 9), "text"), *more) for more in wrapped[1:])
     return lines or [(("none", "dim"),)]
 

@@ -64,7 +64,7 @@ def filter_help(cells: int) -> list[Line]:
         ("10.0.0.0/8", "address or network; a bare word matches names too"),
         ('result in (refused, "no reply")', "one of several; words as shown, or as in records: no_reply"),
         ("cause != null", "with a known cause; why is that of the handshake, tfo.cause that of Fast Open"),
-        ("time > 12:14", "of any day, UTC; or 2026-11-23T12:14:33"),
+        ("time > 12:14", "of any day, as shown here; 12:14Z is UTC; or 2026-11-23T12:14:33"),
     )
     lines: list[Line] = [(("Filters", "title"), ("   tab completes names and values, again takes the next", "dim"))]
     for text, says in examples:
