@@ -161,7 +161,7 @@ def _evidence(record: Handshake) -> list[tuple[str, str]]:
     if timing.listener is not None:
         facts.append(("listener", safe(fate.listener_words(timing, timing.listener))))
     if timing.icmp is not None:
-        facts.append(("ICMP error", safe(fate.icmp_words(timing.icmp).removeprefix("ICMP "))))
+        facts.append(("ICMP error", safe(fate.icmp_words(timing.icmp, record.client.ip).removeprefix("ICMP: "))))
     if record.nat is not None:
         facts.append(("other side", safe(fate.nat_words(record.nat))))
     facts += [("warning", safe(WARNINGS.get(one) or one.replace("_", " "))) for one in record.warnings]

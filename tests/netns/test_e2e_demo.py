@@ -231,15 +231,20 @@ def test_text_is_one_line_a_handshake(tmp_path: Path) -> None:
     words = ("demo", "--text", "-w", "{folder}/too.jsonl", "--count", "150")
     with tracing(*words, prefix=with_run_dir(tmp_path / "run"), command=COMMAND) as run:
         assert run.wait_end() == 0
-        lines = [line.decode("utf-8").rstrip("\n") for line in run.lines]
+        day, head, *lines = [line.decode("utf-8").rstrip("\n") for line in run.lines]
         records = [decode(line) for line in (run.folder / "too.jsonl").read_bytes().splitlines(keepends=True)]
     written = [record for record in records if isinstance(record, Handshake)]
+    assert day == f"{written[0].ts[:10]}, times in UTC"
+    assert head.split("  ")[0] == "TIME"
     assert len(lines) == len(written) == 150
     for line, record in zip(lines, written, strict=True):
-        ends = [f"[{end.ip}]:{end.port}" if ":" in end.ip else f"{end.ip}:{end.port}" for end in
-                (record.client, record.server)]  # fmt: skip
-        assert " > ".join(ends) in line
-        assert record.handshake.result.replace("_", " ") in line
+        for end in (record.client, record.server):
+            assert (f"[{end.ip}]:{end.port}" if ":" in end.ip else f"{end.ip}:{end.port}") in line.split()
+        assert line.startswith(f"{record.ts[11:23]} ")
+        failed = {"rejected": "refused", "aborted": "reset"}.get(
+            record.handshake.result, record.handshake.result.replace("_", " ")
+        )
+        assert record.handshake.result == "established" or f" {failed} " in line
         assert line.isprintable()
 
 

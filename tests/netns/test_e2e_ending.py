@@ -321,7 +321,7 @@ def test_cookies_are_shown_only_when_asked_for(hosts: Hosts, web: Service) -> No
         ports = [web.exchange(fast_open=True), web.exchange(fast_open=True)]
         shown = [open_one.wait_port(port) for port in ports]
         hidden = [quiet.wait_port(port) for port in ports]
-        wait_until(lambda: len(text.lines) == 2, "two lines of text", PATIENCE_S)
+        wait_until(lambda: len(text.lines) == 2 + 2, "two lines of text below the head", PATIENCE_S)
         for run in (quiet, open_one, text):
             assert run.stop() == 0
         file = (quiet.folder / "file").read_bytes()

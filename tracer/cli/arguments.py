@@ -97,6 +97,24 @@ def _record_filter(text: str) -> Filter:
         raise wrong from None
 
 
+class _Fields(argparse.Action):
+    """--fields LIST: names of columns; `help` prints them."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option: str | None = None,  # noqa: ARG002 - argparse's
+    ) -> None:
+        from tracer.sinks import text_columns
+
+        if values == "help":
+            print("\n".join(text_columns.table()))
+            parser.exit()
+        setattr(namespace, self.dest, text_columns.parse(str(values)))
+
+
 def _address(text: str) -> Address:
     try:
         return parse_address(text)
@@ -139,6 +157,11 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--filter-record", type=_record_filter, metavar="EXPR",
         help="only handshakes that match, such as 'outcome == data_not_acked and rtt > 50ms'; totals count all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fields", action=_Fields, metavar="LIST",
+        help="--text with these columns: time,server,result, or +vlan,process beside the usual ones; `--fields help` "
+        "lists them",
     )  # fmt: skip
     parser.add_argument(
         "--utc", action="store_true", help="show times in UTC (default: local time); JSON always has UTC"
@@ -282,7 +305,14 @@ def schema_parser() -> Parser:
 
 
 def fitting(options: argparse.Namespace) -> argparse.Namespace:
-    """Return the options unchanged. Raises UsageError for one that does nothing without another."""
+    """Return the options and what they imply. Raises UsageError for one that does nothing without another."""
+    if options.fields is not None:
+        if options.json or options.quiet:
+            form = "--json" if options.json else "--quiet"
+            raise UsageError(
+                f"--fields chooses the columns of --text: use it without {form}; JSON lines have every field"
+            )
+        options.text = True
     if (options.rotate_size is not None or options.rotate_time is not None) and not options.write:
         raise UsageError("--rotate-size and --rotate-time apply to files written with -w: add -w FILE")
     if getattr(options, "prometheus_peers", 0) and options.prometheus is None:

@@ -11,6 +11,8 @@ from tracer.records.refusal import Icmp, Reset
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.causes import short_cause
 from tracer.vocabulary.fates import FAILED_WORDS, fate_words
+from tracer.vocabulary.icmp import icmp_meaning
+from tracer.vocabulary.numbers import duration
 from tracer.vocabulary.printable import printable
 
 _AT: Mapping[str | None, str] = {
@@ -73,15 +75,17 @@ def listener_words(timing: Timing, listener: Listener) -> str:
     )
 
 
-def reset_words(reset: Reset) -> str | None:
-    """Why this host's kernel reset it, if it said so."""
-    return None if reset.reason is None else f"reset by the {printable(reset.from_)}: {printable(reset.reason)}"
+def reset_words(reset: Reset) -> str:
+    """Who reset it and when, and why if this host's kernel said so: "reset by the server after 63.1 µs: NO_SOCKET"."""
+    when = f" after {duration(reset.after_us)}" if reset.after_us is not None else ""
+    why = f": {printable(reset.reason)}" if reset.reason is not None else ""
+    return f"reset by the {printable(reset.from_)}{when}{why}"
 
 
-def icmp_words(icmp: Icmp) -> str:
-    """The ICMP error, and who sent it."""
-    by = f" from {printable(icmp.from_)}" if icmp.from_ is not None else ""
-    return f"ICMP type {icmp.type} code {icmp.code}{by}"
+def icmp_words(icmp: Icmp, client: str) -> str:
+    """The ICMP error, and who sent it: "ICMP: administratively prohibited, says 192.0.2.254"; `client`: its address."""
+    by = f", says {printable(icmp.from_)}" if icmp.from_ is not None else ""
+    return f"ICMP: {icmp_meaning(icmp.type, icmp.code, v6=':' in client)}{by}"
 
 
 def nat_words(nat: Nat) -> str:
@@ -101,7 +105,7 @@ def evidence(record: Handshake) -> list[str]:
     if timing.reset is not None:
         found.append(reset_words(timing.reset))
     if timing.icmp is not None:
-        found.append(icmp_words(timing.icmp))
+        found.append(icmp_words(timing.icmp, record.client.ip))
     if record.nat is not None:
         found.append(nat_words(record.nat))
     found += [printable(one).replace("_", " ") for one in record.warnings]

@@ -80,18 +80,16 @@ def drop_words(drop: Drop) -> str:
 
 def verdict(record: Handshake) -> str:
     """What Fast Open did, in a few words; where the connection died after that, this too."""
-    outcome, timing = record.tfo.outcome, record.handshake
-    if outcome == "no_answer" and timing.misfits is not None:
-        return "TFO SYN without an answer that fits"
-    words = VERDICTS.get(outcome, str(outcome))
-    ended = after(timing)
+    words, ended = verdict_words(record), after(record.handshake)
     return f"{words}, {ended}" if record.tfo.group == "failed" and ended else words
 
 
-def result_and_verdict(record: Handshake) -> tuple[str, str]:
-    """Both within a line: how it went on stands with one of them."""
-    result, words, ended = result_words(record.handshake), verdict(record), after(record.handshake)
-    return (f"{result}, {ended}", words) if ended and not words.endswith(ended) else (result, words)
+def verdict_words(record: Handshake) -> str:
+    """What Fast Open did, alone."""
+    outcome = record.tfo.outcome
+    if outcome == "no_answer" and record.handshake.misfits is not None:
+        return "TFO SYN without an answer that fits"
+    return VERDICTS.get(outcome) or printable(str(outcome)).replace("_", " ")
 
 
 def explanation(record: Handshake) -> str:
@@ -126,7 +124,7 @@ def result(timing: Timing) -> str:
 
 def result_words(timing: Timing) -> str:
     """What became of the handshake, within a line."""
-    words = timing.result.replace("_", " ")
+    words = printable(timing.result).replace("_", " ")
     return f"{words} that fits" if timing.result == "no_reply" and timing.misfits is not None else words
 
 

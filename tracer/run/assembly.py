@@ -129,7 +129,7 @@ def open_sinks(options: Namespace, composer: Composer, stdout: Stream | None) ->
     if stdout is not None and options.json:
         sinks.append(JsonLines(stdout, composer))
     elif stdout is not None and not options.quiet:
-        sinks.append(Text(stdout, composer, wants_colour(sys.stdout.isatty())))
+        sinks.append(Text(stdout, composer, wants_colour(sys.stdout.isatty()), options.fields))
     rotation = targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
     for one in targets.targets(options.write):
         form = Pcapng if one.form is targets.Form.PCAPNG else JsonLines

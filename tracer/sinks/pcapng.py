@@ -15,12 +15,11 @@ import numpy as np
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch, PayloadKey
 from tracer.handshake.events import SynPayload
-from tracer.records.life import causes, explanation, failure
-from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
+from tracer.records.record import End, NoticeRecord, Start, Stats
 from tracer.sinks import pcapng_format as blocks
 from tracer.sinks.base import Outlet
+from tracer.sinks.comment import comment
 from tracer.sinks.packet_cache import PacketCache, Packets
-from tracer.sinks.text import judged
 from tracer.vocabulary.printable import plural
 
 WAITING_MAX = 4096  # handshakes written together
@@ -28,18 +27,6 @@ WAITING_MAX = 4096  # handshakes written together
 _MACS = 12  # bytes before a VLAN tag
 _TAG = (b"\x81\x00", b"\x88\xa8")  # 802.1Q, 802.1ad
 _VLAN_PRESENT, _SERVICE_TAG = 0x10000, 0x20000
-
-
-def comment(record: Handshake) -> str:
-    """The verdict, as a comment on the SYN."""
-    lines = [f"tfotrace: {', '.join(judged(record))}"]
-    if record.tfo.outcome != "not_attempted":
-        lines.append(explanation(record))
-    elif record.handshake.cause is None and (meaning := failure(record.handshake)):
-        lines.append(meaning)
-    lines.extend(sentence for sentence, _ in causes(record))
-    lines.append(f"handshake {record.id}, seen at the {record.vantage}, {record.community_id}")
-    return "\n".join(lines)
 
 
 class Pcapng:

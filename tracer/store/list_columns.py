@@ -85,8 +85,8 @@ def _field(name: str, title: str, width: int, field: str, says: str) -> ListColu
 
 def _own_column(field: Field) -> ListColumn:
     """The column of a field that has none below, under the field's own name."""
-    width = max(len(field.name), _WIDTHS.get(field.kind, 8))
-    return _field(field.name, field.name, width, field.name, field.says)
+    title = f"{field.name.removesuffix('_us')} ms" if field.kind is Kind.DURATION else field.name
+    return _field(field.name, title, max(len(title), _WIDTHS.get(field.kind, 8)), field.name, field.says)
 
 
 def _end(end: str, title: str, says: str) -> ListColumn:
@@ -202,6 +202,14 @@ _SHOWN = {one.field for one in _ALL} | {
 COLUMNS: dict[str, ListColumn] = {
     column.name: column for column in (*_ALL, *(_own_column(one) for one in FIELDS.values() if one.name not in _SHOWN))
 }
+
+
+_BY_FIELD = {one.field: one for one in COLUMNS.values() if one.name not in ("time", "client", "server")}
+
+
+def field_column(field: str) -> ListColumn:
+    """The column of a field of the record, which shows its value and nothing else."""
+    return _BY_FIELD.get(field) or _own_column(FIELDS[field])
 
 
 def sort_keys(rows: StoreRows, name: str) -> NDArray[np.generic]:

@@ -15,7 +15,7 @@ FAILED_RESULTS = (
     HandshakeResult.HALF_OPEN,
 )
 FAILED_WORDS = tuple(word(one) for one in FAILED_RESULTS)
-_CERTAIN = word(Confidence.CERTAIN)
+CERTAIN = word(Confidence.CERTAIN)
 
 # handshake.result, where the handshake failed
 BRIEF_RESULTS: dict[str, str] = {
@@ -82,7 +82,7 @@ def fate_words(result: str, cause: str | None, dropped: str | None = None) -> st
 def unless_certain(cause: str | None, confidences: Mapping[str, str] | None) -> str:
     """ " (possible)" or " (likely)", to stand behind a `handshake.cause` that is not certain."""
     found = (confidences or {}).get(cause or "")
-    return f" ({found})" if found not in (None, _CERTAIN) else ""
+    return f" ({found})" if found not in (None, CERTAIN) else ""
 
 
 def brief_cause(cause: str, dropped: str | None = None) -> str:

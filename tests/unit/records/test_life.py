@@ -9,9 +9,10 @@ import pytest
 
 from tests.support.lines import handshakes
 from tracer.records import life
+from tracer.records.notes import happened
 from tracer.records.record import Handshake, SynAck
 from tracer.records.refusal import Misfits, Reset
-from tracer.sinks.text import judged
+from tracer.sinks.comment import judged
 from tracer.vocabulary.meanings import AFTERS
 from tracer.vocabulary.vocabulary import AFTER_WORDS, known
 
@@ -30,18 +31,14 @@ def told(
     )
 
 
-def words(record: Handshake) -> str:
-    return ", ".join(judged(record)[:3])
-
-
 def test_every_word_has_a_sentence() -> None:
     assert set(AFTERS) == set(known(AFTER_WORDS))
 
 
 def test_data_accepted_and_then_a_reset_is_no_success() -> None:
     record = told("data_acked", "failed", saved=0.0, after="reset_by_server", reset=RESET)
-    assert judged(record)[:2] == ["established", "TFO data accepted, then reset by server"]
-    assert judged(record, colour=True)[1] == "\x1b[31mTFO data accepted, then reset by server\x1b[0m"
+    assert life.verdict(record) == "TFO data accepted, then reset by server"
+    assert judged(record)[:3] == ["established", "TFO data accepted", "reset by the server after 63.1 µs"]
     assert "works as intended" not in life.explanation(record)
     assert not any(part.startswith("saved") for part in judged(record))
 
@@ -50,33 +47,36 @@ def test_data_accepted_and_then_a_reset_is_no_success() -> None:
     ("group", "timing", "expected"),
     [
         ("failed", {"after": "silence", "request_repeats": 3, "request_acked": False},
-         "established, TFO data accepted, then silence, request repeated 3 times in vain"),
+         ["then silence, request repeated 3 times in vain"]),
         ("ok", {"after": "silence", "request_repeats": 1, "request_acked": False},
-         "established, then silence, request repeated once in vain, TFO data accepted"),
-        ("ok", {"after": "silence", "request_repeats": 2, "request_acked": True}, "established, TFO data accepted"),
-        ("ok", {"after": "silence", "request_repeats": 0, "request_acked": False}, "established, TFO data accepted"),
+         ["then silence, request repeated once in vain"]),
+        ("ok", {"after": "silence", "request_repeats": 2, "request_acked": True}, []),
+        ("ok", {"after": "silence", "request_repeats": 0, "request_acked": False}, []),
         ("failed", {"after": None, "request_repeats": 2, "request_acked": False},
-         "established, TFO data accepted, then request repeated 2 times in vain"),
+         ["then request repeated 2 times in vain"]),
         ("failed", {"after": "synack_again", "request_repeats": 2, "request_acked": False},
-         "established, TFO data accepted, then SYN-ACK again, request repeated 2 times in vain"),
-        ("ok", {"after": "synack_again", "request_repeats": 0, "request_acked": False},
-         "established, then SYN-ACK again, TFO data accepted"),
+         ["then SYN-ACK again, request repeated 2 times in vain"]),
+        ("ok", {"after": "synack_again", "request_repeats": 0, "request_acked": False}, ["then SYN-ACK again"]),
         # the server's direction is not seen
-        ("ok", {"after": None, "request_repeats": 2, "request_acked": None}, "established, TFO data accepted"),
-        ("ok", {"after": "closed_unused"}, "established, closed unused, TFO data accepted"),
-        ("ok", {"after": "response", "first_response_us": 5.0}, "established, TFO data accepted"),
-        ("ok", {"after": "server_closed", "settled_by": "fin"}, "established, TFO data accepted"),
-        ("ok", {}, "established, TFO data accepted"),
+        ("ok", {"after": None, "request_repeats": 2, "request_acked": None}, []),
+        ("ok", {"after": "closed_unused"}, ["closed unused"]),
+        ("ok", {"after": "response", "first_response_us": 5.0}, []),
+        ("ok", {"after": "server_closed", "settled_by": "fin"}, []),
+        ("ok", {}, []),
+        ("failed", {"after": "reset_by_server", "reset": RESET}, ["reset by the server after 63.1 µs"]),
+        ("failed", {"after": "reset_by_server"}, ["then reset by server"]),
+        ("ok", {"syn_count": 2, "connect_us": 1_020_000.0}, ["2 SYNs, connected after 1.02 s"]),
+        ("ok", {"syn_count": 3, "synack_count": 2}, ["3 SYNs, 2 SYN-ACKs, connected after 40.0 µs"]),
+        ("ok", {"synack_count": 2, "connect_us": None}, ["2 SYN-ACKs"]),
     ],
 )  # fmt: skip
-def test_the_line_says_how_it_went_on(group: str, timing: dict[str, Any], expected: str) -> None:
-    assert ", ".join(judged(told("data_acked", group, **timing))[:2]) == expected
+def test_the_line_says_how_it_went_on(group: str, timing: dict[str, Any], expected: list[str]) -> None:
+    assert happened(told("data_acked", group, **{"connect_us": 40.0, **timing})) == expected
 
 
-def test_a_plain_handshake_says_it_with_the_result() -> None:
-    assert words(told("not_attempted", "n/a", after="reset_by_server", reset=RESET)).startswith(
-        "established, then reset by server, no TFO"
-    )
+def test_a_plain_handshake_says_it_too() -> None:
+    found = judged(told("not_attempted", "n/a", after="reset_by_server", reset=RESET))
+    assert found[:3] == ["established", "no TFO", "reset by the server after 63.1 µs"]
 
 
 def test_what_is_not_known_is_not_praised() -> None:
@@ -87,15 +87,13 @@ def test_what_is_not_known_is_not_praised() -> None:
 def test_answers_that_do_not_fit_are_answers() -> None:
     misfits = Misfits(4, 0, 0)
     record = told("no_answer", "failed", result="no_reply", misfits=misfits, cause=None)
-    assert judged(record)[:3] == [
-        "no reply that fits", "TFO SYN without an answer that fits", "4 RSTs came that do not fit",
-    ]  # fmt: skip
+    assert judged(record)[:3] == ["no reply that fits", "4 RSTs came that do not fit", "TFO tried"]
     for text in (life.verdict(record), life.explanation(record), life.result(record.handshake)):
         assert "no answer" not in text
         assert "no reset" not in text
         assert text != "no reply"
-    without = told("no_answer", "failed", result="no_reply")
-    assert judged(without)[:2] == ["no reply", "TFO SYN without answer"]
+    without = told("no_answer", "failed", result="no_reply", cause=None)
+    assert judged(without)[:2] == ["no reply", "TFO tried"]
 
 
 @pytest.mark.parametrize(
@@ -113,10 +111,13 @@ def test_what_did_not_fit(misfits: Misfits, expected: str) -> None:
 def test_whose_reset_aborted_it() -> None:
     record = told("over_acked", "failed", result="aborted", reset=change(RESET, from_="client"))
     assert life.result(record.handshake) == "reset by the client before it was established"
-    assert judged(record)[:2] == ["aborted", "TFO server acked more than was sent"]
+    assert judged(record)[:3] == [
+        "aborted", "reset by the client after 63.1 µs", "TFO server acked more than was sent",
+    ]  # fmt: skip
     record = told("over_acked", "failed", result="aborted", reset=RESET)
     assert life.result(record.handshake) == "reset by the server before it was established"
-    assert judged(record)[1] == "TFO server acked more than was sent, reset by server"
+    assert judged(record)[1] == "reset by the server after 63.1 µs"
+    assert life.verdict(record) == "TFO server acked more than was sent, reset by server"
     assert life.result(change(record.handshake, reset=None)) == "reset before it was established"
 
 
