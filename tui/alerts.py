@@ -9,8 +9,8 @@ from rich.cells import cell_len
 from tracer.aggregate.breaks import Break, Broken, breaks
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.fates import brief_cause, unless_certain
+from tracer.vocabulary.places import at_place
 from tui.format import clock, count, share
-from tui.places import at_place
 
 _WHAT = {Broken.FAST_OPEN: "Fast Open", Broken.HANDSHAKES: "Handshakes"}
 _OF = {Broken.FAST_OPEN: "SYNs with data", Broken.HANDSHAKES: "handshakes"}

@@ -8,11 +8,11 @@ from tracer.aggregate.worth import saved_words
 from tracer.records.record import Totals
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.fates import FAILED_WORDS, fate_words, unless_certain
+from tracer.vocabulary.places import at_place
 from tracer.vocabulary.printable import plural
 from tui.alerts import age
 from tui.format import count, rate, share
 from tui.lines import Line, joined, width, wrap
-from tui.places import at_place
 
 WITH_DATA = ("cookie_and_data", "data_only", "cookie_request_and_data")
 # of so many failed handshakes the verdict is red

@@ -13,12 +13,12 @@ from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.causes import handshake_sentence, remedy, tfo_sentence
 from tracer.vocabulary.fates import brief_cause, fate_words, unless_certain
 from tracer.vocabulary.meanings import EXPLANATIONS, FAILURES
+from tracer.vocabulary.places import at_place
 from tracer.vocabulary.vocabulary import GROUP_OF, Group, HandshakeCause, Outcome, word
 from tui.advice import advice_lines
 from tui.alerts import age
 from tui.format import count
 from tui.lines import Line, Part, group_sign, width, wrap
-from tui.places import at_place
 from tui.widgets.shares import died_words, outcome_words
 
 _INDENT = 4

@@ -212,5 +212,5 @@ def test_the_summary_of_such_a_run_is_no_success(world: World) -> None:
         assert (totals.tfo_with_data, totals.tfo_accepted, totals.tfo_lived) == (1, 1, 0)
         assert totals.died == {"data_acked": 1}
         assert totals.net_saved_us == 0
-        first = next(line for line in run.said if "TFO attempt" in line)
-        assert "1 with data, 0.0 % of these accepted and lived; 1 accepted, then dead or silent" in first
+        first = next(line for line in run.said if "Fast Open: " in line)
+        assert "of 1 SYN with data none worked, 1 was accepted and then dead or silent" in first

@@ -307,7 +307,7 @@ def test_losses_of_a_full_table_are_counted_and_told(hosts: Hosts, web: Service)
         assert_balanced(run.end)
         assert (run.end.balance.opened, run.end.balance.evicted) == (12, 4)
         assert len(run.handshakes) == 8
-        assert "tfotrace: 4 handshakes lost: 0 ring full, 4 table full" in run.said[-1]
+        assert "tfotrace: 4 handshakes lost: 4 table full" in run.said[-1]
 
 
 def test_cookies_are_shown_only_when_asked_for(hosts: Hosts, web: Service) -> None:

@@ -69,6 +69,6 @@ def tell(benefits: tuple[Benefit, ...], narrate: Callable[[str], None]) -> None:
     for one in benefits[:TOLD]:
         narrate(
             f"first response of {endpoint_text(one.ip, one.port)} with Fast Open: {difference_words(one)}, "
-            f"median {duration(one.tfo_median_us)} of {one.tfo_samples} against {duration(one.normal_median_us)} "
-            f"of {one.normal_samples}"
+            f"median {duration(one.tfo_median_us)} with it ({one.tfo_samples} samples), "
+            f"{duration(one.normal_median_us)} without ({one.normal_samples})"
         )

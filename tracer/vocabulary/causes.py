@@ -10,7 +10,7 @@ from tracer.vocabulary.drops import DROPPED_BY
 # tfo.cause
 CAUSES: dict[str, str] = {
     "key_not_shared": "The servers behind this address do not share one tcp_fastopen_key, so each refuses the others' "
-    "cookies: give all of them the same key (sysctl net.ipv4.tcp_fastopen_key).",
+    "cookies: give all these servers the same key (sysctl net.ipv4.tcp_fastopen_key).",
     "cookie_stale": "The cookie is out of date, because the key was rotated without a backup key or the client's "
     'address changed: when rotating, keep the old key as backup (net.ipv4.tcp_fastopen_key="NEW,OLD").',
     "key_rotation": "A key rotation is under way and the backup key matched: nothing to do, but keep the backup key "
@@ -30,13 +30,13 @@ CAUSES: dict[str, str] = {
     "syn_cookies": "The server sent SYN cookies, which turn Fast Open off: raise the listener's backlog and "
     "net.ipv4.tcp_max_syn_backlog, or set net.ipv4.tcp_syncookies to 1 if it is 2.",
     "cookie_not_required": "The server takes data without a cookie (bit 0x200 of net.ipv4.tcp_fastopen) and therefore "
-    "grants none: let clients send data without one (their bit 0x4), or clear bit 0x200.",
-    "cookie_required": "The server takes data only with a cookie: let the client ask for one first (clear its bit 0x4 "
-    "of net.ipv4.tcp_fastopen), or set bit 0x200 at the server.",
+    "grants none: let clients send data without a cookie (their bit 0x4), or clear bit 0x200.",
+    "cookie_required": "The server takes data only with a cookie: let the client ask for a cookie first (clear its bit "
+    "0x4 of net.ipv4.tcp_fastopen), or set bit 0x200 at the server.",
     "packet_loss": "The SYN with Fast Open got no answer but a plain SYN did, as when a packet is lost: watch whether "
     "it happens again with this server.",
     "path_drops_syn_data": "Something on the path to this server drops SYNs that carry data: do not use Fast Open on "
-    "this path, or let the firewall there pass them.",
+    "this path, or let the firewall there pass such SYNs.",
     "payload_stripped": "This client always sent data with its cookie, but now none arrived: something on the path "
     "may remove data from SYNs.",
     "path_breaks_after_accept": "The server took the SYN's data and then the connection died, as when something on the "
@@ -49,11 +49,11 @@ CAUSES: dict[str, str] = {
     "address, so even with one key each server behind this balancer refuses the others': let the servers hold the "
     "public address themselves (direct return), or send each client always to the same server.",
     "listener_key_differs": "The cookie is of another listener at this address, which has a Fast Open key of its own "
-    "(TCP_FASTOPEN_KEY), and clients keep one cookie an address: set the same key on all of them.",
+    "(TCP_FASTOPEN_KEY), and clients keep one cookie an address: set the same key on all listeners.",
     "option_malformed": "The Fast Open option of the SYN has a wrong length, so the server ignores it: look "
-    "for what writes it, the client's TCP or something on the path.",
+    "for what writes the option, the client's TCP or something on the path.",
     "answered_before_listener": "This host's listener has Fast Open, but something answered for it, such as a SYN "
-    "proxy, an XDP program or a balancer: look for it on this host, since Fast Open works only without it.",
+    "proxy, an XDP program or a balancer: look on this host for what answers, since Fast Open works only without it.",
 }
 
 # handshake.cause
@@ -80,8 +80,8 @@ HANDSHAKE_CAUSES: dict[str, str] = {
     "path beyond this host.",
     "packet_loss": "A SYN got no answer, though this server answers others: see whether it happens again, and look for "
     "loss on the path.",
-    "filtered_or_down": "Nothing came back, and this server answered nobody here: see whether it is up, and whether "
-    "a firewall drops SYNs silently.",
+    "filtered_or_down": "Nothing came back, and this server answered nobody here: see whether the server is up, and "
+    "whether a firewall drops SYNs silently.",
     "no_route_back": "This host has no route to the client, so it cannot answer: add the route (ip route get with "
     "the client's address shows what is there).",
     "accept_queue_full": "The listener's queue of connections to accept was full: let the program accept sooner, or "
@@ -93,7 +93,7 @@ HANDSHAKE_CAUSES: dict[str, str] = {
     "syn_cookies": "The server answered with a SYN cookie, which may lose window scaling and SACK: raise the "
     "listener's backlog and net.ipv4.tcp_max_syn_backlog, or look for who floods it.",
     "syn_flood": "Very many clients leave their handshakes half open at this listener, as in a SYN flood with forged "
-    "addresses: keep net.ipv4.tcp_syncookies at 1, and look at who sends them.",
+    "addresses: keep net.ipv4.tcp_syncookies at 1, and look at who sends the SYNs.",
     "ack_missing": "The client never finished the handshake: see whether the SYN-ACK or the ACK is lost on the path, "
     "or the SYN came from a forged address.",
     "synack_lost": "The client sent its SYN again though the server had answered, so the SYN-ACK was lost: look for "
@@ -102,8 +102,8 @@ HANDSHAKE_CAUSES: dict[str, str] = {
     "again, and look for loss on the path.",
     "slow_answer": "The first SYN was answered, but so late that the client had sent it again: look for a long queue "
     "on the path, or for a server that is too busy.",
-    "ecn_blocked": "SYNs that ask for ECN are not taken, plain ones are: let what is on the path pass them, or set "
-    "net.ipv4.tcp_ecn at the client to 2, which does not ask for it.",
+    "ecn_blocked": "SYNs that ask for ECN are not taken, plain ones are: let what is on the path pass such SYNs, or "
+    "set net.ipv4.tcp_ecn at the client to 2, which does not ask for it.",
     "client_gave_up": "The client sent its request, waited, and left before an answer came: look for what made the "
     "server so slow.",
     "silent_after_established": "The client sent its request again and again and nothing acked it, as where "

@@ -79,7 +79,8 @@ def test_the_summary_tells_what_was_saved_and_what_was_lost_apart() -> None:
     late = batch(Shake(data=100), Shake(data=100), PLAIN)
     late.durations.delay_us[:] = 1_000_000.0
     said = told(batch(LIVED, LIVED, LIVED, PLAIN), late)
-    assert said[0].startswith("7 handshakes in 1.0 s, 5 TFO attempts (5 with data, ")
+    assert said[0].startswith("7 handshakes in 1.0 s, all established")
+    assert said[2].startswith("Fast Open: 5 attempts, of 5 SYNs with data 3 worked")
     assert "3 round trips saved, about 3.00 ms in all; 2 attempts lost SYNs, which took 2.00 s" in said
     assert "2 attempts lost SYNs, which took 2.00 s" in told(late)
     assert "3 round trips saved, about 3.00 ms in all" in told(batch(LIVED, LIVED, LIVED))
@@ -122,24 +123,27 @@ def test_benefits_have_only_samples_that_lived() -> None:
 def test_the_first_line_of_the_summary_is_no_success_where_connections_died() -> None:
     for dead in (RESET, SILENT, IN_VAIN):
         said = told(batch(dead, dead))
-        assert "2 with data, 0.0 % of these accepted and lived; 2 accepted, then dead or silent" in said[0]
+        (line,) = (line for line in said if line.startswith("Fast Open: "))
+        assert line == "Fast Open: 2 attempts, of 2 SYNs with data none worked, 2 were accepted and then dead or silent"
         assert not any("saved" in line for line in said)
+    some = told(batch(LIVED, RESET, SILENT, Shake(data=100)))
+    assert "Fast Open: 4 attempts, of 4 SYNs with data 1 worked, 2 were accepted and then dead or silent" in some
+    assert "Fast Open: 1 attempt, of 1 SYN with data 1 worked" in told(batch(LIVED, PLAIN))
     assert (
-        "(4 with data, 25.0 % of these accepted and lived; 2 accepted, then dead or silent)"
-        in told(batch(LIVED, RESET, SILENT, Shake(data=100)))[0]
+        "Fast Open: 12 attempts, of 12 SYNs with data 9 worked (75.0 %), 3 were accepted and then dead or silent"
+        in (told(batch(*[LIVED] * 9, *[RESET] * 3)))
     )
-    assert "(1 with data, 100.0 % of these accepted and lived)" in told(batch(LIVED, PLAIN))[0]
-    assert "with data" not in told(batch(PLAIN))[0]
+    assert "Fast Open: nobody tried it" in told(batch(PLAIN))
 
 
 def test_the_summary_says_how_connections_went_on() -> None:
     said = told(batch(RESET, RESET, SILENT, LIVED, UNUSED))
     assert said[1] == (
-        "after the handshake: reset_by_server 2, response 1, silence 1; "
+        "once established: 2 reset by the server, 1 answered, 1 silent; "
         "1 closed unused by the client, which is no failure"
     )
-    assert told(batch(UNUSED))[1] == "after the handshake: 1 closed unused by the client, which is no failure"
-    assert "after the handshake" not in "".join(told(batch(LIVED, PLAIN, Shake(reason=SettleReason.BY_FIN))))
+    assert told(batch(UNUSED))[1] == "once established: 1 closed unused by the client, which is no failure"
+    assert "once established" not in "".join(told(batch(LIVED, PLAIN, Shake(reason=SettleReason.BY_FIN))))
 
 
 @pytest.mark.parametrize("outcome", Outcome)

@@ -191,10 +191,10 @@ def test_the_summary_names_the_first_few() -> None:
     said: list[str] = []
     tell((benefit(40_400.0, 600.0, 1.01), benefit(-100.0, 200.0, None, "2001:db8::1")), said.append)
     assert said == [
-        "first response of 192.0.2.1:443 with Fast Open: 40.4 ± 0.6 ms (1.0 RTT) sooner, median 40.0 ms of 20 against "
-        "80.4 ms of 30",
-        "first response of [2001:db8::1]:443 with Fast Open: no difference to be seen, median 40.0 ms of 20 against "
-        "39.9 ms of 30",
+        "first response of 192.0.2.1:443 with Fast Open: 40.4 ± 0.6 ms (1.0 RTT) sooner, median 40.0 ms with it (20 "
+        "samples), 80.4 ms without (30)",
+        "first response of [2001:db8::1]:443 with Fast Open: no difference to be seen, median 40.0 ms with "
+        "it (20 samples), 39.9 ms without (30)",
     ]
     said.clear()
     tell((benefit(1.0, 1.0),) * (TOLD + 4), said.append)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tracer.vocabulary.addresses import endpoint_text
 
-# a place of fewer than these is that of most, not of all
-_ALL = 0.9
+# what so large a share of some have is told of all of them; of fewer it is told as "mostly"
+MOST = 0.9
 
 
 def at_place(ip: str | None, port: int, seen: int, of: int, *, lately: bool = False) -> str:
@@ -14,5 +14,5 @@ def at_place(ip: str | None, port: int, seen: int, of: int, *, lately: bool = Fa
     Where there is no address it is the port of several servers.
     """
     at = f"at {endpoint_text(ip, port) if ip else f'port {port}'}"
-    words = [*(["now"] if lately else []), *(["mostly"] if seen < _ALL * of else []), at]
+    words = [*(["now"] if lately else []), *(["mostly"] if seen < MOST * of else []), at]
     return f"{', ' if words[1:] else ' '}{' '.join(words)}"
