@@ -27,6 +27,7 @@ from tests.support.tracing import (
     with_run_dir,
 )
 from tests.support.vocabulary import OUTCOMES, RESULTS
+from tracer.lab import sites
 from tracer.lab.scenarios import SCENARIOS, Expected, Scenario, server_address
 from tracer.records.record import End, Handshake, NoticeRecord, Start
 from tracer.vocabulary.vocabulary import HandshakeResult, Outcome, word
@@ -196,8 +197,9 @@ def test_a_scenario_has_its_causes(demo: Demo, scenario: Scenario, version: int)
         assert found <= allowed
 
 
-def test_only_scenarios_have_causes(demo: Demo) -> None:
+def test_only_scenarios_and_sick_sites_have_causes(demo: Demo) -> None:
     scenarios = {server_address(scenario, version) for scenario, version in CASES}
+    scenarios |= {sites.TWO_KEYS.address, sites.FIREWALL.address}
     others = [record for ip, records in demo.by_server.items() if ip not in scenarios for record in records]
     assert len(others) > 50
     assert {record.tfo.cause for record in others} == NO
@@ -246,6 +248,38 @@ def test_text_is_one_line_a_handshake(tmp_path: Path) -> None:
         )
         assert record.handshake.result == "established" or f" {failed} " in line
         assert line.isprintable()
+
+
+def named(pids: list[int]) -> dict[str, int]:
+    """By the names of their processes."""
+    return {Path(f"/proc/{pid}/comm").read_text().strip(): pid for pid in pids}
+
+
+@pytest.mark.parametrize("who", ["demo-server", "demo-client", "demo-relay", "demo-visitors"])
+def test_a_demo_whose_part_was_killed_ends_as_asked(tmp_path: Path, who: str) -> None:
+    run_dir = tmp_path / "run"
+    with tracing("demo", "--json", prefix=with_run_dir(run_dir), command=COMMAND) as run:
+        run.wait_handshake()
+        spaces = lab_namespaces(run)
+        processes = named(members(run.user_part))
+        if who == "demo-relay" and who not in processes:
+            pytest.skip("this kernel has netem")
+        os.kill(processes[who], 9)
+        assert run.stop() == 0
+        assert_nothing_left(run, spaces, run_dir)
+
+
+def test_a_demo_whose_lab_was_killed_ends(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    with tracing("demo", "--json", prefix=with_run_dir(run_dir), command=COMMAND) as run:
+        run.wait_handshake()
+        spaces = lab_namespaces(run)
+        server = named(members(run.user_part))["demo-server"]
+        lab = int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1])
+        assert lab != run.user_part
+        os.kill(lab, 9)
+        assert run.wait_end() == 4  # its interface has gone
+        assert_nothing_left(run, spaces, run_dir)
 
 
 @pytest.mark.parametrize("who", ["everybody", "user part"])

@@ -304,6 +304,9 @@ def test_kernel_counters_moved(played: Round) -> None:
         assert server[f"TCPFastOpen{name}"] > 0, name
 
 
+NAMESPACES = 5  # client, server and the three hosts behind it
+
+
 # The lab's end ------------------------------------------------------------------------------------------------------
 
 
@@ -336,10 +339,10 @@ def inode(path: str) -> int:
 def test_nothing_is_left_after_the_block() -> None:
     descriptors = set(os.listdir("/proc/self/fd"))
     with Lab() as lab:
-        pids = (lab.client_pid, lab.server_pid)
-        spaces = {inode(lab.client_netns), inode(lab.server_netns)}
-        assert len(spaces | {inode("/proc/self/ns/net")}) == 3
-        assert os.fstat(lab._namespaces[0]).st_ino == inode(lab.client_netns)
+        pids = lab.pids
+        spaces = {os.fstat(each).st_ino for each in lab._namespaces}
+        assert {inode(lab.client_netns), inode(lab.server_netns)} < spaces
+        assert len(spaces - {inode("/proc/self/ns/net")}) == NAMESPACES
         lab.start_traffic()
     assert not any(alive(pid) for pid in pids)
     assert not spaces & network_namespaces()
@@ -349,8 +352,8 @@ def test_nothing_is_left_after_the_block() -> None:
 def test_nothing_is_left_after_an_exception() -> None:
     try:
         with Lab() as lab:
-            pids = (lab.client_pid, lab.server_pid)
-            spaces = {inode(lab.client_netns), inode(lab.server_netns)}
+            pids = lab.pids
+            spaces = {os.fstat(each).st_ino for each in lab._namespaces}
             raise ZeroDivisionError
     except ZeroDivisionError:
         pass
@@ -363,12 +366,12 @@ import os, sys, time
 from tracer.lab.lab import Lab
 with Lab() as lab:
     lab.start_traffic()
-    spaces = [os.stat(path).st_ino for path in (lab.client_netns, lab.server_netns)]
+    spaces = [os.fstat(each).st_ino for each in lab._namespaces]
     other = 0
     if sys.argv[1] == "unprivileged_with_another_child":
         other = os.fork()  # has our end of the pipes too, so their readers see no end of file
     if other or sys.argv[1] != "unprivileged_with_another_child":
-        print(lab.client_pid, lab.server_pid, other, *spaces, flush=True)
+        print(other, *lab.pids, *spaces, flush=True)
     if sys.argv[1] != "root":
         os.setresuid(65534, 65534, 65534)
     while True:
@@ -381,7 +384,7 @@ class Victim:
     """A process with a running lab, to be killed."""
 
     process: subprocess.Popen[str]
-    pids: tuple[int, int]  # client, server
+    pids: list[int]  # of the lab
     other: int  # another child of the process, 0 = none
     spaces: set[int]
 
@@ -395,13 +398,14 @@ def victim(request: pytest.FixtureRequest) -> Iterator[Victim]:
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
     ) as process:
         assert process.stdout is not None
-        client, server, other, *spaces = (int(word) for word in process.stdout.readline().split())
+        other, *words = (int(word) for word in process.stdout.readline().split())
+        pids, spaces = words[:-NAMESPACES], words[-NAMESPACES:]
         try:
             assert set(spaces) <= network_namespaces()
-            yield Victim(process, (client, server), other, set(spaces))
+            yield Victim(process, pids, other, set(spaces))
         finally:
             process.kill()
-            for pid in (client, server, other):
+            for pid in (*pids, other):
                 if pid and alive(pid):
                     os.kill(pid, signal.SIGKILL)
 

@@ -152,7 +152,10 @@ def _demo(words: list[str]) -> int:
         demo = stack.enter_context(Demo())
         in_lab = Namespace(**{**vars(options), "netns": demo.netns})
         argv = _shown("tfotrace", "demo", *words)
-        return run.trace(in_lab, (demo.interface,), argv, narrate, on_ready=demo.begin)
+        code = run.trace(in_lab, (demo.interface,), argv, narrate, on_ready=demo.begin)
+        if code == ExitCode.OK:
+            demo.explain(narrate)
+        return code
 
 
 # options for replaying a capture only: records were judged when they were written

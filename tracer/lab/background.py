@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import random
+import select
 import selectors
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from tracer.lab import sockets, topology
-from tracer.lab.payloads import HTTP_ANSWER, HTTP_REQUEST, ClientHello, client_tls, dns_answer, dns_query, server_tls
-from tracer.lab.topology import SERVICE_DNS, SERVICE_HTTP, SERVICE_TLS
+from tracer.lab.payloads import HTTP_ANSWER, ClientHello, client_tls, dns_answer, dns_query, http_request, server_tls
+from tracer.lab.sites import BUSY, BUSY_S, SITES, listen
+from tracer.lab.topology import SERVICE_DNS, SERVICE_HTTP, SERVICE_TLS, Place
 
-_NAMES = ("www.demo.example", "api.demo.example", "static.demo.example", "login.demo.example")
-_FAST_OPEN_SHARE = 0.75
+_NAMES = ("near.example", "api.near.example", "static.near.example", "login.near.example")  # one an address
 _WORKERS = 8
 
 _client_context = threading.local()
 
 
-def serve(control: socket.socket) -> None:
-    """Serve on every address of the calling thread's namespace, for ever. Sends `ready` when it listens."""
+def serve(control: socket.socket, spaces: Mapping[Place, int]) -> None:
+    """Serve on every address of the calling thread's namespace, and the sites in `spaces`, for ever.
+
+    Sends `ready` when it listens. Raises OSError if it cannot.
+    """
     context = server_tls()
     pool = ThreadPoolExecutor(_WORKERS)
     waiting = selectors.DefaultSelector()
@@ -31,15 +36,38 @@ def serve(control: socket.socket) -> None:
             listener = sockets.listener(version, "0.0.0.0" if version == 4 else "::", port, queue=1024)
             listener.setblocking(False)  # a client may be gone before accept
             waiting.register(listener, selectors.EVENT_READ, port)
+    for site in SITES:
+        for listener in listen(site, spaces):
+            listener.setblocking(False)
+            if site is BUSY:
+                threading.Thread(target=_serve_busily, args=(listener, context), daemon=True).start()
+            else:
+                waiting.register(listener, selectors.EVENT_READ, SERVICE_TLS)
     control.send(b"ready")
     while True:
         for key, _ in waiting.select():
             assert isinstance(key.fileobj, socket.socket)
-            try:
-                client, _ = key.fileobj.accept()
-            except OSError:
-                continue
-            pool.submit(_answer, client, key.data, context)
+            client = _accept(key.fileobj)
+            if client is not None:
+                pool.submit(_answer, client, key.data, context)
+
+
+def _accept(listener: socket.socket) -> socket.socket | None:
+    """The next client, unless it has gone."""
+    try:
+        return listener.accept()[0]
+    except OSError:
+        time.sleep(0.01)  # never in a circle: this thread comes before others
+        return None
+
+
+def _serve_busily(listener: socket.socket, context: ssl.SSLContext) -> None:
+    """Accept nothing for BUSY_S seconds once somebody has come, then answer all who wait; for ever."""
+    while True:
+        select.select([listener], [], [])
+        time.sleep(BUSY_S)
+        while (client := _accept(listener)) is not None:
+            _answer(client, SERVICE_HTTP, context)
 
 
 def _answer(client: socket.socket, port: int, context: ssl.SSLContext) -> None:
@@ -99,19 +127,22 @@ def _some(client: socket.socket) -> bytes:
 
 
 def run_clients(per_s: float) -> None:
-    """Open `per_s` connections a second to the services, until one fails: raises OSError."""
+    """Open `per_s` connections a second to the services, until one fails: raises OSError.
+
+    Each thing is asked for with Fast Open and without, in turn, so that the two can be compared.
+    """
     chance = random.Random(7413)
     versions = topology.versions()
     due = time.monotonic()
     while True:
-        time.sleep(max(0.0, due - time.monotonic()))
-        due = max(due, time.monotonic() - 1.0) + 1.0 / per_s
-        server = topology.service_address(chance.randrange(topology.SERVICE_HOSTS), chance.choice(versions))
-        fast_open = chance.random() < _FAST_OPEN_SHARE
-        what = chance.random()
-        if what < 0.6:
-            exchange_tls(server, SERVICE_TLS, chance.choice(_NAMES), fast_open)
-        elif what < 0.85:
-            _exchange(server, SERVICE_HTTP, HTTP_REQUEST, fast_open)
-        else:
-            _exchange(server, SERVICE_DNS, dns_query(chance.choice(_NAMES)), fast_open)
+        number = chance.randrange(topology.SERVICE_HOSTS)
+        server, name, what = topology.service_address(number, chance.choice(versions)), _NAMES[number], chance.random()
+        for fast_open in (True, False):
+            time.sleep(max(0.0, due - time.monotonic()))
+            due = max(due, time.monotonic() - 1.0) + 1.0 / per_s
+            if what < 0.6:
+                exchange_tls(server, SERVICE_TLS, name, fast_open)
+            elif what < 0.85:
+                _exchange(server, SERVICE_HTTP, http_request(name), fast_open)
+            else:
+                _exchange(server, SERVICE_DNS, dns_query(name), fast_open)

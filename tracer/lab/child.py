@@ -110,6 +110,24 @@ def _watch(watched: int, parent: int) -> None:
     os._exit(0)
 
 
+def say(control: socket.socket, text: str) -> None:
+    """Send a message to the parent. One that never reads must not stop the child: what has no room is dropped."""
+    with suppress(BlockingIOError):
+        control.send(text.encode()[:MESSAGE_MAX], socket.MSG_DONTWAIT)
+
+
+def come_first() -> None:
+    """Have this thread, and those that it starts, run as soon as they can.
+
+    What a busy machine lets them wait would be part of the durations that the lab shows.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except OSError:  # where groups of processes have no share of real time
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, -20)
+
+
 def _send_fault(control: socket.socket, error: BaseException) -> None:
     with suppress(OSError):  # the parent is gone
         control.send(f"fault {type(error).__name__}: {error}".encode()[:MESSAGE_MAX])

@@ -1,4 +1,4 @@
-"""The client host's process: builds the network, then plays rounds of scenarios beside ordinary traffic.
+"""The client host's process: builds the network, then plays rounds of scenarios.
 
 It controls both ends of a scenario: it lives in the client's namespace and enters the server's for a moment to make
 sockets there. So a scenario reads as one story, and needs no waiting.
@@ -7,68 +7,60 @@ sockets there. So a scenario reads as one story, and needs no waiting.
 from __future__ import annotations
 
 import itertools
+import os
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Mapping
 
-from tracer.lab import background, netns, topology
-from tracer.lab.child import MESSAGE_MAX
+from tracer.lab import background, netns, road, topology
+from tracer.lab.child import MESSAGE_MAX, come_first, say
 from tracer.lab.scenarios import SCENARIOS, Scenario, server_address
 from tracer.lab.stage import Stage
-from tracer.lab.topology import Namespaces
+from tracer.lab.topology import BEHIND, Namespaces, Place
 
 _ROUND_S = 4.0  # a round takes at least this long
 _PACE_S = 0.02  # from one scenario's end to the next one's beginning
 
 
 def be_server(control: socket.socket) -> None:
-    """Main function of the server host's process: send the far host's namespace, then serve for ever."""
+    """Main function of the server host's process: send the namespaces behind it, wait for `serve`, serve for ever."""
     netns.unshare_network()
-    far = netns.create()
-    socket.send_fds(control, [b"namespace"], [far])
+    spaces = {place: netns.create() for place in BEHIND}
+    socket.send_fds(control, [b"namespaces"], list(spaces.values()))
     if control.recv(MESSAGE_MAX) == b"serve":
-        background.serve(control)
+        come_first()
+        background.serve(control, spaces)
 
 
 class Director:
     """The client host's process."""
 
-    def __init__(self, control: socket.socket, server: int, far: int) -> None:
+    def __init__(self, control: socket.socket, server: int, behind: Mapping[Place, int]) -> None:
         self._control = control
-        self._server, self._far = server, far
-        self._sending = threading.Lock()
+        self._server, self._behind = server, behind
 
     def run(self) -> None:
-        """Build the network, report `ready`, wait for `traffic ROUNDS RATE` and play."""
+        """Build the network, wait for `traffic ROUNDS` and play.
+
+        Says what road.build() said, and sends the devices that a relay must join.
+        """
         netns.unshare_network()
         home = netns.current()
-        spaces = Namespaces(home, self._server, self._far)
+        spaces = Namespaces(home, self._server, self._behind[Place.FAR])
         topology.build(spaces, [scenario.place for scenario in SCENARIOS])
-        self._say("ready")
+        how, devices = road.build(self._server, self._behind)
+        socket.send_fds(self._control, [how.encode()], devices)
+        for device in devices:
+            os.close(device)
         words = self._control.recv(MESSAGE_MAX).split()
-        if len(words) != 3:  # the lab ended without traffic
+        if len(words) != 2:  # the lab ended without traffic
             return
-        rounds, per_s = int(words[1]), float(words[2])
-        if per_s > 0:
-            threading.Thread(target=self._background, args=(per_s,), daemon=True, name="background").start()
+        rounds = int(words[1])
         for number in itertools.count(1) if rounds < 0 else range(1, rounds + 1):
             self._round(spaces)
-            self._say(f"round {number}")
-        self._control.recv(MESSAGE_MAX)  # ordinary traffic goes on until the lab ends
-
-    def _say(self, text: str) -> None:
-        # A parent that never reads must not stop the traffic: drop what its socket has no room for.
-        with self._sending, suppress(BlockingIOError):
-            self._control.send(text.encode()[:MESSAGE_MAX], socket.MSG_DONTWAIT)
-
-    def _background(self, per_s: float) -> None:
-        while True:
-            try:
-                background.run_clients(per_s)
-            except OSError as error:
-                self._say(f"fault ordinary traffic: {error}")
-            time.sleep(1.0)
+            say(self._control, f"round {number}")
+        self._control.recv(MESSAGE_MAX)  # until the lab ends
 
     def _round(self, spaces: Namespaces) -> None:
         began = time.monotonic()
@@ -93,4 +85,4 @@ class Director:
                 stage.forget()
                 scenario.play(stage)
         except (OSError, ValueError) as error:  # if this kernel cannot play a scenario, the demo must go on
-            self._say(f"fault {scenario.name} over IPv{version}: {type(error).__name__}: {error}")
+            say(self._control, f"fault {scenario.name} over IPv{version}: {type(error).__name__}: {error}")

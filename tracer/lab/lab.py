@@ -1,6 +1,6 @@
-"""Two private hosts with real Fast Open traffic between them. They vanish with this process, without a trace.
+"""Some private hosts with real Fast Open traffic between them. They vanish with this process, without a trace.
 
-The namespaces have no names. Only two child processes and the descriptors here keep them, so they vanish however this
+The namespaces have no names. Only child processes and the descriptors here keep them, so they vanish however this
 process ends, even by SIGKILL.
 """
 
@@ -10,11 +10,15 @@ import os
 import select
 import socket
 import time
+from collections.abc import Callable
 
 from tracer.errors import CannotTraceError
-from tracer.lab import child, director, topology
+from tracer.lab import child, director, road, topology, visitors
+from tracer.lab.sites import SITES
 
 _START_S = 60.0
+_DESCRIPTORS_MAX = 16  # in a message
+_SERVER, _CLIENT, _RELAY, _VISITORS = "demo-server", "demo-client", "demo-relay", "demo-visitors"
 
 
 class Lab:
@@ -29,10 +33,11 @@ class Lab:
     client_ipv6 = topology.client_address(6)
 
     def __init__(self) -> None:
-        self.faults: list[str] = []  # scenarios that could not be played, each once
         self.rounds_over = 0
-        self._children: list[child.Child] = []
-        self._namespaces: list[int] = []  # client, server, far
+        self.delayed = False  # are servers far away?
+        self._faults: list[str] = []
+        self._children: dict[str, child.Child] = {}  # by their processes' names
+        self._namespaces: list[int] = []  # client, server, those behind it
         self._rounds_waited = 0
 
     def __enter__(self) -> Lab:
@@ -49,12 +54,25 @@ class Lab:
     @property
     def client_pid(self) -> int:
         """The process in the client's network namespace."""
-        return self._children[1].pid
+        return self._children[_CLIENT].pid
 
     @property
     def server_pid(self) -> int:
         """The process in the server's network namespace."""
-        return self._children[0].pid
+        return self._children[_SERVER].pid
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """All processes of the lab."""
+        return tuple(each.pid for each in self._children.values())
+
+    @property
+    def faults(self) -> list[str]:
+        """Traffic that could not be made, each once. Raises CannotTraceError if a process of the lab died."""
+        for each in self._children.values():
+            while self._receive(each.control, 0):
+                pass
+        return list(self._faults)
 
     @property
     def client_netns(self) -> str:
@@ -66,15 +84,26 @@ class Lab:
         """Path of the server's network namespace."""
         return f"/proc/{self.server_pid}/ns/net"
 
+    def about(self) -> list[str]:
+        """Sentences that say whose addresses a reader sees."""
+        near = "near, as this kernel has neither netem nor tun devices"
+        ways = {one.place: f"{one.round_trip_ms} ms away" if self.delayed else near for one in road.ROADS}
+        return [
+            *(f"in this demo {one.address} is {one.name}, {ways[one.place]}: {one.about}" for one in SITES),
+            "its other servers are near: most of those with port 8443 fail on purpose, each in a way of its own",
+        ]
+
     def start_traffic(self, rounds: int | None = None, background_per_s: float = 30) -> None:
         """Start the scenarios, `rounds` times or until the lab ends, and ordinary connections beside them.
 
+        With `background_per_s` of them a second to servers nearby come visits of the sites far away; with 0 nothing.
         Returns at once; may be called once. The ordinary connections continue after the last round.
-        Raises CannotTraceError if the client's process died.
+        Raises CannotTraceError if a process of the lab died.
         """
-        order = f"traffic {-1 if rounds is None else rounds} {background_per_s}"
         try:
-            self._children[1].control.send(order.encode())
+            self._children[_CLIENT].control.send(f"traffic {-1 if rounds is None else rounds}".encode())
+            if background_per_s:
+                self._children[_VISITORS].control.send(f"visit {background_per_s}".encode())
         except OSError as error:
             raise _cannot("a process of the lab died") from error
 
@@ -88,14 +117,14 @@ class Lab:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            self._receive(self._children[1].control, left)
+            self._receive(self._children[_CLIENT].control, left)
         self._rounds_waited += 1
         return True
 
     def stop(self) -> None:
         """End all processes and close the namespaces. Harmless the second time."""
-        children, self._children = self._children, []
-        for each in reversed(children):  # the client first: no connection to a dead server
+        children, self._children = self._children, {}
+        for each in reversed(children.values()):  # the visitors first: no connection to a dead server
             each.end()
         namespaces, self._namespaces = self._namespaces, []
         for descriptor in namespaces:
@@ -104,30 +133,38 @@ class Lab:
     def _start(self) -> None:
         if self._children:
             raise RuntimeError("the lab is running already")
-        server = child.spawn("demo-server", director.be_server)
-        self._children.append(server)
-        far = self._receive_namespace(server.control)
-        self._namespaces.append(far)
+        server = self._spawn(_SERVER, director.be_server)
+        _, behind = self._receive_descriptors(server.control)
+        self._namespaces += behind
         serving = os.open(self.server_netns, os.O_RDONLY | os.O_CLOEXEC)
         self._namespaces.insert(0, serving)
+        spaces = dict(zip(topology.BEHIND, behind, strict=True))
+        client = self._spawn(
+            _CLIENT, lambda control: director.Director(control, serving, spaces).run(), (serving, *behind)
+        )
+        word, devices = self._receive_descriptors(client.control)
+        self.delayed = word == road.DELAYED
+        if devices:
+            self._spawn(_RELAY, lambda _: road.be_relay(devices), tuple(devices))
+        for device in devices:
+            os.close(device)
+        home = os.open(self.client_netns, os.O_RDONLY | os.O_CLOEXEC)
+        self._namespaces.insert(0, home)
         server.control.send(b"serve")
-
-        def direct(control: socket.socket) -> None:
-            director.Director(control, serving, far).run()
-
-        client = child.spawn("demo-client", direct, keep=(serving, far))
-        self._children.append(client)
-        self._await_ready(client.control)
-        self._namespaces.insert(0, os.open(self.client_netns, os.O_RDONLY | os.O_CLOEXEC))
         self._await_ready(server.control)
+        self._spawn(_VISITORS, lambda control: visitors.be_visitors(control, home), (home,))
+
+    def _spawn(self, name: str, main: Callable[[socket.socket], None], keep: tuple[int, ...] = ()) -> child.Child:
+        made = self._children[name] = child.spawn(name, main, keep)
+        return made
 
     def _await_ready(self, control: socket.socket) -> None:
         deadline = time.monotonic() + _START_S
         while self._receive(control, deadline - time.monotonic()) != "ready":
             if time.monotonic() > deadline:
-                raise CannotTraceError(f"The demo lab did not start within {_START_S:.0f} seconds: try again.")
-            if self.faults:
-                raise _cannot(self.faults[-1])
+                raise _too_slow()
+            if self._faults:
+                raise _cannot(self._faults[-1])
 
     def _receive(self, control: socket.socket, timeout: float) -> str:
         """Receive and book one message of a child; "" if none came in `timeout` seconds."""
@@ -138,20 +175,27 @@ class Lab:
         except ConnectionResetError:  # it died with our messages unread
             text = ""
         if not text:
-            raise _cannot(self.faults[-1] if self.faults else "a process of the lab died")
+            raise _cannot(self._faults[-1] if self._faults else "a process of the lab died")
         word, _, rest = text.partition(" ")
         if word == "round":
             self.rounds_over = int(rest)
-        elif word == "fault" and rest not in self.faults:
-            self.faults.append(rest)
+        elif word == "fault" and rest not in self._faults:
+            self._faults.append(rest)
         return word
 
-    def _receive_namespace(self, control: socket.socket) -> int:
-        """Receive the descriptor that the server's process sends first."""
-        text, fds, _, _ = socket.recv_fds(control, child.MESSAGE_MAX, 1, socket.MSG_CMSG_CLOEXEC)
-        if not fds:
-            raise _cannot(text.decode(errors="replace").partition(" ")[2] or "a process of the lab died")
-        return fds[0]
+    def _receive_descriptors(self, control: socket.socket) -> tuple[str, list[int]]:
+        """Receive the message of a child that may carry descriptors: its first one."""
+        if not select.select([control], [], [], _START_S)[0]:
+            raise _too_slow()
+        text, fds, _, _ = socket.recv_fds(control, child.MESSAGE_MAX, _DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC)
+        word, _, rest = text.decode(errors="replace").partition(" ")
+        if word in ("", "fault"):
+            raise _cannot(rest or "a process of the lab died")
+        return word, fds
+
+
+def _too_slow() -> CannotTraceError:
+    return CannotTraceError(f"The demo lab did not start within {_START_S:.0f} seconds: try again.")
 
 
 def _cannot(why: str) -> CannotTraceError:

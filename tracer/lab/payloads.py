@@ -8,7 +8,13 @@ import struct
 
 from tracer.lab.certificate import DEMO_CERTIFICATE, DEMO_KEY
 
-HTTP_REQUEST = b"GET /index.html HTTP/1.1\r\nHost: demo.example\r\nConnection: close\r\n\r\n"
+
+def http_request(host: str) -> bytes:
+    """A request for a page."""
+    return f"GET /index.html HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode("ascii")
+
+
+HTTP_REQUEST = http_request("demo.example")
 HTTP_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nhello\n"
 
 

@@ -58,12 +58,19 @@ def listener(
     key: bytes | None = None,
     no_cookie: bool = False,
     drop: Filter | None = None,
+    backlog: int = 128,
+    shared: bool = False,
 ) -> socket.socket:
-    """A listener in the calling thread's namespace; `queue` is the Fast Open qlen, None leaves Fast Open off."""
+    """A listener in the calling thread's namespace; `queue` is the Fast Open qlen, None leaves Fast Open off.
+
+    `shared`: others that share may listen there as well.
+    """
     made = stream(version)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if version == 6:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    if shared:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     made.bind((ip, port))
     if queue is not None:
         made.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN, queue)
@@ -73,7 +80,7 @@ def listener(
         made.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, 1)
     if drop is not None:
         attach(made, drop)
-    made.listen(128)
+    made.listen(backlog)
     return made
 
 

@@ -1,8 +1,9 @@
-"""The lab's network: client --- server --- far, three namespaces and two veth pairs.
+"""The lab's network: client --- server, and behind the server three hosts. Each is a namespace, links are veth pairs.
 
 client   connects; tfotrace traces its interface
-server   answers with Fast Open on, and routes to far
+server   answers with Fast Open on, and routes to those behind it
 far      has Fast Open off by sysctl, behind a link with a smaller MTU
+eu, us   are far away: their round trip takes 20 and 80 ms (road.py)
 The server also answers for addresses that are unreachable (ICMP). Each scenario has its own server address, and so its
 own cookie history, which a Linux client keeps per address.
 """
@@ -37,11 +38,16 @@ class Place(Enum):
     SERVER = (13, "fd00:7413::")
     FAR = (14, "fd00:7413:0:14::")
     UNREACHABLE = (15, "fd00:7413:0:15::")
+    EU = (20, "fd00:7413:0:20::")
+    US = (80, "fd00:7413:0:80::")
+
+
+BEHIND = (Place.FAR, Place.EU, Place.US)  # hosts of their own
 
 
 @dataclass(frozen=True, slots=True)
 class Namespaces:
-    """Descriptors of the three network namespaces."""
+    """Descriptors of the network namespaces that scenarios use."""
 
     client: int
     server: int
@@ -91,7 +97,7 @@ def build(spaces: Namespaces, places: list[Place]) -> None:
 
     for descriptor in (spaces.client, spaces.server, spaces.far):
         with netns.entered(descriptor):
-            _quiet_defaults()
+            quiet_defaults()
     with netns.entered(spaces.server):
         _server_sysctls()
         with route_socket() as route:
@@ -99,34 +105,35 @@ def build(spaces: Namespaces, places: list[Place]) -> None:
             route.link("add", ifname=SERVER_INTERFACE, kind="veth", peer=peer)
             peer = {"ifname": _FAR, "net_ns_fd": spaces.far, "mtu": FAR_MTU}
             route.link("add", ifname=_TO_FAR, kind="veth", mtu=FAR_MTU, peer=peer)
-            here = _up(route, SERVER_INTERFACE)
-            behind = _up(route, _TO_FAR)
+            here = up(route, SERVER_INTERFACE)
+            behind = up(route, _TO_FAR)
             for version in versions():
                 for number in range(SERVICE_HOSTS):
-                    _add(route, here, service_address(number, version))
-                _add(route, behind, address(Place.FAR, 1, version))
+                    add_address(route, here, service_address(number, version))
+                add_address(route, behind, address(Place.FAR, 1, version))
                 for position, place in enumerate(places):
                     if place is Place.SERVER:
-                        _add(route, here, scenario_address(position, place, version))
+                        add_address(route, here, scenario_address(position, place, version))
                 family = _family(version)
                 route.route("add", dst=network(Place.UNREACHABLE, version), type="unreachable", family=family)
     with netns.entered(spaces.far):
         netns.write_sysctl("ipv4/tcp_fastopen", "0")
         with route_socket() as route:
-            link = _up(route, _FAR)
+            link = up(route, _FAR)
             for version in versions():
                 for position, place in enumerate(places):
                     if place is Place.FAR:
-                        _add(route, link, scenario_address(position, place, version))
+                        add_address(route, link, scenario_address(position, place, version))
                 gateway = address(Place.FAR, 1, version)
                 route.route("add", dst="default", gateway=gateway, family=_family(version))
     with netns.entered(spaces.client):
         _client_sysctls()
         with route_socket() as route:
-            link = _up(route, CLIENT_INTERFACE)
+            link = up(route, CLIENT_INTERFACE)
             for version in versions():
-                _add(route, link, client_address(version))
-                for place in (Place.FAR, Place.UNREACHABLE):
+                add_address(route, link, client_address(version))
+                far_away = (Place.EU, Place.US) if version == 4 else ()
+                for place in (Place.FAR, Place.UNREACHABLE, *far_away):
                     gateway = service_address(0, version)
                     route.route("add", dst=network(place, version), gateway=gateway, family=_family(version))
 
@@ -140,22 +147,24 @@ def _family(version: int) -> int:
     return int(socket.AF_INET if version == 4 else socket.AF_INET6)
 
 
-def _up(route: IPRoute, name: str) -> int:
+def up(route: IPRoute, name: str) -> int:
+    """Set a link and the loopback of the calling thread's namespace up; returns the link's index."""
     for each in ("lo", name):
         index = int(route.link_lookup(ifname=each)[0])
         route.link("set", index=index, state="up")
     return index
 
 
-def _add(route: IPRoute, index: int, ip: str) -> None:
+def add_address(route: IPRoute, index: int, ip: str) -> None:
+    """Give a link an address of one of the lab's networks."""
     ipv6 = ":" in ip
     # 0x02 = IFA_F_NODAD: otherwise duplicate address detection takes a second
     extra = {"flags": 0x02} if ipv6 else {}
     route.addr("add", index=index, address=ip, prefixlen=64 if ipv6 else 24, **extra)
 
 
-def _quiet_defaults() -> None:
-    """Keep other traffic off the links, and undo settings of the host that would spoil the scenarios."""
+def quiet_defaults() -> None:
+    """Keep other traffic off the links of the calling thread's namespace, undo settings that would spoil scenarios."""
     for scope in ("all", "default"):
         netns.write_sysctl(f"ipv4/conf/{scope}/rp_filter", "0")
         netns.write_sysctl(f"ipv6/conf/{scope}/disable_ipv6", "0")

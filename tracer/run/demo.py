@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from types import TracebackType
 
 from tracer.errors import CannotTraceError
@@ -20,6 +21,7 @@ class Demo:
 
     def __init__(self) -> None:
         self.netns = ""
+        self._about: list[str] = []
         self._child = 0
         self._orders = -1
 
@@ -36,13 +38,19 @@ class Demo:
         os.close(orders)
         os.close(says)
         with os.fdopen(answers) as answer:
-            kind, _, text = answer.readline().strip().partition(" ")
+            said, *self._about = answer.read().splitlines() or [""]
+        kind, _, text = said.partition(" ")
         if kind != "netns":
             os.close(self._orders)
             os.waitpid(self._child, 0)
             raise CannotTraceError(text or "the lab could not be made")
         self.netns = text
         return self
+
+    def explain(self, narrate: Callable[[str], None]) -> None:
+        """Narrate whose addresses a reader has seen."""
+        for line in self._about:
+            narrate(line)
 
     def begin(self) -> None:
         """Start the traffic."""
@@ -59,13 +67,17 @@ def _keep(orders: int, says: int) -> int:
     """Body of the child: keep the lab until the parent closes `orders` or ends."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    answer = os.fdopen(says, "w")
     try:
         with Lab() as lab:
-            os.write(says, f"netns {lab.client_netns}\n".encode())
+            answer.write("\n".join((f"netns {lab.client_netns}", *lab.about())))
+            answer.close()
             if os.read(orders, 16):
                 lab.start_traffic(background_per_s=BACKGROUND_PER_S)
                 os.read(orders, 16)  # end of file
     except CannotTraceError as error:
-        os.write(says, f"error {error}\n".encode())
+        if not answer.closed:
+            answer.write(f"error {error}")
+            answer.close()
         return 3
     return 0

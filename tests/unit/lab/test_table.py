@@ -9,7 +9,9 @@ from scapy.layers.dns import DNS
 
 from tests.support.vocabulary import OUTCOMES, RESULTS
 from tracer.lab import payloads, topology
+from tracer.lab.road import ROADS
 from tracer.lab.scenarios import SCENARIOS, server_address
+from tracer.lab.sites import SITES
 
 # TFO.md section 3, word for word
 REQUESTS = {
@@ -53,6 +55,16 @@ def test_each_scenario_has_a_name_an_explanation_and_addresses_of_its_own() -> N
             assert address in ipaddress.ip_network(topology.network(scenario.place, version))
     assert len({scenario.name for scenario in SCENARIOS}) == len(SCENARIOS)
     assert all(scenario.play.__doc__ for scenario in SCENARIOS)
+
+
+def test_each_site_has_a_name_and_an_address_of_its_own_at_the_end_of_a_road() -> None:
+    assert len({site.name for site in SITES}) == len({site.address for site in SITES}) == len(SITES)
+    gateways = {topology.address(road.place, 1, 4) for road in ROADS}
+    for site in SITES:
+        assert site.place in {road.place for road in ROADS}
+        assert ipaddress.ip_address(site.address) in ipaddress.ip_network(topology.network(site.place, 4))
+        assert site.address not in gateways
+        assert site.about
 
 
 def test_dns_question_and_answer_are_understood_by_scapy() -> None:
