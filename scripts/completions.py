@@ -56,8 +56,7 @@ def _describe(parser: arguments.Parser) -> arguments.Parser:
 def tree() -> arguments.Parser:
     """One parser with every command below it, for shtab only: it parses nothing."""
     parser = _describe(arguments.trace_parser())
-    for group in (parser, parser._positionals):
-        shown = group._actions if group is parser else group._group_actions
+    for shown in (parser._actions, *(group._group_actions for group in parser._action_groups)):
         shown[:] = [action for action in shown if action.dest != "interfaces"]
     commands = parser.add_subparsers(title=SUPPRESS)
     for name, make in arguments.PARSERS.items():

@@ -7,6 +7,7 @@ date, so that packages are reproducible.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from argparse_manpage.manpage import Manpage
@@ -15,42 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tracer.cli import arguments  # noqa: E402 - the checkout's own
+from tracer.cli.examples import EXIT_CODES  # noqa: E402
 from tracer.version import __version__  # noqa: E402
 
 SECTION = 8  # system administration commands: most of it needs root
 SHORT = "show every TCP handshake on an interface and judge what TCP Fast Open did in it"
-
-EXIT_STATUS = """.TP
-.B 0
-ended as asked, including SIGINT, SIGTERM and a closed standard output
-.TP
-.B 2
-wrong usage; one line says what is wrong and what to do
-.TP
-.B 3
-cannot trace here (not root, the kernel too old, lockdown)
-.TP
-.B 4
-tracing ended early (the last interface went away, disk full)
-.TP
-.B 5
-doctor found a problem that does not prevent tracing"""
-
-EXAMPLES = """.TP
-.B tfotrace eth0
-open the dashboard; ? explains each screen
-.TP
-.B tfotrace any \\-\\-text \\-\\-filter\\-record 'result != established'
-show handshakes that fail, one line each
-.TP
-.B tfotrace eth0 \\-\\-filter 'dst port 443' \\-\\-json | jq 'select(.tfo).tfo.outcome'
-trace only handshakes to port 443
-.TP
-.B tfotrace any \\-\\-quiet \\-w /var/log/tfotrace/events.jsonl.zst \\-\\-rotate\\-size 100M \\-\\-rotate\\-keep 20
-record permanently
-.TP
-.B tfotrace replay events.jsonl.zst
-show recorded events again, without root"""
 
 RECORD_FILTERS = """\\-\\-filter\\-record and the dashboard's / take comparisons
 .RB ( == ", " != ", " < ", " <= ", " > ", " >= )
@@ -85,13 +55,22 @@ def _see_also(command: str) -> str:
     return ",\n".join([*pages, ".BR tcpdump (8)", ".BR ss (8)", ".BR nstat (8)"])
 
 
+def _plain(text: str) -> str:
+    """Text as troff prints it unchanged."""
+    return text.replace("\\", r"\e").replace("-", r"\-").replace("'", r"\(aq")
+
+
+def _listed(rows: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f".TP\n.B {_plain(head)}\n{_plain(says)}" for head, says in rows)
+
+
 def page(command: str) -> str:
     """The man page of a command ("" for tracing) in troff."""
     parser = arguments.PARSERS[command]()
     parser.prog = f"tfotrace-{command}" if command else "tfotrace"
-    usage = parser.format_usage().removeprefix("usage: ").replace(parser.prog, "", 1)
     name = f"tfotrace {command}".strip()
-    parser.epilog = None  # commands and exit status have sections of their own
+    parser.epilog = None  # examples and exit status have sections of their own
+    parser.description = (parser.description or "").partition("\n\ncommands")[0]
     manpage = Manpage(
         parser,
         {
@@ -102,14 +81,16 @@ def page(command: str) -> str:
             "description": arguments.COMMANDS[command] if command else SHORT,
         },
     )
-    manpage.add_section("synopsis", "=", f".B {name}\n" + " ".join(usage.split()).replace("-", r"\-"))
+    synopsis = "\n.br\n".join(f".B {name}\n{_plain(line)}".strip() for line in parser.synopsis)
+    manpage.add_section("synopsis", "=", synopsis)
     if not command:
-        rows = [f".TP\n.BR tfotrace\\-{key} (8)\n{text}" for key, text in arguments.COMMANDS.items()]
-        manpage.add_section("commands", "=", "\n".join(rows))
-        manpage.add_section("examples", "=", EXAMPLES)
+        rows = [(f"tfotrace-{key}({SECTION})", text) for key, text in arguments.COMMANDS.items()]
+        manpage.add_section("commands", "=", _listed(rows))
         manpage.add_section("record filters", "=", RECORD_FILTERS)
         manpage.add_section("signals", "=", SIGNALS)
-    manpage.add_section("exit status", "=", EXIT_STATUS)
+    if parser.examples:
+        manpage.add_section("examples", "=", _listed(parser.examples))
+    manpage.add_section("exit status", "=", _listed((str(code), says) for code, says in EXIT_CODES.items()))
     manpage.add_section("files", "=", FILES)
     manpage.add_section("see also", "=", _see_also(command))
     return str(manpage)

@@ -3,7 +3,7 @@
     theme = "ansi-dark"           # tfotrace-dark, tfotrace-light, ansi-dark, ansi-light
     columns = ["time", "server"]  # of the list of handshakes; [] for those that fit the screen
     sort = "-rtt"                 # a column; with - the greatest or newest comes first
-    window = "5 min"              # 1 min, 5 min, 1 h, all; a replay begins with all
+    window = "5m"                 # 1m, 5m, 1h, all; a replay begins with all
 
     [keys]                        # of actions by their names, which help shows in ( )
     pause = "p"
@@ -21,6 +21,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from tracer.aggregate.history import Window
+from tracer.vocabulary import spans
 from tui.actions import ACTIONS
 from tui.rebinding import KeysError, rebound
 from tui.themes import CYCLE
@@ -156,6 +157,14 @@ def _sort(value: object) -> tuple[str, bool]:
     return _column(text.removeprefix("-") if text else value), text.startswith("-")
 
 
+def _window(value: object) -> Window:
+    length = spans.seconds(value) if isinstance(value, str) else None
+    for one in Window:
+        if value == one.value or (length is not None and one.seconds == length):
+            return one
+    raise ValueError(f"{value!r} is no window: use one of 1m, 5m, 1h, all")
+
+
 def _keys(value: object) -> dict[str, tuple[str, ...]]:
     if not isinstance(value, dict):
         raise ValueError("[keys] is a table of actions and their keys")
@@ -172,6 +181,6 @@ _READ: dict[str, Callable[[object], Any]] = {
     "theme": _one_of("theme", CYCLE),
     "columns": _columns,
     "sort": _sort,
-    "window": lambda value: Window(_one_of("window", [one.value for one in Window])(value)),
+    "window": _window,
     "keys": _keys,
 }

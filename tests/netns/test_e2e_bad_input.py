@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.netbox import NetBox
-from tests.support.tracing import CHECKOUT, COMMAND, Finished, decode, run
+from tests.support.tracing import CHECKOUT, COMMAND, decode, one_sentence, run
 from tracer.records.record import End, Start
 
 pytestmark = pytest.mark.root
@@ -21,16 +21,6 @@ pytestmark = pytest.mark.root
 # Root's files stay readable, so that a checkout in root's home can be run; nothing else of root is left.
 NOT_ROOT = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=+dac_read_search",
             "--ambient-caps=+dac_read_search"]  # fmt: skip
-
-
-def one_sentence(done: Finished, code: int, *words: str) -> None:
-    assert done.code == code, done
-    assert done.out == b""
-    assert len(done.said) == 1, done.err
-    assert done.err.startswith("tfotrace: ")
-    assert done.said[0].isprintable()
-    for word in words:
-        assert word in done.err
 
 
 @pytest.fixture(scope="module")

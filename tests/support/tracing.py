@@ -64,6 +64,17 @@ class Finished:
         return self.err.splitlines()
 
 
+def one_sentence(done: Finished, code: int, *words: str) -> None:
+    """Has it ended with this code, having said nothing but one sentence, with these words in it?"""
+    assert done.code == code, done
+    assert done.out == b""
+    assert len(done.said) == 1, done.err
+    assert done.err.startswith("tfotrace: ")
+    assert done.said[0].isprintable()
+    for word in words:
+        assert word in done.err
+
+
 def run(
     *words: str,
     prefix: Sequence[str] = (),

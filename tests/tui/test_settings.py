@@ -131,7 +131,7 @@ def test_a_replay_leaves_the_window_of_the_file(tmp_path: Path) -> None:
         ('sort = "--rtt"\n', 1, "'-rtt' is no column"),
         ('sort = "-"\n', 1, "no column"),
         ("sort = true\n", 1, "no column"),
-        ('window = "2 min"\n', 1, "use one of 1 min, 5 min, 1 h, all"),
+        ('window = "2 min"\n', 1, "use one of 1m, 5m, 1h, all"),
         ("keys = 3\n", 1, "table"),
         ("[keys]\n\npause = []\n", 3, "pause needs a key"),
         ('[keys]\npause = "p"\nquit = "hugo"\n', 3, '"hugo" is no key'),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 from tracer.cli import quantities
+from tracer.cli.examples import EXAMPLES, EXIT_STATUS
+from tracer.cli.parser import EVIDENCE, HELP, OUTPUT, RECORDS, SELDOM, STOP, TRACED, UNATTENDED, Parser
 from tracer.errors import UsageError
 from tracer.sinks.address import Address, parse_address
 from tracer.version import __version__
@@ -21,49 +22,16 @@ if TYPE_CHECKING:
     from tracer.loader.packet_filter import PacketFilter
 
 COMMANDS = {
-    "demo": "trace a private two-host lab live, with Fast Open traffic of every outcome",
+    "demo": "trace a private lab live, with Fast Open traffic of every outcome",
     "detach": "remove what a killed run left behind, and nothing else",
-    "doctor": "can I trace here, is Fast Open on, which listeners use it, what do the counters say",
-    "replay": "show recorded events or a capture in the dashboard or any other output",
+    "doctor": "can I trace here, is Fast Open on, which listeners use it",
+    "replay": "show recorded events, or judge a capture, in any output",
     "schema": "print the JSON Schema of the records",
+    "help": "explain a command and its options",
+    "version": "print the version",
 }
 
-TABLE_SIZE_MAX = 1 << 24
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse that reports wrong usage in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raises UsageError."""
-        raise UsageError(f"{message} (see {self.prog} --help)")
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        with suppress(OSError):  # flushing the stream fails again, and that is reported
-            super()._print_message(message, file)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a number of seconds above 0')
-    return value
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number above 0')
-    return int(text)
-
-
-def _table_size(text: str) -> int:
-    value = _positive(text)
-    if value > TABLE_SIZE_MAX:
-        raise argparse.ArgumentTypeError(f"{value} is more than {TABLE_SIZE_MAX} entries")
-    return value
+VERSION = f"tfotrace {__version__}"
 
 
 def _hook(text: str) -> HookChoice:
@@ -122,117 +90,146 @@ def _address(text: str) -> Address:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _add_metrics(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _add_metrics(parser: Parser) -> None:
+    group = parser.groups[UNATTENDED]
+    group.add_argument(
         "--prometheus", type=_address, metavar="[ADDR:]PORT",
         help="serve metrics for Prometheus there (ADDR defaults to 127.0.0.1; port 0 picks a free one)",
     )  # fmt: skip
-    parser.add_argument(
-        "--prometheus-peers", type=_positive, default=0, metavar="N",
+    group.add_argument(
+        "--prometheus-peers", type=quantities.positive, default=0, metavar="N",
         help="also serve metrics for each of the first N servers seen (default: none)",
     )  # fmt: skip
 
 
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    form = parser.add_mutually_exclusive_group()
+def _add_output(parser: Parser) -> None:
+    form = parser.groups[OUTPUT].add_mutually_exclusive_group()
+    form.add_argument(
+        "--text", action="store_true",
+        help="no dashboard: one readable line per handshake (the default in a pipe)",
+    )  # fmt: skip
     form.add_argument("--json", action="store_true", help="no dashboard: JSON lines on standard output")
-    form.add_argument("--text", action="store_true", help="no dashboard: one readable line per handshake")
     form.add_argument("--quiet", action="store_true", help="no dashboard and nothing on standard output")
-    parser.add_argument(
+    parser.groups[OUTPUT].add_argument(
         "-w", dest="write", metavar="FILE", type=Path, action="append", default=[],
         help="also write JSON lines to FILE; FILE.pcapng: the handshakes' packets, with the verdict as a comment; "
-        ".gz, .zst: compressed; SIGHUP closes and reopens FILE",
+        ".gz, .zst: compressed; may be repeated",
     )  # fmt: skip
-    parser.add_argument(
-        "--rotate-size", type=quantities.size, metavar="SIZE", help="start a new file after SIZE bytes (100M, 1G)"
-    )
-    parser.add_argument(
-        "--rotate-time", type=quantities.seconds, metavar="TIME", help="start a new file after TIME (30m, 1h, 1d)"
-    )
-    parser.add_argument("--rotate-keep", type=_positive, metavar="N", help="keep only the newest N finished files")
-    parser.add_argument(
-        "--keep", type=_positive, default=100_000, metavar="N",
+    parser.groups[OUTPUT].add_argument(
+        "--keep", type=quantities.positive, default=100_000, metavar="N",
         help="how many of the newest handshakes the dashboard keeps (default 100000, about 500 bytes each)",
     )  # fmt: skip
-    parser.add_argument(
+    parser.groups[RECORDS].add_argument(
         "--filter-record", type=_record_filter, metavar="EXPR",
         help="only handshakes that match, such as 'outcome == data_not_acked and rtt > 50ms'; totals count all",
     )  # fmt: skip
-    parser.add_argument(
+    parser.groups[OUTPUT].add_argument(
         "--fields", action=_Fields, metavar="LIST",
         help="--text with these columns: time,server,result, or +vlan,process beside the usual ones; `--fields help` "
         "lists them",
     )  # fmt: skip
-    parser.add_argument(
+    parser.groups[OUTPUT].add_argument(
         "--utc", action="store_true", help="show times in UTC (default: local time); JSON always has UTC"
     )
-    parser.add_argument("--show-cookies", action="store_true", help="print TFO cookies, which are bearer tokens")
+    parser.groups[EVIDENCE].add_argument(
+        "--show-cookies", action="store_true",
+        help="print TFO cookies, which are bearer tokens, instead of a keyed hash of them",
+    )  # fmt: skip
+    unattended = parser.groups[UNATTENDED]
+    unattended.add_argument(
+        "--rotate-size", type=quantities.size, metavar="SIZE",
+        help="start a new file after SIZE bytes (100M, 1G); the finished one gets its start time into its name",
+    )  # fmt: skip
+    unattended.add_argument(
+        "--rotate-time", type=quantities.whole_seconds, metavar="TIME", help="start a new file after TIME (30m, 1h, 1d)"
+    )
+    unattended.add_argument(
+        "--rotate-keep", type=quantities.positive, metavar="N", help="keep only the newest N finished files"
+    )
+    parser.groups[EVIDENCE].add_argument(
+        "--user", metavar="NAME", help="run all but the root part as NAME (default: sudo's user)"
+    )
 
 
-def _add_pending(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _add_count(parser: Parser) -> None:
+    parser.groups[STOP].add_argument("--count", type=quantities.positive, metavar="N", help="stop after N handshakes")
+
+
+def _add_pending(parser: Parser) -> None:
+    parser.groups[TRACED].add_argument(
         "--filter", type=_packet_filter, metavar="EXPR",
         help="only handshakes whose first SYN matches a tcpdump expression, such as 'dst port 443 and net 10.0.0.0/8'",
     )  # fmt: skip
-    parser.add_argument(
-        "--response-timeout", type=_seconds, default=5.0, metavar="S",
-        help="settle an established connection after S seconds without server data (default 5)",
+    parser.groups[SELDOM].add_argument(
+        "--response-timeout", type=quantities.seconds, default=5.0, metavar="TIME",
+        help="settle an established connection after TIME without server data (default 5s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--table-size", type=_table_size, default=65536, metavar="N",
+    parser.groups[SELDOM].add_argument(
+        "--table-size", type=quantities.table_size, default=65536, metavar="N",
         help="how many handshakes can be pending at once (default 65536, about 400 bytes of kernel memory each)",
     )  # fmt: skip
 
 
-def _add_tracing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--hook", type=_hook, default=HookChoice.AUTO, metavar="HOOK",
-        help="auto (default: tc), tc, xdp, xdp-native, xdp-generic",
-    )  # fmt: skip
-    parser.add_argument("--duration", type=_seconds, metavar="S", help="stop after S seconds")
-    parser.add_argument("--count", type=_positive, metavar="N", help="stop after N handshakes")
+def _add_tracing(parser: Parser) -> None:
+    parser.groups[STOP].add_argument(
+        "--duration", type=quantities.seconds, metavar="TIME", help="stop after TIME (30s, 5m, 1.5h)"
+    )
+    _add_count(parser)
     _add_pending(parser)
-    parser.add_argument(
+    parser.groups[EVIDENCE].add_argument(
+        "--no-kernel-reasons", dest="kernel_reasons", action="store_false",
+        help="do not hear why this host's kernel drops segments (Linux 5.17) and sends resets (6.11)",
+    )  # fmt: skip
+    parser.groups[UNATTENDED].add_argument(
+        "--ready-file", type=Path, metavar="PATH", help="create PATH once every program is attached"
+    )
+    parser.groups[SELDOM].add_argument(
+        "--hook", type=_hook, default=HookChoice.AUTO, metavar="HOOK",
+        help="where packets are read: auto (default: tc), tc, xdp, xdp-native, xdp-generic; the start record says "
+        "which one was used and why",
+    )  # fmt: skip
+    parser.groups[SELDOM].add_argument(
         "--transport", type=_transport, metavar="ring|perf",
         help="buffer between kernel and user space (default: ring if the kernel has it)",
     )  # fmt: skip
-    parser.add_argument(
-        "--no-kernel-reasons", dest="kernel_reasons", action="store_false",
-        help="do not hear why the kernel drops segments (Linux 5.17) and sends resets",
-    )  # fmt: skip
-    parser.add_argument("--user", metavar="NAME", help="run all but the root part as NAME (default: sudo's user)")
-    parser.add_argument("--ready-file", type=Path, metavar="PATH", help="create PATH once every program is attached")
 
 
 def trace_parser() -> Parser:
     """`tfotrace INTERFACE ...`."""
-    commands = "\n".join(f"  tfotrace {name:8} {text}" for name, text in COMMANDS.items())
+    commands = "\n".join(f"  {name:8} {text}" for name, text in COMMANDS.items())
     parser = Parser(
         prog="tfotrace",
-        description="Show every TCP handshake on an interface live, and judge what TCP Fast Open did in it.",
-        epilog=f"commands:\n{commands}\n\nexit status: 0 ended as asked, 2 wrong usage, 3 cannot trace here, "
-        "4 tracing ended early, 5 doctor found a problem that does not prevent tracing",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        synopsis=("INTERFACE [INTERFACE ...] [OPTION ...]", "COMMAND [...]"),
+        description="Show every TCP handshake on an interface live, and judge what TCP Fast Open did in it. On a "
+        f"terminal this opens the dashboard.\n\ncommands (tfotrace help COMMAND):\n{commands}",
+        examples=EXAMPLES[""],
+        notes=EXIT_STATUS,
     )
-    parser.add_argument(
+    parser.groups[TRACED].add_argument(
         "interfaces", nargs="*", metavar="INTERFACE",
-        help="one or more; any = all that are up; eth0+eth1 = one group, for asymmetric routes",
+        help="one or more; any = all that are up, also those that appear later; eth0+eth1 = one group, for "
+        "asymmetric routes",
     )  # fmt: skip
-    parser.add_argument(
+    parser.groups[TRACED].add_argument(
         "-i", dest="more_interfaces", metavar="NAME", action="append", default=[],
         help="an interface whose name is also a command",
     )  # fmt: skip
-    parser.add_argument("--netns", metavar="NAME|PATH|pid:N", help="trace inside this network namespace")
-    parser.add_argument("--version", action="version", version=f"tfotrace {__version__}")
+    parser.groups[TRACED].add_argument("--netns", metavar="NAME|PATH|pid:N", help="trace inside this network namespace")
     _add_output(parser)
     _add_metrics(parser)
     _add_tracing(parser)
+    parser.groups[HELP].add_argument("--version", action="version", version=VERSION, help="show the version")
     return parser
 
 
 def demo_parser() -> Parser:
     """`tfotrace demo`."""
-    parser = Parser(prog="tfotrace demo", description=COMMANDS["demo"][0].upper() + COMMANDS["demo"][1:] + ".")
+    parser = Parser(
+        prog="tfotrace demo",
+        synopsis=("[OPTION ...]",),
+        description=f"{_sentence('demo')} Nothing outside of the lab is touched, and it vanishes at the end.",
+        examples=EXAMPLES["demo"],
+    )
     _add_output(parser)
     _add_metrics(parser)
     _add_tracing(parser)
@@ -259,29 +256,37 @@ def replay_parser() -> Parser:
     """`tfotrace replay`."""
     parser = Parser(
         prog="tfotrace replay",
+        synopsis=("FILE [OPTION ...]",),
         description="Show recorded events again, or run a capture through the same kernel programs (needs root).",
+        examples=EXAMPLES["replay"],
     )
-    parser.add_argument(
+    parser.groups[TRACED].add_argument(
         "file", type=Path, metavar="FILE",
         help="JSON lines written by -w or --json, or a capture (pcap, pcapng); may be compressed (gzip, zstd); "
         "- = standard input",
     )  # fmt: skip
-    _add_output(parser)
-    parser.add_argument("--count", type=_positive, metavar="N", help="stop after N handshakes")
-    parser.add_argument(
+    parser.groups[TRACED].add_argument(
         "--local", action=_Local, default=((), ()), metavar="ADDR[/PREFIX]",
         help="for a capture: addresses of the host that made it, which tell whether it saw the client's or the "
-        "server's end (default: none, as if in transit)",
+        "server's end (default: none, as if in transit); may be repeated",
     )  # fmt: skip
+    _add_output(parser)
+    _add_count(parser)
     _add_pending(parser)
-    parser.add_argument("--user", metavar="NAME", help="run all but the root part as NAME (default: sudo's user)")
     return parser
 
 
 def detach_parser() -> Parser:
     """`tfotrace detach`."""
-    parser = Parser(prog="tfotrace detach", description="Remove what a killed run left behind, and nothing else.")
-    parser.add_argument("interface", nargs="?", metavar="INTERFACE", help="only here (default: everywhere)")
+    parser = Parser(
+        prog="tfotrace detach",
+        synopsis=("[INTERFACE]",),
+        description=_sentence("detach"),
+        examples=EXAMPLES["detach"],
+    )
+    parser.groups[TRACED].add_argument(
+        "interface", nargs="?", metavar="INTERFACE", help="only here (default: everywhere)"
+    )
     return parser
 
 
@@ -289,19 +294,47 @@ def doctor_parser() -> Parser:
     """`tfotrace doctor`."""
     parser = Parser(
         prog="tfotrace doctor",
+        synopsis=("[INTERFACE ...] [OPTION ...]",),
         description="Say whether this host can trace, whether Fast Open is on, which listeners use it and what the "
         "counters mean, and show the commands that would fix each problem. Doctor itself changes nothing.",
-        epilog="exit status: 0 no problem, 2 wrong usage, 3 a problem that prevents tracing, 5 another problem",
+        examples=EXAMPLES["doctor"],
+        notes="exit status: 0 no problem, 2 wrong usage, 3 a problem that prevents\ntracing, 5 another problem",
     )
-    parser.add_argument("interfaces", nargs="*", metavar="INTERFACE", help="check these (default: all that are up)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--netns", metavar="NAME|PATH|pid:N", help="check this network namespace")
+    parser.groups[TRACED].add_argument(
+        "interfaces", nargs="*", metavar="INTERFACE", help="check these (default: all that are up)"
+    )
+    parser.groups[TRACED].add_argument("--netns", metavar="NAME|PATH|pid:N", help="check this network namespace")
+    parser.groups[OUTPUT].add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
 
 def schema_parser() -> Parser:
     """`tfotrace schema`."""
-    return Parser(prog="tfotrace schema", description="Print the JSON Schema of the records.")
+    return Parser(
+        prog="tfotrace schema",
+        synopsis=("",),
+        description=_sentence("schema"),
+        examples=EXAMPLES["schema"],
+    )
+
+
+def help_parser() -> Parser:
+    """`tfotrace help`."""
+    parser = Parser(
+        prog="tfotrace help", synopsis=("[COMMAND]",), description=_sentence("help"), examples=EXAMPLES["help"]
+    )
+    parser.groups[HELP].add_argument("command", nargs="?", default="", metavar="COMMAND", help=", ".join(COMMANDS))
+    return parser
+
+
+def version_parser() -> Parser:
+    """`tfotrace version`."""
+    return Parser(prog="tfotrace version", synopsis=("",), description=_sentence("version"))
+
+
+def _sentence(command: str) -> str:
+    says = COMMANDS[command]
+    return f"{says[0].upper()}{says[1:]}."
 
 
 def fitting(options: argparse.Namespace) -> argparse.Namespace:
@@ -328,4 +361,6 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "doctor": doctor_parser,
     "replay": replay_parser,
     "schema": schema_parser,
+    "help": help_parser,
+    "version": version_parser,
 }

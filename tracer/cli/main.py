@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from tracer.cli import arguments
 from tracer.errors import ExitCode, TfotraceError, UsageError
 from tracer.vocabulary import local_time
+from tracer.vocabulary.near import did_you_mean
 from tracer.vocabulary.own_command import tfotrace
 from tracer.vocabulary.printable import printable
 
@@ -113,20 +114,24 @@ def _run(words: list[str]) -> int:
     return _trace(words)
 
 
-def _options(parser: arguments.Parser, words: list[str]) -> Namespace:
-    options = arguments.fitting(parser.parse_args(words))
+def _fitting(parsed: Namespace) -> Namespace:
+    options = arguments.fitting(parsed)
     if options.utc:
         local_time.use_utc()
     return options
 
 
 def _trace(words: list[str]) -> int:
-    options = _options(arguments.trace_parser(), words)
+    options = _fitting(arguments.trace_parser().parse_intermixed_args(words))
     interfaces = [*options.interfaces, *options.more_interfaces]
     if not interfaces:
         demo, usage = tfotrace("demo"), tfotrace("--help", root=False)
         raise UsageError(f"give an interface to trace, or `any`, or try `{demo}` (see {usage})")
     _each_once(interfaces)
+    if options.netns is None:
+        from tracer.cli.meant import require_interfaces
+
+        require_interfaces(interfaces)
     from tracer.run import live as run
 
     return run.trace(options, tuple(interfaces), _shown("tfotrace", *words), narrate)
@@ -141,7 +146,7 @@ def _each_once(interfaces: list[str]) -> None:
 
 
 def _demo(words: list[str]) -> int:
-    options = _options(arguments.demo_parser(), words)
+    options = _fitting(arguments.demo_parser().parse_args(words))
     from tracer.linux import privileges
     from tracer.run import live as run
 
@@ -163,7 +168,7 @@ _JUDGING = {"local": "--local", "table_size": "--table-size", "response_timeout"
 
 
 def _replay(words: list[str]) -> int:
-    options = _options(arguments.replay_parser(), words)
+    options = _fitting(arguments.replay_parser().parse_args(words))
     from tracer.replay.replay import replay
 
     parser = arguments.replay_parser()
@@ -189,6 +194,21 @@ def _schema(words: list[str]) -> int:
     from tracer.cli.schema import json_schema
 
     _say(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
+    return int(ExitCode.OK)
+
+
+def _help(words: list[str]) -> int:
+    command = arguments.help_parser().parse_args(words).command
+    if command not in arguments.PARSERS:
+        near = did_you_mean(command, arguments.COMMANDS)
+        raise UsageError(f'no command "{command}"{near or ": the commands are " + ", ".join(arguments.COMMANDS)}')
+    _say(arguments.PARSERS[command]().format_help().rstrip())
+    return int(ExitCode.OK)
+
+
+def _version(words: list[str]) -> int:
+    arguments.version_parser().parse_args(words)
+    _say(arguments.VERSION)
     return int(ExitCode.OK)
 
 
@@ -221,4 +241,6 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "doctor": _doctor,
     "replay": _replay,
     "schema": _schema,
+    "help": _help,
+    "version": _version,
 }

@@ -1,14 +1,16 @@
-"""Sizes and times as people write them on a command line: 100M, 90s, 1h."""
+"""Numbers, sizes and durations as people write them on a command line: 100M, 90s, 1.5h. For argparse's `type`."""
 
 from __future__ import annotations
 
 import argparse
 import re
 
+from tracer.vocabulary import spans
+
+TABLE_SIZE_MAX = 1 << 24
+
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZE = re.compile(r"([0-9]{1,12})([KMGT]?)", re.ASCII | re.IGNORECASE)
-_TIME = re.compile(r"([0-9]{1,9})([smhd]?)", re.ASCII)
 
 
 def size(text: str) -> int:
@@ -20,10 +22,32 @@ def size(text: str) -> int:
     return value
 
 
-def seconds(text: str) -> int:
-    """Seconds; m, h and d are minutes, hours and days. Raises argparse.ArgumentTypeError."""
-    match = _TIME.fullmatch(text)
-    value = int(match[1]) * _SECONDS[match[2]] if match else 0
+def seconds(text: str) -> float:
+    """A duration above 0 in seconds. Raises argparse.ArgumentTypeError."""
+    value = spans.seconds(text)
+    if value is None or not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a duration above 0: {spans.HOW}')
+    return value
+
+
+def whole_seconds(text: str) -> int:
+    """A duration of at least a second, in whole seconds. Raises argparse.ArgumentTypeError."""
+    value = seconds(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a time: give seconds above 0, or like 30m, 1h, 1d')
+        raise argparse.ArgumentTypeError(f'"{text}" is shorter than a second')
+    return round(value)
+
+
+def positive(text: str) -> int:
+    """A whole number above 0. Raises argparse.ArgumentTypeError."""
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number above 0')
+    return int(text)
+
+
+def table_size(text: str) -> int:
+    """How many entries a table of the kernel has. Raises argparse.ArgumentTypeError."""
+    value = positive(text)
+    if value > TABLE_SIZE_MAX:
+        raise argparse.ArgumentTypeError(f"{value} is more than {TABLE_SIZE_MAX} entries")
     return value

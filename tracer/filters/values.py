@@ -18,6 +18,7 @@ from tracer.filters import times
 from tracer.filters.fields import Field, Kind
 from tracer.handshake.events import U8, Bool
 from tracer.handshake.rows import Coded, Rows
+from tracer.vocabulary import spans
 from tracer.vocabulary.addresses import IPV4_MAPPED, sixteen_bytes
 from tracer.vocabulary.fates import BRIEF_CAUSES, BRIEF_RESULTS
 from tracer.vocabulary.local_time import local
@@ -25,7 +26,6 @@ from tracer.vocabulary.local_time import local
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "==": operators.eq, "<": operators.lt, "<=": operators.le, ">": operators.gt, ">=": operators.ge,
 }  # fmt: skip
-_UNITS = {"us": 1.0, "µs": 1.0, "μs": 1.0, "ms": 1e3, "s": 1e6}
 _NUMBER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d*)?|\.\d+)")
 _FLAGS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 # the words of lists, where these are other words than the record's
@@ -134,15 +134,12 @@ def _plain_number(text: str, called: str) -> float:
 
 
 def _duration(text: str, called: str) -> float:
-    found = re.fullmatch(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+))(us|µs|μs|ms|s)?", text)
+    found = spans.microseconds(text, "us")
     if found is None:
-        raise Unfit(f"{called} is a duration: write it as 50us, 50ms or 0.5s")
-    number, unit = float(found[1]), found[2]
-    if unit is None:
-        if number and not called.endswith("_us"):
-            raise Unfit(f"{called} is a duration: say {text}us, {text}ms or {text}s")
-        return number
-    return number * _UNITS[unit]
+        raise Unfit(f"{called} is a duration: {spans.HOW}")
+    if found and not spans.has_unit(text) and not called.endswith("_us"):
+        raise Unfit(f"{called} is a duration: say {text}us, {text}ms or {text}s")
+    return found
 
 
 def spellings(field: Field, word: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from tracer.errors import UsageError
 from tracer.linux import netlink
 from tracer.vocabulary.addresses import IPV4_MAPPED
+from tracer.vocabulary.near import did_you_mean
 
 _IFF_UP = 1
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_PROP_LIST, _IFLA_ALT_IFNAME = 3, 4, 52, 53
@@ -34,6 +35,7 @@ _RTN_LOCAL, _RTN_ANYCAST = 2, 4
 
 _EVENTS = 0x1 | 0x10 | 0x100  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
 GROUP_SIGN = "+"
+_FEW = 10  # so many interfaces are named in a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def all_up() -> tuple[Interface, ...]:
 
 
 def find(name: str) -> Interface:
-    """The interface with that name or alternative name. Raises UsageError, which lists those that exist."""
+    """The interface with that name or alternative name. Raises UsageError, which names some that exist."""
     links = all_interfaces()
     for link in links:
         if name == link.name:
@@ -149,8 +151,10 @@ def find(name: str) -> Interface:
     for link in links:
         if name in link.alt_names:
             return link
-    known = ", ".join(link.name for link in links) or "none"
-    raise UsageError(f'no interface named "{name}" here; there are: {known}')
+    names = [link.name for link in links]
+    near = did_you_mean(name, names)
+    known = ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "") or "none"
+    raise UsageError(f'no interface named "{name}" here{near or f"; there are: {known}"}')
 
 
 def find_members(word: str) -> list[Interface]:

@@ -105,7 +105,7 @@ def parse(text: str) -> PacketFilter:
     try:
         ethernet = compile_for(text, DLT_EN10MB)
     except RefusedError as error:
-        raise UsageError(f"--filter: {error} (man pcap-filter has the syntax)") from None
+        raise UsageError(f"--filter: {error}: write it like 'dst port 443' (man pcap-filter)") from None
     without_link: Code | None = None
     why_not = ""
     try:

@@ -11,16 +11,19 @@ import stat
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import zstandard
 
 from tracer.errors import UsageError
+from tracer.vocabulary.near import did_you_mean
 
 STDIN = Path("-")
 HEAD = 64  # bytes: enough to recognize the kind of file
 _CHUNK = 1 << 18
+_NAMES_MAX = 1000  # of a folder
 _LOOK_MS = 200  # how long a signal to end waits for a silent pipe
 PCAPNG = b"\x0a\x0d\x0d\x0a"
 _GZIP = b"\x1f\x8b"
@@ -139,6 +142,15 @@ class Input:
         self._source.close()
 
 
+def _near(path: Path) -> str:
+    """Names a file of the same folder that may have been meant."""
+    try:
+        with os.scandir(path.parent) as entries:
+            return did_you_mean(path.name, [one.name for one in islice(entries, _NAMES_MAX)])
+    except OSError:
+        return ""
+
+
 def open_input(path: Path) -> Input:
     """Open a file, or standard input for `-`, and look at its first bytes.
 
@@ -149,7 +161,8 @@ def open_input(path: Path) -> Input:
     try:
         fd = os.dup(0) if path == STDIN else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror}") from None
+        near = _near(path) if error.errno == errno.ENOENT else ""
+        raise UsageError(f"cannot read {name}: {error.strerror}{near}") from None
     source = _Ahead(fd)
     try:
         found = os.fstat(fd)

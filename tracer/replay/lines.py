@@ -62,6 +62,10 @@ class Problems:
         if len(numbers) < _TOLD:
             numbers.append(number)
 
+    def forget(self, bad: Bad) -> None:
+        """Say nothing of this kind."""
+        self.counts.pop(bad, None)
+
     def sentences(self, name: str) -> Iterator[str]:
         """One for each kind of problem."""
         for bad, count in self.counts.items():

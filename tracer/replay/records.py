@@ -229,13 +229,16 @@ class RecordReplay:
     # --- the end ---
 
     def _tell_problems(self) -> None:
+        if self._runs.last is None and self._ending.reason is None:
+            self._problems.forget(Bad.FOREIGN)  # not one line of it is tfotrace's: one sentence says so
         for text in self._problems.sentences(self.source.name):
             self.fanout.narrate(text)
         if self.source.broken is not None and self._ending.reason is None:
             self.fanout.narrate(f"{self.source.name}: the compressed file is cut or damaged: {self.source.broken}")
         if self._runs.last is None:
             if self._ending.reason is None:
-                raise UsageError(f"{self.source.name} holds no record of tfotrace")
+                name = self.source.name
+                raise UsageError(f"{name} holds no record of tfotrace: give a file of -w or --json, or a capture")
             return
         unfinished = self._runs.sums().unfinished
         if unfinished and self._ending.reason is None:

@@ -44,7 +44,7 @@ def replay(options: Namespace, judging: Sequence[str], argv: tuple[str, ...], na
     source = _open_as(user, options.file)
     try:
         if not source.head:
-            raise UsageError(f"{source.name} is empty" + (f": {source.broken}" if source.broken else ""))
+            raise UsageError(f"{source.name} is empty: {source.broken or 'there is nothing to replay'}")
         if source.head.startswith((PCAPNG, *_PCAP)):
             from tracer.replay.capture import replay_capture
 

@@ -64,6 +64,8 @@ def targets(paths: Sequence[Path]) -> list[Target]:
     for path in paths:
         if str(path) == "-":
             raise UsageError("-w takes a file name: use --json for JSON lines on standard output")
+        if os.path.isdir(path):
+            raise UsageError(f"{path} is a folder: name a file in it, such as {path / 'events.jsonl'}")
         real = os.path.realpath(path)
         if real in seen and (os.path.isfile(real) or not os.path.exists(real)):
             raise UsageError(f"{path} is named twice after -w: name each file once")

@@ -130,13 +130,14 @@ def test_a_named_pipe_wants_a_reader(tmp_path: Path) -> None:
         (quantities.seconds, "90", 90),
         (quantities.seconds, "30m", 1800),
         (quantities.seconds, "1d", 86400),
+        (quantities.seconds, "1.5h", 5400),
     ],
 )
 def test_quantities(parse: Callable[[str], int], text: str, value: int) -> None:
     assert parse(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "1.5M", "M", "1 M", "1X", "1e3", "٣"])
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5M", "M", "1 M", "1X", "1e3", "٣", "1 X"])
 @pytest.mark.parametrize("parse", [quantities.size, quantities.seconds])
 def test_no_quantities(parse: Callable[[str], int], text: str) -> None:
     with pytest.raises(Exception, match="is no"):
