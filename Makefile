@@ -75,8 +75,14 @@ format: venv ## format Python and C
 	$(PYTHON) -m ruff format .
 	$(PYTHON) $(BIN)/clang-format -i $(C_FILES)
 
-generate: venv ## write anew what follows from the record's definition: SQL in docs/, golden copy of the schema
+generate: venv ## write anew what follows from the program: docs/REFERENCE.md, SQL in docs/, golden copy of the schema
 	@$(PYTHON) scripts/generate.py
+
+.PHONY: pictures
+pictures: root venv ## make docs/'s pictures of the dashboard again, the moving one from the demo (root; rsvg-convert, Pillow)
+	@$(PYTHON) -c 'import PIL' 2>/dev/null || $(PYTHON) -m pip install --quiet --disable-pip-version-check pillow
+	@$(PYTHON) scripts/picture.py
+	@$(PYTHON) scripts/moving_picture.py
 
 demo: ## trace a private lab with TFO traffic of every outcome (root)
 	@./tfotrace demo

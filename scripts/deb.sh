@@ -62,7 +62,7 @@ install -D -m 644 packaging/tfotrace@.service "$tree/lib/systemd/system/tfotrace
 install -D -m 644 packaging/tfotrace.sysusers "$tree/usr/lib/sysusers.d/tfotrace.conf"
 install -D -m 644 packaging/tfotrace.tmpfiles "$tree/usr/lib/tmpfiles.d/tfotrace.conf"
 documents=$tree/usr/share/doc/tfotrace
-install -D -m 644 -t "$documents" README.md LIMITATIONS.md ARCHITECTURE.md
+install -D -m 644 -t "$documents" README.md LIMITATIONS.md ARCHITECTURE.md docs/REFERENCE.md
 gzip -9nc CHANGELOG.md >"$documents/changelog.gz"
 cat LICENSE LICENSES/*.txt >"$documents/copyright"
 

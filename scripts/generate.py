@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write anew what follows from the record's definition: columns of docs/duckdb, the schema's golden copy.
+"""Write anew what follows from the program: docs/REFERENCE.md, columns of docs/duckdb, the schema's golden copy.
 
 Run it from anywhere by the checkout's Python: .venv/bin/python scripts/generate.py
 """

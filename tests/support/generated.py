@@ -1,4 +1,4 @@
-"""Files that follow from the record's definition: `make generate` writes them, a test compares them."""
+"""Files that follow from definitions of the program: `make generate` writes them, a test compares them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec import inspect
 
+from scripts import reference
 from tests.support.schema import schema_lines
 from tracer.cli.schema import json_schema
 from tracer.records.record import SCHEMA, Handshake
@@ -24,6 +25,7 @@ def texts() -> Iterator[tuple[Path, str]]:
     yield SCHEMA_LINES, _grown(SCHEMA_LINES.read_text().splitlines())
     head, _, rest = DUCKDB.read_text().partition(_BEGIN)
     yield DUCKDB, head + _BEGIN + ",\n".join(_duckdb_columns()) + "\n" + _END + rest.partition(_END)[2]
+    yield reference.FILE, reference.text()
 
 
 def _grown(golden: list[str]) -> str:

@@ -11,10 +11,11 @@ import pytest
 from tracer.cli import arguments
 from tracer.errors import ExitCode
 from tracer.filters.filter import parse
-from tracer.vocabulary.vocabulary import GROUP_OF, Cause, Outcome, word
+from tracer.vocabulary.vocabulary import HANDSHAKE_CAUSE_WORDS, Cause, Outcome, word
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs" / "REFERENCE.md").read_text()
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
@@ -25,66 +26,55 @@ def options(command: str) -> set[str]:
     return set(shown)
 
 
-def table(head: str) -> list[list[str]]:
-    """Rows of the table of README.md that begins like this, without the head."""
-    start = README.index(f"\n{head}") + 1
-    rows = README[start : README.index("\n\n", start)].splitlines()[2:]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+def section(document: str, heading: str) -> str:
+    """What stands below a heading of the second level."""
+    _, found, rest = document.partition(f"\n## {heading}\n")
+    assert found, heading
+    return rest.partition("\n## ")[0]
 
 
-def option_rows() -> list[tuple[set[str], str]]:
-    """Options of each row, and where else they can be used."""
-    return [(set(re.findall(r"`(--?[a-z-]+)", row[0])), row[2]) for row in table("| option |")]
+def anchors(document: str) -> set[str]:
+    """The links to headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", document, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
 
 
-def where(cell: str, option: str) -> str:
-    """What the last column says about one option of its row; "`--a`: X" is about that option only."""
-    said = []
-    for part in cell.split("; "):
-        named = re.match(r"`(--?[a-z-]+)`: (.*)", part)
-        if named is None or named[1] == option:
-            said.append(named[2] if named else part)
-    return "; ".join(said)
+def test_every_option_is_two_steps_from_the_readme() -> None:
+    """README leads to the table of options, which explains each of every command."""
+    assert "](docs/REFERENCE.md#options)" in README
+    rows = section(REFERENCE, "Options").splitlines()
+    for command in arguments.PARSERS:
+        for option in options(command):
+            told = [row for row in rows if re.search(rf"^\| `[^`]*(?<![\w-]){option}(?![\w-])[^`]*` \| \S", row)]
+            assert told, f"tfotrace {command} {option}"
+            assert any((command or "trace") in row or "| all |" in row for row in told), f"{command} {option}"
 
 
-def test_every_option_is_in_the_reference() -> None:
-    told = [option for found, _ in option_rows() for option in found]
-    assert len(told) == len(set(told))
-    assert set(told) == set().union(*(options(command) for command in arguments.PARSERS))
+def test_options_in_the_readme_are_options() -> None:
+    known = set().union(*(options(command) for command in arguments.PARSERS))
+    lines = re.findall(r"tfotrace (.*)", README)
+    found = {option for line in lines for option in re.findall(r"(?<=[ `])--[a-z-]+", line)}
+    assert len(found) > 5
+    assert not found - known
 
 
-def test_the_reference_says_which_command_has_an_option() -> None:
-    for found, cell in option_rows():
-        for option in found:
-            told = where(cell, option)
-            has = {command for command in arguments.PARSERS if option in options(command)}
-            if told == "all":
-                assert has == arguments.PARSERS.keys(), option
-                continue
-            assert ("" in has) != ("only" in told), option
-            assert ("demo" in has) == ("not demo" not in told and "only" not in told and option != "--version"), option
-            assert ("replay" in has) == ("replay" in told), option
-            assert ("doctor" in has) == ("doctor" in told), option
-
-
-def test_every_command_is_in_the_reference() -> None:
-    start = README.index("```\nsudo tfotrace INTERFACE")
-    block = README[start : README.index("```", start + 3)]
-    assert {match[1] for match in re.finditer(r"^(?:sudo )?tfotrace ([a-z]+)\b", block, re.MULTILINE)} == set(
-        arguments.COMMANDS
-    )
+def test_every_command_is_told_in_the_reference() -> None:
+    told = set(re.findall(r"^\| `tfotrace ([a-z]+)", section(REFERENCE, "Commands"), re.MULTILINE))
+    assert told == set(arguments.COMMANDS)
 
 
 def test_every_exit_status_outcome_and_cause_is_in_the_reference() -> None:
-    assert [int(row[0]) for row in table("| exit status |")] == sorted(ExitCode)
-    told = {name: row[1] for row in table("| outcome | group |") for name in row[0].split(", ")}
-    assert told == {word(one): GROUP_OF[one].word for one in Outcome if one is not Outcome.UNKNOWN}
-    causes = [name for row in table("| cause |") for name in row[0].split(", ")]
-    assert sorted(causes) == sorted(word(one) for one in Cause if one)
+    def first_cells(heading: str) -> list[str]:
+        return re.findall(r"^\| `?([^`| ]+)`? \|", section(REFERENCE, heading), re.MULTILINE)
+
+    assert {str(int(code)) for code in ExitCode} <= set(first_cells("Exit status"))
+    assert {word(one) for one in Outcome if one is not Outcome.UNKNOWN} <= set(first_cells("What Fast Open did"))
+    assert {word(one) for one in Cause if one} <= set(first_cells("Why Fast Open failed"))
+    assert {name for name in HANDSHAKE_CAUSE_WORDS if name} <= set(first_cells("Why a handshake failed"))
 
 
 def test_filters_in_the_documents_are_filters() -> None:
-    found = re.findall(r"--filter-record '([^']+)'|`/ ([^`]+)`", README)
+    found = re.findall(r"--filter-record '([^']+)'|`/ ([^`]+)`", README + REFERENCE)
     assert len(found) >= 4
     for quoted, typed in found:
         parse(quoted or typed)
@@ -92,9 +82,11 @@ def test_filters_in_the_documents_are_filters() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text()):
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", document.read_text()):
         if not target.startswith(("http://", "https://")):
-            assert (document.parent / target).exists(), target
+            path = document.parent / target if target else document
+            assert path.exists(), target
+            assert not anchor or anchor in anchors(path.read_text()), f"{target}#{anchor}"
 
 
 def test_the_architecture_says_of_each_folder_what_it_is_for() -> None:

@@ -1,4 +1,4 @@
-"""What follows from the record's definition is as it would be written now."""
+"""What follows from definitions of the program is as it would be written now."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from tests.support.generated import texts
 
 def test_generated_files_are_current() -> None:
     for path, text in texts():
-        assert path.read_text() == text, f"{path.name} does not fit the record's definition: make generate"
+        assert path.read_text() == text, f"{path.name} does not fit the program: make generate"

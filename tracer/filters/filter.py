@@ -5,7 +5,7 @@
                 time == != < <= > >= 12:14, 12:14:31.238, 2026-11-23, 2026-11-23T12:14 (local; with Z
                 behind it, or with --utc, UTC; without a day: of any)
     joined by   and && or || not ! ( )
-    VALUE       number; duration with us, ms or s; true, false; a word; text, in quotation marks where it holds
+    VALUE       number; duration with us, ms, s, m or h; true, false; a word; text, in quotation marks where it holds
                 blanks or operators; for addresses an address or a network (10.0.0.0/8); null
     bare word   text contained in an address or a name; an address or network; without quotation marks also
                 failed (the handshake or Fast Open), slow (established, yet something delayed it), degraded (slow, or
