@@ -44,7 +44,11 @@ ZSH_AFTER_INTERFACE = """        *)
 
 def _describe(parser: arguments.Parser) -> arguments.Parser:
     """Tell shtab which options take a file or one of a few words."""
-    words = {"hook": [choice.value for choice in HookChoice], "transport": [item.value for item in Transport]}
+    words = {
+        "command": list(arguments.COMMANDS),
+        "hook": [choice.value for choice in HookChoice],
+        "transport": [item.value for item in Transport],
+    }
     for action in parser._actions:
         if action.type is Path or action.dest == "file":
             action.complete = shtab.FILE  # type: ignore[attr-defined] # shtab's way

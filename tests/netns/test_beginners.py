@@ -43,7 +43,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # what somebody typed, the status, and what the sentence has to say: what is wrong, and what to do
 MISTAKES: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
-    "no interface": ((), 2, ("give an interface", "demo", "--help")),
+    "no interface": ((), 2, ("give an interface", "such as eth", "demo", "--help")),
+    "upper case": (("ETH0",), 2, ('"ETH0"', "did you mean eth0?")),
     "unknown interface": (("eht0",), 2, ('"eht0"', "did you mean eth0?")),
     "unlike any": (("wlp3s0",), 2, ('"wlp3s0"', "there are: lo, eth", "eth0")),
     "typo in a command": (("replya", "{}/trace.pcap"), 2, ('"replya"', "did you mean", "replay`?")),

@@ -125,8 +125,10 @@ def _trace(words: list[str]) -> int:
     options = _fitting(arguments.trace_parser().parse_intermixed_args(words))
     interfaces = [*options.interfaces, *options.more_interfaces]
     if not interfaces:
+        from tracer.cli.meant import such_as
+
         demo, usage = tfotrace("demo"), tfotrace("--help", root=False)
-        raise UsageError(f"give an interface to trace, or `any`, or try `{demo}` (see {usage})")
+        raise UsageError(f"give an interface to trace{such_as()}, or `any`, or try `{demo}` (see {usage})")
     _each_once(interfaces)
     if options.netns is None:
         from tracer.cli.meant import require_interfaces

@@ -16,6 +16,12 @@ _OF_A_FILTER = frozenset(["tcp", "ip", "ip6", "host", "net", "port", "portrange"
 _RECORDS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json")
 
 
+def such_as() -> str:
+    """`, such as eth0`, if there is an interface that is up and not the loopback."""
+    found = (link.name for link in interfaces.all_up() if not link.is_loopback)
+    return next((f", such as {name}" for name in found), "")
+
+
 def require_interfaces(words: Sequence[str]) -> None:
     """Raises UsageError for the first word that is neither `any` nor an interface or a group of this namespace."""
     for at, word in enumerate(words):

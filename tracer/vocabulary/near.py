@@ -7,8 +7,10 @@ from difflib import get_close_matches
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is most like `word`; None if none is like it."""
-    return next(iter(get_close_matches(word, list(known), 1)), None)
+    """The known word that is most like `word`, whatever its case; None if none is like it."""
+    by_plain = {one.casefold(): one for one in known}
+    found = get_close_matches(word.casefold(), by_plain, 1)
+    return by_plain[found[0]] if found else None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
