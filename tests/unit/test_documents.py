@@ -80,6 +80,11 @@ def test_filters_in_the_documents_are_filters() -> None:
         parse(quoted or typed)
 
 
+def test_the_moving_picture_is_small_enough_for_a_first_look() -> None:
+    assert "](docs/tfotrace.gif)" in README
+    assert (ROOT / "docs" / "tfotrace.gif").stat().st_size < 2_000_000
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", document.read_text()):

@@ -222,6 +222,18 @@ def trace_parser() -> Parser:
     return parser
 
 
+def trace_options(words: list[str]) -> argparse.Namespace:
+    """The options of tracing; interfaces may follow options. Raises UsageError."""
+    parser = trace_parser()
+    options, rest = parser.parse_known_args(words)
+    end = rest.index("--") if "--" in rest else len(rest)  # what follows it is no option
+    unknown = [word for word in rest[:end] if word.startswith("-")]
+    if unknown:
+        parser.error(f"unrecognized arguments: {unknown[0]}")
+    options.interfaces += rest[:end] + rest[end + 1 :]
+    return options
+
+
 def demo_parser() -> Parser:
     """`tfotrace demo`."""
     parser = Parser(

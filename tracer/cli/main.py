@@ -122,7 +122,7 @@ def _fitting(parsed: Namespace) -> Namespace:
 
 
 def _trace(words: list[str]) -> int:
-    options = _fitting(arguments.trace_parser().parse_intermixed_args(words))
+    options = _fitting(arguments.trace_options(words))
     interfaces = [*options.interfaces, *options.more_interfaces]
     if not interfaces:
         from tracer.cli.meant import such_as

@@ -72,6 +72,19 @@ def test_every_option_reaches_its_place() -> None:
     assert [str(path) for path in options.write] == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("words", "interfaces"),
+    [
+        ("eth0 --json eth1", ["eth0", "eth1"]),
+        ("--json eth0 eth1 --count 3 eth2", ["eth0", "eth1", "eth2"]),
+        ("eth0 --json -- -weird", ["eth0", "-weird"]),
+        ("-- -weird", ["-weird"]),
+    ],
+)
+def test_interfaces_may_stand_anywhere(words: str, interfaces: list[str]) -> None:
+    assert arguments.trace_options(shlex.split(words)).interfaces == interfaces
+
+
 def test_defaults_are_those_of_the_contract() -> None:
     options = arguments.trace_parser().parse_args(["eth0"])
     assert options.hook is HookChoice.AUTO

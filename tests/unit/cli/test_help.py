@@ -24,6 +24,7 @@ def test_every_option_is_in_a_group_and_explained(command: str) -> None:
     grouped = [action for title in GROUPS for action in parser.groups[title]._group_actions]
     assert {id(action) for action in grouped} == {id(action) for action in parser._actions}
     assert all(action.help for action in grouped)
+    assert all(action.metavar for action in grouped if action.nargs != 0), "sentences name what a value is"
 
 
 @pytest.mark.parametrize(
