@@ -81,11 +81,12 @@ def run(
     command: Sequence[str] = COMMAND,
     env: Mapping[str, str] | None = None,
     stdout: int | IO[bytes] = subprocess.PIPE,
+    patience_s: float = PATIENCE_S,
 ) -> Finished:
-    """Run to the end, for at most PATIENCE_S; kill what is left."""
+    """Run to the end, for at most `patience_s`; kill what is left."""
     process = _popen([*prefix, *command, *words], env, stdout)
     try:
-        out, err = process.communicate(timeout=PATIENCE_S)
+        out, err = process.communicate(timeout=patience_s)
     finally:
         _kill_session(process)
     return Finished(process.returncode, out or b"", err.decode())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tracer.loader.packet_filter import PacketFilter
 
 COMMANDS = {
+    "compare": "what the path between two traced places did to handshakes",
     "demo": "trace a private lab live, with Fast Open traffic of every outcome",
     "detach": "remove what a killed run left behind, and nothing else",
     "doctor": "can I trace here, is Fast Open on, which listeners use it",
@@ -288,6 +289,28 @@ def replay_parser() -> Parser:
     return parser
 
 
+def compare_parser() -> Parser:
+    """`tfotrace compare`."""
+    parser = Parser(
+        prog="tfotrace compare",
+        synopsis=("FILE FILE [FILE ...] [OPTION ...]",),
+        description="Join what two or more places of a path saw of the same handshakes, and say what happened in "
+        "between: options, data and addresses that were changed, segments that were lost, answers that came from "
+        "something else than the server, and how the round trip divides. Clocks need not agree. Recordings need no "
+        "root; captures, which are replayed on the way, do.",
+        examples=EXAMPLES["compare"],
+        notes="exit status: 0 compared, 2 wrong usage, 3 a capture cannot be replayed here",
+    )
+    parser.groups[TRACED].add_argument(
+        "files", type=Path, nargs="+", metavar="FILE",
+        help="recordings (JSON lines written by -w or --json) or captures, in the order of the path; "
+        "FILE:INTERFACE for one interface of a recording",
+    )  # fmt: skip
+    parser.groups[OUTPUT].add_argument("--json", action="store_true", help="print one JSON object")
+    parser.groups[EVIDENCE].add_argument("--user", metavar="NAME", help="read the files as NAME (default: sudo's user)")
+    return parser
+
+
 def detach_parser() -> Parser:
     """`tfotrace detach`."""
     parser = Parser(
@@ -368,6 +391,7 @@ def fitting(options: argparse.Namespace) -> argparse.Namespace:
 # help, man pages and completions are made from these; "" is tracing itself
 PARSERS: dict[str, Callable[[], Parser]] = {
     "": trace_parser,
+    "compare": compare_parser,
     "demo": demo_parser,
     "detach": detach_parser,
     "doctor": doctor_parser,

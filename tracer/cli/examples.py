@@ -13,6 +13,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("sudo tfotrace eth0 -w events.jsonl.zst", "the dashboard, and a recording for `tfotrace replay`"),
         ("sudo tfotrace any --quiet -w events.jsonl --rotate-size 100M --rotate-keep 20", "record permanently"),
     ),
+    "compare": (
+        ("tfotrace compare client.jsonl server.jsonl", "what the path between both ends did"),
+        ("tfotrace compare router.jsonl:eth0 router.jsonl:eth1", "what a router did, from its own recording"),
+    ),
     "demo": (
         ("sudo tfotrace demo", "open the dashboard on the lab's traffic"),
         ("sudo tfotrace demo --text --duration 30s", "the same as text, for half a minute"),

@@ -178,6 +178,16 @@ def _replay(words: list[str]) -> int:
     return replay(options, judging, _shown("tfotrace", "replay", *words), narrate)
 
 
+def _compare(words: list[str]) -> int:
+    options = arguments.compare_parser().parse_args(words)
+    from tracer.compare import text
+    from tracer.compare.command import compared
+
+    found = compared(options, narrate)
+    _say(*([text.as_json(found).decode()] if options.json else text.lines(found)))
+    return int(ExitCode.OK)
+
+
 def _detach(words: list[str]) -> int:
     options = arguments.detach_parser().parse_args(words)
     from tracer.linux import privileges
@@ -238,6 +248,7 @@ def _doctor(words: list[str]) -> int:
 
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "compare": _compare,
     "demo": _demo,
     "detach": _detach,
     "doctor": _doctor,

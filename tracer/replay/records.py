@@ -115,6 +115,7 @@ class RecordReplay:
     fanout: Fanout
     argv: tuple[str, ...]
     stop: StopRequest
+    summarizes: bool = True  # at the end, for people
     aggregate: Aggregate = field(default_factory=Aggregate)
     benefit: BenefitTable = field(default_factory=BenefitTable)
     _problems: Problems = field(default_factory=Problems)
@@ -260,6 +261,8 @@ class RecordReplay:
                 not_read=not_read(sums.counters),
             )  # fmt: skip
         self.fanout.close(record)
+        if not self.summarizes:
+            return
         record = msgspec.structs.replace(record, totals=totals, benefits=benefits)
         summarize(record, self.fanout.narrate, source=Source.RECORDS)
 

@@ -41,16 +41,12 @@ def replay(options: Namespace, judging: Sequence[str], argv: tuple[str, ...], na
     if options.user is not None and not is_root:
         raise UsageError("only root can run as another user: leave --user out, or use sudo")
     user = privileges.target_user(options.user) if is_root else None
-    source = _open_as(user, options.file)
+    source = open_as(user, options.file)
     try:
-        if not source.head:
-            raise UsageError(f"{source.name} is empty: {source.broken or 'there is nothing to replay'}")
-        if source.head.startswith((PCAPNG, *_PCAP)):
+        if is_capture(source):
             from tracer.replay.capture import replay_capture
 
             return replay_capture(source, options, argv, user, narrate)
-        if not _may_be_lines(source.head):
-            raise UsageError(f"{source.name} is neither recorded events (JSON lines) nor a capture (pcap, pcapng)")
         _refuse_what_is_for_captures(source.name, options, judging)
         from tracer.replay.records import replay_records
 
@@ -59,7 +55,19 @@ def replay(options: Namespace, judging: Sequence[str], argv: tuple[str, ...], na
         source.close()
 
 
-def _open_as(user: privileges.User | None, path: Path) -> Input:
+def is_capture(source: Input) -> bool:
+    """Does it hold packets, rather than records? Raises UsageError if it is empty, or clearly neither."""
+    if not source.head:
+        raise UsageError(f"{source.name} is empty: {source.broken or 'there is nothing to replay'}")
+    if source.head.startswith((PCAPNG, *_PCAP)):
+        return True
+    if not _may_be_lines(source.head):
+        raise UsageError(f"{source.name} is neither recorded events (JSON lines) nor a capture (pcap, pcapng)")
+    return False
+
+
+def open_as(user: privileges.User | None, path: Path) -> Input:
+    """Open a file with the rights of `user` (None: with one's own). Raises UsageError."""
     try:
         with privileges.acting_as(user):
             return open_input(path)

@@ -1,0 +1,163 @@
+"""A comparison for people, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+
+from tracer.compare.model import Comparison, Finding, Piece, Towards, What
+from tracer.records.record import SCHEMA
+from tracer.vocabulary.numbers import count, duration
+from tracer.vocabulary.printable import plural, printable
+
+_OPTIONS = {
+    "tfo": "the Fast Open option", "tfo_experimental": "the Fast Open option (experimental)", "mss": "the MSS option",
+    "wscale": "the window scale option", "sack_permitted": "the SACK option", "timestamps": "the timestamps option",
+    "mptcp": "the MPTCP option", "md5": "the MD5 option", "ao": "the TCP-AO option",
+}  # fmt: skip
+_LOST = {
+    "data": "SYNs with data", "tfo": "SYNs with the Fast Open option", "ecn": "SYNs that ask for ECN",
+    "plain": "ordinary SYNs", "sent again": "SYNs that were sent again",
+}  # fmt: skip
+_PIECES = {
+    Piece.SYN: "SYNs", Piece.SYNACK: "SYN-ACKs", Piece.ACK: "ACKs", Piece.REQUEST: "requests",
+    Piece.RESPONSE: "responses", Piece.RST: "RSTs", Piece.ICMP: "ICMP errors",
+}  # fmt: skip
+
+
+def lines(found: Sequence[Comparison]) -> Iterator[str]:
+    """Lines without ends; what came from files' names is printable."""
+    for number, one in enumerate(found):
+        if number:
+            yield ""
+        yield from _one(one)
+
+
+def as_json(found: Sequence[Comparison]) -> bytes:
+    """One line."""
+    return msgspec.json.encode({"schema": SCHEMA, "event": "compare", "between": [_plain(one) for one in found]})
+
+
+def _one(one: Comparison) -> Iterator[str]:
+    near, far = printable(one.near), printable(one.far)
+    yield f"From {near} (nearer to the clients) to {far}: {verdict(one)}"
+    yield ""
+    for finding in one.findings:
+        share = f"{count(finding.count)} of {count(finding.of)}"
+        yield f"  {share:>18}  {sentence(finding)}{'' if finding.certain else ' (likely)'}"
+        if finding.servers:
+            yield f"  {'':>18}  to {', '.join(finding.servers)}; for example {finding.handshakes[0]}"
+    if one.findings:
+        yield ""
+    each = f"{count(one.seen[0])} and {count(one.seen[1])} in all"
+    yield f"  {count(one.both)} {plural(one.both, 'handshake')} seen at both places ({each})"
+    if one.translated:
+        yield f"  {count(one.translated)} of these were joined over translated addresses or sequence numbers"
+    if one.other_way:
+        yield f"  {count(one.other_way)} of these went the other way, from the side of {far}"
+    if one.missing:
+        yield f"  {count(one.missing)} were seen at {near} only, though {far} watched their server or client meanwhile"
+    if one.not_judged:
+        yield f"  {count(one.not_judged)} were seen at one place only, and nothing is said of them"
+    if one.hops is not None:
+        yield f"  {one.hops or 'no'} {plural(one.hops, 'router')} in between, by the SYNs' TTL"
+    yield from _times(one)
+    if one.offset is not None:
+        ahead, error = one.offset.ns, one.offset.error_ns
+        sure = "roughly" if error is None else f"give or take {duration(error / 1000)}"
+        which = "ahead of" if ahead >= 0 else "behind"
+        yield f"  {far}'s clock is {duration(abs(ahead) / 1000)} {which} {near}'s, {sure}"
+    for doubt in one.doubts:
+        yield f"  note: {doubt}"
+
+
+def verdict(one: Comparison) -> str:
+    """The most important finding, or that there is none."""
+    if not one.both:
+        return "nothing can be compared."
+    if not one.findings:
+        return f"all {count(one.both)} handshakes arrived unchanged."
+    worst = one.findings[0]
+    more = len(one.findings) - 1
+    return f"{sentence(worst)} ({count(worst.count)} of {count(worst.of)})" + (f", and {more} more." if more else ".")
+
+
+def sentence(one: Finding) -> str:
+    """What happened, without how often."""
+    pieces = _PIECES[one.piece]
+    where = "on the way to the server" if one.towards is Towards.SERVER else "on the way to the client"
+    change = "was changed"
+    if one.before is not None and one.after is not None:
+        change = f"was changed from {one.before} to {one.after}"
+    match one.what:
+        case What.OPTION_REMOVED:
+            return f"{_option(one.before)} was removed from {pieces}"
+        case What.OPTION_ADDED:
+            return f"{_option(one.after)} was added to {pieces}"
+        case What.OPTIONS_REORDERED:
+            return f"the options of {pieces} were put in another order"
+        case What.MSS_CHANGED:
+            return f"the MSS of {pieces} {change}"
+        case What.WSCALE_CHANGED:
+            return f"the window scale of {pieces} {change}"
+        case What.WINDOW_CHANGED:
+            return f"the window of {pieces} {change}"
+        case What.COOKIE_CHANGED:
+            return f"the length of the Fast Open cookie in {pieces} {change}"
+        case What.ECN_CHANGED:
+            return f"ECN in {pieces} {change}"
+        case What.DATA_REMOVED:
+            return f"data was cut out of {pieces}"
+        case What.DATA_ADDED:
+            return f"data was added to {pieces}"
+        case What.TTL_RAISED:
+            return f"the TTL of {pieces} was raised: something in between sends them anew"
+        case What.ISN_CHANGED:
+            return f"the initial sequence number of {pieces} was rewritten"
+        case What.CLIENT_TRANSLATED:
+            return f"the client's address {change}"
+        case What.SERVER_TRANSLATED:
+            return f"the server's address {change}"
+        case What.ANSWERED:
+            return "the SYN-ACK came from something in between, not from the server"
+        case What.REFUSED:
+            return f"{pieces} came from something in between, {where}"
+        case What.LOST:
+            return f"{_LOST.get(one.before or '', pieces)} were lost {where}"
+
+
+def _option(name: str | None) -> str:
+    return _OPTIONS.get(name or "", f"option {name}")
+
+
+def _times(one: Comparison) -> Iterator[str]:
+    if one.times is None:
+        return
+    parts = [
+        (share, name)
+        for share, name in (
+            (one.times.before, "at the clients' side"), (one.times.between, "between both"),
+            (one.times.beyond, "at the servers' side"),
+        )
+        if share is not None
+    ]  # fmt: skip
+    told = ", ".join(f"{duration(share.median_us)} {name}" for share, name in parts)
+    if one.times.between is not None:
+        yield f"  of the round trip (medians of {count(one.times.between.samples)}): {told}"
+
+
+def _plain(one: Comparison) -> dict[str, Any]:
+    offset = one.offset
+    return {
+        "near": one.near, "far": one.far, "near_handshakes": one.seen[0], "far_handshakes": one.seen[1],
+        "both": one.both, "translated": one.translated, "other_way": one.other_way, "missing": one.missing,
+        "not_judged": one.not_judged, "hops": one.hops,
+        "clock_offset_us": None if offset is None else offset.ns / 1000,
+        "clock_error_us": None if offset is None or offset.error_ns is None else offset.error_ns / 1000,
+        "findings": [asdict(finding) | {"sentence": sentence(finding)} for finding in one.findings],
+        "rtt": None if one.times is None else asdict(one.times),
+        "notes": one.doubts,
+    }  # fmt: skip
