@@ -15,8 +15,9 @@ from collections.abc import Callable
 from tracer.errors import CannotTraceError
 from tracer.lab import child, director, road, topology, visitors
 from tracer.lab.sites import SITES
+from tracer.linux.patience import FACTOR
 
-_START_S = 60.0
+_START_S = 60.0 * FACTOR
 _DESCRIPTORS_MAX = 16  # in a message
 _SERVER, _CLIENT, _RELAY, _VISITORS = "demo-server", "demo-client", "demo-relay", "demo-visitors"
 
