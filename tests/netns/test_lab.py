@@ -22,9 +22,9 @@ from scapy.packet import Packet
 from scapy.utils import rdpcap
 
 from tests.support.netbox import wait_until
-from tests.support.patience import LONG_S
+from tests.support.patience import LONG_S, PATIENCE_S
 from tracer.errors import CannotTraceError
-from tracer.lab import director, topology
+from tracer.lab import director, road, topology
 from tracer.lab.lab import Lab
 from tracer.lab.scenarios import SCENARIOS, Expected, Scenario, server_address
 
@@ -305,6 +305,30 @@ def test_kernel_counters_moved(played: Round) -> None:
 
 
 NAMESPACES = 5  # client, server and the three hosts behind it
+
+
+@pytest.mark.parametrize(("kind", "known"), [("pfifo", True), ("tfotest", False)])
+def test_trying_a_qdisc_leaves_none(kind: str, known: bool) -> None:
+    with Lab() as lab:
+        space = lab._namespaces[1]  # the server's
+        words = ["nsenter", f"--net={lab.server_netns}", "tc", "qdisc", "show", "dev", "lo"]
+        before = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+        assert road.knows_qdisc(space, kind) is known
+        assert subprocess.run(words, check=True, capture_output=True, text=True).stdout == before
+
+
+@pytest.mark.parametrize("delayed", [True, False], ids=["road", "neither netem nor tun"])
+def test_sites_are_visited_over_a_road_and_without_one(monkeypatch: pytest.MonkeyPatch, delayed: bool) -> None:
+    if not delayed:
+        monkeypatch.setattr(road, "knows_qdisc", lambda *_: False)
+        monkeypatch.setattr(road, "_tun_devices", lambda *_: [])
+    with Lab() as lab:
+        assert lab.delayed is delayed
+        assert ("20 ms away" in lab.about()[0]) is delayed
+        lab.start_traffic(rounds=0, background_per_s=1)
+        # each of the healthy sites, and that with two keys, takes SYN data sooner or later
+        wait_until(lambda: tcp_counters(lab.client_pid)["TCPFastOpenActive"] >= 20, "accepted SYN data", PATIENCE_S)
+        assert lab.faults == []
 
 
 # The lab's end ------------------------------------------------------------------------------------------------------

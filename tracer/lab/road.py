@@ -50,7 +50,7 @@ def build(server: int, far: Mapping[Place, int]) -> tuple[str, list[int]]:
     Returns DELAYED and the tun devices that a relay must join: none where the kernel has netem. They go with their
     descriptors. With neither the links have no delay: NEAR.
     """
-    netem = _has_netem(server)
+    netem = knows_qdisc(server, "netem")
     devices = [] if netem else _tun_devices(server, far)
     for road in ROADS:
         space = far[road.place]
@@ -72,13 +72,14 @@ def be_relay(devices: list[int]) -> None:
     Relay(lanes).run()
 
 
-def _has_netem(space: int) -> bool:
+def knows_qdisc(space: int, kind: str) -> bool:
+    """Does the kernel have this queueing discipline? Tries it on the loopback of a namespace that nobody uses yet."""
     from tracer.linux.pyroute import route_socket  # here, since others only use the table
 
     with netns.entered(space), suppress(FileNotFoundError), route_socket() as route:
         loopback = int(route.link_lookup(ifname="lo")[0])
-        route.tc("add", "netem", index=loopback, delay=0)
-        route.tc("del", index=loopback, root=True)
+        route.tc("add", kind, index=loopback)
+        route.tc("del", index=loopback, handle=0, root=True)  # 0: whatever handle it got
         return True
     return False
 
