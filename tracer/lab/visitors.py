@@ -75,4 +75,5 @@ def _crowd(site: Site) -> None:
             client.sendall(http_request(site.name))
         for client in clients:
             client.recv(4096)
+            client.close()  # or the server waits for it
     time.sleep(_PAUSE_S)
