@@ -52,6 +52,10 @@ class Break:
 
 def breaks(view: HistoryView) -> tuple[Break, ...]:
     """What has broken within the last hour, of each kind the latest; what goes on comes first."""
+    return view.once(_breaks)
+
+
+def _breaks(view: HistoryView) -> tuple[Break, ...]:
     steps = _steps(view)
     with_data, lived = steps.cells[:, PART["with_data"].start], steps.cells[:, PART["lived"].start]
     failed = steps.cells[:, PART["results"]][:, HAS_FAILED].sum(axis=1)

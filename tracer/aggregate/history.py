@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ PLACES_HELD = 64  # of each step: servers, by result and cause
 _ODD = np.array([secrets.randbits(64) | 1 for _ in range(6)], np.uint64)
 
 Ends = NDArray[np.int64]
+T = TypeVar("T")
 # result, cause, the server's address, its port
 Place = tuple[int, int, bytes, int]
 
@@ -211,6 +213,14 @@ class HistoryView:
     _places: dict[int, dict[tuple[int, int], Counter[tuple[bytes, int]]]] = field(
         default_factory=dict, compare=False, repr=False
     )
+    _found: dict[Callable[[HistoryView], Any], Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, make: Callable[[HistoryView], T]) -> T:
+        """What `make` finds in it; several parts of a screen ask for the same."""
+        if make not in self._found:
+            self._found[make] = make(self)
+        found: T = self._found[make]
+        return found
 
     def _chosen(self, span_s: int) -> tuple[Steps, slice]:
         begin_s = self.now_ns // NS_PER_S - span_s + 1

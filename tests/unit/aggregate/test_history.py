@@ -143,3 +143,16 @@ def test_a_view_never_changes() -> None:
     assert before.fine.places[0] == places
     assert before.totals(Window.MINUTE).handshakes == 10
     assert view(history, 8).totals(Window.MINUTE).handshakes == 20
+
+
+def test_what_several_ask_for_is_found_once_at_each_moment() -> None:
+    history = History()
+    history.add(at(random_batch(1, 10), 0, 4))
+    asked: list[int] = []
+
+    def found(one: HistoryView) -> int:
+        asked.append(one.now_ns)
+        return len(asked)
+
+    now = view(history, 5)
+    assert (now.once(found), now.once(found), now.until((BEGIN_S + 1) * NS_PER_S).once(found)) == (1, 1, 2)
