@@ -48,7 +48,7 @@ def _why(one: Break) -> tuple[str, str]:
         return "", ""
     ((cause, _),) = causes.most_common(1)
     if one.what is Broken.FAST_OPEN:
-        return f": {cause.replace('_', ' ')}", ""
+        return f": {cause.replace('_', ' ')}{unless_certain(cause, one.totals.cause_confidences)}", ""
     words = brief_cause(cause) + unless_certain(cause, one.totals.handshake_confidences)
     place = max(one.totals.failed_at or (), key=lambda at: at.handshakes, default=None)
     if place is None:

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from tracer.aggregate.history import Where, Window
 from tracer.aggregate.reasons import Reason, Trend, reasons
+from tracer.records.record import Totals
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.causes import handshake_sentence, remedy, tfo_sentence
 from tracer.vocabulary.fates import brief_cause, fate_words, unless_certain
@@ -90,14 +91,19 @@ def why_entries(snapshot: Snapshot, window: Window, cells: int) -> list[Entry]:
     for reason in reasons(snapshot.history, window):
         one = told(reason)
         advice = one.remedy[:1].upper() + one.remedy[1:]
-        cause = word(reason.fate[1]) if reason.fate is not None else None
-        words = one.words + unless_certain(cause, totals.handshake_confidences)
+        words = one.words + _unless_certain(reason, totals)
         entries.append(Entry(one.way, _head(reason, words, one.group, cells), wrap(advice, cells, "dim", _INDENT)))
     if not entries and totals.handshakes:
         entries.append(Entry(None, [(("Nothing went wrong.", "text"),)], []))
     if not totals.tfo_attempts:
         entries.append(Entry(None, advice_lines(snapshot, cells), []))
     return entries
+
+
+def _unless_certain(reason: Reason, totals: Totals) -> str:
+    if reason.fate is not None:
+        return unless_certain(word(reason.fate[1]), totals.handshake_confidences)
+    return unless_certain(word(reason.cause), totals.cause_confidences) if reason.cause is not None else ""
 
 
 def arranged(entries: list[Entry], rows: int, selected: str | None) -> tuple[list[Line], list[str | None]]:

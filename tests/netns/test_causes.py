@@ -278,4 +278,4 @@ def test_the_run_says_the_causes_at_its_end(hosts_and_runs: World) -> None:
     assert len(handshakes) <= run.end.totals.handshakes
     most = max(causes, key=lambda name: causes[name])
     words = most.replace("_", " ")
-    assert any(re.search(rf"Fast Open in {causes[most]} handshakes?: {words}\. ", line) for line in run.said)
+    assert any(re.search(rf"Fast Open in {causes[most]} handshakes?: {words}( \(\w+\))?\. ", line) for line in run.said)

@@ -446,6 +446,8 @@ def test_the_statistics_have_results_and_causes(cells: int) -> None:
     assert [line.split()[-1] for line in causes] == ["195", "41", "2"]
     assert causes[0].startswith("a SYN flood (likely)")
     assert plain(tfo_cause_lines(totals, cells)[0]).split() == ["key", "not", "shared", "7"]
+    totals = flooded(causes={"key_not_shared": 7}, cause_confidences={"key_not_shared": "likely"})
+    assert plain(tfo_cause_lines(totals, cells)[0]).startswith("key not shared (likely)" if cells > 30 else "key not")
     assert max(map(cell_len, causes)) <= cells
     assert plain(cause_lines(flooded(handshake_causes=None), cells)[0]) == "nothing yet"
 

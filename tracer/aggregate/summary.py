@@ -150,7 +150,8 @@ def _tell_fast_open(totals: Totals, narrate: Callable[[str], None]) -> None:
         narrate(f"other outcomes of Fast Open: {', '.join(words)}")
     for name, count in _top(totals.causes):
         # a malformed option is no attempt
-        narrate(f"Fast Open in {_number(count, 'handshake')}: {name.replace('_', ' ')}. {_advice(tfo_sentence(name))}")
+        words = f"{name.replace('_', ' ')}{unless_certain(name, totals.cause_confidences)}"
+        narrate(f"Fast Open in {_number(count, 'handshake')}: {words}. {_advice(tfo_sentence(name))}")
     saved = "; ".join(filter(None, saved_words(totals)))
     if saved:
         narrate(saved)

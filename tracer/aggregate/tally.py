@@ -34,7 +34,7 @@ _WIDTHS = {
     "causes": len(Cause), "handshake_causes": len(HandshakeCause), "after": len(After), "died": len(Outcome),
     "causes_failed": len(Cause),  # of those whose group is failed
     "fates": len(HandshakeResult) * len(HandshakeCause),  # of those that failed or have a cause
-    "confidences": len(HandshakeCause) * len(Confidence),
+    "confidences": len(HandshakeCause) * len(Confidence), "cause_confidences": len(Cause) * len(Confidence),
     "unexplained": len(Outcome),  # of established ones that are degraded or failed without a cause
 }  # fmt: skip
 _ENDS = np.cumsum(list(_WIDTHS.values())).tolist()
@@ -132,6 +132,10 @@ def tally(batch: Batch, place: NDArray[np.intp] | None = None, places: int = 1) 
     to.codes("causes", causes.cause)
     to.codes("handshake_causes", causes.handshake_cause)
     to.codes("after", verdicts.after)
+    caused = np.flatnonzero(causes.cause)
+    if len(caused):
+        cause = causes.cause[caused].astype(np.intp)
+        to.codes("cause_confidences", cause * len(Confidence) + causes.confidence[caused], caused)
     costly = (verdicts.group == Group.FAILED) & (causes.cause != 0)
     if costly.any():
         to.codes("causes_failed", causes.cause[costly], costly)
@@ -160,12 +164,12 @@ def _known(counts: F64, members: type[IntEnum]) -> dict[str, int]:
     return {word(member): int(counts[member]) for member in members if member and counts[member]}
 
 
-def _confidences(counts: F64) -> dict[str, str]:
+def _confidences(counts: F64, causes: type[Cause] | type[HandshakeCause]) -> dict[str, str]:
     """How sure each cause is where it is surest."""
-    seen = counts.reshape(len(HandshakeCause), len(Confidence))
+    seen = counts.reshape(len(causes), len(Confidence))
     return {
         word(cause): word(max(one for one in Confidence if seen[cause, one]))
-        for cause in HandshakeCause
+        for cause in causes
         if cause and seen[cause, 1:].any()
     }
 
@@ -198,8 +202,9 @@ def totals_of(cells: F64, failed_at: tuple[FailedAt, ...]) -> Totals:
         after=_known(part["after"], After),
         died=_named(part["died"], Outcome),
         handshake_causes=_known(part["handshake_causes"], HandshakeCause),
-        handshake_confidences=_confidences(part["confidences"]),
+        handshake_confidences=_confidences(part["confidences"], HandshakeCause),
         failed_causes=_failed_causes(part["fates"]),
         failed_at=failed_at,
         tfo_resent=int(part["resent"][0]),
+        cause_confidences=_confidences(part["cause_confidences"], Cause),
     )

@@ -429,6 +429,9 @@ class Totals(msgspec.Struct, frozen=True):
         int | None,
         said("attempts answered only after their SYN was sent again: delay_us has what that took; null in older files"),
     ] = None
+    cause_confidences: Annotated[
+        dict[str, str] | None, said("how sure each cause of `causes` is where it is surest; null in older files")
+    ] = None
 
 
 class Benefit(msgspec.Struct, frozen=True):

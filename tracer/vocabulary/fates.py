@@ -80,7 +80,7 @@ def fate_words(result: str, cause: str | None, dropped: str | None = None) -> st
 
 
 def unless_certain(cause: str | None, confidences: Mapping[str, str] | None) -> str:
-    """ " (possible)" or " (likely)", to stand behind a `handshake.cause` that is not certain."""
+    """ " (possible)" or " (likely)", to stand behind a cause that is not certain."""
     found = (confidences or {}).get(cause or "")
     return f" ({found})" if found not in (None, CERTAIN) else ""
 

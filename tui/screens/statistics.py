@@ -140,8 +140,11 @@ def cause_lines(totals: Totals, cells: int) -> list[Line]:
 
 
 def tfo_cause_lines(totals: Totals, cells: int) -> list[Line]:
-    """The causes of Fast Open's outcomes."""
-    return worded_lines([(name.replace("_", " "), None, seen) for name, seen in _ranked(totals.causes)], cells)
+    """The causes of Fast Open's outcomes, and how sure each is at most."""
+    sure = totals.cause_confidences or {}
+    return worded_lines(
+        [(name.replace("_", " "), sure.get(name), seen) for name, seen in _ranked(totals.causes)], cells
+    )
 
 
 def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -83,6 +83,12 @@ def test_totals_are_those_of_the_records() -> None:
         if timing.cause is not None and timing.cause_confidence is not None:
             surest[timing.cause] = max(surest.get(timing.cause, 0), words.index(timing.cause_confidence))
     assert found.handshake_confidences == {name: words[sure] for name, sure in surest.items()}
+    surest = {}
+    for one in records:
+        if one.tfo.cause is not None and one.tfo.cause_confidence is not None:
+            surest[one.tfo.cause] = max(surest.get(one.tfo.cause, 0), words.index(one.tfo.cause_confidence))
+    assert found.cause_confidences == {name: words[sure] for name, sure in surest.items()}
+    assert len(surest) == len(found.causes) > 5
 
 
 def test_where_more_than_half_failed_is_told() -> None:
