@@ -87,8 +87,10 @@ def strip(line: Line, styles: Palette | Mapping[str, Style], cells: int, over: S
             words = shown.rstrip(" ")
             if "▀" <= words.lstrip(" ")[:1] <= "▟":  # a bar is of the colour that is the words' ground
                 style = Style(color=style.bgcolor, bgcolor=base.bgcolor)
-            else:  # the ground ends with the words
-                segments.append(Segment(words, style if over is None else style + over))
+            else:  # the ground is that of the words alone
+                begin = len(words) - len(words.lstrip(" "))
+                for part, own in ((words[:begin], base), (words[begin:], style)):
+                    segments.append(Segment(part, own if over is None else own + over))
                 shown, style = shown[len(words) :], base
         segments.append(Segment(shown, style if over is None else style + over))
     if used < cells:

@@ -10,7 +10,8 @@ from textual.pilot import Pilot
 
 from tests.tui.driving import drive, press
 from tui.app import Dashboard
-from tui.lines import STYLES
+from tui.lines import STYLES, cell
+from tui.paint import strip
 from tui.themes import CYCLE
 
 Triplet = tuple[int, int, int]
@@ -87,11 +88,20 @@ def test_signals_are_green_yellow_and_red_and_nothing_else_has_these_colours(the
 
     if theme.startswith("ansi"):
         numbers = {name: hue(name) for name in ("ok", "degraded", "failed")}
-        assert [one.number for one in numbers.values() if one is not None] == (
-            [2, 3, 1] if "light" in theme else [2, 11, 9]
+        assert [one.number if one is not None else None for one in numbers.values()] == (
+            [None, 3, 1] if "light" in theme else [2, 11, 9]
         )
     for name in ("dim", "title", "strong", "accent", "key", "header", "none", "normal"):
         colour = styles[name].color
         if colour is not None and not colour.is_default:
             parts = colour.get_truecolor()
             assert max(parts) - min(parts) < 40, f"{name} is coloured in {theme}"
+
+
+def test_a_ground_is_that_of_the_words_alone() -> None:
+    ground, base = Style(bgcolor="yellow"), Style(bgcolor="white")
+    made = strip(
+        ((cell("50 %", 8, right=True), "degraded"), ("  ", "degraded")), {"text": base, "degraded": ground}, 12
+    )
+    assert made.text == "    50 %    "
+    assert "".join(one.text for one in made if one.style == ground) == "50 %"
