@@ -98,14 +98,14 @@ def evidence(record: Handshake) -> list[str]:
     """What the kernel, its queues, and whoever refused it said of this handshake: a few words each, for a line."""
     timing = record.handshake
     found: list[str | None] = []
-    if timing.drop is not None:
-        found.append(drop_words(timing.drop))
-    if timing.listener is not None:
-        found.append(listener_words(timing, timing.listener))
     if timing.reset is not None:
         found.append(reset_words(timing.reset))
     if timing.icmp is not None:
         found.append(icmp_words(timing.icmp, record.client.ip))
+    if timing.drop is not None:
+        found.append(drop_words(timing.drop))
+    if timing.listener is not None:
+        found.append(listener_words(timing, timing.listener))
     if record.nat is not None:
         found.append(nat_words(record.nat))
     found += [printable(one).replace("_", " ") for one in record.warnings]

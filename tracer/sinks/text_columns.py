@@ -42,7 +42,7 @@ _COLUMNS = {**COLUMNS, NOTES.name: NOTES}
 # what lines have otherwise than the list: titles that explain themselves, widths of what is usual
 _OWN: dict[str, Callable[[ListColumn], ListColumn]] = {
     "result": lambda column: replace(column, width=25, title="Result or Fast Open"),
-    "cause": lambda column: replace(column, width=27, text=_cause),
+    "cause": lambda column: replace(column, width=30, text=_cause),
     "client": lambda column: replace(column, width=20),
     "server": lambda column: replace(column, width=18),
 }
