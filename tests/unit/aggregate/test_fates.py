@@ -16,7 +16,7 @@ from tracer.aggregate.summary import summarize
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.records.failed_at import FailedAt
-from tracer.records.record import SCHEMA, End, Totals
+from tracer.records.record import SCHEMA, Balance, End, Totals
 from tracer.vocabulary.causes import DROPPED, HANDSHAKE_CAUSES
 from tracer.vocabulary.fates import BRIEF_CAUSES, FAILED_WORDS, brief_cause, failed_words
 from tracer.vocabulary.vocabulary import CONFIDENCE_WORDS, Confidence, HandshakeCause, HandshakeResult, known
@@ -183,3 +183,19 @@ def test_ordinary_rows_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> Non
     made = ended(many(PLAIN, 50))
     monkeypatch.setattr(np, "ravel_multi_index", None)
     assert totals(made).handshakes == 50
+
+
+@pytest.mark.parametrize(
+    ("sheet", "says"),
+    [
+        (Balance(9, 9, 0, 0, 0, 0, 9, 0), "nothing lost"),
+        (Balance(9, 8, 1, 0, 0, 0, 8, 0), "1 handshake lost: 1 ring full"),
+        (Balance(9, 5, 0, 4, 0, 0, 5, 0), "4 handshakes lost: 4 table full (see --table-size)"),
+        (Balance(5000, 2000, 1000, 0, 2000, 0, 1999, 3),
+         "3,004 handshakes lost: 1,000 ring full, 2,000 unanswered above 10,000 a second, 3 not written, 1 not read"),
+    ],
+)  # fmt: skip
+def test_what_was_lost_is_told_with_where(sheet: Balance, says: str) -> None:
+    said = list[str]()
+    summarize(End(SCHEMA, "", "asked", 0, 12.0, totals(), sheet, {}), said.append)
+    assert said[-1] == says
