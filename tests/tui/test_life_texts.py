@@ -153,7 +153,7 @@ def test_what_kernel_and_queues_said_is_among_the_facts() -> None:
     for words in (
         "kernel syn dropped: NETFILTER_DROP at nft_do_chain",
         "listener accept queue of nginx[812] at 0.0.0.0:443: 512 of 511",
-        "ICMP error type 3 code 13 from 192.0.2.254",
+        "ICMP error administratively prohibited, says 192.0.2.254",
         f"other side translated: 10.0.0.1:4 > 10.0.0.2:8080 ({'0' * 16})",
         "warning The MSS is below 536 bytes",
         "warning of a later version",

@@ -85,7 +85,7 @@ def reset_words(reset: Reset) -> str:
 def icmp_words(icmp: Icmp, client: str) -> str:
     """The ICMP error, and who sent it: "ICMP: administratively prohibited, says 192.0.2.254"; `client`: its address."""
     by = f", says {printable(icmp.from_)}" if icmp.from_ is not None else ""
-    return f"ICMP: {icmp_meaning(icmp.type, icmp.code, v6=':' in client)}{by}"
+    return f"ICMP: {icmp_meaning(icmp.type, icmp.code, v6=':' in (icmp.from_ or client))}{by}"
 
 
 def nat_words(nat: Nat) -> str:
