@@ -150,8 +150,8 @@ def _tell_fast_open(totals: Totals, narrate: Callable[[str], None]) -> None:
         narrate(f"other outcomes of Fast Open: {', '.join(words)}")
     for name, count in _top(totals.causes):
         # a malformed option is no attempt
-        words = f"{name.replace('_', ' ')}{unless_certain(name, totals.cause_confidences)}"
-        narrate(f"Fast Open in {_number(count, 'handshake')}: {words}. {_advice(tfo_sentence(name))}")
+        why = f"{name.replace('_', ' ')}{unless_certain(name, totals.cause_confidences)}"
+        narrate(f"Fast Open in {_number(count, 'handshake')}: {why}. {_advice(tfo_sentence(name))}")
     saved = "; ".join(filter(None, saved_words(totals)))
     if saved:
         narrate(saved)
