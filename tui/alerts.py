@@ -10,17 +10,10 @@ from tracer.aggregate.breaks import Break, Broken, breaks
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.fates import brief_cause, unless_certain
 from tracer.vocabulary.places import at_place
-from tui.format import clock, count, share
+from tui.format import age, count, share
 
 _WHAT = {Broken.FAST_OPEN: "Fast Open", Broken.HANDSHAKES: "Handshakes"}
 _OF = {Broken.FAST_OPEN: "SYNs with data", Broken.HANDSHAKES: "handshakes"}
-
-
-def age(seconds: int) -> str:
-    """An age: 12 s, 3:20 min, 1:02:03 h."""
-    if seconds < 60:
-        return f"{seconds} s"
-    return f"{clock(seconds)} {'min' if seconds < 3600 else 'h'}"
 
 
 def _forms(one: Break) -> tuple[str, ...]:

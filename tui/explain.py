@@ -10,12 +10,13 @@ from tracer.dissect.options import OptionDetail
 from tracer.records import fate, life
 from tracer.records.record import Handshake, Segment
 from tracer.records.server_name import server_name
-from tracer.vocabulary.causes import WARNINGS, tfo_sentence
+from tracer.vocabulary.causes import WARNINGS
 from tracer.vocabulary.local_time import local, zone
 from tracer.vocabulary.meanings import AFTERS, REQUESTS, SETTLED
 from tracer.vocabulary.printable import times
+from tracer.words.handshake import verdict
 from tui.format import duration, signed_duration
-from tui.lines import Line, cell, group_sign, group_style, safe, wrap
+from tui.lines import Line, cell, safe, wrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,37 +27,12 @@ class Options:
     synack: Sequence[OptionDetail]
 
 
-def fate_line(record: Handshake) -> Line:
-    """Sign, group, and what became of the handshake."""
-    timing, group = record.handshake, fate.standing(record)
-    words = life.result(timing) if fate.failed(timing) else f"{life.result(timing)}, {fate.fate(timing)}"
-    return ((f"{group_sign(group)} {group}: {safe(words)}", group_style(group)),)
-
-
-def verdict_line(record: Handshake) -> Line:
-    """Sign, group and verdict of Fast Open."""
-    group = record.tfo.group
-    style = group_style(group)
-    word = f"{group}: " if group in ("ok", "degraded", "failed") else ""
-    return ((f"{group_sign(group)} {word}{life.verdict(record)}", style),)
-
-
 def verdict_lines(record: Handshake, cells: int) -> list[Line]:
     """What became of the handshake where it failed, the verdict on Fast Open, what they mean, and the causes."""
-    timing, tfo = record.handshake, record.tfo
     lines: list[Line] = []
-    reason = fate.reason(timing)
-    first = fate.told_first(record)
-    if first:
-        lines.append(fate_line(record))
-        lines += wrap(safe(reason), cells, "strong") if reason else wrap(life.failure(timing), cells)
-    if not first or tfo.outcome != "not_attempted":
-        lines += [verdict_line(record), *wrap(life.explanation(record), cells)]
-    if reason and not first:
-        lines += wrap(safe(reason), cells, "strong")
-    if tfo.cause is not None:
-        sure = f" ({tfo.cause_confidence})" if tfo.cause_confidence else ""
-        lines += wrap(f"Cause{sure}: {safe(tfo_sentence(tfo.cause))}", cells, "strong")
+    for text, style in verdict(record):
+        # a verdict stands in one line, as its sign does in lists
+        lines += wrap(safe(text), cells, style) if style in ("text", "strong") else [((safe(text), style),)]
     return lines
 
 

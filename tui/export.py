@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from tracer.records.record import Handshake
+from tracer.words.ladder import LADDER_MAX, ladder_lines
 from tui.explain import fact_lines, verdict_lines
-from tui.ladder import LADDER_MAX, ladder_lines
 from tui.lines import EMPTY
 
 TEXT_CELLS = 80

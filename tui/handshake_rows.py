@@ -11,7 +11,8 @@ from tracer.records.life import drop_of
 from tracer.records.record import Handshake
 from tracer.store.list_columns import COLUMNS
 from tracer.vocabulary.fates import brief_cause
-from tui.lines import Part, group_sign, group_style, safe
+from tracer.words.signs import group_sign, group_style
+from tui.lines import Part, safe
 from tui.order import Order
 from tui.widgets.row_list import ListColumn
 

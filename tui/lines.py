@@ -23,18 +23,6 @@ STYLES = (
     "cursor", "cursor-blur", "header", "header-sorted", "bar-track", "inverse",
     "verdict-ok", "verdict-degraded", "verdict-failed", "verdict-text",
 )  # fmt: skip
-# a sign for each group, so that a line can be read at a glance and without colour
-GROUP_SIGN = {"ok": "✓", "degraded": "~", "failed": "✗"}
-
-
-def group_style(group: str | None) -> str:
-    """Style of an outcome group."""
-    return group if group in GROUP_SIGN else "none"
-
-
-def group_sign(group: str | None) -> str:
-    """Sign of an outcome group."""
-    return GROUP_SIGN.get(group or "", "·")
 
 
 @lru_cache(maxsize=8192)

@@ -12,7 +12,8 @@ from rich.style import Style
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tui.lines import GROUP_SIGN, STYLES, Line, safe
+from tracer.words.signs import GROUP_SIGN
+from tui.lines import STYLES, Line, safe
 
 COMPONENTS = {f"t--{name}" for name in STYLES}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from rich.cells import cell_len
 
@@ -11,63 +10,16 @@ from tracer.aggregate.history import Where, Window
 from tracer.aggregate.reasons import Reason, Trend, reasons
 from tracer.records.record import Totals
 from tracer.store.snapshot import Snapshot
-from tracer.vocabulary.causes import handshake_sentence, remedy, tfo_sentence
-from tracer.vocabulary.fates import brief_cause, fate_words, unless_certain
-from tracer.vocabulary.meanings import EXPLANATIONS, FAILURES
+from tracer.vocabulary.fates import unless_certain
 from tracer.vocabulary.places import at_place
-from tracer.vocabulary.vocabulary import GROUP_OF, Group, HandshakeCause, Outcome, word
+from tracer.vocabulary.vocabulary import word
+from tracer.words.reasons import told
+from tracer.words.signs import group_sign
 from tui.advice import advice_lines
-from tui.alerts import age
-from tui.format import count
-from tui.lines import Line, Part, group_sign, width, wrap
-from tui.widgets.shares import died_words, outcome_words
+from tui.format import age, count
+from tui.lines import Line, Part, width, wrap
 
 _INDENT = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A reason in words: what it is, its group, the filter that finds its handshakes, what to do."""
-
-    words: str
-    group: str
-    way: str
-    remedy: str
-
-
-def told(reason: Reason) -> Told:
-    """The words for a reason."""
-    return _told(reason.cell, "failed" if reason.is_failure else "degraded")
-
-
-@lru_cache(maxsize=1024)
-def _told(at: int, group: str) -> Told:
-    reason = Reason(at, 0)
-    if reason.fate is not None:
-        result, cause = word(reason.fate[0]), word(reason.fate[1]) if reason.fate[1] else None
-        words = fate_words(result, cause)
-        way = f"result == {result} and why == {cause or 'null'}"
-        return Told(words, group, way, remedy(handshake_sentence(cause) if cause else FAILURES.get(result, "")))
-    if reason.cause is not None:
-        cause = word(reason.cause)
-        words = f"Fast Open: {cause.replace('_', ' ')}"
-        return Told(words, group, f"tfo.cause == {cause}", remedy(tfo_sentence(cause)))
-    return _told_outcome(reason.outcome or Outcome.UNKNOWN)
-
-
-def _told_outcome(outcome: Outcome) -> Told:
-    name = None if outcome is Outcome.UNKNOWN else word(outcome)
-    kind = GROUP_OF[outcome]
-    lives = kind in (Group.DEGRADED, Group.FAILED)
-    words = outcome_words(name or "") if lives else died_words(name or "answer not seen")
-    way = f"outcome == {name or 'null'} and tfo.cause == null and result == established"
-    what, _, more = EXPLANATIONS[name].partition(". ")
-    return Told(
-        f"Fast Open: {words}",
-        kind.word if lives else "failed",
-        way if lives else f"{way} and group == failed",
-        more or remedy(what),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +112,3 @@ def _trend(reason: Reason) -> Part:
     if reason.trend is Trend.GONE or reason.last_s is None:
         return ("none in the last hour" if reason.last_s is None else f"last {age(reason.last_s)} ago"), "dim"
     return "", "dim"
-
-
-def track_words(reason: Reason) -> str:
-    """A reason in as few words as a plot has room for; those of Fast Open are told apart from those of handshakes."""
-    fate = reason.fate
-    if fate is not None and fate[1] is not HandshakeCause.NONE:
-        return brief_cause(word(fate[1]))
-    return told(reason).words.replace("Fast Open: ", "TFO: ", 1)

@@ -15,9 +15,9 @@ from tests.tui.driving import LARGE, SIZES, SMALL, drive, press, screen_text, se
 from tests.tui.recorded import Recorded
 from tracer.aggregate.worth import difference_words
 from tracer.records.record import Handshake
+from tracer.words.ladder import ladder_lines
 from tui.actions import ACTIONS, MAIN, SUMMED_UP, TITLES, actions_of, footer_of
 from tui.app import Dashboard
-from tui.ladder import ladder_lines
 from tui.screens.detail import Detail
 from tui.screens.help import Help
 from tui.themes import CYCLE

@@ -13,8 +13,8 @@ from tracer.records.ends import Listener, Nat, NatEnd, Process
 from tracer.records.record import Handshake
 from tracer.records.refusal import Icmp, Misfits, Reset
 from tracer.store.list_columns import COLUMNS
+from tracer.words.ladder import ladder_lines, steps
 from tui.explain import fact_lines, verdict_lines
-from tui.ladder import ladder_lines, steps
 from tui.lines import Line, width
 
 change = msgspec.structs.replace

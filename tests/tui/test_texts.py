@@ -20,12 +20,13 @@ from tracer.store.chunks import StoreRows
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary import meanings as words
 from tracer.vocabulary.vocabulary import After, HandshakeResult, Outcome, Request, SettleReason, word
+from tracer.words.ladder import ladder_lines, steps
+from tracer.words.verdicts import handshakes, sentence, with_data, worst_fate
 from tui import format as numbers
 from tui.explain import fact_lines, negotiated_lines, option_lines, options_of, verdict_lines
 from tui.format import duration
 from tui.handshake_rows import row_cells
-from tui.headline import figure_lines, handshakes, headline_lines, sentence, with_data, worst_fate
-from tui.ladder import ladder_lines, steps
+from tui.headline import figure_lines, headline_lines
 from tui.lines import Line, beside, cut, fit, width, wrap
 from tui.screens.detail import counterpart, raw_options
 from tui.screens.peers import BY_WIDTH

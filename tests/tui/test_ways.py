@@ -13,12 +13,12 @@ from tests.tui.recorded import RECORDED, Recorded
 from tracer.aggregate.history import Window
 from tracer.aggregate.reasons import most_frequent
 from tracer.records.ends import Listener, Process
+from tracer.words.reasons import told
 from tui.app import Dashboard
 from tui.filtering import parse
 from tui.screens.listeners import Listeners
 from tui.screens.peers import Peers, expression
 from tui.screens.statistics import Statistics
-from tui.why import told
 
 
 @pytest.mark.parametrize("before", ["", "group == failed"])

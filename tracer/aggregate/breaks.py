@@ -22,7 +22,6 @@ _LEAST_BAD = 5  # two in a row are no break, even in a day without any
 _LEAST_STEPS = 3  # failures of one second are a burst: a scan, a job that starts
 _LEAST_SHARE = 0.01  # fewer failures than this are no break, however sure
 _PATIENCE = 3  # mean times between handshakes that one may be late
-_HOUR_S = 3600
 
 
 class Broken(Enum):
@@ -51,7 +50,7 @@ class Break:
 
 
 def breaks(view: HistoryView) -> tuple[Break, ...]:
-    """What has broken within the last hour, of each kind the latest; what goes on comes first."""
+    """What has broken within the last hour (HistoryView.reach_s), of each kind the latest; what goes on comes first."""
     return view.once(_breaks)
 
 
@@ -82,7 +81,7 @@ def _steps(view: HistoryView) -> _Steps:
         number = steps.number[chosen]
         pieces.append((now_s - number * steps.size_s, np.full(len(number), steps.size_s), steps.cells[chosen]))
     ages, sizes, cells = (np.concatenate([piece[at] for piece in pieces])[::-1] for at in range(3))
-    hour = ages < _HOUR_S
+    hour = ages < view.reach_s
     # the oldest step may have begun before counting did
     return _Steps(np.clip(ages[hour], 0, max(0, now_s - view.began_ns // NS_PER_S)), sizes[hour], cells[hour])
 

@@ -207,6 +207,7 @@ class HistoryView:
     fine: Steps
     coarse: Steps
     fine_since_s: int  # the first second that fine steps are complete from
+    reach_s: int = 3600  # how far back steps are looked at where no window says so
     # by seconds; made when somebody asks
     _totals: dict[int, Totals] = field(default_factory=dict, compare=False, repr=False)
     _sums: dict[int, F64] = field(default_factory=dict, compare=False, repr=False)
@@ -331,7 +332,7 @@ class HistoryView:
 
         None where no one has so many, or where too many servers were affected to count each; of `all` the last hour's.
         """
-        return self.where_of_last(window.seconds or Window.HOUR.seconds or 0, cause, result)
+        return self.where_of_last(window.seconds or self.reach_s, cause, result)
 
     def where_of_last(self, span_s: int, cause: HandshakeCause, result: HandshakeResult | None = None) -> Where | None:
         """The same of the last seconds."""

@@ -32,7 +32,7 @@ class Reason:
     """One of: a result (failed, or with a cause) and its cause; a cause of Fast Open; an outcome without a cause.
 
     `cell` is where history.py counts it; `failed` of those with a cause of Fast Open are of the
-    group failed. `last_s` is the age of the newest, null if it is more than an hour.
+    group failed. `last_s` is the age of the newest, null if it is more than an hour (HistoryView.reach_s).
     """
 
     cell: int
@@ -93,7 +93,7 @@ def _failed(sums: F64, cell: int) -> int:
 
 def reasons(view: HistoryView, window: Window, most: int = 12) -> tuple[Reason, ...]:
     """The same, with all that is known of them: what is on the rise first, and last what is gone."""
-    span_s = min(window.seconds or 3600, (view.now_ns - view.began_ns) // NS_PER_S + 1)
+    span_s = min(window.seconds or view.reach_s, (view.now_ns - view.began_ns) // NS_PER_S + 1)
     newest_s = span_s // 5
     newest, within = view.sums_of_last(max(1, newest_s)), view.sums_of_last(span_s)
     found = []
@@ -138,5 +138,5 @@ def _last(view: HistoryView, cell: int) -> int | None:
         if len(there):
             newest_s = (int(steps.number[there[-1]]) + 1) * steps.size_s - 1
             age_s = max(0, view.now_ns // NS_PER_S - newest_s)
-            return age_s if age_s < 3600 else None
+            return age_s if age_s < view.reach_s else None
     return None

@@ -50,3 +50,30 @@ def with_error(microseconds: float, error_us: float) -> str:
     error = error_us / _UNITS[unit][1]
     decimals = 0 if error >= 9.95 else max(1, len(number.partition(".")[2]))
     return f"{number} ± {error:.{decimals}f} {unit}"
+
+
+def share(part: float, whole: float) -> str:
+    """A part of a whole as a percentage."""
+    if whole <= 0:
+        return UNKNOWN
+    percent = 100 * part / whole
+    if 0 < percent < 0.1:
+        return "<0.1 %"
+    if 99.95 <= percent < 100:  # never "100 %" of what is not all
+        return ">99.9 %"
+    return f"{percent:.0f} %" if percent in (0, 100) or 10 <= percent < 99.5 else f"{percent:.1f} %"
+
+
+def clock(seconds: float) -> str:
+    """The age of a run: 0:42, 12:03, 3:12:03."""
+    whole = int(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, seconds_left = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{seconds_left:02d}" if hours else f"{minutes}:{seconds_left:02d}"
+
+
+def age(seconds: int) -> str:
+    """An age: 12 s, 3:20 min, 1:02:03 h."""
+    if seconds < 60:
+        return f"{seconds} s"
+    return f"{clock(seconds)} {'min' if seconds < 3600 else 'h'}"

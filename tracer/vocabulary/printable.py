@@ -20,6 +20,26 @@ def cells(text: str) -> int:
     return sum(_cells(character) for character in text)
 
 
+def cut(text: str, room: int) -> str:
+    """A printable text cut to at most `room` cells, with "…" at the cut."""
+    if cells(text) <= room:
+        return text
+    kept, used = [], 0
+    for character in text:
+        used += _cells(character)
+        if used >= room:
+            break
+        kept.append(character)
+    return "".join(kept).rstrip() + "…" if room > 0 else ""
+
+
+def cell(text: str, room: int, right: bool = False) -> str:
+    """A printable text cut or padded to exactly `room` cells."""
+    text = cut(text, room)
+    gap = " " * (room - cells(text))
+    return gap + text if right else text + gap
+
+
 def plural(number: int, thing: str) -> str:
     """The word after a number: 1 handshake, 2 handshakes."""
     return thing if number == 1 else f"{thing}s"

@@ -12,10 +12,10 @@ from tracer.dissect.options import describe
 from tracer.handshake.events import is_replayed
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
+from tracer.words.ladder import LADDER_MAX, ladder_lines
 from tui.explain import Options, fact_lines, negotiated_lines, option_lines, options_of, verdict_lines
 from tui.export import json_text
 from tui.filtering import parse
-from tui.ladder import LADDER_MAX, ladder_lines
 from tui.lines import EMPTY, Line, beside, cell, wrap
 from tui.screens.base import TracerScreen
 from tui.widgets.panel import Panel

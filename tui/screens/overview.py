@@ -12,12 +12,13 @@ from tracer.aggregate.aggregate import losses
 from tracer.aggregate.history import Window
 from tracer.aggregate.reasons import most_frequent
 from tracer.store.snapshot import Snapshot
+from tracer.words.reasons import told, track_words
 from tui.format import count, share
 from tui.headline import headline_lines
 from tui.lines import Line, Part, cut, safe, width
 from tui.moments import title_of_window, window_words
 from tui.screens.base import TracerScreen
-from tui.why import arranged, told, track_words, why_entries
+from tui.why import arranged, why_entries
 from tui.widgets.comparison import comparison_lines
 from tui.widgets.histogram import histogram_lines, quantile_line
 from tui.widgets.panel import Panel

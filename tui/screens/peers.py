@@ -11,9 +11,10 @@ from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
 from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import Difference
+from tracer.words.signs import group_sign
 from tui.format import count, duration
 from tui.handshake_rows import outcome_cell
-from tui.lines import Part, group_sign, safe
+from tui.lines import Part, safe
 from tui.screens.ranked import (
     NEVER,
     Ranked,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from tracer.records.record import Totals
 from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, fate_words
-from tracer.vocabulary.meanings import VERDICTS
 from tracer.vocabulary.vocabulary import GROUP_OF, Group, word
+from tracer.words.reasons import died_words, outcome_words
+from tracer.words.signs import group_sign, group_style
 from tui.format import count, share
-from tui.lines import Line, cell, group_sign, group_style
+from tui.lines import Line, cell
 from tui.widgets.bar import bar
 
 _SHORT_WORDS = {"ok": "ok: works", "degraded": "degraded: no gain", "failed": "failed: costs time"}
@@ -21,17 +22,6 @@ _GROUP_WORDS = {
     "failed": "failed: costs time or the connection",
 }
 GROUPS = ("ok", "degraded", "failed")
-
-
-def outcome_words(outcome: str) -> str:
-    """The verdict without its "TFO"."""
-    text = VERDICTS.get(outcome, outcome)
-    return text.removeprefix("TFO ")
-
-
-def died_words(outcome: str) -> str:
-    """The verdict where the connection died after it."""
-    return f"{outcome_words(outcome)}, then dead"
 
 
 def group_bar(totals: Totals, cells: int) -> Line:

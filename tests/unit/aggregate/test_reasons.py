@@ -12,7 +12,7 @@ from tracer.aggregate.reasons import Trend, most_frequent, reasons
 from tracer.aggregate.tally import PART
 from tracer.handshake.batch import Batch
 from tracer.vocabulary.vocabulary import Cause, Group, HandshakeCause, HandshakeResult, Outcome
-from tui.why import told
+from tracer.words.reasons import told
 
 
 def refused_cookie(seconds: list[int], cause: Cause) -> Batch:

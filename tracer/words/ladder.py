@@ -11,11 +11,11 @@ from typing import Literal
 from tracer.records.life import drop_words, misfits
 from tracer.records.record import Handshake, Segment, SynAck
 from tracer.vocabulary.addresses import endpoint_text
-from tracer.vocabulary.printable import times
-from tui.format import duration
-from tui.lines import Line, cell, cut, safe
+from tracer.vocabulary.numbers import duration
+from tracer.vocabulary.printable import cell, cut, printable, times
 
 Direction = Literal["right", "left", "lost", "note"]
+Line = tuple[tuple[str, str], ...]  # parts: a text and the name of its style
 LADDER_MAX = 72  # cells: a wider one is harder to read
 _TIME_CELLS = 9
 _FILLER_OPTIONS = {"nop", "eol"}
@@ -159,7 +159,7 @@ def ladder_lines(record: Handshake, cells: int) -> list[Line]:
     """The diagram, `cells` wide (at least 28)."""
     inner = max(16, cells - _TIME_CELLS - 4)
     margin = " " * (_TIME_CELLS + 1)
-    client, server = (safe(endpoint_text(end.ip, end.port)) for end in (record.client, record.server))
+    client, server = (printable(endpoint_text(end.ip, end.port)) for end in (record.client, record.server))
     half = (inner + 2) // 2
     lines: list[Line] = [
         ((margin, "text"), (cell("client", half), "strong"), (cell("server", inner + 2 - half, right=True), "strong")),
