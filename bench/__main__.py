@@ -19,6 +19,7 @@ from bench import (
     packet_cost,
     rates,
     replay_rate,
+    report,
     startup,
     sustained,
     throughput,
@@ -38,6 +39,7 @@ SECTIONS = {
     "throughput": ("One bulk stream, beside the peers", throughput),
     "sustained": ("A steady rate, fed into the attached program", sustained),
     "replay_rate": ("Replay of a capture, beside the peers", replay_rate),
+    "report": ("A page of a recording", report),
     "latency": ("Delay of a record", latency),
     "dashboard": ("The dashboard at 20,000 handshakes a second", dashboard),
 }

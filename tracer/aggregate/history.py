@@ -90,7 +90,7 @@ class Steps:
             return self
         places: dict[Place, int] = {}
         for one in finer.places[chosen]:
-            places = _joined(places, one)
+            places = places_joined(places, one)
         return Steps(
             self.size_s,
             np.append(self.number, number),
@@ -125,7 +125,7 @@ class _Ring:
         np.add.at(self._cells, slots, cells)
         for slot, found in zip(slots.tolist(), places[first:], strict=True):
             if found:
-                self._places[slot] = _joined(self._places[slot], found)
+                self._places[slot] = places_joined(self._places[slot], found)
 
     def view(self) -> Steps:
         """A copy."""
@@ -135,7 +135,7 @@ class _Ring:
         return Steps(self.size_s, self._number[slots], self._cells[slots], places)
 
 
-def _joined(one: dict[Place, int], other: dict[Place, int]) -> dict[Place, int]:
+def places_joined(one: dict[Place, int], other: dict[Place, int]) -> dict[Place, int]:
     """Both, as far as there is room: what was there first stays."""
     joined = dict(one)
     for place, times in other.items():
@@ -162,7 +162,7 @@ class History:
             seconds, place = np.unique(second, return_inverse=True)
         cells = tally(batch, place, len(seconds))
         self.total.add_counted(batch, cells.sum(axis=0))
-        places = _places(batch, place, len(seconds))
+        places = places_by_step(batch, place, len(seconds))
         for ring in (self._fine, self._coarse):
             ring.add(seconds, cells, places)
 
@@ -173,7 +173,7 @@ class History:
         return HistoryView(began_ns, now_ns, total.totals(), total.cells(), fine, coarse, since)
 
 
-def _places(batch: Batch, step: NDArray[np.intp], steps: int) -> list[dict[Place, int]]:
+def places_by_step(batch: Batch, step: NDArray[np.intp], steps: int) -> list[dict[Place, int]]:
     """Servers of handshakes that failed or have a cause, by step: at most PLACES_HELD, the most frequent first."""
     found: list[dict[Place, int]] = [{} for _ in range(steps)]
     result, cause = batch.events["result"], batch.causes.handshake_cause

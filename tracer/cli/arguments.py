@@ -27,6 +27,7 @@ COMMANDS = {
     "detach": "remove what a killed run left behind, and nothing else",
     "doctor": "can I trace here, is Fast Open on, which listeners use it",
     "replay": "show recorded events, or judge a capture, in any output",
+    "report": "make one page of a recording or a capture, to share",
     "schema": "print the JSON Schema of the records",
     "help": "explain a command and its options",
     "version": "print the version",
@@ -129,9 +130,7 @@ def _add_output(parser: Parser) -> None:
         help="--text with these columns: time,server,result, or +vlan,process beside the usual ones; `--fields help` "
         "lists them",
     )  # fmt: skip
-    parser.groups[OUTPUT].add_argument(
-        "--utc", action="store_true", help="show times in UTC (default: local time); JSON always has UTC"
-    )
+    _add_utc(parser)
     parser.groups[EVIDENCE].add_argument(
         "--show-cookies", action="store_true",
         help="print TFO cookies, which are bearer tokens, instead of a keyed hash of them",
@@ -147,6 +146,29 @@ def _add_output(parser: Parser) -> None:
     unattended.add_argument(
         "--rotate-keep", type=quantities.positive, metavar="N", help="keep only the newest N finished files"
     )
+    _add_user(parser)
+
+
+def _page(text: str) -> Path:
+    if text in ("", "-"):
+        raise argparse.ArgumentTypeError("name a file: standard output has the run's own output")
+    return Path(text)
+
+
+def _add_report(parser: Parser) -> None:
+    parser.groups[OUTPUT].add_argument(
+        "--report", type=_page, metavar="FILE.html",
+        help="write one page on the run when it ends: verdicts, causes, plots, peers, failed handshakes",
+    )  # fmt: skip
+
+
+def _add_utc(parser: Parser) -> None:
+    parser.groups[OUTPUT].add_argument(
+        "--utc", action="store_true", help="show times in UTC (default: local time); JSON always has UTC"
+    )
+
+
+def _add_user(parser: Parser) -> None:
     parser.groups[EVIDENCE].add_argument(
         "--user", metavar="NAME", help="run all but the root part as NAME (default: sudo's user)"
     )
@@ -217,6 +239,7 @@ def trace_parser() -> Parser:
     )  # fmt: skip
     parser.groups[TRACED].add_argument("--netns", metavar="NAME|PATH|pid:N", help="trace inside this network namespace")
     _add_output(parser)
+    _add_report(parser)
     _add_metrics(parser)
     _add_tracing(parser)
     parser.groups[HELP].add_argument("--version", action="version", version=VERSION, help="show the version")
@@ -244,6 +267,7 @@ def demo_parser() -> Parser:
         examples=EXAMPLES["demo"],
     )
     _add_output(parser)
+    _add_report(parser)
     _add_metrics(parser)
     _add_tracing(parser)
     return parser
@@ -274,18 +298,53 @@ def replay_parser() -> Parser:
         examples=EXAMPLES["replay"],
     )
     parser.groups[TRACED].add_argument(
-        "file", type=Path, metavar="FILE",
+        "files", nargs=1, type=Path, metavar="FILE",
         help="JSON lines written by -w or --json, or a capture (pcap, pcapng); may be compressed (gzip, zstd); "
         "- = standard input",
     )  # fmt: skip
+    _add_output(parser)
+    _add_report(parser)
+    _add_count(parser)
+    _add_capture(parser)
+    return parser
+
+
+def _add_capture(parser: Parser) -> None:
+    """How a capture is judged."""
     parser.groups[TRACED].add_argument(
         "--local", action=_Local, default=((), ()), metavar="ADDR[/PREFIX]",
         help="for a capture: addresses of the host that made it, which tell whether it saw the client's or the "
         "server's end (default: none, as if in transit); may be repeated",
     )  # fmt: skip
-    _add_output(parser)
-    _add_count(parser)
     _add_pending(parser)
+
+
+def report_parser() -> Parser:
+    """`tfotrace report`: what it does not name has the value of a replay that writes nothing else."""
+    parser = Parser(
+        prog="tfotrace report",
+        synopsis=("FILE [FILE ...] -o PAGE.html [OPTION ...]",),
+        description="Make one self-contained page of recorded events or of a capture: verdicts, causes and what to do, "
+        "plots over time, peers, failed handshakes. It needs no network and no script to be read.",
+        examples=EXAMPLES["report"],
+    )
+    parser.groups[TRACED].add_argument(
+        "files", nargs="+", type=Path, metavar="FILE",
+        help="JSON lines written by -w or --json (several: one page on all), or a capture (pcap, pcapng; needs root); "
+        "may be compressed (gzip, zstd); - = standard input",
+    )  # fmt: skip
+    parser.groups[OUTPUT].add_argument(
+        "-o", dest="report", type=Path, required=True, metavar="PAGE.html",
+        help="write the page there, in place of one that is there; - = standard output",
+    )  # fmt: skip
+    _add_utc(parser)
+    _add_count(parser)
+    _add_capture(parser)
+    _add_user(parser)
+    parser.set_defaults(
+        json=False, text=False, quiet=True, fields=None, write=[], rotate_size=None, rotate_time=None, rotate_keep=None,
+        keep=1, filter_record=None, show_cookies=False,
+    )  # fmt: skip
     return parser
 
 
@@ -396,6 +455,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "detach": detach_parser,
     "doctor": doctor_parser,
     "replay": replay_parser,
+    "report": report_parser,
     "schema": schema_parser,
     "help": help_parser,
     "version": version_parser,

@@ -31,6 +31,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("tfotrace replay events.jsonl --text --filter-record 'rtt > 50ms'", "its slow handshakes as text"),
         ("sudo tfotrace replay trace.pcapng --local 192.0.2.1", "a capture that the host 192.0.2.1 made"),
     ),
+    "report": (
+        ("tfotrace report events.jsonl -o events.html", "one page of a recording"),
+        ("tfotrace report monday.jsonl.zst tuesday.jsonl.zst -o days.html", "one page of two"),
+    ),
     "schema": (("tfotrace schema | jq '.\"$defs\" | keys'", "the kinds of records and their parts"),),
     "help": (("tfotrace help replay", "the same as tfotrace replay --help"),),
     "version": (),

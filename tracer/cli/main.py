@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from tracer.cli import arguments
+from tracer.cli.parser import Parser
 from tracer.errors import ExitCode, TfotraceError, UsageError
 from tracer.vocabulary import local_time
 from tracer.vocabulary.near import did_you_mean
@@ -169,13 +170,22 @@ def _demo(words: list[str]) -> int:
 _JUDGING = {"local": "--local", "table_size": "--table-size", "response_timeout": "--response-timeout"}
 
 
+def _judging(options: Namespace, parser: Parser) -> list[str]:
+    return [option for name, option in _JUDGING.items() if getattr(options, name) != parser.get_default(name)]
+
+
 def _replay(words: list[str]) -> int:
     options = _fitting(arguments.replay_parser().parse_args(words))
     from tracer.replay.replay import replay
 
-    parser = arguments.replay_parser()
-    judging = [option for name, option in _JUDGING.items() if getattr(options, name) != parser.get_default(name)]
-    return replay(options, judging, _shown("tfotrace", "replay", *words), narrate)
+    return replay(options, _judging(options, arguments.replay_parser()), _shown("tfotrace", "replay", *words), narrate)
+
+
+def _report(words: list[str]) -> int:
+    options = _fitting(arguments.report_parser().parse_args(words))
+    from tracer.replay.replay import replay
+
+    return replay(options, _judging(options, arguments.report_parser()), _shown("tfotrace", "report", *words), narrate)
 
 
 def _compare(words: list[str]) -> int:
@@ -253,6 +263,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "detach": _detach,
     "doctor": _doctor,
     "replay": _replay,
+    "report": _report,
     "schema": _schema,
     "help": _help,
     "version": _version,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -107,9 +108,9 @@ class _Runs:
 
 @dataclass(slots=True)
 class RecordReplay:
-    """Reads `source` to its end and hands everything to the sinks."""
+    """Reads `sources` to their end, one after the other, and hands everything to the sinks."""
 
-    source: Input
+    sources: Sequence[Input]
     composer: RecordedComposer
     rows: BatchBuilder
     fanout: Fanout
@@ -118,7 +119,8 @@ class RecordReplay:
     summarizes: bool = True  # at the end, for people
     aggregate: Aggregate = field(default_factory=Aggregate)
     benefit: BenefitTable = field(default_factory=BenefitTable)
-    _problems: Problems = field(default_factory=Problems)
+    _problems: Problems = field(default_factory=Problems)  # of the file that is being read
+    _had_problems: bool = False
     _runs: _Runs = field(default_factory=_Runs)
     _waiting: list[Line] = field(default_factory=list)
     _known_interfaces: int = 0
@@ -126,7 +128,8 @@ class RecordReplay:
     _ending: Ending = field(init=False)
 
     def __post_init__(self) -> None:
-        self._progress = Progress(self.source.size, "handshakes")
+        sizes = [one.size for one in self.sources if one.size is not None]
+        self._progress = Progress(sum(sizes) if len(sizes) == len(self.sources) else None, "handshakes")
         self._ending = self.fanout.ending
 
     def run(self) -> int:
@@ -135,22 +138,31 @@ class RecordReplay:
         Raises:
             UsageError: there is no record in it.
         """
-        for lines in read_lines(self.source, self._problems):
+        for source in self.sources:
+            self._read(source)
+            if self._ending.reason is not None or self.stop.reason is not None:
+                break
+        if self.stop.reason is not None:
+            self._ending.set(self.stop.reason, 0)
+        self._progress.clear()
+        self._tell_unfinished()
+        self._close()
+        return self._ending.exit_code
+
+    def _read(self, source: Input) -> None:
+        self._problems = Problems()
+        for lines in read_lines(source, self._problems):
             for line in lines:
                 self._take(line)
                 if self._ending.reason is not None:
                     break
             self._flush()
             self.fanout.each(lambda sink: sink.tick())
-            self._progress.show(self.source.position, self.aggregate.handshakes)
+            self._progress.show(sum(one.position for one in self.sources), self.aggregate.handshakes)
             if self._ending.reason is not None or self.stop.reason is not None:
                 break
-        if self.stop.reason is not None:
-            self._ending.set(self.stop.reason, 0)
         self._progress.clear()
-        self._tell_problems()
-        self._close()
-        return self._ending.exit_code
+        self._tell_problems(source)
 
     # --- records ---
 
@@ -229,22 +241,30 @@ class RecordReplay:
 
     # --- the end ---
 
-    def _tell_problems(self) -> None:
-        if self._runs.last is None and self._ending.reason is None:
+    def _tell_problems(self, source: Input) -> None:
+        if self._runs.last is None and self._ending.reason is None and source is self.sources[-1]:
             self._problems.forget(Bad.FOREIGN)  # not one line of it is tfotrace's: one sentence says so
-        for text in self._problems.sentences(self.source.name):
+        self._had_problems |= bool(self._problems.counts)
+        for text in self._problems.sentences(source.name):
             self.fanout.narrate(text)
-        if self.source.broken is not None and self._ending.reason is None:
-            self.fanout.narrate(f"{self.source.name}: the compressed file is cut or damaged: {self.source.broken}")
+        if source.broken is not None and self._ending.reason is None:
+            self.fanout.narrate(f"{source.name}: the compressed file is cut or damaged: {source.broken}")
+
+    @property
+    def _name(self) -> str:
+        """Of what is read, for people."""
+        more = len(self.sources) - 1
+        return self.sources[0].name + (f" and {more} more" if more else "")
+
+    def _tell_unfinished(self) -> None:
         if self._runs.last is None:
             if self._ending.reason is None:
-                name = self.source.name
-                raise UsageError(f"{name} holds no record of tfotrace: give a file of -w or --json, or a capture")
+                raise UsageError(f"{self._name} holds no record of tfotrace: give a file of -w or --json, or a capture")
             return
         unfinished = self._runs.sums().unfinished
         if unfinished and self._ending.reason is None:
             what = "the recording has" if self._runs.count == 1 else f"{unfinished} of {self._runs.count} runs have"
-            self.fanout.narrate(f"{self.source.name}: {what} no end record: cut, killed, or still being written")
+            self.fanout.narrate(f"{self._name}: {what} no end record: cut, killed, or still being written")
 
     def _close(self) -> None:
         last, sums = self._runs.last, self._runs.sums()
@@ -253,9 +273,9 @@ class RecordReplay:
             return
         totals, benefits = self.aggregate.totals(), self.benefit.benefits()
         record = last.end
-        if record is None or self._runs.count > 1 or self._ending.reason is not None or self._problems.counts:
+        if record is None or self._runs.count > 1 or self._ending.reason is not None or self._had_problems:
             record = End(
-                SCHEMA, last.last_ts, self._ending.reason or f"all of {os.path.basename(self.source.name)} was read",
+                SCHEMA, last.last_ts, self._ending.reason or f"all of {os.path.basename(self._name)} was read",
                 self._ending.exit_code, round(sums.duration_s, 3), totals,
                 sums.balance if sums.balance_is_known else None, sums.counters, benefits,
                 not_read=not_read(sums.counters),
@@ -273,7 +293,7 @@ def _handshake(line: Line) -> Handshake:
 
 
 def replay_records(
-    source: Input, options: Namespace, argv: tuple[str, ...], user: privileges.User | None, narrate: Narrate
+    sources: Sequence[Input], options: Namespace, argv: tuple[str, ...], user: privileges.User | None, narrate: Narrate
 ) -> int:
     """Replay open JSON lines as `user`; returns the exit status.
 
@@ -281,10 +301,11 @@ def replay_records(
         TfotraceError: it cannot begin, or there is no record in it.
     """
     assembly = Assembly(options, narrate)
-    source.end_when(lambda: assembly.stop.reason is not None)
+    for source in sources:
+        source.end_when(lambda: assembly.stop.reason is not None)
     assembly.become(user)
     rows = BatchBuilder()
     composer = RecordedComposer(rows.interfaces, options.keep if assembly.app is not None else 0)
     fanout = assembly.open(composer)
-    run = RecordReplay(source, composer, rows, fanout, argv, assembly.stop)
-    return assembly.run(run, clock=lambda: rows.settled_ns, replay_of=os.path.basename(source.name))
+    run = RecordReplay(sources, composer, rows, fanout, argv, assembly.stop)
+    return assembly.run(run, clock=lambda: rows.settled_ns, replay_of=os.path.basename(sources[0].name))

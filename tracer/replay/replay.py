@@ -21,7 +21,7 @@ _PCAP = tuple(bytes.fromhex(text) for text in ("a1b2c3d4", "d4c3b2a1", "a1b23c4d
 
 
 def replay(options: Namespace, judging: Sequence[str], argv: tuple[str, ...], narrate: Narrate) -> int:
-    """Replay `options.file` as the command line says; returns the exit status.
+    """Replay `options.files` as the command line says; returns the exit status.
 
     `judging` lists the given options that apply to captures only, since records have been judged.
 
@@ -32,27 +32,45 @@ def replay(options: Namespace, judging: Sequence[str], argv: tuple[str, ...], na
     targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
     if any(one.form is targets.Form.PCAPNG for one in targets.targets(options.write)):
         raise UsageError("a replay writes records, not packets: name a file for JSON lines after -w")
-    for path in options.write:
-        if os.path.realpath(path) == os.path.realpath(options.file):
-            raise UsageError(f"{path} is the file being replayed: name another file after -w")
+    _refuse_to_overwrite(options)
     give_back_early()
     # `sudo -u somebody` sets the same variables, but there is no privilege to give up
     is_root = os.geteuid() == 0
     if options.user is not None and not is_root:
         raise UsageError("only root can run as another user: leave --user out, or use sudo")
     user = privileges.target_user(options.user) if is_root else None
-    source = open_as(user, options.file)
+    sources: list[Input] = []
     try:
-        if is_capture(source):
+        for path in options.files:
+            sources.append(open_as(user, path))
+            _check(sources[-1], options, judging, alone=len(options.files) == 1)
+        if is_capture(sources[0]):
             from tracer.replay.capture import replay_capture
 
-            return replay_capture(source, options, argv, user, narrate)
-        _refuse_what_is_for_captures(source.name, options, judging)
+            return replay_capture(sources[0], options, argv, user, narrate)
         from tracer.replay.records import replay_records
 
-        return replay_records(source, options, argv, user, narrate)
+        return replay_records(sources, options, argv, user, narrate)
     finally:
-        source.close()
+        for source in sources:
+            source.close()
+
+
+def _refuse_to_overwrite(options: Namespace) -> None:
+    """A file that is read must not be written."""
+    read = {os.path.realpath(path) for path in options.files}
+    for paths, where in ((options.write, "after -w"), ([options.report] if options.report else [], "for the report")):
+        for path in paths:
+            if os.path.realpath(path) in read and str(path) != "-":
+                raise UsageError(f"{path} is the file being replayed: name another file {where}")
+
+
+def _check(source: Input, options: Namespace, judging: Sequence[str], *, alone: bool) -> None:
+    """Raises UsageError for what cannot be replayed, or not with these options or other files."""
+    if not is_capture(source):
+        _refuse_what_is_for_captures(source.name, options, judging)
+    elif not alone:
+        raise UsageError(f"{source.name} is a capture: name it alone, or record it with replay -w first")
 
 
 def is_capture(source: Input) -> bool:

@@ -15,10 +15,11 @@ from tracer.run import dashboard
 from tracer.run.fanout import Fanout, Narrate
 from tracer.run.stop import Quota, StopRequest
 from tracer.sinks import targets
-from tracer.sinks.base import Sink, TakesPackets
+from tracer.sinks.base import Observer, Sink, TakesPackets
 from tracer.sinks.stream import Stream
 
 if TYPE_CHECKING:
+    from tracer.report.output import PageFile
     from tracer.sinks.prometheus import Prometheus
 
 
@@ -47,6 +48,7 @@ class Assembly:
         self.narrate: Narrate = narrate if self.app is None else self._kept.append
         self._user: privileges.User | None = None
         self._stdout: Stream | None = None
+        self._page: PageFile | None = None
 
     def become(self, user: privileges.User | None, *, live: bool = False) -> None:
         """Continue as `user` (None: as the current one). `live`: a reader that stalls must not hold up the run."""
@@ -58,6 +60,7 @@ class Assembly:
     def open(self, composer: Composer) -> Fanout:
         """Every sink but the dashboard's store. Raises UsageError."""
         options = self._options
+        self._page = open_page(options)
         sinks = open_sinks(options, composer, self._stdout)
         # before the filter, which passes records only, wraps the sinks
         packet_takers: list[TakesPackets] = [sink for sink in sinks if isinstance(sink, TakesPackets)]
@@ -90,6 +93,8 @@ class Assembly:
         `clock` gives nanoseconds on the clock of the records. `leave_when_ended`: the dashboard does not stay.
         `replay_of`: the name of the file if this is a replay.
         """
+        if self._page is not None:
+            run.fanout.observe(self._report(self._page, run.composer, clock))
         if self.app is None:
             collect_seldom()
             return run.run()
@@ -106,6 +111,22 @@ class Assembly:
         finally:
             for line in self._kept:
                 self._narrate_now(line)
+
+    def _report(self, page: PageFile, composer: Composer, clock: Callable[[], int]) -> Observer:
+        from tracer.report.page import Source
+        from tracer.report.sink import Report
+
+        files = tuple(str(one) for one in getattr(self._options, "files", ()))
+        return Report(page, Source(files), composer, clock, self.narrate)
+
+
+def open_page(options: Namespace) -> PageFile | None:
+    """--report: see whether a page can be written there. Raises UsageError."""
+    if options.report is None:
+        return None
+    from tracer.report.output import page_file
+
+    return page_file(options.report)
 
 
 def open_metrics(options: Namespace) -> Prometheus | None:

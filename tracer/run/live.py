@@ -69,7 +69,7 @@ def _request(options: Namespace, interfaces: tuple[str, ...]) -> RootRequest:
 
 def _shows_handshakes(options: Namespace) -> bool:
     """Does anybody read single handshakes? If not, their processes and payloads are not needed."""
-    return not options.quiet or bool(options.write) or options.filter_record is not None
+    return not options.quiet or bool(options.write or options.report) or options.filter_record is not None
 
 
 def _reopens(options: Namespace) -> bool:

@@ -10,24 +10,12 @@ from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.local_time import clock
 from tracer.vocabulary.meanings import COUNTERS, sysctl_meaning
 from tracer.vocabulary.packets import NOT_READ, not_read
+from tracer.words.balance import BALANCE, TERMS
 from tui.format import count, duration, share
 from tui.lines import Line, Part, cell, cut, safe, wrap
 from tui.screens.base import TracerScreen
 from tui.widgets.bar import bar
 from tui.widgets.panel import Panel, PanelGrid
-
-# terms of the balance (DESIGN.md section 5), their meaning, is it a loss; opened is the sum of _TERMS
-_BALANCE = (
-    ("opened", "first SYNs seen", False),
-    ("emitted", "settled and sent to this program", False),
-    ("lost", "the event ring was full", True),
-    ("evicted", "the table was full", True),
-    ("suppressed", "unanswered above 10,000/s", True),
-    ("still_open", "not settled yet", False),
-    ("received", "emitted ones that arrived here", False),
-    ("dropped", "not written to every output", True),
-)
-_TERMS = ("emitted", "lost", "evicted", "suppressed", "still_open")
 
 
 class Health(TracerScreen):
@@ -55,7 +43,7 @@ def balance_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     """Every term, red if it is a loss, and whether the sheet balances; below it ring and lag."""
     sheet = snapshot.balance
     lines: list[Line] = []
-    for name, meaning, is_loss in _BALANCE:
+    for name, meaning, is_loss in BALANCE:
         value = getattr(sheet, name)
         bad = is_loss and value
         lines.append((
@@ -70,7 +58,7 @@ def balance_lines(snapshot: Snapshot, cells: int) -> list[Line]:
             (f"{'not read':<11}", "strong"), (f"{count(sum(carried.values())):>11}  ", "degraded"),
             (cut(f"frames inside {names}", cells - 24), "dim"),
         ))  # fmt: skip
-    off = sheet.opened - sum(getattr(sheet, term) for term in _TERMS)
+    off = sheet.opened - sum(getattr(sheet, term) for term in TERMS)
     if off:
         lines.append(
             ((f"{count(abs(off))} {'not accounted for' if off > 0 else 'counted twice'} (in flight now)", "degraded"),)

@@ -301,7 +301,7 @@ def replayed(lines: bytes, tmp_path: Path, keep: int) -> Store:
     source = open_input(path)
     fanout = Fanout([], lambda _: None)
     fanout.observe(store)
-    run = RecordReplay(source, composer, rows, fanout, (), StopRequest())
+    run = RecordReplay([source], composer, rows, fanout, (), StopRequest())
     assert run.run() == 0
     source.close()
     return store
