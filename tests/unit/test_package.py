@@ -100,7 +100,17 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
     required = {
         re.split(r"[<>=; ]", line)[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line
     }
-    assert required == {"lark", "msgspec", "numpy", "prometheus-client", "pyroute2", "textual", "tomlkit", "zstandard"}
+    assert required == {
+        "lark",
+        "msgspec",
+        "numpy",
+        "prometheus-client",
+        "pygal",
+        "pyroute2",
+        "textual",
+        "tomlkit",
+        "zstandard",
+    }
     assert {f"{info}/licenses/{name}" for name in ("LICENSE", "LICENSES/GPL-2.0-only.txt", "LICENSES/MIT.txt")} <= set(
         wheel.namelist()
     )

@@ -1,4 +1,4 @@
 """One run as the user sees it: the pipeline from the rings to the sinks, the dashboard's thread, the demo.
 
-May import sinks/ and everything beneath it.
+May import report/ and everything beneath it.
 """
