@@ -108,7 +108,8 @@ def _add_output(parser: Parser) -> None:
     form = parser.groups[OUTPUT].add_mutually_exclusive_group()
     form.add_argument(
         "--text", action="store_true",
-        help="no dashboard: one readable line per handshake (the default in a pipe)",
+        help="no dashboard: one line per handshake once it has settled, with the time of its first SYN; the default in "
+        "a pipe",
     )  # fmt: skip
     form.add_argument("--json", action="store_true", help="no dashboard: JSON lines on standard output")
     form.add_argument("--quiet", action="store_true", help="no dashboard and nothing on standard output")
