@@ -29,7 +29,7 @@ from tracer.vocabulary.numbers import age, count, duration, share
 from tracer.vocabulary.packets import NOT_READ, not_read
 from tracer.vocabulary.places import at_place
 from tracer.vocabulary.printable import cut, plural
-from tracer.vocabulary.vocabulary import CONFIDENCE_WORDS, word
+from tracer.vocabulary.vocabulary import word
 from tracer.words.balance import BALANCE, TERMS
 from tracer.words.reasons import told
 from tracer.words.signs import group_sign
@@ -57,7 +57,7 @@ def report_page(source: Source, snapshot: Snapshot, series: SeriesView, worst: W
     span = Span(history.began_ns, history.now_ns)
     title = f"TCP handshakes of {_what(source, snapshot)}"
     body = element("body", _head(title, snapshot, history, span))
-    main = element("main", *_why(history, worst, span), *_plots(series, span), *_peers(snapshot.peers))
+    main = element("main", *_why(history, span), *_plots(series, span), *_peers(snapshot.peers))
     main.extend(worst_handshakes(worst, span, connect_median(series)))
     main.extend(_accounts(snapshot))
     main.extend(_more(source, snapshot, history))
@@ -126,7 +126,7 @@ def _figures(totals: Totals) -> str:
 # --- why ---
 
 
-def _why(history: HistoryView, worst: Worst, span: Span) -> list[Element]:
+def _why(history: HistoryView, span: Span) -> list[Element]:
     totals = history.total
     if not totals.handshakes:
         return []
@@ -134,14 +134,14 @@ def _why(history: HistoryView, worst: Worst, span: Span) -> list[Element]:
     title = element("h2", "Why, and what to do")
     if not found:
         return [title, element("p", "Nothing went wrong.")]
-    return [title, element("ol", *(_reason(one, totals, worst, span) for one in found), cls="reasons")]
+    return [title, element("ol", *(_reason(one, totals, span) for one in found), cls="reasons")]
 
 
-def _reason(reason: Reason, totals: Totals, worst: Worst, span: Span) -> Element:
+def _reason(reason: Reason, totals: Totals, span: Span) -> Element:
     one = told(reason)
     where = reason.where
     place = at_place(where.ip, where.port, where.handshakes, where.of, lately=where.lately) if where else ""
-    sure = _confidence(reason, totals, worst)
+    sure = _confidence(reason, totals)
     advice = one.remedy[:1].upper() + one.remedy[1:]
     trend = _trend(reason, span)
     return element(
@@ -152,11 +152,11 @@ def _reason(reason: Reason, totals: Totals, worst: Worst, span: Span) -> Element
     )  # fmt: skip
 
 
-def _confidence(reason: Reason, totals: Totals, worst: Worst) -> str:
+def _confidence(reason: Reason, totals: Totals) -> str:
     """How sure the cause is where it is surest."""
     if reason.fate is not None:
         return (totals.handshake_confidences or {}).get(word(reason.fate[1]), "") if reason.fate[1] else ""
-    return CONFIDENCE_WORDS[worst.surest(reason.cause)] or "" if reason.cause is not None else ""
+    return (totals.cause_confidences or {}).get(word(reason.cause), "") if reason.cause is not None else ""
 
 
 def _trend(reason: Reason, span: Span) -> str:

@@ -12,7 +12,7 @@ from tracer.aggregate.tally import HAS_FAILED
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.records.record import Handshake
-from tracer.vocabulary.vocabulary import Cause, Confidence, Group, HandshakeResult
+from tracer.vocabulary.vocabulary import Group, HandshakeResult
 
 OF_EACH = 2  # at different servers
 SLOWEST = 3
@@ -36,13 +36,11 @@ class Worst:
         self._composer = composer
         self._kinds: dict[int, Kind] = {}
         self._slowest: list[tuple[float, Handshake]] = []  # the slowest first
-        self._surest = np.zeros(len(Cause), np.uint8)
 
     def add(self, batch: Batch) -> None:
         """Look at a batch before the composer forgets it."""
         self._add_kinds(batch)
         self._add_slow(batch)
-        np.maximum.at(self._surest, batch.causes.cause, batch.causes.confidence)
 
     def _add_kinds(self, batch: Batch) -> None:
         kind = kinds(batch)
@@ -79,10 +77,6 @@ class Worst:
             self._slowest.append((float(took[row]), next(self._composer.compose(batch.rows(row, row + 1)))))
         if len(rows):
             self._slowest = sorted(self._slowest, key=lambda one: -one[0])[:SLOWEST]
-
-    def surest(self, cause: Cause) -> Confidence:
-        """How sure a cause of Fast Open is where it is surest."""
-        return Confidence(int(self._surest[cause]))
 
     def kinds(self) -> Iterator[Kind]:
         """The most frequent first."""

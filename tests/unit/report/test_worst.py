@@ -7,7 +7,7 @@ import numpy as np
 from tests.support.rows import INTERFACES, random_batch
 from tracer.encode.composer import Composer
 from tracer.report.worst import KINDS_HELD, OF_EACH, SLOWEST, Worst, kinds
-from tracer.vocabulary.vocabulary import Cause, HandshakeResult
+from tracer.vocabulary.vocabulary import HandshakeResult
 
 
 def test_of_each_kind_few_at_different_servers() -> None:
@@ -42,13 +42,3 @@ def test_the_slowest_that_were_established() -> None:
         worst.add(batch)
     shown = [record.handshake.connect_us for record in worst.slowest()]
     assert shown == sorted(took, reverse=True)[:SLOWEST]
-
-
-def test_how_sure_a_cause_is_where_it_is_surest() -> None:
-    worst = Worst(Composer(INTERFACES))
-    batch = random_batch(1, 3)
-    batch.causes.cause[:] = (2, 2, 0)
-    batch.causes.confidence[:] = (1, 3, 0)
-    worst.add(batch)
-    assert worst.surest(Cause(2)) == 3
-    assert worst.surest(Cause(3)) == 0
