@@ -61,6 +61,11 @@ install -D -m 644 build/completions/tfotrace.fish "$tree/usr/share/fish/vendor_c
 install -D -m 644 packaging/tfotrace@.service "$tree/lib/systemd/system/tfotrace@.service"
 install -D -m 644 packaging/tfotrace.sysusers "$tree/usr/lib/sysusers.d/tfotrace.conf"
 install -D -m 644 packaging/tfotrace.tmpfiles "$tree/usr/lib/tmpfiles.d/tfotrace.conf"
+multiarch=$("$checkout_python" -c 'import sysconfig; print(sysconfig.get_config_var("MULTIARCH"))')
+extcap=$tree/usr/lib/$multiarch/wireshark/extcap # Wireshark looks nowhere else
+mkdir -p "$extcap"
+printf '#!/bin/sh\nexec /usr/bin/tfotrace extcap "$@"\n' >"$extcap/tfotrace"
+chmod 755 "$extcap/tfotrace"
 documents=$tree/usr/share/doc/tfotrace
 install -D -m 644 -t "$documents" README.md LIMITATIONS.md ARCHITECTURE.md docs/REFERENCE.md
 gzip -9nc CHANGELOG.md >"$documents/changelog.gz"

@@ -19,11 +19,15 @@ manuals=$prefix/share/man/man8
 bash_completion=$prefix/share/bash-completion/completions/tfotrace
 zsh_completion=$prefix/share/zsh/site-functions/_tfotrace
 fish_completion=$prefix/share/fish/vendor_completions.d/tfotrace.fish
+# Wireshark looks nowhere else
+for extcap in /usr/lib/*/wireshark/extcap /usr/lib/wireshark/extcap /nowhere; do
+	[ ! -d "$extcap" ] || break
+done
 
 remove_files() {
 	rm -rf -- "$venv" &&
 		rm -f -- "$prefix/bin/tfotrace" "$manuals"/tfotrace.8 "$manuals"/tfotrace-*.8 "$bash_completion" \
-			"$zsh_completion" "$fish_completion" "$units/tfotrace@.service" "$account" "$folders"
+			"$zsh_completion" "$fish_completion" "$units/tfotrace@.service" "$account" "$folders" "$extcap/tfotrace"
 }
 
 copy_files() {
@@ -34,7 +38,10 @@ copy_files() {
 		install -D -m 644 "$made/completions/tfotrace.fish" "$fish_completion" &&
 		install -D -m 644 "$made/tfotrace@.service" "$units/tfotrace@.service" &&
 		install -D -m 644 "$root/packaging/tfotrace.sysusers" "$account" &&
-		install -D -m 644 "$root/packaging/tfotrace.tmpfiles" "$folders"
+		install -D -m 644 "$root/packaging/tfotrace.tmpfiles" "$folders" &&
+		if [ -d "$extcap" ]; then
+			printf '#!/bin/sh\nexec %s/bin/tfotrace extcap "$@"\n' "$prefix" >"$extcap/tfotrace" && chmod 755 "$extcap/tfotrace"
+		fi
 }
 
 tell_systemd() {

@@ -26,6 +26,7 @@ COMMANDS = {
     "demo": "trace a private lab live, with Fast Open traffic of every outcome",
     "detach": "remove what a killed run left behind, and nothing else",
     "doctor": "can I trace here, is Fast Open on, which listeners use it",
+    "extcap": "let Wireshark choose an interface and show handshakes with verdicts",
     "replay": "show recorded events, or judge a capture, in any output",
     "report": "make one page of a recording or a capture, to share",
     "schema": "print the JSON Schema of the records",
@@ -403,6 +404,30 @@ def doctor_parser() -> Parser:
     return parser
 
 
+def extcap_parser() -> Parser:
+    """`tfotrace extcap`."""
+    parser = Parser(
+        prog="tfotrace extcap",
+        synopsis=("--extcap-interfaces", "--extcap-interface NAME --capture --fifo PATH [OPTION ...]"),
+        description="What Wireshark calls to list interfaces and to capture from them: the segments of handshakes, "
+        "with each one's verdict as a comment of its packets. `make install` and the Debian package put it where "
+        "Wireshark looks. Capturing needs root.",
+        examples=EXAMPLES["extcap"],
+    )
+    traced, output = parser.groups[TRACED], parser.groups[OUTPUT]
+    output.add_argument("--extcap-interfaces", action="store_true", help="list the interfaces")
+    output.add_argument("--extcap-dlts", action="store_true", help="list the link types of an interface")
+    output.add_argument("--extcap-config", action="store_true", help="list the settings of an interface")
+    output.add_argument("--capture", action="store_true", help="capture into the pipe")
+    output.add_argument("--fifo", metavar="PATH", help="the pipe that Wireshark reads")
+    output.add_argument("--extcap-version", nargs="?", metavar="VERSION", help="of Wireshark, which does not matter")
+    traced.add_argument("--extcap-interface", metavar="NAME", help="one of those listed")
+    traced.add_argument("--extcap-capture-filter", metavar="EXPR", help="as --filter: a tcpdump expression")
+    traced.add_argument("--netns", metavar="NAME|PATH|pid:N", help="trace inside this network namespace")
+    parser.groups[RECORDS].add_argument("--filter-record", metavar="EXPR", help="only handshakes that match")
+    return parser
+
+
 def schema_parser() -> Parser:
     """`tfotrace schema`."""
     return Parser(
@@ -455,6 +480,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "demo": demo_parser,
     "detach": detach_parser,
     "doctor": doctor_parser,
+    "extcap": extcap_parser,
     "replay": replay_parser,
     "report": report_parser,
     "schema": schema_parser,

@@ -26,6 +26,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("sudo tfotrace doctor", "look at every interface that is up"),
         ("sudo tfotrace doctor --netns pid:1234", "look into the container of process 1234"),
     ),
+    "extcap": (("tfotrace extcap --extcap-interfaces", "what Wireshark will offer"),),
     "replay": (
         ("tfotrace replay events.jsonl.zst", "a recording in the dashboard, without root"),
         ("tfotrace replay events.jsonl --text --filter-record 'rtt > 50ms'", "its slow handshakes as text"),

@@ -122,7 +122,7 @@ def _fitting(parsed: Namespace) -> Namespace:
     return options
 
 
-def _trace(words: list[str]) -> int:
+def _trace(words: list[str], tell: Callable[..., None] = narrate) -> int:
     options = _fitting(arguments.trace_options(words))
     interfaces = [*options.interfaces, *options.more_interfaces]
     if not interfaces:
@@ -137,7 +137,7 @@ def _trace(words: list[str]) -> int:
         require_interfaces(interfaces)
     from tracer.run import live as run
 
-    return run.trace(options, tuple(interfaces), _shown("tfotrace", *words), narrate)
+    return run.trace(options, tuple(interfaces), _shown("tfotrace", *words), tell)
 
 
 def _each_once(interfaces: list[str]) -> None:
@@ -209,6 +209,21 @@ def _detach(words: list[str]) -> int:
     return int(ExitCode.OK)
 
 
+def _extcap(words: list[str]) -> int:
+    from tempfile import TemporaryDirectory
+
+    from tracer.cli import extcap
+
+    options = arguments.extcap_parser().parse_args(words)
+    lines = extcap.answer(options)
+    if lines is not None:
+        _say(*lines)
+        return int(ExitCode.OK)
+    with TemporaryDirectory(prefix="tfotrace-") as folder:
+        # what is said on standard error Wireshark shows as errors
+        return _trace([*extcap.capture_words(options, folder)], lambda *_: None)
+
+
 def _schema(words: list[str]) -> int:
     arguments.schema_parser().parse_args(words)
     import msgspec
@@ -262,6 +277,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "demo": _demo,
     "detach": _detach,
     "doctor": _doctor,
+    "extcap": _extcap,
     "replay": _replay,
     "report": _report,
     "schema": _schema,
