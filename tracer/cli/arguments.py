@@ -408,7 +408,7 @@ def extcap_parser() -> Parser:
     """`tfotrace extcap`."""
     parser = Parser(
         prog="tfotrace extcap",
-        synopsis=("--extcap-interfaces", "--extcap-interface NAME --capture --fifo PATH [OPTION ...]"),
+        synopsis=("--extcap-interfaces", "--extcap-interface NAME --capture --fifo PATH [...]"),
         description="What Wireshark calls to list interfaces and to capture from them: the segments of handshakes, "
         "with each one's verdict as a comment of its packets. `make install` and the Debian package put it where "
         "Wireshark looks. Capturing needs root.",
