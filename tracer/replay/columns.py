@@ -236,7 +236,7 @@ class BatchBuilder:
         syn = _segment(record.syn, _SYN_FLAG | ecn.SYN_FLAGS[record.syn.ecn], tfo.kind, tfo.cookie_len)
         synack = _synack(record.synack, tfo.synack_kind, tfo.synack_cookie_len)
         durations = tuple(_duration(record, name) for name in _DURATIONS)
-        for duration in (timing.connect_us, timing.first_request_us, reset.after_us if reset is not None else None):
+        for duration in durations:
             _ns(duration)  # only that it is within its range
         acked = record.synack.acked_payload_len if record.synack is not None else 0
         attempted = tfo.kind is not None or record.syn.payload_len > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -188,6 +189,21 @@ def test_what_is_no_record_is_told_and_skipped(
     assert "lines 5, 9, 10 and 1 more: each is no record of tfotrace" in told
     assert "lines 7, 8: each is a damaged record" in told
     assert f"line {len(lines) + 1} is cut off" in told
+
+
+@pytest.mark.parametrize("name", ["rtt_us", "synack_delay_us", "connect_us", "first_response_us"])
+@pytest.mark.parametrize("value", [b"1e300", b"-5", b"1e12"])
+def test_a_duration_beyond_its_range_is_damage(
+    name: str, value: bytes, whole_run: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines = whole_run.splitlines()
+    at = next(at for at, line in enumerate(lines) if re.search(rb'"%s":\d' % name.encode(), line))
+    lines[at] = re.sub(rb'"%s":[\d.]+' % name.encode(), b'"%s":%s' % (name.encode(), value), lines[at])
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    code, _, said = replay_json(path, capfd)
+    assert code == 0
+    assert f"line {at + 1} is a damaged record" in "\n".join(said)
 
 
 def test_several_runs_become_one(whole_run: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
