@@ -54,9 +54,11 @@ class Lines:
 
     def _line(self, texts: list[str], record: Handshake | None) -> str:
         code = _COLOURS.get(standing(record) or "") if record is not None and self._colour else None
-        parts = []
+        parts, over = [], 0
         for column, text in zip(self._columns, texts, strict=True):
-            gap = " " * max(0, column.width - (len(text) if text.isascii() else cells(text)))
+            room = column.width - (len(text) if text.isascii() else cells(text))
+            gap = " " * max(0, room - over)
+            over = max(0, over - room)  # what is too long takes the room of those behind it
             if code is not None and column.name in _JUDGED and text != UNKNOWN:
                 text = f"\x1b[{code}m{text}\x1b[0m"
             parts.append(gap + text if column.right else text + gap)

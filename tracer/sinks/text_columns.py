@@ -94,7 +94,7 @@ def of_run(chosen: Sequence[str] | None, start: Start) -> tuple[ListColumn, ...]
     interfaces = {one.name for one in start.interfaces}
     if len(interfaces) == 1 and "any" not in start.argv:
         return tuple(one for one in found if one.name != "interface")
-    width = max((len(name) for name in interfaces), default=10)
+    width = max((len(name) for name in interfaces), default=15)  # IFNAMSIZ - 1
     return tuple(replace(one, width=max(9, min(15, width))) if one.name == "interface" else one for one in found)
 
 

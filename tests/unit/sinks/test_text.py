@@ -98,6 +98,24 @@ def test_long_addresses_are_ragged_at_the_end_alone() -> None:
     assert (short[:at], long[at:].split()[:2]) == (long[:at], [f"[{ip}]:65535"] * 2)
 
 
+def test_what_is_too_long_takes_the_room_of_those_behind_it() -> None:
+    ends = {"client": Endpoint("192.0.2.1", 1), "server": Endpoint("192.0.2.2", 2)}
+    usual = told("not_attempted", ends, cause=None, rtt_us=1.0)
+    cause = {"cause": "refused", "cause_confidence": "possible"}
+    _, head, short, a_number, an_address = lines(
+        usual,
+        told("not_attempted", ends, **cause, rtt_us=None),
+        told("not_attempted", ends, **cause, rtt_us=123_456.0),
+    )
+    long = "refused by the server (possible)"
+    assert len(long) > next(one.width for one in text_columns.of_run(None, start("eth0")) if one.name == "cause")
+    assert long in a_number
+    assert long in an_address
+    assert short.index("192.0.2.1:1") == a_number.index("192.0.2.1:1") == head.index("CLIENT")
+    assert an_address.index("192.0.2.1:1") > head.index("CLIENT")
+    assert {one.index("192.0.2.2:2") for one in (short, a_number, an_address)} == {head.index("SERVER")}
+
+
 @pytest.mark.parametrize(
     ("record", "says"),
     [
@@ -148,6 +166,8 @@ def test_the_interface_is_told_where_there_may_be_several(
 ) -> None:
     found = text_columns.of_run(None, start(*interfaces, argv=argv))
     assert ("interface" in [one.name for one in found]) is there
+    names = [one.width for one in found if one.name == "interface"]
+    assert not any(width < len(name) for width in names for name in interfaces or ("fifteen-letters",))
     chosen = text_columns.of_run(("interface", "server"), start(*interfaces, argv=argv))
     assert [one.name for one in chosen] == ["interface", "server"]
 
