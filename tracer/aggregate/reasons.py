@@ -91,8 +91,8 @@ def _failed(sums: F64, cell: int) -> int:
     return int(sums[PART["causes_failed"]][at]) if 0 <= at < len(Cause) else 0
 
 
-def reasons(view: HistoryView, window: Window, most: int = 12) -> tuple[Reason, ...]:
-    """The same, with all that is known of them: what is on the rise first, and last what is gone."""
+def reasons(view: HistoryView, window: Window, most: int = 12, *, newest_first: bool = True) -> tuple[Reason, ...]:
+    """The same, with all that is known of them; `newest_first`: what is on the rise first, and last what is gone."""
     span_s = min(window.seconds or view.reach_s, (view.now_ns - view.began_ns) // NS_PER_S + 1)
     newest_s = span_s // 5
     newest, within = view.sums_of_last(max(1, newest_s)), view.sums_of_last(span_s)
@@ -104,7 +104,8 @@ def reasons(view: HistoryView, window: Window, most: int = 12) -> tuple[Reason, 
         if trend is Trend.RISING and (last_s is None or last_s > max(_LEAST_S, newest_s // 4)):
             trend = Trend.GONE
         found.append(replace(one, trend=trend, last_s=last_s))
-    found.sort(key=lambda one: (one.trend is Trend.GONE) - (one.trend is Trend.RISING))
+    if newest_first:
+        found.sort(key=lambda one: (one.trend is Trend.GONE) - (one.trend is Trend.RISING))
     return tuple(replace(one, where=_where(view, window, one, newest_s)) for one in found[:most])
 
 

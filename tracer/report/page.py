@@ -130,7 +130,7 @@ def _why(history: HistoryView, span: Span) -> list[Element]:
     totals = history.total
     if not totals.handshakes:
         return []
-    found = reasons(history, Window.ALL, REASONS)
+    found = reasons(history, Window.ALL, REASONS, newest_first=False)
     title = element("h2", "Why, and what to do")
     if not found:
         return [title, element("p", "Nothing went wrong.")]
@@ -286,7 +286,7 @@ def _more(source: Source, snapshot: Snapshot, history: HistoryView) -> list[Elem
     if source.files:
         name = shlex.quote(source.files[0])
         lines.append((f"tfotrace replay {name}", "the dashboard over it"))
-        first = next(iter(reasons(history, Window.ALL, 1)), None)
+        first = next(iter(reasons(history, Window.ALL, 1, newest_first=False)), None)
         way = told(first).way if first is not None else "tfo.request != none"
         lines.append((f"tfotrace replay {name} --text --filter-record {shlex.quote(way)}", "a line for each of these"))
     elif snapshot.interfaces:

@@ -115,3 +115,7 @@ def test_what_still_happens_stands_before_what_is_over() -> None:
         (HandshakeCause.ACCEPT_QUEUE_FULL, Trend.GONE),
     ]  # fmt: skip
     assert reasons(view(history, 299.5), Window.FIVE_MINUTES, most=1) == found[:1]
+    # a report is about the whole run: what only its last seconds had stands where its number puts it
+    by_number = reasons(view(history, 299.5), Window.FIVE_MINUTES, newest_first=False)
+    assert [one.seen for one in by_number] == sorted((one.seen for one in found), reverse=True)
+    assert by_number[0].trend is Trend.GONE
