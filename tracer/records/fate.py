@@ -14,10 +14,14 @@ from tracer.vocabulary.fates import FAILED_WORDS, fate_words
 from tracer.vocabulary.icmp import icmp_meaning
 from tracer.vocabulary.numbers import duration
 from tracer.vocabulary.printable import printable
+from tracer.vocabulary.vocabulary import SettleReason, word
 
 _AT: Mapping[str | None, str] = {
     "this_host": "at this host", "server": "at the server", "client": "at the client", "path": "on the path",
 }  # fmt: skip
+
+
+_AT_END = word(SettleReason.AT_END)
 
 
 def failed(timing: Timing) -> bool:
@@ -57,6 +61,11 @@ def reason(timing: Timing) -> str | None:
 def cause_words(timing: Timing) -> str | None:
     """The cause within a line: "cause no listener (certain)"."""
     return None if timing.cause is None else printable(short_cause(timing.cause, timing.cause_confidence))
+
+
+def was_cut_short(timing: Timing) -> bool:
+    """Did it fail only because the run ended while it was under way?"""
+    return timing.settled_by == _AT_END and failed(timing)
 
 
 def holder(process: Process | None) -> str | None:

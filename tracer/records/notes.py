@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tracer.records.fate import evidence, failed
+from tracer.records.fate import evidence, failed, was_cut_short
 from tracer.records.life import after, misfits, verdict_words
 from tracer.records.record import Handshake, Timing
 from tracer.records.server_name import server_name
 from tracer.vocabulary.causes import short_cause
+from tracer.vocabulary.meanings import SETTLED
 from tracer.vocabulary.numbers import duration
 from tracer.vocabulary.printable import plural, printable
 
@@ -28,6 +29,8 @@ def happened(record: Handshake) -> list[str]:
     # evidence() tells of a reset with its time
     if ended and not (timing.reset is not None and ended.endswith("reset by server")):
         found.append(ended)
+    if was_cut_short(timing):
+        found.append(SETTLED[timing.settled_by])
     found += evidence(record)
     if timing.misfits is not None:
         found.append(misfits(timing.misfits))

@@ -9,6 +9,7 @@ from tracer.report.html import Element, element, lines
 from tracer.report.times import Span
 from tracer.report.worst import Worst
 from tracer.vocabulary.addresses import endpoint_text
+from tracer.vocabulary.meanings import SETTLED
 from tracer.vocabulary.numbers import count, duration
 from tracer.vocabulary.printable import cut
 from tracer.words.handshake import verdict
@@ -42,6 +43,7 @@ def _article(record: Handshake, which: str, span: Span) -> Element:
         f"{client} to {server}{f' ({name})' if name else ''}",
         span.moment(record.ts),
         *([f"connected after {duration(took)}"] if took is not None else []),
+        *([SETTLED[record.handshake.settled_by]] if fate.was_cut_short(record.handshake) else []),
         which,
         f"id {record.id}",
     ]

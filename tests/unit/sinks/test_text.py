@@ -132,13 +132,19 @@ def test_what_is_too_long_takes_the_room_of_those_behind_it() -> None:
                                                         type(next(o.payload for o in handshakes() if o.payload)))}),
          ["data acked", UNKNOWN, "ClientHello truncated, SNI beyond the SYN"]),
         (told("no_answer", result="no_reply", cause=None), ["no reply", "TFO tried"]),
+        (told(result="no_reply", cause=None, settled_by="at_end"), ["no reply", UNKNOWN, "still open at the end"]),
     ],
-    ids=["refused", "icmp", "resent", "truncated", "no_reply"],
+    ids=["refused", "icmp", "resent", "truncated", "no_reply", "cut_short"],
 )  # fmt: skip
 def test_what_happened_stands_in_the_line(record: Handshake, says: list[str]) -> None:
     line, at = lines(record)[-1], 0
     for words in says:
         at = line.index(words, at) + len(words)
+
+
+def test_only_what_failed_is_told_to_be_open_at_the_end() -> None:
+    assert "still open" not in lines(told(result="established", settled_by="at_end"))[-1]
+    assert "still open" not in lines(told(result="no_reply", settled_by="timeout"))[-1]
 
 
 def test_day_and_zone_are_told_once_and_where_they_change() -> None:
