@@ -49,8 +49,9 @@ class Span:
         """Begin, end and zone."""
         began, ended = self._at(self.began_ns / NS_PER_S), self._at(self.ended_ns / NS_PER_S)
         last = ended.strftime("%Y-%m-%d %H:%M:%S" if self.has_days else "%H:%M:%S")
-        zone = "UTC" if self.zone is timezone.utc else _offset(began)
-        return f"{began.strftime('%Y-%m-%d %H:%M:%S')} to {last} {zone}"
+        zone, first_zone = _offset(ended), _offset(began)
+        before = f" {first_zone}" if first_zone != zone else ""  # the clocks were changed meanwhile
+        return f"{began.strftime('%Y-%m-%d %H:%M:%S')}{before} to {last} {zone}"
 
     def marks(self, began_s: int, size_s: int, bins: int) -> dict[int, str]:
         """The bins of an axis that have a mark, and its words: round times."""

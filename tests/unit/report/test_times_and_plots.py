@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.rows import random_batch
+from tests.support.zones import NEW_YORK, zone
 from tracer.aggregate.series import Series
 from tracer.report.plots import BINS, _decades, _ticks, plots
 from tracer.report.times import MARKS, At, Span
@@ -38,6 +39,10 @@ def test_marks_are_few_and_at_round_times(size_s: int, zone: timezone) -> None:
 def test_the_zone_is_told_and_days_where_there_are_several() -> None:
     assert span_of(60).whole() == "2026-03-01 21:20:00 to 21:21:00 UTC"
     assert span_of(86_400, INDIA).whole() == "2026-03-02 02:50:00 to 2026-03-03 02:50:00 UTC+05:30"
+    with zone(NEW_YORK):
+        begun_s = 1_793_512_799  # 2026-11-01 05:59:59 UTC, a second before the clocks are put back
+        night = Span(begun_s * NS_PER_S, (begun_s + 3) * NS_PER_S)
+        assert night.whole() == "2026-11-01 01:59:59 UTC-04:00 to 01:00:02 UTC-05:00"
     assert At(span_of(60)).at(10) == "at 21:20:50"
     assert At(span_of(86_400)).until(10) == "until 2026-03-02 21:19:50"
     assert span_of(1).moment("2026-03-01T21:20:00.123456789Z") == "2026-03-01 21:20:00.123 UTC"
