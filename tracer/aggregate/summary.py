@@ -30,7 +30,7 @@ _AFTERS = {
     word(After.RESET_BY_CLIENT): "reset by the client",
     word(After.CLIENT_CLOSED): "closed by the client",
     word(After.SERVER_CLOSED): "closed by the server",
-    word(After.SYNACK_AGAIN): "repeated SYN-ACKs",
+    word(After.SYNACK_AGAIN): "sent the SYN-ACK again",
     word(After.SILENCE): "silent",
 }
 
@@ -147,7 +147,9 @@ def _tell_fast_open(totals: Totals, narrate: Callable[[str], None]) -> None:
     others = {name: count for name, count in totals.outcomes.items() if name not in _COUNTED}
     if others:
         words = (f"{name.replace('_', ' ')} ({count:,})" for name, count in _top(others, TOP_OUTCOMES))
-        narrate(f"other outcomes of Fast Open: {', '.join(words)}")
+        rest = sum(others.values()) - sum(count for _, count in _top(others, TOP_OUTCOMES))
+        more = f", others ({rest:,})" if rest else ""
+        narrate(f"other outcomes of Fast Open: {', '.join(words)}{more}")
     for name, count in _top(totals.causes):
         # a malformed option is no attempt
         why = f"{name.replace('_', ' ')}{unless_certain(name, totals.cause_confidences)}"

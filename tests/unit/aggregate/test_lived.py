@@ -153,3 +153,16 @@ def test_each_outcome_has_a_place_for_those_that_died(outcome: Outcome) -> None:
     aggregate = Aggregate()
     aggregate.add(made)
     assert aggregate.totals().died == {}
+
+
+def test_outcomes_that_are_not_named_are_counted() -> None:
+    aggregate = Aggregate()
+    aggregate.add(batch(LIVED, PLAIN))
+    outcomes = {"cookie_granted": 9, "rejected": 5, "no_answer": 4, "cookie_only": 3, "over_acked": 3, "data_acked": 1}
+    for more, ending in (({}, "over acked (3)"), ({"data_not_acked": 2, "data_partly_acked": 1}, "others (3)")):
+        said = list[str]()
+        totals = msgspec.structs.replace(aggregate.totals(), outcomes=outcomes | more)
+        summarize(End(SCHEMA, "", "asked", 0, 1.0, totals, None, {}), said.append)
+        (line,) = (one for one in said if one.startswith("other outcomes"))
+        assert line.endswith(ending)
+        assert ("others" in line) is bool(more)
