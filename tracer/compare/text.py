@@ -68,8 +68,8 @@ def _one(one: Comparison) -> Iterator[str]:
     if one.offset is not None:
         ahead, error = one.offset.ns, one.offset.error_ns
         sure = "roughly" if error is None else f"give or take {duration(error / 1000)}"
-        which = "ahead of" if ahead >= 0 else "behind"
-        yield f"  {far}'s clock is {duration(abs(ahead) / 1000)} {which} {near}'s, {sure}"
+        which = f"{duration(abs(ahead) / 1000)} {'ahead of' if ahead > 0 else 'behind'}" if ahead else "the same as"
+        yield f"  {far}'s clock is {which} {near}'s, {sure}"
     for doubt in one.doubts:
         yield f"  note: {doubt}"
 
@@ -79,7 +79,8 @@ def verdict(one: Comparison) -> str:
     if not one.both:
         return "nothing can be compared."
     if not one.findings:
-        return f"all {count(one.both)} handshakes arrived unchanged."
+        each = f"all {count(one.both)} handshakes" if one.both > 1 else "the handshake"
+        return f"{each} arrived unchanged."
     worst = one.findings[0]
     more = len(one.findings) - 1
     return f"{sentence(worst)} ({count(worst.count)} of {count(worst.of)})" + (f", and {more} more." if more else ".")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.lines import as_lines, run_records
+from tests.support.lines import as_lines, handshakes, run_records
 from tests.support.tracing import run
 
 
@@ -41,3 +41,12 @@ def test_two_recordings_of_the_same(tmp_path: Path) -> None:
     done = run("compare", str(tmp_path / "a"), str(tmp_path / "b"))
     assert (done.code, done.said) == (0, [])
     assert b"arrived unchanged" in done.out
+    assert f"{tmp_path}/b's clock is the same as {tmp_path}/a's" in done.out.decode()
+
+
+def test_one_handshake(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(as_lines(handshakes()[:1]))
+    done = run("compare", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert done.code == 0
+    assert b": the handshake arrived unchanged." in done.out
