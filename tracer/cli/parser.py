@@ -73,7 +73,8 @@ class Parser(argparse.ArgumentParser):
             return f"{lacks[1]} needs a value: {lacks[1]} {self._option_string_actions[lacks[1]].metavar}"
         missing = re.fullmatch(r"the following arguments are required: (.*)", message)
         if missing:
-            return f"{self.prog} needs {missing[1]}: {self.prog} {missing[1]}"
+            line = self.synopsis[0] if self.synopsis else missing[1]
+            return f"{self.prog} needs {missing[1]}: {self.prog} {line}"
         return message.removeprefix("argument ")
 
     def _print_message(self, message: str, file: Any = None) -> None:

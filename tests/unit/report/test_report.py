@@ -235,7 +235,7 @@ def test_several_recordings_become_one_page(tmp_path: Path, capfd: pytest.Captur
     ("words", "sentence"),
     [
         (["no-such-file", "-o", "page.html"], "cannot read no-such-file: No such file or directory"),
-        (["events.jsonl"], "tfotrace report needs -o"),
+        (["events.jsonl"], "tfotrace report needs -o: tfotrace report FILE [FILE ...] -o PAGE.html"),
         (["-o", "page.html"], "tfotrace report needs FILE"),
         (["events.jsonl", "-o", "no/such/page.html"], "cannot write the report to no/such/page.html: No such file"),
         (["events.jsonl", "-o", "."], "is a folder"),
