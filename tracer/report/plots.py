@@ -142,7 +142,7 @@ def _connect(bins: _Bins) -> Element | None:
     both = [duration(float(connect_quantile(whole, share)[0])) for share in (0.5, 0.95)]
     return _figure(
         "Connect time: first SYN to ACK, lost SYNs included",
-        f"Median {both[0]}, 95th percentile {both[1]} in all, to 6 %.",
+        f"Median {both[0]}, 95th percentile {both[1]} in all, both give or take 6 %.",
         [("median", half), ("95th percentile", most)], bins, durations=True,
     )  # fmt: skip
 
