@@ -28,7 +28,7 @@ LEAST_BINS = 3  # of fewer there is nothing to see
 CAUSES = 5  # with a colour of their own
 _WIDTH, _HEIGHT = 520, 210
 _SVG = "{http://www.w3.org/2000/svg}"
-_LAYERS = ("overlay", "text-overlay", "tooltip-overlay")
+_LAYERS = ("text-overlay", "tooltip-overlay")
 
 Values = Sequence[float | None]
 
@@ -91,9 +91,13 @@ def _handshakes(bins: _Bins) -> Element:
     whole = bins.one("handshakes")
     return _figure(
         f"Handshakes every {age(bins.size_s)}",
-        f"{count(whole.min())} to {count(whole.max())}, {count(round(whole.mean()))} on average.",
+        f"{count(whole.min())} to {count(whole.max())}, {_average(float(whole.mean()))} on average.",
         lines, bins, stacked=True,
     )  # fmt: skip
+
+
+def _average(value: float) -> str:
+    return count(round(value)) if value >= 10 else f"{value:.2g}"
 
 
 def _failures(bins: _Bins) -> Element | None:
@@ -165,7 +169,7 @@ def _figure(
         ticks = _ticks(top or max(sums))
     chart = kind(
         width=_WIDTH, height=_HEIGHT, margin=4, margin_right=24, explicit_size=False, js=[], css=[], classes=("plot",),
-        fill=stacked, show_dots=not stacked, dots_size=1.4, show_legend=False, truncate_label=40,
+        fill=stacked, dots_size=1.4, show_legend=False, truncate_label=40,
         show_minor_x_labels=False, disable_xml_declaration=True, allow_interruptions=True,
         range=(scale(ticks[0]), scale(ticks[-1])),
         y_labels=[{"label": duration(one) if durations else count(one), "value": scale(one)} for one in ticks],
@@ -173,13 +177,24 @@ def _figure(
     chart.x_labels = [bins.marks.get(at, "") for at in range(len(bins))]
     chart.x_labels_major = list(bins.marks.values())
     for name, values in lines:
-        chart.add(name, [None if one is None else scale(one) for one in values])
+        # a line needs two points side by side
+        dots = not stacked and _has_lonely(values)
+        chart.add(name, [None if one is None else scale(one) for one in values], show_dots=dots)
     svg = _bare(ET.fromstring(chart.render()))
     svg.attrib.update({"role": "img", "aria-label": f"{title}. {summary}"})
     legend = element("span")
     for at, (name, _) in enumerate(lines):
         add(legend, element("span", name, cls=f"key key-{at}"), " ")
     return element("figure", element("figcaption", element("strong", title), f"{summary} ", legend), svg)
+
+
+def _has_lonely(values: Values) -> bool:
+    """Is there a value with none before and behind it?"""
+    around = [None, *values, None]
+    return any(
+        one is not None and before is None and behind is None
+        for before, one, behind in zip(around, around[1:], around[2:], strict=False)
+    )
 
 
 def _ticks(most: float) -> list[float]:
@@ -211,4 +226,6 @@ def _bare(svg: Element) -> Element:
             if tag in ("script", "style", "desc", "title", "defs") or any(one in _LAYERS for one in layers):
                 parent.remove(child)
         parent.attrib.pop("id", None)
+        if parent.tag == "circle":
+            parent.set("class", "dot")
     return svg

@@ -82,6 +82,20 @@ def test_nothing_of_pygal_that_runs_or_is_fetched_is_left() -> None:
     assert text.count("<svg ") == text.count('role="img"') == text.count("aria-label=")
 
 
+def test_lonely_moments_are_dots() -> None:
+    """A line needs two moments side by side: of quiet hosts nothing would be drawn."""
+    sparse = drawn(np.arange(0, 3000, 100))
+    assert "tooltip" not in sparse
+    for title in ("SYNs with data that worked", "Connect time"):
+        figure = next(one for one in sparse.split("<figure>") if title in one)
+        assert figure.count('class="dot"') >= 10, title
+    assert "<circle" not in drawn(np.repeat(np.arange(300), 9))
+
+
+def test_few_handshakes_are_more_than_none_on_average() -> None:
+    assert "Handshakes every 1 s. 0 to 1, 0.033 on average." in drawn(np.array([0.5, 59.5]))
+
+
 def test_no_plots_of_a_moment() -> None:
     assert drawn(np.zeros(50)) == ""
     assert drawn(np.array([0, 1, 2, 1, 0])) != ""
