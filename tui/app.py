@@ -157,7 +157,10 @@ class Dashboard(App[None]):
         return Health()
 
     def pull(self) -> None:
-        """Take a snapshot and show it."""
+        """Take a snapshot and show it, unless the terminal has gone: then leave."""
+        if isinstance(self._driver, StdoutDriver) and self._driver.is_gone:
+            self.exit()
+            return
         self.latest = self.engine.snapshot()
         top = self.screen
         self._look_at_the_size(top)
@@ -354,7 +357,7 @@ def collect_seldom() -> None:
 def run(engine: Engine, *, leave_when_ended: bool = False, filter_text: str = "") -> int:
     """Show the dashboard until the user leaves it; returns 0. The list of handshakes starts with this filter.
 
-    SIGINT, SIGTERM and SIGHUP end it too. `engine.stop()` is called once the terminal is restored.
+    SIGINT, SIGTERM, SIGHUP and the terminal's end do so too. `engine.stop()` is called once the terminal is restored.
 
     Raises:
         Exception: any error of the dashboard, after the terminal is restored.

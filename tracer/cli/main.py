@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.write(2, _NO_MEMORY)
         os._exit(int(ExitCode.ENDED_EARLY))
     except _OutputError as error:
-        _write_nothing_more()
+        _write_nothing_more(1)
         if error.cause.errno in (errno.EPIPE, errno.EBADF):
             return int(ExitCode.OK)  # the reader has gone: a normal end
         narrate(f"cannot write to standard output: {error.cause.strerror}")
@@ -84,10 +84,10 @@ def _say(*lines: str) -> None:
         raise _OutputError(error) from None
 
 
-def _write_nothing_more() -> None:
-    """Discard what is still buffered for standard output, so that Python's shutdown does not fail on it."""
+def _write_nothing_more(number: int) -> None:
+    """Discard what is still buffered for a descriptor, so that Python's shutdown does not fail on it."""
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
+    os.dup2(null, number)
     os.close(null)
 
 
@@ -104,8 +104,11 @@ def narrate(text: str, *below: str) -> None:
     try:
         lines = (f"tfotrace: {printable(text)}", *(f"  {printable(line)}" for line in below))
         print("\n".join(lines), file=sys.stderr, flush=True)
-    except (BrokenPipeError, ValueError, OSError):
-        return  # nobody listens; that is no reason to stop
+    except OSError as error:  # nobody listens; that is no reason to stop
+        if error.errno in (errno.EPIPE, errno.EIO):  # the reader, or the terminal, has gone
+            _write_nothing_more(2)
+    except ValueError:
+        return
 
 
 def _run(words: list[str]) -> int:
