@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tracer.errors import EndedEarlyError
 from tracer.handshake.batch import Batch
-from tracer.records.record import End
+from tracer.records.record import End, NoticeRecord, Start
 from tracer.run.stop import Ending, Quota
 from tracer.sinks.base import Observer, Reopens, Sink, SinkClosedError, SinkFullError, StatusListener, TakesPackets
 
@@ -30,6 +30,7 @@ class Fanout:
     _listeners: list[StatusListener] = field(default_factory=list)
     _has_failed: bool = False
     _left_out: int = 0  # records of the last batch, by the sink that left out most
+    _early: list[NoticeRecord] | None = field(default_factory=list)  # held until start(); None after it
 
     def __post_init__(self) -> None:
         self.writes = bool(self.sinks)
@@ -55,6 +56,20 @@ class Fanout:
                 self._has_failed = True
                 self.ending.set(str(error), int(error.exit_code))
         self.sinks = [sink for sink in self.sinks if sink not in broken]
+
+    def start(self, record: Start) -> None:
+        """Give every sink the first record, then the notices that came before it."""
+        self.each(lambda sink: sink.start(record))
+        early, self._early = self._early or [], None
+        for notice in early:
+            self.notice(notice)
+
+    def notice(self, record: NoticeRecord) -> None:
+        """Give every sink a notice, but none before start()."""
+        if self._early is not None:
+            self._early.append(record)
+        else:
+            self.each(lambda sink: sink.notice(record))
 
     def tell(self, act: Callable[[StatusListener], None]) -> None:
         """Tell every observer about the state of the run."""

@@ -137,8 +137,7 @@ class Pipeline:
         self._poll.register(self.channel.fileno(), select.POLLIN)
         while self._root_is_there and self._poll.poll(0):  # addresses follow Ready at once
             self._receive()
-        start = self._start_record()
-        self.fanout.each(lambda sink: sink.start(start))
+        self.fanout.start(self._start_record())
         allocator.fill_numpys_cache()
         self._trace()
         self._finish()
@@ -356,8 +355,7 @@ class Pipeline:
 
     def _notice(self, kind: str, text: str, interface: str | None = None) -> None:
         self.fanout.narrate(text)
-        record = NoticeRecord(SCHEMA, wall_now(), kind, text, interface)
-        self.fanout.each(lambda sink: sink.notice(record))
+        self.fanout.notice(NoticeRecord(SCHEMA, wall_now(), kind, text, interface))
 
     def _tell_losses(self) -> None:
         sums = self._sums()
