@@ -151,7 +151,7 @@ def test_what_kernel_and_queues_said_is_among_the_facts() -> None:
     record = change(record, nat=nat, warnings=("mss_tiny", "of_a_later_version"))
     shown = text(fact_lines(record, 200))
     for words in (
-        "kernel syn dropped: NETFILTER_DROP at nft_do_chain",
+        "kernel SYN dropped: NETFILTER_DROP at nft_do_chain",
         "listener accept queue of nginx[812] at 0.0.0.0:443: 512 of 511",
         "ICMP error administratively prohibited, says 192.0.2.254",
         f"other side translated: 10.0.0.1:4 > 10.0.0.2:8080 ({'0' * 16})",
@@ -169,7 +169,7 @@ def test_the_ladder_says_what_the_kernel_dropped() -> None:
     record = told("no_answer", result="no_reply", group="failed", misfits=None)
     dropped = Drop("syn", "NETFILTER_DROP", "nft_do_chain", None)
     record = change(record, handshake=change(record.handshake, drop=dropped))
-    assert [step.label for step in steps(record)][-2:] == ["syn dropped: NETFILTER_DROP at nft_do_chain", "no reply"]
+    assert [step.label for step in steps(record)][-2:] == ["SYN dropped: NETFILTER_DROP at nft_do_chain", "no reply"]
     for cells in (30, 60):
         assert max(width(line) for line in ladder_lines(record, cells)) <= cells
 

@@ -21,6 +21,10 @@ _AT: Mapping[str | None, str] = {
 }  # fmt: skip
 
 
+_WARNINGS = {
+    "mss_tiny": "MSS tiny", "window_zero": "window 0", "wscale_invalid": "window scale above 14",
+    "mss_above_mtu": "MSS above the MTU",
+}  # fmt: skip
 _AT_END = word(SettleReason.AT_END)
 
 
@@ -117,5 +121,5 @@ def evidence(record: Handshake) -> list[str]:
         found.append(listener_words(timing, timing.listener))
     if record.nat is not None:
         found.append(nat_words(record.nat))
-    found += [printable(one).replace("_", " ") for one in record.warnings]
+    found += [_WARNINGS.get(one) or printable(one).replace("_", " ") for one in record.warnings]
     return [one for one in found if one is not None]

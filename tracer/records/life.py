@@ -71,11 +71,14 @@ def _listener(listener: Listener) -> str:
     return printable(f"{name} at {ip}:{listener.port}")
 
 
+_SEGMENTS = {"syn": "SYN", "synack": "SYN-ACK", "ack": "ACK", "rst": "RST"}
+
+
 def drop_words(drop: Drop) -> str:
-    """The kernel's word in a few words: "syn dropped: NETFILTER_DROP at nft_do_chain"."""
+    """The kernel's word in a few words: "SYN dropped: NETFILTER_DROP at nft_do_chain"."""
     at = f" at {drop.at}" if drop.at is not None else ""
     elsewhere = f" in network namespace {drop.netns}" if drop.netns is not None else ""
-    return printable(f"{drop.segment} dropped: {drop.reason}{at}{elsewhere}")
+    return printable(f"{_SEGMENTS.get(drop.segment, drop.segment)} dropped: {drop.reason}{at}{elsewhere}")
 
 
 def verdict(record: Handshake) -> str:

@@ -42,7 +42,7 @@ def told(result: str, outcome: str = "not_attempted", more: dict[str, Any] | Non
         (told("rejected", cause="no_listener", cause_confidence="certain", reset=REFUSED),
          ["rejected", "cause no listener (certain)", "reset by the server after 63.1 µs: NO_SOCKET"]),
         (told("no_reply", **DROPPED),
-         ["no reply", "cause host dropped (certain)", "syn dropped: NETFILTER_DROP at nft_do_chain"]),
+         ["no reply", "cause host dropped (certain)", "SYN dropped: NETFILTER_DROP at nft_do_chain"]),
         (told("no_reply", cause="accept_queue_full", cause_confidence="certain", listener=NGINX),
          ["no reply", "cause accept queue full (certain)", "accept queue of nginx[812] at 0.0.0.0:443: 512 of 511"]),
         (told("no_reply", cause="syn_queue_full", listener=change(NGINX, ip="::", process=None)),
@@ -59,9 +59,9 @@ def told(result: str, outcome: str = "not_attempted", more: dict[str, Any] | Non
         (told("half_open", more={"nat": Nat(NatEnd("10.0.0.1", 4), NatEnd("10.0.0.2", 8080), "0" * 16)}),
          ["half open", f"translated: 10.0.0.1:4 > 10.0.0.2:8080 ({'0' * 16})"]),
         (told("half_open", more={"warnings": ("mss_tiny", "window_zero")}),
-         ["half open", "mss tiny", "window zero"]),
+         ["half open", "MSS tiny", "window 0"]),
         (told("established", cause="slow_answer", cause_confidence="likely", more={"warnings": ("mss_tiny",)}),
-         ["established", "no TFO", "cause slow answer (likely)", "mss tiny"]),
+         ["established", "no TFO", "cause slow answer (likely)", "MSS tiny"]),
     ],
 )  # fmt: skip
 def test_the_line_says_what_happened_and_why(record: Handshake, says: list[str]) -> None:
