@@ -8,7 +8,7 @@ from tracer.aggregate.worth import saved_words
 from tracer.records.record import Totals
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.printable import plural
-from tracer.words.verdicts import Verdict, failed, fast_open, handshakes, part_of, with_data
+from tracer.words.verdicts import Verdict, failed, fast_open, handshakes, part_of
 from tui.format import count, rate
 from tui.lines import Line, joined, width, wrap
 
@@ -51,7 +51,7 @@ def in_all(snapshot: Snapshot, window: Window, totals: Totals) -> str:
     whole = snapshot.history.total
     if window is Window.ALL or whole.handshakes == totals.handshakes:
         return ""
-    sent = with_data(whole)
+    sent = whole.tfo_with_data
     if not sent:
         return f"in all: {count(failed(whole))} of {count(whole.handshakes)} handshakes failed"
     return f"in all: {part_of(whole.tfo_lived, sent)}"

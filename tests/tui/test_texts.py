@@ -21,7 +21,7 @@ from tracer.store.snapshot import Snapshot
 from tracer.vocabulary import meanings as words
 from tracer.vocabulary.vocabulary import After, HandshakeResult, Outcome, Request, SettleReason, word
 from tracer.words.ladder import ladder_lines, steps
-from tracer.words.verdicts import handshakes, sentence, with_data, worst_fate
+from tracer.words.verdicts import handshakes, sentence, worst_fate
 from tui import format as numbers
 from tui.explain import fact_lines, negotiated_lines, option_lines, options_of, verdict_lines
 from tui.format import duration
@@ -338,7 +338,7 @@ def test_the_headline_tells_what_was_saved_and_lost_apart() -> None:
 def test_the_answer_says_what_is_known() -> None:
     change = msgspec.structs.replace
     totals = Recorded().snapshot().totals
-    sent = with_data(totals)
+    sent = totals.tfo_with_data
     totals = change(totals, tfo_accepted=round(0.77 * sent), tfo_lived=round(0.77 * sent))
     assert sentence(totals)[0].startswith("~ Fast Open works for most: 77 %")
     assert "Waiting for traffic" in sentence(change(totals, handshakes=0))[0]
@@ -347,14 +347,17 @@ def test_the_answer_says_what_is_known() -> None:
     assert sentence(change(totals, tfo_accepted=sent, tfo_lived=sent))[0].startswith("✓ Fast Open works")
     assert sentence(change(totals, tfo_accepted=0, tfo_lived=0))[0].startswith("✗ Fast Open does not work")
     assert "works for few" in sentence(change(totals, tfo_accepted=100, tfo_lived=100))[0]
-    asked = {"cookie_request": 5}
-    assert "get none" in sentence(change(totals, requests=asked, outcomes={}))[0]
-    assert "Clients get cookies" in sentence(change(totals, requests=asked, outcomes={"cookie_granted": 5}))[0]
+    bare = change(totals, tfo_with_data=0, requests={"cookie_request": 5}, outcomes={})
+    assert "get none" in sentence(bare)[0]
+    assert "Clients get cookies" in sentence(change(bare, outcomes={"cookie_granted": 5}))[0]
+    # a SYN's data counts with a malformed option too
+    malformed = change(totals, tfo_with_data=20, requests={"malformed": 20}, tfo_accepted=0, tfo_lived=0)
+    assert sentence(malformed)[0] == "✗ Fast Open does not work: 0 % of 20 SYNs with data accepted."
 
 
 def test_what_was_only_acked_is_no_success() -> None:
     totals = Recorded().snapshot().totals
-    sent = with_data(totals)
+    sent = totals.tfo_with_data
     for lived, start in ((0, "✗ Fast Open does not work: 0 %"), (sent // 5, "~ Fast Open works for few: 20 %")):
         only_acked = msgspec.structs.replace(totals, tfo_accepted=sent, tfo_lived=lived)
         text, style = sentence(only_acked)

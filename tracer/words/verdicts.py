@@ -10,7 +10,6 @@ from tracer.vocabulary.numbers import age, count, share
 from tracer.vocabulary.places import at_place
 from tracer.vocabulary.printable import plural
 
-WITH_DATA = ("cookie_and_data", "data_only", "cookie_request_and_data")
 # of so many failed handshakes the verdict is red
 _MANY = 0.05
 # of fewer a share would say more than is known
@@ -31,11 +30,6 @@ class Ago:
 
 
 AGO = Ago()
-
-
-def with_data(totals: Totals) -> int:
-    """The number of attempts with data in the SYN."""
-    return sum(totals.requests.get(name, 0) for name in WITH_DATA)
 
 
 def failed(totals: Totals) -> int:
@@ -67,7 +61,7 @@ def fast_open(
     if found is None or found.over_s is None or found.over_s >= (window.seconds or history.reach_s):
         return text, style
     since = history.totals_of_last(found.over_s + 1)
-    lived, sent = since.tfo_lived or 0, with_data(since)
+    lived, sent = since.tfo_lived or 0, since.tfo_with_data
     spell = f"it failed for {age(found.since_s - found.over_s)} {when.until(found.over_s)}"
     if lived >= 0.95 * sent > 0:
         return f"✓ Fast Open works again: {part_of(lived, sent, _sent(sent))}; {spell}.", "ok"
@@ -126,7 +120,7 @@ def sentence(totals: Totals, *, ended: bool = False) -> Verdict:
         return "No handshake has settled yet. Waiting for traffic.", "text"
     if not totals.tfo_attempts:
         return "Nobody tries Fast Open: no SYN carried the option or data.", "text"
-    sent = with_data(totals)
+    sent = totals.tfo_with_data
     if not sent:
         granted = totals.outcomes.get("cookie_granted", 0)
         if granted:
