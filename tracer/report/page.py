@@ -89,6 +89,8 @@ def _head(title: str, snapshot: Snapshot, history: HistoryView, span: Span) -> E
         fast_open(history, Window.ALL, found.get(Broken.FAST_OPEN), ended=True, when=when),
         *filter(None, [handshakes(history, Window.ALL, found.get(Broken.HANDSHAKES), when=when)]),
     ]
+    if not totals.handshakes:  # a page has no screen that says what the packets were
+        verdicts = [("No handshake was seen.", "text")]
     worst = max((style for _, style in verdicts), key=lambda one: (_WORST_OF[one], one == "ok"))
     box = element("section", cls=f"verdicts {worst}", aria_label="Verdict")
     box.extend(element("p", text, cls=style) for text, style in verdicts)
@@ -252,7 +254,9 @@ def _accounts(snapshot: Snapshot) -> list[Element]:
     off = sheet.opened - sum(getattr(sheet, term) for term in TERMS)
     lost = sum(getattr(sheet, name) for name, _, is_loss in BALANCE if is_loss)
     found: list[Element] = [element("h2", "Is anything missing?")]
-    if not sheet.opened and not sheet.emitted:
+    if not sheet.opened and not sheet.emitted and snapshot.counters.get("packets"):
+        found.append(element("p", f"✓ Nothing: of {_packets(snapshot)} none began a handshake.", cls="ok"))
+    elif not sheet.opened and not sheet.emitted:
         found.append(element("p", "There is no balance sheet: the recording has no end, or was made without one."))
     elif lost or off:
         what = f"✗ {count(lost)} {plural(lost, 'handshake')} lost" if lost else "~ Nothing was lost"
@@ -274,6 +278,11 @@ def _accounts(snapshot: Snapshot) -> list[Element]:
     if told_now:
         found += [element("p", "Told during the run:"), element("ul", *told_now[-NOTICES:])]
     return found
+
+
+def _packets(snapshot: Snapshot) -> str:
+    seen = snapshot.counters["packets"]
+    return f"{count(seen)} {plural(seen, 'packet')}"
 
 
 def _time(ts: str) -> str:

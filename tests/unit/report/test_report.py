@@ -17,7 +17,7 @@ from tests.support.lines import as_lines, handshakes, run_records
 from tracer.aggregate.history import Window
 from tracer.aggregate.reasons import reasons
 from tracer.cli import main as cli
-from tracer.records.record import Handshake, HttpInfo, PayloadInfo, Record, TlsInfo
+from tracer.records.record import Balance, End, Handshake, HttpInfo, PayloadInfo, Record, TlsInfo
 from tracer.replay.columns import BatchBuilder, RecordedComposer
 from tracer.replay.input import open_input
 from tracer.replay.records import RecordReplay
@@ -184,8 +184,17 @@ def test_hostile_words_of_an_unknown_version_are_text(tmp_path: Path) -> None:
 def test_nothing_at_all(tmp_path: Path) -> None:
     records = run_records()
     page = page_of(tmp_path, [records[0], records[-1]])
-    assert "No handshake was seen" in page.said
+    assert "No handshake was seen." in page.said
+    assert "Health" not in page.said
     assert "svg" not in page.tags
+
+
+def test_packets_without_a_handshake(tmp_path: Path) -> None:
+    start, *_, end = run_records()
+    assert isinstance(end, End)
+    nothing = Balance(**dict.fromkeys(Balance.__struct_fields__, 0))
+    end = msgspec.structs.replace(end, balance=nothing, counters=end.counters | {"packets": 2})
+    assert "of 2 packets none began a handshake" in page_of(tmp_path, [start, end]).said
 
 
 def test_one_handshake_without_start_and_end(tmp_path: Path) -> None:
