@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tracer.compare.fates import answers, divide, expected, tell_fates
+from tracer.compare.fates import Watch, answers, by_another_path, divide, expected, tell_fates
 from tracer.compare.headers import EXAMPLES, Findings, compare_headers, hops_between
 from tracer.compare.join import Joined, Offset, join
 from tracer.compare.model import Comparison, Finding, What
 from tracer.compare.place import Place, Rows, take
 
+Bool = NDArray[np.bool_]
 SELDOM = 0.05
 # the order in which findings are told: what breaks connections first
 _RANK = {what: rank for rank, what in enumerate((
@@ -40,13 +42,14 @@ def compare(first: Place, second: Place) -> Comparison:
         found.offset = Offset(ahead, joined.offset.error_ns, joined.offset.handshakes)
     _doubts(found, joined, near, far)
     spans = (first.span(rows), second.span(others))
-    missing = _missing(found, joined, near, far, spans[mostly_near], first_is_near=mostly_near)
-    whose = answers(joined)
+    later = joined.offset.ns if joined.offset is not None else 0
+    ours, theirs = Watch(*spans[0], first), Watch(spans[1][0] - later, spans[1][1] - later, second)
+    near_watch, far_watch = (ours, theirs) if mostly_near else (theirs, ours)
+    whose = answers(joined, far_watch)
+    missing = _missing(found, joined, near, far, spans[mostly_near], whose.in_between, first_is_near=mostly_near)
     findings, missed = Findings(joined.near), Findings(missing)
     compare_headers(joined, first.layouts.known, whose.in_between, findings)
-    later = joined.offset.ns if joined.offset is not None else 0
-    until = (spans[0][1], spans[1][1] - later)
-    tell_fates(joined, whose, missing, findings, missed, until if mostly_near else until[::-1])
+    tell_fates(joined, whose, missing, findings, missed, near_watch, far_watch)
     found.findings = sorted(_merged(findings.list, missed.list), key=_importance)
     found.hops = hops_between(joined, whose.in_between)
     found.times = divide(joined, whose)
@@ -59,16 +62,18 @@ def _importance(one: Finding) -> tuple[bool, int, int]:
 
 
 def _missing(
-    found: Comparison, joined: Joined, near: Place, far: Place, far_span: tuple[int, int], *, first_is_near: bool
-) -> Rows:
+    found: Comparison, joined: Joined, near: Place, far: Place, far_span: tuple[int, int], in_between: Bool, *,
+    first_is_near: bool,
+) -> Rows:  # fmt: skip
     """Rows of the near place that the far one would have seen, had they arrived there; counts them and the others."""
     alone, behind = joined.alone if first_is_near else joined.alone[::-1]
     found.not_judged = len(alone) + len(behind)
     nothing = alone[:0]
     if found.offset is None or not far.is_whole or not near.is_whole:
         return nothing
-    there = expected(alone, joined.near, found.offset.ns, far_span)
+    there = expected(alone, joined.near, found.offset, far_span)
     missing = take(alone, np.flatnonzero(there))
+    missing = take(missing, np.flatnonzero(~by_another_path(missing, take(joined.near, np.flatnonzero(~in_between)))))
     found.missing = len(missing)
     found.not_judged -= len(missing)
     return missing
@@ -84,11 +89,11 @@ def _doubts(found: Comparison, joined: Joined, near: Place, far: Place) -> None:
     for place in (near, far):
         if not place.is_whole:
             found.doubts.append(
-                f"{place.name} has not every handshake that passed there (a filter, a limit, or losses), so nothing is "
-                "said of what it lacks"
+                f"{place.name} has not every handshake that passed there (a filter, a limit, losses, or several runs), "
+                "so nothing is said of what it lacks"
             )
     if joined.offset is not None and joined.offset.error_ns is None:
-        found.doubts.append("no answer was seen at both places, so how far the clocks differ is known roughly")
+        found.doubts.append("no handshake was seen whole at both places, so how far the clocks differ is known roughly")
 
 
 def _merged(seen: Sequence[Finding], missed: Sequence[Finding]) -> list[Finding]:

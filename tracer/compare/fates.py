@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.compare.headers import Findings
-from tracer.compare.join import SAME_SEGMENT_NS, Joined
+from tracer.compare.join import SAME_SEGMENT_NS, Joined, Offset, acked_first
 from tracer.compare.model import Piece, Share, Times, Towards, What
-from tracer.compare.place import Rows
+from tracer.compare.place import Place, Rows
 from tracer.handshake import ecn
 from tracer.handshake.events import has
 from tracer.ipc.event_header import constant
@@ -19,6 +19,8 @@ from tracer.vocabulary.vocabulary import After, HandshakeResult, Has, SettleReas
 Bool = NDArray[np.bool_]
 BY_CLIENT, BY_SERVER = constant("RESET_BY_CLIENT"), constant("RESET_BY_SERVER")
 SATURATED = 255
+REPEATED_US = 5000  # no request is sent again sooner: the shortest tail loss probe (RFC 8985) of Linux is 2 jiffies
+FOR_EVER_NS = 1 << 62
 MARGIN_NS = 20_000_000  # at the ends of a recording: to write its start and its end takes a moment
 
 
@@ -30,7 +32,16 @@ class Answers:
     renumbered: Bool  # the server's, with another initial sequence number
 
 
-def answers(joined: Joined) -> Answers:
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """From when to when a place surely watched, on the clock of the joined rows, ns."""
+
+    since: int
+    until: int
+    place: Place
+
+
+def answers(joined: Joined, far_watch: Watch) -> Answers:
     """Compare the SYN-ACKs of both places.
 
     One whose numbers are rewritten passes both places one after the other, with the same timestamps. A proxy's own
@@ -41,22 +52,29 @@ def answers(joined: Joined) -> Answers:
     differ = here & there & (near["synack"]["seq"] != far["synack"]["seq"])
     stamped = has(near["synack"]["has"], Has.TIMESTAMPS) & has(far["synack"]["has"], Has.TIMESTAMPS)
     later = near["synack_ns"] - far["synack_ns"]
-    error = joined.offset.error_ns if joined.offset is not None else None
-    in_time = (later > -(error or 0)) & (later < SAME_SEGMENT_NS)
+    error = _error_ns(joined)
+    in_time = (later > -error) & (later < SAME_SEGMENT_NS)
     same = np.where(stamped, near["synack"]["ts_val"] == far["synack"]["ts_val"], in_time)
+    differ &= stamped | (error < SAME_SEGMENT_NS)
+    plain = (near["resumed"] == 0) & (far["resumed"] == 0)  # else the answer has a record of its own
     # each side may have taken another one of several answers
-    differ &= (near["synack_isns"] <= 1) & (far["synack_isns"] <= 1)
-    unanswered = here & _result(far, HandshakeResult.NO_REPLY) & (far["one_way"] == 0) & (far["synack_count"] == 0)
+    differ &= (near["synack_isns"] <= 1) & (far["synack_isns"] <= 1) & plain
+    unanswered = here & _result(far, HandshakeResult.NO_REPLY) & (far["synack_count"] == 0) & plain
+    unanswered &= _waited(far, near["synack_ns"], far_watch.until)
+    # does the far place see what that server sends at all?
+    servers = _addresses(far["server"])
+    unanswered &= ~np.isin(servers, servers[far["one_way"] != 0])
+    unanswered &= bool(np.any((far["synack_count"] > 0) | (far["reset_from"] == BY_SERVER)))
     return Answers(differ & ~same | unanswered, differ & same)
 
 
 def tell_fates(
-    joined: Joined, found: Answers, missing: Rows, findings: Findings, missed: Findings, until: tuple[int, int]
-) -> None:
+    joined: Joined, found: Answers, missing: Rows, findings: Findings, missed: Findings, near_watch: Watch,
+    far_watch: Watch,
+) -> None:  # fmt: skip
     """Tell who else answered and what was lost.
 
-    `missing` are rows that only the near place has; `missed` tells theirs. `until`: when the recordings of the near and
-    the far place end, on the clock of the joined rows.
+    `missing` are rows that only the near place has; `missed` tells theirs.
     """
     near, far = joined.near, joined.far
     every = len(near) + len(missing)
@@ -66,22 +84,36 @@ def tell_fates(
     findings.tell(What.ISN_CHANGED, Piece.SYN, Towards.SERVER, isn, len(near))
     missed.tell(What.ANSWERED, Piece.SYNACK, Towards.CLIENT, _seen(missing["synack"]), every, certain=False)
     _refused(near, far, missing, findings, missed)
-    _lost_syns(joined, found, missing, findings, missed)
-    _lost_answers(joined, found, findings, until)
+    counted = _counted(joined, near_watch, far_watch) & ~found.in_between
+    _lost_syns(joined, found, counted & _ended_before(far, far_watch, near_watch), missing, findings, missed)
+    _lost_synacks(joined, found, counted & _ended_before(near, near_watch, far_watch), findings)
+    _lost_later(joined, ~found.in_between, findings, near_watch, far_watch)
 
 
-def expected(alone: Rows, joined_near: Rows, ahead_ns: int, span: tuple[int, int]) -> Bool:
+def expected(alone: Rows, joined_near: Rows, ahead: Offset, span: tuple[int, int]) -> Bool:
     """Which rows of the near place alone would the far place have seen, had they arrived?
 
-    Those while it watched (`span`, on its clock), to servers or from clients of which it saw other handshakes.
+    Those while it watched (`span`, on its clock), to servers of which it saw other handshakes. That it saw others of
+    the client says nothing: a client has other servers, behind other paths.
     """
-    known = np.zeros(len(alone), np.bool_)
-    for name in ("client", "server"):
-        seen = np.unique(_addresses(joined_near[name]))
-        known |= np.isin(_addresses(alone[name]), seen)
-    when = alone["syn_ns"] + ahead_ns
-    there: Bool = known & (when >= span[0] + MARGIN_NS) & (when <= span[1] - MARGIN_NS)
+    known = np.isin(_addresses(alone["server"]), np.unique(_addresses(joined_near["server"])))
+    when = alone["syn_ns"] + ahead.ns
+    margin = MARGIN_NS + (ahead.error_ns or 0)
+    there: Bool = known & (when >= span[0] + margin) & (when <= span[1] - margin)
     return there
+
+
+def by_another_path(missing: Rows, joined_near: Rows) -> Bool:
+    """Which rows of the near place alone are to servers that are also reached by a path around the far place?
+
+    Those of which one was answered from as far away as the answers that both places saw: that was the server itself.
+    """
+    known = _distances(joined_near, joined_near["synack"]["ttl"])[_seen(joined_near["synack"])]
+    around = _seen(missing["synack"]) & np.isin(_distances(missing, missing["synack"]["ttl"]), known)
+    around |= (missing["reset_from"] == BY_SERVER) & np.isin(_distances(missing, missing["reset_ttl"]), known)
+    servers = _addresses(missing["server"])
+    found: Bool = np.isin(servers, servers[around])
+    return found
 
 
 def divide(joined: Joined, found: Answers) -> Times | None:
@@ -119,6 +151,34 @@ def _addresses(addresses: NDArray[np.uint8]) -> NDArray[np.void]:
     return np.ascontiguousarray(addresses).view("V16").ravel()
 
 
+def _distances(rows: Rows, ttl: NDArray[np.uint8]) -> NDArray[np.void]:
+    """A server and a TTL as one comparable value a row."""
+    return np.concatenate((rows["server"], ttl[:, None]), axis=1).view("V17").ravel()
+
+
+def _error_ns(joined: Joined) -> int:
+    """How far the clocks' offset may be wrong."""
+    offset = joined.offset
+    return offset.error_ns if offset is not None and offset.error_ns is not None else FOR_EVER_NS
+
+
+def _counted(joined: Joined, near_watch: Watch, far_watch: Watch) -> Bool:
+    """Do the counts of both places tell of the same time? They do unless a place began to watch too late, or saw the
+    handshake settled by something else than its end, or in several records."""
+    near, far = joined.near, joined.far
+    since = max(near_watch.since, far_watch.since) + MARGIN_NS
+    found: Bool = joined.same_syn | (joined.offset is not None) & (np.minimum(near["syn_ns"], far["syn_ns"]) >= since)
+    for rows in (near, far):
+        found &= (rows["resumed"] == 0) & (rows["reason"] != SettleReason.BY_NEW_SYN)
+    return found
+
+
+def _ended_before(rows: Rows, watch: Watch, other: Watch) -> Bool:
+    """Which rows are not just cut by their recording's end, after which the other place went on to count?"""
+    found: Bool = rows["reason"] != SettleReason.AT_END
+    return found | (watch.until >= other.until)
+
+
 def _timed_out(rows: Rows) -> Bool:
     ended: Bool = rows["reason"] == SettleReason.BY_TIMEOUT
     return ended
@@ -138,7 +198,10 @@ def _refused(near: Rows, far: Rows, missing: Rows, findings: Findings, missed: F
     )
     by_server = (near["reset_from"] == BY_SERVER) & (far["reset_from"] == 0) & waited
     # the far place saw its server answer, so the RST that came instead is not its server's
-    by_server |= _result(near, HandshakeResult.REJECTED) & (far["reset_from"] != BY_SERVER) & _seen(far["synack"])
+    went_on = (far["reason"] != SettleReason.AT_END) & (near["resumed"] == 0) & (far["resumed"] == 0)
+    by_server |= (
+        _result(near, HandshakeResult.REJECTED) & (far["reset_from"] != BY_SERVER) & _seen(far["synack"]) & went_on
+    )
     every = len(near) + len(missing)
     findings.tell(What.REFUSED, Piece.RST, Towards.CLIENT, by_server, every)
     waited = _timed_out(near) & ((near["after"] == After.SILENCE) | _result(near, HandshakeResult.NO_REPLY))
@@ -151,13 +214,19 @@ def _refused(near: Rows, far: Rows, missing: Rows, findings: Findings, missed: F
     missed.tell(What.REFUSED, Piece.ICMP, Towards.CLIENT, unreachable, every, certain=False)
 
 
-def _lost_syns(joined: Joined, found: Answers, missing: Rows, findings: Findings, missed: Findings) -> None:
+def _lost_syns(
+    joined: Joined, found: Answers, counted: Bool, missing: Rows, findings: Findings, missed: Findings
+) -> None:
     """SYNs that passed the near place and not the far one, by what they carried."""
     near, far = joined.near, joined.far
-    whole = ~found.in_between & (near["syn_count"] < SATURATED) & (far["syn_count"] < SATURATED)
+    whole = counted & (near["syn_count"] < SATURATED) & (far["syn_count"] < SATURATED)
+    # once the server's data passed the far place, it counts no SYNs any more: with Fast Open that may be before the ACK
+    whole &= acked_first(far)
+    stamped = has(near["syn"]["has"], Has.TIMESTAMPS) & has(far["syn"]["has"], Has.TIMESTAMPS)
     # the near place's first SYN is older than the far one's
-    first = whole & ~joined.same_syn & (near["syn_count"] > far["syn_count"])
-    again = whole & joined.same_syn & (near["syn_count"] > far["syn_count"])
+    whole &= near["syn_count"] > far["syn_count"]
+    first = whole & ~joined.same_syn & (stamped | (_error_ns(joined) < SAME_SEGMENT_NS))
+    again = whole & joined.same_syn
     silent = _result(missing, HandshakeResult.NO_REPLY)
     for kind, carries in _KINDS.items():
         lost, gone = first & carries(near["syn"]), silent & carries(missing["syn"])
@@ -181,23 +250,32 @@ def _lost_syns(joined: Joined, found: Answers, missing: Rows, findings: Findings
     )
 
 
-def _lost_answers(joined: Joined, found: Answers, findings: Findings, until: tuple[int, int]) -> None:
+def _lost_synacks(joined: Joined, found: Answers, counted: Bool, findings: Findings) -> None:
     near, far = joined.near, joined.far
-    whole = ~found.in_between
-    more = np.where(whole, far["synack_count"].astype(int) - near["synack_count"], 0)
+    more = np.where(counted, far["synack_count"].astype(int) - near["synack_count"], 0)
     lost = (more > 0) & (far["synack_count"] < SATURATED) & (near["reset_from"] == 0) & (near["one_way"] == 0)
-    sent = int(far["synack_count"][whole].sum())
+    sent = int(far["synack_count"][~found.in_between].sum())
     findings.tell(What.LOST, Piece.SYNACK, Towards.CLIENT, lost, sent, count=int(more[lost].sum()))
+
+
+def _lost_later(joined: Joined, whole: Bool, findings: Findings, near_watch: Watch, far_watch: Watch) -> None:
+    """What came after the SYN-ACK."""
+    near, far = joined.near, joined.far
     established = whole & _result(near, HandshakeResult.ESTABLISHED) & (near["ack_ns"] != 0) & joined.same_synack
-    unheard = established & _result(far, HandshakeResult.HALF_OPEN) & _waited(far, near["ack_ns"], until[1])
+    unheard = established & _result(far, HandshakeResult.HALF_OPEN) & _waited(far, near["ack_ns"], far_watch.until)
     findings.tell(What.LOST, Piece.ACK, Towards.SERVER, unheard, established)
     both = established & _result(far, HandshakeResult.ESTABLISHED)
-    again = np.where(both, near["request_repeats"].astype(int) - far["request_repeats"], 0)
+    # the first one came late to the far place; a repetition after its answer passed there counts only at the near one
+    late = joined.same_syn & (far["request_us"] - near["request_us"] > REPEATED_US)
+    again = np.where(both & late, near["request_repeats"].astype(int) - far["request_repeats"], 0)
     findings.tell(What.LOST, Piece.REQUEST, Towards.SERVER, again > 0, both, count=int(again[again > 0].sum()))
     silent = both & (far["response_ns"] != 0) & (near["response_ns"] == 0)
-    silent &= np.isin(near["after"], (int(After.SILENCE), int(After.NONE))) & _waited(
-        near, far["response_ns"], until[0]
-    )
+    silent &= np.isin(near["after"], (int(After.SILENCE), int(After.NONE)))
+    silent &= _waited(near, far["response_ns"], near_watch.until)
+    patience = near_watch.place.response_timeout_ns
+    if patience is None:
+        return
+    silent &= ~_timed_out(near) | (far["response_ns"] + SAME_SEGMENT_NS < near["ack_ns"] + patience)
     findings.tell(What.LOST, Piece.RESPONSE, Towards.CLIENT, silent, both)
 
 

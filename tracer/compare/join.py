@@ -29,7 +29,8 @@ ENDS = np.dtype([("client", "u1", 16), ("client_port", "<u2"), ("server", "u1", 
 class Offset:
     """How far the second place's clock is ahead of the first one's, in nanoseconds.
 
-    `error_ns` bounds it: half of what both ways between the places take. None: only one direction was seen.
+    `error_ns` bounds it: half of what both ways between the places take, or more where clocks drift. None: only
+    one direction was seen.
     """
 
     ns: int
@@ -86,7 +87,9 @@ def clock_offset(one: Rows, other: Rows) -> Offset | None:
     whole = (one["syn_count"] == 1) & (other["syn_count"] == 1) & _stamped_alike(one["syn"], other["syn"])
     rows = np.flatnonzero(whole)
     if not len(rows):
-        return None
+        answered = _answered_once(one, other)
+        back: Times = (other["synack_ns"] - one["synack_ns"])[answered]
+        return Offset(int(np.median(back)), None, len(back)) if len(back) else None
     one, other = take(one, rows), take(other, rows)
     there: Times = other["syn_ns"] - one["syn_ns"]
     both = _once(one, other)
@@ -96,9 +99,10 @@ def clock_offset(one: Rows, other: Rows) -> Offset | None:
     between = np.abs(there - back)  # the time that both ways between the places took
     # the shortest tenth: what queues added is least there; clocks drift, so their median counts, not one of them
     shortest = np.argsort(between, kind="stable")[: max(1, len(between) // 10)]
-    return Offset(
-        int(np.median((there[shortest] + back[shortest]) / 2)), int(np.max(between[shortest])) // 2, int(both.sum())
-    )
+    middle = (there[shortest] + back[shortest]) / 2
+    offset = np.median(middle)
+    error = max(np.max(between[shortest]) / 2, np.max(np.abs(middle - offset)))  # the latter if they drift
+    return Offset(int(offset), int(error), int(both.sum()))
 
 
 def ends(rows: Rows) -> NDArray[np.void]:
@@ -201,6 +205,20 @@ def _once(one: Rows, other: Rows) -> Bool:
     found &= one["synack"]["seq"] == other["synack"]["seq"]
     for rows in (one, other):
         found &= (rows["syn_count"] == 1) & (rows["synack_count"] == 1) & (rows["synack_ns"] != 0)
+    return found
+
+
+def _answered_once(one: Rows, other: Rows) -> Bool:
+    """Did both see one SYN-ACK, the same one?"""
+    found: Bool = _stamped_alike(one["synack"], other["synack"]) & (one["synack"]["seq"] == other["synack"]["seq"])
+    for rows in (one, other):
+        found &= (rows["synack_count"] == 1) & (rows["synack_ns"] != 0) & acked_first(rows)
+    return found
+
+
+def acked_first(rows: Rows) -> Bool:
+    """Did no data of the server settle the handshake before the client's ACK?"""
+    found: Bool = (rows["response_ns"] == 0) | (rows["ack_ns"] != 0) & (rows["ack_ns"] <= rows["response_ns"])
     return found
 
 

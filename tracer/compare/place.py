@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import Events
 from tracer.records.record import Balance, End, NoticeRecord, Start, Stats
+from tracer.replay.records import ANOTHER_RUN
 
 # a SYN or SYN-ACK; `options` is an index into Place.layouts
 SEGMENT = np.dtype([
@@ -28,12 +29,14 @@ ROW = np.dtype([
     ("client", "u1", 16), ("server", "u1", 16), ("client_port", "<u2"), ("server_port", "<u2"), ("ifindex", "<u4"),
     ("family", "u1"), ("result", "u1"), ("reason", "u1"), ("syn_count", "u1"), ("synack_count", "u1"),
     ("synack_isns", "u1"), ("reset_from", "u1"), ("reset_ttl", "u1"), ("one_way", "u1"), ("resumed", "u1"),
-    ("request_repeats", "u1"), ("vantage", "u1"), ("after", "u1"), ("syn", SEGMENT), ("synack", SEGMENT),
+    ("request_us", "<f8"), ("request_repeats", "u1"), ("vantage", "u1"), ("after", "u1"), ("syn", SEGMENT),
+    ("synack", SEGMENT),
 ])  # fmt: skip
 Rows = NDArray[np.void]  # of ROW
 SECOND_NS = 1_000_000_000
 # A record of a handshake that this place saw begin may come as late as this: the longest that one stays open.
 SETTLING_NS = 10 * SECOND_NS
+RESPONSE_TIMEOUT_NS = 5 * SECOND_NS  # where the command line does not say otherwise
 # words of a command line after which not every handshake has a record
 _SELECTING = ("--filter", "-f", "--filter-record", "--count", "-c", "--local")
 
@@ -81,6 +84,7 @@ class Place:
     balance: Balance | None = None
     is_capture: bool = False
     ended_ns: int = 0  # 0: the recording is cut
+    runs: int = 1  # in the recording; nothing was watched between them
     _chunks: list[Rows] = field(default_factory=list)
 
     # --- the methods of a sink ---
@@ -96,8 +100,9 @@ class Place:
         """Keep what counts of a batch."""
         self._chunks.append(_slim(batch, self.layouts))
 
-    def notice(self, _record: NoticeRecord) -> None:
-        """Nothing to keep."""
+    def notice(self, record: NoticeRecord) -> None:
+        """Count the runs."""
+        self.runs += record.kind == ANOTHER_RUN
 
     def stats(self, record: Stats) -> None:
         """The latest balance counts."""
@@ -115,7 +120,10 @@ class Place:
     # --- the result ---
 
     def rows(self) -> Rows:
-        """One row for each handshake, by its id: the first record of each, in the order of ids."""
+        """One row for each handshake, by its id: the first record of each, in the order of ids.
+
+        `resumed` is set if any record of the handshake has it: then the first one does not tell all.
+        """
         everything = np.concatenate(self._chunks) if self._chunks else np.zeros(0, ROW)
         self._chunks = [everything]
         if self.interface is not None:
@@ -125,18 +133,36 @@ class Place:
         ids = everything["id"][order]
         first = np.ones(len(ids), np.bool_)
         first[1:] = ids[1:] != ids[:-1]
-        return take(everything, order[first])
+        rows = take(everything, order[first])
+        if len(rows):
+            rows["resumed"] = np.maximum.reduceat(everything["resumed"][order], np.flatnonzero(first))
+        return rows
 
     @property
     def is_whole(self) -> bool:
-        """Has every handshake that passed here a record? Not where some were lost, or only some were wanted."""
+        """Has every handshake that passed here a record?
+
+        Not where some were lost, where only some were wanted, or between several runs.
+        """
         lost = self.balance is not None and (self.balance.lost, self.balance.evicted, self.balance.suppressed) != (
             0,
             0,
             0,
         )
         dropped = self.balance is not None and self.balance.dropped != 0
-        return not lost and not dropped and not any(word.split("=")[0] in _SELECTING for word in self.argv)
+        selects = any(word.split("=")[0] in _SELECTING for word in self.argv)
+        return self.runs == 1 and not lost and not dropped and not selects
+
+    @property
+    def response_timeout_ns(self) -> int | None:
+        """How long this place waited for a response; None if its command line says so in other words than seconds."""
+        words = [part for word in self.argv for part in word.split("=", 1)]
+        if "--response-timeout" not in words:
+            return RESPONSE_TIMEOUT_NS
+        try:
+            return int(float(words[words.index("--response-timeout") + 1]) * SECOND_NS)
+        except (IndexError, ValueError, OverflowError):
+            return None
 
     def span(self, rows: Rows) -> tuple[int, int]:
         """From when to when this place surely watched, ns on its clock. `rows` are its own.
@@ -172,6 +198,7 @@ def _slim(batch: Batch, layouts: Layouts) -> Rows:
     for name in _COPIED:
         rows[name] = events[name]
     rows["vantage"], rows["after"] = batch.vantage, batch.verdicts.after
+    rows["request_us"] = batch.durations.first_request_us
     for name in ("syn", "synack"):
         segment, slim = events[name], rows[name]
         for member in SEGMENT.names or ():

@@ -34,6 +34,7 @@ from tracer.version import __version__
 from tracer.vocabulary.packets import not_read
 
 BATCH_ROWS = 1000
+ANOTHER_RUN = "another_run"  # the notice that a replay gives where a recording's next run begins
 CONTINUED = "continued"  # the notice at the end of a file that was rotated (sinks/jsonl.py)
 COUNTERS_MAX = 1000  # how many names are summed up; there are about 40
 _NO_BALANCE = Balance(0, 0, 0, 0, 0, 0, 0, 0)
@@ -206,7 +207,7 @@ class RecordReplay:
             self.fanout.each(lambda sink: sink.start(record))
         else:
             text = f"here begins another recorded run: {' '.join(record.argv)}"
-            notice = NoticeRecord(SCHEMA, record.ts, "another_run", text, None)
+            notice = NoticeRecord(SCHEMA, record.ts, ANOTHER_RUN, text, None)
             self.fanout.each(lambda sink: sink.notice(notice))
 
     def _begin(self, ts: str) -> _Run:

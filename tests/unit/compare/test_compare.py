@@ -29,7 +29,11 @@ class Listed(Place):
         super().__init__(name, layouts)
         self.began_ns = int(made["syn_ns"].min()) - SECOND_NS
         self.ended_ns = int(made["syn_ns"].max()) + 60 * SECOND_NS
-        self._chunks.append(made)
+        self.made = made
+
+    def rows(self) -> Rows:
+        self._chunks = [self.made]
+        return Place.rows(self)
 
 
 def layouts() -> Layouts:
