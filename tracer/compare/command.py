@@ -111,7 +111,9 @@ def _read(
     source.end_when(lambda: stop.reason is not None)
     rows = BatchBuilder()
     composer = RecordedComposer(rows.interfaces, 0)
-    RecordReplay((source,), composer, rows, Fanout([place], narrate), (), stop, summarizes=False).run()
+    replay = RecordReplay((source,), composer, rows, Fanout([place], narrate), (), stop, summarizes=False)
+    replay.run()
+    place.is_complete = replay.is_whole
     place.interfaces = {index: one.name for index, one in rows.interfaces.by_index.items()}
     if interface is not None and interface not in place.interfaces.values():
         known = ", ".join(sorted(set(place.interfaces.values())))

@@ -89,8 +89,8 @@ def _doubts(found: Comparison, joined: Joined, near: Place, far: Place) -> None:
     for place in (near, far):
         if not place.is_whole:
             found.doubts.append(
-                f"{place.name} has not every handshake that passed there (a filter, a limit, losses, or several runs), "
-                "so nothing is said of what it lacks"
+                f"{place.name} has not every handshake that passed there (a filter, a limit, losses, a cut or several "
+                "runs), so nothing is said of what it lacks"
             )
     if joined.offset is not None and joined.offset.error_ns is None:
         found.doubts.append("no handshake was seen whole at both places, so how far the clocks differ is known roughly")

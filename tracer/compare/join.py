@@ -184,13 +184,14 @@ def _shift(rows: Rows, by_ns: int) -> None:
 def _is_near(one: Rows, other: Rows) -> Bool:
     """Is the first place at the side of the client?
 
-    By whose address is local there; else the nearer place waits longer for the same SYN-ACK; else by the SYN's TTL;
-    else by the order of the places.
+    By whose address is local at one of them; else the nearer place waits longer for the same SYN-ACK; else by the SYN's
+    TTL; else by the order of the places.
     """
     found = np.zeros(len(one), np.int8)  # 1: the first place is nearer, -1: the second one
     for vantage, sign in ((Vantage.CLIENT, 1), (Vantage.SERVER, -1)):
-        for rows, ours in ((one, sign), (other, -sign)):
-            found[(rows["vantage"] == vantage) & (found == 0)] = ours
+        here, there = one["vantage"] == vantage, other["vantage"] == vantage  # both: two interfaces of one host
+        found[here & ~there & (found == 0)] = sign
+        found[there & ~here & (found == 0)] = -sign
     whole = _once(one, other) & (found == 0)
     waits = (one["synack_ns"] - one["syn_ns"]) - (other["synack_ns"] - other["syn_ns"])
     found[whole] = np.sign(waits[whole])

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import Events
 from tracer.records.record import Balance, End, NoticeRecord, Start, Stats
-from tracer.replay.records import ANOTHER_RUN
 
 # a SYN or SYN-ACK; `options` is an index into Place.layouts
 SEGMENT = np.dtype([
@@ -34,8 +33,6 @@ ROW = np.dtype([
 ])  # fmt: skip
 Rows = NDArray[np.void]  # of ROW
 SECOND_NS = 1_000_000_000
-# A record of a handshake that this place saw begin may come as late as this: the longest that one stays open.
-SETTLING_NS = 10 * SECOND_NS
 RESPONSE_TIMEOUT_NS = 5 * SECOND_NS  # where the command line does not say otherwise
 # words of a command line after which not every handshake has a record
 _SELECTING = ("--filter", "-f", "--filter-record", "--count", "-c", "--local")
@@ -83,8 +80,8 @@ class Place:
     argv: Sequence[str] = ()
     balance: Balance | None = None
     is_capture: bool = False
-    ended_ns: int = 0  # 0: the recording is cut
-    runs: int = 1  # in the recording; nothing was watched between them
+    ended_ns: int = 0
+    is_complete: bool = True  # one run was read, whole
     _chunks: list[Rows] = field(default_factory=list)
 
     # --- the methods of a sink ---
@@ -100,9 +97,8 @@ class Place:
         """Keep what counts of a batch."""
         self._chunks.append(_slim(batch, self.layouts))
 
-    def notice(self, record: NoticeRecord) -> None:
-        """Count the runs."""
-        self.runs += record.kind == ANOTHER_RUN
+    def notice(self, _record: NoticeRecord) -> None:
+        """Nothing to keep."""
 
     def stats(self, record: Stats) -> None:
         """The latest balance counts."""
@@ -142,7 +138,7 @@ class Place:
     def is_whole(self) -> bool:
         """Has every handshake that passed here a record?
 
-        Not where some were lost, where only some were wanted, or between several runs.
+        Not where some were lost, where only some were wanted, in a cut recording, or between several runs.
         """
         lost = self.balance is not None and (self.balance.lost, self.balance.evicted, self.balance.suppressed) != (
             0,
@@ -151,7 +147,7 @@ class Place:
         )
         dropped = self.balance is not None and self.balance.dropped != 0
         selects = any(word.split("=")[0] in _SELECTING for word in self.argv)
-        return self.runs == 1 and not lost and not dropped and not selects
+        return self.is_complete and not lost and not dropped and not selects
 
     @property
     def response_timeout_ns(self) -> int | None:
@@ -167,8 +163,7 @@ class Place:
     def span(self, rows: Rows) -> tuple[int, int]:
         """From when to when this place surely watched, ns on its clock. `rows` are its own.
 
-        Of a capture that is from the first to the last segment that counted. A recording without an end is cut
-        somewhere: what was open then has no record.
+        Of a capture that is from the first to the last segment that counted.
         """
         if not len(rows):
             return 0, 0
@@ -176,7 +171,7 @@ class Place:
         if self.ended_ns:
             return begins, self.ended_ns
         last = max(int(rows[name].max()) for name in ("syn_ns", "synack_ns", "ack_ns", "response_ns"))
-        return begins, last if self.is_capture else last - SETTLING_NS
+        return begins, last
 
 
 def wall_ns(ts: str) -> int:

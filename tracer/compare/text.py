@@ -59,7 +59,7 @@ def _one(one: Comparison) -> Iterator[str]:
     if one.other_way:
         yield f"  {count(one.other_way)} of these went the other way, from the side of {far}"
     if one.missing:
-        yield f"  {count(one.missing)} were seen at {near} only, though {far} watched their server or client meanwhile"
+        yield f"  {count(one.missing)} were seen at {near} only, though {far} watched their server meanwhile"
     if one.not_judged:
         yield f"  {count(one.not_judged)} were seen at one place only, and nothing is said of them"
     if one.hops is not None:

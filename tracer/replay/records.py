@@ -34,7 +34,6 @@ from tracer.version import __version__
 from tracer.vocabulary.packets import not_read
 
 BATCH_ROWS = 1000
-ANOTHER_RUN = "another_run"  # the notice that a replay gives where a recording's next run begins
 CONTINUED = "continued"  # the notice at the end of a file that was rotated (sinks/jsonl.py)
 COUNTERS_MAX = 1000  # how many names are summed up; there are about 40
 _NO_BALANCE = Balance(0, 0, 0, 0, 0, 0, 0, 0)
@@ -207,7 +206,7 @@ class RecordReplay:
             self.fanout.each(lambda sink: sink.start(record))
         else:
             text = f"here begins another recorded run: {' '.join(record.argv)}"
-            notice = NoticeRecord(SCHEMA, record.ts, ANOTHER_RUN, text, None)
+            notice = NoticeRecord(SCHEMA, record.ts, "another_run", text, None)
             self.fanout.each(lambda sink: sink.notice(notice))
 
     def _begin(self, ts: str) -> _Run:
@@ -267,6 +266,13 @@ class RecordReplay:
             what = "the recording has" if self._runs.count == 1 else f"{unfinished} of {self._runs.count} runs have"
             self.fanout.narrate(f"{self._name}: {what} no end record: cut, killed, or still being written")
 
+    @property
+    def is_whole(self) -> bool:
+        """Was one run read, from its `start` to its `end`, without skipping a line?"""
+        last = self._runs.last
+        ended = last is not None and last.end is not None
+        return ended and self._runs.count == 1 and self._ending.reason is None and not self._had_problems
+
     def _close(self) -> None:
         last, sums = self._runs.last, self._runs.sums()
         if last is None:
@@ -274,7 +280,7 @@ class RecordReplay:
             return
         totals, benefits = self.aggregate.totals(), self.benefit.benefits()
         record = last.end
-        if record is None or self._runs.count > 1 or self._ending.reason is not None or self._had_problems:
+        if record is None or not self.is_whole:
             record = End(
                 SCHEMA, last.last_ts, self._ending.reason or f"all of {os.path.basename(self._name)} was read",
                 self._ending.exit_code, round(sums.duration_s, 3), totals,

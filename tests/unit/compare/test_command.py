@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,28 @@ def test_one_handshake(tmp_path: Path) -> None:
     done = run("compare", str(tmp_path / "a"), str(tmp_path / "b"))
     assert done.code == 0
     assert b": the handshake arrived unchanged." in done.out
+
+
+def _cut(lines: list[bytes]) -> list[bytes]:
+    return lines[: len(lines) // 2]
+
+
+def _damaged(lines: list[bytes]) -> list[bytes]:
+    return [line[: len(line) // 2] + b"\n" if number % 7 == 3 else line for number, line in enumerate(lines)]
+
+
+def _two_runs(lines: list[bytes]) -> list[bytes]:
+    return [*lines[:100], lines[-1], lines[0], *lines[200:]]
+
+
+@pytest.mark.parametrize("spoil", [_cut, _damaged, _two_runs], ids=lambda one: one.__name__)
+def test_what_a_recording_lacks_is_not_told(tmp_path: Path, spoil: Callable[[list[bytes]], list[bytes]]) -> None:
+    """It says nothing of the path, even if no handshake of some server is left."""
+    lines = as_lines(run_records()).splitlines(keepends=True)
+    for name, some in (("a", lines), ("b", spoil(lines))):
+        (tmp_path / name).write_bytes(b"".join(some))
+    done = run("compare", "--json", str(tmp_path / "a"), str(tmp_path / "b"))
+    (between,) = json.loads(done.out)["between"]
+    assert between["both"] < between["near_handshakes"]
+    assert (between["findings"], between["missing"]) == ([], 0)
+    assert "not every handshake" in between["notes"][0]

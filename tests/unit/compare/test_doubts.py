@@ -11,9 +11,7 @@ from tests.unit.compare.test_compare import NOW_NS, Listed, beyond, kinds, layou
 from tracer.compare.compare import compare
 from tracer.compare.model import Piece, What
 from tracer.compare.place import ROW, SECOND_NS, Place, Rows
-from tracer.records.record import SCHEMA, NoticeRecord
-from tracer.replay.records import ANOTHER_RUN
-from tracer.vocabulary.vocabulary import After, HandshakeResult, SettleReason
+from tracer.vocabulary.vocabulary import After, HandshakeResult, SettleReason, Vantage
 
 COUNT = 100
 TIMES = ("syn_ns", "synack_ns", "ack_ns", "response_ns")
@@ -113,8 +111,8 @@ def a_handshake_in_two_records(near: Listed, _far: Listed) -> None:
     near.made = np.concatenate((near.made, later))
 
 
-def several_runs(near: Listed, far: Listed) -> None:
-    far.notice(NoticeRecord(SCHEMA, "2024-01-01T00:00:00.000000000Z", ANOTHER_RUN, "", None))
+def a_gap_in_a_recording(near: Listed, far: Listed) -> None:
+    far.is_complete = False
     far.made = np.concatenate((far.made[:40], far.made[60:]))
     unanswered(near.made[40:60], SettleReason.BY_TIMEOUT)
 
@@ -123,7 +121,8 @@ DOUBTS: tuple[Doubt, ...] = (
     other_servers_of_the_client, half_go_around, refused_by_the_server_on_the_way_around, the_far_place_began_later,
     the_far_place_ended_sooner, the_near_place_ended_sooner, the_far_place_sees_one_way,
     the_far_place_sees_one_way_of_a_server, a_server_as_slow_as_the_timeout, a_shorter_timeout,
-    a_request_sent_again_while_its_answer_came, a_response_before_the_ack, a_handshake_in_two_records, several_runs,
+    a_request_sent_again_while_its_answer_came, a_response_before_the_ack, a_handshake_in_two_records,
+    a_gap_in_a_recording,
 )  # fmt: skip
 
 
@@ -182,3 +181,14 @@ def test_a_loss_is_told_where_both_watched() -> None:
 def test_the_response_timeout_of_a_place(words: tuple[str, ...], expected_s: float | None) -> None:
     place = Place("a", layouts(), argv=("tfotrace", "eth0", *words))
     assert place.response_timeout_ns == (None if expected_s is None else expected_s * SECOND_NS)
+
+
+def test_two_interfaces_of_the_clients_host_in_the_wrong_order() -> None:
+    """The client's address is local at both: the place that waits longer for the same answer is nearer to it."""
+    near, far = places()
+    for place in (near, far):
+        place.made["vantage"] = int(Vantage.CLIENT)
+    far.made["syn"]["mss"] = 1300
+    found = compare(far, near)
+    assert (found.near, found.far, found.other_way) == ("near", "far", 0)
+    assert [(one.what, one.before, one.after) for one in found.findings] == [(What.MSS_CHANGED, "1460", "1300")]
