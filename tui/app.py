@@ -158,9 +158,12 @@ class Dashboard(App[None]):
 
     def pull(self) -> None:
         """Take a snapshot and show it, unless the terminal has gone: then leave."""
-        if isinstance(self._driver, StdoutDriver) and self._driver.is_gone:
-            self.exit()
-            return
+        if isinstance(self._driver, StdoutDriver):
+            if self._driver.is_gone:
+                self.exit()
+                return
+            if self._driver.is_behind:
+                return
         self.latest = self.engine.snapshot()
         top = self.screen
         self._look_at_the_size(top)

@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.leftovers import find_leftovers
 from tests.support.lines import as_lines, run_records
-from tests.support.netbox import NetBox
+from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S
 from tests.support.tracing import COMMAND, members, with_run_dir
 
@@ -48,6 +48,15 @@ class Terminal:
             ready, _, _ = select.select([self._master], [], [], PATIENCE_S)
             assert ready, seen[-500:]
             seen += os.read(self._master, 1 << 16)
+
+    def is_full(self) -> bool:
+        """Does a thread of the dashboard wait to write?"""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        return any((one / "wchan").read_text() == "wait_woken" for one in tasks.iterdir())
+
+    def press(self) -> None:
+        """Press a key that makes it paint."""
+        os.write(self._master, b"?\x1b")
 
     def close(self) -> None:
         """Take it away."""
@@ -100,6 +109,17 @@ def test_a_signal_in_the_same_moment(recording: str, number: int) -> None:
     with terminal(*COMMAND, "replay", recording) as screen:
         screen.close()
         screen.process.send_signal(number)
+        assert screen.ends() == 0
+
+
+def test_a_terminal_that_nobody_reads_keeps_no_signal_away(recording: str) -> None:
+    with terminal(*COMMAND, "replay", recording) as screen:
+        wait_until(
+            lambda: screen.press() or screen.is_full(),  # type: ignore[func-returns-value]
+            "output that waits for a reader",
+            PATIENCE_S,
+        )
+        screen.process.send_signal(signal.SIGTERM)
         assert screen.ends() == 0
 
 
