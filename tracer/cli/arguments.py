@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from enum import Enum
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tracer.cli import quantities
 from tracer.cli.examples import EXAMPLES, EXIT_STATUS
@@ -21,12 +22,15 @@ if TYPE_CHECKING:
     from tracer.filters.filter import Filter
     from tracer.loader.packet_filter import PacketFilter
 
+EnumT = TypeVar("EnumT", bound=Enum)
+
 COMMANDS = {
     "compare": "what the path between two traced places did to handshakes",
     "demo": "trace a private lab live, with Fast Open traffic of every outcome",
     "detach": "remove what a killed run left behind, and nothing else",
     "doctor": "can I trace here, is Fast Open on, which listeners use it",
     "extcap": "let Wireshark choose an interface and show handshakes with verdicts",
+    "probe": "ask servers whether Fast Open works from here to there",
     "replay": "show recorded events, or judge a capture, in any output",
     "report": "make one page of a recording or a capture, to share",
     "schema": "print the JSON Schema of the records",
@@ -49,6 +53,19 @@ def _transport(text: str) -> Transport:
         return Transport(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f'unknown transport "{text}": ring or perf') from None
+
+
+def _word_of(words: type[EnumT]) -> Callable[[str], EnumT]:
+    """Takes the values of an enum."""
+
+    def parse(text: str) -> EnumT:
+        try:
+            return words(text)
+        except ValueError:
+            known = ", ".join(str(one.value) for one in words)
+            raise argparse.ArgumentTypeError(f'unknown word "{text}": {known}') from None
+
+    return parse
 
 
 def _packet_filter(text: str) -> PacketFilter:
@@ -372,6 +389,59 @@ def compare_parser() -> Parser:
     return parser
 
 
+def probe_parser() -> Parser:
+    """`tfotrace probe`."""
+    from tracer.probe.model import Payload
+
+    parser = Parser(
+        prog="tfotrace probe",
+        synopsis=("HOST[:PORT] [HOST[:PORT] ...] [OPTION ...]",),
+        description="Ask servers with connections of its own, without Fast Open and with it in turn, and trace just "
+        "these: is a cookie granted, is data in the SYN taken, what does the path do with it, and what does it save. "
+        "It changes no setting of this host; a cookie that the kernel knows already is used, and said.",
+        examples=EXAMPLES["probe"],
+        notes="exit status: 0 Fast Open works with all, 2 wrong usage or an unknown name,\n3 it cannot be tried here, "
+        "4 the trace ended early, 5 it does not work with all",
+    )
+    parser.groups[TRACED].add_argument(
+        "targets", nargs="*", metavar="HOST[:PORT]", help="a name or an address; port 443 unless named"
+    )
+    parser.groups[TRACED].add_argument(
+        "--hosts", type=Path, metavar="FILE",
+        help="a file with one HOST[:PORT] a line; with --json and >> FILE those that FILE has are not asked again",
+    )  # fmt: skip
+    version = parser.groups[TRACED].add_mutually_exclusive_group()
+    version.add_argument("-4", dest="version", action="store_const", const=4, help="only IPv4 addresses")
+    version.add_argument("-6", dest="version", action="store_const", const=6, help="only IPv6 addresses")
+    parser.groups[TRACED].add_argument("--interface", metavar="NAME", help="connect by this interface")
+    parser.groups[TRACED].add_argument(
+        "--payload", type=_word_of(Payload), default=Payload.TLS, metavar="tls|http|none",
+        help="what is sent: a TLS ClientHello (default), an HTTP HEAD request, or nothing: then only the cookie is "
+        "asked for",
+    )  # fmt: skip
+    parser.groups[STOP].add_argument(
+        "--count", type=quantities.up_to(1000), default=5, metavar="N",
+        help="connections of each kind to each address (default 5, at most 1000)",
+    )  # fmt: skip
+    parser.groups[STOP].add_argument(
+        "--rate", type=quantities.rate, default=5.0, metavar="N", help="connections a second at most (default 5)"
+    )
+    parser.groups[STOP].add_argument(
+        "--timeout", type=quantities.seconds, default=5.0, metavar="TIME",
+        help="how long to wait for a connection, and for its answer (default 5s)",
+    )  # fmt: skip
+    parser.groups[OUTPUT].add_argument("--json", action="store_true", help="print one JSON object a server")
+    parser.groups[OUTPUT].add_argument(
+        "-v", dest="verbose", action="store_true", help="show the best and the worst handshake too"
+    )
+    parser.groups[SELDOM].add_argument(
+        "--force", action="store_true",
+        help="probe even where one broken path turns Fast Open off for every server "
+        "(net.ipv4.tcp_fastopen_blackhole_timeout_sec above 0)",
+    )  # fmt: skip
+    return parser
+
+
 def detach_parser() -> Parser:
     """`tfotrace detach`."""
     parser = Parser(
@@ -481,6 +551,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "detach": detach_parser,
     "doctor": doctor_parser,
     "extcap": extcap_parser,
+    "probe": probe_parser,
     "replay": replay_parser,
     "report": report_parser,
     "schema": schema_parser,

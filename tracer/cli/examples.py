@@ -27,6 +27,11 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ("sudo tfotrace doctor --netns pid:1234", "look into the container of process 1234"),
     ),
     "extcap": (("tfotrace extcap --extcap-interfaces", "what Wireshark will offer"),),
+    "probe": (
+        ("sudo tfotrace probe example.org", "does Fast Open work from here to there, and what would it save"),
+        ("sudo tfotrace probe 192.0.2.1:80 --payload http --count 20 -v", "more connections, and their ladders"),
+        ("sudo tfotrace probe --hosts list.txt --json >> answers.jsonl", "many; again: only those that lack an answer"),
+    ),
     "replay": (
         ("tfotrace replay events.jsonl.zst", "a recording in the dashboard, without root"),
         ("tfotrace replay events.jsonl --text --filter-record 'rtt > 50ms'", "its slow handshakes as text"),
@@ -42,11 +47,11 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
 }
 
 EXIT_CODES: dict[int, str] = {
-    0: "ended as asked, also by ctrl+c or a closed pipe; doctor: no problem",
+    0: "ended as asked, also by ctrl+c or a closed pipe; doctor, probe: no problem",
     2: "wrong usage: one sentence says what is wrong and what to do",
-    3: "cannot trace here; doctor: a problem that prevents tracing",
+    3: "cannot trace here; doctor, probe: a problem that prevents it",
     4: "tracing ended early: the last interface went away, a disk was full ...",
-    5: "doctor: another problem",
+    5: "doctor: another problem; probe: a server without Fast Open",
 }
 
 EXIT_STATUS = "exit status:\n" + "\n".join(f"  {code}  {says}" for code, says in EXIT_CODES.items())

@@ -201,6 +201,17 @@ def _compare(words: list[str]) -> int:
     return int(ExitCode.OK)
 
 
+def _probe(words: list[str]) -> int:
+    options = arguments.probe_parser().parse_args(words)
+    if options.interface is not None:
+        from tracer.cli.meant import require_interfaces
+
+        require_interfaces([options.interface])
+    from tracer.probe.command import probe
+
+    return probe(options, narrate, _say)
+
+
 def _detach(words: list[str]) -> int:
     options = arguments.detach_parser().parse_args(words)
     from tracer.linux import privileges
@@ -281,6 +292,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "detach": _detach,
     "doctor": _doctor,
     "extcap": _extcap,
+    "probe": _probe,
     "replay": _replay,
     "report": _report,
     "schema": _schema,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable
 
 from tracer.vocabulary import spans
 
@@ -50,4 +51,27 @@ def table_size(text: str) -> int:
     value = positive(text)
     if value > TABLE_SIZE_MAX:
         raise argparse.ArgumentTypeError(f"{value} is more than {TABLE_SIZE_MAX} entries")
+    return value
+
+
+def up_to(greatest: int) -> Callable[[str], int]:
+    """Whole numbers above 0 that are at most so great."""
+
+    def parse(text: str) -> int:
+        value = positive(text)
+        if value > greatest:
+            raise argparse.ArgumentTypeError(f"{value} is more than {greatest}")
+        return value
+
+    return parse
+
+
+def rate(text: str) -> float:
+    """How often a second, above 0. Raises argparse.ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.001 <= value <= 10_000:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a rate: give a number from 0.001 to 10000 a second')
     return value

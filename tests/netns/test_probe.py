@@ -1,0 +1,270 @@
+"""`tfotrace probe`: its verdict on real servers behind a real router, and on what boxes on the path do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.support.answering import answering
+from tests.support.patience import PATIENCE_S
+from tests.support.routed import TO_CLIENT, Routed, routed
+from tests.support.stage import BARE_SYN, PORT, Forger, Stage
+from tests.support.tracing import Finished, run
+from tracer.vocabulary.addresses import endpoint_text
+
+pytestmark = pytest.mark.root
+
+COUNT = 4
+FAST = ("--rate", "1000", "--count", str(COUNT), "--timeout", "3s")
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Routed]:
+    with routed() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def forger(hosts: Routed) -> Iterator[Forger]:
+    made = Forger(hosts)
+    yield made
+    made.close()
+
+
+def probe(hosts: Routed, *words: str, patience_s: float = 4 * PATIENCE_S) -> Finished:
+    return run("probe", *FAST, *words, prefix=hosts.client.command(), patience_s=patience_s)
+
+
+@dataclass(slots=True)
+class Scene:
+    act: Callable[[Stage], None]
+    verdict: str
+    number: int
+    version: int
+    syn_data: dict[str, int]
+
+    @property
+    def name(self) -> str:
+        return self.act.__name__
+
+
+SCENES: list[Scene] = []
+
+
+def scene(
+    verdict: str, version: int = 4, **syn_data: int
+) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
+    """What the probe is to say; `syn_data`: of the SYNs with data."""
+
+    def add(act: Callable[[Stage], None]) -> Callable[[Stage], None]:
+        SCENES.append(Scene(act, verdict, len(SCENES) + 1, version, syn_data))
+        return act
+
+    return add
+
+
+def forward(stage: Stage, *rules: str) -> None:
+    """Rules at the router."""
+    stage.enter_context(stage.rules(stage.hosts.router, "forward", *rules))
+
+
+@scene("works", tried=COUNT - 1, served=COUNT - 1)
+def a_server_with_fast_open(stage: Stage) -> None:
+    answering(stage.listen())
+
+
+@scene("works", version=6, tried=COUNT - 1, served=COUNT - 1)
+def a_server_with_fast_open_by_ipv6(stage: Stage) -> None:
+    answering(stage.listen())
+
+
+@scene("works", tried=COUNT, served=COUNT)
+def a_cookie_that_the_host_had_already(stage: Stage) -> None:
+    listener = stage.listen()
+    stage.prime(listener)
+    answering(listener)
+
+
+@scene("works", tried=COUNT - 1, served=COUNT - 1)
+def a_server_that_takes_the_request_and_says_nothing(stage: Stage) -> None:
+    answering(stage.listen(), b"")
+
+
+@scene("not_granted", tried=0)
+def a_listener_without(stage: Stage) -> None:
+    answering(stage.listen(queue=None))
+
+
+@scene("not_granted", tried=0)
+def a_box_that_strips_the_option(stage: Stage) -> None:
+    answering(stage.listen())
+    strip = (f"{stage.to_server} {BARE_SYN} reset tcp option {kind}" for kind in (34, 254))
+    forward(stage, *strip)
+
+
+@scene("not_taken", tried=COUNT, taken=0, not_taken=COUNT)
+def a_box_that_strips_the_option_of_a_known_cookie(stage: Stage) -> None:
+    listener = stage.listen()
+    stage.prime(listener)
+    answering(listener)
+    forward(stage, f"{stage.to_server} {BARE_SYN} reset tcp option 34")
+
+
+@scene("drops_syn_data", tried=COUNT - 1, taken=0, unanswered=COUNT - 1)
+def a_box_that_drops_data_in_syns(stage: Stage) -> None:
+    answering(stage.listen())
+    forward(stage, f"{stage.to_server} {BARE_SYN} ip length > 80 drop")
+
+
+@scene("drops_option", tried=0)
+def a_box_that_drops_the_option(stage: Stage) -> None:
+    answering(stage.listen())
+    forward(stage, f"{stage.to_server} {BARE_SYN} tcp option 34 exists drop")
+
+
+@scene("breaks_after", tried=COUNT, taken=COUNT, served=0)
+def a_box_that_breaks_connections_with_data_in_the_syn(stage: Stage) -> None:
+    listener = stage.listen()
+    stage.prime(listener)
+    answering(listener)
+    forward(
+        stage,
+        f"{stage.to_server} {BARE_SYN} ip length > 80 add @ports {{ tcp sport }} accept",
+        f"{stage.to_client} tcp flags & syn == 0 tcp dport @ports drop",
+        f"{stage.to_server} tcp flags & syn == 0 tcp sport @ports drop",
+    )
+
+
+@scene("silent", tried=COUNT - 1)
+def a_path_that_breaks_every_connection(stage: Stage) -> None:
+    answering(stage.listen())
+    stage.drop_after_the_synack()
+
+
+@scene("key_not_shared", tried=COUNT - 1)
+def two_servers_with_keys_of_their_own(stage: Stage) -> None:
+    for box in (stage.hosts.first, stage.hosts.second):
+        answering(stage.listen(box=box))
+    router = stage.hosts.router
+    # each connection goes to the other server
+    router.run(
+        "nft",
+        "table ip balance {"
+        f" chain d {{ type filter hook prerouting priority mangle; {stage.to_server}"
+        " meta mark set ct mark;"
+        f" {stage.to_server} ct state new meta mark set numgen inc mod 2 offset 1;"
+        f" {stage.to_server} ct mark set meta mark; }}; }}",
+    )
+    stage.callback(router.run, "nft", "delete", "table", "ip", "balance")
+    router.run("ip", "rule", "add", "fwmark", "2", "table", "77")
+    stage.callback(router.run, "ip", "rule", "del", "fwmark", "2", "table", "77")
+    router.run("ip", "route", "add", stage.server_ip, "via", "10.98.2.2", "table", "77")
+
+
+@scene("works", tried=COUNT - 1, served=COUNT - 1)
+def a_box_that_clamps_the_mss(stage: Stage) -> None:
+    answering(stage.listen())
+    forward(
+        stage,
+        *(
+            f"{way} tcp flags & syn == syn tcp option maxseg size set 1300"
+            for way in (stage.to_server, stage.to_client)
+        ),
+    )
+
+
+@scene("not_granted", tried=0)
+def a_proxy_that_answers(stage: Stage) -> None:
+    router, came = stage.hosts.router, f"iifname {TO_CLIENT} {stage.to_server} tcp dport {PORT}"
+    router.run(
+        "nft",
+        "table inet proxy {"
+        f" chain raw {{ type filter hook prerouting priority raw; {came} tcp flags & (syn|ack) == syn notrack; }};"
+        f" chain c {{ type filter hook forward priority 0; {came} ct state invalid,untracked"
+        " synproxy mss 1460 wscale 7 timestamp sack-perm; }; }",
+    )
+    stage.callback(router.run, "nft", "delete", "table", "inet", "proxy")
+    router.run("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0")
+    answering(stage.listen())
+
+
+@scene("refused", tried=0)
+def a_closed_port(_stage: Stage) -> None:
+    pass
+
+
+@scene("unreachable", tried=0)
+def a_firewall_that_prohibits(stage: Stage) -> None:
+    answering(stage.listen())
+    forward(stage, f"{stage.to_server} {BARE_SYN} reject with icmp type admin-prohibited")
+
+
+@scene("no_answer", tried=0)
+def a_silent_host(stage: Stage) -> None:
+    answering(stage.listen())
+    forward(stage, f"{stage.to_server} drop")
+
+
+@pytest.fixture(scope="module")
+def told(hosts: Routed, forger: Forger) -> dict[str, dict[str, Any]]:
+    """What one probe of all servers says of each scene's."""
+    found: dict[str, dict[str, Any]] = {}
+    with ExitStack() as stages:
+        names = {}
+        for one in SCENES:
+            stage = stages.enter_context(Stage(hosts, forger, one.number, one.version, lambda: 0))
+            one.act(stage)
+            names[endpoint_text(stage.server_ip, PORT)] = one.name
+        done = probe(hosts, "--json", *names)
+        assert done.code == 5, done.err
+    for line in done.out.splitlines():
+        record = json.loads(line)
+        found[names[record["target"]]] = record
+    return found
+
+
+@pytest.mark.parametrize("one", SCENES, ids=[one.name for one in SCENES])
+def test_verdict(told: Mapping[str, Mapping[str, Any]], one: Scene) -> None:
+    (answer,) = told[one.name]["addresses"]
+    assert answer["verdict"] == told[one.name]["verdict"] == one.verdict, answer
+    assert one.syn_data.items() <= answer["syn_data"].items()
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """A probe of a single server: by its words, its verdict and exit code."""
+
+    words: tuple[str, ...]
+    verdict: str
+    code: int
+    tried: int
+    queue: int | None = 64
+    bits: str = "3"  # net.ipv4.tcp_fastopen of the server
+
+
+ALONE = {
+    "works": Alone((), "works", 0, COUNT - 1),
+    "http": Alone(("--payload", "http"), "works", 0, COUNT - 1),
+    "none": Alone(("--payload", "none"), "grants", 0, 0),
+    "without": Alone((), "not_granted", 5, 0, queue=None),
+    "off": Alone((), "not_granted", 5, 0, bits="1"),
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_one_server(hosts: Routed, forger: Forger, name: str) -> None:
+    one = ALONE[name]
+    with Stage(hosts, forger, 30 + list(ALONE).index(name), 4, lambda: 0) as stage:
+        stage.enter_context(hosts.sysctl(hosts.first, tcp_fastopen=one.bits))
+        answering(stage.listen(queue=one.queue))
+        done = probe(hosts, endpoint_text(stage.server_ip, PORT), "--json", *one.words)
+    assert done.err == ""
+    answer = json.loads(done.out)["addresses"][0]
+    assert (answer["verdict"], done.code) == (one.verdict, one.code), answer
+    assert answer["syn_data"]["tried"] == one.tried
+    assert answer["plain"]["established"] == answer["fast_open"]["established"] == COUNT
