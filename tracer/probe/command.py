@@ -55,7 +55,7 @@ def probe(options: Namespace, narrate: Narrate, say: Say) -> int:
     if len(left) < len(asked):
         narrate(f"{len(asked) - len(left)} of {len(asked)} servers are in the output already: they are not asked again")
     if cut:
-        say()  # a line that was cut off stays alone
+        say("")  # a line that was cut off stays alone
     if not left:
         return int(ExitCode.OK)
     return _Run(options, left, user, narrate, say).run()
