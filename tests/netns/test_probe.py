@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pytest
 
 from tests.support.answering import answering
 from tests.support.patience import PATIENCE_S
-from tests.support.routed import TO_CLIENT, Routed, routed
+from tests.support.routed import TCP_FASTOPEN_NO_COOKIE, TO_CLIENT, Routed, routed
 from tests.support.stage import BARE_SYN, PORT, Forger, Stage
 from tests.support.tracing import Finished, run
 from tracer.vocabulary.addresses import endpoint_text
@@ -20,6 +21,7 @@ from tracer.vocabulary.addresses import endpoint_text
 pytestmark = pytest.mark.root
 
 COUNT = 4
+IPPROTO_MPTCP = 262
 FAST = ("--rate", "1000", "--count", str(COUNT), "--timeout", "3s")
 
 
@@ -47,6 +49,7 @@ class Scene:
     number: int
     version: int
     syn_data: dict[str, int]
+    path: Mapping[str, str]
 
     @property
     def name(self) -> str:
@@ -54,15 +57,18 @@ class Scene:
 
 
 SCENES: list[Scene] = []
+NOTHING_DROPPED = {"ecn": "passed", "mptcp": "passed", "syn_data": "passed"}
+DATA_DROPPED = {**NOTHING_DROPPED, "syn_data": "dropped"}
+NO_ANSWER: dict[str, str] = {}  # then nothing more is asked
 
 
 def scene(
-    verdict: str, version: int = 4, **syn_data: int
+    verdict: str, version: int = 4, path: Mapping[str, str] = NOTHING_DROPPED, **syn_data: int
 ) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
-    """What the probe is to say; `syn_data`: of the SYNs with data."""
+    """What the probe is to say; `syn_data`: of the SYNs with data, `path`: of those that ask for more."""
 
     def add(act: Callable[[Stage], None]) -> Callable[[Stage], None]:
-        SCENES.append(Scene(act, verdict, len(SCENES) + 1, version, syn_data))
+        SCENES.append(Scene(act, verdict, len(SCENES) + 1, version, syn_data, path))
         return act
 
     return add
@@ -115,7 +121,7 @@ def a_box_that_strips_the_option_of_a_known_cookie(stage: Stage) -> None:
     forward(stage, f"{stage.to_server} {BARE_SYN} reset tcp option 34")
 
 
-@scene("drops_syn_data", tried=COUNT - 1, taken=0, unanswered=COUNT - 1)
+@scene("drops_syn_data", path=DATA_DROPPED, tried=COUNT - 1, taken=0, unanswered=COUNT - 1)
 def a_box_that_drops_data_in_syns(stage: Stage) -> None:
     answering(stage.listen())
     forward(stage, f"{stage.to_server} {BARE_SYN} ip length > 80 drop")
@@ -193,21 +199,56 @@ def a_proxy_that_answers(stage: Stage) -> None:
     answering(stage.listen())
 
 
-@scene("refused", tried=0)
+@scene("works", path={**NOTHING_DROPPED, "ecn": "dropped"}, tried=COUNT - 1, served=COUNT - 1)
+def a_box_that_drops_ecn(stage: Stage) -> None:
+    answering(stage.listen())
+    forward(stage, f"{stage.to_server} tcp flags & (syn|ack|ecn) == syn|ecn drop")
+
+
+@scene("works", path={**NOTHING_DROPPED, "mptcp": "dropped"}, tried=COUNT - 1, served=COUNT - 1)
+def a_box_that_drops_mptcp(stage: Stage) -> None:
+    answering(stage.listen())
+    forward(stage, f"{stage.to_server} {BARE_SYN} tcp option mptcp exists drop")
+
+
+@scene("not_granted", path={**NOTHING_DROPPED, "mptcp": "granted"}, tried=0)
+def a_server_with_mptcp(stage: Stage) -> None:
+    with stage.hosts.first.inside():
+        listener = stage.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP))
+    listener.bind((stage.server_ip, PORT))
+    listener.listen(64)
+    answering(listener)
+
+
+@scene("not_granted", path={**NOTHING_DROPPED, "syn_data": "granted"}, tried=0)
+def a_server_that_asks_for_no_cookie(stage: Stage) -> None:
+    listener = stage.listen()
+    listener.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, 1)
+    answering(listener)
+
+
+@scene("refused", path=NO_ANSWER, tried=0)
 def a_closed_port(_stage: Stage) -> None:
     pass
 
 
-@scene("unreachable", tried=0)
+@scene("unreachable", path=NO_ANSWER, tried=0)
 def a_firewall_that_prohibits(stage: Stage) -> None:
     answering(stage.listen())
     forward(stage, f"{stage.to_server} {BARE_SYN} reject with icmp type admin-prohibited")
 
 
-@scene("no_answer", tried=0)
+@scene("no_answer", path=NO_ANSWER, tried=0)
 def a_silent_host(stage: Stage) -> None:
     answering(stage.listen())
     forward(stage, f"{stage.to_server} drop")
+
+
+def mptcp_blackholes(hosts: Routed) -> int:
+    """How often the client's kernel has turned MPTCP off (MPTcpExt)."""
+    text = hosts.client.run("cat", "/proc/net/netstat")
+    names, values = (line.split()[1:] for line in text.splitlines() if line.startswith("MPTcpExt:"))
+    return int(dict(zip(names, values, strict=True)).get("Blackhole", 0))
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +263,8 @@ def told(hosts: Routed, forger: Forger) -> dict[str, dict[str, Any]]:
             names[endpoint_text(stage.server_ip, PORT)] = one.name
         done = probe(hosts, "--json", *names)
         assert done.code == 5, done.err
+        # one path that drops MPTCP must not turn it off for all
+        assert mptcp_blackholes(hosts) == 0
     for line in done.out.splitlines():
         record = json.loads(line)
         found[names[record["target"]]] = record
@@ -233,6 +276,7 @@ def test_verdict(told: Mapping[str, Mapping[str, Any]], one: Scene) -> None:
     (answer,) = told[one.name]["addresses"]
     assert answer["verdict"] == told[one.name]["verdict"] == one.verdict, answer
     assert one.syn_data.items() <= answer["syn_data"].items()
+    assert answer["path"] == one.path
 
 
 @dataclass(frozen=True, slots=True)

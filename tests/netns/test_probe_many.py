@@ -20,7 +20,8 @@ from tests.support.nginx import NAME, nginx
 from tests.support.patience import PATIENCE_S
 from tests.support.routed import Routed, routed, service_address
 from tests.support.slowpath import slow_hosts
-from tests.support.tracing import COMMAND, Finished, members, one_sentence, run
+from tests.support.tracing import COMMAND, Finished, members, one_sentence, run, session_of
+from tracer.linux.cgroup import v2_mount
 
 pytestmark = pytest.mark.root
 
@@ -51,6 +52,21 @@ def with_names(hosts: Routed, folder: Path, names: dict[str, list[str]]) -> list
 
 def probe(prefix: list[str], *words: str) -> Finished:
     return run("probe", *FAST, *words, prefix=prefix, patience_s=4 * PATIENCE_S)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    """The process, or any that it has in a session of its own."""
+    return session_of(pid) != -1 or bool(members(pid))
+
+
+def private_cgroups(makers: list[int]) -> list[Path]:
+    mount = v2_mount()
+    assert mount is not None
+    return [path for maker in makers if (path := Path(mount) / f"tfotrace-probe-{maker}").exists()]
 
 
 def settings(hosts: Routed) -> str:
@@ -127,12 +143,14 @@ def test_ctrl_c_tells_what_is_known(hosts: Routed) -> None:
     ) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["verdict"] == "no_name"
-        (trace,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        children = children_of(process.pid)
+        assert private_cgroups(children)
         process.send_signal(signal.SIGINT)
         out, said = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out) == (0, b"")
     assert b"stopped: 1 of 4 servers" in said
-    wait_until(lambda: not members(int(trace)), "the trace's end", PATIENCE_S)
+    wait_until(lambda: not any(map(alive, children)), "the end of trace and helper", PATIENCE_S)
+    assert not private_cgroups(children)
 
 
 def test_a_killed_probe_leaves_nothing(hosts: Routed) -> None:
@@ -140,9 +158,11 @@ def test_a_killed_probe_leaves_nothing(hosts: Routed) -> None:
     with subprocess.Popen(hosts.client.command(*words), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
         assert process.stdout.readline()
-        (trace,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        children = children_of(process.pid)
+        assert private_cgroups(children)
         os.kill(process.pid, signal.SIGKILL)
-    wait_until(lambda: not members(int(trace)), "the trace's end", PATIENCE_S)
+    wait_until(lambda: not any(map(alive, children)), "the end of trace and helper", PATIENCE_S)
+    assert not private_cgroups(children)
 
 
 def test_a_real_tls_server(hosts: Routed, tmp_path: Path) -> None:

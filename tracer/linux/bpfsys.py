@@ -17,6 +17,7 @@ from functools import lru_cache
 from tracer.linux.libc import checked, libc
 
 # attach types (enum bpf_attach_type)
+CGROUP_SOCK_OPS = 3
 XDP = 37
 TCX_INGRESS = 46
 TCX_EGRESS = 47
@@ -158,6 +159,14 @@ def link_create_xdp(prog_fd: int, ifindex: int, flags: int) -> int:
     EBUSY or EEXIST if another program has the interface: this never replaces any.
     """
     return _call(_LINK_CREATE, "=IIII", prog_fd, ifindex, XDP, flags)
+
+
+def link_create_cgroup(prog_fd: int, cgroup_fd: int, attach_type: int) -> int:
+    """Attach a program to a cgroup by a link (Linux 5.7), beside those of others; `attach_type` is CGROUP_SOCK_OPS.
+
+    EPERM where a program of an outer cgroup allows no other.
+    """
+    return _call(_LINK_CREATE, "=IIII", prog_fd, cgroup_fd, attach_type, 0)
 
 
 def raw_tracepoint_open(name: str, prog_fd: int) -> int:

@@ -60,6 +60,16 @@ def name_from_proc(text: str) -> str | None:
     return None
 
 
+def v2_mount(mounts: Path = MOUNTS) -> str | None:
+    """Where the v2 hierarchy is mounted; None if it is not."""
+    with suppress(OSError):
+        for line in mounts.read_text().splitlines():
+            fields = line.split()
+            if len(fields) > 2 and fields[2] == "cgroup2":
+                return fields[1].encode().decode("unicode_escape")
+    return None
+
+
 # --- by number ---
 
 
@@ -76,16 +86,14 @@ class Groups:
     """Names by the cgroup's number in the v2 hierarchy. Needs root; without that hierarchy every answer is None."""
 
     def __init__(self, mounts: Path = MOUNTS) -> None:
-        self._mount = -1
+        self._mount, self._path = -1, ""
         self._open = libc.open_by_handle_at
         self._open.argtypes = (ctypes.c_int, ctypes.POINTER(_Handle), ctypes.c_int)
-        with suppress(OSError):
-            for line in mounts.read_text().splitlines():
-                fields = line.split()
-                if len(fields) > 2 and fields[2] == "cgroup2":
-                    self._path = fields[1].encode().decode("unicode_escape")
-                    self._mount = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                    break
+        path = v2_mount(mounts)
+        if path is not None:
+            with suppress(OSError):
+                self._mount = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                self._path = path
 
     def name(self, number: int) -> str | None:
         """The name of a cgroup; None if there is none with this number (any more), or it is the root."""

@@ -8,19 +8,21 @@ import stat
 from argparse import Namespace
 from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from threading import Event
 
 import msgspec
 
 from tracer.errors import ExitCode, UsageError
 from tracer.linux import privileges
+from tracer.linux.ecn_sockets import EcnSockets
 from tracer.probe import host, targets
 from tracer.probe.connection import Address, Payloads, connect, source_for
 from tracer.probe.judge import is_good, judged
 from tracer.probe.lines import as_json
-from tracer.probe.model import Answer, Connection, Payload, Probed, Target
+from tracer.probe.model import Answer, Asks, Connection, Passage, Payload, Probed, Target
 from tracer.probe.pace import Pace
+from tracer.probe.passage import EXTRAS, passage
 from tracer.probe.text import lines
 from tracer.probe.trace import FILTERED_MAX, Trace, packet_filter, way_to
 from tracer.replay.progress import Progress
@@ -28,7 +30,8 @@ from tracer.replay.progress import Progress
 AT_ONCE = 32  # targets
 _EVERYWHERE = "any"
 # In turn, but not one by one: a balancer that does the same would show each kind only one of two servers.
-_FAST_OPEN = (False, True, True, False)
+_ORDER = (Asks.PLAIN, Asks.FAST_OPEN, Asks.FAST_OPEN, Asks.PLAIN)
+_EXTRA_TRIES = 2  # one unanswered SYN may be a lost packet
 _IN_VAIN = 4  # connections to an address, all failed: it gets no more
 
 Narrate = Callable[[str], None]
@@ -101,6 +104,7 @@ class _Run:
         self._known: dict[Target, tuple[list[Address], str]] = {}
         self._found: dict[Target, Probed] = {}
         self._good = self._through = 0
+        self._ecn: EcnSockets | None = None
 
     def run(self) -> int:
         if len(self._asked) <= FILTERED_MAX:
@@ -110,6 +114,8 @@ class _Run:
         interfaces, expression = self._where()
         stopped = False
         with ExitStack() as opened:
+            with suppress(OSError):  # then ECN is not tried
+                self._ecn = opened.enter_context(EcnSockets())
             trace = None
             if interfaces:
                 trace = opened.enter_context(Trace(interfaces, expression, self._options.timeout))
@@ -218,15 +224,49 @@ class _Run:
         return Probed(one, answers, problem)
 
     def _ask_address(self, address: Address, payloads: Payloads, trace: Trace | None) -> Answer | None:
-        """Connections of both kinds in turn; None if the probe is to stop."""
+        """Connections of both kinds in turn, then those that ask for more; None if the probe is to stop."""
         made: list[Connection] = []
         for number in range(2 * self._options.count):
             if not self._pace.wait():
                 return None
-            timeout_s, interface = self._options.timeout, self._options.interface
-            made.append(connect(address, _FAST_OPEN[number % 4], payloads.next(), timeout_s, interface))
+            made.append(self._connect(address, _ORDER[number % len(_ORDER)], payloads))
             if len(made) == _IN_VAIN and not any(one.connected for one in made):
                 break
         if trace is not None:
             trace.settle(made, self._options.timeout)
-        return judged(made[0].server[0], made, self._payload)
+        answer = judged(made[0].server[0], made, self._payload)
+        if trace is not None and any(one.connected for one in made):
+            for asks in EXTRAS:
+                # where this host asks for it anyway
+                found: Passage | None = passage(asks, answer.connections[0].record)
+                if found is Passage.NOT_TRIED and (asks is not Asks.MPTCP or _may_try_mptcp(answer)):
+                    found = self._passage(address, asks, payloads, trace)
+                if found is None:
+                    return None
+                answer.passage[asks] = found
+        return answer
+
+    def _passage(self, address: Address, asks: Asks, payloads: Payloads, trace: Trace) -> Passage | None:
+        """Dropped only if that happens each time."""
+        found = Passage.NOT_TRIED
+        for _ in range(_EXTRA_TRIES):
+            if not self._pace.wait():
+                return None
+            one = self._connect(address, asks, payloads)
+            trace.settle([one], self._options.timeout)
+            found = passage(asks, one.record)
+            if found is not Passage.DROPPED:
+                break
+        return found
+
+    def _connect(self, address: Address, asks: Asks, payloads: Payloads) -> Connection:
+        timeout_s, interface = self._options.timeout, self._options.interface
+        if asks is Asks.MPTCP:
+            timeout_s = min(timeout_s, host.MPTCP_S)
+        return connect(address, asks, payloads.next(), timeout_s, interface, self._ecn)
+
+
+def _may_try_mptcp(answer: Answer) -> bool:
+    """Not where the answer to a SYN may take longer than such a connection may wait."""
+    rtt_us = answer.plain.rtt_us
+    return rtt_us is not None and rtt_us < host.MPTCP_S / 3 * 1e6 and host.may_try_mptcp()

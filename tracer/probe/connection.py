@@ -11,11 +11,14 @@ import time
 from contextlib import suppress
 
 from tracer.lab.payloads import ClientHello, client_tls
-from tracer.probe.model import Connection, Payload, Target
+from tracer.lab.sockets import TCP_FASTOPEN_NO_COOKIE
+from tracer.linux.ecn_sockets import EcnSockets
+from tracer.probe.model import Asks, Connection, Payload, Target
 from tracer.version import __version__
 from tracer.vocabulary.vocabulary import ClientFail
 
 _TCP_INFO, _TCP_FASTOPEN_CONNECT = 11, 30  # include/uapi/linux/tcp.h
+_IPPROTO_MPTCP = 262
 _SYN_SENT, _CLOSE = 2, 7  # tcpi_state
 # the byte of tcpi_delivery_rate_app_limited:1 and tcpi_fastopen_client_fail:2
 _FAIL, _FAIL_SHIFT = 7, 1 if sys.byteorder == "little" else 5
@@ -64,13 +67,21 @@ def source_for(address: Address, interface: str | None) -> str:
 
 
 def connect(
-    address: Address, fast_open: bool, payload: bytes, timeout_s: float, interface: str | None = None
+    address: Address,
+    asks: Asks,
+    payload: bytes,
+    timeout_s: float,
+    interface: str | None = None,
+    ecn: EcnSockets | None = None,
 ) -> Connection:
-    """Connect, send, wait for the first bytes of an answer, close. What fails is told in the result."""
-    made = Connection(fast_open, _plain(address))
+    """Connect, send, wait for the first bytes of an answer, close. What fails is told in the result.
+
+    `ecn` makes the socket where the connection asks for ECN.
+    """
+    made = Connection(asks, _plain(address))
     try:
         source = source_for(address, interface)
-        with socket.socket(_family(address), socket.SOCK_STREAM) as sock:
+        with _socket(address, asks, ecn) as sock:
             limits = _timeval(timeout_s)
             # not settimeout(): with it the kernel would forget the SYN's data where it has no cookie
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limits)
@@ -78,8 +89,10 @@ def connect(
             _bind_to(sock, interface)
             sock.bind((source, 0, *address[2:]))
             made.source = _plain(sock.getsockname())
-            if fast_open:
+            if asks in (Asks.FAST_OPEN, Asks.SYN_DATA):
                 sock.setsockopt(socket.IPPROTO_TCP, _TCP_FASTOPEN_CONNECT, 1)
+            if asks is Asks.SYN_DATA:
+                sock.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, 1)
             try:
                 sock.connect(address)
                 sock.sendall(payload) if payload else sock.send(b"")  # where a cookie is known, this sends the SYN
@@ -94,6 +107,15 @@ def connect(
     except OSError as error:
         made.error = _number(error)
     return made
+
+
+def _socket(address: Address, asks: Asks, ecn: EcnSockets | None) -> socket.socket:
+    family = _family(address)
+    if asks is Asks.ECN:
+        if ecn is None:
+            raise OSError(errno.EOPNOTSUPP, "no sockets that ask for ECN")
+        return ecn.make(family)
+    return socket.socket(family, socket.SOCK_STREAM, _IPPROTO_MPTCP if asks is Asks.MPTCP else 0)
 
 
 def _close(sock: socket.socket) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from tracer.probe.benefit import benefit
-from tracer.probe.model import GOOD, Agreed, Answer, Connection, Payload, Side, Verdict
+from tracer.probe.model import GOOD, Agreed, Answer, Asks, Connection, Payload, Side, Verdict
 from tracer.records.record import Handshake
 from tracer.vocabulary.vocabulary import ClientFail, Outcome, Request, word
 
@@ -27,8 +27,8 @@ _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM
 
 def judged(ip: str, connections: Sequence[Connection], payload: Payload) -> Answer:
     """The verdict on an address, and its figures. The connections are in the order in which they were made."""
-    plain = [one for one in connections if not one.fast_open]
-    fast_open = [one for one in connections if one.fast_open]
+    plain = [one for one in connections if one.asks is Asks.PLAIN]
+    fast_open = [one for one in connections if one.asks is Asks.FAST_OPEN]
     answer = Answer(ip, Verdict.NOT_SEEN, _side(plain, _has_no_data), _side(fast_open, _is_taken))
     answer.connections = list(connections)
     answer.fails = dict(Counter(word(one.client_fail) for one in fast_open if one.client_fail is not ClientFail.NONE))
@@ -64,7 +64,7 @@ def _count(answer: Answer, seen: Sequence[tuple[Connection, Handshake]]) -> None
 
 
 def _agreed(connections: Sequence[Connection]) -> Agreed | None:
-    for one in reversed(connections):
+    for one in reversed([one for one in connections if one.asks is Asks.PLAIN]):
         record = one.record
         if record is not None and record.synack is not None and record.negotiated is not None:
             both = record.negotiated
@@ -82,7 +82,7 @@ def _is_served(one: Connection, answer: Answer) -> bool:
 
 def _verdict(answer: Answer, plain: Sequence[Connection], records: Sequence[Handshake], payload: Payload) -> Verdict:
     if not answer.plain.established and not answer.fast_open.established:
-        return _failed([*plain, *(one for one in answer.connections if one.fast_open)])
+        return _failed(answer.connections)
     if not records:
         return Verdict.NOT_SEEN
     if payload is not Payload.NONE and not answer.plain.answered + answer.fast_open.answered and _is_silent(plain):

@@ -36,6 +36,7 @@ def _plain(one: Answer) -> dict[str, Any]:
             "tried": one.tried, "taken": one.taken, "served": one.lived, "not_taken": one.refused,
             "unanswered": one.unanswered, "cookie_replaced": one.replaced,
         },
+        "path": {asks.value: passage.value for asks, passage in one.passage.items()},
         "outcomes": one.outcomes, "client_fail": one.fails,
         "negotiated": None if one.negotiated is None else asdict(one.negotiated),
         "saves": None if saves is None else {

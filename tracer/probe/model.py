@@ -17,6 +17,25 @@ class Payload(str, Enum):
     NONE = "none"
 
 
+class Asks(str, Enum):
+    """What a connection asks for."""
+
+    PLAIN = "plain"
+    FAST_OPEN = "fast_open"
+    ECN = "ecn"
+    MPTCP = "mptcp"
+    SYN_DATA = "syn_data"  # data in the SYN without a cookie, which hardly any server takes
+
+
+class Passage(str, Enum):
+    """What became of what a SYN asked for."""
+
+    GRANTED = "granted"  # data: taken
+    PASSED = "passed"  # answered, and not granted: the server does without, or a box took it out
+    DROPPED = "dropped"  # no answer, while SYNs without are answered
+    NOT_TRIED = "not_tried"
+
+
 class Verdict(str, Enum):
     """What Fast Open does between here and an address."""
 
@@ -57,7 +76,7 @@ class Target:
 class Connection:
     """One connection that was made. `error` is an errno, 0 where none came; `source` and `server` are address, port."""
 
-    fast_open: bool
+    asks: Asks
     server: tuple[str, int]
     source: tuple[str, int] | None = None
     error: int = 0
@@ -119,6 +138,7 @@ class Answer:
     was_stale: bool = False  # and the server did not take that one
     benefit: Benefit | None = None
     negotiated: Agreed | None = None
+    passage: dict[Asks, Passage] = field(default_factory=dict)  # of ECN, MPTCP, SYN_DATA
     fails: dict[str, int] = field(default_factory=dict)  # words of ClientFail
     outcomes: dict[str, int] = field(default_factory=dict)
     connections: list[Connection] = field(default_factory=list)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
-from tracer.probe.model import GOOD, Agreed, Answer, Benefit, Payload, Probed, Verdict
+from tracer.probe.model import GOOD, Agreed, Answer, Asks, Benefit, Passage, Payload, Probed, Verdict
 from tracer.records.record import Handshake
 from tracer.vocabulary.numbers import UNKNOWN, duration
 from tracer.vocabulary.printable import cells, plural, printable
@@ -25,6 +25,19 @@ _SHORT = {
     Verdict.NO_ANSWER: "no answer", Verdict.NO_NAME: "no address",
 }  # fmt: skip
 
+_ASKED = {Asks.ECN: "ECN", Asks.MPTCP: "MPTCP", Asks.SYN_DATA: "data without cookie"}
+_PASSED = {
+    Passage.GRANTED: "granted",
+    Passage.PASSED: "not granted, but SYNs that ask for it are answered",
+    Passage.DROPPED: "SYNs that ask for it get no answer: a box drops them",
+    Passage.NOT_TRIED: "not tried: this host cannot ask for it",
+}
+_TAKEN = {
+    Passage.GRANTED: "taken: this server asks for no cookie",
+    Passage.PASSED: "not taken, but such SYNs are answered: the path lets them pass",
+    Passage.DROPPED: "such SYNs get no answer: a box drops them",
+    Passage.NOT_TRIED: "not tried",
+}
 _FAILS = {
     word(ClientFail.COOKIE_UNAVAILABLE): "no cookie to send yet",
     word(ClientFail.DATA_NOT_ACKED): "the SYN's data was not acked",
@@ -99,6 +112,8 @@ def of_answer(one: Answer) -> str:
             )
         case Verdict.NOT_TAKEN:
             return "SYN data is not taken, though a cookie was sent with it."
+        case Verdict.NOT_GRANTED if one.passage.get(Asks.SYN_DATA) is Passage.GRANTED:
+            return "no cookie is granted, but the server takes data without one: only clients that send none use it."
         case Verdict.NOT_GRANTED:
             return "no cookie is granted: the server, its listener or a box on the path does without Fast Open."
         case Verdict.DROPS_SYN_DATA:
@@ -180,6 +195,7 @@ def _table(one: Answer, payload: Payload) -> Iterator[str]:
         yield f"  {name:{_SIDE}}{left:>{_COLUMN}}{right:>{_COLUMN}}"
     yield f"  {'cookie':{_SIDE}}{_cookie(one)}"
     yield f"  {'SYN data':{_SIDE}}{_data(one)}"
+    yield from _passages(one)
     if one.fails:
         fails = ", ".join(f"{_FAILS[name]} ({count})" for name, count in one.fails.items())
         yield f"  {'this kernel says':{_SIDE}}{fails}"
@@ -187,6 +203,12 @@ def _table(one: Answer, payload: Payload) -> Iterator[str]:
         yield f"  {'negotiated':{_SIDE}}{_agreed(agreed)}"
     if (words := _saved(one)) is not None:
         yield f"  {'saves':{_SIDE}}{words}"
+
+
+def _passages(one: Answer) -> Iterator[str]:
+    for asks, found in one.passage.items():
+        words = _TAKEN if asks is Asks.SYN_DATA else _PASSED
+        yield f"  {_ASKED[asks]:{_SIDE}}{words[found]}"
 
 
 def _first(one: Answer) -> tuple[float | None, float | None]:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.tracing import one_sentence, run
 from tracer.errors import CannotTraceError
-from tracer.probe.host import check
+from tracer.probe.host import check, may_try_mptcp
 from tracer.probe.trace import FILTERED_MAX, packet_filter
 
 
@@ -47,6 +47,24 @@ def test_spares_other_programs() -> None:
     with pytest.raises(CannotTraceError, match="--force"):
         check(risky, force=False)
     check(risky, force=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "may"),
+    [
+        ({}, False),
+        ({"enabled": "0"}, False),
+        ({"enabled": "1"}, True),
+        ({"enabled": "1", "blackhole_timeout": "3600"}, True),
+        ({"enabled": "1", "blackhole_timeout": "3600", "syn_retrans_before_tcp_fallback": "1"}, False),
+        ({"enabled": "1", "blackhole_timeout": "0", "syn_retrans_before_tcp_fallback": "1"}, True),
+        ({"enabled": "?"}, False),
+    ],
+)
+def test_mptcp_is_tried_where_it_harms_nobody(tmp_path: Path, settings: dict[str, str], may: bool) -> None:
+    for name, value in settings.items():
+        (tmp_path / name).write_text(value + "\n")
+    assert may_try_mptcp(tmp_path) is may
 
 
 def test_filter() -> None:
