@@ -22,7 +22,7 @@ time.tzset()
 LONGEST = (
     "prog/test_program_cache", "unit/test_bounds", "unit/store/test_store", "netns/test_e2e_killed",
     "fuzz/test_headers",
-    "netns/test_add_a_field", "netns/test_e2e_process", "tui/test_robust", "netns/test_e2e_pcapng",
+    "netns/test_add_a_field", "netns/test_probe", "netns/test_e2e_process", "tui/test_robust", "netns/test_e2e_pcapng",
     "prog/test_decode_agrees", "prog/test_filter", "netns/test_e2e_interfaces", "netns/test_e2e_unit",
     "netns/test_doctor_namespaces", "unit/sinks/test_jsonl_memory", "unit/causes/test_flood", "netns/test_load_cpus",
     "netns/test_fate_dropped", "unit/aggregate/test_peers", "host/test_host_c", "unit/handshake/test_outcome",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from typing import Any
 import pytest
 
 from tests.support.answering import answering
+from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S
-from tests.support.routed import TCP_FASTOPEN_NO_COOKIE, TO_CLIENT, Routed, routed
-from tests.support.stage import BARE_SYN, PORT, Forger, Stage
-from tests.support.tracing import Finished, run
+from tests.support.routed import TCP_FASTOPEN, TCP_FASTOPEN_NO_COOKIE, TO_CLIENT, Routed, routed
+from tests.support.stage import BARE_SYN, PORT, Forger, Stage, wait_for_queue
+from tests.support.tracing import COMMAND, Finished, one_sentence, run
 from tracer.vocabulary.addresses import endpoint_text
 
 pytestmark = pytest.mark.root
@@ -133,6 +135,12 @@ def a_box_that_drops_the_option(stage: Stage) -> None:
     forward(stage, f"{stage.to_server} {BARE_SYN} tcp option 34 exists drop")
 
 
+@scene("partly", tried=COUNT - 1, taken=1, served=1, unanswered=COUNT - 2)
+def a_box_that_drops_every_other_syn_with_data(stage: Stage) -> None:
+    answering(stage.listen())
+    forward(stage, f"{stage.to_server} {BARE_SYN} ip length > 80 numgen inc mod 2 == 0 drop")
+
+
 @scene("breaks_after", tried=COUNT, taken=COUNT, served=0)
 def a_box_that_breaks_connections_with_data_in_the_syn(stage: Stage) -> None:
     listener = stage.listen()
@@ -144,6 +152,13 @@ def a_box_that_breaks_connections_with_data_in_the_syn(stage: Stage) -> None:
         f"{stage.to_client} tcp flags & syn == 0 tcp dport @ports drop",
         f"{stage.to_server} tcp flags & syn == 0 tcp sport @ports drop",
     )
+
+
+@scene("no_answer", path=NO_ANSWER, tried=0)
+def a_queue_that_is_full(stage: Stage) -> None:
+    listener = stage.listen(backlog=0)
+    stage.connect()
+    wait_for_queue(listener, 1)
 
 
 @scene("silent", tried=COUNT - 1)
@@ -312,3 +327,57 @@ def test_one_server(hosts: Routed, forger: Forger, name: str) -> None:
     assert (answer["verdict"], done.code) == (one.verdict, one.code), answer
     assert answer["syn_data"]["tried"] == one.tried
     assert answer["plain"]["established"] == answer["fast_open"]["established"] == COUNT
+
+
+@pytest.fixture
+def bare() -> Iterator[NetBox]:
+    """A host without any route."""
+    box = NetBox()
+    try:
+        box.run("sysctl", "-qw", "net.ipv4.tcp_fastopen=1", "net.ipv4.tcp_fastopen_blackhole_timeout_sec=0")
+        yield box
+    finally:
+        box.close()
+
+
+def test_no_route(bare: NetBox) -> None:
+    done = run("probe", *FAST, "192.0.2.1", prefix=bare.command())
+    assert (done.code, done.err) == (5, "")
+    assert done.out.startswith(b"192.0.2.1:443: the server cannot be reached: Network is unreachable.\n")
+
+
+def test_refused_where_the_client_bit_is_off(bare: NetBox) -> None:
+    bare.run("sysctl", "-qw", "net.ipv4.tcp_fastopen=2")
+    done = run("probe", "--force", "192.0.2.1", prefix=bare.command())
+    one_sentence(done, 3, "sysctl -w net.ipv4.tcp_fastopen=3")
+
+
+def test_refused_where_it_could_harm_others(bare: NetBox) -> None:
+    bare.run("sysctl", "-qw", "net.ipv4.tcp_fastopen_blackhole_timeout_sec=60")
+    one_sentence(run("probe", "192.0.2.1", prefix=bare.command()), 3, "60 s", "--force")
+    assert run("probe", "--force", "192.0.2.1", prefix=bare.command()).code == 5
+
+
+def test_to_itself(bare: NetBox) -> None:
+    bare.run("ip", "link", "set", "lo", "up")
+    bare.run("sysctl", "-qw", "net.ipv4.tcp_fastopen=3")
+    with bare.inside():
+        listener = socket.create_server(("127.0.0.1", PORT))
+    with listener:
+        listener.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN, 16)
+        answering(listener)
+        done = run("probe", *FAST, f"127.0.0.1:{PORT}", prefix=bare.command())
+    assert done.code == 0, done.out
+
+
+def test_an_interface_that_goes(bare: NetBox) -> None:
+    bare.make_pair()
+    bare.run("ip", "address", "add", "192.0.2.2/24", "dev", "left")
+    words = [*COMMAND, "probe", "192.0.2.1", "--timeout", "5s"]
+    with subprocess.Popen(bare.command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: "192.0.2.1" in bare.run("ss", "-Htn", "state", "syn-sent"), "the first SYN", PATIENCE_S)
+        bare.run("ip", "link", "del", "left")
+        out, said = process.communicate(timeout=2 * PATIENCE_S)
+    assert (process.returncode, out) == (4, ""), said
+    assert said.startswith("tfotrace: left ")
+    assert len(said.splitlines()) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from tracer.probe.model import GOOD, Agreed, Answer, Asks, Benefit, Passage, Payload, Probed, Verdict
@@ -14,6 +15,7 @@ from tracer.words.ladder import LADDER_MAX, ladder_lines
 
 _SIDE = 22  # cells of a name in front of figures
 _COLUMN = 14
+_WIDTH = 100
 
 _SHORT = {
     Verdict.WORKS: "works", Verdict.GRANTS: "grants cookies", Verdict.PARTLY: "works only partly",
@@ -147,17 +149,22 @@ def to_do(one: Probed) -> str:
 
 
 def _one(one: Probed, payload: Payload, verbose: bool) -> Iterator[str]:
-    yield sentence(one)
+    yield from _folded(sentence(one))
     several = len(one.answers) > 1
     for answer in one.answers:
         yield ""
         if several:
-            yield f"{answer.ip}: {of_answer(answer)}"
+            yield from _folded(f"{answer.ip}: {of_answer(answer)}")
         yield from _table(answer, payload)
         if verbose:
             yield from _ladders(answer)
     yield ""
-    yield f"to do: {to_do(one)}"
+    yield from _folded(f"to do: {to_do(one)}")
+
+
+def _folded(text: str) -> list[str]:
+    """A sentence in lines, broken between words: addresses and names stay whole."""
+    return textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _rows(found: Sequence[Probed]) -> Iterator[str]:

@@ -19,11 +19,11 @@ import msgspec
 from tracer.errors import ExitCode, TfotraceError
 from tracer.linux.routes import leaves_by
 from tracer.probe.model import Connection
-from tracer.records.record import Handshake
+from tracer.records.record import Handshake, NoticeRecord
 from tracer.vocabulary.addresses import sixteen_bytes
 
 FILTERED_MAX = 60  # servers that a filter names; with more it names their ports
-_HANDSHAKE = b'"event":"handshake"'
+_HANDSHAKE, _NOTICE = b'"event":"handshake"', b'"event":"notice"'
 _ANSWERED_S = 2.0  # a handshake that was answered has its record within 200 ms
 _UNANSWERED_S = 5.0  # how much longer than a connection's timeout others may take
 _KEPT = 10_000  # handshakes that belong to no connection so far
@@ -55,6 +55,8 @@ class Trace:
         self._changed = Condition()
         self._found: dict[Tuple, list[Handshake]] = defaultdict(list)
         self._reader: Thread | None = None
+        self._ended = False
+        self._notice = ""  # the last one
 
     def __enter__(self) -> Trace:
         """Raises TfotraceError with what the run complained of, where it cannot begin."""
@@ -89,15 +91,19 @@ class Trace:
 
     def check(self) -> None:
         """Raises TfotraceError if the run has ended before it was asked to."""
-        if self._process.poll() is not None:
+        if self._ended:
+            self._process.wait()
             raise self._failed()
 
     def settle(self, connections: Sequence[Connection], timeout_s: float) -> None:
-        """Give each of these its record, once it has come; those that were not answered take the longest."""
+        """Give each of these its record, once it has come; those that were not answered take the longest.
+
+        Raises TfotraceError if the run has ended.
+        """
         all_answered = all(one.answered for one in connections)
         limit_s = _ANSWERED_S if all_answered else timeout_s + _UNANSWERED_S
         with self._changed:
-            self._changed.wait_for(lambda: all(map(self._has, connections)), limit_s)
+            self._changed.wait_for(lambda: self._ended or all(map(self._has, connections)), limit_s)
             seen: dict[Tuple, int] = defaultdict(int)
             for one in connections:
                 key = _key(one)
@@ -107,6 +113,7 @@ class Trace:
                     seen[key] += 1
             for key in seen:
                 self._found.pop(key, None)
+        self.check()
 
     def _has(self, one: Connection) -> bool:
         key = _key(one)
@@ -120,6 +127,8 @@ class Trace:
     def _read(self, stream: IO[bytes]) -> None:
         decoder = msgspec.json.Decoder(Handshake)
         for line in stream:
+            if _NOTICE in line:
+                self._notice = msgspec.json.decode(line, type=NoticeRecord).text
             if _HANDSHAKE not in line:
                 continue
             record = decoder.decode(line)
@@ -128,17 +137,19 @@ class Trace:
                 self._found[key].append(record)
                 if len(self._found) > _KEPT:  # those of other programs, where the filter names only ports
                     del self._found[next(iter(self._found))]
-                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
     def _failed(self) -> TfotraceError:
+        """What the run said last, or first where it could not begin."""
         self._errors.seek(0)
         said = [line for line in self._errors.read().splitlines() if line.startswith("tfotrace: ")]
         status = self._process.returncode
-        error = TfotraceError(
-            said[0].removeprefix("tfotrace: ") if said else f"the trace of the probe ended with status {status}"
-        )
-        if status in list(ExitCode) and status != ExitCode.OK:
-            error.exit_code = ExitCode(status)
+        words = self._notice or (said[0].removeprefix("tfotrace: ") if said else "")
+        error = TfotraceError(words or f"the trace of the probe ended with status {status}")
+        if status in list(ExitCode):
+            error.exit_code = ExitCode(status) if status != ExitCode.OK else ExitCode.ENDED_EARLY
         return error
 
 
