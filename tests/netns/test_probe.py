@@ -329,6 +329,17 @@ def test_one_server(hosts: Routed, forger: Forger, name: str) -> None:
     assert answer["plain"]["established"] == answer["fast_open"]["established"] == COUNT
 
 
+def test_a_known_cookie_alone_tells_nothing(hosts: Routed, forger: Forger) -> None:
+    with Stage(hosts, forger, 36, 4, lambda: 0) as stage:
+        listener = stage.listen()
+        stage.prime(listener)
+        answering(listener)
+        done = probe(hosts, endpoint_text(stage.server_ip, PORT), "--json", "--payload", "none")
+    answer = json.loads(done.out)["addresses"][0]
+    assert (answer["verdict"], done.code) == ("cached", 5), answer
+    assert answer["cookie"]["cached_before"]
+
+
 @pytest.fixture
 def bare() -> Iterator[NetBox]:
     """A host without any route."""

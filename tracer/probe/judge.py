@@ -92,8 +92,10 @@ def _verdict(answer: Answer, plain: Sequence[Connection], records: Sequence[Hand
         return Verdict.NOT_SENT
     if answer.tried:
         return _of_data(answer)
-    if answer.cookie_len is not None or answer.was_cached:
+    if answer.cookie_len is not None:
         return Verdict.GRANTS if payload is Payload.NONE or len(records) == 1 else Verdict.NOT_SENT
+    if answer.was_cached:
+        return Verdict.CACHED
     if all(record.tfo.outcome in _UNANSWERED for record in tried):
         return Verdict.DROPS_OPTION
     return Verdict.NOT_GRANTED

@@ -41,6 +41,7 @@ class Verdict(str, Enum):
 
     WORKS = "works"
     GRANTS = "grants"  # a cookie was granted; no data was tried in a SYN
+    CACHED = "cached"  # this host had a cookie already, and no data was sent with it
     PARTLY = "partly"
     KEY_NOT_SHARED = "key_not_shared"
     NOT_TAKEN = "not_taken"  # a cookie, and the data in the SYN was never taken

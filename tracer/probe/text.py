@@ -18,6 +18,7 @@ _COLUMN = 14
 _WIDTH = 100
 
 _SHORT = {
+    Verdict.CACHED: "not tried",
     Verdict.WORKS: "works", Verdict.GRANTS: "grants cookies", Verdict.PARTLY: "works only partly",
     Verdict.KEY_NOT_SHARED: "cookie key not shared", Verdict.NOT_TAKEN: "SYN data not taken",
     Verdict.NOT_GRANTED: "no cookie granted", Verdict.DROPS_SYN_DATA: "SYN data is dropped",
@@ -48,7 +49,8 @@ _FAILS = {
 _OFF = "do not use Fast Open on this path until that box is found: each attempt costs a second"
 _TO_DO = {
     Verdict.WORKS: "nothing; programs that ask for Fast Open use it with this server",
-    Verdict.GRANTS: "probe with --payload tls or http to see whether it takes data in the SYN",
+    Verdict.GRANTS: "probe with --payload tls or http, and a --count above 1, to see whether it takes data in the SYN",
+    Verdict.CACHED: "probe with --payload tls or http to see whether the cookie is good",
     Verdict.PARTLY: "look at connections with -v, and probe with a greater --count: single losses are no fault",
     Verdict.KEY_NOT_SHARED: "give all servers behind this address the same net.ipv4.tcp_fastopen_key",
     Verdict.NOT_TAKEN: "look at the server with tfotrace doctor: is Fast Open still on, is its queue full, does it "
@@ -101,10 +103,14 @@ def of_answer(one: Answer) -> str:
     data = f"{one.lived} of {one.tried} {plural(one.tried, 'SYN')} with data"
     match one.verdict:
         case Verdict.WORKS:
-            said = f"Fast Open works: the data of {one.lived} of {one.tried} SYNs was taken"
-            return f"{said}{_saves(one.benefit)}."
+            taken = f"the data of {one.lived} of {one.tried} {plural(one.tried, 'SYN')} was taken"
+            if not one.plain.answered + one.fast_open.answered:
+                return f"Fast Open works: {taken}; the server answered no request, so what follows was not seen."
+            return f"Fast Open works{_saves(one.benefit)}: {taken}."
         case Verdict.GRANTS:
             return "the server grants cookies; SYN data was not tried."
+        case Verdict.CACHED:
+            return "this host had a cookie of the server already, and no data was sent with it: nothing can be told."
         case Verdict.PARTLY:
             return f"Fast Open works only partly: {data} served ({_why_not(one)})."
         case Verdict.KEY_NOT_SHARED:
@@ -209,7 +215,7 @@ def _table(one: Answer, payload: Payload) -> Iterator[str]:
     if (agreed := one.negotiated) is not None:
         yield f"  {'negotiated':{_SIDE}}{_agreed(agreed)}"
     if (words := _saved(one)) is not None:
-        yield f"  {'saves':{_SIDE}}{words}"
+        yield f"  {words[0]:{_SIDE}}{words[1]}"
 
 
 def _passages(one: Answer) -> Iterator[str]:
@@ -249,21 +255,19 @@ def _agreed(found: Agreed) -> str:
 def _saves(found: Benefit | None) -> str:
     if found is None or found.low_us is None or found.low_us <= 0:
         return ""
-    return f", and saves {duration(found.sooner_us)} until the first response"
+    return f" and saves {duration(found.sooner_us)} until the first response"
 
 
-def _saved(one: Answer) -> str | None:
-    found = one.benefit
+def _saved(one: Answer) -> tuple[str, str] | None:
+    found, trip = one.benefit, one.plain.rtt_us
     if found is None:
-        trip = one.plain.rtt_us
-        return None if trip is None else f"could save one round trip of {duration(trip)} a connection"
+        return None if trip is None else ("could save", f"a round trip of {duration(trip)} each time")
     if found.low_us is None or found.high_us is None:
-        return f"{duration(found.sooner_us)} until the first response (too few connections for an interval)"
-    doubt = "" if found.low_us > 0 or found.high_us < 0 else ": no difference to be seen"
-    return (
-        f"{duration(found.sooner_us)} until the first response, 95 % sure of {duration(found.low_us)} to "
-        f"{duration(found.high_us)}{doubt}"
-    )
+        return "saves", f"{duration(found.sooner_us)} until the first response (too few for an interval)"
+    sure = f"95 % sure of {duration(found.low_us)} to {duration(found.high_us)}"
+    if found.low_us <= 0 <= found.high_us:
+        return "saves", f"no difference to be seen: {sure}"
+    return "saves", f"{duration(found.sooner_us)} until the first response, {sure}"
 
 
 def _why_not(one: Answer) -> str:
