@@ -134,7 +134,7 @@ def test_the_vocabulary_is_that_of_the_document() -> None:
 def test_it_ends_as_asked_and_says_so(demo: Demo) -> None:
     assert (demo.code, demo.end.exit_code, demo.end.reason) == (0, 0, "duration")
     assert all(line.startswith("tfotrace: ") for line in demo.said)
-    assert any(re.match(rf"tfotrace: {len(demo.handshakes)} handshakes: .*, in ", line) for line in demo.said)
+    assert any(re.match(rf"tfotrace: {len(demo.handshakes):,} handshakes in [0-9.]+ s: ", line) for line in demo.said)
 
 
 def test_every_outcome_and_every_result_is_there(demo: Demo) -> None:

@@ -84,7 +84,7 @@ def test_stopped_and_continued_what_is_lost_is_counted(hosts: Wire, who: str) ->
         records = run.stop()
     assert records.exit_code == 0
     assert_exact(records, first, BURST - RING_RECORDS - 2000)
-    assert f"{records.end['balance']['lost']} ring full" in records.narration.splitlines()[-1]
+    assert f"{records.end['balance']['lost']:,} ring full" in records.narration.splitlines()[-1]
     assert any(one["event"] == "notice" and one["kind"] == "losses" for one in records.others)
     assert len(records.handshakes) > RING_RECORDS * 0.8  # and those in the ring have waited
 
@@ -166,7 +166,7 @@ def test_a_reader_who_stops_is_waited_for_in_bounded_memory_and_holds_nothing_up
     sheet = lines[-1]["balance"]
     assert (sheet["opened"], sheet["emitted"], sheet["lost"]) == (made + wanted, made + wanted, 0)
     assert sheet["dropped"] == made + wanted - len(shown) > 0
-    assert f"{sheet['dropped']} not written" in run.narration.splitlines()[-1]
+    assert f"{sheet['dropped']:,} not written" in run.narration.splitlines()[-1]
     everything = [one["id"] for one in whole if one["event"] == "handshake"]
     assert len(everything) == made + wanted
     assert shown == [one for one in everything if one in set(shown)]

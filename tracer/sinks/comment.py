@@ -27,7 +27,7 @@ def judged(record: Handshake) -> list[str]:
     """The first line, in parts."""
     tfo, timing = record.tfo, record.handshake
     parts = [result_words(timing)]
-    if not failed(timing):
+    if tfo.outcome != "not_attempted" or not failed(timing):
         parts.append(verdict_words(record))
     why = cause_words(timing)
     if why is not None:
