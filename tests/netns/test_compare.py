@@ -387,7 +387,8 @@ def test_recordings(both: Both, one: Scene) -> None:
 
 @pytest.mark.parametrize("one", [one for one in SCENES if one.act in CAPTURED], ids=lambda one: str(one.name))
 def test_captures(both: Both, one: Scene) -> None:
-    addresses = (*one.addresses, *SCENES[-1].addresses)  # with the last one's connections, to see that both go on
+    # with the connections of the first and the last one, to see that both places watched before and after
+    addresses = (*one.addresses, *SCENES[0].addresses, *SCENES[-1].addresses)
     check(one, both.capture("client", addresses, 0), both.capture("server", addresses, AHEAD_S))
 
 
