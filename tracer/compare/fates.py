@@ -196,17 +196,19 @@ def _refused(near: Rows, far: Rows, missing: Rows, findings: Findings, missed: F
     waited = _timed_out(far) & (
         (far["after"] == After.SILENCE) | _result(far, HandshakeResult.NO_REPLY, HandshakeResult.HALF_OPEN)
     )
-    by_server = (near["reset_from"] == BY_SERVER) & (far["reset_from"] == 0) & waited
+    unseen = (near["reset_from"] == BY_SERVER) & (far["reset_from"] == 0) & waited
     # the far place saw its server answer, so the RST that came instead is not its server's
     went_on = (far["reason"] != SettleReason.AT_END) & (near["resumed"] == 0) & (far["resumed"] == 0)
-    by_server |= (
+    instead = (
         _result(near, HandshakeResult.REJECTED) & (far["reset_from"] != BY_SERVER) & _seen(far["synack"]) & went_on
     )
     every = len(near) + len(missing)
-    findings.tell(What.REFUSED, Piece.RST, Towards.CLIENT, by_server, every)
+    findings.tell(What.REFUSED, Piece.RST, Towards.CLIENT, instead, every)
+    # what a place did not see is no proof
+    findings.tell(What.REFUSED, Piece.RST, Towards.CLIENT, unseen & ~instead, every, certain=False)
     waited = _timed_out(near) & ((near["after"] == After.SILENCE) | _result(near, HandshakeResult.NO_REPLY))
     by_client = (far["reset_from"] == BY_CLIENT) & (near["reset_from"] == 0) & waited
-    findings.tell(What.REFUSED, Piece.RST, Towards.SERVER, by_client, every)
+    findings.tell(What.REFUSED, Piece.RST, Towards.SERVER, by_client, every, certain=False)
     alone = ~_seen(missing["synack"])
     rejected = alone & _result(missing, HandshakeResult.REJECTED)
     missed.tell(What.REFUSED, Piece.RST, Towards.CLIENT, rejected, every, certain=False)

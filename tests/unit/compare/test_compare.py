@@ -181,6 +181,7 @@ def test_a_box_that_resets_the_server_in_the_clients_name() -> None:
     found = told(near, far)
     assert kinds(found) == {(What.REFUSED, Piece.RST): 20}
     assert found.findings[0].towards is Towards.SERVER
+    assert not found.findings[0].certain, "the near place might have missed it"
 
 
 def test_translation_without_timestamps_needs_an_end_in_common() -> None:
