@@ -85,7 +85,7 @@ def nothing_in_between(stage: Stage) -> None:
         stage.prime(listener)
 
 
-@scene({("option_removed", "syn", "tfo", None): TIMES})
+@scene({("option_stripped", "syn", "tfo", None): TIMES})
 def a_box_that_strips_fast_open(stage: Stage) -> None:
     listener = stage.listen()
     stage.prime(listener)  # a client without a cookie asks by another option when this one got none
@@ -121,7 +121,9 @@ def a_box_that_clears_ecn(stage: Stage) -> None:
     plainly(stage, stage.listen())
 
 
-@scene({("option_removed", "syn", "timestamps", None): TIMES, ("option_removed", "syn", "sack_permitted", None): TIMES})
+@scene(
+    {("option_stripped", "syn", "timestamps", None): TIMES, ("option_stripped", "syn", "sack_permitted", None): TIMES}
+)
 def a_box_that_strips_timestamps_and_sack(stage: Stage) -> None:
     forward(stage, f"{stage.to_server} {BARE_SYN} reset tcp option timestamp reset tcp option sack-perm")
     plainly(stage, stage.listen())
@@ -155,7 +157,7 @@ def addresses_that_are_translated(stage: Stage) -> None:
     plainly(stage, listener, 2 * TIMES)
 
 
-@scene({("answered", "synack", None, None): TIMES})
+@scene({("answered_on_path", "synack", None, None): TIMES})
 def a_proxy_that_answers(stage: Stage) -> None:
     router, came = stage.hosts.router, f"iifname {TO_CLIENT} {stage.to_server} tcp dport {PORT}"
     router.run(

@@ -18,8 +18,8 @@ Bool = NDArray[np.bool_]
 SELDOM = 0.05
 # the order in which findings are told: what breaks connections first
 _RANK = {what: rank for rank, what in enumerate((
-    What.ANSWERED, What.REFUSED, What.LOST, What.DATA_REMOVED, What.DATA_ADDED, What.OPTION_REMOVED, What.ECN_CHANGED,
-    What.MSS_CHANGED, What.WSCALE_CHANGED, What.COOKIE_CHANGED, What.OPTION_ADDED, What.SERVER_TRANSLATED,
+    What.ANSWERED_ON_PATH, What.REFUSED, What.LOST, What.PAYLOAD_STRIPPED, What.DATA_ADDED, What.OPTION_STRIPPED,
+    What.ECN_CHANGED, What.MSS_CHANGED, What.WSCALE_CHANGED, What.COOKIE_CHANGED, What.OPTION_ADDED, What.SERVER_TRANSLATED,
     What.CLIENT_TRANSLATED, What.ISN_CHANGED, What.WINDOW_CHANGED, What.OPTIONS_REORDERED, What.TTL_RAISED,
 ))}  # fmt: skip
 

@@ -78,11 +78,11 @@ def tell_fates(
     """
     near, far = joined.near, joined.far
     every = len(near) + len(missing)
-    findings.tell(What.ANSWERED, Piece.SYNACK, Towards.CLIENT, found.in_between, every)
+    findings.tell(What.ANSWERED_ON_PATH, Piece.SYNACK, Towards.CLIENT, found.in_between, every)
     findings.tell(What.ISN_CHANGED, Piece.SYNACK, Towards.CLIENT, found.renumbered, len(near))
     isn = near["syn"]["seq"] != far["syn"]["seq"]
     findings.tell(What.ISN_CHANGED, Piece.SYN, Towards.SERVER, isn, len(near))
-    missed.tell(What.ANSWERED, Piece.SYNACK, Towards.CLIENT, _seen(missing["synack"]), every, certain=False)
+    missed.tell(What.ANSWERED_ON_PATH, Piece.SYNACK, Towards.CLIENT, _seen(missing["synack"]), every, certain=False)
     _refused(near, far, missing, findings, missed)
     counted = _counted(joined, near_watch, far_watch) & ~found.in_between
     _lost_syns(joined, found, counted & _ended_before(far, far_watch, near_watch), missing, findings, missed)

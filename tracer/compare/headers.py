@@ -128,7 +128,7 @@ def _options(
     for name, rows_changed in sorted(removed.items()):
         carry = [number for number, one in enumerate(names) if name in one]
         could = compared & np.isin(before, carry)
-        findings.tell(What.OPTION_REMOVED, piece, towards, rows_changed, could, before=name)
+        findings.tell(What.OPTION_STRIPPED, piece, towards, rows_changed, could, before=name)
     for name, rows_changed in sorted(added.items()):
         findings.tell(What.OPTION_ADDED, piece, towards, rows_changed, compared, after=name)
     findings.tell(What.OPTIONS_REORDERED, piece, towards, reordered, compared)
@@ -139,7 +139,7 @@ def _data(
     findings: Findings,
 ) -> None:  # fmt: skip
     carried = compared & (before > 0)
-    findings.tell(What.DATA_REMOVED, piece, towards, carried & (after < before), carried)
+    findings.tell(What.PAYLOAD_STRIPPED, piece, towards, carried & (after < before), carried)
     findings.tell(What.DATA_ADDED, piece, towards, compared & (after > before), compared)
 
 

@@ -11,7 +11,7 @@ from tracer.compare.join import Offset
 class What(str, Enum):
     """What happened between two places."""
 
-    OPTION_REMOVED = "option_removed"
+    OPTION_STRIPPED = "option_stripped"
     OPTION_ADDED = "option_added"
     OPTIONS_REORDERED = "options_reordered"
     MSS_CHANGED = "mss_changed"
@@ -19,13 +19,13 @@ class What(str, Enum):
     WINDOW_CHANGED = "window_changed"
     COOKIE_CHANGED = "cookie_changed"  # its length
     ECN_CHANGED = "ecn_changed"
-    DATA_REMOVED = "data_removed"
+    PAYLOAD_STRIPPED = "payload_stripped"
     DATA_ADDED = "data_added"
     TTL_RAISED = "ttl_raised"
     ISN_CHANGED = "isn_changed"
     CLIENT_TRANSLATED = "client_translated"
     SERVER_TRANSLATED = "server_translated"
-    ANSWERED = "answered"  # by somebody in between
+    ANSWERED_ON_PATH = "answered_on_path"
     REFUSED = "refused"
     LOST = "lost"
 

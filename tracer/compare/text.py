@@ -94,7 +94,7 @@ def sentence(one: Finding) -> str:
     if one.before is not None and one.after is not None:
         change = f"was changed from {one.before} to {one.after}"
     match one.what:
-        case What.OPTION_REMOVED:
+        case What.OPTION_STRIPPED:
             return f"{_option(one.before)} was removed from {pieces}"
         case What.OPTION_ADDED:
             return f"{_option(one.after)} was added to {pieces}"
@@ -110,7 +110,7 @@ def sentence(one: Finding) -> str:
             return f"the length of the Fast Open cookie in {pieces} {change}"
         case What.ECN_CHANGED:
             return f"ECN in {pieces} {change}"
-        case What.DATA_REMOVED:
+        case What.PAYLOAD_STRIPPED:
             return f"data was cut out of {pieces}"
         case What.DATA_ADDED:
             return f"data was added to {pieces}"
@@ -122,7 +122,7 @@ def sentence(one: Finding) -> str:
             return f"the client's address {change}"
         case What.SERVER_TRANSLATED:
             return f"the server's address {change}"
-        case What.ANSWERED:
+        case What.ANSWERED_ON_PATH:
             return "the SYN-ACK came from something in between, not from the server"
         case What.REFUSED:
             return f"{pieces} came from something in between, {where}"

@@ -156,7 +156,7 @@ def _cookie_cut(far: Rows) -> None:
 @pytest.mark.parametrize(
     ("box", "expected"),
     [
-        (_data_cut, {(What.DATA_REMOVED, Piece.SYN): 50}),
+        (_data_cut, {(What.PAYLOAD_STRIPPED, Piece.SYN): 50}),
         (_numbers_rewritten, {(What.ISN_CHANGED, Piece.SYN): 100}),
         (_answers_rewritten, {(What.ISN_CHANGED, Piece.SYNACK): 100}),
         (_ports_translated, {(What.CLIENT_TRANSLATED, Piece.SYN): 100}),

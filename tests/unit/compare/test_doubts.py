@@ -151,7 +151,7 @@ def test_numbers_rewritten_while_clocks_drift() -> None:
         far.made[name] += moved + steps * 50 // 1_000_000
     far.made["synack"]["seq"] += np.uint32(77)
     found = compare(near, far)
-    assert What.ANSWERED not in {one.what for one in found.findings}
+    assert What.ANSWERED_ON_PATH not in {one.what for one in found.findings}
 
 
 def test_a_loss_is_told_where_both_watched() -> None:
@@ -168,7 +168,7 @@ def test_a_loss_is_told_where_both_watched() -> None:
     near.made["server"][50:, 15] = far.made["server"][50:, 15] = 9
     far.made = far.made[:75]
     near.made["synack"]["ttl"][75:] = 64
-    assert kinds(compare(near, far)) == {(What.ANSWERED, Piece.SYNACK): 25}
+    assert kinds(compare(near, far)) == {(What.ANSWERED_ON_PATH, Piece.SYNACK): 25}
 
 
 @pytest.mark.parametrize(
