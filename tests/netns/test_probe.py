@@ -123,7 +123,7 @@ def a_box_that_strips_the_option_of_a_known_cookie(stage: Stage) -> None:
     forward(stage, f"{stage.to_server} {BARE_SYN} reset tcp option 34")
 
 
-@scene("drops_syn_data", path=DATA_DROPPED, tried=COUNT - 1, taken=0, unanswered=COUNT - 1)
+@scene("path_drops_syn_data", path=DATA_DROPPED, tried=COUNT - 1, taken=0, unanswered=COUNT - 1)
 def a_box_that_drops_data_in_syns(stage: Stage) -> None:
     answering(stage.listen())
     forward(stage, f"{stage.to_server} {BARE_SYN} ip length > 80 drop")
@@ -141,7 +141,7 @@ def a_box_that_drops_every_other_syn_with_data(stage: Stage) -> None:
     forward(stage, f"{stage.to_server} {BARE_SYN} ip length > 80 numgen inc mod 2 == 0 drop")
 
 
-@scene("breaks_after", tried=COUNT, taken=COUNT, served=0)
+@scene("path_breaks_after_accept", tried=COUNT, taken=COUNT, served=0)
 def a_box_that_breaks_connections_with_data_in_the_syn(stage: Stage) -> None:
     listener = stage.listen()
     stage.prime(listener)

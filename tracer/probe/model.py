@@ -46,9 +46,9 @@ class Verdict(str, Enum):
     KEY_NOT_SHARED = "key_not_shared"
     NOT_TAKEN = "not_taken"  # a cookie, and the data in the SYN was never taken
     NOT_GRANTED = "not_granted"
-    DROPS_SYN_DATA = "drops_syn_data"  # SYNs with a cookie and data get no answer
+    DROPS_SYN_DATA = "path_drops_syn_data"  # SYNs with a cookie and data get no answer
     DROPS_OPTION = "drops_option"  # SYNs that ask for a cookie get no answer
-    BREAKS_AFTER = "breaks_after"  # the data was taken, and then nothing came
+    BREAKS_AFTER = "path_breaks_after_accept"  # the data was taken, and then nothing came
     SILENT = "silent"  # connections are established, and then nothing comes, with Fast Open or without
     NOT_SENT = "not_sent"  # this host's kernel did not try
     NOT_SEEN = "not_seen"  # the connections were made, and not seen where they were traced
