@@ -189,7 +189,7 @@ def test_a_long_way(round_trip_ms: int) -> None:
     assert (done.code, answer["verdict"]) == (0, "works"), answer
     saves, trip = answer["saves"], answer["plain"]["rtt_us"]
     assert trip >= round_trip_ms * 1000
-    # within 5 % of a round trip; a busy machine blurs it, and then the interval says so
-    blur = max(saves["us"] - saves["low_us"], saves["high_us"] - saves["us"])
-    assert abs(saves["us"] - trip) <= max(0.05 * trip, blur), answer
+    # within 5 % of a round trip; a busy machine blurs it, and then the interval says so: all of it, for one run in
+    # twenty has the truth beyond its ends
+    assert abs(saves["us"] - trip) <= max(0.05 * trip, saves["high_us"] - saves["low_us"]), answer
     assert saves["confidence"] == 0.95

@@ -294,10 +294,11 @@ def _ladders(one: Answer) -> Iterator[str]:
             yield f"  {''.join(text for text, _ in line)}".rstrip()
 
 
-def _badness(record: Handshake) -> tuple[bool, bool, float]:
+def _badness(record: Handshake) -> tuple[bool, bool, bool, float]:
     timing = record.handshake
     return (
         record.tfo.group == "failed",
         timing.result != "established",
+        not (record.synack is not None and record.synack.acked_payload_len),
         timing.first_response_us or timing.rtt_us or 0.0,
     )

@@ -16,7 +16,7 @@ _SAME = ("rejected", "no_answer")  # outcomes that say what the result says
 
 def notes(record: Handshake) -> list[str]:
     """A few words each, safe to print; the name that the SYN asks for comes last."""
-    return [*happened(record), *asked(record)]
+    return [*happened(record), *tried(record), *asked(record)]
 
 
 def happened(record: Handshake) -> list[str]:
@@ -34,8 +34,6 @@ def happened(record: Handshake) -> list[str]:
     found += evidence(record)
     if timing.misfits is not None:
         found.append(misfits(timing.misfits))
-    if failed(timing) and tfo.outcome != "not_attempted":
-        found.append("TFO tried" if tfo.outcome in _SAME else verdict_words(record))
     if timing.cause is not None and tfo.cause is not None:
         why = short_cause(tfo.cause, tfo.cause_confidence).removeprefix("cause ")
         found.append(printable(f"Fast Open: {why}"))
@@ -50,6 +48,13 @@ def happened(record: Handshake) -> list[str]:
     if record.vlan:
         found.append(f"VLAN {'.'.join(map(str, record.vlan))}")
     return found
+
+
+def tried(record: Handshake) -> list[str]:
+    """What Fast Open did in a handshake that failed: its line leads with the failure."""
+    if not failed(record.handshake) or record.tfo.outcome == "not_attempted":
+        return []
+    return ["TFO tried" if record.tfo.outcome in _SAME else verdict_words(record)]
 
 
 def asked(record: Handshake) -> list[str]:

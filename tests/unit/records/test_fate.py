@@ -74,7 +74,7 @@ def test_the_line_says_what_happened_and_why(record: Handshake, says: list[str])
 
 def test_what_fast_open_did_stays_in_the_line() -> None:
     found = judged(told("rejected", "rejected", cause="no_listener", cause_confidence="certain"))
-    assert found[:3] == ["rejected", "cause no listener (certain)", "TFO tried"]
+    assert found[:3] == ["rejected", "TFO SYN rejected", "cause no listener (certain)"]
 
 
 @pytest.mark.parametrize(

@@ -87,13 +87,15 @@ def test_what_is_not_known_is_not_praised() -> None:
 def test_answers_that_do_not_fit_are_answers() -> None:
     misfits = Misfits(4, 0, 0)
     record = told("no_answer", "failed", result="no_reply", misfits=misfits, cause=None)
-    assert judged(record)[:3] == ["no reply that fits", "4 RSTs came that do not fit", "TFO tried"]
+    assert judged(record)[:3] == [
+        "no reply that fits", "TFO SYN without an answer that fits", "4 RSTs came that do not fit",
+    ]  # fmt: skip
     for text in (life.verdict(record), life.explanation(record), life.result(record.handshake)):
         assert "no answer" not in text
         assert "no reset" not in text
         assert text != "no reply"
     without = told("no_answer", "failed", result="no_reply", cause=None)
-    assert judged(without)[:2] == ["no reply", "TFO tried"]
+    assert judged(without)[:2] == ["no reply", "TFO SYN without answer"]
 
 
 @pytest.mark.parametrize(
@@ -112,11 +114,11 @@ def test_whose_reset_aborted_it() -> None:
     record = told("over_acked", "failed", result="aborted", reset=change(RESET, from_="client"))
     assert life.result(record.handshake) == "reset by the client before it was established"
     assert judged(record)[:3] == [
-        "aborted", "reset by the client after 63.1 µs", "TFO server acked more than was sent",
+        "aborted", "TFO server acked more than was sent", "reset by the client after 63.1 µs",
     ]  # fmt: skip
     record = told("over_acked", "failed", result="aborted", reset=RESET)
     assert life.result(record.handshake) == "reset by the server before it was established"
-    assert judged(record)[1] == "reset by the server after 63.1 µs"
+    assert judged(record)[2] == "reset by the server after 63.1 µs"
     assert life.verdict(record) == "TFO server acked more than was sent, reset by server"
     assert life.result(change(record.handshake, reset=None)) == "reset before it was established"
 
