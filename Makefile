@@ -79,8 +79,7 @@ generate: venv ## write anew what follows from the program: docs/REFERENCE.md, S
 	@$(PYTHON) scripts/generate.py
 
 .PHONY: pictures
-pictures: root venv ## make docs/'s pictures of the dashboard again, the moving one from the demo (root; rsvg-convert, Pillow)
-	@$(PYTHON) -c 'import PIL' 2>/dev/null || $(PYTHON) -m pip install --quiet --disable-pip-version-check pillow
+pictures: root venv ## make docs/'s pictures of the dashboard again, the moving one from the demo (root; rsvg-convert)
 	@$(PYTHON) scripts/picture.py
 	@$(PYTHON) scripts/moving_picture.py
 

@@ -2,8 +2,7 @@
 """Make docs/tfotrace.gif: the real dashboard over a recording, from the overview to the ladder of one handshake.
 
 Run it with the checkout's Python: .venv/bin/python scripts/moving_picture.py [RECORDING.jsonl]
-Without a recording it makes one of the demo, which needs root. It needs rsvg-convert (librsvg2-bin) and Pillow, which
-neither tests nor program need: .venv/bin/python -m pip install pillow
+Without a recording it makes one of the demo, which needs root. It needs rsvg-convert (librsvg2-bin).
 """
 
 from __future__ import annotations
