@@ -18,7 +18,8 @@ from typing import IO, TypeAlias
 import msgspec
 
 from tests.support.netbox import wait_until
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import LONG_S, PATIENCE_S
+from tracer.loader import cache
 from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -34,9 +35,12 @@ _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record, strict=Tru
 # The file system of the caller, but with a /run/tfotrace of its own: runs of others, and what they clean up, are not
 # mixed with the test's.
 _OWN_RUN_DIR = 'mkdir -p /run/tfotrace && mount --rbind "$0" /run/tfotrace && exec "$@"'
-# In emulation compiling takes minutes: there all runs share what was compiled (vagrant/kernels/guest.sh).
-_SHARED_PROGRAMS = os.environ.get("TFOTRACE_TEST_PROGRAMS")
-_BIND_PROGRAMS = f'mkdir -p -m 700 "$0/{KEPT_PROGRAMS}" && mount --bind "{_SHARED_PROGRAMS}" "$0/{KEPT_PROGRAMS}" && '
+# Compiling takes seconds, in emulation minutes (vagrant/kernels/guest.sh): all runs share what was compiled.
+_SHARED_PROGRAMS = os.environ.get("TFOTRACE_TEST_PROGRAMS", str(cache.DIRECTORY))
+_BIND_PROGRAMS = (
+    f'mkdir -p -m 700 "$0/{KEPT_PROGRAMS}" "{_SHARED_PROGRAMS}" && '
+    f'mount --bind "{_SHARED_PROGRAMS}" "$0/{KEPT_PROGRAMS}" && '
+)
 
 
 def decode(line: bytes) -> Record:
@@ -45,9 +49,12 @@ def decode(line: bytes) -> Record:
 
 
 def with_run_dir(directory: Path) -> list[str]:
-    """Prefix of a command that sees `directory` as /run/tfotrace; `directory` must belong to root alone."""
+    """Prefix of a command that sees `directory` as /run/tfotrace; `directory` must belong to root alone.
+
+    Only the compiled programs in it are those of all runs.
+    """
     directory.mkdir(mode=0o755, exist_ok=True)
-    script = _BIND_PROGRAMS + _OWN_RUN_DIR if _SHARED_PROGRAMS is not None else _OWN_RUN_DIR
+    script = _BIND_PROGRAMS + _OWN_RUN_DIR
     return ["unshare", "--mount", "--propagation", "slave", "--", "sh", "-c", script, str(directory)]
 
 
@@ -253,7 +260,7 @@ class Run:
             assert self.process.poll() is None, self.said
             return self.ready_file.exists()
 
-        wait_until(ready, "the ready file", PATIENCE_S)
+        wait_until(ready, "the ready file", LONG_S)  # the first one with its options compiles
 
     def wait_end(self, seconds: float = PATIENCE_S) -> int:
         """The exit code, after the command has ended and all its output is read."""
