@@ -94,7 +94,7 @@ bench-quick: root system ## the same in under two minutes, without writing it (r
 
 .PHONY: test-reliability soak beside
 test-reliability: root system ## the long forms of docs/RELIABILITY.md, about an hour: TFOTRACE_KILLS=200 TFOTRACE_FLOOD_S=60 TFOTRACE_SEED=n (root)
-	@status=0; TFOTRACE_LONG=1 $(PYTEST) -rP tests/netns/test_e2e_neighbours.py tests/netns/test_faults_interfaces.py \
+	@status=0; TFOTRACE_LONG=1 $(PYTEST) -rP tests/netns/test_add_a_field.py tests/netns/test_e2e_neighbours.py tests/netns/test_faults_interfaces.py \
 		tests/netns/test_faults_processes.py tests/netns/test_flood.py tests/netns/test_kill_moments.py \
 		tests/netns/test_e2e_process.py tests/unit/test_bounds.py tests/unit/store/test_store.py || status=$$?; \
 		$(DEV) --give-back; exit $$status

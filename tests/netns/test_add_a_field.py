@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import struct
@@ -118,14 +119,19 @@ def test_the_list_has_a_column(tree: Path, recording: Path) -> None:
     assert python(tree, "-c", program, str(recording)) == "513 0\n"
 
 
-# each a part of what reads records, to take less time at once; what reads packets knows no fields
-@pytest.mark.parametrize(
-    "units",
-    [
-        ("test_generated.py", "records", "filters/test_filter.py"), ("encode",),
-        ("replay/test_records.py", "replay/test_lives.py"),
-    ],
-)  # fmt: skip
-def test_the_tests_of_what_reads_records_pass(tree: Path, units: tuple[str, ...]) -> None:
+# what makes, writes and reads a field; the long form runs all tests of what reads records
+_SHORT = ("test_generated.py", "encode", "replay/test_records.py")
+_LONG = (
+    "test_generated.py",
+    "records",
+    "encode",
+    "filters/test_filter.py",
+    "replay/test_records.py",
+    "replay/test_lives.py",
+)
+
+
+def test_the_tests_of_what_reads_records_pass(tree: Path) -> None:
+    units = _LONG if os.environ.get("TFOTRACE_LONG") else _SHORT
     folders = [f"tests/unit/{name}" for name in units]
     python(tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib", *folders)
