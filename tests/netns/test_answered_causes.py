@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 
 import pytest
@@ -16,6 +15,7 @@ from tests.support.hosts import ANSWER, REQUEST
 from tests.support.netbox import NetBox
 from tests.support.play import send_after_ack
 from tests.support.routed import TO_CLIENT, WIRE, Routed, service_address, source_address
+from tests.support.synproxy import syn_proxy
 from tests.support.trials import (
     NO_FATE,
     NO_QUEUE,
@@ -41,37 +41,17 @@ SYN, ACK, PSH, RST = Flag.SYN, Flag.ACK, Flag.PSH, Flag.RST
 UNSUPPORTED: Said = ("not_supported", "possible")
 BEFORE: Said = ("answered_before_listener", "likely")
 _numbers = count(1)
-_tables = count()
 
 
 @pytest.fixture(scope="module")
 def hosts_and_places() -> Iterator[tuple[Routed, Places]]:
-    with routed_places() as (hosts, places):
-        for box in (hosts.router, hosts.first):
-            box.run("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0")
-        yield hosts, places
+    with routed_places() as made:
+        yield made
 
 
 @pytest.fixture
 def hosts(hosts_and_places: tuple[Routed, Places]) -> Routed:
     return hosts_and_places[0]
-
-
-@contextmanager
-def syn_proxy(box: NetBox, port: int, interface: str, hook: str) -> Iterator[None]:
-    """The kernel's own (nf_synproxy): it answers with SYN cookies, and goes on to the listener after the ACK."""
-    table, came = f"proxy-{next(_tables)}", f'iifname "{interface}" tcp dport {port}'
-    answer = "synproxy mss 1460 wscale 7 timestamp sack-perm"
-    box.run(
-        "nft",
-        f"table inet {table} {{"
-        f" chain raw {{ type filter hook prerouting priority raw; {came} tcp flags & (syn|ack) == syn notrack; }};"
-        f" chain c {{ type filter hook {hook} priority 0; {came} ct state invalid,untracked {answer}; }}; }}",
-    )
-    try:
-        yield
-    finally:
-        box.run("nft", "delete", "table", "inet", table)
 
 
 def proxied(box: NetBox) -> int:
@@ -90,7 +70,7 @@ def ask(hosts: Routed, listener: socket.socket, version: int = 4) -> int:
 def test_a_syn_proxy_at_the_host(hosts: Routed, trial: Trial, version: int) -> None:
     listener = trial.enter_context(hosts.listen(hosts.first, service_address(next(_numbers), version), trial.port))
     before = proxied(hosts.first)
-    with syn_proxy(hosts.first, trial.port, WIRE, "input"):
+    with syn_proxy(hosts.first, f"iifname {WIRE} tcp dport {trial.port}", "input"):
         known = trial.come_to("server", BEFORE, lambda: ask(hosts, listener, version), PERHAPS_NO_QUEUE)
         ports = [known, ask(hosts, listener, version), ask(hosts, listener, version)]
     assert proxied(hosts.first) >= before + 3
@@ -105,14 +85,14 @@ def test_a_syn_proxy_at_the_host(hosts: Routed, trial: Trial, version: int) -> N
 
 def test_a_syn_proxy_before_a_listener_without_fast_open(hosts: Routed, trial: Trial) -> None:
     listener = trial.enter_context(hosts.listen(hosts.first, service_address(next(_numbers)), trial.port, queue=None))
-    with syn_proxy(hosts.first, trial.port, WIRE, "input"):
+    with syn_proxy(hosts.first, f"iifname {WIRE} tcp dport {trial.port}", "input"):
         trial.come_to("server", NO_QUEUE, lambda: ask(hosts, listener), PERHAPS_NO_QUEUE)
 
 
 def test_a_syn_proxy_of_a_host_with_fast_open_off(hosts: Routed, trial: Trial) -> None:
     trial.certain.add(("server", "server_disabled"))
     listener = trial.enter_context(hosts.listen(hosts.first, service_address(next(_numbers)), trial.port))
-    with syn_proxy(hosts.first, trial.port, WIRE, "input"):
+    with syn_proxy(hosts.first, f"iifname {WIRE} tcp dport {trial.port}", "input"):
         with hosts.sysctl(hosts.first, tcp_fastopen="1"):
             trial.come_to(
                 "server", ("server_disabled", "certain"), lambda: ask(hosts, listener), ("server_disabled", "likely")
@@ -128,7 +108,7 @@ def test_a_syn_proxy_that_takes_no_data(hosts: Routed, trial: Trial) -> None:
     trial.nothing_said(
         ("client", "near", "far", "server"), serve(dial(hosts.client, (address, trial.port), source=source), listener)
     )
-    with syn_proxy(hosts.first, trial.port, WIRE, "input"):
+    with syn_proxy(hosts.first, f"iifname {WIRE} tcp dport {trial.port}", "input"):
         client = trial.enter_context(dial(hosts.client, (address, trial.port), source=source))
         port = client.getsockname()[1]
         record = trial.at("server", port)
@@ -142,7 +122,7 @@ def test_a_syn_proxy_that_takes_no_data(hosts: Routed, trial: Trial) -> None:
 def test_a_syn_proxy_on_the_way(hosts: Routed, trial: Trial) -> None:
     listener = trial.enter_context(hosts.listen(hosts.first, service_address(next(_numbers)), trial.port))
     before = proxied(hosts.router)
-    with syn_proxy(hosts.router, trial.port, TO_CLIENT, "forward"):
+    with syn_proxy(hosts.router, f"iifname {TO_CLIENT} tcp dport {trial.port}"):
         ports = [ask(hosts, listener) for _ in range(2)]
     assert proxied(hosts.router) == before + 2
     for port in ports:

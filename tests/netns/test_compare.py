@@ -21,6 +21,7 @@ from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S
 from tests.support.routed import TO_CLIENT, WIRE, routed, service_address
 from tests.support.stage import BARE_SYN, PORT, SYN_ACK, Forger, Stage, nothing_for
+from tests.support.synproxy import syn_proxy
 from tests.support.tracing import INFERRING, Run, run, tracing
 
 pytestmark = pytest.mark.root
@@ -159,16 +160,8 @@ def addresses_that_are_translated(stage: Stage) -> None:
 
 @scene({("answered_on_path", "synack", None, None): TIMES})
 def a_proxy_that_answers(stage: Stage) -> None:
-    router, came = stage.hosts.router, f"iifname {TO_CLIENT} {stage.to_server} tcp dport {PORT}"
-    router.run(
-        "nft",
-        "table inet proxy {"
-        f" chain raw {{ type filter hook prerouting priority raw; {came} tcp flags & (syn|ack) == syn notrack; }};"
-        f" chain c {{ type filter hook forward priority 0; {came} ct state invalid,untracked"
-        " synproxy mss 1460 wscale 7 timestamp sack-perm; }; }",
-    )
-    stage.callback(router.run, "nft", "delete", "table", "inet", "proxy")
-    router.run("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0")  # else the ACK is no stranger to it
+    match = f"iifname {TO_CLIENT} {stage.to_server} tcp dport {PORT}"
+    stage.enter_context(syn_proxy(stage.hosts.router, match))
     listener = stage.listen()
     for _ in range(TIMES):
         stage.finish(listener, stage.begin())  # the request waits for the ACK, which the proxy needs

@@ -6,19 +6,19 @@ And what it says of connections that work, which is no cause and no drop.
 from __future__ import annotations
 
 import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
 
 from tests.support.heard import FILTERED_AT
 from tests.support.kernel_reasons import NOT_SPECIFIED, as_traced, has_reason
-from tests.support.netbox import NetBox, wait_until
+from tests.support.netbox import wait_until
 from tests.support.patience import KEPT_BACK
 from tests.support.routed import TO_CLIENT, WIRE
 from tests.support.stage import wait_for_queue
+from tests.support.synproxy import syn_proxy
 from tests.support.tracing import Run
 from tests.support.word_world import BARE_ACK, BARE_SYN, CLIENT, PORT, SYN_ACK, World, worlds
 from tracer.lab.packet import MSS_1460, Flag, Segment, decode, encode
@@ -338,30 +338,10 @@ def test_an_answer_that_comes_again(world: World) -> None:
     assert world.judge.knows("TCP_INVALID_SYN")
 
 
-@contextmanager
-def synproxy(box: NetBox, address: str) -> Iterator[None]:
-    options = "mss 1460 wscale 7 timestamp sack-perm"
-    try:
-        box.run("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0")
-        box.run(
-            "nft",
-            "table ip proxy { "
-            f"chain raw {{ type filter hook prerouting priority -300; ip daddr {address} tcp flags syn notrack; }}; "
-            f"chain in {{ type filter hook input priority 0; "
-            f"ip daddr {address} tcp dport {PORT} ct state invalid,untracked synproxy {options}; }}; }}",
-        )
-    except subprocess.CalledProcessError:
-        pytest.skip("this kernel has no synproxy")
-    try:
-        yield
-    finally:
-        box.run("nft", "delete", "table", "ip", "proxy")
-
-
 def test_a_local_synproxy(world: World) -> None:
     address = world.address()
     listener = world.listen(address)
-    world.opened.enter_context(synproxy(world.hosts.first, address))
+    world.opened.enter_context(syn_proxy(world.hosts.first, f"ip daddr {address} tcp dport {PORT}", "input"))
     for _ in range(5):
         world.hosts.exchange_plainly(listener)
     for record in works(world, address, 5):

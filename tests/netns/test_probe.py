@@ -17,6 +17,7 @@ from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S
 from tests.support.routed import TCP_FASTOPEN, TCP_FASTOPEN_NO_COOKIE, TO_CLIENT, Routed, routed
 from tests.support.stage import BARE_SYN, PORT, Forger, Stage, wait_for_queue
+from tests.support.synproxy import syn_proxy
 from tests.support.tracing import COMMAND, Finished, one_sentence, run
 from tracer.vocabulary.addresses import endpoint_text
 
@@ -201,16 +202,8 @@ def a_box_that_clamps_the_mss(stage: Stage) -> None:
 
 @scene("not_granted", tried=0)
 def a_proxy_that_answers(stage: Stage) -> None:
-    router, came = stage.hosts.router, f"iifname {TO_CLIENT} {stage.to_server} tcp dport {PORT}"
-    router.run(
-        "nft",
-        "table inet proxy {"
-        f" chain raw {{ type filter hook prerouting priority raw; {came} tcp flags & (syn|ack) == syn notrack; }};"
-        f" chain c {{ type filter hook forward priority 0; {came} ct state invalid,untracked"
-        " synproxy mss 1460 wscale 7 timestamp sack-perm; }; }",
-    )
-    stage.callback(router.run, "nft", "delete", "table", "inet", "proxy")
-    router.run("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0")
+    match = f"iifname {TO_CLIENT} {stage.to_server} tcp dport {PORT}"
+    stage.enter_context(syn_proxy(stage.hosts.router, match))
     answering(stage.listen())
 
 
