@@ -11,6 +11,7 @@ import jsonschema
 from tracer.cli.schema import json_schema
 
 TAGS = {"start": "Start", "handshake": "Handshake", "stats": "Stats", "notice": "NoticeRecord", "end": "End"}
+_SAID = {"doctor": "Report", "probe": "ProbeRecord", "compare": "CompareRecord"}
 
 
 @lru_cache(maxsize=1)
@@ -19,10 +20,10 @@ def validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(json_schema(), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
 
 
-@lru_cache(maxsize=len(TAGS))
+@lru_cache(maxsize=8)
 def _validator_of(event: str) -> jsonschema.Draft202012Validator:
     whole = validator()
-    return whole.evolve(schema={"$ref": f"#/$defs/{TAGS[event]}", "$defs": whole.schema["$defs"]})
+    return whole.evolve(schema={"$ref": f"#/$defs/{(TAGS | _SAID)[event]}", "$defs": whole.schema["$defs"]})
 
 
 def assert_valid(record: dict[str, Any]) -> None:

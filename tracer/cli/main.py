@@ -193,11 +193,12 @@ def _report(words: list[str]) -> int:
 
 def _compare(words: list[str]) -> int:
     options = arguments.compare_parser().parse_args(words)
-    from tracer.compare import text
     from tracer.compare.command import compared
+    from tracer.compare.lines import as_json
+    from tracer.compare.text import lines
 
     found = compared(options, narrate)
-    _say(*([text.as_json(found).decode()] if options.json else text.lines(found)))
+    _say(*([as_json(found).decode()] if options.json else lines(found)))
     return int(ExitCode.OK)
 
 

@@ -1,4 +1,4 @@
-"""The JSON Schema of everything that is printed as JSON: records and doctor's report."""
+"""The JSON Schema of everything that is printed as JSON: records, and what doctor, probe and compare say."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import Any
 
 import msgspec
 
+from tracer.compare.lines import CompareRecord
 from tracer.doctor.model import Report
+from tracer.probe.lines import ProbeRecord
 from tracer.records.record import SCHEMA, Record
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of every record, and of what `tfotrace doctor --json` prints.
+    """JSON Schema (2020-12) of every record, and of what doctor, probe and compare print with `--json`.
 
     Unknown fields are allowed everywhere: within one schema version, fields are only added.
     """
-    schema = msgspec.json.schema(Record | Report)
+    schema = msgspec.json.schema(Record | Report | ProbeRecord | CompareRecord)
     del schema["discriminator"]  # OpenAPI's: JSON Schema has no such keyword
     for definition in schema["$defs"].values():
         if "description" in definition:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from tracer.compare.fates import Watch, answers, by_another_path, divide, expected, tell_fates
 from tracer.compare.headers import EXAMPLES, Findings, compare_headers, hops_between
 from tracer.compare.join import Joined, Offset, join
-from tracer.compare.model import Comparison, Finding, What
+from tracer.compare.model import Comparison, Finding
 from tracer.compare.place import Place, Rows, take
+from tracer.vocabulary.changes import What
 
 Bool = NDArray[np.bool_]
 SELDOM = 0.05

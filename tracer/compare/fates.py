@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from tracer.compare.headers import Findings
 from tracer.compare.join import SAME_SEGMENT_NS, Joined, Offset, acked_first
-from tracer.compare.model import Piece, Share, Times, Towards, What
+from tracer.compare.model import Share, Times, Towards
 from tracer.compare.place import Place, Rows
 from tracer.handshake import ecn
 from tracer.handshake.events import has
 from tracer.ipc.event_header import constant
+from tracer.vocabulary.changes import Piece, What
 from tracer.vocabulary.vocabulary import After, HandshakeResult, Has, SettleReason
 
 Bool = NDArray[np.bool_]

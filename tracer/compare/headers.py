@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.compare.join import Joined
-from tracer.compare.model import Finding, Piece, Towards, What
+from tracer.compare.model import Finding, Towards
 from tracer.compare.place import Rows
-from tracer.dissect import options as opt
+from tracer.dissect.options import option_names
 from tracer.handshake import ecn
 from tracer.handshake.events import has
 from tracer.vocabulary.addresses import endpoint_text, ip_text
+from tracer.vocabulary.changes import Piece, What
 from tracer.vocabulary.vocabulary import Has
 
 Bool = NDArray[np.bool_]
 EXAMPLES = 3
 KINDS_MAX = 8  # of one change, by their values; the others are told as one
-_PADDING = ("nop", "eol")
 
 
 class Findings:
@@ -98,13 +97,6 @@ def hops_between(joined: Joined, answered: Bool) -> int | None:
     if not len(fewer) or fewer.min() != fewer.max() or fewer[0] < 0:
         return None
     return int(fewer[0])
-
-
-@lru_cache(maxsize=65536)
-def option_names(layout: bytes) -> tuple[str, ...]:
-    """The names of a layout's options, in order, without padding."""
-    found = (opt.name_of(layout, option) for option in opt.walk(layout)[0])
-    return tuple(name for name in found if name not in _PADDING)
 
 
 def _options(

@@ -6,40 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from tracer.compare.join import Offset
-
-
-class What(str, Enum):
-    """What happened between two places."""
-
-    OPTION_STRIPPED = "option_stripped"
-    OPTION_ADDED = "option_added"
-    OPTIONS_REORDERED = "options_reordered"
-    MSS_CHANGED = "mss_changed"
-    WSCALE_CHANGED = "wscale_changed"
-    WINDOW_CHANGED = "window_changed"
-    COOKIE_CHANGED = "cookie_changed"  # its length
-    ECN_CHANGED = "ecn_changed"
-    PAYLOAD_STRIPPED = "payload_stripped"
-    DATA_ADDED = "data_added"
-    TTL_RAISED = "ttl_raised"
-    ISN_CHANGED = "isn_changed"
-    CLIENT_TRANSLATED = "client_translated"
-    SERVER_TRANSLATED = "server_translated"
-    ANSWERED_ON_PATH = "answered_on_path"
-    REFUSED = "refused"
-    LOST = "lost"
-
-
-class Piece(str, Enum):
-    """The segment that it happened to."""
-
-    SYN = "syn"
-    SYNACK = "synack"
-    ACK = "ack"
-    REQUEST = "request"  # the client's first data after the handshake
-    RESPONSE = "response"
-    RST = "rst"
-    ICMP = "icmp"
+from tracer.vocabulary.changes import Piece, What
 
 
 class Towards(str, Enum):

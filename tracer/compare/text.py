@@ -1,23 +1,14 @@
-"""A comparison for people, and as JSON."""
+"""A comparison for people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import Any
 
-import msgspec
-
-from tracer.compare.model import Comparison, Finding, Piece, Towards, What
-from tracer.records.record import SCHEMA
+from tracer.compare.model import Comparison, Finding, Towards
+from tracer.vocabulary.changes import Piece, What, option_words
 from tracer.vocabulary.numbers import count, duration
 from tracer.vocabulary.printable import plural, printable
 
-_OPTIONS = {
-    "tfo": "the Fast Open option", "tfo_experimental": "the Fast Open option (experimental)", "mss": "the MSS option",
-    "wscale": "the window scale option", "sack_permitted": "the SACK option", "timestamps": "the timestamps option",
-    "mptcp": "the MPTCP option", "md5": "the MD5 option", "ao": "the TCP-AO option",
-}  # fmt: skip
 _LOST = {
     "data": "SYNs with data", "tfo": "SYNs with the Fast Open option", "ecn": "SYNs that ask for ECN",
     "plain": "ordinary SYNs", "sent again": "SYNs that were sent again",
@@ -34,11 +25,6 @@ def lines(found: Sequence[Comparison]) -> Iterator[str]:
         if number:
             yield ""
         yield from _one(one)
-
-
-def as_json(found: Sequence[Comparison]) -> bytes:
-    """One line."""
-    return msgspec.json.encode({"schema": SCHEMA, "event": "compare", "between": [_plain(one) for one in found]})
 
 
 def _one(one: Comparison) -> Iterator[str]:
@@ -95,9 +81,9 @@ def sentence(one: Finding) -> str:
         change = f"was changed from {one.before} to {one.after}"
     match one.what:
         case What.OPTION_STRIPPED:
-            return f"{_option(one.before)} was removed from {pieces}"
+            return f"{option_words(one.before)} was removed from {pieces}"
         case What.OPTION_ADDED:
-            return f"{_option(one.after)} was added to {pieces}"
+            return f"{option_words(one.after)} was added to {pieces}"
         case What.OPTIONS_REORDERED:
             return f"the options of {pieces} were put in another order"
         case What.MSS_CHANGED:
@@ -130,10 +116,6 @@ def sentence(one: Finding) -> str:
             return f"{_LOST.get(one.before or '', pieces)} were lost {where}"
 
 
-def _option(name: str | None) -> str:
-    return _OPTIONS.get(name or "", f"option {name}")
-
-
 def _times(one: Comparison) -> Iterator[str]:
     if one.times is None:
         return
@@ -148,17 +130,3 @@ def _times(one: Comparison) -> Iterator[str]:
     told = ", ".join(f"{duration(share.median_us)} {name}" for share, name in parts)
     if one.times.between is not None:
         yield f"  of the round trip (medians of {count(one.times.between.samples)}): {told}"
-
-
-def _plain(one: Comparison) -> dict[str, Any]:
-    offset = one.offset
-    return {
-        "near": one.near, "far": one.far, "near_handshakes": one.seen[0], "far_handshakes": one.seen[1],
-        "both": one.both, "translated": one.translated, "other_way": one.other_way, "missing": one.missing,
-        "not_judged": one.not_judged, "hops": one.hops,
-        "clock_offset_us": None if offset is None else offset.ns / 1000,
-        "clock_error_us": None if offset is None or offset.error_ns is None else offset.error_ns / 1000,
-        "findings": [asdict(finding) | {"sentence": sentence(finding)} for finding in one.findings],
-        "rtt": None if one.times is None else asdict(one.times),
-        "notes": one.doubts,
-    }  # fmt: skip

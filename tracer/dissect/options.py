@@ -7,6 +7,7 @@ the end stops it. Numbers are big endian. Secrets (cookies, keys, digests) never
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 EOL = 0
 NOP = 1
@@ -30,6 +31,7 @@ NAMES = {
     TIMESTAMPS: "timestamps", MD5: "md5", UTO: "uto", AO: "ao", MPTCP: "mptcp", TFO: "tfo",
 }  # fmt: skip
 TFO_EXPERIMENTAL = "tfo_experimental"
+_PADDING = (NAMES[NOP], NAMES[EOL])
 MALFORMED = "malformed"
 
 # RFC 8684 8.2; 0xf is for private use.
@@ -92,6 +94,13 @@ def name_of(options: bytes, option: Option) -> str:
     if option.kind in EXPERIMENTS and _exid(options, option) == TFO_MAGIC:
         return TFO_EXPERIMENTAL
     return f"kind_{option.kind}"
+
+
+@lru_cache(maxsize=65536)
+def option_names(options: bytes) -> tuple[str, ...]:
+    """The names of these options, in order, without padding."""
+    found = (name_of(options, option) for option in walk(options)[0])
+    return tuple(name for name in found if name not in _PADDING)
 
 
 def mptcp(options: bytes) -> str | None:

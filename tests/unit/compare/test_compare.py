@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from ipaddress import ip_address
 
 import numpy as np
 import pytest
 
+from tests.support.schema import assert_valid
 from tracer.compare.compare import compare
-from tracer.compare.model import Comparison, Piece, Towards, What
+from tracer.compare.lines import as_json
+from tracer.compare.model import Comparison, Towards
 from tracer.compare.place import ROW, SECOND_NS, Layouts, Place, Rows
-from tracer.compare.text import as_json, lines
+from tracer.compare.text import lines
 from tracer.vocabulary.addresses import sixteen_bytes
+from tracer.vocabulary.changes import Piece, What
 from tracer.vocabulary.vocabulary import After, HandshakeResult, Has, SettleReason
 
 NOW_NS = 1_700_000_000 * SECOND_NS
@@ -93,7 +97,7 @@ def told(near: Rows, far: Rows, *, swapped: bool = False) -> Comparison:
     one, other = Listed("near", shared, near), Listed("far", shared, far)
     found = compare(other, one) if swapped else compare(one, other)
     assert list(lines([found]))  # it can be told
-    assert as_json([found]).startswith(b"{")
+    assert_valid(json.loads(as_json([found])))
     return found
 
 

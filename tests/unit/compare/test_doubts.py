@@ -9,8 +9,8 @@ import pytest
 
 from tests.unit.compare.test_compare import NOW_NS, Listed, beyond, kinds, layouts, seen
 from tracer.compare.compare import compare
-from tracer.compare.model import Piece, What
 from tracer.compare.place import ROW, SECOND_NS, Place, Rows
+from tracer.vocabulary.changes import Piece, What
 from tracer.vocabulary.vocabulary import After, HandshakeResult, SettleReason, Vantage
 
 COUNT = 100

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.support.schema import assert_valid
 from tracer.probe.lines import as_json
 from tracer.probe.model import Answer, Asks, Benefit, Passage, Payload, Probed, Side, Target, Verdict
 from tracer.probe.text import lines, of_answer, sentence, to_do
@@ -28,6 +29,7 @@ def test_every_verdict(verdict: Verdict) -> None:
     assert of_answer(one.answers[0]).endswith((".", ":"))
     assert to_do(one)
     record = json.loads(as_json(one, Payload.TLS))
+    assert_valid(record)
     assert record["target"] == one.target.name
     assert record["verdict"] == verdict.value
 
