@@ -11,6 +11,7 @@ from tracer.records import fate, life
 from tracer.records.record import Handshake, Segment
 from tracer.records.server_name import server_name
 from tracer.vocabulary.causes import WARNINGS
+from tracer.vocabulary.changes import change_words
 from tracer.vocabulary.local_time import local, zone
 from tracer.vocabulary.meanings import AFTERS, REQUESTS, SETTLED
 from tracer.vocabulary.printable import times
@@ -140,6 +141,9 @@ def _evidence(record: Handshake) -> list[tuple[str, str]]:
         facts.append(("ICMP error", safe(fate.icmp_words(timing.icmp, record.client.ip).removeprefix("ICMP: "))))
     if record.nat is not None:
         facts.append(("other side", safe(fate.nat_words(record.nat))))
+    if record.changed_on_host is not None:
+        changed = "; ".join(map(change_words, record.changed_on_host)) or "nothing, at both sides it was the same"
+        facts.append(("changed here", safe(changed)))
     facts += [("warning", safe(WARNINGS.get(one) or one.replace("_", " "))) for one in record.warnings]
     return facts
 

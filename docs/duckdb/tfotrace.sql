@@ -64,7 +64,8 @@ FROM read_json(
         through: 'VARCHAR[]',
         warnings: 'VARCHAR[]',
         nat: 'STRUCT("client" STRUCT("ip" VARCHAR, "port" BIGINT), "server" STRUCT("ip" VARCHAR, "port" BIGINT),
-            "id" VARCHAR)'
+            "id" VARCHAR)',
+        changed_on_host: 'VARCHAR[]'
     }
 )
 WHERE event = 'handshake';

@@ -185,7 +185,8 @@ def random_batch(seed: int, count: int, *, peers: int | None = 50, odd: bool = T
     for end in ("client", "server"):
         nat[end][rows] = addresses(rng, len(rows))
         nat[f"{end}_port"][rows] = rng.integers(0, 1 << 16, len(rows))
-    causes = Causes(*(column.copy() for column in numbers.T), nat.view(DTYPES["nat"]))
+    changed = np.zeros(count, DTYPES["changed"])
+    causes = Causes(*(column.copy() for column in numbers.T), nat.view(DTYPES["nat"]), changed)
     return batch_of(events, vantage, made, causes)
 
 

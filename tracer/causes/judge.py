@@ -19,6 +19,7 @@ from tracer.causes.at_server import AtServer, answered_here, unanswered_here
 from tracer.causes.attempts import HOPS, PeerHash
 from tracer.causes.both_ends import BothEnds
 from tracer.causes.case import Case
+from tracer.causes.changed import ChangedHere, ChangeTable
 from tracer.causes.cookies import COOKIE_SENT, REFUSED, CookieCauses, key_rotation
 from tracer.causes.fate import Fates
 from tracer.causes.malformed import malformed_options
@@ -72,6 +73,7 @@ class CauseJudge:
         self._timeouts = Timeouts(self._hash)
         self._both_ends = BothEnds()
         self._sides, self._router = Sides(), Router()
+        self._changed = ChangedHere()
         self._fates = Fates(self._hash, self._witness.evidence, self._witness.listeners, hears_drops=hears_drops)
 
     def add_host(self, host: Host) -> None:
@@ -93,6 +95,11 @@ class CauseJudge:
         """The listeners that causes name."""
         return self._fates.queues.table
 
+    @property
+    def change_table(self) -> ChangeTable:
+        """What this host changed in handshakes."""
+        return self._changed.table
+
     def judge(self, batch: Batch) -> Batch:
         """The same batch with its causes."""
         case = Case(batch, Causes.none(len(batch)))
@@ -104,6 +111,8 @@ class CauseJudge:
         stripped, emptied = self._both_ends.compare(events)
         pairs = self._sides.compare(batch)
         pairs.tell(case.causes)
+        if self._sides.may_pass:
+            case.causes.changed[:] = self._changed.compare(events, pairs)
         malformed = malformed_options(events)
         challenged = _challenged(batch)
         lost = lost_without_data(batch)

@@ -78,6 +78,11 @@ class Sides:
         self._directions: set[int] = set()
         self.several = False  # is more than one interface traced? With one a SYN may leave by the way it came
 
+    @property
+    def may_pass(self) -> bool:
+        """May a SYN have been seen to come in and to leave?"""
+        return self.several or len(self._directions) > 1
+
     def compare(self, batch: Batch) -> Pairs:
         """Find the other side of each record, among those of the batch and those before it, and remember them."""
         events = batch.events
@@ -115,7 +120,7 @@ class Sides:
     def _is_several(self, events: Events) -> bool:
         if not self.several and len(self._directions) < 2:
             self._directions |= {int(events["egress"].min()), int(events["egress"].max())}
-        return self.several or len(self._directions) > 1
+        return self.may_pass
 
     def _of(self, batch: Batch) -> Events:
         events, syn = batch.events, batch.events["syn"]

@@ -83,6 +83,7 @@ class Composer:
     drops: Sequence[Drop | None] = (None,)
     reset_reasons: Sequence[str | None] = (None,)
     listeners: Sequence[Listener | None] = (None,)
+    changes: Sequence[tuple[str, ...] | None] = (None,)
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     _cookie_ids: dict[bytes, str] = field(default_factory=dict)
 
@@ -140,6 +141,7 @@ class Composer:
             map(_p0f, syn_rows),
             map(warning_words, self.warnings(events)),
             nats(batch),
+            map(self.changes.__getitem__, batch.causes.changed.tolist()),
         )
 
     def interface(self, index: int) -> Place:
@@ -228,12 +230,12 @@ def _record(
     ts: str, id_: int, place: Place, vlan: tuple[int, ...], vantage: str, community_id: str,
     client: Endpoint, server: Endpoint, timing: Timing, syn: Segment, synack: SynAck | None,
     negotiated: Negotiated | None, tfo: Tfo, payload: _Payload, p0f: Signature, warned: tuple[str, ...],
-    nat: Nat | None,
+    nat: Nat | None, changed: tuple[str, ...] | None,
 ) -> Handshake:  # fmt: skip
     info, tls, http, dns = payload
     return Handshake(
         SCHEMA, ts, f"{id_:016x}", place.interface, place.hook, vlan, vantage, community_id, client, server, timing,
-        syn, synack, negotiated, tfo, info, tls, http, dns, p0f, place.through, warned, nat,
+        syn, synack, negotiated, tfo, info, tls, http, dns, p0f, place.through, warned, nat, changed,
     )  # fmt: skip
 
 

@@ -105,6 +105,7 @@ class Frame(NamedTuple):
     through: Iterable[str]
     warnings: Iterable[str]
     nat: Iterable[str]
+    changed_on_host: Iterable[str]
     end: Iterable[str]
 
 
@@ -149,16 +150,19 @@ def cut(record: Handshake) -> LinePieces:
         through=HOLE,
         warnings=HOLE,
         nat=HOLE,
+        changed_on_host=HOLE,
     )
     (
         begin, id_, place, client_ip, client_port, client_process, server_ip, server_port, server_process, *rest
     ) = _cut(holed)  # fmt: skip
     timing = rest[: len(OF_TIMING) + 1]
-    payload_len, syn, ts_ecr, syn_end, *tfo, delay_us, payload, through, warnings, nat, end = rest[len(timing) :]
+    payload_len, syn, ts_ecr, syn_end, *tfo, delay_us, payload, through, warnings, nat, changed, end = rest[
+        len(timing) :
+    ]
     return LinePieces(
         Frame(*map(repeat, (
             begin, id_, client_ip, client_port, client_process, server_ip, server_port, server_process, payload_len,
-            ts_ecr, delay_us, through, warnings, nat, end + "\n",
+            ts_ecr, delay_us, through, warnings, nat, changed, end + "\n",
         ))),
         PlacePieces(place, json_text(record.through)),
         tuple(timing),

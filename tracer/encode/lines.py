@@ -194,6 +194,7 @@ class Lines:
             frame.through, through,
             frame.warnings, map(_warning_text, self._composer.warnings(events)),
             frame.nat, [NULL if nat is None else encoded(nat) for nat in nats(batch)],
+            frame.changed_on_host, self._changed(batch),
             frame.end,
         ]  # fmt: skip
 
@@ -215,6 +216,11 @@ class Lines:
             none = f"{NULL}{piece.cookie}{NULL}"
             texts[row] = f"{piece.before}{sent.get(row, none)}{piece.between}{text}{piece.after}"
         return texts
+
+    def _changed(self, batch: Batch) -> list[str]:
+        numbers = batch.causes.changed
+        texts = {number: encoded(self._composer.changes[number]) for number in np.unique(numbers).tolist()}
+        return [texts[number] for number in numbers.tolist()]
 
     def _resets(self, batch: Batch) -> list[str]:
         return [NULL if reset is None else encoded(reset) for reset in self._composer.resets(batch)]

@@ -271,6 +271,9 @@ _COLUMNS: dict[str, Callable[[Rows], Column]] = {
     "hook": lambda rows: _by_number(rows.events["ifindex"], lambda index: rows.names.interface(index).hook),
     "through": lambda rows: _by_number(rows.events["ifindex"], lambda index: rows.names.interface(index).through),
     "warnings": _or_null(_warnings, _path("warnings")),
+    "changed_on_host": _or_null(
+        lambda rows: _by_number(rows.causes.changed, rows.names.changes.__getitem__), _path("changed_on_host")
+    ),
     "vlan": _vlan,
     "handshake.icmp.type": _icmp("icmp_type"),
     "handshake.icmp.code": _icmp("icmp_code"),

@@ -32,6 +32,7 @@ class Causes:
     reset_reason: U8
     listener: U8  # whose queue was asked about, likewise
     nat: NDArray[np.void]  # bytes of a TWIN
+    changed: NDArray[np.uint16]  # what this host changed on the way through it, by a number that RowNames knows
 
     @classmethod
     def none(cls, count: int) -> Causes:
@@ -45,4 +46,7 @@ class Causes:
         return found
 
 
-DTYPES: dict[str, np.dtype[Any]] = {one.name: np.dtype(np.uint8) for one in fields(Causes)} | {"nat": _RAW}
+DTYPES: dict[str, np.dtype[Any]] = {one.name: np.dtype(np.uint8) for one in fields(Causes)} | {
+    "nat": _RAW,
+    "changed": np.dtype(np.uint16),
+}

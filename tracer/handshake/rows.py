@@ -98,6 +98,11 @@ class RowNames(Protocol):
         """Listeners by the numbers in columns."""
         ...
 
+    @property
+    def changes(self) -> Sequence[tuple[str, ...] | None]:
+        """What this host changed, by the numbers in columns; None is not known."""
+        ...
+
     def compose(self, batch: Batch, /) -> Iterable[Handshake]:
         """The records of some rows: slow, for rare use."""
         ...

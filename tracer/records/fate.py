@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tracer.records.ends import Listener, Nat, Process
 from tracer.records.life import drop_of, drop_words, meaning
@@ -10,6 +10,7 @@ from tracer.records.record import Handshake, Timing
 from tracer.records.refusal import Icmp, Reset
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.causes import short_cause
+from tracer.vocabulary.changes import change_words
 from tracer.vocabulary.fates import FAILED_WORDS, fate_words
 from tracer.vocabulary.icmp import icmp_meaning
 from tracer.vocabulary.numbers import duration
@@ -107,6 +108,11 @@ def nat_words(nat: Nat) -> str:
     return f"translated: {ends} ({nat.id})"
 
 
+def changed_words(changes: Sequence[str]) -> str:
+    """What this host changed on the way through it."""
+    return f"changed on this host: {', '.join(map(change_words, changes))}"
+
+
 def evidence(record: Handshake) -> list[str]:
     """What the kernel, its queues, and whoever refused it said of this handshake: a few words each, for a line."""
     timing = record.handshake
@@ -121,5 +127,7 @@ def evidence(record: Handshake) -> list[str]:
         found.append(listener_words(timing, timing.listener))
     if record.nat is not None:
         found.append(nat_words(record.nat))
+    if record.changed_on_host:
+        found.append(changed_words(record.changed_on_host))
     found += [_WARNINGS.get(one) or printable(one).replace("_", " ") for one in record.warnings]
     return [one for one in found if one is not None]

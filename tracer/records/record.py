@@ -31,6 +31,7 @@ from tracer.records.types import (
     Version,
     said,
 )
+from tracer.vocabulary.changes import CHANGE_PATTERN
 from tracer.vocabulary.packets import NOT_READ
 from tracer.vocabulary.vocabulary import (
     AFTER_WORDS,
@@ -329,6 +330,15 @@ class Handshake(msgspec.Struct, frozen=True, gc=False, tag_field="event", tag="h
     ] = ()
     nat: Annotated[
         Nat | None, said("the same handshake on the other side of a translation by this host; null where none was seen")
+    ] = None
+    changed_on_host: Annotated[
+        tuple[str, ...] | None,
+        said(
+            "what changed in SYN and SYN-ACK on the way through this host: `tfotrace compare`'s word, the segment, the "
+            "values before and after, as in `mss_changed syn 1460 > 1300`; empty where nothing did, null where it was "
+            "not seen at two interfaces",
+            items={"pattern": CHANGE_PATTERN},
+        ),
     ] = None
 
 

@@ -249,7 +249,7 @@ class BatchBuilder:
             code["tfo.cause"][tfo.cause], code["tfo.cause_confidence"][tfo.cause_confidence],
             code["tfo.cookie_check"][tfo.cookie_check], code["tfo.client_fail"][tfo.client_fail],
             code["handshake.cause"][timing.cause], code["handshake.cause_confidence"][timing.cause_confidence],
-            code["handshake.cause_at"][timing.cause_at], 0, 0, 0, _nat(record.nat),
+            code["handshake.cause_at"][timing.cause_at], 0, 0, 0, _nat(record.nat), 0,
         )  # fmt: skip
         vantage = code["vantage"][record.vantage]
         return _Row(event, syn, synack, verdict, durations, vantage, causes, _payload(record))

@@ -132,6 +132,7 @@ class Pipeline:
         self._judge = self._cause_judge()
         self._owners.queues = self._judge.queue_table
         self.composer.listeners = self._judge.queue_table.records
+        self.composer.changes = self._judge.change_table.words
         self.composer.offset_ns = self._offset_ns()
         self._set_interfaces(self.ready.interfaces)
         self._poll.register(self.channel.fileno(), select.POLLIN)
