@@ -22,6 +22,7 @@ Times = NDArray[np.int64]
 
 # A SYN that is sent again comes a second later (RFC 6298, section 2), and no path here is as long as half of one.
 SAME_SEGMENT_NS = SECOND_NS // 2
+BY_CHANCE = 1e-3  # so many wrong matches of sequence numbers may be expected at most
 ENDS = np.dtype([("client", "u1", 16), ("client_port", "<u2"), ("server", "u1", 16), ("server_port", "<u2")])
 
 
@@ -131,19 +132,43 @@ def _translated(
 ) -> tuple[Indexes, Indexes]:
     """Rows with other addresses or ports and the same initial sequence number, and timestamps where both have them.
 
-    Only where just one row of each side fits. Without timestamps one end must be the same at both places.
+    Only where just one row of each side fits. Without timestamps see `_unlikely_by_chance()`.
     """
     one, other = take(first, ours), take(second, theirs)
     places, matches = _unique_matches(one["syn"]["seq"], other["syn"]["seq"])
     one, other = take(one, places), take(other, matches)
+    later: Times = other["syn_ns"] - one["syn_ns"]
     stamped = has(one["syn"]["has"], Has.TIMESTAMPS) & has(other["syn"]["has"], Has.TIMESTAMPS)
-    same_client = (one["client"] == other["client"]).all(axis=1) & (one["client_port"] == other["client_port"])
-    same_server = (one["server"] == other["server"]).all(axis=1) & (one["server_port"] == other["server_port"])
-    fits = _stamped_alike(one["syn"], other["syn"]) & (stamped | same_client | same_server)
+    stamped &= one["syn"]["ts_val"] != 0  # some clients count from 0, which says nothing
+    fits = _stamped_alike(one["syn"], other["syn"])
     if offset is not None:
         # a client may send its SYN for a minute and more until one arrives
-        fits &= np.abs(other["syn_ns"] - one["syn_ns"] - offset.ns) < 120 * SECOND_NS
+        fits &= np.abs(later - offset.ns) < 120 * SECOND_NS
+    plain = np.flatnonzero(fits & ~stamped)
+    fits &= stamped
+    if len(plain):
+        known_ns = offset.ns if offset is not None else int(np.median(later[fits])) if fits.any() else None
+        one, other, later = take(one, plain), take(other, plain), later[plain]
+        fits[plain] = _unlikely_by_chance(one, other, later, known_ns, len(ours) * len(theirs))
     return ours[places[fits]], theirs[matches[fits]]
+
+
+def _unlikely_by_chance(one: Rows, other: Rows, later: Times, ahead_ns: int | None, pairs: int) -> Bool:
+    """Which rows with the same initial sequence number are the same handshake, though no timestamps say so?
+
+    One end must be the same at both places, and the window that the client offers; and they passed both places at
+    the same time, by the clocks' offset. Where that is not known, by the median of all: if there are so few `pairs`
+    that hardly any two of them have one number by chance.
+    """
+    same_client = (one["client"] == other["client"]).all(axis=1) & (one["client_port"] == other["client_port"])
+    same_server = (one["server"] == other["server"]).all(axis=1) & (one["server_port"] == other["server_port"])
+    fits: Bool = (same_client | same_server) & (one["syn"]["window"] == other["syn"]["window"])
+    if ahead_ns is None:
+        if pairs > BY_CHANCE * (1 << 32) or not fits.any():
+            return np.zeros(len(one), np.bool_)
+        ahead_ns = int(np.median(later[fits]))
+    fits &= np.abs(later - ahead_ns) < SAME_SEGMENT_NS
+    return fits
 
 
 def _renumbered(

@@ -235,3 +235,47 @@ def test_hostile_names_are_printable() -> None:
     near = seen(5)
     found = compare(Listed("a\x1b[31m", shared, near), Listed("b\r", shared, beyond(near)))
     assert not any("\x1b" in line or "\r" in line for line in lines([found]))
+
+
+def _translated(far: Rows) -> Rows:
+    _ports_translated(far)
+    return far
+
+
+def test_translated_without_timestamps() -> None:
+    near = seen(200, stamped=False)
+    found = told(near, _translated(beyond(near, ahead_ns=3 * SECOND_NS)))
+    assert (found.both, found.translated) == (200, 200)
+    assert kinds(found) == {(What.CLIENT_TRANSLATED, Piece.SYN): 200}
+    # clients that begin to count timestamps at 0
+    near = seen(200)
+    near["syn"]["ts_val"] = 0
+    assert told(near, _translated(beyond(near))).translated == 200
+
+
+def _at_another_time(far: Rows) -> None:
+    far["syn_ns"][0] += 2 * SECOND_NS
+
+
+def _with_another_window(far: Rows) -> None:
+    far["syn"]["window"][0] = 65535
+
+
+def _with_other_ends(far: Rows) -> None:
+    far["server"][0], far["client_port"][0] = 1, 1
+
+
+@pytest.mark.parametrize("alter", [_at_another_time, _with_another_window, _with_other_ends])
+def test_the_number_alone_joins_nothing(alter: Callable[[Rows], None]) -> None:
+    near = seen(200, stamped=False)
+    far = _translated(beyond(near))
+    alter(far)
+    assert told(near, far).translated == 199
+
+
+def test_unrelated_traffic_is_not_joined_by_chance() -> None:
+    """Of 50,000 and 50,000 strangers one or two have the same number."""
+    near, far = seen(50_000, stamped=False), seen(50_000, seed=2, stamped=False)
+    far["id"] += 1 << 40
+    far["syn"]["seq"][:3], far["client_port"] = near["syn"]["seq"][:3], 5
+    assert told(near, far).both == 0
