@@ -162,6 +162,28 @@ def a_queue_that_is_full(stage: Stage) -> None:
     wait_for_queue(listener, 1)
 
 
+def fill_fast_open_queue(stage: Stage) -> None:
+    """A listener whose queue for Fast Open has room for one, and that one's ACK never comes."""
+    listener = stage.listen(queue=1, synack_retries=10)
+    stage.prime(listener)
+    client = stage.client_socket()
+    forward(stage, f"{stage.to_client} tcp dport {client.getsockname()[1]} drop")
+    stage.fast_open(client, wait=False)
+    wait_for_queue(listener, 1)
+    answering(listener)
+
+
+@scene("not_granted", tried=0)
+def a_queue_for_fast_open_that_is_full(stage: Stage) -> None:
+    fill_fast_open_queue(stage)
+    stage.hosts.client.run("ip", "tcp_metrics", "delete", stage.server_ip)  # and with it the cookie
+
+
+@scene("not_taken", tried=COUNT, taken=0, not_taken=COUNT)
+def a_queue_for_fast_open_that_is_full_and_a_known_cookie(stage: Stage) -> None:
+    fill_fast_open_queue(stage)
+
+
 @scene("silent", tried=COUNT - 1)
 def a_path_that_breaks_every_connection(stage: Stage) -> None:
     answering(stage.listen())

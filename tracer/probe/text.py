@@ -56,7 +56,8 @@ _TO_DO = {
     Verdict.NOT_TAKEN: "look at the server with tfotrace doctor: is Fast Open still on, is its queue full, does it "
     "send SYN cookies? If not, a box on the path removes the option",
     Verdict.NOT_GRANTED: "look at the server with tfotrace doctor: bit 0x2 of net.ipv4.tcp_fastopen, TCP_FASTOPEN at "
-    "its listener. If both are there, a box on the path removes the option: trace both ends, and use tfotrace compare",
+    "its listener, and how many connections wait in that queue. If all is well, a box on the path removes the option: "
+    "trace both ends, and use tfotrace compare",
     Verdict.DROPS_SYN_DATA: _OFF,
     Verdict.DROPS_OPTION: _OFF,
     Verdict.BREAKS_AFTER: "do not use Fast Open on this path: connections die after their data was taken",
@@ -123,7 +124,10 @@ def of_answer(one: Answer) -> str:
         case Verdict.NOT_GRANTED if one.passage.get(Asks.SYN_DATA) is Passage.GRANTED:
             return "no cookie is granted, but the server takes data without one: only clients that send none use it."
         case Verdict.NOT_GRANTED:
-            return "no cookie is granted: the server, its listener or a box on the path does without Fast Open."
+            return (
+                "no cookie is granted: the server or its listener does without Fast Open, its queue for it is full, or "
+                "a box on the path removes the option."
+            )
         case Verdict.DROPS_SYN_DATA:
             return (
                 f"SYNs with data get no answer ({one.unanswered} of {one.tried}), and plain SYNs do: a box drops them."
