@@ -41,7 +41,8 @@ SELECT
     {
         'schema': schema, 'hook': hook, 'vantage': vantage, 'cgroup': owner.cgroup, 'handshake': handshake, 'syn': syn,
         'synack': synack, 'negotiated': negotiated, 'tfo': tfo, 'payload': payload, 'alpn': tls.alpn, 'ech': tls.ech,
-        'signature': signature, 'through': through, 'warnings': warnings, 'nat': nat
+        'signature': signature, 'through': through, 'warnings': warnings, 'nat': nat,
+        'changed_on_host': changed_on_host
     } AS tfotrace
 FROM (
     SELECT *, if(vantage = 'server', server.process, client.process) AS owner
