@@ -107,7 +107,7 @@ static void check_table(void)
 
 		require(!tag == (p->state == PENDING_FREE), "a tag without an entry, or an entry without a tag");
 		require(p->state <= PENDING_TOMBSTONE, "no such state");
-		require(state_of(&w.head, way) == (p->state & 3), "a state that is not its entry's");
+		require(state_of(&w.head, way) == counts_as(p), "a state that is not its entry's");
 		order |= 1 << ((w.head.order ^ ORDER_AT_FIRST) >> way * 4 & 15);
 		live += pending_is_live(p);
 		if (!tag)

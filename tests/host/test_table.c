@@ -13,8 +13,12 @@ static void check_victims(void)
 		{"empty", {0}, {0}, 0},
 		{"the first free one", {1, 3, 0, 2, 0, 4, 1, 1}, {9, 9, 9, 9, 9, 9, 9, 9}, 2},
 		{"a tombstone before the unanswered", {1, 1, 2, 3, 3, 4, 1, 1}, {1, 1, 1, 1, 1, 9, 1, 1}, 5},
-		{"the unanswered before the half open", {2, 3, 2, 3, 1, 2, 3, 2}, {1, 1, 1, 1, 9, 1, 1, 1}, 4},
+		{"the unanswered before the half open", {2, 1, 2, 3, 1, 2, 1, 2}, {1, 8, 1, 1, 7, 1, 9, 1}, 4},
 		{"the half open before the established", {3, 2, 3, 3, 3, 2, 2, 3}, {1, 3, 1, 1, 1, 4, 9, 1}, 1},
+		{"a half open one before the last unanswered", {2, 1, 2, 2, 2, 1, 2, 2}, {5, 1, 4, 9, 8, 2, 7, 6}, 2},
+		{"an established one before the last half open", {3, 2, 3, 3, 3, 2, 3, 3}, {5, 1, 4, 9, 8, 2, 7, 6}, 2},
+		{"an established one before the last of others", {3, 2, 1, 3, 1, 2, 3, 3}, {5, 1, 2, 9, 3, 4, 7, 6}, 0},
+		{"an unanswered one above the share", {3, 2, 1, 3, 1, 2, 1, 3}, {1, 4, 7, 2, 6, 5, 8, 3}, 4},
 		{"an established one before the last unanswered",
 		 {3, 2, 3, 3, 3, 1, 3, 3},
 		 {5, 1, 4, 9, 8, 2, 7, 6},
@@ -48,6 +52,25 @@ static void check_victims(void)
 		CHECK("live entries", live_ways(&head), live);
 		CHECK("the next deadline", head.due_ns, due);
 	}
+}
+
+/* Whoever forges SYN and ACK saw no SYN-ACK, so its entry counts with the unanswered; a SYN-ACK seen later changes that. */
+static void check_one_way(void)
+{
+	struct pending p = {.state = PENDING_ESTABLISHED, .ev.one_way = 1};
+	struct flow_head head = {};
+
+	keep_head(&head, 3, &p);
+	CHECK("without a SYN-ACK", state_of(&head, 3), PENDING_SYN_SENT);
+	CHECK("it is open", live_ways(&head), 1);
+	p.ev.one_way = 0;
+	keep_head(&head, 3, &p);
+	CHECK("with it", state_of(&head, 3), PENDING_ESTABLISHED);
+	p.state = PENDING_TOMBSTONE;
+	p.ev.one_way = 1;
+	keep_head(&head, 3, &p);
+	CHECK("settled", state_of(&head, 3), PENDING_FREE);
+	CHECK("none is open", live_ways(&head), 0);
 }
 
 static void check_tags(void)
@@ -236,6 +259,7 @@ static void check_hash(void)
 int main(void)
 {
 	check_victims();
+	check_one_way();
 	check_tags();
 	check_find();
 	check_choice();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -88,26 +89,45 @@ def test_tombstones_go_first_then_the_oldest_unanswered(
     assert imbalance(before, small.counters(), 0) == 0
 
 
-def test_order_of_eviction_leaves_the_unanswered_their_share(small: Programs) -> None:
-    """Newcomers are answered and acked at once; of the unanswered two stay, and then the oldest established go."""
+def as_unanswered(flow: Flow) -> tuple[Packet, ...]:
+    return (syn(20, flow=flow),)
+
+
+def as_half_open(flow: Flow) -> tuple[Packet, ...]:
+    return syn(20, flow=flow), synack(20, flow=flow)
+
+
+def as_established(flow: Flow) -> tuple[Packet, ...]:
+    return syn(20, flow=flow), synack(20, flow=flow), from_client(20, flow=flow)
+
+
+def as_forged(flow: Flow) -> tuple[Packet, ...]:
+    """An ACK for a SYN-ACK that nobody sent: its entry is established, and counts as unanswered."""
+    return syn(20, flow=flow), from_client(20, flow=flow)
+
+
+@pytest.mark.parametrize(
+    ("newcomer", "own", "counter"),
+    [
+        (as_unanswered, {2, 3}, "evicted_unanswered"),
+        (as_half_open, {4, 5}, "evicted_half_open"),
+        (as_established, {6, 7}, "evicted_awaiting_response"),
+        (as_forged, {2, 3}, "evicted_unanswered"),
+    ],
+    ids=["unanswered", "half open", "established", "forged"],
+)
+def test_newcomers_of_one_kind_leave_the_others_their_share(
+    small: Programs, newcomer: Callable[[Flow], tuple[Packet, ...]], own: set[int], counter: str
+) -> None:
+    """However many there are, they push out the oldest of their own kind, then each other."""
     before = small.counters()
     fill(small)
-    expected = [
-        {},
-        {},
-        {"evicted_unanswered": 1},
-        {"evicted_unanswered": 2},
-        *({"evicted_unanswered": 2, "evicted_awaiting_response": gone} for gone in (1, 2, 3, 4)),
-    ]
-    left = [{6, 7}] * 4 + [{7}, set(), set(), set()]
-    for number, counted in enumerate(expected):
-        flow = client(100 + number)
-        send(small, syn(20, flow=flow), synack(20, flow=flow), from_client(20, flow=flow))
-        assert moved(small, before) == counted
-        ports = {int(p["ev"]["client_port"]) - 1000 for p in small.flow_set(0)["way"] if p["state"]}
-        assert {n for n in ports if n in (6, 7)} == left[number]
+    for number in range(20):
+        send(small, *newcomer(client(100 + number)))
+        evicted = max(0, number - 1)  # the first two get the ways of the tombstones
+        assert moved(small, before) == ({counter: evicted} if evicted else {})
     assert imbalance(before, small.counters(), WAYS) == 0
-    assert live_clients(small) == {4, 5, *range(102, 108)}
+    assert live_clients(small) == {2, 3, 4, 5, 6, 7, 116, 117, 118, 119} - own
     assert imbalance(before, small.counters(), 0) == 0
 
 

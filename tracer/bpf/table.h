@@ -21,7 +21,7 @@ struct flow_set {
 struct flow_head {
 	struct bpf_spin_lock lock;
 	__u32 order;  /* a nibble per way, the lowest opened first; XOR ORDER_AT_FIRST, so that zero is valid */
-	__u32 states; /* two bits per way: its enum pending_state, a tombstone counts as free */
+	__u32 states; /* two bits per way: counts_as() its entry, a tombstone counts as free */
 	__u32 pad;
 	__u64 due_ns; /* no entry's deadline is earlier */
 };
@@ -109,20 +109,30 @@ static __always_inline __u32 state_of(const struct flow_head *head, __u32 way)
 	return head->states >> (way & (WAYS - 1)) * 2 & 3;
 }
 
+/*
+ * As which kind does an entry count against others? One whose SYN-ACK was not seen is unanswered, although its client
+ * sent an ACK: nothing but an address is needed to forge both.
+ */
+static __always_inline __u32 counts_as(const struct pending *p)
+{
+	return p->state == PENDING_ESTABLISHED && p->ev.one_way ? PENDING_SYN_SENT : p->state & 3;
+}
+
 /* Call this after any change of the entry. */
 static __always_inline void keep_head(struct flow_head *head, __u32 way, const struct pending *p)
 {
 	__u32 shift = (way & (WAYS - 1)) * 2;
 
-	head->states = (head->states & ~(3U << shift)) | (__u32)(p->state & 3) << shift;
+	head->states = (head->states & ~(3U << shift)) | counts_as(p) << shift;
 	if (p->state != PENDING_FREE && p->deadline_ns < head->due_ns)
 		head->due_ns = p->deadline_ns;
 }
 
-/* Counts set bits at even places, as in adding them to pairs, nibbles and bytes. */
-static __always_inline __u32 count_even_bits(__u32 bits)
+/* The number of ways in this state. Counts set bits at even places, as in adding them to pairs, nibbles and bytes. */
+static __always_inline __u32 ways_in(const struct flow_head *head, __u32 state)
 {
-	__u32 n = bits & 0x5555;
+	__u32 differs = head->states ^ state * 0x5555;
+	__u32 n = ~(differs | differs >> 1) & 0x5555;
 
 	n = (n & 0x3333) + (n >> 2 & 0x3333);
 	n = (n + (n >> 4)) & 0x0f0f;
@@ -132,13 +142,7 @@ static __always_inline __u32 count_even_bits(__u32 bits)
 /* The number of unsettled entries. */
 static __always_inline __u32 live_ways(const struct flow_head *head)
 {
-	return count_even_bits(head->states | head->states >> 1);
-}
-
-/* Those without an ACK: exactly one of the two bits is set. */
-static __always_inline __u32 unanswered_ways(const struct flow_head *head)
-{
-	return count_even_bits(head->states ^ head->states >> 1);
+	return WAYS - ways_in(head, PENDING_FREE);
 }
 
 /* An entry was opened: moves its way behind all others. Finds the nibble as ways_tagged() finds a byte. */
@@ -152,36 +156,38 @@ static __always_inline void keep_order(struct flow_head *head, __u32 way)
 	head->order = ((order & before) | (order >> 4 & ~before & 0x0fffffffU) | way << 28) ^ ORDER_AT_FIRST;
 }
 
-/* Ways of a full set that idle established connections cannot take from the unanswered. */
-#define UNANSWERED_SHARE (WAYS / 4)
-/* Who goes first, the lowest: a nibble per enum pending_state, the tombstone in the first one. */
-#define UNANSWERED_GO_FIRST 0x3210U
-#define ESTABLISHED_GO_FIRST 0x1320U
+/* Ways of a full set that the unanswered, the half open and the established each keep, however many there are of others. */
+#define SHARE (WAYS / 4)
 
 /*
  * Chooses the way for a new entry: a free one, according to the tags, else the
- * victim. Tombstones go first, since nothing waits for them; then the unanswered, of
- * which a flood has many, but not below their share; then the established, of which
- * most is known. Among equals the one opened first goes.
+ * victim. Tombstones go first, since nothing waits for them. Of the others each kind
+ * keeps its share; beyond it the unanswered go first, of which a flood has many, then
+ * the half open, then the established, of which most is known. Three shares do not
+ * fill a set, so some kind always has more. Within a kind the one opened first goes.
  */
 static __always_inline void choose_way(const struct flow_head *head, __u64 tags, volatile __u32 *chosen)
 {
 	__u64 free = ways_tagged(tags, 0);
-	__u32 order, ranks, least = 4;
+	__u32 order, victim = PENDING_ESTABLISHED;
 
 	*chosen = first_way(free);
 	if (free)
 		return;
-	ranks = unanswered_ways(head) > UNANSWERED_SHARE ? UNANSWERED_GO_FIRST : ESTABLISHED_GO_FIRST;
+	if (ways_in(head, PENDING_FREE))
+		victim = PENDING_FREE;
+	else if (ways_in(head, PENDING_SYN_SENT) > SHARE)
+		victim = PENDING_SYN_SENT;
+	else if (ways_in(head, PENDING_SYN_ACKED) > SHARE)
+		victim = PENDING_SYN_ACKED;
 	order = head->order ^ ORDER_AT_FIRST;
 	NO_UNROLL
 	for (int i = 0; i < WAYS; i++) {
 		__u32 way = order >> i * 4 & (WAYS - 1);
-		__u32 rank = ranks >> state_of(head, way) * 4 & 3;
 
-		if (rank < least) {
-			least = rank;
+		if (state_of(head, way) == victim) {
 			*chosen = way;
+			break;
 		}
 	}
 }
