@@ -14,20 +14,25 @@ from tui.format import age, count, share
 
 _WHAT = {Broken.FAST_OPEN: "Fast Open", Broken.HANDSHAKES: "Handshakes"}
 _OF = {Broken.FAST_OPEN: "SYNs with data", Broken.HANDSHAKES: "handshakes"}
+_QUIET = "handshakes of clients for which it had worked"
 
 
 def _forms(one: Break) -> tuple[str, ...]:
     """What broke, when, how far, and why, where most of it has one cause: the longest form first."""
     verb = "has" if one.what is Broken.FAST_OPEN else "have"
     began = f"{_WHAT[one.what]} {verb} been failing for {age(one.since_s)}: {count(one.bad)} of {count(one.seen)}"
+    briefly = f"{_WHAT[one.what]} {verb} begun to fail"
+    if one.quiet:
+        briefly = f"{_WHAT[one.what]} stopped working"
+        began = f"{briefly} {age(one.since_s)} ago: {count(one.bad)} of {count(one.seen)}"
     before = f"{share(one.bad_before, one.seen_before)} before"
     why, place = _why(one)
     return (
-        f"{began} {_OF[one.what]}, {before}{why}{place}",
+        f"{began} {_QUIET if one.quiet else _OF[one.what]}, {before}{why}{place}",
         f"{began}{why}{place}",
         f"{began}{why}",
         began,
-        f"{_WHAT[one.what]} {verb} begun to fail",
+        briefly,
     )
 
 

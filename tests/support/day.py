@@ -13,14 +13,17 @@ from tracer.vocabulary.vocabulary import Cause, Confidence, Group, HandshakeCaus
 DAY_S = 24 * 3600
 BEGIN_S = 1000
 NS_PER_S = 1_000_000_000
-SERVER = bytes(10) + b"\xff\xff" + bytes((192, 0, 2, 7))
+SERVER, CLIENT = (bytes(10) + b"\xff\xff" + bytes(end) for end in ((192, 0, 2, 7), (198, 51, 100, 9)))
 
 
 def attempts(seconds: list[int], failed: bool) -> Batch:
     """A SYN with a cookie and data at each of these seconds; where it failed the data was not acked in time."""
     made = random_batch(1, len(seconds), peers=1)
     made.events["settled_ns"] = (np.array(seconds) + BEGIN_S) * NS_PER_S
+    made.events["syn_ns"] = made.events["settled_ns"] - np.uint64(50_000_000)
     made.events["syn"]["payload_len"] = 100
+    made.events["ifindex"] = 2
+    made.events["client"][:] = np.frombuffer(CLIENT, np.uint8)
     made.events["server"][:] = np.frombuffer(SERVER, np.uint8)
     made.events["server_port"] = 443
     made.events["result"] = HandshakeResult.ESTABLISHED

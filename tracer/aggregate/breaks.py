@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -21,6 +22,7 @@ _LEAST_BEFORE = 5  # of so few nothing is known
 _LEAST_BAD = 5  # two in a row are no break, even in a day without any
 _LEAST_STEPS = 3  # failures of one second are a burst: a scan, a job that starts
 _LEAST_SHARE = 0.01  # fewer failures than this are no break, however sure
+_NO_CHANCE = -np.log(1e-3)  # what chance makes less than once in a thousand times bears out what is sure already
 _PATIENCE = 3  # mean times between handshakes that one may be late
 
 
@@ -36,7 +38,8 @@ class Break:
     """It worked, and then it failed more often. Ages are seconds before the snapshot's moment.
 
     `bad` of `seen` failed since it began (until it was over); `bad_before` of `seen_before` in the hour before it.
-    `over_s` is null while it goes on. `totals` are those since it began.
+    `over_s` is null while it goes on. `totals` are those since it began. `quiet`: they did not fail, but are
+    handshakes without Fast Open of clients for which it had worked (returning.py).
     """
 
     what: Broken
@@ -47,6 +50,7 @@ class Break:
     bad_before: int
     seen_before: int
     totals: Totals
+    quiet: bool = False
 
 
 def breaks(view: HistoryView) -> tuple[Break, ...]:
@@ -56,13 +60,59 @@ def breaks(view: HistoryView) -> tuple[Break, ...]:
 
 def _breaks(view: HistoryView) -> tuple[Break, ...]:
     steps = _steps(view)
-    with_data, lived = steps.cells[:, PART["with_data"].start], steps.cells[:, PART["lived"].start]
     failed = steps.cells[:, PART["results"]][:, HAS_FAILED].sum(axis=1)
     found = (
-        _latest(view, Broken.FAST_OPEN, steps, np.maximum(with_data - lived, 0.0), with_data),
+        _of_fast_open(view, steps),
         _latest(view, Broken.HANDSHAKES, steps, failed, steps.cells[:, PART["handshakes"].start]),
     )
     return tuple(sorted((one for one in found if one is not None), key=lambda one: one.over_s is not None))
+
+
+def _of_fast_open(view: HistoryView, steps: _Steps) -> Break | None:
+    """SYNs with data that fail, else clients that have none any more; what goes on comes first."""
+    with_data, lived, returning, again = (
+        steps.cells[:, PART[name].start] for name in ("with_data", "lived", "returning", "returning_lived")
+    )
+    theirs = np.maximum(returning - again, 0.0)
+    loud = _latest(
+        view, Broken.FAST_OPEN, steps, np.maximum(with_data - lived, 0.0), with_data,
+        lambda *parts: _is_fewer(1.0, steps, lived, *parts) or _is_worse_for_them(theirs, returning, *parts),
+    )  # fmt: skip
+    if loud is not None and loud.over_s is None:
+        return loud
+    quiet = _latest(
+        view, Broken.FAST_OPEN, steps, theirs, returning, lambda *parts: _is_fewer(0.5, steps, lived, *parts)
+    )
+    if quiet is not None and (loud is None or quiet.over_s is None):
+        return replace(quiet, quiet=True)
+    return loud
+
+
+def _is_fewer(share: float, steps: _Steps, lived: F64, during: slice, before: slice) -> bool:
+    """Did Fast Open work less often, at most that share as often as before?
+
+    Else others came for which it never worked, or clients began to do without it beside those that use it.
+    """
+    ages_s = steps.ages_s.astype(np.float64)
+    after = float(ages_s[during.start - 1]) if during.start else -1.0
+    during_s = float(ages_s[during.stop - 1]) - after
+    before_s = max(1.0, float(ages_s[before.stop - 1] - ages_s[during.stop - 1]))
+    now, then = float(lived[during].sum()), float(lived[before].sum())
+    if now / during_s > share * then / before_s:
+        return False
+    return bool(_rates_differ(*(np.array([one]) for one in (now, during_s, then, before_s)))[0] >= _NO_CHANCE)
+
+
+def _is_worse_for_them(bad: F64, seen: F64, during: slice, before: slice) -> bool:
+    """Did it work for fewer of those for which it had worked?"""
+    counts = [float(one[part].sum()) for one in (bad, seen) for part in (during, before)]
+    bad_now, bad_then, now, then = counts
+    share, share_then = bad_now / max(1.0, now), bad_then / max(1.0, then)
+    if not bad_now or share < 2 * share_then:
+        return False
+    always = min((bad_now + bad_then) / (now + then), 1 - 1e-12)
+    sure = now * _divergence(np.array([share]), always) + then * _divergence(np.array([share_then]), always)
+    return bool(sure[0] >= _NO_CHANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +136,18 @@ def _steps(view: HistoryView) -> _Steps:
     return _Steps(np.clip(ages[hour], 0, max(0, now_s - view.began_ns // NS_PER_S)), sizes[hour], cells[hour])
 
 
-def _latest(view: HistoryView, what: Broken, steps: _Steps, bad: F64, seen: F64) -> Break | None:
-    """The latest break: once one is over, the next is looked for in what came since."""
+def _latest(
+    view: HistoryView,
+    what: Broken,
+    steps: _Steps,
+    bad: F64,
+    seen: F64,
+    holds: Callable[[slice, slice], bool] = lambda _, __: True,
+) -> Break | None:
+    """The latest break: once one is over, the next is looked for in what came since.
+
+    `holds` says of the steps during it and before whether other figures bear it out.
+    """
     found, end = None, len(seen)
     while True:
         since = _worse(steps, bad[:end], seen[:end])
@@ -96,6 +156,8 @@ def _latest(view: HistoryView, what: Broken, steps: _Steps, bad: F64, seen: F64)
         over = _better(bad[: since + 1], seen[: since + 1])
         ended = 0 if over is None else over + 1
         during, before = slice(ended, since + 1), slice(since + 1, end)
+        if not holds(during, before):
+            return found
         age = int(steps.ages_s[since])
         found = Break(
             what,

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.keyindex import end_keys
-from tracer.aggregate.tally import CELLS, HAS_FAILED, PART, tally, totals_of
+from tracer.aggregate.returning import Returning
+from tracer.aggregate.tally import CELLS, HAS_FAILED, PART, accepted_and_lived, tally, totals_of
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import F64
 from tracer.records.failed_at import FailedAt
@@ -149,6 +150,7 @@ class History:
 
     def __init__(self) -> None:
         self.total = Aggregate()
+        self._returning = Returning()
         self._fine, self._coarse = _Ring(FINE_S, FINE_STEPS), _Ring(COARSE_S, COARSE_STEPS)
 
     def add(self, batch: Batch) -> None:
@@ -161,6 +163,10 @@ class History:
         else:
             seconds, place = np.unique(second, return_inverse=True)
         cells = tally(batch, place, len(seconds))
+        worked = accepted_and_lived(batch.verdicts)
+        returning = self._returning.of(batch, worked)
+        for name, chosen in (("returning", returning), ("returning_lived", returning & worked)):
+            cells[:, PART[name].start] = np.bincount(place[chosen], minlength=len(seconds))
         self.total.add_counted(batch, cells.sum(axis=0))
         places = places_by_step(batch, place, len(seconds))
         for ring in (self._fine, self._coarse):

@@ -30,6 +30,8 @@ from tracer.vocabulary.vocabulary import (
 _WIDTHS = {
     "handshakes": 1, "attempts": 1, "with_data": 1, "lived": 1, "any_failed": 1, "saved_us": 1, "delay_us": 1,
     "resent": 1,
+    # of clients for which Fast Open worked before (returning.py), and how many of these it worked for again
+    "returning": 1, "returning_lived": 1,
     "results": len(HandshakeResult), "requests": len(Request), "outcomes": len(Outcome), "groups": len(Group),
     "causes": len(Cause), "handshake_causes": len(HandshakeCause), "after": len(After), "died": len(Outcome),
     "causes_failed": len(Cause),  # of those whose group is failed

@@ -53,6 +53,12 @@ def fast_open(
     if found is not None and found.over_s is None:
         worked = f"{count(found.seen - found.bad)} of the last {count(found.seen)} SYNs with data worked"
         before = part_of(found.seen_before - found.bad_before, found.seen_before)
+        if found.quiet:
+            worked = (
+                f"it worked in {count(found.seen - found.bad)} of the last {count(found.seen)} handshakes of clients "
+                "for which it had worked"
+            )
+            return f"✗ Fast Open stopped working {when.at(found.since_s)}: {worked}; before in {before}.", "failed"
         verb = "broke" if 2 * found.bad > found.seen else "got worse"
         return f"✗ Fast Open {verb} {when.at(found.since_s)}: {worked}; before {before}.", "failed"
     text, style = sentence(totals, ended=ended)

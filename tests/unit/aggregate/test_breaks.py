@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from tests.support.day import BEGIN_S, DAY_S, NS_PER_S, attempts, plain
+from tests.support.rows import random_batch
 from tracer.aggregate.breaks import Break, Broken, breaks
 from tracer.aggregate.history import History, HistoryView
+from tracer.aggregate.returning import Returning
+from tracer.aggregate.tally import accepted_and_lived
+from tracer.handshake.batch import Batch
+from tracer.vocabulary.vocabulary import Cause, Confidence, Group, Outcome, Request
 
 
 def view(history: History, now_s: float) -> HistoryView:
@@ -180,3 +187,89 @@ def test_an_alarm_ends_when_nobody_tries_any_more() -> None:
     history.add(attempts(list(range(1000, 1020)), failed=True))
     assert alarms(history, 1020)
     assert not alarms(history, 1600)
+
+
+def without(seconds: list[int]) -> Batch:
+    """The client of attempts() goes on without Fast Open: it asks for a cookie and gets none, and nothing fails."""
+    made = plain(seconds, overflowed=False)
+    made.verdicts.request[:] = Request.COOKIE_REQUEST
+    made.verdicts.attempted[:] = True
+    made.verdicts.outcome[:] = Outcome.COOKIE_NOT_GRANTED
+    made.verdicts.group[:] = Group.DEGRADED
+    made.causes.cause[:] = Cause.NOT_SUPPORTED
+    made.causes.confidence[:] = Confidence.POSSIBLE
+    return made
+
+
+def others(made: Batch) -> Batch:
+    """The same of another client."""
+    made.events["client"] ^= 0xFF
+    return made
+
+
+@pytest.mark.parametrize(
+    "fall_back", [without, lambda seconds: plain(seconds, overflowed=False)], ids=["asks", "plain"]
+)
+def test_clients_that_lose_fast_open_without_a_failure_show_that_it_broke(
+    fall_back: Callable[[list[int]], Batch],
+) -> None:
+    history = History()
+    for begin in range(0, 1000, 100):
+        history.add(attempts(list(range(begin, begin + 100)), failed=False))
+        history.add(others(attempts(list(range(begin, begin + 100, 2)), failed=True)))
+    told = over = None
+    for second in range(1000, 1300):
+        history.add(fall_back([second]))
+        if second % 2 == 0:  # who always failed goes on as before
+            history.add(others(attempts([second], failed=True)))
+        found = one(breaks(view(history, second)), Broken.FAST_OPEN)
+        if found is not None and told is None:
+            told = second
+        if told is not None:
+            assert found is not None
+            assert found.quiet
+            assert (found.since_s, found.over_s) == (second - 1000, None)
+            assert (found.bad, found.seen, found.bad_before) == (second - 999, second - 999, 0)
+    assert told is not None
+    assert told < 1010
+    for second in range(1300, 1320):
+        history.add(attempts([second], failed=False))
+        found = one(breaks(view(history, second)), Broken.FAST_OPEN)
+        assert found is not None
+        if over is None and found.over_s is not None:
+            over = second
+    assert over is not None
+    assert over < 1310
+
+
+@pytest.mark.parametrize("crowd", [attempts, lambda seconds, failed: without(seconds)], ids=["with data", "asking"])
+def test_a_crowd_for_which_it_never_worked_is_no_break(crowd: Callable[..., Batch]) -> None:
+    history = History()
+    history.add(attempts(list(range(600)) * 3, failed=False))
+    for second in range(600, 900):
+        history.add(attempts([second] * 3, failed=False))
+        history.add(others(crowd([second] * 10, failed=True)))
+        assert alarms(history, second) == []
+
+
+def test_clients_that_begin_to_do_without_it_beside_what_they_did_are_no_break() -> None:
+    history = History()
+    history.add(attempts(list(range(600)) * 3, failed=False))
+    for second in range(600, 900):
+        history.add(attempts([second] * 3, failed=False))
+        history.add(plain([second] * 10, overflowed=False))
+        assert alarms(history, second) == []
+
+
+def test_clients_that_come_back_are_known_however_they_come_in_batches() -> None:
+    made = random_batch(5, 3000, peers=4)
+    made.events["server_port"] = 443  # of few keys no two need one place
+    worked = accepted_and_lived(made.verdicts)
+    whole = Returning().of(made, worked)
+    assert 0 < np.count_nonzero(whole) < 3000
+    for step in (1, 7, 1000):
+        memory, parts = Returning(), []
+        for begin in range(0, 3000, step):
+            end = min(begin + step, 3000)
+            parts.append(memory.of(made.rows(begin, end), worked[begin:end]))
+        assert np.array_equal(np.concatenate(parts), whole)
