@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from rich.cells import cell_len
+from textual.pilot import Pilot
 
 from tests.support.day import DAY_S, Day, attempts, plain
+from tests.tui.driving import LARGE, SMALL, drive, press, screen_text, settle
 from tests.tui.recorded import Recorded
 from tests.unit.aggregate.test_breaks import view
 from tracer.aggregate.history import COARSE_STEPS, FINE_STEPS, History, Window
 from tracer.store.snapshot import Snapshot
+from tui.actions import MAIN
 from tui.alerts import alerts
+from tui.app import Dashboard
 from tui.widgets.banner import banner_lines
 
 BROKEN = range(10 * 3600, 10 * 3600 + 300)
@@ -90,3 +94,80 @@ def test_two_alerts_are_told_with_their_figures(cells: int) -> None:
     assert "path drops syn data" in told
     assert "accept queue full" in told
     assert ("0 % before" in told) == (cells == 116)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What screens say of a break while it lasts, and what the overview says of it within five minutes after it."""
+
+    when: range
+    alert: str
+    verdict: str
+    track: str  # of the plots
+    after: str
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE, (200, 60)], ids=["80x24", "120x40", "200x60"])
+def test_every_screen_shows_each_break_in_time_and_forgets_it(size: tuple[int, int]) -> None:
+    broken, overflows = range(3600, 3900), range(8000, 8120)
+    day = Day(broken=broken, overflows=overflows)
+    breaks = (
+        _Told(broken, "Fast Open has been failing for 10 s: 10 of 10", "✗ Fast Open broke 10 s ago", "Fast Open worked",
+              "it failed for 5:0"),
+        _Told(overflows, "Handshakes have been failing for 10 s: 20 of 30", "✗ Handshakes began to fail 10 s ago",
+              "accept queue full", "For 2:00 min until"),
+    )  # fmt: skip
+
+    def newest(text: str, track: str) -> set[str]:
+        return _newest(text, track, size[0])
+
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        async def shown(second: int, key: str = "1") -> str:
+            day.play(second)
+            app.pull()
+            await press(pilot, key)
+            app.pull()
+            await settle(pilot)
+            return screen_text(app)
+
+        for told in breaks:
+            begin, end = told.when.start, told.when.stop
+            before = await shown(begin)
+            assert told.alert[:12] not in before.splitlines()[1]
+            assert told.verdict[:12] not in before
+            for number in range(len(MAIN), 0, -1):
+                text = await shown(begin + WITHIN_S, str(number))
+                assert text.splitlines()[1].startswith(f" ! {told.alert}")
+            assert told.verdict in text
+            assert newest(text, told.track) != newest(before, told.track)
+            later = await shown(end + WITHIN_S)
+            assert not later.splitlines()[1].startswith(" !")
+            assert told.verdict[:12] not in later
+            assert told.after in " ".join(later.split())
+            assert newest(later, told.track) == newest(before, told.track)
+            forgotten = await shown(end + 5 * 60 + WITHIN_S)
+            assert told.after not in " ".join(forgotten.split())
+            assert "✓ No handshake failed" in forgotten
+            assert "✓ Fast Open works: 96 %" in forgotten
+        gone = await shown(overflows.stop + 3600 + WITHIN_S)
+        assert "accept queue full" not in gone
+
+    drive(script, _Playing(day), size)
+
+
+class _Playing(Recorded):
+    """The app's engine: the day."""
+
+    def __init__(self, day: Day) -> None:
+        super().__init__(share=0)
+        self.store = day.store
+
+
+def _newest(text: str, track: str, cells: int) -> set[str]:
+    """What the two newest steps of a plot are drawn with, however high it is; blanks where there is no such plot."""
+    lines = text.splitlines()
+    at = next((at for at, line in enumerate(lines) if line.startswith(f" {track}")), None)
+    if at is None:
+        return {" "}
+    below = next(at for at in range(at + 1, len(lines)) if lines[at][1:2] != " ")
+    return set("".join(line.ljust(cells)[cells - 3 : cells - 1] for line in lines[at:below]))
