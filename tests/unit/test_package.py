@@ -101,6 +101,7 @@ def test_wheel_metadata(wheel: zipfile.ZipFile) -> None:
         re.split(r"[<>=; ]", line)[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line
     }
     assert required == {
+        "google-re2",
         "lark",
         "msgspec",
         "numpy",

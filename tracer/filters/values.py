@@ -16,6 +16,7 @@ import numpy as np
 
 from tracer.filters import times
 from tracer.filters.fields import Field, Kind
+from tracer.filters.regex import searcher
 from tracer.handshake.events import U8, Bool
 from tracer.handshake.rows import Coded, Rows
 from tracer.vocabulary import spans
@@ -209,10 +210,9 @@ def _time(operator: str, text: str, called: str) -> Matcher:
 
 def _regex(text: str) -> Matcher:
     try:
-        expression = re.compile(text, re.IGNORECASE)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise Unfit(f"this is not a regular expression: {error}") from None
-    return Matcher(lambda value: expression.search(str(value)) is not None)
+        return Matcher(searcher(text))
+    except ValueError as error:
+        raise Unfit(str(error)) from None
 
 
 @lru_cache(maxsize=65536)
