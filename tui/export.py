@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,7 +38,7 @@ def write_export(path: Path, records: Iterable[Handshake]) -> int:
     """
     encoder = msgspec.json.Encoder()
     written = 0
-    with path.open("xb") as file:
+    with open(path, "xb", opener=_private) as file:
         buffer = bytearray()
         for record in records:
             buffer += encoder.encode(record) + b"\n"
@@ -47,6 +48,11 @@ def write_export(path: Path, records: Iterable[Handshake]) -> int:
                 buffer.clear()
         file.write(buffer)
     return written
+
+
+def _private(path: str, flags: int) -> int:
+    """Open for the owner alone: records and ladder may have cookies."""
+    return os.open(path, flags, 0o600)
 
 
 def json_text(record: object) -> str:
@@ -69,5 +75,5 @@ def write_ladder(path: Path, record: Handshake) -> None:
     Raises:
         OSError: the file cannot be created or written.
     """
-    with path.open("x", encoding="utf-8") as file:
+    with open(path, "x", encoding="utf-8", opener=_private) as file:
         file.write(ladder_text(record))

@@ -71,7 +71,9 @@ def test_packets_are_those_that_tcpdump_saw(hosts: Hosts, tmp_path: Path, words:
     whole = tmp_path / "tcpdump.pcap"
     hosts.client.run("ip", "tcp_metrics", "flush")
     with (
-        tracing(WIRE, "--json", "-w", "{folder}/f.pcapng", "--netns", hosts.client.name, *words) as run,
+        tracing(
+            WIRE, "--json", "--show-cookies", "-w", "{folder}/f.pcapng", "--netns", hosts.client.name, *words
+        ) as run,
         service(hosts.client, hosts.server, ADDRESSES[6][1]) as six,
         service(hosts.client, hosts.server) as four,
     ):
@@ -105,6 +107,43 @@ def test_packets_are_those_that_tcpdump_saw(hosts: Hosts, tmp_path: Path, words:
         comment_is_right(comments[record.client.port], record)
     outcomes = Counter(record.tfo.outcome for record in records)
     assert outcomes == {"cookie_granted": 2, "data_acked": 2, "not_attempted": 2}
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_cookies_are_covered(hosts: Hosts, tmp_path: Path, family: int) -> None:
+    whole = tmp_path / "tcpdump.pcap"
+    hosts.client.run("ip", "tcp_metrics", "flush")
+    with (
+        tracing(WIRE, "--json", "-w", "{folder}/f.pcapng", "--netns", hosts.client.name) as run,
+        service(hosts.client, hosts.server, ADDRESSES[family][1]) as web,
+        tcpdump(hosts.client, whole),
+    ):
+        records = [run.wait_port(web.exchange(fast_open=True)) for _ in range(3)]
+        assert run.stop() == 0
+        data = capture(run).read_bytes()
+        shown = [row["tcp.options.tfo.cookie"] for row in shark(capture(run), "tcp.options.tfo.cookie")]
+    assert [one.tfo.cookie for one in records] == [None] * 3
+    cookies = {row["tcp.options.tfo.cookie"] for row in shark(whole, "tcp.options.tfo.cookie")} - {""}
+    (cookie,) = cookies
+    assert bytes.fromhex(cookie) not in data
+    assert cookie.encode() not in data
+    assert b"are covered" in data
+    ids = {one.tfo.cookie_id or one.tfo.synack_cookie_id for one in records}
+    assert {one[:8] for one in shown if one} == ids
+    assert sum(bool(one) for one in shown) == 3  # granted once, used twice
+
+
+@pytest.mark.parametrize("shows", [True, False])
+def test_who_may_read_files_with_cookies(hosts: Hosts, web: Service, shows: bool) -> None:
+    names = ("f.pcapng", "f.jsonl", "f.jsonl.gz")
+    words = [word for name in names for word in ("-w", "{folder}/" + name)] + ["--show-cookies"] * shows
+    with tracing(WIRE, "--json", "--rotate-time", "1s", "--netns", hosts.client.name, *words) as run:
+        run.wait_port(web.exchange(fast_open=True))
+        wait_until(lambda: len(list(run.folder.glob("f.*"))) > len(names), "a file of its own", PATIENCE_S)
+        assert run.stop() == 0
+        modes = {path.name: path.stat().st_mode & 0o777 for path in run.folder.glob("f.*")}
+    assert len(modes) > len(names)
+    assert set(modes.values()) == ({0o600} if shows else {0o644})
 
 
 def test_times_are_those_of_the_records(hosts: Hosts, web: Service) -> None:

@@ -152,7 +152,8 @@ def _add_output(parser: Parser) -> None:
     _add_utc(parser)
     parser.groups[EVIDENCE].add_argument(
         "--show-cookies", action="store_true",
-        help="print TFO cookies, which are bearer tokens, instead of a keyed hash of them",
+        help="give TFO cookies, which are bearer tokens, instead of a keyed hash of them, in captures too; only the "
+        "owner may then read the files of -w",
     )  # fmt: skip
     unattended = parser.groups[UNATTENDED]
     unattended.add_argument(

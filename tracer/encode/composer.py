@@ -97,6 +97,11 @@ class Composer:
             self._cookie_ids[cookie] = known
         return known
 
+    def covered(self, cookie: bytes) -> bytes:
+        """What a capture has in a cookie's place: as long, equal for equal cookies; begins with its `cookie_id`."""
+        begin = bytes.fromhex(self.cookie_id(cookie))[: len(cookie)]
+        return begin + hashlib.blake2b(cookie, digest_size=len(cookie), key=self._key).digest()[len(begin) :]
+
     def compose(self, batch: Batch) -> Iterator[Handshake]:
         """One record a handshake, in the batch's order; only some of them exist at a time."""
         return chain.from_iterable(

@@ -154,5 +154,5 @@ def open_sinks(options: Namespace, composer: Composer, stdout: Stream | None) ->
     rotation = targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
     for one in targets.targets(options.write):
         form = Pcapng if one.form is targets.Form.PCAPNG else JsonLines
-        sinks.append(form(OutputFile(one, rotation), composer))
+        sinks.append(form(OutputFile(one, rotation, private=composer.show_cookies), composer))
     return sinks

@@ -29,9 +29,13 @@ Tail = Callable[[], bytes]
 class OutputFile:
     """Takes whole records only: a file may end after any record."""
 
-    def __init__(self, target: Target, rotation: Rotation | None = None) -> None:
-        """Create or empty the file; with rotation, move an existing one aside. Raises UsageError."""
+    def __init__(self, target: Target, rotation: Rotation | None = None, *, private: bool = False) -> None:
+        """Create or empty the file; with rotation, move an existing one aside. Raises UsageError.
+
+        `private`: it will hold cookies, so nobody but its owner may read it.
+        """
         self._target = target
+        self._private = private
         self._rotation = rotation
         self._finished = re.compile(
             re.escape(target.stem) + r"\.([0-9]{8}T[0-9]{6}Z)(?:-([0-9]+))?" + re.escape(target.suffix), re.ASCII
@@ -98,7 +102,7 @@ class OutputFile:
     # --- one file ---
 
     def _open(self, append: bool) -> None:
-        self._stream = Stream.create(self._target.path, append=append)
+        self._stream = Stream.create(self._target.path, append=append, private=self._private)
         self._coder: Coder = coder(self._target.compression)
         status = os.fstat(self._stream.fileno())
         self._regular = stat.S_ISREG(status.st_mode)

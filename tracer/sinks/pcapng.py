@@ -2,7 +2,7 @@
 
 Packets come through a ring of their own (bpf/packets.h) and wait for the record. Headers are as captured; the payload
 of the first SYN, which comes through the payload ring, is added to them. If the network card or the kernel removed a
-VLAN tag, we put it back, as libpcap does.
+VLAN tag, we put it back, as libpcap does. Cookies are covered, except with --show-cookies.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from tracer.records.record import End, NoticeRecord, Start, Stats
 from tracer.sinks import pcapng_format as blocks
 from tracer.sinks.base import Outlet
 from tracer.sinks.comment import comment
+from tracer.sinks.cookie_mask import without_cookies
 from tracer.sinks.packet_cache import PacketCache, Packets
 from tracer.vocabulary.printable import plural
 
 WAITING_MAX = 4096  # handshakes written together
+COVERED = "TCP Fast Open cookies are covered: each begins with the record's cookie_id (--show-cookies keeps them)"
 
 _MACS = 12  # bytes before a VLAN tag
 _TAG = (b"\x81\x00", b"\x88\xa8")  # 802.1Q, 802.1ad
@@ -57,7 +59,8 @@ class Pcapng:
     def _head(self, _part: int) -> bytes:
         assert self._start is not None
         self._written = [0] * len(self._written)
-        section = blocks.section(f"tfotrace {self._start.version}", f"Linux {self._start.kernel}")
+        covered = "" if self._composer.show_cookies else COVERED
+        section = blocks.section(f"tfotrace {self._start.version}", f"Linux {self._start.kernel}", covered)
         return section + b"".join(self._descriptions)
 
     def write(self, batch: Batch) -> None:
@@ -110,6 +113,8 @@ class Pcapng:
         if not waiting:
             return
         packets, records = self._cache.take(np.concatenate([batch.events for batch in waiting]))
+        if not self._composer.show_cookies:
+            packets = without_cookies(packets, self._composer.covered)
         comments = [comment(record) for batch in waiting for record in self._composer.compose(batch)]
         payloads: dict[PayloadKey, SynPayload] = {}
         for batch in waiting:

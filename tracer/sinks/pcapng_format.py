@@ -52,10 +52,11 @@ def _block(kind: int, body: bytes, options: Sequence[bytes]) -> bytes:
     return b"".join((_HEAD.pack(kind, length), body, used, end, length.to_bytes(4, "little")))
 
 
-def section(application: str, system: str) -> bytes:
+def section(application: str, system: str, comment: str = "") -> bytes:
     """Section header: begins a file, or a part appended to one."""
     body = struct.pack("<IHHQ", _BYTE_ORDER, 1, 0, _UNKNOWN_LENGTH)
-    return _block(_SECTION, body, [_text(_SHB_OS, system), _text(_SHB_APPLICATION, application)])
+    options = [_text(_COMMENT, comment), _text(_SHB_OS, system), _text(_SHB_APPLICATION, application)]
+    return _block(_SECTION, body, options)
 
 
 def interface(name: str, description: str, link_type: int) -> bytes:

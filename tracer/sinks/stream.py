@@ -40,18 +40,30 @@ class Stream:
         return cls(1, "standard output", live=live)
 
     @classmethod
-    def create(cls, path: Path, *, append: bool = False) -> Stream:
-        """Create or empty a file, or append to it. Raises UsageError if it cannot be written."""
+    def create(cls, path: Path, *, append: bool = False, private: bool = False) -> Stream:
+        """Create or empty a file, or append to it. `private`: nobody but its owner may read it.
+
+        Raises:
+            UsageError: it cannot be written, or not be made private.
+        """
         # always append: truncating the file meanwhile (copytruncate) must not leave a hole in it
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (0 if append else os.O_TRUNC)
         try:
             # opening a named pipe without a reader would block, even against signals
-            fd = os.open(path, flags | os.O_NONBLOCK, 0o644)
+            fd = os.open(path, flags | os.O_NONBLOCK, 0o600 if private else 0o644)
             os.set_blocking(fd, True)
         except OSError as error:
             if error.errno == errno.ENXIO and path.is_fifo():
                 raise UsageError(f"nobody reads from {path}: start its reader before tfotrace") from None
             raise UsageError(f"cannot write to {path}: {error.strerror}") from None
+        status = os.fstat(fd)
+        if private and stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:  # it was there before
+            try:
+                os.fchmod(fd, stat.S_IMODE(status.st_mode) & ~0o077)
+            except OSError as error:
+                os.close(fd)
+                says = f"{path} may be read by others and cannot be made private"
+                raise UsageError(f"{says}: {error.strerror}; write cookies to a new file") from None
         return cls(fd, str(path))
 
     def fileno(self) -> int:

@@ -414,3 +414,13 @@ def test_sighup_ends_a_run_without_files() -> None:
         [sys.executable, "-c", _HANGS_UP, "none"], stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=30
     )
     assert out.stdout == b"ended\n"
+
+
+def test_a_file_for_cookies_is_the_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text("")
+    path.chmod(0o664)  # from an earlier run
+    OutputFile(target(path), private=True).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+    OutputFile(target(Path("/dev/null")), private=True).close()
+    assert Path("/dev/null").stat().st_mode & 0o777 == 0o666
