@@ -56,28 +56,27 @@ static __always_inline int read_headers(struct look *l, __u64 skb)
 	__u32 len;
 	__u16 protocol;
 
-	if (bpf_probe_read_kernel(l->skb, SKB_READ, (const void *)(skb + SKB_BEGIN)))
+	if (read_kernel(l->skb, SKB_READ, (const void *)(skb + SKB_BEGIN)))
 		return 0;
 	protocol = load_be16(l->skb + OF_SKB(PROTOCOL));
 	ip_at = load_u64(l->skb + OF_SKB(HEAD)) + load_u16(l->skb + OF_SKB(NETWORK_HEADER));
 	room = load_u32(l->skb + OF_SKB(TAIL)) - load_u16(l->skb + OF_SKB(NETWORK_HEADER));
 	if (protocol == ETHERTYPE_IPV4) {
 		if (room < IPV4_LEN + TCP_HEADER_LEN || room > 0xffffff ||
-		    bpf_probe_read_kernel(l->ip, IPV4_LEN + TCP_HEADER_LEN, (const void *)ip_at))
+		    read_kernel(l->ip, IPV4_LEN + TCP_HEADER_LEN, (const void *)ip_at))
 			return 0;
 		if (l->ip[0] >> 4 != 4 || l->ip[9] != IP_PROTOCOL_TCP || load_be16(l->ip + 6) & IPV4_FRAGMENT_OFFSET)
 			return 0;
 		len = (l->ip[0] & 0x0f) * 4;
 		l->tcp_at = ip_at + len;
-		if (len != IPV4_LEN &&
-		    (len < IPV4_LEN || room < len + TCP_HEADER_LEN ||
-		     bpf_probe_read_kernel(l->ip + IPV4_LEN, TCP_HEADER_LEN, (const void *)l->tcp_at)))
+		if (len != IPV4_LEN && (len < IPV4_LEN || room < len + TCP_HEADER_LEN ||
+					read_kernel(l->ip + IPV4_LEN, TCP_HEADER_LEN, (const void *)l->tcp_at)))
 			return 0;
 		l->h.family = 4;
 		l->h.l4_len = load_be16(l->ip + 2) - len;
 	} else if (protocol == ETHERTYPE_IPV6) {
 		if (room < IPV6_LEN + TCP_HEADER_LEN || room > 0xffffff ||
-		    bpf_probe_read_kernel(l->ip, IPV6_LEN + TCP_HEADER_LEN, (const void *)ip_at))
+		    read_kernel(l->ip, IPV6_LEN + TCP_HEADER_LEN, (const void *)ip_at))
 			return 0;
 		if (l->ip[0] >> 4 != 6 || l->ip[6] != IP_PROTOCOL_TCP)
 			return 0;
@@ -175,7 +174,7 @@ static __always_inline void take_segment(struct drop_event *ev, const struct loo
 	if (len >= TCP_OPTIONS_MAX)
 		return;
 	len++;
-	if (!bpf_probe_read_kernel(ev->options, len, (const void *)(l->tcp_at + TCP_HEADER_LEN)))
+	if (!read_kernel(ev->options, len, (const void *)(l->tcp_at + TCP_HEADER_LEN)))
 		ev->options_len = len;
 }
 
@@ -349,13 +348,13 @@ static __always_inline int take_socket(struct drop_event *ev, __u64 sk)
 
 	ev->family = (read_u32(sk + KERNEL_SOCK_FAMILY) & 0xffff) == 2 ? 4 : 6;
 	if (ev->family == 4) {
-		if (bpf_probe_read_kernel(ip, sizeof(ip), (const void *)(sk + KERNEL_SOCK_DESTINATION)))
+		if (read_kernel(ip, sizeof(ip), (const void *)(sk + KERNEL_SOCK_DESTINATION)))
 			return 0;
 		map_ipv4(ev->dst, ip);
 		map_ipv4(ev->src, ip + 4);
 	} else {
-		bpf_probe_read_kernel(ev->dst, 16, (const void *)(sk + KERNEL_SOCK_DESTINATION6));
-		bpf_probe_read_kernel(ev->src, 16, (const void *)(sk + KERNEL_SOCK_SOURCE6));
+		read_kernel(ev->dst, 16, (const void *)(sk + KERNEL_SOCK_DESTINATION6));
+		read_kernel(ev->src, 16, (const void *)(sk + KERNEL_SOCK_SOURCE6));
 	}
 	ports = read_u32(sk + KERNEL_SOCK_PORTS);
 	ev->dst_port = __builtin_bswap16(ports);

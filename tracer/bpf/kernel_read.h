@@ -5,11 +5,17 @@
 
 #include "types.h"
 
+/*
+ * bpf_probe_read_kernel under a name of our own. bcc looks for that one in /proc/kallsyms, and where addresses are
+ * hidden (no CAP_SYSLOG) puts bpf_probe_read in its place, which the kernel allows in no tc program.
+ */
+static long (*read_kernel)(void *into, __u32 size, const void *from) = (void *)BPF_FUNC_probe_read_kernel;
+
 static __always_inline __u64 read_u64(__u64 address)
 {
 	__u64 value = 0;
 
-	bpf_probe_read_kernel(&value, sizeof(value), (const void *)address);
+	read_kernel(&value, sizeof(value), (const void *)address);
 	return value;
 }
 
@@ -17,7 +23,7 @@ static __always_inline __u32 read_u32(__u64 address)
 {
 	__u32 value = 0;
 
-	bpf_probe_read_kernel(&value, sizeof(value), (const void *)address);
+	read_kernel(&value, sizeof(value), (const void *)address);
 	return value;
 }
 

@@ -77,8 +77,7 @@ static __always_inline void describe_task(struct process *p, __u64 task)
 	__u64 cgroup = read_u64(read_u64(task + KERNEL_TASK_CGROUPS) + KERNEL_CSS_SET_DEFAULT);
 
 	/* of the process, not of the calling thread */
-	bpf_probe_read_kernel(p->name, sizeof(p->name),
-			      (const void *)(read_u64(task + KERNEL_TASK_LEADER) + KERNEL_TASK_NAME));
+	read_kernel(p->name, sizeof(p->name), (const void *)(read_u64(task + KERNEL_TASK_LEADER) + KERNEL_TASK_NAME));
 	p->uid = read_u32(read_u64(task + KERNEL_TASK_CRED) + KERNEL_CRED_EUID);
 	p->cgroup = read_u64(read_u64(cgroup + KERNEL_CGROUP_NODE) + KERNEL_NODE_ID);
 	p->pid = read_u32(task + KERNEL_TASK_TGID);
