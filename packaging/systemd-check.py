@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 UNIT = "tfotrace@lo.service"
 RECORDS = Path("/var/log/tfotrace/lo.jsonl")
@@ -34,14 +34,14 @@ def give_up(what: str) -> NoReturn:
     sys.exit(f"not seen: {what}\n{systemctl('status', '--no-pager', '--lines=0')}\n{journal()}")
 
 
-def records() -> list[dict[str, object]]:
+def records() -> list[dict[str, Any]]:
     """The records that the service has written so far, whole lines only."""
     if not RECORDS.exists():
         return []
     return [json.loads(line) for line in RECORDS.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def wait_for(what: str, event: str) -> dict[str, object]:
+def wait_for(what: str, event: str) -> dict[str, Any]:
     """Wait for the first record of this kind; ends the check if none comes within a minute."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -65,9 +65,13 @@ def connect() -> None:
 def main() -> None:
     """Start the unit, make a connection, stop it."""
     subprocess.run(["systemctl", "start", UNIT], check=True)
-    wait_for("a start record", "start")
+    start = wait_for("a start record", "start")
+    lacking = {one["what"] for one in start["without"]}
+    if lacking & {"processes", "socket_owners", "listener_options"} or "places" not in lacking:
+        give_up(f"a start that lacks places, and nothing of processes and listeners ({lacking})")
     connect()
-    wait_for("a handshake", "handshake")
+    if wait_for("a handshake", "handshake")["client"]["process"] is None:
+        give_up("the client's name")
     owner = pwd.getpwuid(RECORDS.stat().st_uid).pw_name
     if owner != "tfotrace":
         give_up(f"the records belong to tfotrace (they belong to {owner})")

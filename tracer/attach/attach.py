@@ -18,7 +18,7 @@ from tracer.attach.instances import Instance
 from tracer.attach.tcx import TcxLink
 from tracer.attach.xdp import XdpAttachment, XdpKey, XdpTakenError
 from tracer.errors import CannotTraceError
-from tracer.linux import bpfsys
+from tracer.linux import bpfsys, capabilities
 from tracer.linux.interfaces import Interface
 from tracer.vocabulary.vocabulary import Hook, HookChoice
 
@@ -128,7 +128,9 @@ def _explain(interface: Interface, error: OSError) -> CannotTraceError:
     if error.errno == errno.ENODEV:
         return InterfaceGoneError(f"{interface.name} went away while tfotrace was attaching to it")
     if error.errno in (errno.EPERM, errno.EACCES):
-        return CannotTraceError(f"not permitted to attach to {interface.name}; run tfotrace as root (with sudo)")
+        missing = capabilities.lacking_to_trace(capabilities.effective())
+        why = capabilities.lacks(missing) if missing else "run tfotrace as root (with sudo)"
+        return CannotTraceError(f"not permitted to attach to {interface.name}: {why}")
     return CannotTraceError(f"could not attach to {interface.name}: {error.strerror}")
 
 

@@ -15,28 +15,26 @@ from pathlib import Path
 from tracer.attach.instances import instances
 from tracer.doctor.model import Finding, Level, Topic, some
 from tracer.errors import CannotTraceError
-from tracer.linux import btf, kallsyms
-from tracer.loader.kernel_words import Words
-from tracer.loader.load import Loader, LoadOptions, default_transport, kernel_version
+from tracer.linux import capabilities
+from tracer.linux.capabilities import Capability
+from tracer.loader.load import Loaded, Loader, LoadOptions, default_transport, kernel_version
+from tracer.loader.without import without
+from tracer.records.without import Lacking
 from tracer.vocabulary.own_command import sudo, tfotrace
-from tracer.vocabulary.vocabulary import Transport
 
-STATUS = Path("/proc/self/status")
 LOCKDOWN = Path("/sys/kernel/security/lockdown")
 WRITTEN_FOR = (5, 10)
 NO_MEMLOCK_SINCE = (5, 11)  # from here on the control group accounts for BPF memory
-
-# include/uapi/linux/capability.h
-_NET_ADMIN, _SYS_ADMIN, _SYS_RESOURCE, _PERFMON, _BPF = 12, 21, 24, 38, 39
 
 
 def findings(root: bool) -> Iterator[Finding]:
     """All findings that concern the host, not an interface."""
     release = os.uname().release
     yield kernel(release)
-    yield privilege(root, _capabilities())
+    bits = capabilities.effective()
+    yield privilege(root, bits)
     yield lockdown()
-    yield memlock(kernel_version(release), _capabilities())
+    yield memlock(kernel_version(release), bits)
     found = bcc()
     yield found
     if root:
@@ -54,40 +52,23 @@ def _finding(word: str, level: Level, text: str, command: str | None = None, pre
 
 def kernel(release: str) -> Finding:
     """Judge the version only; programs() tries whether the programs load."""
-    naming = "BTF is there, so processes are named" if btf.KERNEL.exists() else "without BTF, processes are not named"
     buffer = default_transport(release).value
     text = (
-        f"Linux {release} on {os.uname().machine}; a {buffer} buffer carries the records; {naming}; "
-        "kernel headers are not needed"
+        f"Linux {release} on {os.uname().machine}; a {buffer} buffer carries the records; kernel headers are not needed"
     )
     if kernel_version(release) < WRITTEN_FOR:
         return _finding("kernel", Level.WARNING, f"{text}; tfotrace is written for Linux 5.10 and newer")
     return _finding("kernel", Level.OK, text)
 
 
-def _capabilities() -> int:
-    """Effective capabilities as bits."""
-    for line in STATUS.read_text().splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
-    return 0
-
-
-def privilege(root: bool, capabilities: int) -> Finding:
-    """Root is needed, with capabilities that root in a container often lacks."""
+def privilege(root: bool, bits: int) -> Finding:
+    """Root is needed, with capabilities (`bits`) that root in a container often lacks."""
     if not root:
         text = "tracing needs root; doctor works without it and says what it could not see"
         return _finding("privilege", Level.PROBLEM, text, tfotrace("doctor"), prevents=True)
-
-    def has(bit: int) -> bool:
-        return bool(capabilities >> bit & 1)
-
-    missing = [] if has(_NET_ADMIN) else ["CAP_NET_ADMIN"]
-    if not has(_SYS_ADMIN):
-        missing += [name for name, bit in (("CAP_BPF", _BPF), ("CAP_PERFMON", _PERFMON)) if not has(bit)]
+    missing = capabilities.lacking_to_trace(bits)
     if missing:
-        text = f"root here lacks {', '.join(missing)}: give that to the container, or run tfotrace on the host"
-        return _finding("privilege", Level.PROBLEM, text, prevents=True)
+        return _finding("privilege", Level.PROBLEM, capabilities.lacks(missing), prevents=True)
     return _finding("privilege", Level.OK, "root, with the capabilities for BPF and for attaching to interfaces")
 
 
@@ -108,14 +89,14 @@ def lockdown(path: Path = LOCKDOWN) -> Finding:
     return _finding("lockdown", Level.OK, text)
 
 
-def memlock(kernel_version: tuple[int, int], capabilities: int) -> Finding:
+def memlock(kernel_version: tuple[int, int], bits: int) -> Finding:
     """Before Linux 5.11, the limit of locked memory applies to maps."""
     if kernel_version >= NO_MEMLOCK_SINCE:
         return _finding("memlock", Level.OK, "since Linux 5.11 the limit of locked memory does not apply to BPF")
     soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if soft == resource.RLIM_INFINITY or hard == resource.RLIM_INFINITY:
         return _finding("memlock", Level.OK, "locked memory is not limited")
-    if capabilities >> _SYS_RESOURCE & 1:
+    if capabilities.has(bits, Capability.SYS_RESOURCE):
         return _finding(
             "memlock", Level.OK, f"locked memory is limited to {hard} bytes; tfotrace lifts the limit for itself"
         )
@@ -140,8 +121,7 @@ def bcc() -> Finding:
 
 def programs() -> Iterator[Finding]:
     """Load every program as a start does, and unload them at once."""
-    transport = default_transport()
-    loader = Loader(LoadOptions(transport=transport, kernel_reasons=transport is Transport.RING), keep=False)
+    loader = Loader(LoadOptions(transport=default_transport(), kernel_reasons=True), keep=False)
     try:
         loaded = loader.result()
     except CannotTraceError as error:
@@ -152,20 +132,24 @@ def programs() -> Iterator[Finding]:
         raise
     loaded.close()
     yield _finding("programs", Level.OK, "the kernel accepts the tracing programs (loaded and unloaded again)")
-    yield kernel_reasons(loaded.words)
+    yield from evidence(loaded)
 
 
-def kernel_reasons(words: Words | None) -> Finding:
-    """Say what the kernel tells of segments that it drops, and of resets that it sends."""
-    if words is None or not words.programs:
-        why = (words.why if words is not None else "") or "this kernel does not say why it drops a packet"
-        text = f"records will not say why this host dropped a segment: {why}"
-        return _finding("kernel_reasons", Level.WARNING if words is not None and words.failed else Level.INFO, text)
-    text = "the kernel says why it drops a segment"
-    text += ", and why it sends a reset" if words.reset_reasons else "; why it sends a reset, only Linux 6.11 says"
-    if not kallsyms.is_open():
-        text += "; it hides the names of the places (CAP_SYSLOG and kernel.kptr_restrict)"
-    return _finding("kernel_reasons", Level.OK, text)
+def evidence(loaded: Loaded) -> Iterator[Finding]:
+    """Say what records will tell of processes, listeners and the kernel's reasons, and what a run here lacks."""
+    lacking = without(loaded)
+    for one in lacking:
+        yield _finding(one.what, Level.WARNING if one.capabilities else Level.INFO, one.text)
+    found = {one.what for one in lacking}
+    for words, text in (
+        ((Lacking.PROCESSES, Lacking.SOCKET_OWNERS), "processes are named, by what the kernel says of its structures"),
+        ((Lacking.LISTENER_OPTIONS,), "Fast Open options, keys and queues of listeners can be read"),
+        ((Lacking.DROP_REASONS,), "the kernel says why it drops a segment"),
+        ((Lacking.DROP_REASONS, Lacking.RESET_REASONS), "the kernel says why it sends a reset"),
+        ((Lacking.DROP_REASONS, Lacking.PLACES), "the kernel says where it drops a segment"),
+    ):
+        if not found & {word.value for word in words}:
+            yield _finding(words[-1].value, Level.OK, text)
 
 
 def others_at_work() -> Iterator[Finding]:

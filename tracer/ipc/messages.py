@@ -19,6 +19,7 @@ import msgspec
 
 from tracer.errors import EndedEarlyError
 from tracer.ipc.traced import TracedInterface
+from tracer.records.without import Without
 from tracer.vocabulary.vocabulary import Transport
 
 MESSAGE_MAX = 1 << 20  # bytes: thousands of interfaces or addresses
@@ -52,6 +53,7 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
     table_size: int
     packet_ring_bytes: int = 0  # 0: no packets
     evidence: Evidence = Evidence()
+    without: list[Without] = []  # what this run lacks
 
 
 class Addresses(msgspec.Struct, tag=True, frozen=True):

@@ -44,6 +44,7 @@ _RAW_TRACEPOINT_OPEN = 17
 _BTF_LOAD = 18
 _BTF_GET_FD_BY_ID = 19
 _LINK_CREATE = 28
+_UNKNOWN_COMMAND = 0x7FFFFFFF
 
 _F_BEFORE = 1 << 3
 _ATTR_SIZE = 128
@@ -252,6 +253,15 @@ def prog_load(kind: int, name: str, code: bytes) -> int:
 def btf_load(data: bytes) -> int:
     """Load type information (Documentation/bpf/btf.rst); returns its descriptor."""
     return _call(_BTF_LOAD, "=QQII", _buffer(data), 0, len(data), 0)
+
+
+def answers_unknown_commands() -> bool:
+    """Does bpf(2) say EINVAL to a command that no kernel has? A filter of system calls would say something else."""
+    try:
+        _call(_UNKNOWN_COMMAND, "=I", 0)
+    except OSError as error:
+        return error.errno == errno.EINVAL
+    return True
 
 
 def may_read_btf() -> bool:

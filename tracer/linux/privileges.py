@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tracer.errors import CannotTraceError, UsageError
+from tracer.linux import capabilities
 from tracer.linux.libc import libc
 
 _PR_SET_NO_NEW_PRIVS = 38
@@ -65,7 +66,9 @@ def drop(user: User | None) -> None:
             os.setresgid(user.gid, user.gid, user.gid)
             os.setresuid(user.uid, user.uid, user.uid)
         except OSError as error:
-            raise CannotTraceError(f"cannot become user {user.name}: {error.strerror}") from None
+            missing = capabilities.lacking_to_change_user(capabilities.effective())
+            why = f": root here lacks {', '.join(missing)}" if missing else ""
+            raise CannotTraceError(f"cannot become user {user.name} ({error.strerror}){why}") from None
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if user is not None and not os.access(__file__, os.R_OK):
         place = os.path.dirname(__file__)

@@ -46,6 +46,7 @@ class Artifact(msgspec.Struct, frozen=True):
     maps: list[MapInfo]  # without ids, which differ from run to run
     btf: bytes
     words: dict[str, dict[int, str]] = {}
+    names_processes: bool = False  # its programs read the kernel's memory to find out whose socket it is
 
 
 class NotKeepableError(Exception):

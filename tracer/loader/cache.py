@@ -22,7 +22,7 @@ from tracer.linux.run_dir import RUN_DIR, require_own
 from tracer.loader.artifact import Artifact
 
 DIRECTORY = RUN_DIR / "programs"
-FORMAT = 3  # of the file; raise it when the same sources make another artifact
+FORMAT = 4  # of the file; raise it when the same sources make another artifact
 KEPT = 32  # one is about 100 kB; each set of options has two
 _LIMIT = 4 << 20  # bytes read of one file
 _SUFFIX = ".programs"

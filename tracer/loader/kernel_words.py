@@ -153,16 +153,6 @@ def _names(btf: Btf, enum: str) -> dict[int, str]:
     return {number: name.removeprefix(prefix) for number, name in btf.enum(enum).items()}
 
 
-def send(words: Words) -> bytes:
-    """The words as bytes."""
-    return msgspec.msgpack.encode(words)
-
-
-def receive(data: bytes) -> Words:
-    """What send() made. Raises ValueError."""
-    return msgspec.msgpack.decode(data, type=Words)
-
-
 def close(fds: list[int]) -> None:
     """Close descriptors that nobody needs."""
     for fd in fds:

@@ -18,9 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tracer.errors import CannotTraceError
 from tracer.ipc.event_header import BPF_DIR, constant
-from tracer.linux import bpfsys
+from tracer.linux import bpfsys, capabilities
 from tracer.loader import artifact, cache, compiler, kernel_words, process_offsets
 from tracer.loader.artifact import Artifact, random_hash_key
 from tracer.loader.kernel_words import Words
@@ -49,8 +51,14 @@ MAPS = (
     "events",
     "payloads",
 )
-_LOADED = b"loaded"  # the child's message with the descriptors; without them, it is the error
 STAGES = ("pair", "icmp", "payload", "uncommon")  # programs of a hook that its others call, enum stage in state.h
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """The child's message with the descriptors; without any, its message is the error."""
+
+    words: Words | None
+    names_processes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,11 @@ class LoadOptions:
         return flags
 
     @property
+    def hears_reasons(self) -> bool:
+        """Are the programs that hear the kernel's reasons loaded? There is no perf buffer for them."""
+        return self.kernel_reasons and self.transport is Transport.RING
+
+    @property
     def programs(self) -> tuple[str, ...]:
         """Names of the programs that these options load."""
         return TC_PROGRAMS + (XDP_PROGRAMS if self.xdp else ())
@@ -124,6 +137,7 @@ class Loaded:
     maps: dict[str, int]
     options: LoadOptions
     words: Words | None = None  # None: they were not asked for
+    names_processes: bool = False
 
     def close(self) -> None:
         """Close every descriptor; attached links keep their programs."""
@@ -158,11 +172,13 @@ class Loader:
         try:
             data, fds, _, _ = socket.recv_fds(self._socket, 1 << 18, 64)
         finally:
-            os.waitpid(self.pid, 0)
+            _, status = os.waitpid(self.pid, 0)
             self._socket.close()
             words = self._last_words()
             os.close(self._log)
         if not data:
+            if os.WIFSIGNALED(status):
+                words = f"{signal.Signals(os.WTERMSIG(status)).name}{words and ': '}{words}"
             raise CannotTraceError(f"the process that compiles the kernel programs died ({words})")
         if not fds:
             raise CannotTraceError(data.decode() + (f" ({words})" if words else ""))
@@ -170,11 +186,12 @@ class Loader:
             os.set_inheritable(fd, False)
         programs = dict(zip(self.options.programs, fds, strict=False))
         maps = dict(zip(self.options.maps, fds[len(programs) :], strict=False))
-        heard = kernel_words.receive(data[len(_LOADED) :]) if self.options.kernel_reasons else None
+        said = msgspec.msgpack.decode(data, type=_Said)
+        heard = said.words
         if heard is not None and heard.programs:
             *more, maps[kernel_words.RING] = fds[len(programs) + len(maps) :]
             programs |= zip(heard.programs, more, strict=True)
-        return Loaded(programs, maps, self.options, heard)
+        return Loaded(programs, maps, self.options, heard, said.names_processes)
 
     def kill(self) -> None:
         """End the child: nobody wants the result."""
@@ -196,15 +213,20 @@ def _child(sock: socket.socket, options: LoadOptions, log_fd: int, keep: bool) -
     # before 5.11, maps count against this limit; without CAP_SYS_RESOURCE, loading will report it
     with contextlib.suppress(ValueError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    why_not = capabilities.why_no_bpf()
+    if why_not is not None:
+        socket.send_fds(sock, [why_not.encode()], [])
+        return 0
     key, hash_key = _cache_key(options), random_hash_key()
-    fds = _load_kept(key, options, hash_key)
-    if fds:
-        _send(sock, options, hash_key, fds, keep)
+    kept, fds = _load_kept(key, options, hash_key)
+    if kept is not None:
+        _send(sock, options, hash_key, fds, keep=keep, names_processes=kept.names_processes)
         return 0
     made: Artifact | None = None
+    names_processes = False
     answer = b""
     try:
-        made, fds = _compiled(options, hash_key)
+        made, fds, names_processes = _compiled(options, hash_key)
     except ImportError:
         answer = b"the bcc Python module is missing: apt-get install python3-bpfcc"
     except CannotTraceError as error:
@@ -212,7 +234,7 @@ def _child(sock: socket.socket, options: LoadOptions, log_fd: int, keep: bool) -
     except Exception as error:  # bcc raises bare Exception for everything  # noqa: BLE001
         answer = f"the kernel refuses the tracing programs: {error}".encode("utf-8", "replace")
     if fds:
-        _send(sock, options, hash_key, fds, keep)
+        _send(sock, options, hash_key, fds, keep=keep, names_processes=names_processes)
     else:
         socket.send_fds(sock, [answer], [])
     if keep and made is not None and key is not None:
@@ -222,15 +244,16 @@ def _child(sock: socket.socket, options: LoadOptions, log_fd: int, keep: bool) -
     return 0
 
 
-def _send(sock: socket.socket, options: LoadOptions, hash_key: int, fds: list[int], keep: bool) -> None:
+def _send(
+    sock: socket.socket, options: LoadOptions, hash_key: int, fds: list[int], *, keep: bool, names_processes: bool
+) -> None:
     """Send what was loaded, and beside it the programs that hear the kernel's reasons, where there are any."""
-    words: bytes = b""
+    words: Words | None = None
     more: list[int] = []
-    if options.kernel_reasons:
+    if options.hears_reasons:
         maps = dict(zip(options.maps, fds[len(options.programs) :], strict=True))
-        found, more = kernel_words.load(options.flags(), options.drop_ring_bytes, hash_key, maps, keep=keep)
-        words = kernel_words.send(found)
-    socket.send_fds(sock, [_LOADED + words], [*fds, *more])
+        words, more = kernel_words.load(options.flags(), options.drop_ring_bytes, hash_key, maps, keep=keep)
+    socket.send_fds(sock, [msgspec.msgpack.encode(_Said(words, names_processes))], [*fds, *more])
 
 
 def _fill_stages(options: LoadOptions, programs: Mapping[str, int], maps: Mapping[str, int]) -> None:
@@ -254,8 +277,10 @@ def _fill_filter(wanted: PacketFilter, hook: str, replay: bool, maps: Mapping[st
 # --- compiled ---
 
 
-def _compiled(options: LoadOptions, hash_key: int) -> tuple[Artifact | None, list[int]]:
-    """Compile and load. Returns no artifact if the kernel does not allow to take one.
+def _compiled(options: LoadOptions, hash_key: int) -> tuple[Artifact | None, list[int], bool]:
+    """Compile and load; the last value: the programs name processes.
+
+    Returns no artifact if the kernel does not allow to take one.
 
     Raises:
         ImportError: bcc is missing.
@@ -265,8 +290,8 @@ def _compiled(options: LoadOptions, hash_key: int) -> tuple[Artifact | None, lis
     if offsets:
         # a locked-down kernel may refuse to let programs read its memory
         with contextlib.suppress(Exception):
-            return _compiled_with(options, hash_key, offsets)
-    return _compiled_with(options, hash_key, [])
+            return *_compiled_with(options, hash_key, offsets), True
+    return *_compiled_with(options, hash_key, []), False
 
 
 def _compiled_with(options: LoadOptions, hash_key: int, more_flags: list[str]) -> tuple[Artifact | None, list[int]]:
@@ -282,7 +307,8 @@ def _compiled_with(options: LoadOptions, hash_key: int, more_flags: list[str]) -
 
 def _compile(options: LoadOptions, more_flags: list[str]) -> Artifact:
     hash_key = random_hash_key()  # a blank, not the key of the run
-    return compiler.make(options.flags(hash_key) + more_flags, options.programs, hash_key)
+    made = compiler.make(options.flags(hash_key) + more_flags, options.programs, hash_key)
+    return msgspec.structs.replace(made, names_processes=bool(more_flags))
 
 
 def _filled(options: LoadOptions, programs: Mapping[str, int], maps: Mapping[str, int]) -> list[int]:
@@ -300,12 +326,12 @@ def _cache_key(options: LoadOptions) -> str | None:
     return None
 
 
-def _load_kept(key: str | None, options: LoadOptions, hash_key: int) -> list[int]:
+def _load_kept(key: str | None, options: LoadOptions, hash_key: int) -> tuple[Artifact | None, list[int]]:
     with contextlib.suppress(Exception):
         kept = cache.fetch(key, cache.DIRECTORY) if key is not None else None
         if kept is not None:
-            return _filled(options, *artifact.load(kept, hash_key))
-    return []
+            return kept, _filled(options, *artifact.load(kept, hash_key))
+    return None, []
 
 
 RING_BUFFER_SINCE = (5, 8)

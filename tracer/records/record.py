@@ -31,6 +31,7 @@ from tracer.records.types import (
     Version,
     said,
 )
+from tracer.records.without import Without
 from tracer.vocabulary.changes import CHANGE_PATTERN
 from tracer.vocabulary.packets import NOT_READ
 from tracer.vocabulary.vocabulary import (
@@ -371,6 +372,11 @@ class Start(msgspec.Struct, frozen=True, tag_field="event", tag="start"):
     boot_clock_offset_ns: int
     part: int = 1
     evidence: Annotated[EvidenceInfo | None, said("null in a replay, and in older files")] = None
+
+    without: Annotated[
+        tuple[Without, ...] | None,
+        said("what this run does without, since the kernel does not give it; null in a replay, and in older files"),
+    ] = None
 
 
 class Balance(msgspec.Struct, frozen=True):

@@ -67,7 +67,7 @@ class CapturePipeline(Pipeline):
         # the first packets say when the capture began and name some of its interfaces
         self._read_some()
         self.clock_ns = self.feed.begin_ns
-        return msgspec.structs.replace(super()._start_record(), boot_clock_offset_ns=0, evidence=None)
+        return msgspec.structs.replace(super()._start_record(), boot_clock_offset_ns=0, evidence=None, without=None)
 
     def _trace(self) -> None:
         while self._ending.reason is None:

@@ -15,6 +15,8 @@ from tracer.ipc.messages import Evidence, PlaceAnswer
 from tracer.linux import bpfsys, kallsyms
 from tracer.loader import kernel_words
 from tracer.loader.load import Loaded
+from tracer.loader.without import without
+from tracer.records.without import Without
 
 SLICE_S = 0.005
 # In a flood of refused SYNs the programs are called twice for each, and most of the cost is the call itself. What such
@@ -78,6 +80,10 @@ class KernelWords:
             self._links[name] = link
             heard.add(name)
         return heard
+
+    def without(self) -> list[Without]:
+        """What this run lacks, these words among it."""
+        return without(self._loaded, self.failure, hears_drops=bool(self.evidence.drop_reasons))
 
     def relieve(self, unsaid: int, now_s: float) -> None:
         """Do without the reasons of resets in a flood. `unsaid`: the counter drops_skipped; monotonic time."""

@@ -137,7 +137,7 @@ class RootPart:
             Ready(
                 self._traced(), load.transport, load.event_ring_bytes, load.payload_ring_bytes,
                 load.table_size, load.packet_ring_bytes if load.packets else 0,
-                self._words.evidence,
+                self._words.evidence, self._words.without(),
             ),
             rings,
         )  # fmt: skip
@@ -145,8 +145,6 @@ class RootPart:
         self._post(before)
         for text in removed:
             self._post(Notice("leftover_removed", text))
-        if self._words.failure:
-            self._post(Notice("no_kernel_reasons", self._words.failure))
         if self._instance.warning is not None:
             self._post(Notice("no_instance_file", self._instance.warning))
 

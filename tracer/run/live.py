@@ -61,8 +61,7 @@ def _request(options: Namespace, interfaces: tuple[str, ...]) -> RootRequest:
         packets=any(one.form is targets.Form.PCAPNG for one in targets.targets(options.write)),
         packet_ring_bytes=(8 << 20) if transport is Transport.RING else (1 << 20),
         details=_shows_handshakes(options),
-        # kernels without a ring buffer do not give reasons either
-        kernel_reasons=options.kernel_reasons and transport is Transport.RING,
+        kernel_reasons=options.kernel_reasons,
     )
     return RootRequest(interfaces, hook, load, options.response_timeout, options.netns)
 
@@ -123,6 +122,8 @@ def _as_user(
         assembly.narrate(f"tracing {interface.name} by {interface.hook}: {interface.why}")
         for text in interface.warnings:
             assembly.narrate(text)
+    for one in ready.without:
+        assembly.narrate(one.text)
     return assembly.run(pipeline, leave_when_ended=bool(options.duration or options.count))
 
 

@@ -406,6 +406,7 @@ class Pipeline:
                 bool(self.ready.evidence.reset_reasons),
                 self.ready.evidence.places,
             ),
+            without=tuple(self.ready.without),
         )
 
     def _write_stats(self) -> None:

@@ -218,6 +218,10 @@ class Prometheus:
         if start is not None:
             build = {"version": start.version, "kernel": start.kernel, "transport": start.transport}
             yield InfoMetricFamily("tfotrace_build", "The running tfotrace and kernel", build)
+            lacking = GaugeMetricFamily("tfotrace_without", "What this run does without", labels=("what",))
+            for what in sorted({one.what for one in start.without or ()}):
+                lacking.add_metric((what,), 1)
+            yield lacking
             yield _gauge("tfotrace_table_entries", "Handshakes that can be pending at once", start.table_size)
         yield _gauge("tfotrace_start_time_seconds", "When this run started, since the epoch", self._began_s)
         traced = GaugeMetricFamily("tfotrace_interface_traced", "Interfaces traced now", labels=("interface", "hook"))

@@ -160,12 +160,14 @@ def _counter_name(name: str) -> str:
 
 
 def notice_lines(snapshot: Snapshot, cells: int) -> list[Line]:
-    """Notices, the newest first."""
+    """Notices, the newest first, then what this run does without."""
     lines: list[Line] = []
     for one in reversed(snapshot.notices):
         wrapped = wrap(safe(one.text), cells - 9)
         lines.append(((f"{clock(one.ts, 0)} ", "dim"), *wrapped[0]))
         lines.extend((((" " * 9), "text"), *more) for more in wrapped[1:])
+    for lacking in (snapshot.start.without or ()) if snapshot.start is not None else ():
+        lines.extend(wrap("! " + safe(lacking.text), cells, "degraded", 2))
     return lines or [(("none", "dim"),)]
 
 

@@ -67,7 +67,7 @@ def test_kernels_it_is_written_for(release: str, level: Level) -> None:
         ((21,), "with the capabilities"),
         ((12,), "lacks CAP_NET_ADMIN:"),
         ((21, 38), "lacks CAP_PERFMON:"),
-        ((12, 21, 38, 39), "lacks CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON:"),
+        ((12, 21, 38, 39), "lacks CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN:"),
     ],
 )
 def test_root_without_what_it_takes(lacking: tuple[int, ...], words: str) -> None:
