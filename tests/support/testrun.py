@@ -244,7 +244,8 @@ class Programs:
 
     def interface(self, ifindex: int, *, group: int = 0, traced: bool = True, no_link_header: bool = False) -> None:
         """Says how packets of an interface are treated (`struct interface_config`)."""
-        self.write("interfaces_near", ifindex, group.to_bytes(4, "little") + bytes([traced, no_link_header, 0, 0]))
+        ids = group.to_bytes(4, "little") + ifindex.to_bytes(4, "little")
+        self.write("interfaces_near", ifindex, ids + bytes([traced, no_link_header, 0, 0]))
 
     def run(self, road: Road, frame: bytes, ifindex: int = LOOPBACK, at_ns: int = 0, wire_len: int = 0) -> None:
         """One frame through one program, at `at_ns` where built for replay. Checks what the program returns.

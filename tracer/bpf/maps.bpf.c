@@ -23,16 +23,21 @@
 #define XDP_GO_ON 2   /* XDP_PASS */
 #define TC_GO_ON (-1) /* TC_ACT_UNSPEC, TCX_NEXT: programs behind us see the packet too */
 
-/* Interfaces with a smaller index are found without hashing. */
+/* So many slots hold interfaces that are found without hashing, and so many more interfaces may be traced. */
 #ifndef NEAR_INTERFACES
-#define NEAR_INTERFACES 4096
+#define NEAR_INTERFACES 16384
+#define FAR_INTERFACES 8192
 #endif
 
 /* Filled by user space before programs are attached (loader/load.py), one element. */
 BPF_ARRAY(config, struct config, 1);
-/* Inserted, changed and cleared by user space as interfaces come and go (root/part.py). */
+/*
+ * Inserted, changed and cleared by user space as interfaces come and go (root/kernel.py). An interface has the slot of
+ * its index modulo NEAR_INTERFACES, and is in the hash map where another one has that. Indexes grow for as long as a
+ * host runs, but those of one time are mostly close to each other.
+ */
 BPF_ARRAY(interfaces_near, struct interface_config, NEAR_INTERFACES);
-BPF_HASH(interfaces_far, u32, struct interface_config, 1024);
+BPF_HASH(interfaces_far, u32, struct interface_config, FAR_INTERFACES);
 /* A first SYN inserts entries, the segment or sweep that settles them frees them, all under their head's lock. */
 BPF_ARRAY(flows, struct flow_set, SETS);
 /* Written under the lock of the same index, read without it. */
@@ -75,10 +80,20 @@ BPF_RINGBUF_OUTPUT(packets, PACKET_RING_PAGES);
 #endif
 #endif
 
+/* The slot of this interface, which another one may have: compare `ifindex`. */
+static __always_inline struct interface_config *interface_slot(__u32 ifindex)
+{
+	__u32 slot = ifindex % NEAR_INTERFACES;
+
+	return interfaces_near.lookup(&slot);
+}
+
 /* Two look-ups in a row: a choice between two maps would keep the compiler from inlining either. */
 static __always_inline struct interface_config *find_interface(__u32 ifindex)
 {
-	struct interface_config *conf = interfaces_near.lookup(&ifindex);
+	struct interface_config *conf = interface_slot(ifindex);
 
-	return conf ? conf : interfaces_far.lookup(&ifindex);
+	if (conf && conf->ifindex == ifindex)
+		return conf;
+	return interfaces_far.lookup(&ifindex);
 }

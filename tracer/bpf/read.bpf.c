@@ -230,10 +230,12 @@ static __always_inline int read_packet(struct __sk_buff *skb, struct xdp_md *xdp
 	ifindex = is_xdp ? xdp->ingress_ifindex : interface_of(skb);
 	cpu = cpus.lookup(&zero);
 	/* far interfaces are uncommon: a second look-up here would cost every packet registers */
-	conf = interfaces_near.lookup(&ifindex);
-	if (!cpu || (conf && !conf->traced))
+	conf = interface_slot(ifindex);
+	if (!cpu || !conf)
 		return STAGE_NONE;
-	if (conf && !conf->no_link_header) {
+	if (conf->ifindex == ifindex && !conf->no_link_header) {
+		if (!conf->traced)
+			return STAGE_NONE;
 		if (is_xdp)
 			take_xdp(&f, xdp);
 		else

@@ -20,6 +20,7 @@ enum stage {
 
 struct interface_config {
 	__u32 group;
+	__u32 ifindex; /* whose this is */
 	__u8 traced;
 	__u8 no_link_header; /* frames begin with the IP header */
 	__u8 pad[2];

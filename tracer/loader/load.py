@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 4096
 WAYS = 8  # entries of a set: table.h
-NEAR_INTERFACES = 4096  # interface indexes that the programs look up without hashing
+NEAR_INTERFACES = 16384  # slots for interfaces that the programs find without hashing
+FAR_INTERFACES = 8192  # more interfaces, whose slots others have
 
 TC_PROGRAMS = ("tc_ingress", "tc_egress", "tc_uncommon", "tc_icmp", "tc_pair", "tc_payload", "sweep")
 XDP_PROGRAMS = ("xdp_ingress", "xdp_uncommon", "xdp_icmp", "xdp_pair", "xdp_payload")
@@ -90,6 +91,7 @@ class LoadOptions:
             f"-I{BPF_DIR}",
             f"-DSETS={self.sets}",
             f"-DNEAR_INTERFACES={NEAR_INTERFACES}",
+            f"-DFAR_INTERFACES={FAR_INTERFACES}",
             f"-DEVENT_RING_PAGES={self.event_ring_bytes // PAGE_SIZE}",
             f"-DPAYLOAD_RING_PAGES={self.payload_ring_bytes // PAGE_SIZE}",
         ]

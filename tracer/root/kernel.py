@@ -42,6 +42,7 @@ class Kernel:
             event_header.struct(name, packets=packets) for name in ("cpu", "sweep_state", "counters")
         )
         self._groups: dict[int, int] = {}  # of traced interfaces, by index
+        self._near: dict[int, int] = {}  # who has a slot, by its number
         self._only_group = 0
         self._response_timeout_s = 0.0
         self.still_open = 0
@@ -65,8 +66,17 @@ class Kernel:
             self._write_config()
 
     def trace_interface(self, index: int, group: int, has_ethernet_header: bool) -> None:
-        """Trace packets of this interface from now on, in this group."""
-        self._set_interface(index, _INTERFACE.pack(group=group, traced=1, no_link_header=not has_ethernet_header))
+        """Trace packets of this interface from now on, in this group.
+
+        Raises OSError (E2BIG) if there is no room for it: its slot is taken, and FAR_INTERFACES others had that, too.
+        """
+        value = _INTERFACE.pack(group=group, ifindex=index, traced=1, no_link_header=not has_ethernet_header)
+        slot = index % NEAR_INTERFACES
+        if self._near.get(slot, index) == index:
+            bpfsys.map_update_elem(self.loaded.maps["interfaces_near"], _u32(slot), value)
+            self._near[slot] = index
+        else:
+            bpfsys.map_update_elem(self.loaded.maps["interfaces_far"], _u32(index), value)
         self._groups[index] = group
         self._note_groups()
 
@@ -74,18 +84,16 @@ class Kernel:
         """Ignore packets of this interface from now on."""
         if self._groups.pop(index, None) is not None:
             self._note_groups()
-        if index < NEAR_INTERFACES:
-            self._set_interface(index, bytes(_INTERFACE.size))
+        slot = index % NEAR_INTERFACES
+        if self._near.get(slot) == index:
+            bpfsys.map_update_elem(self.loaded.maps["interfaces_near"], _u32(slot), bytes(_INTERFACE.size))
+            del self._near[slot]
         else:
             try:
                 bpfsys.map_delete_elem(self.loaded.maps["interfaces_far"], _u32(index))
             except OSError as error:
                 if error.errno != errno.ENOENT:
                     raise
-
-    def _set_interface(self, index: int, value: bytes) -> None:
-        near = index < NEAR_INTERFACES
-        bpfsys.map_update_elem(self.loaded.maps["interfaces_near" if near else "interfaces_far"], _u32(index), value)
 
     def are_open(self, entries: list[tuple[int, int]]) -> list[bool]:
         """Does the pending table have an entry with this tag in this set? The user part may ask for any."""
