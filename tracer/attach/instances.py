@@ -1,5 +1,8 @@
 """Running instances and what killed ones left: each process has a locked file under /run/tfotrace.
 
+The first line says whose file it is and what is attached; each line that follows adds an attachment or strikes one, for
+with thousands of interfaces rewriting the whole at each would take minutes.
+
 A root part keeps its file's flock for as long as it lives, so a file whose lock is free belongs to a killed run. Links
 vanish with their process and are not listed. Clsact filters and XDP programs without a link are, before they are made.
 A leftover is removed only if its name and program still match: the id with its load time, since ids are used again.
@@ -23,7 +26,8 @@ from tracer.linux import bpfsys, interfaces, netns
 from tracer.linux.proc import boot_id, read_stat
 from tracer.linux.run_dir import RUN_DIR, require_own
 
-_LIMIT = 1 << 20  # bytes read of one file
+_LIMIT = 64 << 20  # bytes read of one file: a line is some 250, and a run attaches two filters to an interface
+_LINES_MAX = 1000  # beyond twice the number of attachments: then the file is written anew
 
 Key = FilterKey | XdpKey
 
@@ -55,6 +59,16 @@ class _File(msgspec.Struct, frozen=True):
     pid: int
     boot: str
     attachments: list[Entry]
+
+
+class _Struck(msgspec.Struct, frozen=True, tag_field="kind", tag="struck"):
+    """A line that strikes an entry of an earlier line."""
+
+    entry: Entry
+
+
+_first_line = msgspec.json.Decoder(_File)
+_line: msgspec.json.Decoder[Entry | _Struck] = msgspec.json.Decoder(Entry | _Struck)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +103,8 @@ class Instance:
         self.filter_name = f"tfotrace-{pid}-{started}"
         self.warning: str | None = None
         self._pid = pid
-        self._entries: list[Entry] = []
+        self._entries: dict[tuple[int, Key], Entry] = {}  # by network namespace and key
+        self._lines = 0  # after the first one
         self._fd = -1
         self._path = directory / f"{pid}-{started}.json"
         try:
@@ -103,18 +118,23 @@ class Instance:
     def _create(self, directory: Path) -> None:
         directory.mkdir(mode=0o755, exist_ok=True)
         require_own(directory.stat(follow_symlinks=False))
+        self._write_anew()
+
+    def _write_anew(self) -> None:
         # lock it under another name first, so that nobody sees it unlocked under its own
-        draft = directory / f".{self._path.name}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        draft = self._path.with_name(f".{self._path.name}")
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(draft, flags, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _write(fd, self._pid, [])
+            _write(fd, self._pid, list(self._entries.values()))
             os.rename(draft, self._path)
         except BaseException:
             os.close(fd)
             raise
-        self._fd = fd
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._lines = fd, 0
 
     def record(self, key: Key, interface: str, loaded_ns: int) -> None:
         """List an attachment before it is made in the calling thread's network namespace.
@@ -122,24 +142,29 @@ class Instance:
         `loaded_ns` is its program's ProgramInfo.loaded_ns.
         """
         here = netns.current()
+        entry: Entry
         if isinstance(key, FilterKey):
-            self._entries.append(FilterEntry(key=key, interface=interface, netns=here, loaded_ns=loaded_ns))
+            entry = FilterEntry(key=key, interface=interface, netns=here, loaded_ns=loaded_ns)
         else:
-            self._entries.append(XdpEntry(key=key, interface=interface, netns=here, loaded_ns=loaded_ns))
-        self._save()
+            entry = XdpEntry(key=key, interface=interface, netns=here, loaded_ns=loaded_ns)
+        self._entries[here, key] = entry
+        self._add_lines(entry)
 
     def forget(self, keys: Iterable[Key]) -> None:
         """Strike attachments that are gone from the calling thread's network namespace."""
-        gone = set(keys)
-        if not gone:
-            return
         here = netns.current()
-        self._entries = [entry for entry in self._entries if entry.netns != here or entry.key not in gone]
-        self._save()
+        found = [self._entries.pop((here, key), None) for key in keys]
+        with suppress(OSError):  # then it stays in the file, where who reads it finds that it is gone
+            self._add_lines(*(_Struck(entry) for entry in found if entry is not None))
 
-    def _save(self) -> None:
-        if self._fd >= 0:
-            _write(self._fd, self._pid, self._entries)
+    def _add_lines(self, *lines: Entry | _Struck) -> None:
+        if self._fd < 0 or not lines:
+            return
+        # a line break before each, too: an earlier one may be unfinished
+        os.write(self._fd, b"".join(b"\n" + msgspec.json.encode(line) + b"\n" for line in lines))
+        self._lines += len(lines)
+        if self._lines > 2 * len(self._entries) + _LINES_MAX:
+            self._write_anew()
 
     def close(self) -> None:
         """Release the lock, and remove the file if it lists nothing. Harmless the second time."""
@@ -197,12 +222,29 @@ def _opened(path: Path) -> Iterator[tuple[int, bool] | None]:
 def _read(fd: int, path: Path) -> tuple[int, list[Entry]]:
     """Pid and attachments; none if this program did not write the file, or wrote it before this boot."""
     try:
-        # after the first line, the end of a longer version may be left
-        found = msgspec.json.decode(os.pread(fd, _LIMIT, 0).partition(b"\n")[0], type=_File)
+        first, *lines = _whole(fd).split(b"\n")
+        found = _first_line.decode(first)
     except ValueError:  # msgspec's errors are ValueErrors
         pid = path.name.partition("-")[0]
         return int(pid) if pid.isdigit() else 0, []
-    return found.pid, found.attachments if found.boot == boot_id() else []
+    if found.boot != boot_id():
+        return found.pid, []
+    entries = {(entry.netns, entry.key): entry for entry in found.attachments}
+    for raw in lines:
+        with suppress(ValueError):  # the end of a longer version, a line that was not finished, an empty one
+            line = _line.decode(raw)
+            if isinstance(line, _Struck):
+                entries.pop((line.entry.netns, line.entry.key), None)
+            else:
+                entries[line.netns, line.key] = line
+    return found.pid, list(entries.values())
+
+
+def _whole(fd: int) -> bytes:
+    parts: list[bytes] = []
+    while part := os.pread(fd, min(1 << 20, _LIMIT - sum(map(len, parts))), sum(map(len, parts))):
+        parts.append(part)
+    return b"".join(parts)
 
 
 def instances(directory: Path = RUN_DIR) -> list[InstanceFile]:

@@ -157,9 +157,10 @@ def test_an_earlier_boot_left_nothing(tmp_path: Path, removed: list[object]) -> 
     instance.record(FILTER, "eth0", 1077)
     abandon(instance)
     (path,) = tmp_path.iterdir()
-    document = json.loads(path.read_text())
+    first, *lines = path.read_text().splitlines()
+    document = json.loads(first)
     document["boot"] = "00000000-0000-0000-0000-000000000000"
-    path.write_text(json.dumps(document))
+    path.write_text("\n".join([json.dumps(document), *lines]))
     assert find_leftovers(tmp_path) == []
     assert remove_leftovers(directory=tmp_path) == []
     assert (removed, list(tmp_path.iterdir())) == ([], [])
@@ -172,6 +173,34 @@ def test_killed_between_writing_and_cutting_the_file_reads_well(tmp_path: Path) 
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes() + b'tail of a longer version"}]}\n')
     assert len(find_leftovers(tmp_path)) == 1
+
+
+def test_what_comes_and_goes_does_not_make_the_file_grow(tmp_path: Path) -> None:
+    """Thousands of containers: each adds lines, and so does the end of each."""
+    instance = Instance(tmp_path)
+    for number in range(3000):
+        instance.record(XdpKey(number, 4, 78), "eth0", 1078)
+    largest = 0
+    for number in range(3000, 9000):
+        instance.forget([XdpKey(number - 3000, 4, 78)])
+        instance.record(XdpKey(number, 4, 78), "eth0", 1078)
+        if number % 500 == 0:
+            (path,) = tmp_path.iterdir()
+            largest = max(largest, path.stat().st_size)
+    assert largest < 4_000_000
+    (found,) = instances(tmp_path)
+    assert found.running
+    assert [entry.key for entry in found.entries] == [XdpKey(number, 4, 78) for number in range(6000, 9000)]
+    instance.close()
+
+
+def test_after_an_unfinished_line_the_next_ones_count(tmp_path: Path) -> None:
+    instance = Instance(tmp_path)
+    instance.record(FILTER, "eth0", 1077)
+    os.write(instance._fd, b'{"kind": "xdp", "interf')
+    instance.record(XDP, "eth1", 1078)
+    abandon(instance)
+    assert [entry.key for item in find_leftovers(tmp_path) for entry in item.entries] == [FILTER, XDP]
 
 
 @pytest.mark.parametrize(
