@@ -114,6 +114,11 @@ fidelity: root system ## hold replays of the captures below CAPTURES=DIR against
 test-replay: root system ## replay a generated capture of 1 GB (root)
 	@status=0; TFOTRACE_LONG=1 $(PYTEST) -rP tests/netns/test_replay_large.py || status=$$?; $(DEV) --give-back; exit $$status
 
+.PHONY: test-many-interfaces
+test-many-interfaces: root system ## trace 3,000 interfaces, INTERFACES=3000, and measure how long it takes (root)
+	@status=0; TFOTRACE_PATIENCE=4 TFOTRACE_INTERFACES=$(or $(INTERFACES),3000) $(PYTEST) tests/netns/test_many_interfaces.py && \
+		$(PYTHON) -m bench.many_interfaces $(or $(INTERFACES),3000) || status=$$?; $(DEV) --give-back; exit $$status
+
 test-fleet: root system ## demo -> OpenTelemetry collector -> ClickHouse -> docs/clickhouse's questions (root; 200 MB from PyPI)
 	@sh scripts/fleet-check.sh
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +52,22 @@ def tc_programs(index: int) -> list[object]:
     for parent in (clsact.PARENT_INGRESS, clsact.PARENT_EGRESS):
         found += clsact.filters(index, parent)
     return found
+
+
+_GET_LINK_BY_ID, _LINK_DETACH = 30, 34  # of enum bpf_cmd
+
+
+def detach_links(pid: int) -> None:
+    """What `bpftool link detach` does, to all TCX and XDP links that this process holds."""
+    for name in os.listdir(f"/proc/{pid}/fdinfo"):
+        info = Path(f"/proc/{pid}/fdinfo/{name}").read_text(encoding="ascii")
+        found = re.search(r"^link_type:\t(?:tcx|xdp)\nlink_id:\t(\d+)$", info, re.MULTILINE)
+        if found is not None:
+            link = bpfsys._call(_GET_LINK_BY_ID, "=I", int(found[1]))
+            try:
+                bpfsys._call(_LINK_DETACH, "=I", link)
+            finally:
+                os.close(link)
 
 
 class Own:

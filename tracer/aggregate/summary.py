@@ -8,6 +8,7 @@ from tracer.aggregate.aggregate import losses
 from tracer.aggregate.benefit import tell
 from tracer.aggregate.unread import Source, tell_not_read, tell_why_none
 from tracer.aggregate.worth import saved_words
+from tracer.records.interface_sums import InterfaceSums
 from tracer.records.record import Balance, End, Totals
 from tracer.vocabulary.causes import DROPPED, handshake_sentence, remedy, tfo_sentence
 from tracer.vocabulary.fates import brief_cause, failed_words, unless_certain
@@ -53,7 +54,23 @@ def summarize(
     filtered = record.counters.get("filtered")
     if filtered:
         narrate(f"{_number(filtered, 'SYN')} did not match --filter, not followed")
+    _tell_interfaces(record.interfaces, narrate)
     _tell_losses(record.balance, narrate, whole=whole)
+
+
+def _times(number: int) -> str:
+    return {0: "never", 1: "once"}.get(number, f"{number:,} times")
+
+
+def _tell_interfaces(sums: InterfaceSums | None, narrate: Callable[[str], None]) -> None:
+    """Narrate what was not traced, or not for all of the time."""
+    if sums is None:
+        return
+    if sums.removed:
+        removed, again = _times(sums.removed), _times(sums.attached_again)
+        narrate(f"somebody removed tfotrace's programs from an interface {removed}; they were attached again {again}")
+    if sums.not_traced:
+        narrate(f"{_number(sums.not_traced, 'interface')} could not be traced at the end")
 
 
 def _number(number: int, thing: str) -> str:

@@ -36,6 +36,12 @@ class Programs:
     tc_ingress: int
     tc_egress: int
     xdp_ingress: int | None = None
+    loaded_ns: dict[int, int] = field(init=False, repr=False, compare=False)  # when each was loaded, by its id
+
+    def __post_init__(self) -> None:
+        fds = (self.tc_ingress, self.tc_egress, self.xdp_ingress)
+        found = [bpfsys.program_info(fd) for fd in fds if fd is not None]
+        object.__setattr__(self, "loaded_ns", {info.id: info.loaded_ns for info in found})
 
 
 class _Piece(Protocol):
@@ -102,18 +108,25 @@ def _detach_all(pieces: Iterable[_Piece]) -> OSError | None:
 
 
 def attach(
-    interface: Interface, programs: Programs, choice: HookChoice, instance: Instance | None = None
+    interface: Interface,
+    programs: Programs,
+    choice: HookChoice,
+    instance: Instance | None = None,
+    *,
+    one_of_many: bool = False,
 ) -> Attachment:
     """Attach to `interface` as `choice` says, or as close to it as possible without touching programs of others.
 
     Each packet passes both hooks of loopback, so only one side is traced there: with tc egress, where a packet still
-    belongs to its socket, with XDP ingress. Raises InterfaceGoneError and CannotTraceError.
+    belongs to its socket, with XDP ingress. `one_of_many`: so many interfaces are traced that `auto` must not wait
+    for TCX links, each of which takes the kernel some 10 ms to make and to remove (tcx_entry_sync() in
+    include/net/tcx.h waits for a grace period of RCU). Raises InterfaceGoneError and CannotTraceError.
     """
     if interface.untraceable is not None:
         raise CannotTraceError(interface.untraceable)
     builder = _Builder(interface, programs, instance)
     try:
-        hook, why = builder.build(choice)
+        hook, why = builder.build(choice, one_of_many)
         attachment = builder.finish(hook, why)
         attachment.look_again()
     except BaseException as error:
@@ -152,20 +165,22 @@ class _Builder:
         self._pieces: list[_Piece] = []
         self._announced: list[FilterKey | XdpKey] = []
         self._name = instance.filter_name if instance is not None else survey.OWN_NAME + "unregistered"
-        fds = (programs.tc_ingress, programs.tc_egress, programs.xdp_ingress)
-        found = [bpfsys.program_info(fd) for fd in fds if fd is not None]
-        self._loaded_ns = {info.id: info.loaded_ns for info in found}
+        self._loaded_ns = programs.loaded_ns
         self._sides = [(True, programs.tc_egress)]  # (egress?, program) of tc
         if not interface.is_loopback:
             self._sides.insert(0, (False, programs.tc_ingress))
 
-    def build(self, choice: HookChoice) -> tuple[Hook, str]:
+    def build(self, choice: HookChoice, one_of_many: bool) -> tuple[Hook, str]:
         if choice in (HookChoice.XDP, HookChoice.XDP_NATIVE, HookChoice.XDP_GENERIC):
             return self._xdp_or_tc(choice)
         if choice is HookChoice.CLSACT:
-            for side in self._sides:
-                self._clsact(*side)
+            self._clsact_filters(self._sides)
             return Hook.CLSACT, self._sentence("tc by clsact filters, as asked for")
+        if choice is HookChoice.AUTO and one_of_many and self._may_be_clsact():
+            return Hook.CLSACT, self._sentence(
+                "tc, the default; clsact filters at priority 1, because TCX links on so many interfaces would take "
+                "minutes (--hook tc makes them)"
+            )
         hook, what = self._tc(self._sides)
         reason = "tc by choice" if choice is HookChoice.TC else "tc, the default, since it costs other traffic nothing"
         return hook, self._sentence(f"{reason}; {what}")
@@ -204,10 +219,25 @@ class _Builder:
                 raise
             while len(self._pieces) > before:  # a link on one side and a filter on the other would be two hooks
                 self._pieces.pop().detach()
-            for side in sides:
-                self._clsact(*side)
+            self._clsact_filters(sides)
             return Hook.CLSACT, "clsact filters at priority 1, because this kernel has no TCX links (Linux 6.6 has)"
         return Hook.TCX, "TCX links, ahead of other programs"
+
+    def _may_be_clsact(self) -> bool:
+        """Attach clsact filters, unless TCX programs of others would run before them; False if it cannot be."""
+        if survey.has_tcx(self._interface.index):
+            return False
+        try:
+            self._clsact_filters(self._sides)
+        except (CannotTraceError, OSError):  # an ingress qdisc is there, say, which TCX does not mind
+            while self._pieces:
+                self._pieces.pop().detach()
+            return False
+        return True
+
+    def _clsact_filters(self, sides: list[tuple[bool, int]]) -> None:
+        for side in reversed(sides):  # egress first: where that is possible, ingress is
+            self._clsact(*side)
 
     def _clsact(self, egress: bool, prog_fd: int) -> None:
         try:

@@ -75,11 +75,14 @@ def filters(ifindex: int, parent: int) -> list[FilterKey]:
 
 def ingress_qdisc(ifindex: int) -> str | None:
     """Kind of the qdisc in clsact's place; None if there is none."""
-    for payload in netlink.dump(netlink.GETQDISC, _TCMSG.pack(0, ifindex, 0, 0, 0)):
-        _, index, handle, parent, _ = _TCMSG.unpack_from(payload, 0)
-        if index == ifindex and handle == _HANDLE_CLSACT and parent == _PARENT_CLSACT:
-            return netlink.text(netlink.attributes(payload, _TCMSG.size).get(_TCA_KIND, b""))
-    return None
+    # a dump would list those of all interfaces; before 6.8 the kernel answers only who asks for an echo
+    try:
+        payload = netlink.get(netlink.GETQDISC, _TCMSG.pack(0, ifindex, 0, _PARENT_CLSACT, 0), netlink.F_ECHO)
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        raise
+    return netlink.text(netlink.attributes(payload, _TCMSG.size).get(_TCA_KIND, b""))
 
 
 def ensure_qdisc(ifindex: int, egress: bool) -> None:
@@ -91,7 +94,6 @@ def ensure_qdisc(ifindex: int, egress: bool) -> None:
     except OSError as error:
         if error.errno != errno.EEXIST:
             raise
-        # the kernel lists qdiscs of all interfaces only: ask where it matters
         if egress and ingress_qdisc(ifindex) == "ingress":
             raise NoEgressSideError from None
 
@@ -109,10 +111,9 @@ class ClsactFilter:
         ensure_qdisc(ifindex, egress)
         parent = PARENT_EGRESS if egress else PARENT_INGRESS
         program_id = bpfsys.program_info(prog_fd).id
-        taken = {(f.priority, f.handle) for f in filters(ifindex, parent)}
         self.key: FilterKey | None = None
         for priority in range(1, _LAST_PRIORITY):
-            if self._try_priority(FilterKey(ifindex, parent, priority, 0, program_id, name), prog_fd, taken, announce):
+            if self._try_priority(FilterKey(ifindex, parent, priority, 0, program_id, name), prog_fd, announce):
                 return
         raise OSError(errno.EBUSY, f"the first {_LAST_PRIORITY - 1} tc priorities are taken")
 
@@ -120,19 +121,16 @@ class ClsactFilter:
         self,
         base: FilterKey,
         prog_fd: int,
-        taken: set[tuple[int, int]],
         announce: Callable[[FilterKey], None],
     ) -> bool:
         for handle in range(_FIRST_HANDLE, _FIRST_HANDLE + _HANDLES):
-            if (base.priority, handle) in taken:
-                continue
             key = replace(base, handle=handle)
             announce(key)
             try:
                 _add(key, prog_fd)
             except OSError as error:
                 if error.errno == errno.EEXIST:
-                    continue  # another run took the handle since we looked
+                    continue  # another run has the handle
                 # a filter of another kind or protocol has this priority; without one, the fault is elsewhere
                 if error.errno == errno.EINVAL and any(
                     there.priority == key.priority for there in filters(key.ifindex, key.parent)

@@ -47,6 +47,11 @@ def _tcx(ifindex: int, egress: bool) -> list[Occupant]:
     return [Occupant(egress, number, _words(f"TCX {side} program", number)) for number in ids]
 
 
+def has_tcx(ifindex: int) -> bool:
+    """Is a TCX program on the interface, which would run before clsact filters?"""
+    return bool(_tcx(ifindex, egress=False) or _tcx(ifindex, egress=True))
+
+
 def _clsact(ifindex: int, egress: bool) -> list[Occupant]:
     side = "egress" if egress else "ingress"
     parent = clsact.PARENT_EGRESS if egress else clsact.PARENT_INGRESS

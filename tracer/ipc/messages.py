@@ -1,10 +1,10 @@
 """Messages between the root part and the user part: msgpack over a SOCK_SEQPACKET pair, with descriptors.
 
-Root -> user: Ready once, then Counters at every sweep, Host every second, InterfacesNow, Addresses and Notice when
-things change, a HostAnswer to each HostQuestion, an OwnerAnswer to each OwnerQuestion, PlaceAnswers to PlaceQuestions,
-an OpenAnswer to each OpenQuestion, and Ended last; or Failed. User -> root: HostQuestion, OwnerQuestion, PlaceQuestion,
-OpenQuestion, Stop. In a replay also Frames, each answered by FramesDone. If one end dies, the other sees the end of
-file.
+Root -> user: InterfacesChanged with what does not fit into Ready, Ready once, then Counters at every sweep, Host every
+second, InterfacesChanged, Addresses and Notice when things change, a HostAnswer to each HostQuestion, an OwnerAnswer to
+each OwnerQuestion, PlaceAnswers to PlaceQuestions, an OpenAnswer to each OpenQuestion, and Ended last; or Failed.
+User -> root: HostQuestion, OwnerQuestion, PlaceQuestion, OpenQuestion, Stop. In a replay also Frames, each answered by
+FramesDone. If one end dies, the other sees the end of file.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ import msgspec
 
 from tracer.errors import EndedEarlyError
 from tracer.ipc.traced import TracedInterface
+from tracer.records.interface_sums import InterfaceSums
 from tracer.records.without import Without
 from tracer.vocabulary.vocabulary import Transport
 
-MESSAGE_MAX = 1 << 20  # bytes: thousands of interfaces or addresses
+MESSAGE_MAX = 1 << 20  # bytes: thousands of addresses
+INTERFACES_TOLD = 200  # in one message: some 60 kB, which the socket takes without a larger buffer, too
 _SO_SNDBUFFORCE = 32
 DESCRIPTORS_MAX = 250  # SCM_MAX_FD is 253
 
@@ -67,10 +69,11 @@ class Addresses(msgspec.Struct, tag=True, frozen=True):
     taken_ns: int = 0
 
 
-class InterfacesNow(msgspec.Struct, tag=True, frozen=True):
-    """The interfaces traced from now on."""
+class InterfacesChanged(msgspec.Struct, tag=True, frozen=True):
+    """Interfaces that are traced from now on, or whose name, hook or MTU changed; and indexes of those that are not."""
 
-    interfaces: list[TracedInterface]
+    there: list[TracedInterface]
+    gone: list[int] = []
 
 
 class Counters(msgspec.Struct, tag=True, frozen=True):
@@ -186,12 +189,16 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
 
 
 class Ended(msgspec.Struct, tag=True, frozen=True):
-    """Detached, with all entries flushed into the ring: the last sums. `reason` is set unless the user part asked."""
+    """Detached, with all entries flushed into the ring: the last sums. `reason` is set unless the user part asked.
+
+    `interfaces` is None in a replay.
+    """
 
     values: dict[str, int]
     still_open: int
     reason: str | None = None
     exit_code: int = 0
+    interfaces: InterfaceSums | None = None
 
 
 class SocketOwner(msgspec.Struct, frozen=True):
@@ -332,7 +339,7 @@ class HostQuestion(msgspec.Struct, tag=True, frozen=True):
 ToUser: TypeAlias = (
     Ready
     | Addresses
-    | InterfacesNow
+    | InterfacesChanged
     | Counters
     | Host
     | HostAnswer

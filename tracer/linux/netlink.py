@@ -27,7 +27,7 @@ GETNEIGH = 30
 NEWQDISC, GETQDISC = 36, 38
 NEWTFILTER, DELTFILTER, GETTFILTER = 44, 45, 46
 
-F_REQUEST, F_ACK, F_DUMP, F_EXCL, F_CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
+F_REQUEST, F_ACK, F_ECHO, F_DUMP, F_EXCL, F_CREATE = 0x1, 0x4, 0x8, 0x300, 0x200, 0x400
 _F_MULTI, _F_DUMP_INTR = 0x2, 0x10
 _F_CAPPED, _F_ACK_TLVS = 0x100, 0x200
 _ERROR, _DONE = 2, 3
@@ -152,9 +152,9 @@ def request(kind: int, payload: bytes, flags: int = 0) -> None:
     _exchange(kind, payload, flags | F_ACK)
 
 
-def get(kind: int, payload: bytes) -> bytes:
+def get(kind: int, payload: bytes, flags: int = 0) -> bytes:
     """Payload of the one answer to a look-up. Raises OSError."""
-    return _exchange(kind, payload)[0].payload
+    return _exchange(kind, payload, flags)[0].payload
 
 
 def dump(kind: int, payload: bytes, strict: bool = False) -> list[bytes]:

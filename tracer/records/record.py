@@ -18,6 +18,7 @@ from tracer.dissect.payload import Protocol
 from tracer.records.drop import Drop, EvidenceInfo
 from tracer.records.ends import Endpoint, Listener, Nat
 from tracer.records.failed_at import FailedAt
+from tracer.records.interface_sums import InterfaceSums
 from tracer.records.refusal import Icmp, Misfits, Reset
 from tracer.records.types import (
     SCHEMA_VERSION,
@@ -524,6 +525,7 @@ class End(msgspec.Struct, frozen=True, tag_field="event", tag="end"):
         dict[str, int] | None,
         _counted_by("frames that may hold handshakes which were not read, by what they are inside", NOT_READ),
     ] = None
+    interfaces: Annotated[InterfaceSums | None, said("null in a replay, and in older files")] = None
 
 
 Record = Start | Handshake | Stats | NoticeRecord | End

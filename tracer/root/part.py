@@ -10,19 +10,17 @@ import select
 import signal
 import time
 from collections import deque
-from contextlib import suppress
 from types import FrameType
 
-from tracer.attach.attach import Attachment, InterfaceGoneError, Programs, attach
 from tracer.attach.instances import Instance, remove_leftovers
-from tracer.errors import CannotTraceError, ExitCode, TfotraceError, UsageError
+from tracer.errors import CannotTraceError, ExitCode
 from tracer.ipc.messages import (
     Addresses,
     Channel,
     Counters,
     Ended,
     HostQuestion,
-    InterfacesNow,
+    InterfacesChanged,
     Notice,
     OpenAnswer,
     OpenQuestion,
@@ -31,41 +29,36 @@ from tracer.ipc.messages import (
     Ready,
     ToUser,
 )
-from tracer.ipc.traced import TracedInterface
-from tracer.linux import allocator, netns
+from tracer.linux import allocator, descriptors, netns
 from tracer.linux.interfaces import (
     AddressesChanged,
     Change,
     Follower,
-    Interface,
     LinkDown,
     LinkGone,
     LinkRenamed,
     LinkUp,
     MtuChanged,
-    all_up,
-    by_index,
-    find_members,
     local_addresses,
 )
 from tracer.linux.patience import FACTOR
 from tracer.loader.load import PAGE_SIZE, Loaded, Loader
 from tracer.ring import perfbuf
+from tracer.root.interfaces import Interfaces
 from tracer.root.kernel import Kernel
 from tracer.root.kernel_words import KernelWords
 from tracer.root.request import RootRequest
 from tracer.root.socket_owners import OwnerFinder
-from tracer.root.startup import await_loaded, end_by_signals, reporting
+from tracer.root.startup import LeaveError, await_loaded, end_by_signals, reporting
 from tracer.root.witness import Witness
 from tracer.vocabulary.vocabulary import Transport
 
 SWEEP_S = 0.25
-BACKLOG_MAX = 1000  # messages to keep for a stopped user part
+TELL_S = 0.02  # changes of this time are told together: the user part looks at all interfaces then
+BACKLOG_MAX = 10_000  # messages to keep for a stopped user part: news of some thousand interfaces
 HOST_S = 1.0
 LAST_ANSWERS_S = 2.0 * FACTOR
 ADDRESSES_AGAIN_S = 10.0  # local routes may change without an event
-ANY = "any"
-_FIRST_GROUP = 1 << 24  # group numbers of single interfaces are their indexes
 
 
 def run(options: RootRequest, channel: Channel, loader: Loader) -> int:
@@ -95,9 +88,9 @@ class RootPart:
         self.asked_to_end: str | None = None
         self._backlog: deque[ToUser] = deque(maxlen=BACKLOG_MAX)
         self._loader: Loader | None = loader
-        self._groups: dict[int, int] = {}  # by interface index, where several are one group
-        self._attached: dict[int, Attachment] = {}
-        self._down: set[int] = set()
+        self._interfaces = Interfaces(options, self._post)
+        self._changes: deque[Change] = deque()
+        self._next_sign = 0.0
         self._kernel: Kernel | None = None
         self._instance: Instance | None = None
         self._follower: Follower | None = None
@@ -115,7 +108,7 @@ class RootPart:
         """Load, attach to every requested interface, and report to the user part."""
         if self.options.netns is not None:
             netns.enter_named(self.options.netns)
-        wanted = self._find_interfaces()  # while it compiles, to report a typo at once
+        self._interfaces.find()  # while it compiles, to report a typo at once
         self._follower = Follower()
         self._instance = Instance()
         removed = remove_leftovers()
@@ -124,18 +117,20 @@ class RootPart:
         self._kernel.configure(self.options.response_timeout_s)
         self._words = KernelWords(loaded)
         rings = self._open_rings()
-        for interface in wanted:
-            self._attach(interface)
+        descriptors.raise_limit()
+        failures = self._interfaces.attach_all(self._kernel, self._instance, self._follower, self._may_go_on)
+        if not self._may_go_on():
+            raise LeaveError
         before = self._witness.host()  # the counters before the first handshake
         # now, all at once: a handshake is seen from both sides or not at all
-        for interface in wanted:
-            self._switch_on(interface)
-        if not self._attached:
-            raise CannotTraceError("every interface vanished before it could be attached to")
+        failures += self._interfaces.switch_on_all()
         load = self.options.load
+        *earlier, last = self._interfaces.in_parts()
+        for part in earlier:
+            self.channel.send(InterfacesChanged(part))
         self.channel.send(
             Ready(
-                self._traced(), load.transport, load.event_ring_bytes, load.payload_ring_bytes,
+                last, load.transport, load.event_ring_bytes, load.payload_ring_bytes,
                 load.table_size, load.packet_ring_bytes if load.packets else 0,
                 self._words.evidence, self._words.without(),
             ),
@@ -143,40 +138,12 @@ class RootPart:
         )  # fmt: skip
         self._send_addresses()
         self._post(before)
+        for failure in failures:
+            self._post(failure)
         for text in removed:
             self._post(Notice("leftover_removed", text))
         if self._instance.warning is not None:
             self._post(Notice("no_instance_file", self._instance.warning))
-
-    def _find_interfaces(self) -> list[Interface]:
-        if self.options.interfaces == (ANY,):
-            found = [interface for interface in all_up() if self._misfit(interface) is None]
-            if not found:
-                raise CannotTraceError("no interface is up here")
-            return found
-        found = []
-        for number, word in enumerate(self.options.interfaces):
-            members = find_members(word)
-            for interface in members:
-                name = interface.name
-                if not interface.up:
-                    raise UsageError(f"{name} is down: bring it up (ip link set {name} up) or name another interface")
-                misfit = self._misfit(interface)
-                if misfit is not None:
-                    raise UsageError(misfit)
-                if any(interface.index == other.index for other in found):
-                    raise UsageError(f"{name} is named twice: name each interface once")
-                found.append(interface)
-                if len(members) > 1:
-                    self._groups[interface.index] = _FIRST_GROUP + number
-        return found
-
-    def _misfit(self, interface: Interface) -> str | None:
-        """A sentence on why --filter cannot apply to an interface; None if it can."""
-        wanted = self.options.load.filter
-        if wanted is None or wanted.without_link is not None or interface.has_ethernet_header:
-            return None
-        return f"--filter cannot apply to {interface.name}, which has no Ethernet header: {wanted.why_not}"
 
     def _loaded(self) -> Loaded:
         loader = self._loader
@@ -199,36 +166,6 @@ class RootPart:
             raise CannotTraceError(f"the perf buffer cannot be opened: {error.strerror}") from None
         return [fd for one in opened for fd in one.values()]
 
-    def _attach(self, interface: Interface) -> None:
-        assert self._kernel is not None
-        fds = self._kernel.loaded.programs
-        programs = Programs(fds["tc_ingress"], fds["tc_egress"], fds.get("xdp_ingress"))
-        try:
-            self._attached[interface.index] = attach(interface, programs, self.options.hook, self._instance)
-        except InterfaceGoneError:
-            if self.options.interfaces != (ANY,):
-                raise
-
-    def _switch_on(self, interface: Interface) -> None:
-        assert self._kernel is not None
-        if interface.index in self._attached:
-            group = self._groups.get(interface.index, interface.index)
-            self._kernel.trace_interface(interface.index, group, interface.has_ethernet_header)
-
-    def _traced(self) -> list[TracedInterface]:
-        return [
-            TracedInterface(
-                index, one.name, one.hook.value, one.why, list(one.others), list(one.warnings),
-                self._groups.get(index, index), mtu=self._mtu(index),
-            )
-            for index, one in self._attached.items()
-        ]  # fmt: skip
-
-    def _mtu(self, index: int) -> int:
-        """0 where it is not known which interface of a group a segment has passed."""
-        known = self._follower.interfaces.get(index) if self._follower is not None else None
-        return known.mtu if known is not None and index not in self._groups else 0
-
     def _send_addresses(self) -> None:
         taken_ns = time.monotonic_ns()
         local = local_addresses()
@@ -248,8 +185,9 @@ class RootPart:
         next_host = time.monotonic()
         next_addresses = time.monotonic() + ADDRESSES_AGAIN_S
         while self.asked_to_end is None:
+            self._follow(next_sweep)
             waits = (part.wait_s() for part in (self._finder, self._witness, self._words))
-            wait_s = max(0.0, min(next_sweep - time.monotonic(), *waits))
+            wait_s = max(0.0, min(next_sweep - time.monotonic(), *waits)) if not self._changes else 0.0
             ready = {fd for fd, _ in poll.poll(wait_s * 1000)}
             if self.channel.fileno() in ready:
                 message = self.channel.from_user()
@@ -272,13 +210,12 @@ class RootPart:
             if (places := self._words.advance()) is not None:
                 self._post(places)
             if self._follower.fileno() in ready:
-                for change in self._follower.read():
-                    self._on_change(change)
+                self._changes.extend(self._follower.read())
             now = time.monotonic()
             if now >= next_sweep:
                 next_sweep = now + SWEEP_S
                 self._kernel.sweep()
-                self._check_attachments()
+                self._interfaces.check()
                 self._send_backlog()
                 # dropped if the user part does not read: the next ones say more
                 counters = self._kernel.counters()
@@ -291,9 +228,19 @@ class RootPart:
                 next_addresses = now + ADDRESSES_AGAIN_S
                 self._send_addresses()
                 allocator.give_back()
-            if not self._attached and self.options.interfaces != (ANY,):
+            if self._interfaces.is_over:
                 self.asked_to_end = "the last traced interface has gone"
         self._end()
+
+    def _follow(self, until: float) -> None:
+        """Go after what changed, and tell it; the sweep does not wait for thousands of new interfaces."""
+        tell_at = time.monotonic() + TELL_S
+        while self._changes and (now := time.monotonic()) < until:
+            self._on_change(self._changes.popleft())
+            if now > tell_at:
+                tell_at = now + TELL_S
+                self._interfaces.tell_changes(self.channel.offer)
+        self._interfaces.tell_changes(self.channel.offer)
 
     def _end(self) -> None:
         assert self._kernel is not None
@@ -303,7 +250,8 @@ class RootPart:
         code = ExitCode.ENDED_EARLY if self.asked_to_end else ExitCode.OK
         for message in self._backlog:
             self.channel.send(message)
-        self.channel.send(Ended(self._kernel.counters(), self._kernel.still_open, self.asked_to_end, int(code)))
+        counters, sums = self._kernel.counters(), self._interfaces.sums
+        self.channel.send(Ended(counters, self._kernel.still_open, self.asked_to_end, int(code), sums))
         self._answer_last()
 
     def _answer_last(self) -> None:
@@ -320,6 +268,9 @@ class RootPart:
                     self.channel.offer(self._witness.answer(message))
             self._witness.advance()
 
+    def _may_go_on(self) -> bool:
+        return self.asked_to_end is None and self._user_part_is_there()
+
     def _user_part_is_there(self) -> bool:
         poll = select.poll()
         poll.register(self.channel.fileno(), 0)  # poll always reports errors and hang-ups
@@ -330,71 +281,15 @@ class RootPart:
             case AddressesChanged():
                 self._send_addresses()
             case LinkUp(interface):
-                self._on_up(interface)
+                self._interfaces.on_up(interface)
             case LinkDown(interface):
-                if interface.index in self._attached and interface.index not in self._down:
-                    self._down.add(interface.index)
-                    self._notice("interface_down", f"{interface.name} is down", interface.name)
+                self._interfaces.on_down(interface)
             case LinkGone(interface):
-                self._forget(interface.index, "interface_gone", f"{interface.name} has gone")
+                self._interfaces.on_gone(interface.index)
             case LinkRenamed(interface, old_name):
-                self._on_renamed(interface, old_name)
+                self._interfaces.on_renamed(interface, old_name)
             case MtuChanged(interface):
-                if interface.index in self._attached:
-                    self._post(InterfacesNow(self._traced()))
-
-    def _on_up(self, interface: Interface) -> None:
-        if interface.index in self._attached:
-            if interface.index in self._down:
-                self._down.discard(interface.index)
-                self._notice("interface_up", f"{interface.name} is up again", interface.name)
-            return
-        if self.options.interfaces != (ANY,) or interface.untraceable is not None:
-            return
-        misfit = self._misfit(interface)
-        if misfit is not None:
-            self._notice("interface_not_traced", misfit, interface.name)
-            return
-        try:
-            self._attach(interface)
-        except TfotraceError as error:
-            self._notice("interface_not_traced", str(error), interface.name)
-            return
-        if interface.index in self._attached:
-            self._switch_on(interface)
-            self._notice("interface_added", f"{interface.name} has appeared and is traced", interface.name)
-            self._post(InterfacesNow(self._traced()))
-
-    def _on_renamed(self, interface: Interface, old_name: str) -> None:
-        if interface.index not in self._attached:
-            return
-        self._attached[interface.index].name = interface.name
-        self._notice("interface_renamed", f"{old_name} is now {interface.name}", interface.name)
-        self._post(InterfacesNow(self._traced()))
-
-    def _forget(self, index: int, kind: str, text: str) -> None:
-        attachment = self._attached.pop(index, None)
-        if attachment is None:
-            return
-        assert self._kernel is not None
-        self._kernel.ignore_interface(index)
-        with suppress(TfotraceError):
-            attachment.detach()
-        self._down.discard(index)
-        self._notice(kind, text, attachment.name)
-        self._post(InterfacesNow(self._traced()))
-
-    def _check_attachments(self) -> None:
-        for index, attachment in list(self._attached.items()):
-            if not attachment.is_intact():
-                name = attachment.name
-                if by_index(index) is None:  # its event is still to come
-                    self._forget(index, "interface_gone", f"{name} has gone")
-                else:
-                    self._forget(index, "detached", f"somebody has removed tfotrace's programs from {name}")
-
-    def _notice(self, kind: str, text: str, interface: str | None = None) -> None:
-        self._post(Notice(kind, text, interface))
+                self._interfaces.on_mtu(interface)
 
     def _post(self, message: ToUser) -> None:
         """Send in order, but never wait for a stopped user part: the sweep must go on."""
@@ -408,16 +303,13 @@ class RootPart:
     # --- end ---
 
     def _detach_all(self) -> None:
-        attached, self._attached = self._attached, {}
-        if self._kernel is not None:
-            # first of all: detaching takes a while, and handshakes seen by half would be judged wrongly
-            for index in attached:
-                self._kernel.ignore_interface(index)
-        for attachment in attached.values():
-            try:
-                attachment.detach()
-            except TfotraceError as error:  # noqa: PERF203 - one failure must not stop the rest
-                self._notice("not_detached", str(error), attachment.name)
+        self._interfaces.detach_all(self._still_here)
+
+    def _still_here(self) -> None:
+        """While detaching takes seconds, counters tell the user part that this part is at work."""
+        if time.monotonic() > self._next_sign and self._kernel is not None:
+            self._next_sign = time.monotonic() + SWEEP_S
+            self.channel.offer(Counters(self._kernel.counters(), self._kernel.still_open))
 
     def close(self) -> None:
         """Detach and close everything. Harmless the second time."""

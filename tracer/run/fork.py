@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tracer.errors import CannotTraceError, EndedEarlyError, UsageError
-from tracer.ipc.messages import Channel, Failed, Ready, channel_pair
+from tracer.ipc.messages import Channel, Failed, InterfacesChanged, Ready, channel_pair
 
 if TYPE_CHECKING:
+    from tracer.ipc.traced import TracedInterface
     from tracer.ring.open import Sources
     from tracer.run.stop import StopRequest
 
@@ -67,11 +70,17 @@ def await_ready(channel: Channel, stop: StopRequest) -> tuple[Ready, Sources] | 
 
     poll = select.poll()
     poll.register(channel.fileno(), select.POLLIN)
-    while stop.reason is None and not poll.poll(100):
-        pass
-    message, fds = channel.from_root() if stop.reason is None else (None, [])
+    earlier: list[TracedInterface] = []
+    while True:
+        while stop.reason is None and not poll.poll(100):
+            pass
+        message, fds = channel.from_root() if stop.reason is None else (None, [])
+        if not isinstance(message, InterfacesChanged):
+            break
+        earlier += message.there
     if isinstance(message, Ready):
-        return message, open_sources(message, fds)
+        whole = msgspec.structs.replace(message, interfaces=[*earlier, *message.interfaces])
+        return whole, open_sources(message, fds)
     if stop.reason is not None:
         return None  # the same signal may have ended the root part or what it waited for
     if isinstance(message, Failed):

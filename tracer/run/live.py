@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,10 @@ from tracer.sinks import targets
 from tracer.vocabulary.vocabulary import HookChoice, Transport
 
 if TYPE_CHECKING:
+    from tracer.ipc.traced import TracedInterface
     from tracer.run.fanout import Narrate
+
+_NAMED = 20  # interfaces, each on a line of its own
 
 
 def trace(
@@ -118,13 +121,25 @@ def _as_user(
     assembly.warn_of_root()
     if assembly.metrics is not None:
         assembly.narrate(f"metrics for Prometheus at http://{assembly.metrics.address}/metrics")
-    for interface in ready.interfaces:
-        assembly.narrate(f"tracing {interface.name} by {interface.hook}: {interface.why}")
-        for text in interface.warnings:
-            assembly.narrate(text)
+    for text in traced(ready.interfaces):
+        assembly.narrate(text)
     for one in ready.without:
         assembly.narrate(one.text)
     return assembly.run(pipeline, leave_when_ended=bool(options.duration or options.count))
+
+
+def traced(interfaces: Sequence[TracedInterface]) -> Iterator[str]:
+    """What is traced by which hook and why, one line for each interface unless there are many."""
+    ways: dict[tuple[str, str], list[str]] = {}
+    for one in interfaces:
+        ways.setdefault((one.hook, one.why), []).append(one.name)
+    for (hook, why), names in ways.items():
+        for name in names if len(names) <= _NAMED else [f"{len(names):,} interfaces ({names[0]} to {names[-1]})"]:
+            yield f"tracing {name} by {hook}: {why}"
+    warnings = [text for one in interfaces for text in one.warnings]
+    yield from warnings[:_NAMED]
+    if len(warnings) > _NAMED:
+        yield f"{len(warnings) - _NAMED:,} more warnings of this kind are in the start record (--json)"
 
 
 def _create(path: Path) -> None:

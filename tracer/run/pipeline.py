@@ -29,7 +29,7 @@ from tracer.ipc.messages import (
     Host,
     HostAnswer,
     HostQuestion,
-    InterfacesNow,
+    InterfacesChanged,
     Notice,
     OpenAnswer,
     OwnerAnswer,
@@ -89,6 +89,7 @@ class Pipeline:
     aggregate: Aggregate = field(default_factory=Aggregate)
     benefit: BenefitTable = field(default_factory=BenefitTable)
     _interfaces: dict[int, TracedInterface] = field(default_factory=dict)
+    _there: dict[int, TracedInterface] = field(default_factory=dict)  # of these, those that are traced now
     _local: LocalHistory = field(default_factory=LocalHistory)
     _payloads: PayloadCache = field(default_factory=PayloadCache)
     _owners: OwnerLookup = field(init=False)
@@ -315,8 +316,11 @@ class Pipeline:
                 self.fanout.tell(lambda listener: listener.set_balance(self._balance(), self._sums()))
             case Addresses(addresses, networks, taken_ns):
                 self._local.update(addresses, networks, taken_ns)
-            case InterfacesNow(interfaces):
-                self._set_interfaces(interfaces)
+            case InterfacesChanged(there, gone):
+                now = self._there | {interface.index: interface for interface in there}
+                for index in gone:
+                    now.pop(index, None)
+                self._set_interfaces(list(now.values()))
             case Notice(kind, text, interface):
                 self._notice(kind, text, interface)
             case Failed(text, exit_code):
@@ -345,7 +349,7 @@ class Pipeline:
 
     def _set_interfaces(self, interfaces: list[TracedInterface]) -> None:
         # keep those that have gone: records of their last handshakes still come
-        there = {interface.index: interface for interface in interfaces}
+        self._there = there = {interface.index: interface for interface in interfaces}
         self._interfaces.update(there)
         forget_gone(self._interfaces, there)
         self.composer.interfaces = self._interfaces
@@ -421,8 +425,8 @@ class Pipeline:
         self.channel.send(Stop())
         deadline = time.monotonic() + END_PATIENCE_S
         while self._root_is_there and time.monotonic() < deadline:
-            if self._root is None and self._poll.poll(SOON_MS):
-                self._receive()
+            if self._root is None and self._poll.poll(SOON_MS) and self._receive():
+                deadline = time.monotonic() + END_PATIENCE_S  # it is at work: detaching may take a while
             # the root part sends Ended when all is in the ring: an empty ring after it is the end
             ended = self._root is not None
             if not self._drain() and ended:
@@ -447,6 +451,7 @@ class Pipeline:
             self._sums(),
             self.benefit.benefits(),
             not_read=not_read(self._counters),
+            interfaces=self._root.interfaces if self._root is not None else None,
         )
         self.fanout.close(record)
         summarize(record, self.fanout.narrate, whole=self._root is not None, source=self._source())

@@ -16,6 +16,7 @@ from tracer.aggregate.summary import summarize
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.records.failed_at import FailedAt
+from tracer.records.interface_sums import InterfaceSums
 from tracer.records.record import SCHEMA, Balance, End, Totals
 from tracer.vocabulary.causes import DROPPED, HANDSHAKE_CAUSES
 from tracer.vocabulary.fates import BRIEF_CAUSES, FAILED_WORDS, brief_cause, failed_words
@@ -199,3 +200,27 @@ def test_what_was_lost_is_told_with_where(sheet: Balance, says: str) -> None:
     said = list[str]()
     summarize(End(SCHEMA, "", "asked", 0, 12.0, totals(), sheet, {}), said.append)
     assert said[-1] == says
+
+
+@pytest.mark.parametrize(
+    ("sums", "told"),
+    [
+        (InterfaceSums(traced=3000, gone=2), []),
+        (
+            InterfaceSums(traced=1, removed=1, attached_again=1),
+            ["somebody removed tfotrace's programs from an interface once; they were attached again once"],
+        ),
+        (
+            InterfaceSums(traced=2, removed=1200, not_traced=1),
+            [
+                "somebody removed tfotrace's programs from an interface 1,200 times; they were attached again never",
+                "1 interface could not be traced at the end",
+            ],
+        ),
+    ],
+    ids=["all traced", "attached again", "not attached again"],
+)
+def test_the_summary_tells_what_was_not_traced_for_all_of_the_time(sums: InterfaceSums, told: list[str]) -> None:
+    said: list[str] = []
+    summarize(End(SCHEMA, "", "asked", 0, 12.0, totals(), None, {}, interfaces=sums), said.append)
+    assert [line for line in said if "interface" in line] == told
