@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 
-from tests.tui.driving import LARGE, SIZES, SMALL, drive, press, screen_text
+from tests.tui.driving import LARGE, SIZES, SMALL, drive, press, screen_text, settle
 from tests.tui.recorded import Recorded, recording
+from tracer.records.without import Without
+from tracer.store.cost import CostView, ProgramShare
 from tui.app import Dashboard
 
 CARRIED = {"not_read_vxlan": 12034, "not_read_mpls": 40, "not_read_gre": 0}
@@ -25,6 +28,21 @@ def shown(size: tuple[int, int], **counters: int) -> list[str]:
     return found[0].splitlines()
 
 
+def scrolled(size: tuple[int, int], engine: Recorded) -> str:
+    """The screen, from Notices on where it is small."""
+    found = list[str]()
+
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "5")
+        if size == SMALL:
+            app.screen.query_one("#health-grid").scroll_to(y=21, animate=False)
+            await settle(pilot)
+        found.append(screen_text(app))
+
+    drive(script, engine, size)
+    return found[0]
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_frames_that_were_not_read_have_a_row_in_the_balance_sheet(size: tuple[int, int]) -> None:
     lines = shown(size, **CARRIED)
@@ -41,6 +59,36 @@ def test_without_any_there_is_no_row(size: tuple[int, int]) -> None:
     assert not [line for line in usual if "frames inside" in line]
     if size == SMALL:
         assert usual == shown(size, not_read_vxlan=0)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_tracing_costs_is_shown_with_what_is_not_measured(size: tuple[int, int]) -> None:
+    text = scrolled(size, Recorded())
+    assert "user part 4.9 % of a CPU   root part 4.2 % of a CPU   to load, once 7.46 s" in text
+    assert "kernel programs: not measured here (kernel.bpf_stats_enabled is not 1)" in text
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_measured_programs_are_shown_the_dearest_first(size: tuple[int, int]) -> None:
+    engine = Recorded()
+    programs = (
+        ProgramShare("tc_egress", 0.013, 30999.0, 420.0),
+        ProgramShare("tc_ingress", 0.3, 41234.0, 512.0),
+        ProgramShare("sent_reset", 0.0, 0.0, None),
+    )
+    engine.changes["cost"] = CostView(0.5, 0.01, 2e6, programs)
+    text = scrolled(size, engine)
+    assert "kernel programs 31 % of a CPU, with those that they call" in text
+    assert "tc_ingress 30 % (41,234/s, 0.51 µs each), tc_egress 1.3 % (30,999/s" in text
+    assert "sent_reset" not in text
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_the_run_does_without_stands_among_the_notices(size: tuple[int, int]) -> None:
+    engine = Recorded()
+    lacking = Without("places", "it hides its addresses [/b] \x1b[31m", ("CAP_SYSLOG",))
+    engine.changes["start"] = msgspec.structs.replace(recording().start, without=(lacking,))
+    assert "! it hides its addresses [/b] \\x1b[31m" in scrolled(size, engine)
 
 
 def test_each_kind_is_a_counter() -> None:

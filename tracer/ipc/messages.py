@@ -1,7 +1,7 @@
 """Messages between the root part and the user part: msgpack over a SOCK_SEQPACKET pair, with descriptors.
 
-Root -> user: InterfacesChanged with what does not fit into Ready, Ready once, then Counters at every sweep, Host every
-second, InterfacesChanged, Addresses and Notice when things change, a HostAnswer to each HostQuestion, an OwnerAnswer to
+Root -> user: InterfacesChanged with what does not fit into Ready, Ready once, then Counters at every sweep, Host and
+RootCost every second, InterfacesChanged, Addresses and Notice when things change, a HostAnswer to each HostQuestion, an OwnerAnswer to
 each OwnerQuestion, PlaceAnswers to PlaceQuestions, an OpenAnswer to each OpenQuestion, and Ended last; or Failed.
 User -> root: HostQuestion, OwnerQuestion, PlaceQuestion, OpenQuestion, Stop. In a replay also Frames, each answered by
 FramesDone. If one end dies, the other sees the end of file.
@@ -95,6 +95,18 @@ class Host(msgspec.Struct, tag=True, frozen=True):
     taken_ns: int = 0
     key_changes: int = 0
     begun_ns: int = 0
+
+
+class RootCost(msgspec.Struct, tag=True, frozen=True):
+    """CPU time of the root part and of its children that have ended, microseconds; `taken_ns`: CLOCK_MONOTONIC.
+
+    `programs`: runs and nanoseconds of each program that ran; None where the kernel does not measure them.
+    """
+
+    taken_ns: int
+    cpu_us: float
+    loading_cpu_us: float
+    programs: dict[str, tuple[int, int]] | None = None
 
 
 class Drops(msgspec.Struct, array_like=True, frozen=True):
@@ -342,6 +354,7 @@ ToUser: TypeAlias = (
     | InterfacesChanged
     | Counters
     | Host
+    | RootCost
     | HostAnswer
     | Notice
     | Failed

@@ -15,6 +15,7 @@ import msgspec
 
 from tracer.dissect.options import MPTCP_SUBTYPES, NAMES, TFO_EXPERIMENTAL, mptcp_subtype
 from tracer.dissect.payload import Protocol
+from tracer.records.cost import Cost
 from tracer.records.drop import Drop, EvidenceInfo
 from tracer.records.ends import Endpoint, Listener, Nat
 from tracer.records.failed_at import FailedAt
@@ -486,13 +487,14 @@ class Benefit(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True, tag_field="event", tag="stats"):
-    """Every 10 seconds: the balance sheet, the kernel programs' counters, the totals so far."""
+    """Every 10 seconds: the balance sheet, the kernel programs' counters, the totals so far, what tracing costs."""
 
     schema: Version
     ts: Timestamp
     balance: Balance
     counters: Counters
     totals: Totals
+    cost: Annotated[Cost | None, said("null in a replay, and in older files")] = None
 
 
 class NoticeRecord(msgspec.Struct, frozen=True, tag_field="event", tag="notice"):
@@ -526,6 +528,7 @@ class End(msgspec.Struct, frozen=True, tag_field="event", tag="end"):
         _counted_by("frames that may hold handshakes which were not read, by what they are inside", NOT_READ),
     ] = None
     interfaces: Annotated[InterfaceSums | None, said("null in a replay, and in older files")] = None
+    cost: Annotated[Cost | None, said("null in a replay, and in older files")] = None
 
 
 Record = Start | Handshake | Stats | NoticeRecord | End

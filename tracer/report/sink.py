@@ -9,6 +9,7 @@ from tracer.aggregate.series import Series
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.ipc.traced import TracedInterface
+from tracer.records.cost import Cost
 from tracer.records.record import Balance, End, NoticeRecord, Start, Stats
 from tracer.report.output import PageFile
 from tracer.report.page import Source, report_page
@@ -77,6 +78,9 @@ class Report:
 
     def set_host(self, counters: Mapping[str, int], sysctls: Mapping[str, str]) -> None:
         """Nothing of the host's is in a report."""
+
+    def set_cost(self, cost: Cost, taken_ns: int) -> None:
+        """Nor what tracing costs."""
 
     def set_ring_fill(self, share: float) -> None:
         """Of no interest later."""

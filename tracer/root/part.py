@@ -44,6 +44,7 @@ from tracer.linux.interfaces import (
 from tracer.linux.patience import FACTOR
 from tracer.loader.load import PAGE_SIZE, Loaded, Loader
 from tracer.ring import perfbuf
+from tracer.root.cost import cost
 from tracer.root.interfaces import Interfaces
 from tracer.root.kernel import Kernel
 from tracer.root.kernel_words import KernelWords
@@ -224,6 +225,7 @@ class RootPart:
             if now >= next_host:
                 next_host = now + HOST_S
                 self.channel.offer(self._witness.host())
+                self.channel.offer(cost(self._kernel.loaded.programs))
             if now >= next_addresses:
                 next_addresses = now + ADDRESSES_AGAIN_S
                 self._send_addresses()
@@ -250,6 +252,7 @@ class RootPart:
         code = ExitCode.ENDED_EARLY if self.asked_to_end else ExitCode.OK
         for message in self._backlog:
             self.channel.send(message)
+        self.channel.send(cost(self._kernel.loaded.programs))
         counters, sums = self._kernel.counters(), self._interfaces.sums
         self.channel.send(Ended(counters, self._kernel.still_open, self.asked_to_end, int(code), sums))
         self._answer_last()

@@ -35,6 +35,7 @@ from tracer.ipc.messages import (
     OwnerAnswer,
     PlaceAnswer,
     Ready,
+    RootCost,
     Stop,
     ToUser,
 )
@@ -42,11 +43,13 @@ from tracer.ipc.traced import TracedInterface, forget_gone
 from tracer.linux import allocator
 from tracer.linux.clock import wall_now, wall_offset_ns
 from tracer.linux.patience import FACTOR
+from tracer.records.cost import Cost
 from tracer.records.drop import EvidenceInfo
 from tracer.records.record import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
 from tracer.ring.open import Sources
 from tracer.ring.pace import POLL_GENTLY_MS, SOON_MS, Pace
 from tracer.ring.payloads import PayloadCache
+from tracer.run import cost
 from tracer.run.fanout import Fanout
 from tracer.run.kernel_words import SOON_MS as WORDS_SOON_MS
 from tracer.run.kernel_words import KernelWords
@@ -104,6 +107,7 @@ class Pipeline:
     _silence_is_told: bool = False
     _root: Ended | None = None
     _root_is_there: bool = True
+    _root_cost: RootCost | None = None
     _ending: Ending = field(init=False)
     _poll: select.poll = field(default_factory=select.poll)
     _judge: CauseJudge = field(default_factory=CauseJudge)
@@ -336,6 +340,11 @@ class Pipeline:
             case Host(counters, sysctls):
                 self._judge.add_host(message)
                 self.fanout.tell(lambda listener: listener.set_host(counters, sysctls))
+            case RootCost(taken_ns):
+                self._root_cost = message
+                spent = cost.total(message)
+                if time.monotonic_ns() - taken_ns < cost.FRESH_NS:
+                    self.fanout.tell(lambda listener: listener.set_cost(spent, taken_ns))
             case HostAnswer():
                 self._answer = message
             case OwnerAnswer():
@@ -414,8 +423,11 @@ class Pipeline:
         )
 
     def _write_stats(self) -> None:
-        record = Stats(SCHEMA, wall_now(), self._balance(), self._sums(), self.aggregate.totals())
+        record = Stats(SCHEMA, wall_now(), self._balance(), self._sums(), self.aggregate.totals(), self._cost())
         self.fanout.each(lambda sink: sink.stats(record))
+
+    def _cost(self) -> Cost | None:
+        return cost.total(self._root_cost) if self._root_cost is not None else None
 
     # --- end ---
 
@@ -452,6 +464,7 @@ class Pipeline:
             self.benefit.benefits(),
             not_read=not_read(self._counters),
             interfaces=self._root.interfaces if self._root is not None else None,
+            cost=self._cost(),
         )
         self.fanout.close(record)
         summarize(record, self.fanout.narrate, whole=self._root is not None, source=self._source())

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from tracer.aggregate.metrics import BOUNDS_US, FAST_OPEN, OTHER, Counts, Durations, Metrics, server_text
 from tracer.handshake.batch import Batch
 from tracer.ipc.traced import TracedInterface
+from tracer.records.cost import Cost
 from tracer.records.record import Balance, End, NoticeRecord, Start, Stats
 from tracer.sinks.prometheus_server import MetricsServer
 from tracer.vocabulary.vocabulary import (
@@ -80,6 +81,7 @@ class Prometheus:
         self._host: Mapping[str, int] = {}
         self._sysctls: Mapping[str, str] = {}
         self._notices: dict[str, int] = {}
+        self._cost: Cost | None = None
         self._ring_fill = 0.0
         self._drain_lag_us: float | None = None
 
@@ -128,6 +130,10 @@ class Prometheus:
         """Keep the counters and sysctls of the traced namespace."""
         self._host, self._sysctls = counters, sysctls
 
+    def set_cost(self, cost: Cost, taken_ns: int) -> None:  # noqa: ARG002 - counters have no time of their own
+        """Keep the newest cost."""
+        self._cost = cost
+
     def set_ring_fill(self, share: float) -> None:
         """Keep the ring's fill, 0 to 1."""
         self._ring_fill = share
@@ -142,7 +148,7 @@ class Prometheus:
         """All metric families with their current values."""
         with self._lock:
             found = list(self._handshakes())
-        return [*found, *self._about_the_run(), *self._sheet(), *self._namespace()]
+        return [*found, *self._about_the_run(), *self._spent(), *self._sheet(), *self._namespace()]
 
     def _handshakes(self) -> Iterator[Metric]:
         metrics = self._metrics
@@ -237,6 +243,30 @@ class Prometheus:
                 "tfotrace_drain_lag_seconds", "From settling to reading, at the last poll",
                 self._drain_lag_us / _US_PER_S,
             )  # fmt: skip
+
+    def _spent(self) -> Iterator[Metric]:
+        cost = self._cost
+        if cost is None:
+            return
+        cpu = CounterMetricFamily("tfotrace_cpu_seconds", "CPU time of the parts of tfotrace", labels=("part",))
+        for part, spent_us in (
+            ("user", cost.user_part_cpu_us), ("root", cost.root_part_cpu_us), ("loading", cost.loading_cpu_us),
+        ):  # fmt: skip
+            cpu.add_metric((part,), spent_us / _US_PER_S)
+        yield cpu
+        yield _gauge(
+            "tfotrace_bpf_stats_enabled", "Does the kernel measure programs (kernel.bpf_stats_enabled)?",
+            cost.programs is not None,
+        )  # fmt: skip
+        if cost.programs is not None:
+            ran = {name: one.runs for name, one in cost.programs.items()}
+            yield _counters("tfotrace_program_runs", "Runs of the kernel programs while measured", "program", ran)
+            took = CounterMetricFamily(
+                "tfotrace_program_run_seconds", "Run time of the kernel programs while measured", labels=("program",)
+            )
+            for name, one in cost.programs.items():
+                took.add_metric((name,), one.run_time_us / _US_PER_S)
+            yield took
 
     def _sheet(self) -> Iterator[Metric]:
         """The counters of DESIGN.md section 5 and others."""

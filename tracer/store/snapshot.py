@@ -13,6 +13,7 @@ from tracer.aggregate.figures import Comparison, Distributions, Listening, Peer
 from tracer.aggregate.history import HistoryView
 from tracer.records.record import Balance, NoticeRecord, Start, Totals
 from tracer.store.chunks import StoreRows
+from tracer.store.cost import CostView
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Snapshot:
     notices: tuple[NoticeRecord, ...]  # newest last, at most 100
     rows: StoreRows
     ended: str | None  # why tracing ended; None while it goes on
+    cost: CostView | None = None  # what tracing costs at the moment; None where it is not known
     ended_early: bool = False  # the end came before its time
     replay_of: str | None = None  # the file's name, without folders, if this is a replay
     moment: str | None = None  # its time of day, if it is of an earlier moment (past.py)

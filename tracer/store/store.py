@@ -24,8 +24,10 @@ from tracer.handshake.batch import Batch
 from tracer.handshake.payloads import classified
 from tracer.handshake.rows import Rows
 from tracer.ipc.traced import TracedInterface, forget_gone
+from tracer.records.cost import Cost
 from tracer.records.record import Balance, End, Handshake, InterfaceInfo, NoticeRecord, Start, Stats
 from tracer.store.chunks import CHUNK_ROWS, Chunk, StoreRows
+from tracer.store.cost import CostWindow
 from tracer.store.snapshot import HostState, InterfaceState, Snapshot
 from tracer.store.sums import Sums, rate
 
@@ -94,6 +96,7 @@ class Store:
         self._balance = _NO_BALANCE
         self._counters: Mapping[str, int] = {}
         self._host: HostState | None = None
+        self._cost = CostWindow()
         self._ring_fill = 0.0
         self._drain_lag_us: float | None = None
         self._notices: deque[NoticeRecord] = deque(maxlen=NOTICES_HELD)
@@ -187,6 +190,12 @@ class Store:
         state = HostState(dict(counters), began, dict(sysctls))
         with self._rows_lock:
             self._host = state
+            self._serial += 1
+
+    def set_cost(self, cost: Cost, taken_ns: int) -> None:
+        """What tracing has cost until then (CLOCK_MONOTONIC)."""
+        with self._rows_lock:
+            self._cost.add(cost, taken_ns)
             self._serial += 1
 
     def set_ring_fill(self, share: float) -> None:
@@ -325,6 +334,7 @@ class Store:
                     distributions=pieces.distributions,
                     host=self._host,
                     table_size=self._start.table_size if self._start is not None else 0,
+                    cost=self._cost.view(),
                     ring_fill=self._ring_fill,
                     drain_lag_us=self._drain_lag_us,
                     notices=tuple(self._notices),

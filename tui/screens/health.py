@@ -19,7 +19,7 @@ from tui.widgets.panel import Panel, PanelGrid
 
 
 class Health(TracerScreen):
-    """Six panels."""
+    """Seven panels."""
 
     NAME = "health"
 
@@ -103,6 +103,36 @@ def interface_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     return lines or [(("none", "dim"),)]
 
 
+def cost_lines(snapshot: Snapshot, cells: int) -> list[Line]:
+    """CPU of each part over the last seconds, and run time of the kernel programs where the kernel measures it."""
+    cost = snapshot.cost
+    if cost is None:
+        return [(("not known: recorded elsewhere" if snapshot.replay_of is not None else "not known yet", "dim"),)]
+    lines: list[Line] = [(
+        ("user part ", "dim"), (_of_cpu(cost.user_share), "text"), ("   root part ", "dim"),
+        (_of_cpu(cost.root_share), "text"), ("   to load, once ", "dim"), (duration(cost.loading_us), "text"),
+    )]  # fmt: skip
+    if cost.programs is None:
+        return [*lines, *wrap("kernel programs: not measured here (kernel.bpf_stats_enabled is not 1)", cells, "dim")]
+    total = sum(one.share for one in cost.programs)
+    single = ", ".join(
+        f"{one.name} {_percent(one.share)} ({count(round(one.runs_per_s))}/s, {duration(one.ns_per_run / 1000)} each)"
+        for one in sorted(cost.programs, key=lambda one: -one.share)
+        if one.ns_per_run is not None
+    )
+    lines.append((("kernel programs ", "dim"), (_of_cpu(total), "text"), (", with those that they call", "dim")))
+    return [*lines, *wrap(single, cells, "dim")]
+
+
+def _of_cpu(part: float) -> str:
+    """Share of one CPU: 1.0 is all of it."""
+    return f"{_percent(part)} of a CPU"
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.{1 if part < 0.1 else 0}f} %"
+
+
 def kernel_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     """The host's counters and their increase since the start."""
     host = snapshot.host
@@ -175,6 +205,7 @@ _PANELS = (
     ("balance", "Balance sheet", balance_lines),
     ("interfaces", "Interfaces", interface_lines),
     ("notices", "Notices", notice_lines),
+    ("cost", "What tracing costs now", cost_lines),
     ("kernel", "Kernel counters (TcpExt): now, since the start", kernel_lines),
     ("sysctls", "Settings of the kernel", sysctl_lines),
     ("counters", "Counters of the programs", counter_lines),

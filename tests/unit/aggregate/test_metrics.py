@@ -22,6 +22,7 @@ from tracer.errors import UsageError
 from tracer.handshake.batch import Batch, decode
 from tracer.handshake.vantage import LocalSet
 from tracer.ipc.traced import TracedInterface
+from tracer.records.cost import Cost, ProgramCost
 from tracer.records.record import SCHEMA, Balance, Handshake, NoticeRecord
 from tracer.sinks.address import Address, parse_address
 from tracer.sinks.prometheus import Prometheus
@@ -183,6 +184,22 @@ def test_what_goes_on_beside_handshakes() -> None:
     }
     assert {key: found[key] for key in expected} == expected
     assert not any("odd" in dict(labels).values() for _, labels in found)
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_what_tracing_costs(measured: bool) -> None:
+    with served() as sink:
+        programs = {"tc_ingress": ProgramCost(20, 500_000.0)} if measured else None
+        sink.set_cost(Cost(2e6, 5e5, 3e6, programs), 0)
+        found = series(scrape(sink))
+    spent = {
+        dict(labels)["part"]: value for (name, labels), value in found.items() if name == "tfotrace_cpu_seconds_total"
+    }
+    assert spent == {"user": 2.0, "root": 0.5, "loading": 3.0}
+    assert found["tfotrace_bpf_stats_enabled", ()] == measured
+    of_programs = {name: value for (name, _), value in found.items() if name.startswith("tfotrace_program_")}
+    expected = {"tfotrace_program_runs_total": 20.0, "tfotrace_program_run_seconds_total": 0.5}
+    assert of_programs == (expected if measured else {})
 
 
 def test_openmetrics_is_valid_too() -> None:
