@@ -128,6 +128,12 @@ wheel: venv ## build dist/tfotrace-*.whl
 test-kernels: root system ## boot Debian's kernels 5.10 to the newest in qemu, run the tests in each: KERNELS="5.10 6.1" QUICK=1 (root; hours without KVM)
 	@vagrant/kernels/run.sh $(KERNELS)
 
+.PHONY: test-cpus
+test-cpus: root system ## boot a kernel with CPUS=32 and run the tests of rings, counters and pairing over CPUs: KERNELS=6.12 (root; hours without KVM)
+	@CPUS=$(or $(CPUS),32) KERNEL_TESTS="$(or $(KERNEL_TESTS),tests/prog/test_bpfsys.py tests/prog/test_layout.py \
+		tests/prog/test_races.py tests/prog/test_limits.py tests/prog/test_payload_ring.py tests/netns/test_load_cpus.py \
+		tests/netns/test_load_counts.py)" vagrant/kernels/run.sh $(or $(KERNELS),6.12)
+
 test-kernels-uml: root system ## build the same kernels as User Mode Linux and run the tests in each: needs no KVM, one CPU, no JIT; only 5.10 was tried (root)
 	@vagrant/kernels/uml.sh $(KERNELS)
 

@@ -2,6 +2,7 @@
 # run.sh [KERNEL ...]: boots each kernel of the file `kernels` (default: all) with virtme-ng on this host's own file
 # system and runs tests in it (root). Its files are in build/kernels.
 #   KERNEL_TESTS   the tests to run (default: tests/prog tests/netns), as pytest's arguments
+#   CPUS           emulated CPUs of each guest (default: 2, of which one is off without KVM, but for tests that need both)
 #   QUICK=1        run those that differ most between kernels instead: the list `quick`
 #   TEST_TIMEOUT   seconds for a test (default: 120, without KVM 1800)
 #   BOOT_TIMEOUT   seconds for a kernel in all (default: 7200, without KVM 6 hours)
@@ -37,6 +38,7 @@ else
 		"--qemu-opts=-global virtio-serial-pci.ioeventfd=off" --append nokaslr --append mitigations=off --append no5lvl
 		--append tsc=reliable --append clocksource=tsc)
 	TEST_TIMEOUT=${TEST_TIMEOUT:-1800} BOOT_TIMEOUT=${BOOT_TIMEOUT:-21600} patience=10 one_cpu=1
+	[ "${CPUS:-2}" -le 2 ] || one_cpu= # more were asked for on purpose
 	echo "run.sh: no KVM here: kernels run in emulation, many times slower" >&2
 fi
 virtme=$build/virtme
@@ -86,7 +88,7 @@ while read -r name suite series; do
 	printf 'export RESULTS=%q KEPT=%q CHECKOUT=%q TEST_TIMEOUT=%q TFOTRACE_PATIENCE=%q ONE_CPU=%q AGAIN=again\nexec sh %q' "$results" \
 		"$kept" "$root" "$TEST_TIMEOUT" "$patience" "$one_cpu" "$here/guest.sh" >"$results/start"
 	printf ' %q' "${tests[@]}" >>"$results/start"
-	guest=(vng "${speed[@]}" "${again[@]}" -r "$image" --cpus 2 --memory 3G "--overlay-rwdir=$root" "--rwdir=$results" "--rwdir=$kept"
+	guest=(vng "${speed[@]}" "${again[@]}" -r "$image" --cpus "${CPUS:-2}" --memory 3G "--overlay-rwdir=$root" "--rwdir=$results" "--rwdir=$kept"
 		--user root -- sh "$results/start")
 	# vng needs a terminal
 	run_guest timeout "${BOOT_TIMEOUT:-7200}" script -qec "$(printf '%q ' "${guest[@]}")" /dev/null </dev/null >"$results/boot" 2>&1
