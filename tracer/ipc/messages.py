@@ -1,10 +1,10 @@
 """Messages between the root part and the user part: msgpack over a SOCK_SEQPACKET pair, with descriptors.
 
 Root -> user: InterfacesChanged with what does not fit into Ready, Ready once, then Counters at every sweep, Host and
-RootCost every second, InterfacesChanged, Addresses and Notice when things change, a HostAnswer to each HostQuestion, an OwnerAnswer to
-each OwnerQuestion, PlaceAnswers to PlaceQuestions, an OpenAnswer to each OpenQuestion, and Ended last; or Failed.
-User -> root: HostQuestion, OwnerQuestion, PlaceQuestion, OpenQuestion, Stop. In a replay also Frames, each answered by
-FramesDone. If one end dies, the other sees the end of file.
+RootCost every second, InterfacesChanged, Addresses and Notice when things change, a HostAnswer to each HostQuestion,
+an OwnerAnswer to each OwnerQuestion, PlaceAnswers to PlaceQuestions, an OpenAnswer to each OpenQuestion, and Ended
+last; or Failed. User -> root: HostQuestion, OwnerQuestion, PlaceQuestion, OpenQuestion, Stop. In a replay also
+Frames, each answered by FramesDone. If one end dies, the other sees the end of file.
 """
 
 from __future__ import annotations
