@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from tracer.doctor import cookies, counters, hooks, host, listeners, namespaces, settings
 from tracer.doctor.model import Report, exit_code
+from tracer.linux import capabilities
 from tracer.linux.clock import wall_now
 from tracer.linux.hoststate import read_counters, read_sysctls
 from tracer.loader.load import kernel_version
@@ -27,7 +28,9 @@ def examine(words: Sequence[str], netns_path: str | None) -> Report:
     links = hooks.find(words)  # first, to report a typo at once
     prefix = sudo() + (f"nsenter --net={shlex.quote(netns_path)} " if netns_path is not None else "")
     named = ("--netns", netns_path) if netns_path is not None else ()
-    reports, on_hooks = hooks.findings(links, kernel, root, prefix)
+    # host.findings() says why where asking is deadly
+    deadly = capabilities.bpf_kills()
+    reports, on_hooks = ([], []) if deadly else hooks.findings(links, kernel, root, prefix)
     sysctls, counted = read_sysctls(), read_counters()
     bits = settings.bits(sysctls)
     sockets = listeners.look()

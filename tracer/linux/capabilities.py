@@ -113,8 +113,17 @@ def _in_first_user_namespace() -> bool:
         return True  # a kernel without user namespaces
 
 
+def bpf_kills() -> bool:
+    """Does a seccomp filter kill who calls bpf(2)?"""
+    return is_filtered() and os.WIFSIGNALED(_status_of_asking())
+
+
 def _bpf_comes_through() -> bool:
-    """The kernel answers EINVAL to a command that does not exist. A filter may kill who asks, so a child does."""
+    return _status_of_asking() == 0
+
+
+def _status_of_asking() -> int:
+    """How a child ended that asked for a command that does not exist, to which the kernel answers EINVAL."""
     try:
         child = os.fork()
         if not child:
@@ -123,6 +132,6 @@ def _bpf_comes_through() -> bool:
                 came = bpfsys.answers_unknown_commands()
             finally:
                 os._exit(not came)
-        return os.waitpid(child, 0)[1] == 0
+        return os.waitpid(child, 0)[1]
     except OSError:  # too many processes, or SIGCHLD is ignored: not known
-        return True
+        return 0
