@@ -186,6 +186,7 @@ def test_kept_programs_and_maps_are_those_compiled(folder: Path, no_compiler: Ca
     compiled = Loader(options).result()
     no_compiler()
     kept = Loader(options).result()
+    assert kept.names_processes == compiled.names_processes
     try:
         assert list(kept.programs) == list(compiled.programs) == list(options.programs)
         assert list(kept.maps) == list(compiled.maps)
