@@ -401,3 +401,19 @@ def test_only_rows_on_the_screen_are_composed(monkeypatch: pytest.MonkeyPatch) -
         assert not composed, "rows were made again"
 
     drive(script, engine, LARGE)
+
+
+def test_while_what_is_typed_is_not_valid_the_list_says_what_it_shows() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2", "slash", *"rt")
+        await until(pilot, lambda: app.handshakes.filter_text == "rt", "a word is a filter")
+        assert "filter rt" not in screen_text(app).splitlines()[1], "the line below has it"
+        await press(pilot, "t")
+        app.pull()
+        await settle(pilot)
+        lines = screen_text(app).splitlines()
+        assert lines[1].startswith(" 0 of 1,311 shown")
+        assert lines[1].endswith("filter rt")
+        assert "not valid" in "".join(lines[2:5])
+
+    drive(script)

@@ -21,7 +21,8 @@ from tracer.vocabulary.vocabulary import CookieCheck, CookieOrigin, Has
 
 REMEMBERED = 1 << 16
 QUESTIONS_MAX = 256  # at a time: the root part has other work to do
-ASK_AGAIN_NS = 10_000_000_000
+ASK_AGAIN_S = np.uint32(10)
+_NS_PER_S = np.uint64(1_000_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class CookieChecks:
     """Memory of the root part's verdicts."""
 
     def __init__(self) -> None:
-        self._known = SlotTable(REMEMBERED, "verdict", "origin", "seen_ns")
+        self._known = SlotTable(REMEMBERED, verdict=np.uint8, origin=np.uint8, seen_s=np.uint32)
         self._key_changes: int | None = None
 
     def begin(self, sent: Attempts, checks: U8, origins: U8) -> Asked | None:
@@ -49,9 +50,9 @@ class CookieChecks:
         rows, events = sent.rows, sent.events
         keys = sent.fates()
         slots, known = self._known.find(keys)
-        verdicts, seen_ns = self._known["verdict"][slots], self._known["seen_ns"][slots]
+        verdicts, seen_s = self._known["verdict"][slots], self._known["seen_s"][slots]
         # an unknown verdict may become known after a while
-        known &= (verdicts != CookieCheck.NONE) | (events["syn_ns"] < seen_ns + np.uint64(ASK_AGAIN_NS))
+        known &= (verdicts != CookieCheck.NONE) | (events["syn_ns"] // _NS_PER_S < seen_s + ASK_AGAIN_S)
         checks[rows[known]] = verdicts[known]
         origins[rows[known]] = self._known["origin"][slots[known]]
         missing = np.flatnonzero(~known)
@@ -88,7 +89,7 @@ class CookieChecks:
         slots, own = self._known.claim(asked.keys[answered])
         self._known["verdict"][slots[own]] = checks[rows[own]]
         self._known["origin"][slots[own]] = origins[rows[own]]
-        self._known["seen_ns"][slots[own]] = asked.syn_ns[answered][own]
+        self._known["seen_s"][slots[own]] = asked.syn_ns[answered][own] // _NS_PER_S
 
     def keys_changed(self, changes: int) -> None:
         """Forget everything if the host's keys changed."""

@@ -15,7 +15,7 @@ from tracer.causes.attempts import PeerHash
 from tracer.causes.case import Case
 from tracer.causes.server_memory import Noted
 from tracer.causes.silence import UnseenAcks
-from tracer.handshake.events import U64, Bool, Indexes, pick
+from tracer.handshake.events import U32, U64, Bool, Indexes, pick
 from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, HandshakeResult, SettleReason
 
 HALF_OPEN, ADDRESSES, WITHIN_NS = 100, 50, 10_000_000_000
@@ -25,6 +25,7 @@ LISTENERS, SECONDS = 1 << 12, 128  # a half-open handshake may settle a minute a
 _SECOND_NS = np.uint64(1_000_000_000)
 _WITHIN_S = WITHIN_NS // 1_000_000_000
 _SCRAMBLE = np.uint64(0x9E3779B97F4A7C15)
+_HALF = np.uint64(32)
 _SHIFT = np.uint64(64 - (LISTENERS.bit_length() - 1))
 # ten seconds before a SYN, around it, and after it: from, to
 _WINDOWS = ((-WITHIN_NS, 0), (-WITHIN_NS // 2, WITHIN_NS // 2), (0, WITHIN_NS))
@@ -40,7 +41,7 @@ class Floods:
         self._keys, self._clients = np.zeros(0, np.uint64), np.zeros(0, np.uint64)  # of half-open ones
         self._syn_ns = np.zeros(0, np.int64)
         cells = LISTENERS * SECONDS
-        self._stamps = np.zeros(cells, np.uint64)  # whose a cell is
+        self._stamps = np.zeros(cells, np.uint32)  # whose a cell is
         self._counts = {True: np.zeros(cells, np.uint32), False: np.zeros(cells, np.uint32)}  # half open or not
 
     def note(self, noted: Noted, unseen_acks: UnseenAcks) -> Indexes:
@@ -106,9 +107,11 @@ class Floods:
         cells, stamps = _cells(keys, seconds)
         stale = np.flatnonzero(self._stamps[cells] != stamps)
         if len(stale):
-            self._stamps[cells[stale]] = stamps[stale]
+            taken = cells[stale]
+            self._stamps[taken] = stamps[stale]
             for counts in self._counts.values():
-                counts[cells[stale]] = 0
+                # mostly no handshake is half open: what is 0 stays untouched, and takes no memory
+                counts[taken[counts[taken] != 0]] = 0
         # a one of another type would be cast, at ten times the cost
         np.add.at(self._counts[half_open], cells, np.uint32(1))
 
@@ -169,9 +172,8 @@ def _many(syn_ns: I64, clients: U64, new: Indexes) -> list[Bool]:
     return found
 
 
-def _cells(keys: U64, seconds: U64) -> tuple[Indexes, U64]:
+def _cells(keys: U64, seconds: U64) -> tuple[Indexes, U32]:
     """Where each listener's second is counted, and the stamp that makes it that."""
     listeners = (keys >> _SHIFT).astype(np.intp)
-    return listeners * SECONDS + (seconds % np.uint64(SECONDS)).astype(np.intp), keys + seconds * _SCRAMBLE | np.uint64(
-        1
-    )
+    stamps = (keys + seconds * _SCRAMBLE >> _HALF).astype(np.uint32) | np.uint32(1)
+    return listeners * SECONDS + (seconds % np.uint64(SECONDS)).astype(np.intp), stamps

@@ -7,6 +7,7 @@ a handful of numpy calls.
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,13 +52,14 @@ class NumberHash:
 class SlotTable:
     """Columns of numbers by a hash, ignoring its lowest bit; a new key starts with 0."""
 
-    def __init__(self, slots: int, *names: str) -> None:
-        """`slots`: a power of two."""
+    def __init__(self, slots: int, *names: str, **narrow: type[np.unsignedinteger]) -> None:
+        """`slots`: a power of two. Columns are of 64 bits, or as narrow as is said."""
         self._shift = np.uint64(64 - (slots.bit_length() - 1))
         self._keys = np.zeros(slots, np.uint64)
-        self._columns = {name: np.zeros(slots, np.uint64) for name in names}
+        kinds: dict[str, type[np.unsignedinteger]] = {**dict.fromkeys(names, np.uint64), **narrow}
+        self._columns: dict[str, NDArray[Any]] = {name: np.zeros(slots, kind) for name, kind in kinds.items()}
 
-    def __getitem__(self, name: str) -> U64:
+    def __getitem__(self, name: str) -> NDArray[Any]:
         """A column, by slot."""
         return self._columns[name]
 

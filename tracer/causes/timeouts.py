@@ -12,12 +12,12 @@ import numpy as np
 from tracer.causes.attempts import Attempts, PeerHash
 from tracer.causes.case import Case
 from tracer.causes.notes import Earlier, Notes
-from tracer.causes.peer_history import REMEMBER_NS
+from tracer.causes.peer_history import REMEMBER_NS, SERVERS
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import U64, Bool, Indexes, has, pick
 from tracer.vocabulary.vocabulary import Cause, Confidence, Has, Outcome, Vantage
 
-PAIRS = SERVERS = 1 << 16
+PAIRS = 1 << 16
 # A SYN sent again sooner had not timed out: Linux waits a second (RFC 6298), or not at all after an ICMP error.
 LOST_AFTER_NS = 200_000_000
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tracer.handshake.events import U8, U64, Bool, Events, Indexes, pick
 
-SLOTS = 1 << 15
+SLOTS, OTHERS = 1 << 15, 1 << 14  # of the traced namespace, and of all others
 _SYN, _RST, _ACK = 2, 4, 16
 _WORD = np.dtype(
     [("key", "<u8"), ("same", "<u8"), ("now_ns", "<u8"), ("first_ns", "<u8"), ("location", "<u8"), ("seq", "<u4"),
@@ -62,7 +62,7 @@ class DropTable:
     def __init__(self, netns: int, no_reason: int) -> None:
         """`netns`: inode number of the traced namespace; `no_reason`: the number of NOT_SPECIFIED."""
         self._netns, self._no_reason = netns, no_reason
-        self._words = np.zeros(2 * SLOTS, _WORD)  # those of the traced namespace apart, whatever the others lose
+        self._words = np.zeros(SLOTS + OTHERS, _WORD)  # those of the traced namespace apart, whatever the others lose
         self._there = np.zeros(len(Kind) * 4, np.bool_)  # by _sort_of(): was any word of this sort noted?
         self._factors = np.frombuffer(secrets.token_bytes(64), np.uint64) | np.uint64(1)
 
@@ -159,5 +159,6 @@ def _sort_of(kind: Kind, own: bool, reasonless: bool) -> int:
 
 
 def _slots(keys: U64, own: Bool | bool) -> Indexes:
-    slots: Indexes = ((keys >> np.uint64(32)).astype(np.intp) & (SLOTS - 1)) + own * SLOTS
+    places = (keys >> np.uint64(32)).astype(np.intp)
+    slots: Indexes = np.where(own, places & (SLOTS - 1), SLOTS + (places & (OTHERS - 1)))
     return slots

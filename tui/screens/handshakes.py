@@ -173,7 +173,8 @@ class Handshakes(TracerScreen):
             parts.append(f"{count(gone)} older ones dropped")
         parts.append(self._order_words())
         parts.append("following" if self.following else "not following (f)")
-        if self.filter_text and not self.filter_line.is_open:
+        # what is typed may not be valid yet: the list still shows what the last valid text finds
+        if self.filter_text and not (self.filter_line.is_open and self.filter_line.valid):
             parts.append(f"filter {self.filter_text}")
         room = max(10, self.size.width - 2)
         parts += self._benefit_words(room - len("  ·  ".join([*parts, ""])))
@@ -229,6 +230,11 @@ class Handshakes(TracerScreen):
         if event.condition != self.condition:
             self.condition = event.condition
             self._order_changed()
+        self._say_state()
+
+    def on_filter_line_not_valid(self) -> None:
+        """Say what the list shows meanwhile."""
+        self._say_state()
 
     def on_filter_line_entered(self) -> None:
         """Go back to the list."""

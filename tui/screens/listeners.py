@@ -57,7 +57,7 @@ def _queue(one: Listening, _: int) -> Part:
 
 
 _ADDRESS: Column = RankedColumn(
-    ListColumn("listener", "Listener", 22), lambda one, _: (address(one), "strong"), address, falls=False
+    ListColumn("listener", "Listener", 21), lambda one, _: (address(one), "strong"), address, falls=False
 )
 _PROCESS: Column = RankedColumn(
     ListColumn("process", "Process", 22), lambda one, _: (_holder(one), "text"), _holder, falls=False

@@ -74,7 +74,7 @@ class _Cycle:
 
 
 class FilterLine(Vertical):
-    """Reports a valid filter when typing pauses, and at once on enter."""
+    """Reports what is typed when typing pauses, and at once on enter."""
 
     class Typed(Message):
         """A valid filter was typed; None for an empty one."""
@@ -85,6 +85,9 @@ class FilterLine(Vertical):
 
     class Entered(Message):
         """Enter was pressed on a valid filter."""
+
+    class NotValid(Message):
+        """What is typed is no filter."""
 
     def __init__(self, values: Callable[[Sequence[Field]], Iterable[str]]) -> None:
         """`values` gives values that fields have in the rows held."""
@@ -222,8 +225,7 @@ class FilterLine(Vertical):
         self._stop_waiting()
         text = self.input.value
         condition = self._judge(text)
-        if self.valid:
-            self.post_message(self.Typed(condition, text.strip()))
+        self.post_message(self.Typed(condition, text.strip()) if self.valid else self.NotValid())
 
     def _judge(self, text: str) -> Filter | None:
         condition: Filter | None = None

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from tests.support.judged import MS, Shake, batch
+from tests.support.judged import Shake, batch
 from tracer.causes.attempts import PeerHash
-from tracer.causes.cookie_check import ASK_AGAIN_NS, QUESTIONS_MAX, CookieChecks
+from tracer.causes.cookie_check import ASK_AGAIN_S, QUESTIONS_MAX, CookieChecks
 from tracer.ipc.messages import Host, HostAnswer
 from tracer.vocabulary.vocabulary import CookieCheck, CookieOrigin
 
@@ -84,7 +84,7 @@ def test_what_could_not_be_told_is_asked_again_after_a_while() -> None:
     memory = CookieChecks()
     assert check(memory, [UNKNOWN], TAKEN) == (1, [UNKNOWN])
     assert check(memory, None, TAKEN) == (0, [UNKNOWN])
-    later = replace(TAKEN, at_ms=TAKEN.at_ms + ASK_AGAIN_NS / MS)
+    later = replace(TAKEN, at_ms=TAKEN.at_ms + int(ASK_AGAIN_S) * 1000)
     assert check(memory, None, later) == (1, [VALID])
 
 
