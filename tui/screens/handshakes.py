@@ -63,6 +63,7 @@ class Handshakes(TracerScreen):
         self.following = True
         self.condition: Filter | None = None
         self.filter_text = ""
+        self._entered: tuple[str, Filter | None] = ("", None)  # the filter that was there before somebody typed
         self.chosen: tuple[str, ...] = ()
         self._timeline = Timeline()
         self._place: Place | None = None  # what the user looks at: it comes back when it is shown again
@@ -173,7 +174,7 @@ class Handshakes(TracerScreen):
             parts.append(f"{count(gone)} older ones dropped")
         parts.append(self._order_words())
         parts.append("following" if self.following else "not following (f)")
-        # what is typed may not be valid yet: the list still shows what the last valid text finds
+        # what is typed may not be valid yet: the list still shows what was entered before
         if self.filter_text and not (self.filter_line.is_open and self.filter_line.valid):
             parts.append(f"filter {self.filter_text}")
         room = max(10, self.size.width - 2)
@@ -226,18 +227,24 @@ class Handshakes(TracerScreen):
 
     def on_filter_line_typed(self, event: FilterLine.Typed) -> None:
         """Apply a valid filter at once."""
-        self.filter_text = event.text
-        if event.condition != self.condition:
-            self.condition = event.condition
-            self._order_changed()
-        self._say_state()
+        self._apply(event.text, event.condition)
+        if not self.filter_line.input.has_focus:
+            self._entered = event.text, event.condition
 
     def on_filter_line_not_valid(self) -> None:
-        """Say what the list shows meanwhile."""
+        """Show what was shown before somebody typed: the begin of a word may have been a filter that finds nothing."""
+        self._apply(*self._entered)
+
+    def _apply(self, text: str, condition: Filter | None) -> None:
+        self.filter_text = text
+        if condition != self.condition:
+            self.condition = condition
+            self._order_changed()
         self._say_state()
 
     def on_filter_line_entered(self) -> None:
         """Go back to the list."""
+        self._entered = self.filter_text, self.condition
         self.list.focus()
 
     # actions
@@ -264,6 +271,7 @@ class Handshakes(TracerScreen):
 
     def action_filter(self) -> None:
         """Open the filter."""
+        self._entered = self.filter_text, self.condition
         self.filter_line.open()
 
     def action_to_list(self) -> None:
