@@ -285,7 +285,17 @@ def _packed(*columns: NDArray[Any]) -> list[bytes]:
 
 def _keys(batch: Batch) -> _Keys:
     events = batch.events
-    syn, synack, vlan, family = events["syn"], events["synack"], events["vlan"], events["family"]
+    family = events["family"]
+    place, timing, tfo, after_delay = keys_of_words(batch)
+    return (
+        place, timing, template_keys(events["syn"], family), template_keys(events["synack"], family), tfo, after_delay,
+    )  # fmt: skip
+
+
+def keys_of_words(batch: Batch) -> _Keys:
+    """By row, what all depends on that a record says in words: the place, the handshake, Fast Open, the SYN's data."""
+    events = batch.events
+    syn, synack, vlan = events["syn"], events["synack"], events["vlan"]
     answer = first_answers(events)
     return (
         _packed(events["ifindex"], vlan[:, 0], vlan[:, 1], batch.vantage),
@@ -298,8 +308,6 @@ def _keys(batch: Batch) -> _Keys:
             batch.causes.drop,
             batch.causes.listener,
         ),
-        template_keys(syn, family),
-        template_keys(synack, family),
         _packed(
             *(getattr(batch.verdicts, name) for name in _OF_TFO),
             *(getattr(batch.causes, name) for name in _CAUSES),

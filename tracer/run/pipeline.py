@@ -46,6 +46,7 @@ from tracer.linux.patience import FACTOR
 from tracer.records.cost import Cost
 from tracer.records.drop import EvidenceInfo
 from tracer.records.record import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
+from tracer.ring.drain import EventSource
 from tracer.ring.open import Sources
 from tracer.ring.pace import POLL_GENTLY_MS, SOON_MS, Pace
 from tracer.ring.payloads import PayloadCache
@@ -61,6 +62,7 @@ from tracer.vocabulary.packets import not_read
 
 SECOND_S = 1.0
 ALL_READ = 0.05  # of the ring: so much is read at once
+PACKET_BATCHES = 10  # those of a full ring
 STATS_S = 10.0
 END_PATIENCE_S = 10.0 * FACTOR
 ANSWER_NS = int(100_000_000 * FACTOR)  # of the 200 ms in which a reader must see a record
@@ -229,9 +231,7 @@ class Pipeline:
                 if waiting < ALL_READ:
                     self._take_unsent(self._unsent.settle(read_ns))
         if self.sources.packets is not None:
-            packets = self.sources.packets.read()
-            for taker in self.fanout.packet_takers:
-                taker.take_packets(packets)
+            self._take_packets(self.sources.packets)
         if not len(events):
             if self._words.is_holding:
                 self._take(events)
@@ -241,6 +241,15 @@ class Pipeline:
         self._note(events)
         self._take(events)
         return len(events)
+
+    def _take_packets(self, source: EventSource) -> None:
+        """All that are there: a handshake has four or five, so that they come faster than a batch a turn."""
+        for _ in range(PACKET_BATCHES):
+            packets = source.read()
+            if not len(packets):
+                return
+            for taker in self.fanout.packet_takers:
+                taker.take_packets(packets)
 
     def _take(self, events: Events) -> None:
         ready = self._words.admit(events, time.monotonic_ns())

@@ -8,27 +8,28 @@ VLAN tag, we put it back, as libpcap does. Cookies are covered, except with --sh
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch, PayloadKey
 from tracer.handshake.events import SynPayload
 from tracer.records.record import End, NoticeRecord, Start, Stats
+from tracer.sinks import packet_blocks
 from tracer.sinks import pcapng_format as blocks
 from tracer.sinks.base import Outlet
-from tracer.sinks.comment import comment
+from tracer.sinks.comments import Comments
 from tracer.sinks.cookie_mask import without_cookies
+from tracer.sinks.packet_blocks import Frames
 from tracer.sinks.packet_cache import PacketCache, Packets
 from tracer.vocabulary.printable import plural
 
 WAITING_MAX = 4096  # handshakes written together
 COVERED = "TCP Fast Open cookies are covered: each begins with the record's cookie_id (--show-cookies keeps them)"
 
-_MACS = 12  # bytes before a VLAN tag
-_TAG = (b"\x81\x00", b"\x88\xa8")  # 802.1Q, 802.1ad
-_VLAN_PRESENT, _SERVICE_TAG = 0x10000, 0x20000
+Payloads = Mapping[PayloadKey, SynPayload]
 
 
 class Pcapng:
@@ -37,10 +38,11 @@ class Pcapng:
     def __init__(self, file: Outlet, composer: Composer) -> None:
         self._file = file
         self._composer = composer
+        self._comments = Comments(composer)
         self._cache = PacketCache()
         self._waiting: list[Batch] = []
         self._handshakes = 0
-        self._interfaces: dict[tuple[int, bool], int] = {}  # index and no link header: number
+        self._interfaces: dict[int, int] = {}  # the number of each of _places()
         self._descriptions: list[bytes] = []  # of the interfaces, by number
         self._written: list[int] = []  # packets of each interface in the current file
         self._lost = 0
@@ -113,24 +115,24 @@ class Pcapng:
         if not waiting:
             return
         packets, records = self._cache.take(np.concatenate([batch.events for batch in waiting]))
+        comments = [text for batch in waiting for text in self._comments.of(batch)]
+        if not len(packets):
+            self.incomplete += len(comments)
+            return
         if not self._composer.show_cookies:
             packets = without_cookies(packets, self._composer.covered)
-        comments = [comment(record) for batch in waiting for record in self._composer.compose(batch)]
         payloads: dict[PayloadKey, SynPayload] = {}
         for batch in waiting:
             payloads.update(batch.payloads)
         self._describe(packets)
-        out = self._blocks(packets, records.tolist(), comments, payloads)
-        if out:
-            self._file.write(b"".join(out))
+        self._file.write(self._blocks(packets, records, comments, payloads))
 
     def _describe(self, packets: Packets) -> None:
         """Describe each interface before its first packet."""
-        seen = np.unique(packets[["ifindex", "no_link_header"]]) if len(packets) else ()
-        for index, bare in (row.tolist() for row in seen):
-            key = (index, bool(bare))
+        for key in np.unique(_places(packets)).tolist():
             if key in self._interfaces:
                 continue
+            index, bare = key >> 1, key & 1
             place = self._composer.interface(index)
             link_type = blocks.LINKTYPE_RAW if bare else blocks.LINKTYPE_ETHERNET
             block = blocks.interface(place.interface or place.hook, f"traced by {place.hook}", link_type)
@@ -140,37 +142,47 @@ class Pcapng:
             self._descriptions.append(block)
             self._written.append(0)
 
-    def _blocks(
-        self, packets: Packets, records: list[int], comments: list[str], payloads: Mapping[PayloadKey, SynPayload]
-    ) -> list[bytes]:
+    def _blocks(self, packets: Packets, records: NDArray[np.intp], comments: list[str], payloads: Payloads) -> bytes:
         """In order of time; the first packet of each handshake, its first SYN, has the comment."""
-        out: list[bytes] = []
-        commented: set[int] = set()
-        raw, size = packets.tobytes(), packets.dtype.itemsize
-        offset_ns = self._composer.offset_ns
-        names = ("id", "syn_ns", "now_ns", "ifindex", "no_link_header", "frame_len", "vlan_tci", "captured",
-                 "headers_len", "egress")  # fmt: skip
-        start = packets.dtype.fields["data"][1] if packets.dtype.fields is not None else 0
-        columns = (packets[name].tolist() for name in names) if len(packets) else ()
-        for record, id_, syn_ns, now_ns, index, bare, frame_len, tci, captured, headers_len, egress in zip(
-            records, *columns, strict=False
-        ):
-            data = raw[start : start + captured]
-            start += size
-            first = now_ns == syn_ns
-            if first and captured == headers_len:
-                payload = payloads.get((id_, syn_ns))
-                if payload is not None:
-                    data += payload.data
-            if tci & _VLAN_PRESENT:
-                tag = _TAG[bool(tci & _SERVICE_TAG)] + (tci & 0xFFFF).to_bytes(2, "big")
-                data = data[:_MACS] + tag + data[_MACS:]
-                frame_len += len(tag)
-            number = self._interfaces[index, bool(bare)]
-            self._written[number] += 1
-            direction = blocks.OUTBOUND if egress else blocks.INBOUND
-            text = "" if record in commented else comments[record]
-            commented.add(record)
-            out.append(blocks.packet(number, now_ns + offset_ns, frame_len, data, direction, text))
+        rows = packets["data"]
+        frames = Frames(
+            number=self._numbers(packets),
+            at_ns=packets["now_ns"].astype(np.int64) + self._composer.offset_ns,
+            wire_len=packets["frame_len"].copy(),
+            captured=packets["captured"].astype(np.uint32),
+            direction=np.where(packets["egress"], blocks.OUTBOUND, blocks.INBOUND).astype(np.uint32),
+            data=rows if rows.flags.c_contiguous else rows.copy(),
+        )
+        frames.tag(packets["vlan_tci"])
+        commented, at = np.unique(records, return_index=True)
         self.incomplete += len(comments) - len(commented)
-        return out
+        said = zip(at.tolist(), (comments[record] for record in commented.tolist()), strict=True)
+        return packet_blocks.blocks(frames, self._tails(packets, payloads), said)
+
+    def _numbers(self, packets: Packets) -> NDArray[np.uint32]:
+        """The interface of each packet, as numbered in the file; counts what is written for each."""
+        places, which = np.unique(_places(packets), return_inverse=True)
+        numbers = np.array([self._interfaces[place] for place in places.tolist()], np.uint32)[which]
+        for number, count in enumerate(np.bincount(numbers).tolist()):
+            self._written[number] += count
+        return numbers
+
+    def _tails(self, packets: Packets, payloads: Payloads) -> Iterator[tuple[int, bytes]]:
+        """Payloads of first SYNs, by row, where the headers are whole."""
+        if not payloads:
+            return
+        rows = np.flatnonzero(
+            (packets["now_ns"] == packets["syn_ns"]) & (packets["captured"] == packets["headers_len"])
+        )
+        keys = zip(packets["id"][rows].tolist(), packets["syn_ns"][rows].tolist(), strict=True)
+        for row, key in zip(rows.tolist(), keys, strict=True):
+            payload = payloads.get(key)
+            if payload is not None:
+                yield row, payload.data
+
+
+def _places(packets: Packets) -> NDArray[np.uint64]:
+    """Interface index and whether frames have no link header, in one number."""
+    found: NDArray[np.uint64] = packets["ifindex"].astype(np.uint64) << np.uint64(1)
+    found |= packets["no_link_header"] != 0
+    return found

@@ -15,7 +15,8 @@ LINKTYPE_RAW = 101  # begins with the IP header
 
 INBOUND, OUTBOUND = 1, 2  # epb_flags, bits 0 and 1
 
-_SECTION, _INTERFACE, _STATISTICS, _PACKET = 0x0A0D0D0A, 1, 5, 6
+PACKET_BLOCK = 6
+_SECTION, _INTERFACE, _STATISTICS = 0x0A0D0D0A, 1, 5
 _BYTE_ORDER = 0x1A2B3C4D
 _UNKNOWN_LENGTH = 0xFFFFFFFFFFFFFFFF
 _OPTION_MAX = 65535
@@ -26,6 +27,8 @@ _SHB_OS, _SHB_APPLICATION = 3, 4
 _IF_NAME, _IF_DESCRIPTION, _IF_RESOLUTION = 2, 3, 9
 _NANOSECONDS = b"\x09"  # 10^-9
 _EPB_FLAGS = 2
+FLAGS_OPTION = _EPB_FLAGS | 4 << 16  # its head as a word: code and length
+COMMENT_OPTION = _COMMENT  # the same, without the length
 _ISB_END, _ISB_OS_DROP, _ISB_DELIVERED = 3, 7, 8
 
 _OPTION = struct.Struct("<HH")
@@ -40,9 +43,14 @@ def _option(code: int, value: bytes) -> bytes:
     return _OPTION.pack(code, len(value)) + value + _PADDING[len(value) & 3]
 
 
+def comment_bytes(text: str) -> bytes:
+    """The bytes of an option's text. One that is too long is cut, not in the middle of a character."""
+    data = text.encode()
+    return data if len(data) <= _OPTION_MAX else data[:_OPTION_MAX].decode(errors="ignore").encode()
+
+
 def _text(code: int, text: str) -> bytes:
-    # cutting in the middle of a character would give invalid UTF-8
-    return _option(code, text.encode()[:_OPTION_MAX].decode(errors="ignore").encode()) if text else b""
+    return _option(code, comment_bytes(text)) if text else b""
 
 
 def _block(kind: int, body: bytes, options: Sequence[bytes]) -> bytes:
@@ -73,7 +81,7 @@ def packet(number: int, at_ns: int, wire_len: int, data: bytes, direction: int, 
     captured = len(data)
     padding = _PADDING[captured & 3]
     length = _EPB.size + captured + len(padding) + len(options) + 4
-    head = _EPB.pack(_PACKET, length, number, at_ns >> 32, at_ns & 0xFFFFFFFF, captured, max(wire_len, captured))
+    head = _EPB.pack(PACKET_BLOCK, length, number, at_ns >> 32, at_ns & 0xFFFFFFFF, captured, max(wire_len, captured))
     return b"".join((head, data, padding, options, length.to_bytes(4, "little")))
 
 

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from tests.support.lines import handshakes
+from tracer.records.notes import asked
 from tracer.records.record import PayloadInfo, TlsInfo
 from tracer.records.server_name import server_name
-from tracer.sinks.comment import judged
 
 change = msgspec.structs.replace
 
@@ -21,8 +21,8 @@ def test_a_name_may_lie_beyond_the_syn(sni: str | None, truncated: bool, expecte
     found = next(one for one in handshakes() if one.tls is not None)
     told = change(found, tls=TlsInfo(sni, None, False), payload=PayloadInfo("tls", True, truncated))
     assert server_name(told) == expected
-    assert [part for part in judged(told) if part.startswith("SNI")] == ([f"SNI {expected}"] if expected else [])
-    assert ("ClientHello truncated" in judged(told)) == truncated
+    assert [part for part in asked(told) if part.startswith("SNI")] == ([f"SNI {expected}"] if expected else [])
+    assert ("ClientHello truncated" in asked(told)) == truncated
 
 
 def test_without_a_hello_there_is_nothing_to_say() -> None:

@@ -16,9 +16,11 @@ from tests.support.rows import INTERFACES, golden
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import decode
 from tracer.handshake.vantage import LocalSet
+from tracer.sinks import packet_blocks
 from tracer.sinks import pcapng_format as blocks
 from tracer.sinks.files import OutputFile
-from tracer.sinks.packet_cache import PacketCache
+from tracer.sinks.packet_blocks import Frames
+from tracer.sinks.packet_cache import PARTS_MAX, PacketCache
 from tracer.sinks.pcapng import Pcapng
 from tracer.sinks.targets import target
 
@@ -80,6 +82,40 @@ def test_whole_blocks_are_found_wherever_the_disk_was_full(bodies: list[bytes], 
     assert blocks.whole(data, limit) == max(end for end in ends if end <= limit)
 
 
+frames = st.tuples(
+    st.binary(min_size=14, max_size=192),
+    st.integers(0, (1 << 63) - 1),
+    st.booleans(),
+    st.sampled_from([0, 0x10005, 0x3FFFF]),
+    st.one_of(st.just(b""), st.binary(max_size=600)),
+    st.one_of(st.just(""), st.text(max_size=50), st.just("€" * 22_000)),
+)
+
+
+@given(st.lists(frames, max_size=20))
+def test_many_blocks_at_once_are_those_made_one_by_one(rows: list[tuple[bytes, int, bool, int, bytes, str]]) -> None:
+    data = np.full((len(rows), 192), 0xAA, np.uint8)  # what lies behind a frame is anything
+    tags = {0: b"", 0x10005: b"\x81\x00\x00\x05", 0x3FFFF: b"\x88\xa8\xff\xff"}
+    expected = b""
+    for row, (body, at_ns, out, tci, tail, comment) in enumerate(rows):
+        data[row, : len(body)] = np.frombuffer(body, np.uint8)
+        whole = body[:12] + tags[tci] + body[12:] + tail
+        direction = blocks.OUTBOUND if out else blocks.INBOUND
+        expected += blocks.packet(row, at_ns, len(body) + len(tags[tci]) + 7, whole, direction, comment)
+    made = Frames(
+        number=np.arange(len(rows), dtype=np.uint32),
+        at_ns=np.array([row[1] for row in rows], np.int64),
+        wire_len=np.array([len(row[0]) + 7 for row in rows], np.uint32),
+        captured=np.array([len(row[0]) for row in rows], np.uint32),
+        direction=np.array([blocks.OUTBOUND if row[2] else blocks.INBOUND for row in rows], np.uint32),
+        data=data,
+    )
+    made.tag(np.array([row[3] for row in rows], np.uint32))
+    tails = enumerate(row[4] for row in rows)
+    comments = enumerate(row[5] for row in rows)
+    assert packet_blocks.blocks(made, tails, comments) == expected
+
+
 # --- the cache ---
 
 
@@ -114,6 +150,28 @@ def test_room_is_bounded_and_the_oldest_go() -> None:
         assert len(cache) <= 5
     found, _ = cache.take(events(*((number, 0) for number in range(4))))
     assert found["now_ns"].tolist() == [3, 4, 5, 6, 7]
+
+
+def test_narrow_parts_join_and_nothing_of_a_frame_is_lost() -> None:
+    cache = PacketCache()
+    for number, length in enumerate((60, 192, 0, 77)):
+        made = packets((1, 10, 10 + number))
+        made["captured"], made["data"] = length, number + 1
+        cache.add(made)
+    found, _ = cache.take(events((1, 10)))
+    for number, (row, length) in enumerate(zip(found, found["captured"].tolist(), strict=True)):
+        assert row["data"][:length].tolist() == [number + 1] * length
+
+
+def test_what_nobody_takes_does_not_stay_in_many_parts() -> None:
+    cache = PacketCache()
+    for number in range(3 * PARTS_MAX):
+        cache.add(packets((number, 0, 0), (9999, 1, 1)))
+    assert len(cache.take(events((9999, 1)))[0]) == 3 * PARTS_MAX
+    assert len(cache._parts) == 1
+    assert len(cache) == 3 * PARTS_MAX
+    found, records = cache.take(events((5, 0), (7, 0)))
+    assert (found["id"].tolist(), records.tolist()) == ([5, 7], [0, 1])
 
 
 # --- the sink ---

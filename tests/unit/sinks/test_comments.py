@@ -1,0 +1,83 @@
+"""Comments made from columns are those of composed records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.rows import INTERFACES, golden, random_batch
+from tracer.encode.composer import Composer
+from tracer.handshake.batch import Batch, decode
+from tracer.handshake.vantage import LocalSet
+from tracer.ipc.traced import TracedInterface
+from tracer.sinks import comments
+from tracer.sinks.comment import comment
+from tracer.sinks.comments import Comments
+from tracer.vocabulary.vocabulary import HandshakeResult
+
+
+def composed(composer: Composer, batch: Batch) -> list[str]:
+    return [comment(record) for record in composer.compose(batch)]
+
+
+def usual(batch: Batch) -> Batch:
+    """The same batch, but its handshakes were established at the first attempt."""
+    events = batch.events.copy()
+    events["result"] = HandshakeResult.ESTABLISHED
+    events["syn_count"] = events["synack_count"] = 1
+    for name in ("reset_from", "resumed", "misfit_rsts", "misfit_synacks", "misfit_icmps"):
+        events[name] = 0
+    return decode(events, LocalSet(), batch.payloads)
+
+
+@given(seed=st.integers(0, 1 << 32), odd=st.booleans(), payloads=st.booleans(), plain=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_random_batches(seed: int, odd: bool, payloads: bool, plain: bool) -> None:
+    composer = Composer(dict(INTERFACES), cgroups={})
+    made = Comments(composer)
+    for turn in range(3):
+        batch = random_batch(seed + turn % 2, 40, odd=odd, payloads=payloads)  # the third time all are known
+        batch = usual(batch) if plain else batch
+        assert made.of(batch) == composed(composer, batch)
+
+
+@pytest.mark.parametrize("kept", [comments.KEPT, 3])
+def test_the_recorded_lab(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    """Every outcome, also where hardly anything can be remembered."""
+    monkeypatch.setattr(comments, "KEPT", kept)
+    composer = Composer(INTERFACES)
+    made = Comments(composer)
+    payloads = {(one.id, one.syn_ns): one for one in golden().payloads}
+    for _ in range(2):
+        for events, _ in golden().batches:
+            batch = decode(events, LocalSet(), payloads)
+            assert made.of(batch) == composed(composer, batch)
+            assert made.of(usual(batch)) == composed(composer, usual(batch))
+
+
+def test_what_is_remembered_says_which_durations_are_known() -> None:
+    """The words of Fast Open depend on whether the time saved is known."""
+    composer = Composer(INTERFACES)
+    made = Comments(composer)
+    payloads = {(one.id, one.syn_ns): one for one in golden().payloads}
+    for events, _ in golden().batches:
+        batch = usual(decode(events, LocalSet(), payloads))
+        without = replace(batch, durations=replace(batch.durations, rtt_saved_us=np.full(len(batch), np.nan)))
+        for one in (batch, without, batch):
+            assert made.of(one) == composed(composer, one)
+
+
+def test_an_interface_that_is_renamed_is_named_anew() -> None:
+    interfaces = dict(INTERFACES)
+    composer = Composer(interfaces)
+    made = Comments(composer)
+    batch = usual(random_batch(1, 20))
+    made.of(batch)
+    for index in {*batch.events["ifindex"].tolist()} - {0}:
+        interfaces[index] = TracedInterface(index, "vx0", "tcx", "", through=("vxlan",))
+    assert made.of(batch) == composed(composer, batch)
+    assert any("through vxlan" in text for text in made.of(batch))
