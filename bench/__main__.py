@@ -8,6 +8,7 @@ import sys
 import time
 
 from bench import (
+    captures,
     dashboard,
     drops,
     fixed_rate,
@@ -38,6 +39,7 @@ SECTIONS = {
     "fixed_rate": ("At a fixed rate: what the host pays, beside the peers", fixed_rate),
     "throughput": ("One bulk stream, beside the peers", throughput),
     "sustained": ("A steady rate, fed into the attached program", sustained),
+    "captures": ("Files at 20,000 handshakes a second", captures),
     "replay_rate": ("Replay of a capture, beside the peers", replay_rate),
     "report": ("A page of a recording", report),
     "latency": ("Delay of a record", latency),

@@ -28,7 +28,7 @@ def narrow(packets: Packets) -> Packets:
     dtype = packets.dtype
     assert dtype.fields is not None
     begin = dtype.fields["data"][1]
-    width = int(packets["captured"].max()) + 3 & ~3
+    width = max(4, int(packets["captured"].max()) + 3 & ~3)
     fields = {name: dtype.fields[name] for name in dtype.names or () if name != "data"}
     narrower = np.dtype({
         "names": [*fields, "data"],
