@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import socket
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from tracer.handshake.vantage import LocalSet
 from tracer.ipc.traced import TracedInterface
 from tracer.records.cost import Cost, ProgramCost
 from tracer.records.record import SCHEMA, Balance, Handshake, NoticeRecord
+from tracer.sinks import prometheus_server
 from tracer.sinks.address import Address, parse_address
 from tracer.sinks.prometheus import Prometheus
 from tracer.sinks.prometheus_server import MetricsServer
@@ -315,6 +318,38 @@ def test_a_port_that_is_taken_is_told() -> None:
 def test_ipv6_is_served() -> None:
     with served(host="::1") as sink:
         assert str(sink.address).startswith("[::1]:")
+        assert "tfotrace_build_info" in scrape(sink)
+
+
+def connection(sink: Prometheus, says: bytes = b"") -> socket.socket:
+    """A client that sends this and then is slow; it takes little at a time."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    made.connect((sink.address.host, sink.address.port))
+    made.sendall(says)
+    return made
+
+
+@pytest.mark.parametrize(
+    "says", [b"", b"GET /met", b"GET /metrics HTTP/1.1\r\n\r\n"], ids=["mute", "slow", "reads_not"]
+)
+def test_any_number_of_slow_clients_keep_nobody_waiting(says: bytes) -> None:
+    with served() as sink, ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(connection(sink, says))
+        for _ in range(3):
+            assert "tfotrace_build_info" in scrape(sink)
+        working = [one for one in threading.enumerate() if "process_request_thread" in one.name]
+        assert len(working) <= 64
+
+
+def test_a_request_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus_server, "REQUEST_S", 0.5)
+    with served() as sink, connection(sink, b"GET /metrics HTTP/1.1\r\n") as trickling:
+        with pytest.raises(ConnectionError):  # noqa: PT012 - a header every now and then, for ever
+            while True:
+                trickling.sendall(b"X: y\r\n")
+                time.sleep(0.05)
         assert "tfotrace_build_info" in scrape(sink)
 
 
