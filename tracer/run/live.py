@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tracer.errors import UsageError
 from tracer.ipc.messages import Channel
-from tracer.linux import privileges
+from tracer.linux import own_tree, privileges
 from tracer.linux.allocator import give_back_early
 from tracer.loader.load import Loader, LoadOptions, default_transport
 from tracer.root.request import RootRequest
@@ -43,6 +43,9 @@ def trace(
     targets.targets(options.write)  # report a wrong name at once
     targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
     privileges.require_root()
+    unsafe = own_tree.warning()
+    if unsafe is not None:
+        narrate(unsafe)
     give_back_early()
     user = privileges.target_user(options.user)
     request = _request(options, interfaces)
