@@ -89,6 +89,32 @@ def test_stopped_and_continued_what_is_lost_is_counted(hosts: Wire, who: str) ->
     assert len(records.handshakes) > RING_RECORDS * 0.8  # and those in the ring have waited
 
 
+def has_ended(pid: int) -> bool:
+    """Gone, or a zombie that whoever it was left to has not looked at."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] == b"Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_root_part_that_is_stopped_does_not_hold_the_user_part(hosts: Wire) -> None:
+    with traced(hosts.client) as run:
+        hosts.handshakes(100)
+        (root_part,) = children(run.process.pid)
+        os.kill(root_part, signal.SIGSTOP)
+        try:
+            hosts.handshakes(100)  # records go on
+            run.process.send_signal(signal.SIGINT)
+            assert run.process.wait(2 * PATIENCE_S) == 4, run.narration
+            last = run.narration.splitlines()[-1]
+            assert f"the root part is stopped (process {root_part})" in last
+            assert f"kill -CONT {root_part}" in last
+        finally:
+            os.kill(root_part, signal.SIGCONT)
+        wait_until(lambda: has_ended(root_part), "the root part to end", PATIENCE_S)
+        assert programs(hosts.client) == 0
+
+
 # --- a reader that stops ---
 
 

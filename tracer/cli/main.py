@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from typing import NoReturn
 
 from tracer.cli import arguments
 from tracer.cli.parser import Parser
-from tracer.errors import ExitCode, TfotraceError, UsageError
+from tracer.errors import CannotTraceError, ExitCode, TfotraceError, UsageError
 from tracer.vocabulary import local_time
 from tracer.vocabulary.near import did_you_mean
 from tracer.vocabulary.own_command import tfotrace
 from tracer.vocabulary.printable import printable
 
 _NO_MEMORY = b"tfotrace: out of memory: everything is detached; free some memory or raise the limit, then start again\n"
+# what the dynamic linker says
+_NO_MEMORY_TO_IMPORT = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
+_ADDRESS_SPACE_MIN = 192 << 20
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (DESIGN.md section 2)."""
     _open_closed_streams()
+    warnings.simplefilter("ignore")  # those of libraries are not for who runs this, and stderr has sentences only
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, signal.default_int_handler)  # until the pipeline takes over: a normal end
     words = list(sys.argv[1:] if argv is None else argv)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's library of linear algebra, which is not used here
     try:
         try:
+            _require_address_space()
             return _run(words)
         finally:  # also for help, which raises SystemExit: flush while we can still report a failure
             _say()
@@ -39,9 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return int(ExitCode.OK)
     except MemoryError:
-        # the root part has detached and exited; Python's own shutdown would need memory
-        os.write(2, _NO_MEMORY)
-        os._exit(int(ExitCode.ENDED_EARLY))
+        _end_without_memory()
+    except ImportError as error:
+        if not any(words in str(error) for words in _NO_MEMORY_TO_IMPORT):
+            raise
+        _end_without_memory()
     except _OutputError as error:
         _write_nothing_more(1)
         if error.cause.errno in (errno.EPIPE, errno.EBADF):
@@ -49,8 +60,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         narrate(f"cannot write to standard output: {error.cause.strerror}")
         return int(ExitCode.ENDED_EARLY)
     except OSError as error:  # out of processes, descriptors ...
+        if error.errno == errno.ENOMEM:
+            _end_without_memory()
         narrate(f"a system call failed: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
         return int(ExitCode.CANNOT_TRACE)
+
+
+def _end_without_memory() -> NoReturn:
+    # the root part has detached and exited; Python's own shutdown would need memory
+    os.write(2, _NO_MEMORY)
+    os._exit(int(ExitCode.ENDED_EARLY))
+
+
+def _require_address_space() -> None:
+    """OpenBLAS, which numpy loads, ends the process with words of its own where memory is short: say it before."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < _ADDRESS_SPACE_MIN:
+        mib, needed = limit >> 20, _ADDRESS_SPACE_MIN >> 20
+        how = f"raise it (ulimit -v) to {needed} or more"
+        raise CannotTraceError(f"out of memory: the limit of address space is {mib} MiB: {how}")
 
 
 def _open_closed_streams() -> None:

@@ -61,7 +61,8 @@ class Assembly:
         """Every sink but the dashboard's store. Raises UsageError."""
         options = self._options
         self._page = open_page(options)
-        sinks = open_sinks(options, composer, self._stdout)
+        told: list[str] = []
+        sinks = open_sinks(options, composer, self._stdout, told.append)
         # before the filter, which passes records only, wraps the sinks
         packet_takers: list[TakesPackets] = [sink for sink in sinks if isinstance(sink, TakesPackets)]
         record_filter = None
@@ -70,7 +71,7 @@ class Assembly:
 
             record_filter = RecordFilter(options.filter_record, composer)
             sinks = [Filtered(sink, record_filter) for sink in sinks]
-        fanout = Fanout(sinks, self.narrate, Quota(options.count, record_filter), packet_takers)
+        fanout = Fanout(sinks, self.narrate, Quota(options.count, record_filter), packet_takers, told=told)
         if self.metrics is not None:
             fanout.observe(self.metrics)
         return fanout
@@ -139,8 +140,10 @@ def open_metrics(options: Namespace) -> Prometheus | None:
     return Prometheus(MetricsServer(options.prometheus), options.prometheus_peers)
 
 
-def open_sinks(options: Namespace, composer: Composer, stdout: Stream | None) -> list[Sink]:
-    """Standard output in the form asked for (None: the dashboard has it) and every -w."""
+def open_sinks(
+    options: Namespace, composer: Composer, stdout: Stream | None, tell: Callable[[str], None]
+) -> list[Sink]:
+    """Standard output in the form asked for (None: the dashboard has it) and every -w. `tell` gets files' troubles."""
     from tracer.sinks.files import OutputFile
     from tracer.sinks.jsonl import JsonLines
     from tracer.sinks.pcapng import Pcapng
@@ -154,5 +157,5 @@ def open_sinks(options: Namespace, composer: Composer, stdout: Stream | None) ->
     rotation = targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
     for one in targets.targets(options.write):
         form = Pcapng if one.form is targets.Form.PCAPNG else JsonLines
-        sinks.append(form(OutputFile(one, rotation, private=composer.show_cookies), composer))
+        sinks.append(form(OutputFile(one, rotation, private=composer.show_cookies, tell=tell), composer))
     return sinks

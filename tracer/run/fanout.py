@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from tracer.errors import EndedEarlyError
 from tracer.handshake.batch import Batch
-from tracer.records.record import End, NoticeRecord, Start
+from tracer.linux.clock import wall_now
+from tracer.records.record import SCHEMA, End, NoticeRecord, Start
 from tracer.run.stop import Ending, Quota
 from tracer.sinks.base import Observer, Reopens, Sink, SinkClosedError, SinkFullError, StatusListener, TakesPackets
 
@@ -26,6 +27,7 @@ class Fanout:
     quota: Quota = field(default_factory=Quota)
     packet_takers: list[TakesPackets] = field(default_factory=list)
     ending: Ending = field(default_factory=Ending)
+    told: list[str] = field(default_factory=list)  # sentences of sinks that go on: each becomes a notice
     writes: bool = field(init=False)  # somebody may be waiting for each record
     _listeners: list[StatusListener] = field(default_factory=list)
     _has_failed: bool = False
@@ -56,6 +58,10 @@ class Fanout:
                 self._has_failed = True
                 self.ending.set(str(error), int(error.exit_code))
         self.sinks = [sink for sink in self.sinks if sink not in broken]
+        while self.told:
+            text = self.told.pop(0)
+            self.narrate(text)
+            self.notice(NoticeRecord(SCHEMA, wall_now(), "folder_in_the_way", text, None))
 
     def start(self, record: Start) -> None:
         """Give every sink the first record, then the notices that came before it."""

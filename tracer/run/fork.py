@@ -7,8 +7,10 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from tracer.ipc.traced import TracedInterface
     from tracer.ring.open import Sources
     from tracer.run.stop import StopRequest
+
+_LOOK_S = 0.01  # how often we see whether the root part has ended
+_STOPPED_S = 1.0  # so long stopped, and it is not just the last of a group to continue
 
 
 def fork(body: Callable[[], int]) -> int:
@@ -61,7 +66,27 @@ def root_child(body: Callable[[Channel], int], *, reopens: bool = False) -> Iter
         yield user_end
     finally:
         user_end.close()
-        os.waitpid(child, 0)
+        _wait(child)
+
+
+def _wait(child: int) -> None:
+    """See the root part end, unless somebody has stopped it (SIGSTOP): it detaches and ends once it continues."""
+    running = time.monotonic()  # when it last was
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if not _is_stopped(child):
+            running = time.monotonic()
+        elif time.monotonic() - running > _STOPPED_S:
+            how = f"it detaches and ends once `kill -CONT {child}` continues it"
+            raise EndedEarlyError(f"the root part is stopped (process {child}): {how}")
+        time.sleep(_LOOK_S)
+
+
+def _is_stopped(child: int) -> bool:
+    try:
+        # the state comes behind the name, which may contain anything
+        return Path(f"/proc/{child}/stat").read_bytes().rpartition(b") ")[2][:1] in (b"T", b"t")
+    except OSError:
+        return False
 
 
 def await_ready(channel: Channel, stop: StopRequest) -> tuple[Ready, Sources] | None:

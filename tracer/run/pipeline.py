@@ -443,9 +443,10 @@ class Pipeline:
     def _finish(self) -> None:
         """Let the root part detach and flush, and read what it flushes."""
         self._owners.close(time.monotonic())
-        self.channel.send(Stop())
+        told = False
         deadline = time.monotonic() + END_PATIENCE_S
         while self._root_is_there and time.monotonic() < deadline:
+            told = told or self.channel.offer(Stop())  # to send would wait for a root part that is stopped
             if self._root is None and self._poll.poll(SOON_MS) and self._receive():
                 deadline = time.monotonic() + END_PATIENCE_S  # it is at work: detaching may take a while
             # the root part sends Ended when all is in the ring: an empty ring after it is the end

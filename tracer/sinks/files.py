@@ -24,16 +24,24 @@ from tracer.sinks.targets import Compression, Form, Rotation, Target
 
 Head = Callable[[int], bytes]  # of part 1, 2 ...
 Tail = Callable[[], bytes]
+Tell = Callable[[str], None]
+
+_TRY_AGAIN_S = 60.0  # after a rotation that could not be
 
 
 class OutputFile:
     """Takes whole records only: a file may end after any record."""
 
-    def __init__(self, target: Target, rotation: Rotation | None = None, *, private: bool = False) -> None:
+    def __init__(
+        self, target: Target, rotation: Rotation | None = None, *, private: bool = False, tell: Tell | None = None
+    ) -> None:
         """Create or empty the file; with rotation, move an existing one aside. Raises UsageError.
 
-        `private`: it will hold cookies, so nobody but its owner may read it.
+        `private`: it will hold cookies, so nobody but its owner may read it. `tell` gets a sentence where writing goes
+        on otherwise than asked.
         """
+        self._tell = tell
+        self._rotate_from = 0.0  # not before this time
         self._target = target
         self._private = private
         self._rotation = rotation
@@ -83,7 +91,7 @@ class OutputFile:
 
     def reopen(self) -> None:
         """End the file and continue at the end of the one that has the name now."""
-        if not self._regular:
+        if not self._regular or self._name_is_a_folder():
             return
         self._end_part()
         try:
@@ -141,15 +149,27 @@ class OutputFile:
 
     def _is_full(self, more: int) -> bool:
         limit = self._rotation.size if self._rotation is not None else None
-        if limit is None or self._untouched:
+        if limit is None or self._untouched or time.monotonic() < self._rotate_from:
             return False
         return self._size + (more if self._target.compression is Compression.NONE else 0) > limit
 
     def _is_over(self) -> bool:
         limit = self._rotation.seconds if self._rotation is not None else None
-        return limit is not None and not self._untouched and time.monotonic() - self._began >= limit
+        now = time.monotonic()
+        return limit is not None and not self._untouched and now >= max(self._began + limit, self._rotate_from)
+
+    def _name_is_a_folder(self) -> bool:
+        """Has somebody made a folder of that name? We leave it alone and go on in the file that we have."""
+        if not self._target.path.is_dir():
+            return False
+        if self._tell is not None:
+            self._tell(f"{self._target.path} is a folder now: its records go on into the file that had the name")
+        return True
 
     def _rotate(self) -> None:
+        if self._name_is_a_folder():
+            self._rotate_from = time.monotonic() + _TRY_AGAIN_S
+            return
         self._end_part()
         try:
             self._set_aside(self._began_at)
@@ -191,7 +211,8 @@ class OutputFile:
     def _remove_oldest(self) -> None:
         keep = self._rotation.keep if self._rotation is not None else None
         if keep is not None:
-            for _, _, path in self._finished_files()[:-keep]:
+            files = [path for _, _, path in self._finished_files() if not path.is_dir()]
+            for path in files[:-keep]:
                 path.unlink(missing_ok=True)
 
 

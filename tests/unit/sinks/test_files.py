@@ -326,6 +326,36 @@ def test_a_pipe_is_no_file_to_rotate() -> None:
 # --- what can go wrong ---
 
 
+def test_a_folder_of_the_files_name_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
+    path, told = tmp_path / "f.jsonl", list[str]()
+    file = OutputFile(target(path), Rotation(size=40), tell=told.append)
+    file.begin(lambda part: b"head %d\n" % part, lambda: b"tail\n")
+    file.write(b"one" * 5 + b"\n")
+    moved = path.rename(tmp_path / "moved")
+    path.mkdir()
+    (path / "precious").write_text("of somebody else")
+    for word in (b"two", b"three", b"four"):
+        file.write(word * 9 + b"\n")
+    file.reopen()
+    assert (path / "precious").exists()
+    assert [line.partition(" is a folder now")[0] for line in told] == [str(path)] * 2  # once to rotate, once to reopen
+    file.write(b"five\n")
+    file.close()
+    lines = moved.read_bytes().splitlines()
+    assert lines == [b"head 1", b"one" * 5, b"two" * 9, b"three" * 9, b"four" * 9, b"five"]
+
+
+def test_a_folder_named_like_a_finished_file_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "f.20200101T000000Z.jsonl").mkdir()
+    file = OutputFile(target(tmp_path / "f.jsonl"), Rotation(size=10, keep=1))
+    file.begin(lambda part: b"head %d\n" % part, lambda: b"tail\n")
+    for _ in range(4):
+        file.write(b"a line of its own\n")
+    file.close()
+    assert (tmp_path / "f.20200101T000000Z.jsonl").is_dir()
+    assert len(list(tmp_path.glob("f*.jsonl"))) == 3
+
+
 def test_a_folder_that_went_away_is_a_sentence(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
