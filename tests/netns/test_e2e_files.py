@@ -150,3 +150,25 @@ def test_a_wrong_name_is_one_sentence(hosts: Hosts, words: list[str], told: str)
     assert (run.code, run.out) == (2, b"")
     assert told in run.said[-1]
     assert len(run.said) == 1
+
+
+def test_a_folder_in_the_place_of_a_file_is_a_notice_and_nothing_is_lost(hosts: Hosts, web: Service) -> None:
+    words = (WIRE, "--json", "--netns", hosts.client.name, "-w", "{folder}/f.jsonl", "-w", "{folder}/other.jsonl")
+    with tracing(*words, "--rotate-size", "1K") as run:
+        run.wait_port(web.exchange())
+        path = run.folder / "f.jsonl"
+        moved = path.rename(run.folder / "moved")
+        path.mkdir()
+        for _ in range(3):
+            run.wait_port(web.exchange())
+        assert run.stop() == 0
+        assert_balanced(run.end)
+        assert path.is_dir()
+        path.rmdir()  # nothing was put into it
+        files = [moved, *run.folder.glob("f.2*.jsonl")]
+        found = [id_ for one in files for id_ in ids(records(one))]
+        assert sorted(found) == sorted(one.id for one in run.handshakes)
+        assert isinstance(records(moved)[-1], End)
+        others = [one for file in run.folder.glob("other.*") for one in records(file)]
+        notices = [one.text for one in others if isinstance(one, NoticeRecord)]
+        assert len([text for text in notices if "f.jsonl is a folder now" in text]) == 1, notices

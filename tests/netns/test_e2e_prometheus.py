@@ -10,7 +10,7 @@ import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -263,4 +263,17 @@ def test_a_real_server_scrapes_two_hosts_and_knows_every_name_of_rules_and_dashb
             wait_until(shown, "a rate", PATIENCE_S)
         assert (run.stop(), other.stop()) == (0, 0)
         assert len(run.handshakes) > 5
+        assert_balanced(run.end)
+
+
+def test_slow_clients_keep_no_scrape_waiting(hosts: Hosts, web: Service) -> None:
+    with tracing(WIRE, "--json", "--prometheus", "0", "--netns", hosts.client.name) as run, ExitStack() as stack:
+        run.wait_port(web.exchange())
+        host, _, port = address(run).removeprefix("http://").removesuffix("/metrics").rpartition(":")
+        for number in range(60):
+            client = stack.enter_context(socket.create_connection((host.strip("[]"), int(port))))
+            client.sendall((b"", b"GET /metr", b"GET /metrics HTTP/1.1\r\n\r\n")[number % 3])
+        for _ in range(3):
+            assert "tfotrace_build_info" in fetch(address(run))
+        assert run.stop() == 0
         assert_balanced(run.end)

@@ -56,6 +56,6 @@ def _run_by_root(tree: Path) -> Iterator[Path]:
 
 def _name(uid: int) -> str:
     try:
-        return pwd.getpwuid(uid).pw_name
+        return f"user {pwd.getpwuid(uid).pw_name}"
     except KeyError:
         return f"user {uid}"

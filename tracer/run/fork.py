@@ -72,13 +72,20 @@ def root_child(body: Callable[[Channel], int], *, reopens: bool = False) -> Iter
 def _wait(child: int) -> None:
     """See the root part end, unless somebody has stopped it (SIGSTOP): it detaches and ends once it continues."""
     running = time.monotonic()  # when it last was
-    while os.waitpid(child, os.WNOHANG) == (0, 0):
+    while not _has_ended(child):
         if not _is_stopped(child):
             running = time.monotonic()
         elif time.monotonic() - running > _STOPPED_S:
             how = f"it detaches and ends once `kill -CONT {child}` continues it"
             raise EndedEarlyError(f"the root part is stopped (process {child}): {how}")
         time.sleep(_LOOK_S)
+
+
+def _has_ended(child: int) -> bool:
+    try:
+        return os.waitpid(child, os.WNOHANG) != (0, 0)
+    except ChildProcessError:  # whoever started us ignores SIGCHLD, so the kernel keeps no status
+        return True
 
 
 def _is_stopped(child: int) -> bool:

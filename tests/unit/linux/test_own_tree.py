@@ -33,7 +33,7 @@ def test_another_owner(tree: Path, name: str) -> None:
     os.chown(tree / name, 65534, -1)
     found = own_tree.changeable(tree)
     assert found is not None
-    assert (found[0].resolve(), found[1]) == ((tree / name).resolve(), "nobody")
+    assert (found[0].resolve(), found[1]) == ((tree / name).resolve(), "user nobody")
 
 
 def test_modes(tree: Path) -> None:
@@ -55,7 +55,7 @@ def test_one_sentence_where_the_start_script_was_run(tree: Path, monkeypatch: py
     monkeypatch.setenv(STARTED_AS, "./tfotrace")
     said = own_tree.warning()
     assert said is not None
-    assert "nobody may change" in said
+    assert "user nobody may change" in said
     assert "sudo make install" in said
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert own_tree.warning() is None

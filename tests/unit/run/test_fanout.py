@@ -60,6 +60,19 @@ def test_a_reader_that_leaves_is_no_failure() -> None:
     assert said == []
 
 
+def test_what_a_sink_says_while_it_goes_on_is_narrated_and_a_notice() -> None:
+    said: list[str] = []
+    notices: list[NoticeRecord] = []
+    listening = Counting()
+    listening.notice = notices.append  # type: ignore[method-assign]
+    fanout = Fanout([listening], said.append)
+    fanout.start(golden().start)
+    fanout.told.append("a folder is in the way")
+    assert fanout.write(batch()) == 0
+    assert said == ["a folder is in the way"] == [one.text for one in notices]
+    assert fanout.told == []
+
+
 def test_a_full_sink_stays_and_what_it_left_out_is_told_once() -> None:
     slow = Counting(SinkFullError(3))
     fanout = Fanout([slow, Counting(SinkFullError(2))], print)
