@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.hosts import REQUEST
+from tests.support.hosts import ANSWER, REQUEST
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S
 from tests.support.routed import TO_CLIENT, WIRE, routed, service_address
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.root
 AHEAD_S = 3  # how far the server's clock is ahead of the client's
 TIMES = 4  # connections of a scene, unless it says otherwise
 TCP_SYNCNT = 7
+AT_A_TIME = 4  # commands
 TRANSLATED = 20  # a service address behind a translation is so much further on
 _TS = re.compile(rb'"ts":"([^"]*)Z"')
 
@@ -71,6 +73,22 @@ def plainly(stage: Stage, listener: socket.socket, times: int = TIMES) -> None:
         stage.finish(listener, stage.connect())
 
 
+def at_once(stage: Stage, listener: socket.socket, clients: Sequence[socket.socket]) -> None:
+    """Serve clients that wait for something lost side by side; each has sent its request, or will once connected."""
+    children = [stage.accept(listener) for _ in clients]
+    for child in children:
+        child.sendall(ANSWER)
+    for client in clients:
+        assert client.recv(len(ANSWER), socket.MSG_WAITALL) == ANSWER
+
+
+def plainly_at_once(stage: Stage, listener: socket.socket) -> None:
+    clients = [stage.begin() for _ in range(TIMES)]
+    for client in clients:
+        client.sendall(REQUEST)
+    at_once(stage, listener, clients)
+
+
 def forward(stage: Stage, rule: str) -> ExitStack:
     """A rule at the router, until the scene's end or until this is closed."""
     stack = stage.enter_context(ExitStack())
@@ -101,8 +119,7 @@ def a_box_that_drops_data_in_syns(stage: Stage) -> None:
     listener = stage.listen()
     stage.prime(listener)
     forward(stage, f"{stage.to_server} {BARE_SYN} ip length > 80 drop")
-    for _ in range(TIMES):
-        stage.finish(listener, stage.fast_open(), ask=False)
+    at_once(stage, listener, [stage.fast_open(wait=False) for _ in range(TIMES)])
     plainly(stage, listener)
 
 
@@ -216,14 +233,14 @@ def a_firewall_that_says_nothing(stage: Stage) -> None:
 def first_syns_that_are_lost(stage: Stage) -> None:
     listener = stage.listen()
     stage.drop_first(f"{stage.to_server} {BARE_SYN}")
-    plainly(stage, listener)
+    plainly_at_once(stage, listener)
 
 
 @scene({("lost", "synack", None, None): TIMES})
 def synacks_that_are_lost(stage: Stage) -> None:
     listener = stage.listen()
     stage.drop_first(f"{stage.to_client} {SYN_ACK}", port="tcp dport")
-    plainly(stage, listener)
+    plainly_at_once(stage, listener)
 
 
 @scene({("lost", "ack", None, None): TIMES, ("lost", "synack", None, None): TIMES})  # the second one
@@ -238,7 +255,7 @@ def a_path_that_breaks_after_the_synack(stage: Stage) -> None:
 def requests_that_are_lost(stage: Stage) -> None:
     listener = stage.listen()
     stage.drop_first(f"{stage.to_server} tcp flags & psh == psh")
-    plainly(stage, listener)
+    plainly_at_once(stage, listener)
 
 
 @scene({("lost", "response", None, None): TIMES})
@@ -375,22 +392,38 @@ CAPTURED = (
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def compared(both: Both) -> dict[tuple[str, str], dict[str, Any]]:
+    """What is told of each scene, by its name, from recordings and from captures: some commands at a time."""
+
+    def recordings(one: Scene) -> dict[str, Any]:
+        return compare(both.recording("client", one.addresses, 0), both.recording("server", one.addresses, AHEAD_S))
+
+    def captures(one: Scene) -> dict[str, Any]:
+        # with the connections of the first and the last one, to see that both places watched before and after
+        addresses = (*one.addresses, *SCENES[0].addresses, *SCENES[-1].addresses)
+        return compare(both.capture("client", addresses, 0), both.capture("server", addresses, AHEAD_S))
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        jobs = {("pcap", one.name): pool.submit(captures, one) for one in SCENES if one.act in CAPTURED}
+        jobs |= {("jsonl", one.name): pool.submit(recordings, one) for one in SCENES}
+        return {name: job.result() for name, job in jobs.items()}
+
+
 @pytest.mark.parametrize("one", SCENES, ids=[one.name for one in SCENES])
-def test_recordings(both: Both, one: Scene) -> None:
-    check(one, both.recording("client", one.addresses, 0), both.recording("server", one.addresses, AHEAD_S))
+def test_recordings(compared: dict[tuple[str, str], dict[str, Any]], one: Scene) -> None:
+    check(one, compared["jsonl", one.name], "jsonl")
 
 
 @pytest.mark.parametrize("one", [one for one in SCENES if one.act in CAPTURED], ids=lambda one: str(one.name))
-def test_captures(both: Both, one: Scene) -> None:
-    # with the connections of the first and the last one, to see that both places watched before and after
-    addresses = (*one.addresses, *SCENES[0].addresses, *SCENES[-1].addresses)
-    check(one, both.capture("client", addresses, 0), both.capture("server", addresses, AHEAD_S))
+def test_captures(compared: dict[tuple[str, str], dict[str, Any]], one: Scene) -> None:
+    check(one, compared["pcap", one.name], "pcap")
 
 
-def check(one: Scene, near: Path, far: Path) -> None:
-    between = compare(near, far)
+def check(one: Scene, between: dict[str, Any], kind: str) -> None:
     assert told(between) == expected(one), between
     assert {finding["what"] for finding in between["findings"] if not finding["certain"]} == set(one.likely)
-    assert (between["near"], between["far"]) == (str(near), str(far))
+    names = [Path(between[end]).name for end in ("near", "far")]
+    assert names == [f"{place}-{one.addresses[0]}.{kind}" for place in ("client", "server")]
     if between["clock_error_us"] is not None:
         assert abs(between["clock_offset_us"] - AHEAD_S * 1e6) < between["clock_error_us"] + 100_000

@@ -8,7 +8,7 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,6 +47,14 @@ class NetBox:
         done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
         return done.stdout
+
+    def ip_batch(self, commands: Iterable[str]) -> None:
+        """Many `ip` commands in one process."""
+        text = "\n".join(commands)
+        done = subprocess.run(
+            self.command("ip", "-batch", "-"), input=text, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
 
     def json(self, *words: str) -> Any:
         return json.loads(self.run(*words) or "[]")

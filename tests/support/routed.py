@@ -72,12 +72,10 @@ class Routed:
         self.router.run("ip", "route", "add", "10.98.3.0/24", "via", "10.98.0.2")
         self.router.run("ip", "-6", "route", "add", "fd00:98:3::/64", "via", "fd00:98:0::2")
         for server in (self.first, self.second):
-            for number in range(1, 40):
-                for version in (4, 6):
-                    server.run("ip", "address", "add", service_address(number, version), "dev", "lo")
-        for number in range(SOURCES):
-            for version in (4, 6):
-                self.client.run("ip", "address", "add", source_address(number, version), "dev", "lo")
+            ours = [service_address(number, version) for number in range(1, 40) for version in (4, 6)]
+            server.ip_batch(f"address add {one} dev lo" for one in ours)
+        sources = [source_address(number, version) for number in range(SOURCES) for version in (4, 6)]
+        self.client.ip_batch(f"address add {one} dev lo" for one in sources)
 
     def send_to(self, server: NetBox, address: str) -> None:
         """Let the router send a service address to one of the servers from now on."""
