@@ -18,6 +18,8 @@ from tracer.dissect.options import option_names
 from tracer.handshake import ecn
 from tracer.handshake.events import U64, Bool, Events, Indexes, has
 from tracer.handshake.option_bytes import masked
+from tracer.ipc.event_header import struct
+from tracer.ipc.layout import to_dtype
 from tracer.vocabulary.changes import Piece, What, change
 from tracer.vocabulary.vocabulary import Has
 
@@ -32,12 +34,14 @@ _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # an odd multiplier spreads ids over th
 _TOLD = Has.SEGMENT | Has.MSS | Has.WSCALE | Has.TFO
 
 _SEGMENT = np.dtype([
-    ("options", "<u8", 5), ("seq", "<u4"), ("ts_val", "<u4"), ("has", "<u2"), ("flags", "<u2"), ("window", "<u2"),
+    ("options", "<u8", 5), ("has", "<u2"), ("flags", "<u2"), ("window", "<u2"),
     ("mss", "<u2"), ("payload_len", "<u2"), ("options_len", "u1"), ("wscale", "u1"), ("cookie_len", "u1"),
     ("ttl", "u1"),
 ])  # fmt: skip
+_WIRE = to_dtype(struct("segment_facts"))
+_WIRE_RAW = f"V{_WIRE.itemsize}"  # copied as bytes: numpy itself copies field by field
 _FACTS = np.dtype([
-    ("syn", _SEGMENT), ("synack", _SEGMENT), ("id", "<u8"), ("syn_ns", "<u8"), ("again_ns", "<u8"),
+    ("syn", _WIRE), ("synack", _WIRE), ("id", "<u8"), ("syn_ns", "<u8"), ("again_ns", "<u8"),
     ("synack_ns", "<u8"), ("ifindex", "<u4"), ("vlan", "<u4"), ("out", "u1"), ("syn_count", "u1"),
     ("synack_count", "u1"), ("resumed", "u1"),
 ])  # fmt: skip
@@ -165,12 +169,7 @@ class ChangedHere:
 def _facts(events: Events) -> Facts:
     made: Facts = np.zeros(len(events), _FACTS)
     for name in ("syn", "synack"):
-        segment, slim = events[name], made[name]
-        slim["options"] = masked(segment)
-        slim["flags"] = segment["tcp_flags"] & (ecn.ECN_FLAGS | ecn.ACK)
-        for member in ("seq", "ts_val", "has", "window", "mss", "payload_len", "options_len", "wscale", "cookie_len",
-                       "ttl"):  # fmt: skip
-            slim[member] = segment[member]
+        made[name].view(_WIRE_RAW)[:] = events[name].view(_WIRE_RAW)
     for name in ("id", "syn_ns", "synack_ns", "ifindex", "syn_count", "synack_count", "resumed"):
         made[name] = events[name]
     made["vlan"] = events["vlan"][:, 0].astype(np.uint32) << np.uint32(16) | events["vlan"][:, 1]
@@ -210,17 +209,26 @@ def _stamped_alike(one: NDArray[np.void], other: NDArray[np.void]) -> Bool:
 
 def _note(both: NDArray[np.void], before: NDArray[np.void], behind: NDArray[np.void], same: Bool) -> None:
     """What differs, so that few different rows are left: what does not is 0, and so is all that is not compared."""
-    told = np.uint16(_TOLD)
-    options = (before["options"] != behind["options"]).any(axis=1) | (before["options_len"] != behind["options_len"])
+    told, flags = np.uint16(_TOLD), np.uint16(ecn.ECN_FLAGS | ecn.ACK)
+    options = same & (before["options"] != behind["options"]).any(axis=1)
+    options |= same & (before["options_len"] != behind["options_len"])
+    # of few pairs: timestamps and cookies would make each different
+    rows = np.flatnonzero(options)
+    values = [masked(segment[rows]) for segment in (before, behind)]
+    options[rows] = (values[0] != values[1]).any(axis=1)
+    options[rows] |= before["options_len"][rows] != behind["options_len"][rows]
+    differ = options[rows]
+    rows, values = rows[differ], [one[differ] for one in values]
     raised = behind["ttl"] > before["ttl"]
-    for side, segment in (("before", before), ("behind", behind)):
+    ecn_differs = same & ((before["tcp_flags"] ^ behind["tcp_flags"]) & flags != 0)
+    for side, segment, of_rows in (("before", before, values[0]), ("behind", behind, values[1])):
         slim = both[side]
-        slim["options"] = np.where((same & options)[:, None], segment["options"], 0)
-        slim["options_len"] = np.where(same & options, segment["options_len"], 0)
-        slim["has"] = np.where(same & options, segment["has"] & told, 0)
-        for name in ("mss", "wscale", "cookie_len"):
-            slim[name] = np.where(same & options, segment[name], 0)
-        for name in ("flags", "window", "payload_len"):
+        slim["options"][rows] = of_rows
+        slim["has"][rows] = segment["has"][rows] & told
+        for name in ("options_len", "mss", "wscale", "cookie_len"):
+            slim[name][rows] = segment[name][rows]
+        slim["flags"] = np.where(ecn_differs, segment["tcp_flags"] & flags, 0)
+        for name in ("window", "payload_len"):
             slim[name] = np.where(same & (before[name] != behind[name]), segment[name], 0)
         slim["ttl"] = np.where(same & raised, segment["ttl"], 0)
     both["seen"] = same
