@@ -257,7 +257,7 @@ def test_both_records_say_so_and_so_do_text_and_capture(live: tuple[Run, dict[st
     # one of them may have been settled before the other was known
     assert set(told) - {None} == {SCENES[2].told}
     assert watch.stop() == 0, watch.said
-    words = "changed on this host: MSS of the SYN from 1460 to 1300, MSS of the SYN-ACK from 1460 to 1200"
+    words = "changed here: MSS of the SYN from 1460 to 1300, MSS of the SYN-ACK from 1460 to 1200"
     assert words.encode() in (watch.folder / "f.pcapng").read_bytes()
     recording = watch.folder / "recording.jsonl"
     recording.write_bytes(b"".join(list(watch.lines)))

@@ -148,20 +148,28 @@ def test_what_kernel_and_queues_said_is_among_the_facts() -> None:
         listener=Listener("0.0.0.0", 443, 512, 511, Process(812, "nginx", 0)),
     )  # fmt: skip
     nat = Nat(NatEnd("10.0.0.1", 4), NatEnd("10.0.0.2", 8080), "0" * 16)
-    record = change(record, nat=nat, warnings=("mss_tiny", "of_a_later_version"))
+    changed = ("mss_changed syn 1460 > 1300", "option_stripped syn tfo")
+    record = change(record, nat=nat, changed_on_host=changed, warnings=("mss_tiny", "of_a_later_version"))
     shown = text(fact_lines(record, 200))
     for words in (
         "kernel SYN dropped: NETFILTER_DROP at nft_do_chain",
         "listener accept queue of nginx[812] at 0.0.0.0:443: 512 of 511",
         "ICMP error administratively prohibited, says 192.0.2.254",
         f"other side translated: 10.0.0.1:4 > 10.0.0.2:8080 ({'0' * 16})",
+        "changed here MSS of the SYN from 1460 to 1300; the Fast Open option removed from the SYN",
         "warning The MSS is below 536 bytes",
         "warning of a later version",
     ):
         assert words in shown
     for cells in (40, 80):
         assert max(width(line) for line in fact_lines(record, cells)) <= max(cells, 56)
-    evil = change(record, warnings=("a\x1b[2J",), handshake=change(record.handshake, cause="b\x1b[2J"))
+    assert "changed here nothing" in text(fact_lines(change(record, changed_on_host=()), 200))
+    evil = change(
+        record,
+        warnings=("a\x1b[2J",),
+        changed_on_host=("mss_changed syn \x1b[2J", "\x1b[2J"),
+        handshake=change(record.handshake, cause="b\x1b[2J"),
+    )
     assert "\x1b" not in text([*fact_lines(evil, 80), *verdict_lines(evil, 80)])
 
 

@@ -110,7 +110,7 @@ def nat_words(nat: Nat) -> str:
 
 def changed_words(changes: Sequence[str]) -> str:
     """What this host changed on the way through it."""
-    return f"changed on this host: {', '.join(map(change_words, changes))}"
+    return f"changed here: {', '.join(map(change_words, changes))}"
 
 
 def evidence(record: Handshake) -> list[str]:
