@@ -6,8 +6,9 @@ import json
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support.answering import answering
 from tests.support.netbox import NetBox, wait_until
 from tests.support.patience import PATIENCE_S
 from tests.support.routed import TCP_FASTOPEN, TCP_FASTOPEN_NO_COOKIE, TO_CLIENT, Routed, routed
+from tests.support.schema import assert_valid
 from tests.support.stage import BARE_SYN, PORT, Forger, Stage, wait_for_queue
 from tests.support.synproxy import syn_proxy
 from tests.support.tracing import COMMAND, Finished, one_sentence, run
@@ -25,6 +27,7 @@ pytestmark = pytest.mark.root
 
 COUNT = 4
 IPPROTO_MPTCP = 262
+OFF = 38  # a service address
 FAST = ("--rate", "1000", "--count", str(COUNT), "--timeout", "3s")
 
 
@@ -281,34 +284,6 @@ def mptcp_blackholes(hosts: Routed) -> int:
     return int(dict(zip(names, values, strict=True)).get("Blackhole", 0))
 
 
-@pytest.fixture(scope="module")
-def told(hosts: Routed, forger: Forger) -> dict[str, dict[str, Any]]:
-    """What one probe of all servers says of each scene's."""
-    found: dict[str, dict[str, Any]] = {}
-    with ExitStack() as stages:
-        names = {}
-        for one in SCENES:
-            stage = stages.enter_context(Stage(hosts, forger, one.number, one.version, lambda: 0))
-            one.act(stage)
-            names[endpoint_text(stage.server_ip, PORT)] = one.name
-        done = probe(hosts, "--json", *names)
-        assert done.code == 5, done.err
-        # one path that drops MPTCP must not turn it off for all
-        assert mptcp_blackholes(hosts) == 0
-    for line in done.out.splitlines():
-        record = json.loads(line)
-        found[names[record["target"]]] = record
-    return found
-
-
-@pytest.mark.parametrize("one", SCENES, ids=[one.name for one in SCENES])
-def test_verdict(told: Mapping[str, Mapping[str, Any]], one: Scene) -> None:
-    (answer,) = told[one.name]["addresses"]
-    assert answer["verdict"] == told[one.name]["verdict"] == one.verdict, answer
-    assert one.syn_data.items() <= answer["syn_data"].items()
-    assert answer["path"] == one.path
-
-
 @dataclass(frozen=True, slots=True)
 class Alone:
     """A probe of a single server: by its words, its verdict and exit code."""
@@ -318,7 +293,7 @@ class Alone:
     code: int
     tried: int
     queue: int | None = 64
-    bits: str = "3"  # net.ipv4.tcp_fastopen of the server
+    primed: bool = False  # the client has a cookie already
 
 
 ALONE = {
@@ -326,33 +301,79 @@ ALONE = {
     "http": Alone(("--payload", "http"), "works", 0, COUNT - 1),
     "none": Alone(("--payload", "none"), "grants", 0, 0),
     "without": Alone((), "not_granted", 5, 0, queue=None),
-    "off": Alone((), "not_granted", 5, 0, bits="1"),
+    "a known cookie alone": Alone(("--payload", "none"), "cached", 5, 0, primed=True),
 }
 
 
+@dataclass(slots=True)
+class Told:
+    """What one probe of all scenes' servers says of each, and probes of single servers, by their names."""
+
+    scenes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    alone: dict[str, Finished] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def told(hosts: Routed, forger: Forger) -> Told:
+    """All probes side by side: most of their time they wait for what does not come."""
+    found, names = Told(), {}
+    with ExitStack() as stages:
+        for one in SCENES:
+            stage = stages.enter_context(Stage(hosts, forger, one.number, one.version, lambda: 0))
+            one.act(stage)
+            names[endpoint_text(stage.server_ip, PORT)] = one.name
+        servers = {}
+        for number, (name, single) in enumerate(ALONE.items(), len(SCENES) + 1):
+            stage = stages.enter_context(Stage(hosts, forger, number, 4, lambda: 0))
+            listener = stage.listen(queue=single.queue)
+            if single.primed:
+                stage.prime(listener)
+            answering(listener)
+            servers[name] = endpoint_text(stage.server_ip, PORT)
+        with ThreadPoolExecutor(1 + len(ALONE)) as pool:
+            every = pool.submit(probe, hosts, "--json", *names)
+            single_ones = {
+                name: pool.submit(probe, hosts, servers[name], "--json", *alone.words) for name, alone in ALONE.items()
+            }
+        done = every.result()
+        found.alone = {name: one.result() for name, one in single_ones.items()}
+        assert done.code == 5, done.err
+        # one path that drops MPTCP must not turn it off for all
+        assert mptcp_blackholes(hosts) == 0
+    for line in done.out.splitlines():
+        record = json.loads(line)
+        assert_valid(record)
+        found.scenes[names[record["target"]]] = record
+    return found
+
+
+@pytest.mark.parametrize("one", SCENES, ids=[one.name for one in SCENES])
+def test_verdict(told: Told, one: Scene) -> None:
+    (answer,) = told.scenes[one.name]["addresses"]
+    assert answer["verdict"] == told.scenes[one.name]["verdict"] == one.verdict, answer
+    assert one.syn_data.items() <= answer["syn_data"].items()
+    assert answer["path"] == one.path
+
+
 @pytest.mark.parametrize("name", ALONE)
-def test_one_server(hosts: Routed, forger: Forger, name: str) -> None:
-    one = ALONE[name]
-    with Stage(hosts, forger, 30 + list(ALONE).index(name), 4, lambda: 0) as stage:
-        stage.enter_context(hosts.sysctl(hosts.first, tcp_fastopen=one.bits))
-        answering(stage.listen(queue=one.queue))
-        done = probe(hosts, endpoint_text(stage.server_ip, PORT), "--json", *one.words)
+def test_one_server(told: Told, name: str) -> None:
+    one, done = ALONE[name], told.alone[name]
     assert done.err == ""
     answer = json.loads(done.out)["addresses"][0]
     assert (answer["verdict"], done.code) == (one.verdict, one.code), answer
     assert answer["syn_data"]["tried"] == one.tried
     assert answer["plain"]["established"] == answer["fast_open"]["established"] == COUNT
+    assert answer["cookie"]["cached_before"] is one.primed
 
 
-def test_a_known_cookie_alone_tells_nothing(hosts: Routed, forger: Forger) -> None:
-    with Stage(hosts, forger, 36, 4, lambda: 0) as stage:
-        listener = stage.listen()
-        stage.prime(listener)
-        answering(listener)
-        done = probe(hosts, endpoint_text(stage.server_ip, PORT), "--json", "--payload", "none")
+def test_a_server_where_fast_open_is_off(hosts: Routed, forger: Forger) -> None:
+    with Stage(hosts, forger, OFF, 4, lambda: 0) as stage:
+        stage.enter_context(hosts.sysctl(hosts.first, tcp_fastopen="1"))
+        answering(stage.listen())
+        done = probe(hosts, endpoint_text(stage.server_ip, PORT), "--json")
     answer = json.loads(done.out)["addresses"][0]
-    assert (answer["verdict"], done.code) == ("cached", 5), answer
-    assert answer["cookie"]["cached_before"]
+    assert (answer["verdict"], done.code, done.err) == ("not_granted", 5, ""), answer
+    assert answer["syn_data"]["tried"] == 0
 
 
 @pytest.fixture
