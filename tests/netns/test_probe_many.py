@@ -165,6 +165,16 @@ def test_a_killed_probe_leaves_nothing(hosts: Routed) -> None:
     assert not private_cgroups(children)
 
 
+def test_a_probe_that_is_killed_while_it_starts_leaves_nothing(hosts: Routed) -> None:
+    words = [*COMMAND, "probe", service_address(1), "--json"]
+    with subprocess.Popen(hosts.client.command(*words), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: len(children_of(process.pid)) == 2, "trace and helper", PATIENCE_S)
+        children = children_of(process.pid)
+        os.kill(process.pid, signal.SIGKILL)
+    wait_until(lambda: not any(map(alive, children)), "the end of trace and helper", PATIENCE_S)
+    assert not private_cgroups(children)
+
+
 def test_a_real_tls_server(hosts: Routed, tmp_path: Path) -> None:
     prefix = with_names(hosts, tmp_path, {NAME: ["10.98.2.2"]})
     with nginx(hosts.second, tmp_path):

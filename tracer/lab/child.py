@@ -18,8 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tracer.linux.libc import checked, libc
+from tracer.linux.parent import signal_at_parents_end
 
-_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # include/uapi/linux/prctl.h
+_PR_SET_NAME = 15  # include/uapi/linux/prctl.h
 MESSAGE_MAX = 4096  # bytes of one control message
 _WATCH_MS = 500
 
@@ -87,7 +88,7 @@ def _become_child(name: str, parent: int, tied: bool, keep: set[int], watched: i
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl+c reaches the whole process group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if tied:
-        checked(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+        signal_at_parents_end(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
     checked(libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0), "prctl")  # at most 15 characters

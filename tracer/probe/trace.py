@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from tempfile import TemporaryFile
 from threading import Condition, Thread
 from types import TracebackType
@@ -17,6 +19,7 @@ from typing import IO
 import msgspec
 
 from tracer.errors import ExitCode, TfotraceError
+from tracer.linux.parent import signal_at_parents_end
 from tracer.linux.routes import leaves_by
 from tracer.probe.model import Connection
 from tracer.records.record import Handshake, NoticeRecord
@@ -47,10 +50,12 @@ class Trace:
         named = [word for name in interfaces for word in ("-i", name)]
         words = ["--json", "--filter", expression, "--response-timeout", f"{timeout_s:.3f}s"]
         self._errors = TemporaryFile("w+")  # noqa: SIM115 - closed with the rest
-        # a session of its own: ctrl+c ends the probe, and the probe ends this
+        # A session of its own: ctrl+c ends the probe, and the probe ends this. If the probe is killed while this begins
+        # the signal ends it; later it sees within a second that nobody reads.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tracer", *named, *words],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors, start_new_session=True,
+            preexec_fn=partial(_tied, os.getpid()),  # noqa: PLW1509 - there are no threads yet
         )  # fmt: skip
         self._changed = Condition()
         self._found: dict[Tuple, list[Handshake]] = defaultdict(list)
@@ -151,6 +156,13 @@ class Trace:
         if status in list(ExitCode):
             error.exit_code = ExitCode(status) if status != ExitCode.OK else ExitCode.ENDED_EARLY
         return error
+
+
+def _tied(parent: int) -> None:
+    """In the new process: it ends with the probe."""
+    signal_at_parents_end(signal.SIGTERM)
+    if os.getppid() != parent:  # it was killed before
+        os._exit(0)
 
 
 def _key(one: Connection) -> Tuple | None:
