@@ -48,8 +48,8 @@ def test_a_translated_server(shakes: tuple[Shake, Shake]) -> None:
 
 
 def test_what_the_record_says() -> None:
-    judged = judge().judge(batch(CAME, LEFT))
-    came, left = Composer({}).compose(judged)
+    made = judge()
+    came, left = Composer({}, changes=made.change_table.words).compose(made.judge(batch(CAME, LEFT)))
     assert came.nat is not None
     assert left.nat is not None
     assert (came.nat.client.ip, came.nat.client.port) == (left.client.ip, left.client.port)
