@@ -27,7 +27,9 @@ def run_records() -> tuple[Record, ...]:
     for batch in batches:
         totals.add(batch)
         benefit.add(batch)
-    composer = Composer(recorded.interfaces, offset_ns=recorded.start.boot_clock_offset_ns)
+    composer = Composer(
+        recorded.interfaces, offset_ns=recorded.start.boot_clock_offset_ns, changes=judge.change_table.words
+    )
     handshakes = list(chain.from_iterable(composer.compose(batch) for batch in batches))
     ts, counters = handshakes[-1].ts, dict(recorded.counters)
     sheet = msgspec.structs.replace(recorded.balance, received=len(handshakes))
