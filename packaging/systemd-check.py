@@ -42,8 +42,8 @@ def records() -> list[dict[str, Any]]:
 
 
 def wait_for(what: str, event: str) -> dict[str, Any]:
-    """Wait for the first record of this kind; ends the check if none comes within a minute."""
-    deadline = time.monotonic() + 60
+    """Wait for the first record of this kind; ends the check if none comes within two minutes: it compiles first."""
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for record in records():
             if record["event"] == event:

@@ -99,14 +99,14 @@ SuccessAction=poweroff-force
 FailureAction=poweroff-force
 [Service]
 Type=oneshot
-TimeoutStartSec=180
+TimeoutStartSec=390
 ExecStart=/usr/bin/python3 -I /opt/check/systemd-check.py
 StandardOutput=truncate:/opt/check/seen
 StandardError=inherit
 UNIT
 inside systemd-machine-id-setup # else the first boot asks questions
 unmount
-timeout 150 systemd-nspawn --quiet --boot --register=no --keep-unit --private-network --capability=all \
+timeout 420 systemd-nspawn --quiet --boot --register=no --keep-unit --private-network --capability=all \
 	--system-call-filter=bpf -D "$system" -- --unit=check.service </dev/null >"$system.boot" 2>&1 || :
 cat "$system/opt/check/seen" || cat "$system.boot"
 rm -f "$system.boot"
