@@ -13,6 +13,9 @@ import pytest
 # a traced run would ignore SIGINT.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# nohup ignores SIGHUP. A handler that does nothing does so, too, but programs that tests start do not inherit it.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # Times for people are local: what they are here must not matter to tests. What tests start inherits it.
 os.environ["TZ"] = "UTC0"

@@ -56,6 +56,7 @@ def client_hello(name: str = SNI) -> bytes:
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_alpn_protocols(["h2", "http/1.1"])
+    context.set_ecdh_curve("prime256v1")  # the post-quantum key of OpenSSL 3.5 and newer is longer than a SYN
     outgoing = ssl.MemoryBIO()
     tls = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
     with contextlib.suppress(ssl.SSLWantReadError):

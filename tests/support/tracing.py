@@ -88,7 +88,7 @@ def run(
     command: Sequence[str] = COMMAND,
     env: Mapping[str, str] | None = None,
     stdout: int | IO[bytes] = subprocess.PIPE,
-    patience_s: float = PATIENCE_S,
+    patience_s: float = LONG_S,  # the first run with its options compiles
 ) -> Finished:
     """Run to the end, for at most `patience_s`; kill what is left."""
     process = _popen([*prefix, *command, *words], env, stdout)
