@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from tracer.aggregate.breaks import Break, Broken, breaks
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.fates import brief_cause, unless_certain
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.places import at_place
 from tui.format import age, count, share
 
@@ -46,7 +47,7 @@ def _why(one: Break) -> tuple[str, str]:
         return "", ""
     ((cause, _),) = causes.most_common(1)
     if one.what is Broken.FAST_OPEN:
-        return f": {cause.replace('_', ' ')}{unless_certain(cause, one.totals.cause_confidences)}", ""
+        return f": {in_words(cause)}{unless_certain(cause, one.totals.cause_confidences)}", ""
     words = brief_cause(cause) + unless_certain(cause, one.totals.handshake_confidences)
     place = max(one.totals.failed_at or (), key=lambda at: at.handshakes, default=None)
     if place is None:

@@ -12,6 +12,7 @@ from tracer.records.record import Handshake, Segment
 from tracer.records.server_name import server_name
 from tracer.vocabulary.causes import WARNINGS
 from tracer.vocabulary.changes import change_words
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.local_time import local, zone
 from tracer.vocabulary.meanings import AFTERS, REQUESTS, SETTLED
 from tracer.vocabulary.printable import times
@@ -100,7 +101,7 @@ def _life(record: Handshake) -> list[tuple[str, str]]:
     timing = record.handshake
     facts: list[tuple[str, str]] = []
     if timing.after not in (None, "response"):
-        facts.append(("afterwards", AFTERS.get(timing.after, safe(timing.after).replace("_", " "))))
+        facts.append(("afterwards", AFTERS.get(timing.after, in_words(safe(timing.after)))))
     if timing.reset is not None:
         reset = timing.reset
         why = f", {safe(reset.reason)}" if reset.reason is not None else ""
@@ -123,9 +124,7 @@ def _life(record: Handshake) -> list[tuple[str, str]]:
     if timing.copies:
         facts.append(("copies", f"{timing.copies} mirrored, not counted as retransmissions"))
     if timing.resumed is not None:
-        facts.append(
-            ("resumed", f"an earlier record of this id says {safe(timing.resumed).replace('_', ' ')}, yet it went on")
-        )
+        facts.append(("resumed", f"an earlier record of this id says {in_words(safe(timing.resumed))}, yet it went on"))
     return facts
 
 
@@ -144,7 +143,7 @@ def _evidence(record: Handshake) -> list[tuple[str, str]]:
     if record.changed_on_host is not None:
         changed = "; ".join(map(change_words, record.changed_on_host)) or "nothing, at both sides it was the same"
         facts.append(("changed here", safe(changed)))
-    facts += [("warning", safe(WARNINGS.get(one) or one.replace("_", " "))) for one in record.warnings]
+    facts += [("warning", safe(WARNINGS.get(one) or in_words(one))) for one in record.warnings]
     return facts
 
 
@@ -153,7 +152,7 @@ def _cookies(record: Handshake) -> list[tuple[str, str]]:
     facts: list[tuple[str, str]] = []
     if tfo.cookie_len:
         shown = tfo.cookie or f"id {tfo.cookie_id}"
-        check = f", {tfo.cookie_check.replace('_', ' ')}" if tfo.cookie_check else ""
+        check = f", {in_words(tfo.cookie_check)}" if tfo.cookie_check else ""
         facts.append(("cookie sent", f"{tfo.cookie_len} bytes, {shown}{check}"))
     if tfo.synack_cookie_len:
         same = ", the same" if tfo.cookie_id is not None and tfo.cookie_id == tfo.synack_cookie_id else ""

@@ -20,6 +20,7 @@ from tests.support.routed import TO_FIRST
 from tests.support.world import NO_FATE, NONE, World, cause_of, fate_of, fitting, watched
 from tracer.lab.sockets import DROP_UNLESS_SYN, attach, detach
 from tracer.vocabulary.causes import CAUSES
+from tracer.vocabulary.in_words import in_words
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -277,5 +278,5 @@ def test_the_run_says_the_causes_at_its_end(hosts_and_runs: World) -> None:
     assert causes == {name: sum(one.tfo.cause == name for one in run.handshakes) for name in CAUSES if name in causes}
     assert len(handshakes) <= run.end.totals.handshakes
     most = max(causes, key=lambda name: causes[name])
-    words = most.replace("_", " ")
+    words = in_words(most)
     assert any(re.search(rf"Fast Open in {causes[most]} handshakes?: {words}( \(\w+\))?\. ", line) for line in run.said)

@@ -30,6 +30,7 @@ from tests.support.vocabulary import OUTCOMES, RESULTS
 from tracer.lab import sites
 from tracer.lab.scenarios import SCENARIOS, Expected, Scenario, server_address
 from tracer.records.record import End, Handshake, NoticeRecord, Start
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.vocabulary import HandshakeResult, Outcome, word
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -244,7 +245,7 @@ def test_text_is_one_line_a_handshake(tmp_path: Path) -> None:
             assert (f"[{end.ip}]:{end.port}" if ":" in end.ip else f"{end.ip}:{end.port}") in line.split()
         assert line.startswith(f"{record.ts[11:23]} ")
         failed = {"rejected": "refused", "aborted": "reset"}.get(
-            record.handshake.result, record.handshake.result.replace("_", " ")
+            record.handshake.result, in_words(record.handshake.result)
         )
         assert record.handshake.result == "established" or f" {failed} " in line
         assert line.isprintable()

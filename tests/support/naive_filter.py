@@ -52,7 +52,11 @@ SHOWN = ("outcome", "result")
 # the words of lists, where these are others than the record's
 BRIEF = {
     "handshake.result": {"rejected": "refused", "aborted": "reset", "no_reply": "no reply", "half_open": "half open"},
-}
+    "tfo.outcome": {
+        "syn_timeout_fallback": "plain SYN after timeout", "cookie_only": "cookie without data",
+        "over_acked": "acked more than was sent",
+    },
+}  # fmt: skip
 BRIEF["handshake.resumed"] = BRIEF["handshake.result"]
 TEXTS = {
     "sni": ["tls.sni"], "http_host": ["http.host"], "method": ["http.method"], "dns.name": ["dns.name"],

@@ -9,6 +9,7 @@ import dpkt
 
 from tests.support.tracing import PATIENCE_S
 from tracer.records.record import Handshake
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.meanings import VERDICTS
 
 
@@ -34,7 +35,7 @@ def comment_is_right(comment: str, record: Handshake) -> None:
     assert f"handshake {record.id}" in comment
     if record.tfo.outcome != "not_attempted" or record.handshake.result == "established":
         assert VERDICTS[record.tfo.outcome] in comment
-    assert record.handshake.result.replace("_", " ") in comment
+    assert in_words(record.handshake.result) in comment
     assert record.community_id in comment
 
 

@@ -37,7 +37,7 @@ def shown(day: Day, second: int) -> Snapshot:
 def test_it_shows_each_break_in_time_and_forgets_it(day: Day) -> None:
     for hour in range(10):
         assert banner_lines(shown(day, hour * 3600)) == []
-    _breaks(day, BROKEN, "Fast Open has been failing for", ": path drops syn data")
+    _breaks(day, BROKEN, "Fast Open has been failing for", ": path drops SYN data")
     for hour in range(11, 15):
         assert banner_lines(shown(day, hour * 3600)) == []
     _breaks(day, OVERFLOWS, "Handshakes have been failing for", "accept queue full at 192.0.2.7:443")
@@ -91,7 +91,7 @@ def test_two_alerts_are_told_with_their_figures(cells: int) -> None:
     told = "  ".join(lines)
     assert "Fast Open has been failing for 19 s: 20 of 20" in told
     assert "Handshakes have been failing for 19 s: 40 of 60" in told
-    assert "path drops syn data" in told
+    assert "path drops SYN data" in told
     assert "accept queue full" in told
     assert ("0 % before" in told) == (cells == 116)
 

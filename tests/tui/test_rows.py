@@ -57,9 +57,9 @@ def record(
         (record("no_answer", "failed", "packet_loss", result="no_reply", cause="filtered_or_down"),
          ("✗ no reply", "failed"), ("filtered or down", "failed")),
         (record(), ("· established", "none"), ("-", "text")),
-        (record("cookie_only"), ("· cookie only", "none"), ("-", "text")),
+        (record("cookie_only"), ("· cookie without data", "none"), ("-", "text")),
         (record(result="simultaneous_open"), ("· simultaneous open", "none"), ("-", "text")),
-        (record(result="syn_on_established"), ("· syn on established", "none"), ("-", "text")),
+        (record(result="syn_on_established"), ("· SYN on established", "none"), ("-", "text")),
     ],
 )  # fmt: skip
 def test_sign_and_colour_tell_of_the_handshake_and_of_fast_open_together(

@@ -346,7 +346,9 @@ def test_the_answer_says_what_is_known() -> None:
     assert "Nobody tries" in sentence(change(totals, tfo_attempts=0))[0]
     assert sentence(change(totals, tfo_accepted=sent, tfo_lived=sent))[0].startswith("✓ Fast Open works")
     assert sentence(change(totals, tfo_accepted=0, tfo_lived=0))[0].startswith("✗ Fast Open does not work")
-    assert "works for few" in sentence(change(totals, tfo_accepted=100, tfo_lived=100))[0]
+    assert "works for some: 14 %" in sentence(change(totals, tfo_accepted=100, tfo_lived=100))[0]
+    half = change(totals, tfo_with_data=sent // 2 * 2, tfo_accepted=sent // 2, tfo_lived=sent // 2)
+    assert "works for half: 50 %" in sentence(half)[0]
     bare = change(totals, tfo_with_data=0, requests={"cookie_request": 5}, outcomes={})
     assert "get none" in sentence(bare)[0]
     assert "Clients get cookies" in sentence(change(bare, outcomes={"cookie_granted": 5}))[0]
@@ -358,7 +360,7 @@ def test_the_answer_says_what_is_known() -> None:
 def test_what_was_only_acked_is_no_success() -> None:
     totals = Recorded().snapshot().totals
     sent = totals.tfo_with_data
-    for lived, start in ((0, "✗ Fast Open does not work: 0 %"), (sent // 5, "~ Fast Open works for few: 20 %")):
+    for lived, start in ((0, "✗ Fast Open does not work: 0 %"), (sent // 5, "~ Fast Open works for some: 20 %")):
         only_acked = msgspec.structs.replace(totals, tfo_accepted=sent, tfo_lived=lived)
         text, style = sentence(only_acked)
         assert text == f"{start} of {sent} SYNs with data, 100 % acked."

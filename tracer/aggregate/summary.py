@@ -12,6 +12,7 @@ from tracer.records.interface_sums import InterfaceSums
 from tracer.records.record import Balance, End, Totals
 from tracer.vocabulary.causes import DROPPED, handshake_sentence, remedy, tfo_sentence
 from tracer.vocabulary.fates import brief_cause, failed_words, unless_certain
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.places import MOST, at_place
 from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import After, HandshakeResult, Outcome, word
@@ -120,9 +121,7 @@ def _tell_after(after: Mapping[str, int], narrate: Callable[[str], None]) -> Non
     if not after.keys() - _AS_IT_SHOULD:
         return
     told = [one for one in _top(after, len(after)) if one[0] != _UNUSED]
-    parts = (
-        [", ".join(f"{count:,} {_AFTERS.get(name, name.replace('_', ' '))}" for name, count in told)] if told else []
-    )
+    parts = [", ".join(f"{count:,} {_AFTERS.get(name, in_words(name))}" for name, count in told)] if told else []
     unused = after.get(_UNUSED, 0)
     if unused:
         parts.append(f"{unused:,} closed unused by the client, which is no failure")
@@ -165,13 +164,13 @@ def _tell_fast_open(totals: Totals, narrate: Callable[[str], None]) -> None:
         narrate("Fast Open: nobody tried it")
     others = {name: count for name, count in totals.outcomes.items() if name not in _COUNTED}
     if others:
-        words = (f"{name.replace('_', ' ')} ({count:,})" for name, count in _top(others, TOP_OUTCOMES))
+        words = (f"{in_words(name)} ({count:,})" for name, count in _top(others, TOP_OUTCOMES))
         rest = sum(others.values()) - sum(count for _, count in _top(others, TOP_OUTCOMES))
         more = f", others ({rest:,})" if rest else ""
         narrate(f"other outcomes of Fast Open: {', '.join(words)}{more}")
     for name, count in _top(totals.causes):
         # a malformed option is no attempt
-        why = f"{name.replace('_', ' ')}{unless_certain(name, totals.cause_confidences)}"
+        why = f"{in_words(name)}{unless_certain(name, totals.cause_confidences)}"
         narrate(f"Fast Open in {_number(count, 'handshake')}: {why}. {_advice(tfo_sentence(name))}")
     saved = "; ".join(filter(None, saved_words(totals)))
     if saved:

@@ -19,6 +19,7 @@ from tracer.records.life import drop_of
 from tracer.records.record import Handshake
 from tracer.vocabulary.causes import CAUSES_OF_DROPS
 from tracer.vocabulary.fates import brief_cause, came_of
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.printable import printable
 from tracer.vocabulary.vocabulary import GROUP_OF, HANDSHAKE_CAUSE_WORDS, word
 
@@ -41,7 +42,7 @@ def _cause(record: Handshake) -> str | None:
     timing, tfo = record.handshake, record.tfo
     if timing.cause is not None:
         return printable(brief_cause(timing.cause, drop_of(timing)))
-    return None if tfo.cause is None else printable(tfo.cause).replace("_", " ")
+    return None if tfo.cause is None else in_words(printable(tfo.cause))
 
 
 def _outcome(record: Handshake) -> str:

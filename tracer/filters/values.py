@@ -22,6 +22,7 @@ from tracer.handshake.rows import Coded, Rows
 from tracer.vocabulary import spans
 from tracer.vocabulary.addresses import IPV4_MAPPED, sixteen_bytes
 from tracer.vocabulary.fates import BRIEF_CAUSES, BRIEF_RESULTS
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.local_time import local
 
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
@@ -145,8 +146,11 @@ def _duration(text: str, called: str) -> float:
 
 def spellings(field: Field, word: str) -> tuple[str, ...]:
     """How a word is written: as in records, with blanks, and as lists have it."""
-    brief = _BRIEF.get(field.name, {}).get(word)
-    return tuple(dict.fromkeys(one for one in (word, word.replace("_", " "), brief) if one is not None))
+    return tuple(dict.fromkeys((word, word.replace("_", " "), _in_lists(field, word))))
+
+
+def _in_lists(field: Field, word: str) -> str:
+    return _BRIEF.get(field.name, {}).get(word) or in_words(word)
 
 
 def plain(text: str) -> str:
@@ -184,7 +188,7 @@ def _word(field: Field, text: str) -> str:
 def no_word(called: str, text: str, fields: Sequence[Field]) -> str:
     """Says that none of these fields has such a word."""
     words = [word for field in fields for word in field.words]
-    brief = [_BRIEF.get(field.name, {}).get(word, word) for field in fields for word in field.words]
+    brief = [_in_lists(field, word) for field in fields for word in field.words]
     known = {word.casefold(): word for word in (*brief, *words)}
     near = difflib.get_close_matches(text.casefold(), known, 1)
     if not near:

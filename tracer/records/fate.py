@@ -13,6 +13,7 @@ from tracer.vocabulary.causes import short_cause
 from tracer.vocabulary.changes import change_words
 from tracer.vocabulary.fates import FAILED_WORDS, fate_words
 from tracer.vocabulary.icmp import icmp_meaning
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.numbers import duration
 from tracer.vocabulary.printable import printable
 from tracer.vocabulary.vocabulary import SettleReason, word
@@ -22,10 +23,6 @@ _AT: Mapping[str | None, str] = {
 }  # fmt: skip
 
 
-_WARNINGS = {
-    "mss_tiny": "MSS tiny", "window_zero": "window 0", "wscale_invalid": "window scale above 14",
-    "mss_above_mtu": "MSS above the MTU",
-}  # fmt: skip
 _AT_END = word(SettleReason.AT_END)
 
 
@@ -129,5 +126,5 @@ def evidence(record: Handshake) -> list[str]:
         found.append(nat_words(record.nat))
     if record.changed_on_host:
         found.append(changed_words(record.changed_on_host))
-    found += [_WARNINGS.get(one) or printable(one).replace("_", " ") for one in record.warnings]
+    found += [in_words(printable(one)) for one in record.warnings]
     return [one for one in found if one is not None]

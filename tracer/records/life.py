@@ -8,6 +8,7 @@ from tracer.records.record import Handshake, Timing
 from tracer.records.refusal import Misfits
 from tracer.vocabulary.causes import CAUSES_OF_DROPS, handshake_sentence, tfo_sentence
 from tracer.vocabulary.drops import dropped_by
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.meanings import CHALLENGED, EXPLANATIONS, FAILURES, NOT_FITTING, RESULTS, VERDICTS, WITHOUT_LIFE
 from tracer.vocabulary.printable import plural, printable, times
 
@@ -92,7 +93,7 @@ def verdict_words(record: Handshake) -> str:
     outcome = record.tfo.outcome
     if outcome == "no_answer" and record.handshake.misfits is not None:
         return "TFO SYN without an answer that fits"
-    return VERDICTS.get(outcome) or printable(str(outcome)).replace("_", " ")
+    return VERDICTS.get(outcome) or in_words(printable(str(outcome)))
 
 
 def explanation(record: Handshake) -> str:
@@ -127,7 +128,7 @@ def result(timing: Timing) -> str:
 
 def result_words(timing: Timing) -> str:
     """What became of the handshake, within a line."""
-    words = printable(timing.result).replace("_", " ")
+    words = in_words(printable(timing.result))
     return f"{words} that fits" if timing.result == "no_reply" and timing.misfits is not None else words
 
 

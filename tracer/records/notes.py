@@ -7,6 +7,7 @@ from tracer.records.life import after, misfits, verdict_words
 from tracer.records.record import Handshake, Timing
 from tracer.records.server_name import server_name
 from tracer.vocabulary.causes import short_cause
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.meanings import SETTLED
 from tracer.vocabulary.numbers import duration
 from tracer.vocabulary.printable import plural, printable
@@ -42,7 +43,7 @@ def happened(record: Handshake) -> list[str]:
     if (timing.synack_isns or 0) > 1:
         found.append(f"{timing.synack_isns} different SYN-ACKs")
     if timing.resumed is not None:
-        found.append(f"went on after {printable(timing.resumed).replace('_', ' ')}")
+        found.append(f"went on after {in_words(printable(timing.resumed))}")
     if record.through:
         found.append(f"through {', '.join(map(printable, record.through))}")
     if record.vlan:

@@ -24,6 +24,7 @@ from tracer.store.snapshot import Snapshot
 from tracer.version import __version__
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.fates import brief_cause
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.local_time import local, zone
 from tracer.vocabulary.numbers import age, count, duration, share
 from tracer.vocabulary.packets import NOT_READ, not_read
@@ -269,7 +270,7 @@ def _accounts(snapshot: Snapshot) -> list[Element]:
         found.append(element("p", f"~ Frames that may hold handshakes were not read: {names}.", cls="degraded"))
     if sheet.opened or sheet.emitted:
         rows: list[list[Child]] = [
-            [name.replace("_", " "), count(getattr(sheet, name)), meaning] for name, meaning, _ in BALANCE
+            [in_words(name), count(getattr(sheet, name)), meaning] for name, meaning, _ in BALANCE
         ]
         found.append(table("The balance sheet.", _BALANCE, rows))
     if snapshot.ended_early and snapshot.ended is not None:

@@ -19,6 +19,7 @@ from tracer.handshake.rows import Coded, Rows
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
 from tracer.vocabulary.addresses import endpoint_text
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.local_time import clock
 from tracer.vocabulary.printable import printable
 
@@ -60,7 +61,7 @@ def value_text(value: Any) -> str:
 
 def words(value: str | None) -> str:
     """A word of the vocabulary without its underscores."""
-    return UNKNOWN if value is None else printable(value).replace("_", " ")
+    return UNKNOWN if value is None else in_words(printable(value))
 
 
 def name_of(record: Handshake) -> str | None:

@@ -6,6 +6,7 @@ The causes are those of TFO.md sections 4 and 8, the counters and sysctls those 
 from __future__ import annotations
 
 from tracer.vocabulary.drops import DROPPED_BY
+from tracer.vocabulary.in_words import in_words
 
 # tfo.cause
 CAUSES: dict[str, str] = {
@@ -138,12 +139,12 @@ def handshake_sentence(cause: str, dropped: str | None = None) -> str:
     """
     if dropped is not None and cause in CAUSES_OF_DROPS:
         return DROPPED_BY[dropped]
-    return HANDSHAKE_CAUSES.get(cause) or cause.replace("_", " ")
+    return HANDSHAKE_CAUSES.get(cause) or in_words(cause)
 
 
 def tfo_sentence(cause: str) -> str:
     """What a `tfo.cause` means; likewise."""
-    return CAUSES.get(cause) or cause.replace("_", " ")
+    return CAUSES.get(cause) or in_words(cause)
 
 
 def remedy(sentence: str) -> str:
@@ -154,4 +155,4 @@ def remedy(sentence: str) -> str:
 
 def short_cause(cause: str, confidence: str | None) -> str:
     """A cause in a few words, for use within a line: "cause key not shared (likely)"."""
-    return f"cause {cause.replace('_', ' ')}" + (f" ({confidence})" if confidence else "")
+    return f"cause {in_words(cause)}" + (f" ({confidence})" if confidence else "")

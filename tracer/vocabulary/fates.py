@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tracer.vocabulary.causes import CAUSES_OF_DROPS
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.vocabulary import Confidence, HandshakeResult, word
 
 FAILED_RESULTS = (
@@ -59,14 +60,14 @@ BRIEF_CAUSES: dict[str, str] = {
 
 def failed_words(result: str) -> str:
     """A `handshake.result` of a handshake that failed, for a list."""
-    return BRIEF_RESULTS.get(result) or result.replace("_", " ")
+    return BRIEF_RESULTS.get(result) or in_words(result)
 
 
 def came_of(result: str, outcome: str | None) -> str:
     """What came of a handshake, for a list: how it failed, else what Fast Open did, if it was tried."""
     if result != "established" or outcome in (None, "not_attempted"):
         return failed_words(result)
-    return str(outcome).replace("_", " ")
+    return in_words(str(outcome))
 
 
 def fate_words(result: str, cause: str | None, dropped: str | None = None) -> str:
@@ -87,5 +88,5 @@ def unless_certain(cause: str | None, confidences: Mapping[str, str] | None) -> 
 
 def brief_cause(cause: str, dropped: str | None = None) -> str:
     """A `handshake.cause`; `dropped`: by what this host did, if its kernel said so (vocabulary/drops.py)."""
-    words = BRIEF_CAUSES.get(cause) or cause.replace("_", " ")
+    words = BRIEF_CAUSES.get(cause) or in_words(cause)
     return f"{words}: {dropped}" if dropped is not None and cause in CAUSES_OF_DROPS else words

@@ -8,6 +8,7 @@ from functools import lru_cache
 from tracer.aggregate.reasons import Reason
 from tracer.vocabulary.causes import handshake_sentence, remedy, tfo_sentence
 from tracer.vocabulary.fates import brief_cause, fate_words
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.meanings import EXPLANATIONS, FAILURES, VERDICTS
 from tracer.vocabulary.vocabulary import GROUP_OF, Group, HandshakeCause, Outcome, word
 
@@ -48,7 +49,7 @@ def _told(at: int, group: str) -> Told:
         return Told(words, group, way, remedy(handshake_sentence(cause) if cause else FAILURES.get(result, "")))
     if reason.cause is not None:
         cause = word(reason.cause)
-        words = f"Fast Open: {cause.replace('_', ' ')}"
+        words = f"Fast Open: {in_words(cause)}"
         return Told(words, group, f"tfo.cause == {cause}", remedy(tfo_sentence(cause)))
     return _told_outcome(reason.outcome or Outcome.UNKNOWN)
 

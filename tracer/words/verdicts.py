@@ -135,10 +135,9 @@ def sentence(totals: Totals, *, ended: bool = False) -> Verdict:
     ratio = (totals.tfo_lived or 0) / sent
     if ratio >= 0.95:
         return f"✓ Fast Open works: {_numbers(totals, sent)}", "ok"
-    if ratio >= 0.5:
-        return f"~ Fast Open works for most: {_numbers(totals, sent)}", "degraded"
     if totals.tfo_lived:
-        return f"~ Fast Open works for few: {_numbers(totals, sent)}", "degraded"
+        often = "most" if ratio > 0.5 else "half" if ratio == 0.5 else "some"
+        return f"~ Fast Open works for {often}: {_numbers(totals, sent)}", "degraded"
     return f"✗ Fast Open does not work: {_numbers(totals, sent)}", "failed"
 
 

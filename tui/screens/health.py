@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from textual.widget import Widget
 
 from tracer.store.snapshot import Snapshot
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.local_time import clock
 from tracer.vocabulary.meanings import COUNTERS, sysctl_meaning
 from tracer.vocabulary.packets import NOT_READ, not_read
@@ -47,7 +48,7 @@ def balance_lines(snapshot: Snapshot, cells: int) -> list[Line]:
         value = getattr(sheet, name)
         bad = is_loss and value
         lines.append((
-            (f"{name.replace('_', ' '):<11}", "strong"),
+            (f"{in_words(name):<11}", "strong"),
             (f"{count(value):>11}  ", "alarm" if bad else "text"),
             (cut(meaning, cells - 24), "dim"),
         ))  # fmt: skip
@@ -186,7 +187,7 @@ def counter_lines(snapshot: Snapshot, cells: int) -> list[Line]:
 
 def _counter_name(name: str) -> str:
     kind = NOT_READ.get(name.removeprefix("not_read_"))
-    return f"not read: {kind.name}" if kind is not None else name.replace("_", " ")
+    return f"not read: {kind.name}" if kind is not None else in_words(name)
 
 
 def notice_lines(snapshot: Snapshot, cells: int) -> list[Line]:

@@ -9,6 +9,7 @@ from tracer.aggregate.worth import difference, difference_words
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.addresses import endpoint_text
 from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.printable import plural
 from tracer.vocabulary.vocabulary import Difference
 from tracer.words.signs import group_sign
@@ -50,7 +51,7 @@ def _outcome(peer: Peer, _: int) -> Part:
         return (f"{group_sign('failed')} {words}", "failed")
     if cause is not None and peer.last_outcome == "not_attempted":
         return (f"{group_sign('degraded')} {words}", "degraded")
-    return outcome_cell((peer.last_outcome or "unknown").replace("_", " "), peer.last_outcome, peer.last_group)
+    return outcome_cell(in_words(peer.last_outcome or "unknown"), peer.last_outcome, peer.last_group)
 
 
 def _saved(peer: Peer, _: int) -> Part:

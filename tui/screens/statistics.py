@@ -10,6 +10,7 @@ from tracer.aggregate.figures import Histogram, Quantiles
 from tracer.records.record import Totals
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
+from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.vocabulary import After, word
 from tui.format import count, share, size
 from tui.lines import Line, cell, safe
@@ -142,9 +143,7 @@ def cause_lines(totals: Totals, cells: int) -> list[Line]:
 def tfo_cause_lines(totals: Totals, cells: int) -> list[Line]:
     """The causes of Fast Open's outcomes, and how sure each is at most."""
     sure = totals.cause_confidences or {}
-    return worded_lines(
-        [(name.replace("_", " "), sure.get(name), seen) for name, seen in _ranked(totals.causes)], cells
-    )
+    return worded_lines([(in_words(name), sure.get(name), seen) for name, seen in _ranked(totals.causes)], cells)
 
 
 def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -159,7 +159,10 @@ def test_outcomes_that_are_not_named_are_counted() -> None:
     aggregate = Aggregate()
     aggregate.add(batch(LIVED, PLAIN))
     outcomes = {"cookie_granted": 9, "rejected": 5, "no_answer": 4, "cookie_only": 3, "over_acked": 3, "data_acked": 1}
-    for more, ending in (({}, "over acked (3)"), ({"data_not_acked": 2, "data_partly_acked": 1}, "others (3)")):
+    for more, ending in (
+        ({}, "acked more than was sent (3)"),
+        ({"data_not_acked": 2, "data_partly_acked": 1}, "others (3)"),
+    ):
         said = list[str]()
         totals = msgspec.structs.replace(aggregate.totals(), outcomes=outcomes | more)
         summarize(End(SCHEMA, "", "asked", 0, 1.0, totals, None, {}), said.append)
