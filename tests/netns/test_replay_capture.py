@@ -138,6 +138,17 @@ def test_start_says_what_the_capture_is_of(tmp_path: Path) -> None:
     assert records[0].boot_clock_offset_ns == 0
 
 
+def test_it_lasted_as_long_as_the_capture(tmp_path: Path) -> None:
+    path = tmp_path / "trace.pcap"
+    packets = [*handshake(), *handshake(at_ns=START_NS + 90 * S, port=40001)]
+    path.write_bytes(pcap(EN10MB, packets, nano=True))
+    _, records, done = replay(path)
+    assert isinstance(records[-1], End)
+    span_s = (packets[-1].at_ns - packets[0].at_ns) / S
+    assert records[-1].duration_s == pytest.approx(span_s, abs=0.001)
+    assert f"2 handshakes in {span_s:.1f} s" in done.err
+
+
 def test_filters_and_counts(tmp_path: Path) -> None:
     content = pcap(EN10MB, [one for port in (1000, 2000, 3000) for one in handshake(port=port)], nano=True)
     found = judged(tmp_path, content, "--filter-record", "client.port > 1500 and http.host == www.example.org")

@@ -42,9 +42,7 @@ def summarize(
 ) -> None:
     """Narrate the summary; not `whole`: the last balance is missing."""
     totals = record.totals
-    # how long a capture's replay took says nothing of its handshakes
-    took = "" if source is Source.CAPTURE else f" in {record.duration_s:.1f} s"
-    narrate(f"{_number(totals.handshakes, 'handshake')}{took}{_results(totals)}")
+    narrate(f"{_number(totals.handshakes, 'handshake')} in {record.duration_s:.1f} s{_results(totals)}")
     if not totals.handshakes:
         tell_why_none(record, source, narrate)
     tell_not_read(record.not_read or {}, source, narrate)

@@ -518,7 +518,9 @@ class End(msgspec.Struct, frozen=True, tag_field="event", tag="end"):
     ts: Timestamp
     reason: str
     exit_code: int
-    duration_s: float
+    duration_s: Annotated[
+        float, said("how long the run took; where a capture was replayed, from its first packet to its last")
+    ]
     totals: Totals
     balance: Balance | None
     counters: Counters

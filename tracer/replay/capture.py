@@ -60,6 +60,9 @@ class CapturePipeline(Pipeline):
     def _offset_ns(self) -> int:
         return 0
 
+    def _lasted_s(self) -> float:
+        return (self.feed.end_ns - self.feed.begin_ns) / 1e9
+
     def _source(self) -> Source:
         return Source.CAPTURE
 

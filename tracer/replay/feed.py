@@ -65,6 +65,7 @@ class Feed:
     filter_needs_link: str | None = None  # why packets without a link header cannot be run, if they cannot
     packets: int = 0  # handed over so far
     begin_ns: int = 0  # time of the first packet, since the epoch; 0 until it is read
+    end_ns: int = 0  # likewise the latest time of a packet
     at_end: bool = False
     damage: str | None = None  # why reading ended before the end of the file
     unread: Counter[int] = field(default_factory=Counter)  # packets by link types that are not read
@@ -198,6 +199,7 @@ class Feed:
         """
         starts, stops, places = packets.starts, packets.stops, packets.places
         self.begin_ns = self.begin_ns or int(packets.times.min())
+        self.end_ns = max(self.end_ns, int(packets.times.max()))
         of_links = np.array(self._of_links, np.int64)
         numbers, skips = of_links[places, 0], of_links[places, 1]
         sent = packets.sent if packets.sent is not None else np.zeros(len(starts), np.bool_)

@@ -149,8 +149,12 @@ class Pipeline:
         allocator.fill_numpys_cache()
         self._trace()
         self._finish()
-        self._close_sinks(time.monotonic() - self._began)
+        self._close_sinks(self._lasted_s())
         return self._ending.exit_code
+
+    def _lasted_s(self) -> float:
+        """For how long handshakes were traced."""
+        return time.monotonic() - self._began
 
     def _offset_ns(self) -> int:
         """From the programs' clock to the wall clock, nanoseconds."""
