@@ -23,13 +23,15 @@ time.tzset()
 
 # Files that take longest, these first: one that begins last keeps a single process busy while the others have ended.
 LONGEST = (
-    "prog/test_program_cache", "unit/test_bounds", "unit/store/test_store", "netns/test_e2e_killed",
-    "fuzz/test_headers",
-    "netns/test_add_a_field", "netns/test_probe", "netns/test_e2e_process", "tui/test_robust", "netns/test_e2e_pcapng",
-    "prog/test_decode_agrees", "prog/test_filter", "netns/test_e2e_interfaces", "netns/test_e2e_unit",
-    "netns/test_doctor_namespaces", "unit/sinks/test_jsonl_memory", "unit/causes/test_flood", "netns/test_load_cpus",
-    "netns/test_fate_dropped", "unit/aggregate/test_peers", "host/test_host_c", "unit/handshake/test_outcome",
-    "netns/test_sides", "netns/test_resumed", "unit/filters/test_filter_plain", "tui/test_tmux_demo", "tui/test_day",
+    "netns/test_compare", "netns/test_readme", "netns/test_probe_many", "netns/test_probe", "prog/test_program_cache",
+    "unit/test_bounds", "unit/store/test_store", "netns/test_add_a_field", "netns/test_e2e_process",
+    "netns/test_e2e_demo",
+    "fuzz/test_headers", "tui/test_robust", "netns/test_e2e_pcapng", "prog/test_decode_agrees", "prog/test_filter",
+    "netns/test_e2e_interfaces", "netns/test_e2e_unit", "netns/test_doctor_namespaces", "netns/test_e2e_killed",
+    "unit/sinks/test_jsonl_memory", "unit/causes/test_flood", "netns/test_load_cpus", "netns/test_fate_dropped",
+    "unit/aggregate/test_peers", "host/test_host_c", "unit/handshake/test_outcome", "netns/test_sides",
+    "netns/test_resumed", "unit/filters/test_filter_plain", "unit/filters/test_filter", "tui/test_tmux_demo",
+    "tui/test_day",
 )  # fmt: skip
 _RANK = {name: rank for rank, name in enumerate(LONGEST)}
 _TESTS = Path(__file__).parent
