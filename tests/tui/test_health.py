@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from textual.pilot import Pilot
@@ -10,7 +12,9 @@ from tests.tui.driving import LARGE, SIZES, SMALL, drive, press, screen_text, se
 from tests.tui.recorded import Recorded, recording
 from tracer.records.without import Without
 from tracer.store.cost import CostView, ProgramShare
+from tracer.store.snapshot import InterfaceState
 from tui.app import Dashboard
+from tui.screens.health import interface_lines
 
 CARRIED = {"not_read_vxlan": 12034, "not_read_mpls": 40, "not_read_gre": 0}
 
@@ -95,3 +99,16 @@ def test_each_kind_is_a_counter() -> None:
     lines = shown((LARGE[0], 50), **CARRIED)
     assert any("not read: VXLAN" in line and "12,034" in line for line in lines)
     assert any("not read: MPLS" in line for line in lines)
+
+
+def test_of_thousands_of_interfaces_some_are_named_and_those_that_have_gone_come_first() -> None:
+    states = tuple(
+        InterfaceState(f"veth{number}", 100_000 + number, "clsact", "tc", (), (), present=number != 2_999)
+        for number in range(3_000)
+    )
+    snapshot = replace(Recorded().snapshot(), interfaces=states)
+    lines = ["".join(text for text, _ in line) for line in interface_lines(snapshot, 80)]
+    assert lines[0] == "veth2999 (102999) clsact gone"
+    assert lines[2] == "veth0 (100000) clsact attached"
+    assert "and 2,970 more interfaces; the start record (--json) has all" in lines
+    assert len(lines) < 70

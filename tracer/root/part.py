@@ -56,6 +56,7 @@ from tracer.vocabulary.vocabulary import Transport
 
 SWEEP_S = 0.25
 TELL_S = 0.02  # changes of this time are told together: the user part looks at all interfaces then
+_LEFTOVERS_TOLD = 20
 BACKLOG_MAX = 10_000  # messages to keep for a stopped user part: news of some thousand interfaces
 HOST_S = 1.0
 LAST_ANSWERS_S = 2.0 * FACTOR
@@ -141,8 +142,11 @@ class RootPart:
         self._post(before)
         for failure in failures:
             self._post(failure)
-        for text in removed:
+        for text in removed[:_LEFTOVERS_TOLD]:
             self._post(Notice("leftover_removed", text))
+        if len(removed) > _LEFTOVERS_TOLD:
+            more = len(removed) - _LEFTOVERS_TOLD
+            self._post(Notice("leftover_removed", f"and {more:,} more programs that killed runs left"))
         if self._instance.warning is not None:
             self._post(Notice("no_instance_file", self._instance.warning))
 

@@ -11,12 +11,15 @@ from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.local_time import clock
 from tracer.vocabulary.meanings import COUNTERS, sysctl_meaning
 from tracer.vocabulary.packets import NOT_READ, not_read
+from tracer.vocabulary.printable import plural
 from tracer.words.balance import BALANCE, TERMS
 from tui.format import count, duration, share
 from tui.lines import Line, Part, cell, cut, safe, wrap
 from tui.screens.base import TracerScreen
 from tui.widgets.bar import bar
 from tui.widgets.panel import Panel, PanelGrid
+
+_INTERFACES_SHOWN = 30
 
 
 class Health(TracerScreen):
@@ -84,7 +87,10 @@ def balance_lines(snapshot: Snapshot, cells: int) -> list[Line]:
 def interface_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     """What is attached where, why, and which other programs are there."""
     lines: list[Line] = []
-    for one in snapshot.interfaces:
+    shown = list(snapshot.interfaces)
+    if len(shown) > _INTERFACES_SHOWN:  # those that have gone first, then those with warnings
+        shown = sorted(shown, key=lambda one: (one.present, not one.warnings))[:_INTERFACES_SHOWN]
+    for one in shown:
         state: Part = ("attached", "ok") if one.present and snapshot.ended is None else ("gone", "alarm")
         if one.present and snapshot.ended is not None:
             state = ("detached", "dim")
@@ -96,6 +102,9 @@ def interface_lines(snapshot: Snapshot, cells: int) -> list[Line]:
             lines.extend(wrap("also there: " + ", ".join(safe(name) for name in one.others), cells, "text", 2))
         for warning in one.warnings:
             lines.extend(wrap("! " + safe(warning), cells, "degraded", 2))
+    more = len(snapshot.interfaces) - len(shown)
+    if more:
+        lines.append(((f"and {more:,} more {plural(more, 'interface')}; the start record (--json) has all", "dim"),))
     if snapshot.start is not None:
         lines.append((("kernel ", "dim"), (safe(snapshot.start.kernel), "text")))
         lines.append(
