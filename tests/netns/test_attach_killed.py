@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import subprocess
@@ -193,8 +192,9 @@ def test_a_clean_end_leaves_no_file(box: NetBox, own: Own, tmp_path: Path) -> No
     instance = Instance(tmp_path)
     attachment = attach(interfaces.find("left"), own.programs, HookChoice.CLSACT, instance)
     (path,) = tmp_path.iterdir()
-    listed = json.loads(path.read_text())["attachments"]
-    assert [entry["key"]["name"] for entry in listed] == [instance.filter_name] * 2
+    (listed,) = [one.entries for one in instances(tmp_path)]
+    names = [entry.key.name for entry in listed if isinstance(entry.key, clsact.FilterKey)]
+    assert names == [instance.filter_name] * 2
     assert path.stat().st_mode & 0o777 == 0o600
     attachment.detach()
     instance.close()

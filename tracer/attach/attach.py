@@ -236,7 +236,7 @@ class _Builder:
         return True
 
     def _clsact_filters(self, sides: list[tuple[bool, int]]) -> None:
-        for side in reversed(sides):  # egress first: where that is possible, ingress is
+        for side in sides:
             self._clsact(*side)
 
     def _clsact(self, egress: bool, prog_fd: int) -> None:

@@ -76,8 +76,9 @@ def filters(ifindex: int, parent: int) -> list[FilterKey]:
 def ingress_qdisc(ifindex: int) -> str | None:
     """Kind of the qdisc in clsact's place; None if there is none."""
     # a dump would list those of all interfaces; before 6.8 the kernel answers only who asks for an echo
+    header = _TCMSG.pack(0, ifindex, 0, _PARENT_CLSACT, 0)
     try:
-        payload = netlink.get(netlink.GETQDISC, _TCMSG.pack(0, ifindex, 0, _PARENT_CLSACT, 0), netlink.F_ECHO)
+        payload = netlink.get(netlink.GETQDISC, header, netlink.F_ECHO | netlink.F_ACK)
     except OSError as error:
         if error.errno in _GONE:
             return None
