@@ -18,7 +18,7 @@ from tracer.dissect.options import option_names
 from tracer.handshake import ecn
 from tracer.handshake.events import U64, Bool, Events, Indexes, has
 from tracer.handshake.option_bytes import masked
-from tracer.ipc.event_header import struct
+from tracer.ipc.event_header import constant, struct
 from tracer.ipc.layout import to_dtype
 from tracer.vocabulary.changes import Piece, What, change
 from tracer.vocabulary.vocabulary import Has
@@ -29,6 +29,7 @@ CHANGES_MAX = 4096  # different ones, with their values; what comes then is told
 TABLE_MAX = 0xFFFF  # a number has 16 bits
 UNKNOWN, NONE = 0, 1  # numbers of what was not compared, and of what was not changed
 _IN, _OUT = 0, 1
+_TO_HOST = constant("ADDRESSED_TO_HOST")
 _NEVER = np.uint64(np.iinfo(np.uint64).max)
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # an odd multiplier spreads ids over the slots
 _TOLD = Has.SEGMENT | Has.MSS | Has.WSCALE | Has.TFO
@@ -43,7 +44,7 @@ _WIRE_RAW = f"V{_WIRE.itemsize}"  # copied as bytes: numpy itself copies field b
 _FACTS = np.dtype([
     ("syn", _WIRE), ("synack", _WIRE), ("id", "<u8"), ("syn_ns", "<u8"), ("again_ns", "<u8"),
     ("synack_ns", "<u8"), ("ifindex", "<u4"), ("vlan", "<u4"), ("out", "u1"), ("syn_count", "u1"),
-    ("synack_count", "u1"), ("resumed", "u1"),
+    ("synack_count", "u1"), ("resumed", "u1"), ("addressee", "u1"),
 ])  # fmt: skip
 _RAW = f"V{_FACTS.itemsize}"
 # what a segment was before and behind, where it differs, and what it is about
@@ -170,7 +171,7 @@ def _facts(events: Events) -> Facts:
     made: Facts = np.zeros(len(events), _FACTS)
     for name in ("syn", "synack"):
         made[name].view(_WIRE_RAW)[:] = events[name].view(_WIRE_RAW)
-    for name in ("id", "syn_ns", "synack_ns", "ifindex", "syn_count", "synack_count", "resumed"):
+    for name in ("id", "syn_ns", "synack_ns", "ifindex", "syn_count", "synack_count", "resumed", "addressee"):
         made[name] = events[name]
     made["vlan"] = events["vlan"][:, 0].astype(np.uint32) << np.uint32(16) | events["vlan"][:, 1]
     made["out"] = events["egress"] != 0
@@ -182,7 +183,8 @@ def _facts(events: Events) -> Facts:
 def _passages(some: Facts, groups: U64) -> tuple[Indexes, Indexes]:
     """Of each row: the first and the last place at which its handshake was seen on one way through this host.
 
-    What comes in again after it has left was elsewhere meanwhile. Twice at one place are two records: no comparison.
+    What comes in again after it has left was elsewhere meanwhile. Twice at one place are two records, and what came in
+    last, for somebody else, may be from mirror ports at both sides of another host: no comparison.
     """
     order = np.lexsort((some["syn_ns"], groups))
     sorted_groups, out = groups[order], some["out"][order]
@@ -194,6 +196,7 @@ def _passages(some: Facts, groups: U64) -> tuple[Indexes, Indexes]:
     first, last = order[starts], order[ends]
     same = (some["ifindex"][first] == some["ifindex"][last]) & (some["out"][first] == some["out"][last])
     same &= some["vlan"][first] == some["vlan"][last]
+    same |= (some["out"][last] == _IN) & (some["addressee"][last] != _TO_HOST)
     last = np.where(same, first, last)
     found = np.empty((2, len(order)), np.intp)
     found[0, order], found[1, order] = first[passage], last[passage]

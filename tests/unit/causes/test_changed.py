@@ -18,6 +18,7 @@ from tracer.encode.lines import line_maker
 from tracer.filters.fields import FIELDS
 from tracer.handshake.batch import Batch
 from tracer.handshake.rows import rows_of
+from tracer.ipc.event_header import constant
 from tracer.vocabulary.changes import CHANGE_PATTERN, Piece, What, change, change_words
 from tracer.vocabulary.vocabulary import Has
 
@@ -228,6 +229,16 @@ def test_a_bridge_sees_one_side_twice() -> None:
     for row, data in enumerate((MSS, MSS, CLAMPED)):
         options(made, row, "syn", data)
     assert words(made) == [CLAMP[:1]] * 3
+
+
+@pytest.mark.parametrize(("addressee", "expected"), [("TO_OTHERS", None), ("TO_HOST", CLAMP[:1])])
+def test_mirror_ports_may_show_both_sides_of_another_host(addressee: str, expected: tuple[str, ...] | None) -> None:
+    """A bridge of this host, too, sees what only comes in twice, but at last for this host."""
+    made = batch(CAME, replace(CAME, at_ms=1000.05, ifindex=BRIDGE))
+    for row, data in enumerate((MSS, CLAMPED)):
+        options(made, row, "syn", data)
+    made.events["addressee"] = constant("ADDRESSED_TO_OTHERS"), constant(f"ADDRESSED_{addressee}")
+    assert words(made) == [expected] * 2
 
 
 def test_a_box_outside_is_not_this_host() -> None:
