@@ -66,7 +66,11 @@ class _Server(ThreadingMixIn, WSGIServer):
             while len(self._open) >= _REQUESTS_MAX:
                 self._end(next(iter(self._open)))
             self._open[request] = time.monotonic()
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._room.release()  # no thread could be started: nobody else does it
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:

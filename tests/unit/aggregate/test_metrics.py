@@ -353,6 +353,21 @@ def test_a_request_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "tfotrace_build_info" in scrape(sink)
 
 
+def test_scrapes_are_answered_once_there_are_threads_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of processes (RLIMIT_NPROC, pids.max) refuses threads, too: no place is lost to that for ever."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with served() as sink:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            for _ in range(70):
+                with connection(sink, b"") as refused:
+                    assert refused.recv(1) == b""
+        assert "tfotrace_build_info" in scrape(sink)
+
+
 def test_clients_that_say_nothing_keep_nobody_waiting() -> None:
     with served() as sink:
         silent = [socket.create_connection((sink.address.host, sink.address.port)) for _ in range(10)]
