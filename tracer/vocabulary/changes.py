@@ -84,4 +84,4 @@ def change_words(text: str) -> str:
 
 def option_words(name: str | None) -> str:
     """An option by its name in records."""
-    return OPTION_WORDS.get(name or "", f"option {name}")
+    return OPTION_WORDS.get(name, f"option {name}") if name else "an option"

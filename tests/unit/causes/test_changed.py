@@ -292,6 +292,8 @@ def test_an_empty_batch() -> None:
         (change(What.OPTIONS_REORDERED, Piece.SYN), "options of the SYN in another order"),
         (change(What.ISN_CHANGED, Piece.SYNACK), "initial sequence number of the SYN-ACK"),
         ("window_changed syn", "window of the SYN"),
+        ("option_stripped syn", "an option removed from the SYN"),
+        ("option_added synack", "an option added to the SYN-ACK"),
         # of a later version, or damaged
         ("checksum_changed syn 1 > 2", "checksum changed of the SYN from 1 to 2"),
         ("\x1b[31m", "\\x1b[31m"),
