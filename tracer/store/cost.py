@@ -37,11 +37,15 @@ class CostWindow:
     """The sums of the last seconds."""
 
     _sums: deque[tuple[int, Cost]] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    _measured: deque[dict[str, ProgramCost]] = field(default_factory=lambda: deque(maxlen=WINDOW))  # by then
 
     def add(self, cost: Cost, taken_ns: int) -> None:
         """Take sums as of a time of CLOCK_MONOTONIC; times that do not grow are left out."""
         if not self._sums or taken_ns > self._sums[-1][0]:
+            # while programs are not measured their sums stay as they were, and are not told
+            measured = cost.programs if cost.programs is not None else self._measured[-1] if self._measured else {}
             self._sums.append((taken_ns, cost))
+            self._measured.append(measured)
 
     def view(self) -> CostView | None:
         """Shares between the first and the last of them; None as long as there is only one."""
@@ -53,7 +57,7 @@ class CostWindow:
             (last.user_part_cpu_us - first.user_part_cpu_us) / took_us,
             (last.root_part_cpu_us - first.root_part_cpu_us) / took_us,
             last.loading_cpu_us,
-            None if last.programs is None else tuple(_shares(first.programs or {}, last.programs, took_us)),
+            None if last.programs is None else tuple(_shares(self._measured[0], last.programs, took_us)),
         )
 
 

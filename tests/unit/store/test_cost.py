@@ -36,3 +36,15 @@ def test_programs_that_began_to_be_measured_meanwhile() -> None:
         ProgramShare("tc_ingress", 0.5, 1000.0, 500_000.0),
         ProgramShare("sweep", 0.0, 0.0, None),
     )
+
+
+def test_programs_that_are_measured_again_after_a_while() -> None:
+    """What they took before is not of the last seconds."""
+    window = CostWindow()
+    before = {"tc_ingress": ProgramCost(1_000_000, 3600e6)}
+    for second in range(3 * WINDOW):
+        window.add(Cost(0.0, 0.0, 0.0, before if second < WINDOW else None), second * SECOND)
+    window.add(Cost(0.0, 0.0, 0.0, {"tc_ingress": ProgramCost(1_000_010, 3601e6)}), 3 * WINDOW * SECOND)
+    view = window.view()
+    assert view is not None
+    assert view.programs == (ProgramShare("tc_ingress", 0.1, 1.0, 100_000_000.0),)
