@@ -36,8 +36,8 @@ def changeable(tree: Path) -> tuple[Path, str] | None:
             continue
         if status.st_uid != 0:
             return path, _name(status.st_uid)
-        # in a folder with the sticky bit everybody may write, but not replace what is root's
-        if status.st_mode & stat.S_ISVTX and stat.S_ISDIR(status.st_mode):
+        # where a folder has the sticky bit others may not replace what is root's; inside the tree a new file is enough
+        if status.st_mode & stat.S_ISVTX and path in tree.parents:
             continue
         if status.st_mode & stat.S_IWOTH:
             return path, "everybody"
