@@ -141,7 +141,7 @@ def _evidence(record: Handshake) -> list[tuple[str, str]]:
     if record.nat is not None:
         facts.append(("other side", safe(fate.nat_words(record.nat))))
     if record.changed_on_host is not None:
-        changed = "; ".join(map(change_words, record.changed_on_host)) or "nothing, at both sides it was the same"
+        changed = "; ".join(map(change_words, record.changed_on_host)) or "nothing: what both sides saw was the same"
         facts.append(("changed here", safe(changed)))
     facts += [("warning", safe(WARNINGS.get(one) or in_words(one))) for one in record.warnings]
     return facts
