@@ -64,8 +64,8 @@ class Feed:
     slots: tuple[int, ...]
     filter_needs_link: str | None = None  # why packets without a link header cannot be run, if they cannot
     packets: int = 0  # handed over so far
-    begin_ns: int = 0  # time of the first packet, since the epoch; 0 until it is read
-    end_ns: int = 0  # likewise the latest time of a packet
+    begin_ns: int = 0  # the earliest time of a packet so far, since the epoch; 0 until one is read
+    end_ns: int = 0  # likewise the latest
     at_end: bool = False
     damage: str | None = None  # why reading ended before the end of the file
     unread: Counter[int] = field(default_factory=Counter)  # packets by link types that are not read
@@ -198,7 +198,8 @@ class Feed:
         Returns where they end, and the word of all packets; 0 if each has its own.
         """
         starts, stops, places = packets.starts, packets.stops, packets.places
-        self.begin_ns = self.begin_ns or int(packets.times.min())
+        earliest_ns = int(packets.times.min())
+        self.begin_ns = min(self.begin_ns or earliest_ns, earliest_ns)
         self.end_ns = max(self.end_ns, int(packets.times.max()))
         of_links = np.array(self._of_links, np.int64)
         numbers, skips = of_links[places, 0], of_links[places, 1]

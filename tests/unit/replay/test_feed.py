@@ -18,6 +18,7 @@ from tracer.replay.input import open_input
 from tracer.replay.root_part import (
     INTERFACES_MAX,
     SKIP_MAX,
+    SLOT_FULL,
     SLOT_SIZE,
     WIRE_LEN_MAX,
     WORD_EGRESS,
@@ -26,6 +27,7 @@ from tracer.replay.root_part import (
     make_slots,
 )
 
+SECOND = 1_000_000_000
 Told = tuple[int, int, int, bool]  # interface, bytes to skip, bytes on the wire behind them, sent by the interface
 
 
@@ -140,3 +142,23 @@ def test_what_is_handed_over_is_what_was_inside(tmp_path: Path, link: int) -> No
         feed.close()
         for fd in slots:
             os.close(fd)
+
+
+def test_a_capture_lasts_from_its_earliest_packet_to_its_latest(tmp_path: Path) -> None:
+    """Also where somebody put an earlier one behind it (mergecap -a)."""
+    later, earlier = (pcap(EN10MB, [replace(one, at_ns=at * SECOND) for one in handshake()]) for at in (2000, 1))
+    content = later + later[24:] * (2 * SLOT_FULL // len(later)) + earlier[24:]
+    path, slots = tmp_path / "trace.pcap", make_slots()
+    path.write_bytes(content)
+    feed = Feed(open_input(path), slots)
+    reads = 0
+    while not feed.at_end:
+        frames = feed.read()
+        assert frames is not None
+        feed.done(frames.slot, 1)
+        reads += 1
+    assert reads > 1
+    assert (feed.begin_ns, feed.end_ns) == (SECOND, 2000 * SECOND)
+    feed.close()
+    for fd in slots:
+        os.close(fd)
