@@ -14,7 +14,7 @@ from threading import Event
 import msgspec
 
 from tracer.errors import ExitCode, UsageError
-from tracer.linux import privileges
+from tracer.linux import own_tree, privileges
 from tracer.linux.ecn_sockets import EcnSockets
 from tracer.probe import host, targets
 from tracer.probe.connection import Address, Payloads, connect, source_for
@@ -53,6 +53,9 @@ def probe(options: Namespace, narrate: Narrate, say: Say) -> int:
     if not asked:
         raise UsageError("name a server to probe, such as example.org:443, or give a list of them with --hosts FILE")
     host.require(options.force)
+    unsafe = own_tree.warning()
+    if unsafe is not None:
+        narrate(unsafe)
     done, cut = _done_before(options) if options.json else (set(), False)
     left = [one for one in asked if one.name not in done]
     if len(left) < len(asked):

@@ -19,6 +19,7 @@ from typing import IO
 import msgspec
 
 from tracer.errors import ExitCode, TfotraceError
+from tracer.linux import own_tree
 from tracer.linux.parent import signal_at_parents_end
 from tracer.linux.routes import leaves_by
 from tracer.probe.model import Connection
@@ -49,6 +50,7 @@ class Trace:
     def __init__(self, interfaces: Sequence[str], expression: str, timeout_s: float) -> None:
         named = [word for name in interfaces for word in ("-i", name)]
         words = ["--json", "--filter", expression, "--response-timeout", f"{timeout_s:.3f}s"]
+        self._unsafe = own_tree.warning()  # the probe says it, too
         self._errors = TemporaryFile("w+")  # noqa: SIM115 - closed with the rest
         # A session of its own: ctrl+c ends the probe, and the probe ends this. If the probe is killed while this begins
         # the signal ends it; later it sees within a second that nobody reads.
@@ -149,9 +151,10 @@ class Trace:
     def _failed(self) -> TfotraceError:
         """What the run said last, or first where it could not begin."""
         self._errors.seek(0)
-        said = [line for line in self._errors.read().splitlines() if line.startswith("tfotrace: ")]
+        lines = [line for line in self._errors.read().splitlines() if line.startswith("tfotrace: ")]
+        said = [text for line in lines if (text := line.removeprefix("tfotrace: ")) != self._unsafe]
         status = self._process.returncode
-        words = self._notice or (said[0].removeprefix("tfotrace: ") if said else "")
+        words = self._notice or (said[0] if said else "")
         error = TfotraceError(words or f"the trace of the probe ended with status {status}")
         if status in list(ExitCode):
             error.exit_code = ExitCode(status) if status != ExitCode.OK else ExitCode.ENDED_EARLY

@@ -17,7 +17,7 @@ from tracer.handshake.events import Events
 from tracer.handshake.vantage import LocalHistory, LocalSet
 from tracer.ipc.messages import Channel, FramesDone, Ready, ToUser
 from tracer.ipc.traced import TracedInterface
-from tracer.linux import privileges
+from tracer.linux import own_tree, privileges
 from tracer.linux.libpcap import link_name
 from tracer.loader.load import Loader, LoadOptions, default_transport
 from tracer.records.record import Start
@@ -169,6 +169,9 @@ def replay_capture(
         raise CannotTraceError(
             "replaying a capture needs root, since its packets go through the kernel programs: run it with sudo"
         )
+    unsafe = own_tree.warning()
+    if unsafe is not None:
+        narrate(unsafe)
     if default_transport() is not Transport.RING:
         raise CannotTraceError("replaying a capture needs the ring buffer of Linux 5.8 or newer")
     load = LoadOptions(table_size=options.table_size, replay=True, filter=options.filter)
