@@ -16,9 +16,10 @@ from tracer.dissect.options import EXPERIMENTS, TFO, TFO_MAGIC, walk
 from tracer.sinks.packet_cache import Packets
 
 _IPV4, _IPV6 = b"\x08\x00", b"\x86\xdd"
-_TAGS = (b"\x81\x00", b"\x88\xa8")
+# the tags and IPv6 headers that the kernel programs step over (bpf/parse_link.h, bpf/parse_ip.h): all of them
+_TAGS = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
 _ICMP, _TCP, _ICMPV6, _AH, _FRAGMENT = 1, 6, 58, 51, 44
-_EXTENSIONS = (0, 43, 60, 135)  # IPv6 headers whose second byte counts units of 8 bytes beyond the first
+_EXTENSIONS = (0, 43, 60, 135, 139, 140)  # IPv6 headers whose second byte counts units of 8 bytes beyond the first
 _ICMP_HEADER = 8
 _TCP_HEADER, _CHECK, _OPTIONS_MAX = 20, 16, 40  # bytes, but _CHECK: the checksum's offset
 _MAGIC = TFO_MAGIC.to_bytes(2, "big")

@@ -100,6 +100,25 @@ def test_it_begins_with_the_records_cookie_id_and_tells_cookies_apart() -> None:
     assert covered(frames[0]) != [first]  # each run has a key of its own
 
 
+@pytest.mark.parametrize(
+    ("frame", "at", "known", "other"),
+    [
+        (wire(type=0x88A8) / Dot1Q(vlan=20) / Dot1Q(vlan=10) / FOUR / syn(), 12, b"\x88\xa8", b"\x91\x00"),
+        (wire() / SIX / IPv6ExtHdrDestOpt() / syn(), 20, b"\x3c", b"\x8b"),
+        (wire() / SIX / IPv6ExtHdrDestOpt() / syn(), 20, b"\x3c", b"\x8c"),
+    ],
+    ids=["qinq_old", "hip", "shim6"],
+)
+def test_what_scapy_does_not_know_is_stepped_over_likewise(frame: Any, at: int, known: bytes, other: bytes) -> None:
+    composer, before = Composer(INTERFACES), bytes(frame)
+    end = at + len(known)
+    assert before[at:end] == known
+    (after,) = covered(before[:at] + other + before[end:], composer=composer)
+    (likewise,) = covered(before, composer=composer)
+    assert COOKIE not in after
+    assert after[:at] + known + after[end:] == likewise
+
+
 def test_without_a_link_header() -> None:
     (after,) = covered(bytes(FOUR / syn()), bare=True)
     assert COOKIE not in after
