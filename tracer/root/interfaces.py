@@ -152,8 +152,8 @@ class Interfaces:
         assert self._programs is not None
         if descriptors.are_scarce():
             raise CannotTraceError(
-                f"cannot attach to {interface.name}: too few file descriptors are left, two of which each link takes; "
-                "raise the limit (ulimit -n, LimitNOFILE=)"
+                f"cannot attach to {interface.name}: too few file descriptors are left, and links take two for each "
+                "interface; raise the limit (ulimit -n, LimitNOFILE=)"
             )
         made = attach(interface, self._programs, self._request.hook, self._instance, one_of_many=one_of_many)
         self._traced[interface.index] = _Traced(made, interface, time.monotonic(), retry_s)
@@ -228,6 +228,7 @@ class Interfaces:
             return
         if index in self._missing:
             self._missing[index].due = 0.0
+            self._down.discard(index)
             return
         came_back = interface.name in self._lost
         if not (self._any or came_back) or interface.untraceable is not None:
@@ -254,13 +255,13 @@ class Interfaces:
         """It was deleted, or moved to another namespace."""
         missing = self._missing.pop(index, None)
         name = self._release(index) or (missing.interface.name if missing is not None else None)
-        if name is None:
-            return
-        self._counts["gone"] += 1
         self._down.discard(index)
         asked, group = self._asked.pop(index, None), self._groups.pop(index, None)
         if asked is not None:
             self._lost[asked] = group
+        if name is None:
+            return  # it went away while it was being attached to, or is none of ours
+        self._counts["gone"] += 1
         self._tell("interface_gone", f"{name} has gone", name)
 
     def on_renamed(self, interface: Interface, old_name: str) -> None:
@@ -353,11 +354,13 @@ class Interfaces:
                 self._tell("interface_not_traced", str(error), interface.name)
             self._miss(interface, str(error))
             return False
+        told = self._missing.get(interface.index)
         failure = self._switch_on(interface)
         if failure is None:
             self._missing.pop(interface.index, None)
             return True
-        self._news(failure)
+        if told is None or told.told != failure.text:
+            self._news(failure)
         return False
 
     def _miss(self, interface: Interface, why: str) -> None:

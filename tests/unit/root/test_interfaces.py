@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from tracer.attach.attach import Attachment, Hook
+from tracer.attach.attach import Attachment, Hook, InterfaceGoneError
 from tracer.attach.instances import Instance
 from tracer.errors import CannotTraceError
 from tracer.ipc.messages import INTERFACES_TOLD, InterfacesChanged, Notice
@@ -48,6 +49,8 @@ class Host:
 
     there: dict[int, Interface]
     refusing: dict[int, str] = field(default_factory=dict)
+    vanishing: set[int] = field(default_factory=set)  # they go while they are attached to
+    is_full: bool = False  # the table of interfaces
     now: float = 1000.0
     attached: dict[int, FakeAttachment] = field(default_factory=dict)
     traced: set[int] = field(default_factory=set)
@@ -56,12 +59,16 @@ class Host:
 
     def attach(self, interface: Interface, *_: object, one_of_many: bool) -> Attachment:
         assert one_of_many == (len(self.there) > MANY)
+        if interface.index in self.vanishing:
+            raise InterfaceGoneError("it went away")
         if interface.index in self.refusing:
             raise CannotTraceError(self.refusing[interface.index])
         made = self.attached[interface.index] = FakeAttachment(interface.name)
         return cast(Attachment, made)
 
     def trace_interface(self, index: int, group: int, has_ethernet_header: bool) -> None:
+        if self.is_full:
+            raise OSError(errno.E2BIG, "too big")
         self.traced.add(index)
 
     def ignore_interface(self, index: int) -> None:
@@ -77,13 +84,14 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(module, "attach", made.attach)
     monkeypatch.setattr(module, "all_up", lambda: list(made.there.values()))
     monkeypatch.setattr(module, "by_index", made.there.get)
+    monkeypatch.setattr(module, "find_members", lambda name: [one for one in made.there.values() if one.name == name])
     monkeypatch.setattr(module, "Programs", lambda *_: object())
     monkeypatch.setattr(module.time, "monotonic", lambda: made.now)
     return made
 
 
-def started(host: Host) -> tuple[Interfaces, list[Notice]]:
-    made = Interfaces(RootRequest(("any",), HookChoice.AUTO, LoadOptions(), 5.0), host.news.append)
+def started(host: Host, *names: str) -> tuple[Interfaces, list[Notice]]:
+    made = Interfaces(RootRequest(names or ("any",), HookChoice.AUTO, LoadOptions(), 5.0), host.news.append)
     made.find()
     parts = cast(Kernel, host), cast(Instance, None), cast(Follower, None)
     failures = made.attach_all(*parts, lambda: True)
@@ -161,3 +169,46 @@ def test_changes_are_told_in_parts_and_again_if_nobody_took_them(host: Host) -> 
     assert [len(one.gone) for one in taken] == [INTERFACES_TOLD, 100]
     assert sorted(index for one in taken for index in one.gone) == list(range(1, 301))
     made.tell_changes(lambda _: pytest.fail("nothing has changed since"))
+
+
+def test_a_named_interface_that_flaps_while_it_comes_back_is_still_wanted(host: Host) -> None:
+    host.there = {1: Interface(1, "left", ETHER, up=True), 2: Interface(2, "right", ETHER, up=True)}
+    made, _ = started(host, "left", "right")
+    made.on_gone(1)
+    host.vanishing = {11}
+    for index in (11, 12):
+        made.on_up(Interface(index, "left", ETHER, up=True))
+        if index == 11:
+            made.on_gone(11)
+    assert host.told("interface_gone") == ["left has gone"]
+    assert host.told("interface_added") == ["left has come back and is traced"]
+    assert host.traced == {2, 12}
+
+
+def test_an_interface_that_comes_up_while_it_is_not_traced_is_not_down_later(host: Host) -> None:
+    made, _ = started(host)
+    veth = host.there[7]
+    made.on_down(veth)
+    host.attached[7].intact = False
+    host.refusing = {7: "no room"}
+    wait(host, made, 1)
+    assert 7 not in host.traced
+    made.on_up(veth)
+    host.refusing = {}
+    wait(host, made, 1)
+    assert 7 in host.traced
+    made.on_down(veth)
+    assert host.told("interface_down") == ["veth7 is down"] * 2
+
+
+def test_a_full_table_is_told_once_for_each_interface(host: Host) -> None:
+    made, _ = started(host)
+    host.is_full = True
+    host.there[900] = Interface(900, "late", ETHER, up=True)
+    made.on_up(host.there[900])
+    wait(host, made, 2 * LAST_RETRY_S)
+    assert len(host.told("interface_not_traced")) == 1
+    assert not host.attached[900].intact  # our programs are off again
+    host.is_full = False
+    wait(host, made, LAST_RETRY_S + 1)
+    assert host.told("interface_added") == ["late can be traced now (by clsact)"]
