@@ -110,8 +110,8 @@ class RootPart:
         """Load, attach to every requested interface, and report to the user part."""
         if self.options.netns is not None:
             netns.enter_named(self.options.netns)
+        self._follower = Follower()  # before the look at what is there: what comes in between is seen twice, not never
         self._interfaces.find()  # while it compiles, to report a typo at once
-        self._follower = Follower()
         self._instance = Instance()
         removed = remove_leftovers()
         loaded = self._loaded()
