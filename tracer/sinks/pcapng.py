@@ -125,7 +125,11 @@ class Pcapng:
         for batch in waiting:
             payloads.update(batch.payloads)
         self._describe(packets)
-        self._file.write(self._blocks(packets, records, comments, payloads))
+        numbers = self._numbers(packets)
+        # Write first, then count: this write may start a new file, which has its own counts.
+        self._file.write(self._blocks(packets, numbers, records, comments, payloads))
+        for number, count in enumerate(np.bincount(numbers).tolist()):
+            self._written[number] += count
 
     def _describe(self, packets: Packets) -> None:
         """Describe each interface before its first packet."""
@@ -142,11 +146,18 @@ class Pcapng:
             self._descriptions.append(block)
             self._written.append(0)
 
-    def _blocks(self, packets: Packets, records: NDArray[np.intp], comments: list[str], payloads: Payloads) -> bytes:
+    def _blocks(
+        self,
+        packets: Packets,
+        numbers: NDArray[np.uint32],
+        records: NDArray[np.intp],
+        comments: list[str],
+        payloads: Payloads,
+    ) -> bytes:
         """In order of time; the first packet of each handshake, its first SYN, has the comment."""
         rows = packets["data"]
         frames = Frames(
-            number=self._numbers(packets),
+            number=numbers,
             at_ns=packets["now_ns"].astype(np.int64) + self._composer.offset_ns,
             wire_len=packets["frame_len"].copy(),
             captured=packets["captured"].astype(np.uint32),
@@ -160,12 +171,9 @@ class Pcapng:
         return packet_blocks.blocks(frames, self._tails(packets, payloads), said)
 
     def _numbers(self, packets: Packets) -> NDArray[np.uint32]:
-        """The interface of each packet, as numbered in the file; counts what is written for each."""
+        """The interface of each packet, as numbered in the file."""
         places, which = np.unique(_places(packets), return_inverse=True)
-        numbers = np.array([self._interfaces[place] for place in places.tolist()], np.uint32)[which]
-        for number, count in enumerate(np.bincount(numbers).tolist()):
-            self._written[number] += count
-        return numbers
+        return np.array([self._interfaces[place] for place in places.tolist()], np.uint32)[which]
 
     def _tails(self, packets: Packets, payloads: Payloads) -> Iterator[tuple[int, bytes]]:
         """Payloads of first SYNs, by row, where the headers are whole."""

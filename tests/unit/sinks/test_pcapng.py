@@ -22,7 +22,7 @@ from tracer.sinks.files import OutputFile
 from tracer.sinks.packet_blocks import Frames
 from tracer.sinks.packet_cache import PARTS_MAX, PacketCache
 from tracer.sinks.pcapng import Pcapng
-from tracer.sinks.targets import target
+from tracer.sinks.targets import Rotation, target
 
 # the fields of struct packet_event that are used here; the real layout comes from the C header
 PACKET = np.dtype(
@@ -197,6 +197,36 @@ def test_the_recorded_lab_as_a_capture(tmp_path: Path) -> None:
     assert len(found) == handshakes - len(golden().batches)
     assert sink.incomplete == len(golden().batches)
     assert all(any(one.code == 1 and "tfotrace: " in one.text for one in packet.opts) for packet in found)
+
+
+def test_each_file_of_a_rotation_counts_its_own_packets(tmp_path: Path) -> None:
+    recorded = np.concatenate([events for events, _ in golden().batches[:4]])
+    sink = Pcapng(OutputFile(target(tmp_path / "f.pcapng"), Rotation(size=1000)), Composer(INTERFACES))
+    sink.start(golden().start)
+    for row in range(4):
+        made = packets((int(recorded["id"][row]), int(recorded["syn_ns"][row]), int(recorded["syn_ns"][row])))
+        made["captured"], made["headers_len"], made["frame_len"], made["ifindex"] = 60, 60, 60, row % 2 + 1
+        sink.take_packets(made.repeat(row + 1))
+        sink.write(decode(recorded[row : row + 1], LocalSet(), {}))
+        sink.tick()
+    sink.close(None)
+    files = [path for path in tmp_path.iterdir() if path.name != "f.pcapng"]  # the last one ends with the run's end
+    assert len(files) > 1
+    for path in files:
+        data = path.read_bytes()
+        assert delivered(data) == len(packets_of(data))
+
+
+def delivered(data: bytes) -> int:
+    """How many packets the statistics of a file say there are."""
+    found, at = 0, 0
+    while at < len(data):
+        kind, length = struct.unpack_from("<II", data, at)
+        if kind == 5:
+            (option,) = [at + place for place in range(20, length, 4) if data[at + place :][:4] == b"\x08\0\x08\0"]
+            found += int.from_bytes(data[option + 4 : option + 12], "little")
+        at += length
+    return found
 
 
 def test_payloads_are_only_joined_where_the_headers_are_whole(tmp_path: Path) -> None:
