@@ -10,6 +10,7 @@ A leftover is removed only if its name and program still match: the id with its 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -87,8 +88,14 @@ class InstanceFile:
 def _write(fd: int, pid: int, entries: list[Entry]) -> None:
     data = msgspec.json.encode(_File(pid, boot_id(), entries)) + b"\n"
     # write first, then truncate: if we are killed in between, the first line is whole
-    os.pwrite(fd, data, 0)
+    _require_all(os.pwrite(fd, data, 0), data)
     os.ftruncate(fd, len(data))
+
+
+def _require_all(written: int, data: bytes) -> None:
+    """Raises OSError unless all was written, which of a write(2) that meets a full disk only a part is."""
+    if written < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class Instance:
@@ -139,7 +146,7 @@ class Instance:
     def record(self, key: Key, interface: str, loaded_ns: int) -> None:
         """List an attachment before it is made in the calling thread's network namespace.
 
-        `loaded_ns` is its program's ProgramInfo.loaded_ns.
+        `loaded_ns` is its program's ProgramInfo.loaded_ns. Raises OSError where the file has no room for it.
         """
         here = netns.current()
         entry: Entry
@@ -161,10 +168,12 @@ class Instance:
         if self._fd < 0 or not lines:
             return
         # a line break before each, too: an earlier one may be unfinished
-        os.write(self._fd, b"".join(b"\n" + msgspec.json.encode(line) + b"\n" for line in lines))
+        data = b"".join(b"\n" + msgspec.json.encode(line) + b"\n" for line in lines)
+        _require_all(os.write(self._fd, data), data)
         self._lines += len(lines)
         if self._lines > 2 * len(self._entries) + _LINES_MAX:
-            self._write_anew()
+            with suppress(OSError):  # then the file just stays longer than it needs to be
+                self._write_anew()
 
     def close(self) -> None:
         """Release the lock, and remove the file if it lists nothing. Harmless the second time."""

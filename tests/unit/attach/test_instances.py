@@ -93,6 +93,34 @@ def test_what_was_struck_is_not_listed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_line_that_does_not_fit_is_an_error_and_the_next_one_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = Instance(tmp_path)
+    with monkeypatch.context() as patch:
+        write = os.write
+        patch.setattr(os, "write", lambda fd, data: write(fd, data[: len(data) // 2]))
+        with pytest.raises(OSError, match="No space left"):
+            instance.record(FILTER, "eth0", 1077)
+    instance.forget([FILTER])
+    instance.record(XDP, "eth1", 1078)
+    assert [entry.key for found in instances(tmp_path) for entry in found.entries] == [XDP]
+
+
+def test_a_file_that_cannot_be_made_shorter_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Instance) -> None:
+        raise OSError(28, "No space left on device")
+
+    instance = Instance(tmp_path)
+    monkeypatch.setattr(Instance, "_write_anew", refuse)
+    monkeypatch.setattr(module, "_LINES_MAX", 3)
+    for number in range(10):
+        instance.record(XdpKey(number, 4, 78), "eth1", 1078)
+        instance.forget([XdpKey(number, 4, 78)])
+    instance.record(XDP, "eth1", 1078)
+    assert [entry.key for found in instances(tmp_path) for entry in found.entries] == [XDP]
+
+
 def test_closing_with_something_still_listed_keeps_the_file(tmp_path: Path) -> None:
     instance = Instance(tmp_path)
     instance.record(FILTER, "eth0", 1077)
