@@ -27,7 +27,7 @@ from tracer.handshake.batch import decode
 from tracer.handshake.events import Events
 from tracer.handshake.vantage import LocalSet
 from tracer.ipc.messages import Host, HostAnswer, HostQuestion, OwnerAnswer, OwnerQuestion, SocketOwner
-from tracer.ipc.traced import GONE_KEPT, forget_gone
+from tracer.ipc.traced import GONE_KEPT, remembered
 from tracer.ring.payloads import PayloadCache
 from tracer.root.socket_owners import AGAIN_S, CHECKED, OWNERS_HELD, TIDY_S, WANTED_MAX, OwnerFinder
 from tracer.run.socket_owners import OwnerLookup
@@ -148,9 +148,10 @@ def test_interfaces_that_have_gone_are_forgotten() -> None:
     known: dict[int, str] = {}
     for first in range(0, 10_000, 10):
         there = {index: f"veth{index}" for index in (1, *range(first, first + 10))}
-        known.update(there)
-        forget_gone(known, there)
+        known = remembered(known, there)
         assert len(known) <= GONE_KEPT + len(there)
     assert known[1] == "veth1"
     assert 9_700 not in known
     assert 9_980 in known
+    known = remembered(known, {})
+    assert known[1] == "veth1"  # the first to come, and one of the last to go: its handshakes are still to be told

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tracer.aggregate.tally import accepted_and_lived, died
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import F64
-from tracer.ipc.traced import TracedInterface, forget_gone
+from tracer.ipc.traced import TracedInterface, remembered
 from tracer.vocabulary.addresses import endpoint_text, ip_text
 from tracer.vocabulary.vocabulary import (
     UNSENT_HOOK,
@@ -153,9 +153,7 @@ class Metrics:
 
     def set_interfaces(self, interfaces: Iterable[TracedInterface]) -> None:
         """The names of interfaces by index; those that go are kept for their last handshakes."""
-        there = {one.index: one.name for one in interfaces}
-        self._names = {**self._names, **there}
-        forget_gone(self._names, there)
+        self._names = remembered(self._names, {one.index: one.name for one in interfaces})
 
     def add(self, batch: Batch) -> None:
         """Count a batch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -13,10 +13,20 @@ State = TypeVar("State")
 
 
 def forget_gone(known: dict[int, State], there: Collection[int]) -> None:
-    """Keep only the latest GONE_KEPT of the interfaces that are not `there`. Keys are their indexes."""
+    """Of the interfaces that are not `there`, keep only the last GONE_KEPT in `known`. Keys are their indexes."""
     gone = [index for index in known if index not in there]
     for index in gone[:-GONE_KEPT]:
         del known[index]
+
+
+def remembered(known: Mapping[int, State], there: Mapping[int, State]) -> dict[int, State]:
+    """Those that are `there`, behind the latest GONE_KEPT that are not, in the order in which they went.
+
+    `known` is what this returned the last time. Keys are their indexes.
+    """
+    found = {index: state for index, state in known.items() if index not in there} | dict(there)
+    forget_gone(found, there)
+    return found
 
 
 class TracedInterface(msgspec.Struct, frozen=True):

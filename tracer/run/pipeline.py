@@ -39,7 +39,7 @@ from tracer.ipc.messages import (
     Stop,
     ToUser,
 )
-from tracer.ipc.traced import TracedInterface, forget_gone
+from tracer.ipc.traced import TracedInterface, remembered
 from tracer.linux import allocator
 from tracer.linux.clock import wall_now, wall_offset_ns
 from tracer.linux.patience import FACTOR
@@ -372,8 +372,7 @@ class Pipeline:
     def _set_interfaces(self, interfaces: list[TracedInterface]) -> None:
         # keep those that have gone: records of their last handshakes still come
         self._there = there = {interface.index: interface for interface in interfaces}
-        self._interfaces.update(there)
-        forget_gone(self._interfaces, there)
+        self._interfaces = remembered(self._interfaces, there)
         self.composer.interfaces = self._interfaces
         self._words.has_sides |= len(there) > 1
         seen_leaving = [index for index, one in there.items() if not one.hook.startswith("xdp")]
