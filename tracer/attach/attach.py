@@ -178,8 +178,8 @@ class _Builder:
             return Hook.CLSACT, self._sentence("tc by clsact filters, as asked for")
         if choice is HookChoice.AUTO and one_of_many and self._may_be_clsact():
             return Hook.CLSACT, self._sentence(
-                "tc, the default; clsact filters at priority 1, because TCX links on so many interfaces would take "
-                "minutes (--hook tc makes them)"
+                "tc, the default; clsact filters at priority 1, because TCX links (Linux 6.6 has them) on so many "
+                "interfaces would take minutes (--hook tc makes them)"
             )
         hook, what = self._tc(self._sides)
         reason = "tc by choice" if choice is HookChoice.TC else "tc, the default, since it costs other traffic nothing"
@@ -217,8 +217,7 @@ class _Builder:
         except OSError as error:
             if error.errno not in tcx.NOT_HERE:
                 raise
-            while len(self._pieces) > before:  # a link on one side and a filter on the other would be two hooks
-                self._pieces.pop().detach()
+            self._detach_down_to(before)  # a link on one side and a filter on the other would be two hooks
             self._clsact_filters(sides)
             return Hook.CLSACT, "clsact filters at priority 1, because this kernel has no TCX links (Linux 6.6 has)"
         return Hook.TCX, "TCX links, ahead of other programs"
@@ -230,10 +229,15 @@ class _Builder:
         try:
             self._clsact_filters(self._sides)
         except (CannotTraceError, OSError):  # an ingress qdisc is there, say, which TCX does not mind
-            while self._pieces:
-                self._pieces.pop().detach()
+            self._detach_down_to(0)
             return False
         return True
+
+    def _detach_down_to(self, count: int) -> None:
+        """Detach the latest pieces. One that stays is undo()'s, and keeps its line in the instance's file."""
+        while len(self._pieces) > count:
+            self._pieces[-1].detach()
+            self._pieces.pop()
 
     def _clsact_filters(self, sides: list[tuple[bool, int]]) -> None:
         for side in sides:

@@ -148,9 +148,9 @@ class ClsactFilter:
 
     def detach(self) -> None:
         """Delete the filter if it is still ours. Harmless the second time, and if it or its interface is gone."""
-        key, self.key = self.key, None
-        if key is not None:
-            remove(key)
+        if self.key is not None:
+            remove(self.key)
+        self.key = None
 
 
 def _header(key: FilterKey) -> bytes:

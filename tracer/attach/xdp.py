@@ -100,11 +100,11 @@ class XdpAttachment:
     def detach(self) -> None:
         """Take off the program if it is still ours. Harmless the second time, and if the interface is gone."""
         fd, self._fd = self._fd, -1
-        key, self.key = self.key, None
         if fd >= 0:
             os.close(fd)
-        if key is not None:
-            _remove(key, self._prog_fd)
+        if self.key is not None:
+            _remove(self.key, self._prog_fd)
+        self.key = None
 
 
 def _set(ifindex: int, prog_fd: int, flags: int, expected_fd: int | None = None) -> None:
