@@ -61,7 +61,8 @@ class Comments:
             found &= column == 0
         found[misfits(events)] = False
         found &= np.array(self._composer.warnings(events)) == 0
-        found &= (causes.twins["id"] == 0) & (causes.changed == 0)
+        unchanged = np.array([not words for words in self._composer.changes])  # or not known
+        found &= (causes.twins["id"] == 0) & unchanged[causes.changed]
         return found
 
     def _composed(self, batch: Batch, rows: NDArray[np.intp]) -> Iterator[tuple[int, str]]:

@@ -72,6 +72,16 @@ def test_the_recorded_lab(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
             assert made._usual(usual(batch)).all()
 
 
+def test_on_a_router_that_changes_nothing_handshakes_are_usual() -> None:
+    composer = Composer(UNKNOWN_MTU, changes=CHANGES)
+    made = Comments(composer)
+    batch = usual(decode(golden().batches[0][0], LocalSet(), {}))
+    for number, is_usual in enumerate((True, True, False)):
+        one = replace(batch, causes=replace(batch.causes, changed=np.full(len(batch), number, np.uint16)))
+        assert made._usual(one).all() == is_usual
+        assert made.of(one) == composed(composer, one)
+
+
 def test_what_is_remembered_says_which_durations_are_known() -> None:
     """The words of Fast Open depend on whether the time saved is known, and the first response."""
     composer = Composer(UNKNOWN_MTU)
