@@ -1,4 +1,4 @@
 """The messages between the two parts of a run, and the layout of the C structs that the kernel sends.
 
-May import vocabulary/; numpy only inside functions that the root part does not call.
+May import records/ and vocabulary/; numpy only inside functions that the root part does not call.
 """

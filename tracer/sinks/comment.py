@@ -58,7 +58,7 @@ def words(record: Handshake) -> Words:
         lines.append(explanation(record))
     elif record.handshake.cause is None and (meaning := failure(record.handshake)):
         lines.append(meaning)
-    lines.extend(sentence for sentence, _ in causes(record))
+    lines.extend(printable(sentence) for sentence, _ in causes(record))
     lines.append("handshake ")
     asked_for = "".join(f", {one}" for one in _taken(record) + asked(record))
     return Words(
