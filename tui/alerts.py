@@ -15,21 +15,20 @@ from tui.format import age, count, share
 
 _WHAT = {Broken.FAST_OPEN: "Fast Open", Broken.HANDSHAKES: "Handshakes"}
 _OF = {Broken.FAST_OPEN: "SYNs with data", Broken.HANDSHAKES: "handshakes"}
-_QUIET = "handshakes of clients for which it had worked"
 
 
 def _forms(one: Break) -> tuple[str, ...]:
     """What broke, when, how far, and why, where most of it has one cause: the longest form first."""
     verb = "has" if one.what is Broken.FAST_OPEN else "have"
     began = f"{_WHAT[one.what]} {verb} been failing for {age(one.since_s)}: {count(one.bad)} of {count(one.seen)}"
-    briefly = f"{_WHAT[one.what]} {verb} begun to fail"
-    if one.quiet:
-        briefly = f"{_WHAT[one.what]} stopped working"
-        began = f"{briefly} {age(one.since_s)} ago: {count(one.bad)} of {count(one.seen)}"
+    briefly, of = f"{_WHAT[one.what]} {verb} begun to fail", f" {_OF[one.what]}"
+    if one.quiet:  # nothing fails: clients may have changed their mind
+        briefly, of = f"{_WHAT[one.what]} seems to have stopped working", ", of clients for which it had worked"
+        began = f"{briefly} {age(one.since_s)} ago: {count(one.bad)} of {count(one.seen)} without it"
     before = f"{share(one.bad_before, one.seen_before)} before"
     why, place = _why(one)
     return (
-        f"{began} {_QUIET if one.quiet else _OF[one.what]}, {before}{why}{place}",
+        f"{began}{of}, {before}{why}{place}",
         f"{began}{why}{place}",
         f"{began}{why}",
         began,

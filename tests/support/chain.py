@@ -9,31 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.support.netbox import NetBox
+from tests.support.netbox import Boxes, NetBox
 
 LEFT, RIGHT = "left", "right"
 SERVER_IP = "10.96.4.2"
 
 
-class Chain:
+class Chain(Boxes):
     """The five hosts."""
 
     def __init__(self) -> None:
-        self.boxes: list[NetBox] = []
-        try:
-            for _ in range(5):
-                self.boxes.append(NetBox())
-            self.client, self.near, self.router, self.far, self.server = self.boxes
-            self._build()
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(5)
 
-    def close(self) -> None:
-        for box in self.boxes:
-            box.close()
-
-    def _build(self) -> None:
+    def _build(self, *boxes: NetBox) -> None:
+        self.client, self.near, self.router, self.far, self.server = boxes
         last = len(self.boxes) - 1
         for number in range(1, last + 1):
             one, other = self.boxes[number - 1 : number + 1]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from tests.support.hosts import TCP_FASTOPEN, WIRE
-from tests.support.netbox import NetBox
+from tests.support.netbox import Boxes, NetBox
 from tests.support.patience import SHORT_S
 from tests.support.tracing import INFERRING, Run, tracing
 from tests.support.trials import Places
@@ -30,25 +30,14 @@ _RULES = """table ip containers {
 }"""
 
 
-class Containers:
+class Containers(Boxes):
     """The four hosts. Fast Open is on in the containers; the host has the usual setting, its client's bit alone."""
 
     def __init__(self) -> None:
-        self.boxes: list[NetBox] = []
-        try:
-            for _ in range(4):
-                self.boxes.append(NetBox())
-            self.outside, self.host, self.one, self.two = self.boxes
-            self._build()
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(4)
 
-    def close(self) -> None:
-        for box in self.boxes:
-            box.close()
-
-    def _build(self) -> None:
+    def _build(self, *boxes: NetBox) -> None:
+        self.outside, self.host, self.one, self.two = boxes
         for box in self.boxes:
             fast_open = 1 if box is self.host else 3
             box.run("sysctl", "-qw", f"net.ipv4.tcp_fastopen={fast_open}", "net.ipv4.conf.all.rp_filter=0",

@@ -84,3 +84,24 @@ class NetBox:
             frame = b"\xff" * 6 + b"\x02\0\0\0\0\1" + ETHERTYPE.to_bytes(2, "big") + bytes(46)
             for _ in range(count):
                 sock.send(frame)
+
+
+class Boxes:
+    """Several namespaces, made and removed together; `_build` joins them."""
+
+    def __init__(self, count: int) -> None:
+        self.boxes: list[NetBox] = []
+        try:
+            for _ in range(count):
+                self.boxes.append(NetBox())
+            self._build(*self.boxes)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for box in self.boxes:
+            box.close()
+
+    def _build(self, *boxes: NetBox) -> None:
+        raise NotImplementedError

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import count
 
 from tests.support.hosts import ANSWER, MSG_FASTOPEN, REQUEST, TCP_FASTOPEN
-from tests.support.netbox import NetBox
+from tests.support.netbox import Boxes, NetBox
 from tests.support.patience import SHORT_S
 
 WIRE, TO_CLIENT, TO_FIRST, TO_SECOND = "wire", "to-client", "to-first", "to-second"
@@ -31,25 +31,14 @@ def source_address(number: int, version: int = 4) -> str:
     return f"10.98.3.{number + 1}" if version == 4 else f"fd00:98:3::{number + 1:x}"
 
 
-class Routed:
+class Routed(Boxes):
     """The four hosts; Fast Open is on everywhere, with a key that each server made itself."""
 
     def __init__(self) -> None:
-        self.boxes: list[NetBox] = []
-        try:
-            for _ in range(4):
-                self.boxes.append(NetBox())
-            self.client, self.router, self.first, self.second = self.boxes
-            self._build()
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(4)
 
-    def close(self) -> None:
-        for box in self.boxes:
-            box.close()
-
-    def _build(self) -> None:
+    def _build(self, *boxes: NetBox) -> None:
+        self.client, self.router, self.first, self.second = boxes
         for box in self.boxes:
             box.run("sysctl", "-qw", "net.ipv4.tcp_fastopen=3", "net.ipv4.conf.all.rp_filter=0",
                     "net.ipv4.conf.default.rp_filter=0", "net.ipv6.conf.all.disable_ipv6=0",

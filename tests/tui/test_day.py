@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from tests.support.day import DAY_S, Day, attempts, plain
 from tests.tui.driving import LARGE, SMALL, drive, press, screen_text, settle
 from tests.tui.recorded import Recorded
-from tests.unit.aggregate.test_breaks import view
+from tests.unit.aggregate.test_breaks import stopped, view
 from tracer.aggregate.history import COARSE_STEPS, FINE_STEPS, History, Window
 from tracer.store.snapshot import Snapshot
 from tui.actions import MAIN
@@ -171,3 +171,18 @@ def _newest(text: str, track: str, cells: int) -> set[str]:
         return {" "}
     below = next(at for at in range(at + 1, len(lines)) if lines[at][1:2] != " ")
     return set("".join(line.ljust(cells)[cells - 3 : cells - 1] for line in lines[at:below]))
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_fast_open_that_seems_to_have_stopped_is_told_on_the_screen(size: tuple[int, int]) -> None:
+    engine = Recorded()
+    found = view(stopped(), 1009)
+    engine.changes = {"history": found, "totals": found.total}
+
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await settle(pilot)
+        told = " ".join(screen_text(app).split())
+        assert "! Fast Open seems to have stopped working 9 s ago: 10 of 10 without it" in told
+        assert "~ Fast Open seems to have stopped working 9 s ago: it worked in 0 of the last 10" in told
+
+    drive(script, engine, size)

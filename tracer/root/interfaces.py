@@ -1,7 +1,7 @@
 """The interfaces that a run traces: attach to them, notice what somebody takes away, attach again.
 
-An interface that cannot be attached to is news, and is tried again for as long as it is there; so is one from which
-somebody has removed our programs. Another's program is never removed.
+A notice names each interface that refuses our programs or from which somebody has removed them, and it is tried again
+for as long as it is there. Another's program is never removed.
 """
 
 from __future__ import annotations

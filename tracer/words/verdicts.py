@@ -58,7 +58,8 @@ def fast_open(
                 f"it worked in {count(found.seen - found.bad)} of the last {count(found.seen)} handshakes of clients "
                 "for which it had worked"
             )
-            return f"✗ Fast Open stopped working {when.at(found.since_s)}: {worked}; before in {before}.", "failed"
+            stopped = f"~ Fast Open seems to have stopped working {when.at(found.since_s)}"
+            return f"{stopped}: {worked}; before in {before}.", "degraded"
         verb = "broke" if 2 * found.bad > found.seen else "got worse"
         return f"✗ Fast Open {verb} {when.at(found.since_s)}: {worked}; before {before}.", "failed"
     text, style = sentence(totals, ended=ended)
@@ -68,7 +69,8 @@ def fast_open(
         return text, style
     since = history.totals_of_last(found.over_s + 1)
     lived, sent = since.tfo_lived or 0, since.tfo_with_data
-    spell = f"it failed for {age(found.since_s - found.over_s)} {when.until(found.over_s)}"
+    ended_so = "did not work" if found.quiet else "failed"
+    spell = f"it {ended_so} for {age(found.since_s - found.over_s)} {when.until(found.over_s)}"
     if lived >= 0.95 * sent > 0:
         return f"✓ Fast Open works again: {part_of(lived, sent, _sent(sent))}; {spell}.", "ok"
     return f"{text.removesuffix('.')}; {spell}.", style

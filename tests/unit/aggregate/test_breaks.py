@@ -10,11 +10,12 @@ import pytest
 from tests.support.day import BEGIN_S, DAY_S, NS_PER_S, attempts, plain
 from tests.support.rows import random_batch
 from tracer.aggregate.breaks import Break, Broken, breaks
-from tracer.aggregate.history import History, HistoryView
+from tracer.aggregate.history import History, HistoryView, Window
 from tracer.aggregate.returning import Returning
 from tracer.aggregate.tally import accepted_and_lived
 from tracer.handshake.batch import Batch
 from tracer.vocabulary.vocabulary import Cause, Confidence, Group, Outcome, Request
+from tracer.words.verdicts import fast_open
 
 
 def view(history: History, now_s: float) -> HistoryView:
@@ -242,6 +243,29 @@ def test_clients_that_lose_fast_open_without_a_failure_show_that_it_broke(
     assert over < 1310
 
 
+def stopped() -> History:
+    """A client for which Fast Open worked a thousand times, and then ten times not, though nothing failed."""
+    history = History()
+    history.add(attempts(list(range(1000)), failed=False))
+    history.add(without(list(range(1000, 1010))))
+    return history
+
+
+def test_what_does_not_fail_only_seems_to_have_stopped_working() -> None:
+    history = stopped()
+    seen = view(history, 1009)
+    assert fast_open(seen, Window.ALL, one(breaks(seen), Broken.FAST_OPEN)) == (
+        "~ Fast Open seems to have stopped working 9 s ago: it worked in 0 of the last 10 handshakes of clients for "
+        "which it had worked; before in 100 % of 999.",
+        "degraded",
+    )
+    history.add(attempts(list(range(1010, 1040)), failed=False))
+    seen = view(history, 1039)
+    text, style = fast_open(seen, Window.ALL, one(breaks(seen), Broken.FAST_OPEN))
+    assert style == "ok"
+    assert "it did not work for 10 s" in text
+
+
 @pytest.mark.parametrize("crowd", [attempts, lambda seconds, failed: without(seconds)], ids=["with data", "asking"])
 def test_a_crowd_for_which_it_never_worked_is_no_break(crowd: Callable[..., Batch]) -> None:
     history = History()
@@ -263,7 +287,8 @@ def test_clients_that_begin_to_do_without_it_beside_what_they_did_are_no_break()
 
 def test_clients_that_come_back_are_known_however_they_come_in_batches() -> None:
     made = random_batch(5, 3000, peers=4)
-    made.events["server_port"] = 443  # of few keys no two need one place
+    for name in ("server", "server_port", "ifindex"):  # four keys, of which hardly two need one place
+        made.events[name] = made.events[name][0]
     worked = accepted_and_lived(made.verdicts)
     whole = Returning().of(made, worked)
     assert 0 < np.count_nonzero(whole) < 3000
