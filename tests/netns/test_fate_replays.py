@@ -293,7 +293,7 @@ def test_ecn_is_blamed_where_only_plain_syns_are_taken(told: Told, name: str, lo
         timing = one.handshake
         assert (timing.result, timing.answered_syn, timing.answered_ecn) == ("established", lost + 1, "none")
         assert timing.connect_us is not None
-        assert timing.connect_us >= (2**lost - 1) * 1_000_000
+        assert timing.connect_us >= (2**lost - 1) * 900_000  # the kernel begins to count before the SYN is seen
         # the server was never asked, so it has not declined
         assert one.negotiated is None or one.negotiated.ecn != "none"
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.hosts import ANSWER, REQUEST
 from tests.support.scenes import (
+    A_SYN_TIMEOUT,
     A_TIME,
     ACCEPTED,
     GRANTED,
@@ -308,7 +309,7 @@ def a_synack_between_a_request_and_its_repetition(stage: Stage) -> None:
 
 # --- segments that are lost ---
 
-LATE: Partial = {**ORDINARY, "syn_count": 2, "answered_syn": 2, "connect_us": at_least(1_000_000)}
+LATE: Partial = {**ORDINARY, "syn_count": 2, "answered_syn": 2, "connect_us": A_SYN_TIMEOUT}
 
 
 @SCENES.scene(LATE, far=[ORDINARY], server=[ORDINARY])
@@ -323,8 +324,8 @@ def a_lost_syn(stage: Stage) -> None:
     {
         **LATE,
         "outcome": "syn_timeout_fallback",
-        "delay_us": at_least(1_000_000),
-        "first_request_us": at_least(1_000_000),
+        "delay_us": A_SYN_TIMEOUT,
+        "first_request_us": A_SYN_TIMEOUT,
     },
     far=[GRANTED, {**ORDINARY, "outcome": "not_attempted"}],
     server=[GRANTED, {**ORDINARY, "outcome": "not_attempted"}],
@@ -346,7 +347,7 @@ ANSWERED_AGAIN: Partial = {
 }
 
 
-@SCENES.scene({**ANSWERED_AGAIN, "connect_us": at_least(1_000_000), "answered_syn": one_of(1, 2)})
+@SCENES.scene({**ANSWERED_AGAIN, "connect_us": A_SYN_TIMEOUT, "answered_syn": one_of(1, 2)})
 def a_lost_synack(stage: Stage) -> None:
     listener = stage.listen()
     stage.drop_first(f"{stage.to_client} {SYN_ACK}", "tcp dport")

@@ -15,6 +15,7 @@ from tests.support.hosts import REQUEST
 from tests.support.mirrors import TO_CLIENT_TAG, TO_SERVER_TAG, mirrored
 from tests.support.routed import routed
 from tests.support.scenes import (
+    A_SYN_TIMEOUT,
     A_TIME,
     ACCEPTED,
     GRANTED,
@@ -97,7 +98,7 @@ def an_answer_without_timestamps(stage: Stage) -> None:
     client.receive(Flag.PSH)
 
 
-LATE: Partial = {**ORDINARY, "syn_count": 2, "answered_syn": 2, "connect_us": at_least(1_000_000)}
+LATE: Partial = {**ORDINARY, "syn_count": 2, "answered_syn": 2, "connect_us": A_SYN_TIMEOUT}
 
 
 LATE_EVERYWHERE = everywhere(LATE)

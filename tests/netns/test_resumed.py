@@ -13,6 +13,7 @@ import pytest
 from tests.support.hosts import ANSWER, REQUEST
 from tests.support.netbox import wait_until
 from tests.support.scenes import (
+    A_SYN_TIMEOUT,
     A_TIME,
     GRANTED,
     ORDINARY,
@@ -65,7 +66,7 @@ def a_server_that_acks_too_much(stage: Stage) -> None:
 
 @SCENES.scene(
     {"result": "rejected", "settled_by": "rst", "reset": reset_by("server"), "syn_count": 1, "resumed": None},
-    {**WENT_ON, "resumed": "rejected", "connect_us": at_least(1_000_000)},
+    {**WENT_ON, "resumed": "rejected", "connect_us": A_SYN_TIMEOUT},
 )
 def a_client_that_does_not_see_the_rst(stage: Stage) -> None:
     stage.drop(stage.hosts.client, "input", f"{stage.to_client} tcp flags & rst == rst")
@@ -82,7 +83,7 @@ UNREACHABLE: Partial = {
 
 @SCENES.scene(
     UNREACHABLE,
-    {**WENT_ON, "resumed": "unreachable", "connect_us": at_least(1_000_000)},
+    {**WENT_ON, "resumed": "unreachable", "connect_us": A_SYN_TIMEOUT},
     far=[ORDINARY],
     server=[ORDINARY],
 )
@@ -167,7 +168,7 @@ def a_port_used_again_while_the_answer_is_awaited(stage: Stage) -> None:
 
 BY_TWO: Partial = {
     **ORDINARY, "syn_count": 2, "synack_count": at_least(2), "late_syns": 1, "synack_isns": 2, "answered_syn": 2,
-    "connect_us": at_least(1_000_000), "first_response_us": at_least(1_000_000),
+    "connect_us": A_SYN_TIMEOUT, "first_response_us": A_SYN_TIMEOUT,
 }  # fmt: skip
 DESERTED: Partial = {"result": "half_open", "synack_isns": 1, "after": None, "first_response_us": None}
 
@@ -200,7 +201,7 @@ def two_hosts_that_answer(stage: Stage) -> None:
         "outcome": "data_acked",
         "synack.acked_payload_len": 0,
         "rtt_saved_us": 0.0,
-        "delay_us": at_least(1_000_000),
+        "delay_us": A_SYN_TIMEOUT,
     },
     far=[GRANTED, {**DESERTED, "outcome": "data_acked"}],
     server=[GRANTED, {**DESERTED, "outcome": "data_acked"}],
