@@ -101,7 +101,7 @@ class Comments:
     def _forget_renamed(self, batch: Batch) -> None:
         for index in np.unique(batch.events["ifindex"]).tolist():
             place = self._composer.interface(index)
-            if self._interfaces.setdefault(index, place) != place:
+            if self._interfaces.setdefault(index, place) != place or len(self._interfaces) > KEPT:
                 self._interfaces = {index: place}
                 self._known.clear()
 

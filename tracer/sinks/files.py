@@ -69,6 +69,11 @@ class OutputFile:
         """Has the reader of a pipe stopped for so long that we must drop records?"""
         return self._stream.is_full()
 
+    def make_room(self, more: int) -> None:
+        """Begin the next part now if `more` bytes do not fit into this one. Raises as write()."""
+        if self._is_full(more):
+            self._rotate()
+
     def write(self, data: bytes) -> None:
         """Write whole records.
 
@@ -76,8 +81,7 @@ class OutputFile:
             SinkClosedError: the reader of a pipe has gone.
             EndedEarlyError: disk full, quota, I/O error.
         """
-        if self._is_full(len(data)):
-            self._rotate()
+        self.make_room(len(data))
         self._untouched = False
         self._put(self._coder.add(data))
 
@@ -100,9 +104,11 @@ class OutputFile:
             raise EndedEarlyError(str(error)) from None
         self._begin_part()
 
-    def close(self) -> None:
-        """Finish the last file."""
+    def close(self, last: Tail | None = None) -> None:
+        """Finish the file, with what `last` gives, however full it is."""
         try:
+            if last is not None:
+                self._put(self._coder.add(last()))
             self._put(self._coder.finish())
         finally:
             self._stream.close()
@@ -125,9 +131,7 @@ class OutputFile:
         self._put(self._coder.add(self._head(self._part)) + self._coder.flush())
 
     def _end_part(self) -> None:
-        if self._tail is not None:
-            self._put(self._coder.add(self._tail()))
-        self.close()
+        self.close(self._tail)
 
     def _put(self, data: bytes) -> None:
         if not data:

@@ -27,6 +27,7 @@ from tracer.sinks.packet_cache import PacketCache, Packets
 from tracer.vocabulary.printable import plural
 
 WAITING_MAX = 4096  # handshakes written together
+INTERFACES_MAX = 4095  # of a section: hosts of containers have ever new ones
 COVERED = "TCP Fast Open cookies are covered: each begins with the record's cookie_id (--show-cookies keeps them)"
 
 Payloads = Mapping[PayloadKey, SynPayload]
@@ -44,7 +45,7 @@ class Pcapng:
         self._handshakes = 0
         self._interfaces: dict[int, int] = {}  # the number of each of _places()
         self._descriptions: list[bytes] = []  # of the interfaces, by number
-        self._written: list[int] = []  # packets of each interface in the current file
+        self._written: list[int] = []  # packets of each interface in the current section
         self._lost = 0
         self._start: Start | None = None
         self.incomplete = 0  # handshakes without a packet
@@ -59,11 +60,13 @@ class Pcapng:
         self._file.begin(self._head, self._statistics)
 
     def _head(self, _part: int) -> bytes:
-        assert self._start is not None
         self._written = [0] * len(self._written)
+        return self._section() + b"".join(self._descriptions)
+
+    def _section(self) -> bytes:
+        assert self._start is not None
         covered = "" if self._composer.show_cookies else COVERED
-        section = blocks.section(f"tfotrace {self._start.version}", f"Linux {self._start.kernel}", covered)
-        return section + b"".join(self._descriptions)
+        return blocks.section(f"tfotrace {self._start.version}", f"Linux {self._start.kernel}", covered)
 
     def write(self, batch: Batch) -> None:
         """Write the handshakes' packets now or within a second."""
@@ -94,8 +97,7 @@ class Pcapng:
         self._flush()
         if record is not None:
             self._lost = record.counters.get("packets_lost", 0)
-            self._file.write(self._statistics())
-        self._file.close()
+        self._file.close(self._statistics if record is not None else None)
 
     def _statistics(self) -> bytes:
         now_ns = time.time_ns()
@@ -133,9 +135,12 @@ class Pcapng:
 
     def _describe(self, packets: Packets) -> None:
         """Describe each interface before its first packet."""
-        for key in np.unique(_places(packets)).tolist():
-            if key in self._interfaces:
-                continue
+        new = [key for key in np.unique(_places(packets)).tolist() if key not in self._interfaces]
+        if self._interfaces and len(self._interfaces) + len(new) > INTERFACES_MAX:
+            self._begin_section()
+            self._describe(packets)
+            return
+        for key in new:
             index, bare = key >> 1, key & 1
             place = self._composer.interface(index)
             link_type = blocks.LINKTYPE_RAW if bare else blocks.LINKTYPE_ETHERNET
@@ -145,6 +150,14 @@ class Pcapng:
             self._interfaces[key] = len(self._descriptions)
             self._descriptions.append(block)
             self._written.append(0)
+
+    def _begin_section(self) -> None:
+        """Number the interfaces anew: those that have gone are forgotten."""
+        section = self._section()
+        self._file.make_room(len(self._statistics()) + len(section))  # a new part has counts of its own
+        ended = self._statistics()
+        self._interfaces, self._descriptions, self._written = {}, [], []
+        self._file.write(ended + section)
 
     def _blocks(
         self,

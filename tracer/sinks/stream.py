@@ -78,6 +78,9 @@ class Stream:
         """Has the reader stopped for so long that we must drop records?"""
         return len(self._waiting) >= WAITING_MAX
 
+    def make_room(self, more: int) -> None:
+        """Do nothing: a stream has only one part."""
+
     def write(self, data: bytes) -> None:
         """Write all of `data`, or buffer what the reader does not take in time.
 
@@ -163,13 +166,15 @@ class Stream:
         if any(event & select.POLLERR for _, event in poll.poll(0)):
             raise SinkClosedError(self.name)
 
-    def close(self) -> None:
-        """Close a file; standard output stays open.
+    def close(self, last: Callable[[], bytes] | None = None) -> None:
+        """Write what `last` gives and close a file; standard output stays open.
 
         Raises:
             EndedEarlyError: the reader has stopped and did not take the buffer.
         """
         try:
+            if last is not None:
+                self.write(last())
             while self._waiting and self._push(LAST_TURN_S):
                 pass
             if self._waiting:

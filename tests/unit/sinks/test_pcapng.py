@@ -13,10 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.rows import INTERFACES, golden
+from tracer.aggregate.aggregate import Aggregate
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import decode
 from tracer.handshake.vantage import LocalSet
-from tracer.sinks import packet_blocks
+from tracer.ipc.traced import TracedInterface
+from tracer.records.record import SCHEMA, End
+from tracer.replay.input import open_input
+from tracer.replay.pcapng import Pcapng as Capture
+from tracer.sinks import packet_blocks, pcapng
 from tracer.sinks import pcapng_format as blocks
 from tracer.sinks.files import OutputFile
 from tracer.sinks.packet_blocks import Frames
@@ -215,6 +220,37 @@ def test_each_file_of_a_rotation_counts_its_own_packets(tmp_path: Path) -> None:
     for path in files:
         data = path.read_bytes()
         assert delivered(data) == len(packets_of(data))
+
+
+@pytest.mark.parametrize("size", [None, 700, 1000, 1500, 3000])
+def test_ever_new_interfaces_make_new_sections(
+    size: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pcapng, "INTERFACES_MAX", 3)
+    recorded = np.concatenate([events for events, _ in golden().batches])[:12]
+    composer = Composer({index: TracedInterface(index, f"veth{index}", "tcx", "a test") for index in range(1, 13)})
+    sink = Pcapng(OutputFile(target(tmp_path / "f.pcapng"), Rotation(size=size) if size else None), composer)
+    sink.start(golden().start)
+    for row in range(len(recorded)):
+        made = packets((int(recorded["id"][row]), int(recorded["syn_ns"][row]), row))
+        made["captured"], made["headers_len"], made["frame_len"], made["ifindex"] = 60, 60, 60, row + 1
+        sink.take_packets(made.repeat(2))
+        sink.write(decode(recorded[row : row + 1], LocalSet(), {}))
+        if row % 5:
+            sink.tick()
+    assert len(sink._descriptions) <= 3
+    sink.close(End(SCHEMA, "", "asked", 0, 1.0, Aggregate().totals(), None, {}))
+    names: list[str | None] = []
+    for path in tmp_path.iterdir():
+        data = path.read_bytes()
+        assert delivered(data) == len(packets_of(data))
+        reader = Capture(open_input(path))
+        while not reader.at_end:
+            if (part := reader.read()) is not None:
+                names += [reader.interfaces[place].name for place in part.places.tolist()]
+        assert reader.damage is None
+        reader.source.close()
+    assert sorted(map(str, names)) == sorted(2 * [f"veth{index}" for index in range(1, 13)])
 
 
 def delivered(data: bytes) -> int:
