@@ -114,6 +114,12 @@ fidelity: root system ## hold replays of the captures below CAPTURES=DIR against
 test-replay: root system ## replay a generated capture of 1 GB (root)
 	@status=0; TFOTRACE_LONG=1 $(PYTEST) -rP tests/netns/test_replay_large.py || status=$$?; $(DEV) --give-back; exit $$status
 
+.PHONY: test-busy
+# what failed on a busy machine once: names of processes, SIGHUP under nohup, programs of libxdp, OpenSSL's own SYN
+BUSY_TESTS = $(addprefix tests/netns/test_,e2e_process.py e2e_ending.py e2e_files.py e2e_neighbours.py attach_killed.py benefit.py e2e_nginx.py)
+test-busy: root system ## run TESTS="tests/..." beside LOAD=20 processes that only use the CPU (root)
+	@status=0; sh scripts/busy.sh $(or $(LOAD),20) $(PYTEST) $(or $(TESTS),$(BUSY_TESTS)) || status=$$?; $(DEV) --give-back; exit $$status
+
 .PHONY: test-many-interfaces
 test-many-interfaces: root system ## trace 3,000 interfaces, INTERFACES=3000, and measure how long it takes (root)
 	@status=0; TFOTRACE_PATIENCE=4 TFOTRACE_INTERFACES=$(or $(INTERFACES),3000) $(PYTEST) tests/netns/test_many_interfaces.py && \
