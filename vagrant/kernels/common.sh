@@ -32,6 +32,21 @@ chosen_tests() {
 	fi
 }
 
+# byte_compile: what Python would compile in each guest
+byte_compile() {
+	# shellcheck disable=SC2154 # set by the script that sources this
+	env -u PYTHONDONTWRITEBYTECODE "$root/.venv/bin/python" -m pytest -q --collect-only tests >/dev/null
+	"$root/.venv/bin/python" -m compileall -q tracer
+}
+
+# precompile KEPT: waits until the guest has described its kernel, and compiles the programs for it
+precompile() {
+	until [ -s "$1/asked" ]; do sleep 1; done
+	# shellcheck disable=SC2016 # for the inner shell
+	unshare --mount sh -c 'mount --bind "$1/boot_id" /proc/sys/kernel/random/boot_id && exec "$2" -m vagrant.kernels.precompile "$1"' \
+		sh "$1" "$root/.venv/bin/python" || echo '{}' >"$1/variants"
+}
+
 # run_guest COMMAND WORD...: runs it to its end. INT and TERM stop it: then `stopped` is 1, and the results so far remain
 run_guest() {
 	# shellcheck disable=SC2034 # callers use it

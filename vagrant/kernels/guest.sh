@@ -38,8 +38,8 @@ export TFOTRACE_OWN_MACHINE=1 # tests may set its clock and switch off a CPU
 
 cut -d" " -f1 /proc/uptime >"$RESULTS/uptime"
 uname -r -v >"$RESULTS/kernel"
-while [ -n "${AGAIN:-}" ] && [ ! -s "$KEPT/variants" ]; do sleep 1; done # the host compiles
-[ ! -s "$KEPT/variants" ] || .venv/bin/python -m vagrant.kernels.verify "$KEPT" >"$RESULTS/verified" 2>&1
+until [ -s "$KEPT/variants" ]; do sleep 1; done # the host compiles
+.venv/bin/python -m vagrant.kernels.verify "$KEPT" >"$RESULTS/verified" 2>&1
 .venv/bin/python -m pytest -v -p no:cacheprovider -p vagrant.kernels.live \
 	-p no:hypothesispytest -o tmp_path_retention_policy=none --timeout="$TEST_TIMEOUT" \
 	--durations=25 --junit-xml="$RESULTS/junit.xml" "$@" >"$RESULTS/output" 2>&1 </dev/null

@@ -55,20 +55,6 @@ export PATH=$virtme/bin:$PATH
 again=("--qemu-opts=-fsdev local,id=again,path=/,security_model=none,readonly=on,multidevs=remap"
 	"--qemu-opts=-device virtio-9p-pci,fsdev=again,mount_tag=again")
 
-# Compiles what Python would compile in each guest.
-byte_compile() {
-	env -u PYTHONDONTWRITEBYTECODE "$root/.venv/bin/python" -m pytest -q --collect-only tests >/dev/null
-	"$root/.venv/bin/python" -m compileall -q tracer
-}
-
-# precompile KEPT: waits until the guest has described its kernel
-precompile() {
-	until [ -s "$1/asked" ]; do sleep 1; done
-	# shellcheck disable=SC2016 # for the inner shell
-	unshare --mount sh -c 'mount --bind "$1/boot_id" /proc/sys/kernel/random/boot_id && exec "$2" -m vagrant.kernels.precompile "$1"' \
-		sh "$1" "$root/.venv/bin/python" || echo '{}' >"$1/variants"
-}
-
 cd -- "$root" || exit 1
 wanted=" $* "
 failed=0 patience=

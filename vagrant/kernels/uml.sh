@@ -41,7 +41,11 @@ while read -r name suite series; do
 		continue
 	}
 	results=$folder/results kept=$folder/kept
-	rm -rf -- "$results" && mkdir -p "$results" "$kept/programs" && chmod 700 "$kept/programs"
+	[ "$folder/made" -ot "$kept/asked" ] || rm -rf -- "$kept" # of another build
+	rm -rf -- "$results" "$kept/variants" && mkdir -p "$results" "$kept/programs" && chmod 700 "$kept/programs"
+	byte_compile
+	precompile "$kept" >"$results/precompile" 2>&1 &
+	helper=$!
 	words=("${tests[@]}")
 	for one in "${deselected[@]}"; do
 		if [ "${one%% *}" = all ] || [ "${one%% *}" = "$name" ]; then
@@ -54,6 +58,8 @@ while read -r name suite series; do
 	HOME=$results run_guest timeout -k 10 "${BOOT_TIMEOUT:-7200}" "$kernel" mem=3G root=/dev/root rootfstype=hostfs rootflags=/ ro quiet \
 		"init=$here/uml-init.sh" "START=$results/start" "WRITABLE=$results:$kept" con0=null,fd:1 con=null \
 		</dev/null >"$results/boot" 2>&1
+	kill "$helper" 2>/dev/null
+	[ ! -s "$results/verified" ] || sed "s/^/$name: /" "$results/verified"
 	version=$(cat "$folder/debian-version")
 	tell "$name ($version)" "$results" || failed=1
 	[ -z "$stopped" ] || exit 1
