@@ -156,9 +156,9 @@ def test_a_thousand_ordinary_ones_beside_some_that_fail(hosts: Watched) -> None:
 # --- half-open ones ---
 
 
-def leave_half_open(scene: Scenery, number: int, addresses: int) -> None:
+def leave_half_open(scene: Scenery, some: range, addresses: int) -> None:
     """Forged SYNs, whose answers go nowhere."""
-    for at in range(number):
+    for at in some:
         source = f"{FORGED}.{scene.server_ip.split('.')[2]}.{at % addresses + 1}"
         syn = Segment(10_000 + at, PORT, at * 1_000_003, 0, Flag.SYN, MSS_1460)
         scene.forge(syn, source, scene.server_ip)
@@ -191,13 +191,14 @@ class Crowd:
     scene: Scenery = field(init=False)
 
     def play(self) -> None:
-        """Half of the real ones before the others."""
+        """The real ones among the others: then it makes no difference how long that takes."""
         listener = self.scene.listen(queue=None, backlog=self.backlog)
-        for _ in range(self.real // 2):
-            self.scene.serve_one(listener)
-        leave_half_open(self.scene, self.number, self.addresses)
-        for _ in range(self.real - self.real // 2):
-            self.scene.serve_one(listener)
+        turns = max(self.real, 1)
+        for turn in range(turns):
+            some = range(self.number * turn // turns, self.number * (turn + 1) // turns)
+            leave_half_open(self.scene, some, self.addresses)
+            if self.real:
+                self.scene.serve_one(listener)
 
 
 CROWDS = {

@@ -29,6 +29,8 @@ NEAR_S = 0.02
 KERNEL = kernel_version(os.uname().release)
 # where a kernel frees what a rule of nft drops
 FILTERED_AT = "nft_do_chain" if KERNEL >= (6, 7) else "nf_hook_slow"
+# and where one whose neighbour does not answer: the compiler makes the call in the latter a jump, or not
+UNANSWERED_AT = ("neigh_invalidate", "arp_error_report")
 # before, the trace prints a number that stands for the place, so the judge can only tell the reason
 _NAMES_PLACES = KERNEL >= (6, 3)
 
