@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 EOL = 0
 NOP = 1
@@ -40,8 +41,7 @@ MPTCP_SUBTYPES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """The place of one option: `offset` is that of the kind byte, `length` includes kind and length bytes."""
 
     kind: int

@@ -22,7 +22,9 @@ _ICMP, _TCP, _ICMPV6, _AH, _FRAGMENT = 1, 6, 58, 51, 44
 _EXTENSIONS = (0, 43, 60, 135, 139, 140)  # IPv6 headers whose second byte counts units of 8 bytes beyond the first
 _ICMP_HEADER = 8
 _TCP_HEADER, _CHECK, _OPTIONS_MAX = 20, 16, 40  # bytes, but _CHECK: the checksum's offset
+_OPTIONS_FROM = 40  # no option lies before: IPv4 and TCP take as much, without a link header
 _MAGIC = TFO_MAGIC.to_bytes(2, "big")
+_KINDS = (TFO, *EXPERIMENTS)
 
 
 def without_cookies(packets: Packets, covered: Callable[[bytes], bytes]) -> Packets:
@@ -30,7 +32,7 @@ def without_cookies(packets: Packets, covered: Callable[[bytes], bytes]) -> Pack
     if not len(packets):
         return packets
     data = packets["data"]
-    kind, length = data[:, :-1], data[:, 1:]
+    kind, length = data[:, _OPTIONS_FROM:-1], data[:, _OPTIONS_FROM + 1 :]
     signs = (kind == TFO) & (length > 2) & (length <= _OPTIONS_MAX)
     signs |= (kind == _MAGIC[0]) & (length == _MAGIC[1])
     perhaps = np.flatnonzero(signs.any(axis=1))
@@ -68,16 +70,18 @@ def _cover(packet: bytearray, at: int, covered: Callable[[bytes], bytes]) -> Non
         if protocol not in (_ICMP, _ICMPV6) or quoted:
             return
         at, quoted = begin + _ICMP_HEADER, True
-    cookies = [*_cookies(packet, begin)]
-    if not cookies:
+    change = 0  # of the sum of the header's words
+    for place, length in _cookies(packet, begin):
+        cookie = bytes(packet[place : place + length])
+        instead = covered(cookie)
+        packet[place : place + length] = instead
+        apart = int.from_bytes(instead, "big") - int.from_bytes(cookie, "big")
+        change += apart << 8 if (place + length - begin) % 2 else apart
+    if not change:
         return
-    end = begin + _header_len(packet, begin)
-    before = _sum(packet[begin:end])
-    for place, length in cookies:
-        packet[place : place + length] = covered(bytes(packet[place : place + length]))
     (check,) = struct.unpack_from(">H", packet, begin + _CHECK)
     if quoted or check != _pseudo(packet, at, begin):
-        update = ((~check & 0xFFFF) - before + _sum(packet[begin:end])) % 0xFFFF
+        update = ((~check & 0xFFFF) + change) % 0xFFFF
         struct.pack_into(">H", packet, begin + _CHECK, ~(update or 0xFFFF) & 0xFFFF)
 
 
@@ -114,12 +118,10 @@ def _cookies(packet: bytearray, begin: int) -> Iterator[tuple[int, int]]:
         return
     options = bytes(packet[start:end])
     found, stop = walk(options)
-    for kind, at, after in (
-        *((one.kind, one.offset, one.offset + one.length) for one in found),
-        (-1, stop, len(options)),
-    ):
-        if kind < 0 and at < after:  # an option that goes beyond the header, or beyond what was captured of it
-            kind = options[at]
+    perhaps = [(one.kind, one.offset, one.offset + one.length) for one in found if one.kind in _KINDS]
+    if stop < len(options):  # an option that goes beyond the header, or beyond what was captured of it
+        perhaps.append((options[stop], stop, len(options)))
+    for kind, at, after in perhaps:
         body = at + 2
         if kind in EXPERIMENTS and options[body : body + 2] == _MAGIC:
             body += 2
