@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch, PayloadKey
-from tracer.handshake.events import SynPayload
+from tracer.handshake.events import SynPayload, together
 from tracer.records.record import End, NoticeRecord, Start, Stats
 from tracer.sinks import packet_blocks
 from tracer.sinks import pcapng_format as blocks
@@ -116,7 +116,7 @@ class Pcapng:
         waiting, self._waiting, self._handshakes = self._waiting, [], 0
         if not waiting:
             return
-        packets, records = self._cache.take(np.concatenate([batch.events for batch in waiting]))
+        packets, records = self._cache.take(together([batch.events for batch in waiting]))
         comments = [text for batch in waiting for text in self._comments.of(batch)]
         if not len(packets):
             self.incomplete += len(comments)
