@@ -28,14 +28,14 @@ class Fanout:
     packet_takers: list[TakesPackets] = field(default_factory=list)
     ending: Ending = field(default_factory=Ending)
     told: list[str] = field(default_factory=list)  # sentences of sinks that go on: each becomes a notice
-    writes: bool = field(init=False)  # somebody may be waiting for each record
+    writes: bool = field(init=False)  # somebody may be waiting for each record; a capture has its second
     _listeners: list[StatusListener] = field(default_factory=list)
     _has_failed: bool = False
     _left_out: int = 0  # records of the last batch, by the sink that left out most
     _early: list[NoticeRecord] | None = field(default_factory=list)  # held until start(); None after it
 
     def __post_init__(self) -> None:
-        self.writes = bool(self.sinks)
+        self.writes = len(self.sinks) > len(self.packet_takers)
 
     def observe(self, observer: Observer) -> None:
         """Add a sink that also gets the state of the run."""

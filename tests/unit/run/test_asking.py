@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from tests.support.judged import host
@@ -15,8 +16,10 @@ from tracer.encode.composer import Composer
 from tracer.ipc.messages import Addresses, Channel, Counters, HostAnswer, HostQuestion, Ready, channel_pair
 from tracer.linux.patience import FACTOR
 from tracer.ring.open import Sources
+from tracer.ring.pace import POLL_GENTLY_MS, POLL_MS
 from tracer.run.fanout import Fanout
-from tracer.run.pipeline import ANSWER_NS, Pipeline, RunOptions
+from tracer.run.kernel_words import SOON_MS as WORDS_SOON_MS
+from tracer.run.pipeline import ANSWER_NS, MANY, Pipeline, RunOptions
 from tracer.run.stop import StopRequest
 from tracer.vocabulary.vocabulary import Transport
 
@@ -108,3 +111,13 @@ def test_no_record_is_read_before_the_local_addresses_are_known(pair: Pair, monk
     pair.pipeline._trace()
     thread.join()
     assert known == [True]
+
+
+@pytest.mark.parametrize(("count", "wait_ms"), [(0, WORDS_SOON_MS), (MANY - 1, WORDS_SOON_MS), (MANY, POLL_MS)])
+def test_what_waits_for_a_word_is_looked_at_soon_unless_many_come(pair: Pair, count: int, wait_ms: int) -> None:
+    pipeline = pair.pipeline
+    assert pipeline._wait_ms(count) == POLL_GENTLY_MS  # nobody reads
+    pipeline.fanout.writes, pipeline._pace.poll_ms = True, POLL_MS
+    assert pipeline._wait_ms(count) == POLL_MS  # nothing waits
+    pipeline._words._held.append((np.zeros(1, np.void), 0))
+    assert pipeline._wait_ms(count) == wait_ms

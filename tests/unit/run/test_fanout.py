@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tests.support.rows import golden
 from tracer.errors import EndedEarlyError
 from tracer.handshake.batch import Batch
@@ -100,3 +103,16 @@ def test_a_quota_cuts_the_batch_in_which_it_is_met() -> None:
     assert len(quota.take(rows)) == 1
     assert quota.is_met()
     assert len(Quota().take(rows)) == len(rows), "no limit"
+
+
+class Capture(Counting):
+    """A sink that takes packets too."""
+
+    def take_packets(self, packets: NDArray[np.void]) -> None: ...
+
+
+def test_nobody_waits_for_what_goes_into_captures_only() -> None:
+    capture, other = Capture(), Counting()
+    assert not Fanout([capture], print, packet_takers=[capture]).writes
+    assert Fanout([capture, other], print, packet_takers=[capture]).writes
+    assert not Fanout([], print).writes
