@@ -46,7 +46,8 @@ def default_columns(cells: int) -> tuple[str, ...]:
 def list_column(name: str) -> ListColumn:
     """The list's form of a column of tracer/store/list_columns.py."""
     column = COLUMNS[name]
-    return ListColumn(name, column.title, _WIDTHS.get(name, column.width), column.right)
+    width, is_end = _WIDTHS.get(name, column.width), name in ("client", "server")
+    return ListColumn(name, column.title, width, column.right, is_end)
 
 
 def outcome_cell(text: str, outcome: str | None, group: str | None) -> Part:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from functools import cache
 
 import msgspec
 import pytest
+from rich.cells import cell_len
 
 from tests.support.rows import records_of
 from tests.tui.driving import drive, press, screen_text
 from tests.tui.recorded import Recorded
+from tracer.aggregate.figures import Peer
 from tracer.records.drop import Drop
 from tracer.records.ends import Process
 from tracer.records.record import Handshake
@@ -18,6 +22,9 @@ from tracer.vocabulary.fates import FAILED_WORDS
 from tracer.vocabulary.vocabulary import CAUSE_WORDS, HANDSHAKE_CAUSE_WORDS, OUTCOME_WORDS, known
 from tui.app import Dashboard
 from tui.handshake_rows import default_columns, row_cells
+from tui.lines import cut_middle
+from tui.screens import listeners, peers
+from tui.widgets.row_list import GAP, LAST_LEAST
 
 REASONS = ("NETFILTER_DROP", "IP_RPFILTER", "TCP_RFC7323_PAWS", "TCP_MD5FAILURE", "NEIGH_FAILED", "IP_INNOROUTES")
 
@@ -125,3 +132,34 @@ def test_the_headings_of_a_wide_screen() -> None:
             assert title in heading
 
     drive(script, size=(140, 40))
+
+
+def _peers(some: Peer) -> list[Peer]:
+    """Each way that the last handshake of a peer can have gone, and each cause that most can have."""
+    far = replace(some, ip="2001:db8:1234:5678:9abc:def0:1234:5678", port=65535)
+    return [
+        *(replace(far, last_outcome=outcome, last_group=group, last_result="established", last_cause=None)
+          for outcome in known(OUTCOME_WORDS) for group in ("ok", "degraded", "failed")),
+        *(replace(far, last_result=result, last_group="failed", last_cause=cause, cause=cause)
+          for result in FAILED_WORDS for cause in (None, *HANDSHAKE_CAUSE_WORDS)),
+    ]  # fmt: skip
+
+
+def test_lists_of_peers_and_listeners_cut_no_verdict_and_no_port() -> None:
+    taken = Recorded(local=True).snapshot()
+    made = _peers(taken.peers[0])
+    for by_width, things in (
+        (peers.BY_WIDTH, made),
+        (listeners.BY_WIDTH, [replace(taken.listeners[0], ip=one.ip, port=65535, cause=one.cause) for one in made]),
+    ):
+        for least, columns in by_width:
+            room = max(least, 80) - 1  # beside the scrollbar
+            left = room - sum(one.column.width + GAP for one in columns[:-1])
+            last = columns[-1].column
+            assert left >= (last.width if last.id in ("cause", "outcome") else LAST_LEAST - 1)
+            for column, thing in itertools.product(columns, things):
+                text, _ = column.text(thing, 0)
+                if column.column.middle:
+                    assert cut_middle(text, column.column.width).endswith("]:65535")
+                else:
+                    assert cell_len(text) <= column.column.width or column.column.id == "name", text

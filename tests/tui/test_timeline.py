@@ -13,7 +13,7 @@ from tests.unit.aggregate.test_breaks import view
 from tracer.aggregate.history import COARSE_S, History, HistoryView, Window
 from tui.lines import Line, width
 from tui.why import why_entries
-from tui.widgets.timeline import FAILED, HANDSHAKES, WORKED, ages, timeline_lines
+from tui.widgets.timeline import FAILED, HANDSHAKES, WORKED, Track, ages, timeline_lines
 
 GUTTER = len("Fast Open worked  now >99.9 %")
 
@@ -92,7 +92,7 @@ def test_a_break_and_a_gap_are_seen_where_they_were(cells: int) -> None:
 
     worked, failed = lines[2], lines[3]
     assert text(worked).startswith("Fast Open worked")
-    assert at(worked, 100) == at(worked, 3500) == ("█", "accent")
+    assert at(worked, 100) == at(worked, 3500) == ("█", "ok")
     assert at(worked, 450) == ("▁", "failed")
     assert at(worked, 720)[0] == " ", "nobody tried: neither good nor bad"
     assert at(failed, 450)[0] != " "
@@ -115,6 +115,37 @@ def test_a_young_run_takes_the_whole_width_for_its_minutes() -> None:
     empty = timeline_lines(view(History(), 0), [HANDSHAKES, WORKED], [1, 1], 78)
     assert text(empty[0]).split() == ["handshakes", "peak", "0/s"]
     assert text(empty[1]).split() == ["Fast", "Open", "worked", "-"]
+
+
+@pytest.mark.parametrize(
+    ("idle_s", "cells", "says"),
+    [(1, 78, "now 100 %"), (10, 78, "last 100 %"), (200, 24, "-"), (200, 78, "last 100 %"), (0, 78, "now 100 %"),
+     (10, 30, "-"), (1, 24, "100 %")],
+)  # fmt: skip
+def test_a_share_is_not_of_now_where_nobody_tried_in_the_newest_step(idle_s: int, cells: int, says: str) -> None:
+    history = History()
+    history.add(attempts(list(range(300)), failed=False))
+    (row, _) = timeline_lines(view(history, 299 + idle_s), [WORKED], [1], cells, at_rest=idle_s == 0)
+    told = text(row).rstrip("█ ")
+    assert told.removeprefix("Fast Open worked").rpartition("…")[2].split() == says.split()
+
+
+def test_where_there_is_room_it_is_said_how_long_ago_that_was() -> None:
+    history = History()
+    history.add(attempts(list(range(300)), failed=False))
+    named = Track("a reason with many words, as some have", "failed", FAILED.cells, told="1,234")
+    rows = timeline_lines(view(history, 320), [WORKED, named], [1, 1], 118)
+    assert " 100 %, 20 s ago " in text(rows[0])
+
+
+@pytest.mark.parametrize("cells", [118, 198])
+def test_the_first_minute_of_a_run_takes_the_width_that_there_is(cells: int) -> None:
+    history = History()
+    history.add(plain(list(range(45)), overflowed=False))
+    row, axis = timeline_lines(view(history, 45), [HANDSHAKES], [1], cells)
+    assert width(row) == width(axis) == cells
+    assert len(text(row).rpartition("  ")[2]) == 45 * (2 if cells == 198 else 1)
+    assert cells - text(axis).index("╵") == 60 * (2 if cells == 198 else 1)
 
 
 def test_the_newest_second_counts_where_time_stands_still() -> None:

@@ -46,7 +46,7 @@ EXPLANATIONS: dict[str | None, str] = {
     "send the data again after the handshake. Fast Open is off there, the queue of pending Fast Open requests is "
     "full, or the server sends SYN cookies.",
     "data_not_acked_new_cookie": "The server did not recognise the cookie: it took no data and sent another cookie. "
-    "Either its key was changed without a backup key, or the servers behind this address do not share one "
+    "Either the server's key was changed without a backup key, or the servers behind this address do not share one "
     "tcp_fastopen_key, or the client's address changed.",
     "data_not_acked_same_cookie": "The cookie was right but the data was not taken: the server could not create the "
     "connection (memory, a full accept queue).",
@@ -113,7 +113,7 @@ RESULTS: dict[str, str] = {
 FAILURES: dict[str, str] = {
     "rejected": "A reset answered the SYN: nobody listens at that address and port, or something refuses the SYN.",
     "aborted": "One end reset the connection before it was established.",
-    "unreachable": "An ICMP error answered the SYN: whoever sent it cannot or may not pass it on.",
+    "unreachable": "An ICMP error answered the SYN: its sender cannot or may not pass the SYN on.",
     "no_reply": "Nothing answered the SYN as far as this was traced: the host is down, or the SYN or its answer was "
     "dropped.",
     "half_open": "The server answered the SYN, but the client's ACK never came: the SYN-ACK or the ACK was lost, or "

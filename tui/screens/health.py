@@ -72,8 +72,8 @@ def balance_lines(snapshot: Snapshot, cells: int) -> list[Line]:
         lines.append(((f"balances: every handshake {which}is accounted for", "ok"),))
     lines.append((
         ("event ring ", "dim"), *bar(snapshot.ring_fill, 1.0, 10, "failed" if snapshot.ring_fill > 0.5 else "accent"),
-        (f" {share(snapshot.ring_fill, 1.0) if snapshot.ring_fill else '0 %'} waiting   ", "text"),
-        ("drain lag ", "dim"), (duration(snapshot.drain_lag_us), "text"),
+        (f" {share(snapshot.ring_fill, 1.0) if snapshot.ring_fill else '0 %'} waiting", "text"),
+        (f", read after {duration(lag_us)}" if (lag_us := snapshot.drain_lag_us) is not None else "", "text"),
     ))  # fmt: skip
     if snapshot.table_size:
         lines.append((

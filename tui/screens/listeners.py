@@ -57,7 +57,7 @@ def _queue(one: Listening, _: int) -> Part:
 
 
 _ADDRESS: Column = RankedColumn(
-    ListColumn("listener", "Listener", 21), lambda one, _: (address(one), "strong"), address, falls=False
+    ListColumn("listener", "Listener", 21, middle=True), lambda one, _: (address(one), "strong"), address, falls=False
 )
 _PROCESS: Column = RankedColumn(
     ListColumn("process", "Process", 22), lambda one, _: (_holder(one), "text"), _holder, falls=False
@@ -65,7 +65,7 @@ _PROCESS: Column = RankedColumn(
 _SEEN: Column = count_column("handshakes", "Seen", 7, "text")
 _FAILED: Column = count_column("handshakes_failed", "Failed", 6, "failed")
 _LATELY: Column = count_column("failed_lately", "Lately", 6, "failed")
-_CAUSE: Column = cause_column(20, "handshakes_failed")
+_CAUSE: Column = cause_column("handshakes_failed")
 _ATTEMPTS: Column = count_column("attempts", "TFO", 7, "text")
 _LIVED: Column = share_column("lived", "Lived", 7)
 _FAST_OPEN: Column = RankedColumn(ListColumn("fast_open", "Fast Open", 9), _fast_open, known("fast_open"))
@@ -73,7 +73,8 @@ _QUEUE: Column = RankedColumn(ListColumn("queue", "Queue", 12, True), _queue, _f
 _AGO: Column = ago_column()
 
 BY_WIDTH: tuple[tuple[int, tuple[Column, ...]], ...] = (
-    (132, (_ADDRESS, _SEEN, _FAILED, _LATELY, _ATTEMPTS, _LIVED, _FAST_OPEN, _QUEUE, _AGO, _PROCESS, _CAUSE)),
+    (139, (_ADDRESS, _SEEN, _FAILED, _LATELY, _ATTEMPTS, _LIVED, _FAST_OPEN, _QUEUE, _AGO, _PROCESS, _CAUSE)),
+    (118, (_ADDRESS, _SEEN, _FAILED, _LATELY, _FAST_OPEN, _QUEUE, _PROCESS, _CAUSE)),
     (100, (_ADDRESS, _SEEN, _FAILED, _LATELY, _FAST_OPEN, _QUEUE, _AGO, _PROCESS)),
     (0, (_ADDRESS, _SEEN, _FAILED, _LATELY, _FAST_OPEN, _QUEUE, _PROCESS)),
 )

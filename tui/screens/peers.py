@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
+from rich.cells import cell_len
+
 from tracer.aggregate.figures import Peer
 from tracer.aggregate.worth import difference, difference_words
 from tracer.store.snapshot import Snapshot
@@ -30,6 +32,7 @@ from tui.widgets.comparison import STYLES
 from tui.widgets.row_list import ListColumn
 
 PeerColumn = RankedColumn[Peer]
+_LAST_CELLS = 29  # of the longest words; only ", died" may be too much
 
 
 def address(peer: Peer) -> str:
@@ -51,7 +54,10 @@ def _outcome(peer: Peer, _: int) -> Part:
         return (f"{group_sign('failed')} {words}", "failed")
     if cause is not None and peer.last_outcome == "not_attempted":
         return (f"{group_sign('degraded')} {words}", "degraded")
-    return outcome_cell(in_words(peer.last_outcome or "unknown"), peer.last_outcome, peer.last_group)
+    text, style = outcome_cell(in_words(peer.last_outcome or "unknown"), peer.last_outcome, peer.last_group)
+    if cell_len(text) > _LAST_CELLS:  # only of a connection that failed after it was established
+        text = f"{group_sign('failed')} established, died"
+    return text, style
 
 
 def _saved(peer: Peer, _: int) -> Part:
@@ -86,7 +92,9 @@ def _fewest(peer: Peer) -> float:
     return min(peer.tfo_samples, peer.normal_samples)
 
 
-_ADDRESS = RankedColumn(ListColumn("peer", "Peer", 22), lambda p, _: (address(p), "strong"), address, False)
+_ADDRESS = RankedColumn(
+    ListColumn("peer", "Peer", 21, middle=True), lambda p, _: (address(p), "strong"), address, False
+)
 _NAME: PeerColumn = RankedColumn(
     ListColumn("name", "Name", 16), lambda p, _: (safe(p.name or "-"), "text"), lambda p: p.name or "", False
 )
@@ -97,7 +105,7 @@ _LIVED: PeerColumn = share_column("lived", "Lived", 7)
 _FALLBACKS: PeerColumn = count_column("fallbacks", "Fallback", 8, "degraded")
 _FAILED: PeerColumn = count_column("failed", "TFO ✗", 6, "failed")
 _UNFINISHED: PeerColumn = count_column("handshakes_failed", "Failed", 6, "failed")
-_CAUSE: PeerColumn = cause_column(17, "handshakes_failed")
+_CAUSE: PeerColumn = cause_column("handshakes_failed")
 _CHANGES: PeerColumn = count_column("cookie_changes", "Cookies", 7, "degraded")
 _RTT: PeerColumn = RankedColumn(
     ListColumn("rtt", "RTT", 8, True), lambda p, _: (duration(p.rtt_median_us), "text"), known("rtt_median_us")
@@ -107,19 +115,24 @@ _LOST = RankedColumn(ListColumn("delay", "SYNs lost", 9, True), _lost, known("de
 _SOONER = RankedColumn(ListColumn("sooner", "First answer", _SOONER_CELLS), _sooner, _sooner_key)
 _SAMPLES = RankedColumn(ListColumn("samples", "Samples", 9, True), _samples, _fewest)
 _SEEN: PeerColumn = ago_column()
-_LAST = RankedColumn(ListColumn("outcome", "Last outcome", 22), _outcome, lambda p: p.last_outcome or "", False)
+_LAST = RankedColumn(
+    ListColumn("outcome", "Last outcome", _LAST_CELLS), _outcome, lambda p: p.last_outcome or "", False
+)
 
+# what the last outcome says is never cut, nor is a cause
 BY_WIDTH: tuple[tuple[int, tuple[PeerColumn, ...]], ...] = (
-    (200, (_ADDRESS, _NAME, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED,
+    (221, (_ADDRESS, _NAME, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED,
            _CHANGES, _RTT, _SAVED, _LOST, _SOONER, _SAMPLES, _SEEN, _LAST)),
-    (173, (_ADDRESS, _NAME, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED,
-           _CHANGES, _RTT, _SAVED, _SOONER, _LAST)),
-    (150, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _RTT,
+    (197, (_ADDRESS, _NAME, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FAILED, _RTT, _SAVED,
+           _LOST, _SOONER, _SAMPLES, _LAST)),
+    (169, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _RTT,
            _SAVED, _SOONER, _LAST)),
-    (132, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _RTT, _SAVED,
+    (154, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FALLBACKS, _FAILED, _RTT, _SAVED,
            _LAST)),
-    (115, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FAILED, _RTT, _LAST)),
-    (0, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _ACCEPTED, _LIVED, _RTT, _LAST)),
+    (135, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _CAUSE, _ATTEMPTS, _ACCEPTED, _LIVED, _FAILED, _RTT, _LAST)),
+    (120, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _CAUSE, _ACCEPTED, _LIVED, _RTT, _LAST)),
+    (93, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _ACCEPTED, _LIVED, _RTT, _LAST)),
+    (0, (_ADDRESS, _HANDSHAKES, _UNFINISHED, _LIVED, _LAST)),
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from tui.screens.base import TracerScreen
 from tui.widgets.row_list import ListColumn, RowList
 
 NEVER = float("-inf")
+_CAUSE_CELLS = 26  # of the longest words
 _LAST_WORD = "~"  # sorts behind all words
 
 T = TypeVar("T")
@@ -69,7 +70,7 @@ def known(name: str) -> Callable[[object], float]:
     return lambda thing: NEVER if getattr(thing, name) is None else getattr(thing, name)
 
 
-def cause_column(width: int, failed: str) -> RankedColumn[T]:
+def cause_column(failed: str) -> RankedColumn[T]:
     """The most frequent cause; `failed` is the name of how many failed."""
 
     def text(thing: T, _: int) -> Part:
@@ -79,7 +80,7 @@ def cause_column(width: int, failed: str) -> RankedColumn[T]:
         return (safe(brief_cause(cause)), "failed" if getattr(thing, failed) else "degraded")
 
     return RankedColumn(
-        ListColumn("cause", "Mostly since", width), text, lambda thing: _cause(thing) or _LAST_WORD, falls=False
+        ListColumn("cause", "Mostly since", _CAUSE_CELLS), text, lambda thing: _cause(thing) or _LAST_WORD, falls=False
     )
 
 

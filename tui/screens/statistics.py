@@ -136,24 +136,27 @@ def cause_lines(totals: Totals, cells: int) -> list[Line]:
     """Why handshakes failed or were slow, and how sure each cause is at most."""
     sure = totals.handshake_confidences or {}
     return worded_lines(
-        [(brief_cause(name), sure.get(name), seen) for name, seen in _ranked(totals.handshake_causes or {})], cells
+        [(brief_cause(name), sure.get(name), seen) for name, seen in _ranked(totals.handshake_causes or {})],
+        cells,
+        of=sum(totals.results.get(name, 0) for name in FAILED_WORDS),
     )
 
 
 def tfo_cause_lines(totals: Totals, cells: int) -> list[Line]:
     """The causes of Fast Open's outcomes, and how sure each is at most."""
     sure = totals.cause_confidences or {}
-    return worded_lines([(in_words(name), sure.get(name), seen) for name, seen in _ranked(totals.causes)], cells)
+    entries = [(in_words(name), sure.get(name), seen) for name, seen in _ranked(totals.causes)]
+    return worded_lines(entries, cells, of=totals.groups.get("degraded", 0) + totals.groups.get("failed", 0))
 
 
 def _ranked(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: -item[1])
 
 
-def worded_lines(entries: Sequence[tuple[str, str | None, int]], cells: int) -> list[Line]:
-    """Words, how sure they are if there is room for it, and counts."""
+def worded_lines(entries: Sequence[tuple[str, str | None, int]], cells: int, *, of: int) -> list[Line]:
+    """Causes, how sure they are if there is room for it, and counts; `of`: how many should have one."""
     if not entries:
-        return [(("nothing yet", "dim"),)]
+        return [(("no cause is known" if of else "nothing yet", "dim"),)]
     lines: list[Line] = []
     for words, sure, seen in entries:
         number = f" {count(seen):>7}"
@@ -171,9 +174,10 @@ def counted_lines(
         return [(("nothing yet", "dim"),)]
     top = max(seen for _, seen in entries)
     longest = max(len(safe(text)) for text, _ in entries)
-    bar_cells = max(4, min(24, cells // 6))
-    words = max(4, min(longest, cells - bar_cells - 17))
-    bar_cells = max(4, cells - words - 17)
+    room = cells - 17
+    # words are cut only where a whole one leaves no bar
+    words = longest if longest < room else max(4, room - max(4, min(24, cells // 6)))
+    bar_cells = max(1, room - words)
     lines: list[Line] = []
     for (text, seen), style in zip(entries, styles or ["accent"] * len(entries), strict=True):
         lines.append((

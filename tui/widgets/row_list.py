@@ -16,7 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tui.actions import IN_ROWS
-from tui.lines import Line, Part, cell
+from tui.lines import Line, Part, cell, cut_middle
 from tui.paint import strip, styles_of
 
 GAP = 1
@@ -26,12 +26,16 @@ LAST_LEAST = 12  # the last column's minimum width; below it the list scrolls si
 
 @dataclass(frozen=True, slots=True)
 class ListColumn:
-    """A column of `width` cells; the last one takes the rest and shrinks first."""
+    """A column of `width` cells; the last one takes the rest and shrinks first.
+
+    What is too long is cut at its end; with `middle` in its middle, as addresses are: they end with the port.
+    """
 
     id: str
     title: str
     width: int
     right: bool = False
+    middle: bool = False
 
 
 class RowSource(Protocol):
@@ -178,7 +182,8 @@ class RowList(ScrollView, can_focus=True):
         parts: list[Part] = []
         widths = self._widths(cells)
         for (text, style), column, width in zip(self.source.cells(position), self.columns, widths, strict=True):
-            parts.append((cell(text, width, column.right) + " " * GAP, style))
+            shown = cut_middle(text, width) if column.middle else text
+            parts.append((cell(shown, width, column.right) + " " * GAP, style))
         return tuple(parts)
 
     def _cursor_style(self) -> Style:

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from tracer.aggregate.history import NS_PER_S, HistoryView
 from tracer.aggregate.tally import PART
 from tracer.handshake.events import F64
-from tui.format import rate, share
+from tui.format import age, rate, share
 from tui.lines import Line, Part, cell
 from tui.widgets.bar import column
 
@@ -27,7 +27,7 @@ _MOST = 400  # steps: with more of them some would be too small
 class Track:
     """What is plotted: the sum of some cells of tally.py, per second; or, with `of`, as a share of other cells.
 
-    `told`: what the first line says behind the name; null: the greatest rate, or the share now.
+    `told`: what the first line says behind the name; null: the greatest rate, or the newest share.
     """
 
     name: str
@@ -74,6 +74,7 @@ def timeline_lines(
     back_s = _back_s(view)
     edges = ages(max(8, cells - gutter - 1), min(3600, back_s))
     shown = min(len(edges) - 1, int(np.searchsorted(edges, back_s + 1)))
+    wide = max(1, (cells - gutter - 1) // (len(edges) - 1))  # cells of a step: a young run has few
     spans, found = np.diff(edges)[:shown], view.cells([edge - at_rest for edge in edges])[:shown]
     rates = [found[:, list(track.cells)].sum(axis=1) / spans for track in tracks]
     # failures share a scale, so that they can be compared
@@ -83,13 +84,16 @@ def timeline_lines(
     for track, values, top, height in zip(tracks, rates, most, rows, strict=True):
         if track.of is None:
             told = track.told or f"peak {rate(top)}"
-            drawn = _drawn(values, shared if track.told is not None else top, height, track.style)
+            drawn = _drawn(values, shared if track.told is not None else top, height, track.style, wide)
         else:
             of = found[:, track.of]
             shares = np.divide(values * spans, of, out=np.full(shown, np.nan), where=of > 0)
-            drawn, told = _drawn(shares, 1.0, height, None), _newest(shares)
+            drawn, told = (
+                _drawn(shares, 1.0, height, None, wide),
+                _newest(shares, edges, gutter, gutter - cell_len(track.name) - 2),
+            )
         lines += _framed(track.name, told, drawn, gutter, cells)
-    return [*lines, _axis(edges, gutter, cells, back_s)]
+    return [*lines, _axis(edges, gutter, cells, back_s, wide)]
 
 
 def _back_s(view: HistoryView) -> int:
@@ -99,21 +103,32 @@ def _back_s(view: HistoryView) -> int:
     return max(1, view.now_ns // NS_PER_S - min(begins))
 
 
-def _newest(shares: F64) -> str:
-    known = shares[~np.isnan(shares)]
-    return f"now {share(float(known[0]), 1)}" if len(known) else "-"
+def _newest(shares: F64, edges: Sequence[int], gutter: int, room: int) -> str:
+    """The newest share that there is; unless it is of the newest step, how long ago that was, if there is room."""
+    known = np.flatnonzero(~np.isnan(shares))
+    if not len(known):
+        return "-"
+    at = int(known[0])
+    newest = share(float(shares[at]), 1)
+    if at == 0:
+        return f"now {newest}"
+    told = f"{newest}, {age(edges[at])} ago"
+    if cell_len(told) > room:
+        told = f"last {newest}"
+    return told if cell_len(told) <= gutter else "-"
 
 
 def _longest(track: Track) -> str:
     return "peak 99,999/s" if track.of is None else "now >99.9 %"
 
 
-def _drawn(values: F64, top: float, rows: int, style: str | None) -> list[Line]:
+def _drawn(values: F64, top: float, rows: int, style: str | None, wide: int) -> list[Line]:
     """Bars, the newest at the right; shares have no style: each has that of its height, and 0 % is seen."""
     columns = [
         (column(value if style else max(value, 1e-9), top, rows) if not isnan(value) else [" "] * rows,
          style or _sign(value))
         for value in values[::-1].tolist()
+        for _ in range(wide)
     ]  # fmt: skip
     lines: list[Line] = []
     for row in range(rows):
@@ -128,13 +143,13 @@ def _drawn(values: F64, top: float, rows: int, style: str | None) -> list[Line]:
 
 
 def _sign(value: float) -> str:
-    return "text" if isnan(value) else "accent" if value >= 0.95 else "degraded" if value > 0 else "failed"
+    return "text" if isnan(value) else "ok" if value >= 0.95 else "degraded" if value > 0 else "failed"
 
 
 def _framed(name: str, told: str, drawn: Sequence[Line], gutter: int, cells: int) -> list[Line]:
     """Name and scale in front of the first row, and all at the right edge."""
     if cell_len(told) > gutter:
-        told = told.partition(" ")[2]  # the figure without "peak" or "now"
+        told = told.partition(" ")[2]  # the figure without "peak", "now" or "last"
     named: Line = ((cell(name, gutter - cell_len(told)), "text"), (told, "dim"))
     lines: list[Line] = []
     for row, line in enumerate(drawn):
@@ -143,7 +158,7 @@ def _framed(name: str, told: str, drawn: Sequence[Line], gutter: int, cells: int
     return lines
 
 
-def _axis(edges: Sequence[int], gutter: int, cells: int, back_s: int) -> Line:
+def _axis(edges: Sequence[int], gutter: int, cells: int, back_s: int, wide: int) -> Line:
     """A mark where each span begins, and its label behind it; at the left, of how long a run the last hour is shown."""
     row = [" "] * cells
     hours = back_s / 3600
@@ -156,7 +171,7 @@ def _axis(edges: Sequence[int], gutter: int, cells: int, back_s: int) -> Line:
     for until, label, _, _ in _SPANS:
         if until + 1 not in edges:
             break
-        at = cells - edges.index(until + 1)
+        at = cells - edges.index(until + 1) * wide
         text = f"╵{label}"
         if at >= gutter and at + len(text) < cells - at_right:
             row[at : at + len(text)] = text
