@@ -50,6 +50,7 @@ class Terminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
         self._said = folder / "stderr"
         environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # ./tfotrace runs compiled code: it sets that up, with -I
         with open(self._said, "wb") as err:
             self.process = subprocess.Popen(
                 words, stdin=slave, stdout=slave, stderr=err, cwd=ROOT, env=environment, start_new_session=True
