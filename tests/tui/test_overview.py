@@ -275,11 +275,11 @@ def test_a_click_selects_a_reason_and_shows_what_to_do() -> None:
         assert isinstance(overview, Overview)
         lines = screen_text(app).splitlines()
         row = next(at for at, line in enumerate(lines) if "unreachable at port 8443" in line)
-        assert "Its sender cannot" not in screen_text(app)
+        assert "A router on the way" not in screen_text(app)
         await pilot.click(offset=(20, row))
         await pilot.pause()
         assert overview.why.way == "result == unreachable and why == null"
-        assert "Its sender cannot or may not pass the SYN on." in screen_text(app)
+        assert "A router on the way, or the host itself, cannot" in screen_text(app)
 
     drive(script, size=SMALL)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
@@ -18,27 +18,28 @@ from numpy.typing import NDArray
 from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.keyindex import end_keys
 from tracer.aggregate.returning import Returning
-from tracer.aggregate.tally import CELLS, HAS_FAILED, PART, accepted_and_lived, tally, totals_of
+from tracer.aggregate.tally import CELLS, HAS_FAILED, PART, accepted_and_lived, fate_cell, tally, totals_of, unexplained
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import F64
 from tracer.records.failed_at import FailedAt
 from tracer.records.record import Totals
 from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.fates import FAILED_RESULTS
-from tracer.vocabulary.vocabulary import HandshakeCause, HandshakeResult, word
+from tracer.vocabulary.vocabulary import HandshakeCause, word
 
 NS_PER_S = 1_000_000_000
 FINE_S, FINE_STEPS = 1, 330
 COARSE_S, COARSE_STEPS = 15, 244
-PLACES_HELD = 64  # of each step: servers, by result and cause
+PLACES_HELD = 64  # of each step: servers, by reason; those where Fast Open alone had trouble are at most half
+_FATES = range(PART["fates"].start, PART["fates"].stop)
 
 # of this process, so that nobody can choose addresses whose hashes are equal
-_ODD = np.array([secrets.randbits(64) | 1 for _ in range(6)], np.uint64)
+_ODD = np.array([secrets.randbits(64) | 1 for _ in range(5)], np.uint64)
 
 Ends = NDArray[np.int64]
 T = TypeVar("T")
-# result, cause, the server's address, its port
-Place = tuple[int, int, bytes, int]
+# the cell of tally.py that counts the reason, the server's address, its port
+Place = tuple[int, bytes, int]
 
 
 class Window(Enum):
@@ -57,8 +58,8 @@ class Window(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The server of handshakes that failed or were slow: address (None where they are of several), port, how many, and
-    of how many that is the place of most. `lately`: these are the newest ones only."""
+    """The server of handshakes with a reason: address (None where they are of several), port, how many, and of how many
+    that is the place of most. `lately`: these are the newest ones only."""
 
     ip: str | None
     port: int
@@ -140,9 +141,13 @@ def places_joined(one: dict[Place, int], other: dict[Place, int]) -> dict[Place,
     """Both, as far as there is room: what was there first stays."""
     joined = dict(one)
     for place, times in other.items():
-        if place in joined or len(joined) < PLACES_HELD:
+        if place in joined or len(joined) < _held(place):
             joined[place] = joined.get(place, 0) + times
     return joined
+
+
+def _held(place: Place) -> int:
+    return PLACES_HELD if place[0] in _FATES else PLACES_HELD // 2
 
 
 class History:
@@ -180,14 +185,12 @@ class History:
 
 
 def places_by_step(batch: Batch, step: NDArray[np.intp], steps: int) -> list[dict[Place, int]]:
-    """Servers of handshakes that failed or have a cause, by step: at most PLACES_HELD, the most frequent first."""
+    """Servers of handshakes that failed, have a cause or had no gain by Fast Open, by step; the most frequent first."""
     found: list[dict[Place, int]] = [{} for _ in range(steps)]
-    result, cause = batch.events["result"], batch.causes.handshake_cause
-    rows = np.flatnonzero(HAS_FAILED[result] | (cause != 0))
+    rows, cells = _troubled(batch)
     if not len(rows):
         return found
-    ends = end_keys(batch.events, "server", rows)
-    keys = np.column_stack((step[rows].astype(np.uint64), result[rows], cause[rows], ends))
+    keys = np.column_stack((step[rows].astype(np.uint64), cells, end_keys(batch.events, "server", rows)))
     # equal keys by a hash of 64 bits: numpy compares whole rows twenty times slower
     hashes = np.zeros(len(keys), np.uint64)
     for column, odd in enumerate(_ODD):
@@ -196,10 +199,23 @@ def places_by_step(batch: Batch, step: NDArray[np.intp], steps: int) -> list[dic
     _, first, times = np.unique(hashes, return_index=True, return_counts=True)
     for at in np.argsort(-times, kind="stable").tolist():
         row = keys[first[at]]
-        places = found[int(row[0])]
-        if len(places) < PLACES_HELD:
-            places[int(row[1]), int(row[2]), row[3:5].tobytes(), int(row[5])] = int(times[at])
+        places, place = found[int(row[0])], (int(row[1]), row[2:4].tobytes(), int(row[4]))
+        if len(places) < _held(place):
+            places[place] = int(times[at])
     return found
+
+
+def _troubled(batch: Batch) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
+    """Rows that something went wrong with, and the cell of the reason; a row may have two."""
+    result, causes = batch.events["result"], batch.causes
+    fated = np.flatnonzero(HAS_FAILED[result] | (causes.handshake_cause != 0))
+    caused, unlucky = np.flatnonzero(causes.cause), np.flatnonzero(unexplained(batch))
+    cells = (
+        _FATES.start + result[fated].astype(np.uint64) * len(HandshakeCause) + causes.handshake_cause[fated],
+        PART["causes"].start + causes.cause[caused].astype(np.uint64),
+        PART["unexplained"].start + batch.verdicts.outcome[unlucky].astype(np.uint64),
+    )
+    return np.concatenate((fated, caused, unlucky)), np.concatenate(cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +233,7 @@ class HistoryView:
     # by seconds; made when somebody asks
     _totals: dict[int, Totals] = field(default_factory=dict, compare=False, repr=False)
     _sums: dict[int, F64] = field(default_factory=dict, compare=False, repr=False)
-    _places: dict[int, dict[tuple[int, int], Counter[tuple[bytes, int]]]] = field(
-        default_factory=dict, compare=False, repr=False
-    )
+    _places: dict[int, dict[int, Counter[tuple[bytes, int]]]] = field(default_factory=dict, compare=False, repr=False)
     _found: dict[Callable[[HistoryView], Any], Any] = field(default_factory=dict, compare=False, repr=False)
 
     def once(self, make: Callable[[HistoryView], T]) -> T:
@@ -318,8 +332,8 @@ class HistoryView:
         Where they were more than PLACES_HELD servers' in a step, the rarest are left out.
         """
         found: Counter[tuple[str, int]] = Counter()
-        for (result, _), ends in self._places_of_last(window.seconds or Window.HOUR.seconds or 0).items():
-            if HAS_FAILED[result]:
+        for at, ends in self._places_of_last(window.seconds or Window.HOUR.seconds or 0).items():
+            if at in _FATES and HAS_FAILED[(at - _FATES.start) // len(HandshakeCause)]:
                 for (ip, port), times in ends.items():
                     found[ip_text(ip), port] += times
         return found
@@ -328,42 +342,39 @@ class HistoryView:
         found = []
         for result in FAILED_RESULTS:
             total = int(cells[PART["results"]][result])
-            where = _most(self._where(span_s, {result}, None), total) if total else None
+            begin = fate_cell(result, 0)
+            reasons = range(begin, begin + len(HandshakeCause))
+            where = _most(self._where(span_s, reasons), total) if total else None
             if where is not None:
                 found.append(FailedAt(word(result), where.ip, where.port, where.handshakes))
         return tuple(found)
 
-    def where(self, window: Window, cause: HandshakeCause, result: HandshakeResult | None = None) -> Where | None:
-        """The server, else the port, of more than half of the handshakes with a cause (and result) in a window.
+    def where(self, window: Window, reason: int) -> Where | None:
+        """The server, else the port, of more than half of the handshakes with a reason (its cell) in a window.
 
         None where no one has so many, or where too many servers were affected to count each; of `all` the last hour's.
         """
-        return self.where_of_last(window.seconds or self.reach_s, cause, result)
+        return self.where_of_last(window.seconds or self.reach_s, reason)
 
-    def where_of_last(self, span_s: int, cause: HandshakeCause, result: HandshakeResult | None = None) -> Where | None:
+    def where_of_last(self, span_s: int, reason: int) -> Where | None:
         """The same of the last seconds."""
-        sums = self.sums_of_last(span_s)[PART["fates"]].reshape(len(HandshakeResult), len(HandshakeCause))
-        total = int(sums[:, cause].sum() if result is None else sums[result, cause])
-        results = set(HandshakeResult) if result is None else {result}
-        return _most(self._where(span_s, results, cause), total)
+        return _most(self._where(span_s, (reason,)), int(self.sums_of_last(span_s)[reason]))
 
-    def _where(
-        self, span_s: int, results: set[HandshakeResult], cause: HandshakeCause | None
-    ) -> Counter[tuple[bytes, int]]:
+    def _where(self, span_s: int, reasons: Iterable[int]) -> Counter[tuple[bytes, int]]:
         sums: Counter[tuple[bytes, int]] = Counter()
-        for (result, why), ends in self._places_of_last(span_s).items():
-            if result in results and cause in (None, why):
-                sums.update(ends)
+        places = self._places_of_last(span_s)
+        for reason in places.keys() & set(reasons):
+            sums.update(places[reason])
         return sums
 
-    def _places_of_last(self, span_s: int) -> dict[tuple[int, int], Counter[tuple[bytes, int]]]:
-        """Servers by result and cause."""
+    def _places_of_last(self, span_s: int) -> dict[int, Counter[tuple[bytes, int]]]:
+        """Servers by reason."""
         if span_s not in self._places:
             steps, chosen = self._chosen(span_s)
-            found: defaultdict[tuple[int, int], Counter[tuple[bytes, int]]] = defaultdict(Counter)
+            found: defaultdict[int, Counter[tuple[bytes, int]]] = defaultdict(Counter)
             for places in steps.places[chosen]:
-                for (result, why, ip, port), times in places.items():
-                    found[result, why][ip, port] += times
+                for (reason, ip, port), times in places.items():
+                    found[reason][ip, port] += times
             self._places[span_s] = found
         return self._places[span_s]
 

@@ -111,13 +111,10 @@ def reasons(view: HistoryView, window: Window, most: int = 12, *, newest_first: 
 
 def _where(view: HistoryView, window: Window, one: Reason, newest_s: int) -> Where | None:
     """The place of most; of what is on the rise that of the newest, if it is another."""
-    if one.fate is None:
-        return None
-    result, cause = one.fate
-    where = view.where(window, cause, result)
+    where = view.where(window, one.cell)
     if one.trend is not Trend.RISING:
         return where
-    lately = view.where_of_last(newest_s, cause, result)
+    lately = view.where_of_last(newest_s, one.cell)
     if where is not None and (lately is None or (where.ip, where.port) == (lately.ip, lately.port)):
         return where
     return replace(lately, lately=True) if lately is not None else None

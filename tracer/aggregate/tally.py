@@ -77,6 +77,20 @@ def died(verdicts: Verdicts) -> Bool:
     return found
 
 
+def unexplained(batch: Batch) -> Bool:
+    """Did Fast Open bring no gain to a connection that was established, and nobody knows why?"""
+    group = batch.verdicts.group
+    found: Bool = (group == Group.DEGRADED) | (group == Group.FAILED)
+    found &= (batch.causes.cause == 0) & (batch.events["result"] == HandshakeResult.ESTABLISHED)
+    return found
+
+
+def fate_cell(result: int, cause: int) -> int:
+    """The cell of handshakes with a result and a cause."""
+    begin: int = PART["fates"].start
+    return begin + result * len(HandshakeCause) + cause
+
+
 class _Tally:
     """Adds to rows of cells: one for each place, or a single one."""
 
@@ -149,8 +163,7 @@ def tally(batch: Batch, place: NDArray[np.intp] | None = None, places: int = 1) 
         cause = causes.handshake_cause[fated].astype(np.intp)
         to.codes("fates", result[fated].astype(np.intp) * len(HandshakeCause) + cause, fated)
         to.codes("confidences", cause * len(Confidence) + causes.handshake_confidence[fated], fated)
-    unlucky = (verdicts.group == Group.DEGRADED) | (verdicts.group == Group.FAILED)
-    unlucky &= (causes.cause == 0) & (result == HandshakeResult.ESTABLISHED)
+    unlucky = unexplained(batch)
     if unlucky.any():
         to.codes("unexplained", verdicts.outcome[unlucky], unlucky)
     return to.cells

@@ -113,7 +113,8 @@ RESULTS: dict[str, str] = {
 FAILURES: dict[str, str] = {
     "rejected": "A reset answered the SYN: nobody listens at that address and port, or something refuses the SYN.",
     "aborted": "One end reset the connection before it was established.",
-    "unreachable": "An ICMP error answered the SYN: its sender cannot or may not pass the SYN on.",
+    "unreachable": "An ICMP error answered the SYN: a router on the way, or the host itself, cannot or may not take "
+    "the SYN.",
     "no_reply": "Nothing answered the SYN as far as this was traced: the host is down, or the SYN or its answer was "
     "dropped.",
     "half_open": "The server answered the SYN, but the client's ACK never came: the SYN-ACK or the ACK was lost, or "

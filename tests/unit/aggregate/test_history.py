@@ -10,9 +10,10 @@ import pytest
 from tests.support.rows import random_batch
 from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.history import COARSE_S, FINE_STEPS, NS_PER_S, PLACES_HELD, History, HistoryView, Where, Window
-from tracer.aggregate.tally import PART
+from tracer.aggregate.reasons import reasons
+from tracer.aggregate.tally import PART, fate_cell
 from tracer.handshake.batch import Batch
-from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, HandshakeResult
+from tracer.vocabulary.vocabulary import Cause, Confidence, Group, HandshakeCause, HandshakeResult, Outcome
 
 BEGIN_S = 10_000
 
@@ -116,13 +117,50 @@ def test_it_says_where_most_failed_in_a_window() -> None:
     history.add(overflowed(60, 1, 443, *range(10)))
     history.add(overflowed(50, 2, 443, 100))
     history.add(overflowed(20, 3, 80, 100))
-    full = HandshakeCause.ACCEPT_QUEUE_FULL
+    full = fate_cell(HandshakeResult.HALF_OPEN, HandshakeCause.ACCEPT_QUEUE_FULL)
     shown = view(history, 100)
     assert shown.where(Window.MINUTE, full) == Where("192.0.2.2", 443, 50, 70)
     assert shown.where(Window.HOUR, full) == Where(None, 443, 110, 130)
-    assert shown.where(Window.HOUR, full, HandshakeResult.NO_REPLY) is None
+    assert shown.where(Window.HOUR, fate_cell(HandshakeResult.NO_REPLY, HandshakeCause.ACCEPT_QUEUE_FULL)) is None
     (place,) = shown.totals(Window.MINUTE).failed_at or ()
     assert (place.result, place.ip, place.port, place.handshakes) == ("half_open", "192.0.2.2", 443, 50)
+
+
+def fell_back(count: int, host: int, cause: Cause) -> Batch:
+    """Fast Open attempts that had no gain."""
+    batch = at(random_batch(count, count, odd=False), 100)
+    batch.events["server"][:] = np.frombuffer(bytes(10) + b"\xff\xff" + bytes((192, 0, 2, host)), np.uint8)
+    batch.events["server_port"] = 443
+    batch.events["result"] = HandshakeResult.ESTABLISHED
+    batch.causes.handshake_cause[:] = 0
+    batch.causes.cause[:] = cause
+    batch.verdicts.group[:] = Group.DEGRADED
+    batch.verdicts.outcome[:] = Outcome.DATA_NOT_ACKED
+    return batch
+
+
+def test_it_says_where_fast_open_had_no_gain_with_a_cause_and_without() -> None:
+    history = History()
+    history.add(fell_back(30, 1, Cause.KEY_NOT_SHARED))
+    history.add(fell_back(20, 2, Cause.KEY_NOT_SHARED))
+    history.add(fell_back(40, 3, Cause.NONE))
+    shown = view(history, 100)
+    found = {one.cell: one.where for one in reasons(shown, Window.MINUTE)}
+    assert found == {
+        PART["causes"].start + Cause.KEY_NOT_SHARED: Where("192.0.2.1", 443, 30, 50),
+        PART["unexplained"].start + Outcome.DATA_NOT_ACKED: Where("192.0.2.3", 443, 40, 40),
+    }
+    assert not shown.failed_of(Window.MINUTE)
+    assert shown.totals(Window.MINUTE).failed_at == ()
+
+
+def test_trouble_of_fast_open_leaves_room_for_servers_of_failures() -> None:
+    history = History()
+    for host in range(1, 2 * PLACES_HELD):
+        history.add(fell_back(1, host, Cause.PACKET_LOSS))
+    history.add(overflowed(9, 1, 443, 100))
+    full = fate_cell(HandshakeResult.HALF_OPEN, HandshakeCause.ACCEPT_QUEUE_FULL)
+    assert view(history, 100).where(Window.MINUTE, full) == Where("192.0.2.1", 443, 9, 9)
 
 
 def test_of_too_many_servers_none_is_named() -> None:
@@ -130,7 +168,8 @@ def test_of_too_many_servers_none_is_named() -> None:
     for port in range(1, 3 * PLACES_HELD):
         history.add(overflowed(1, port, port, 7))
     assert all(len(places) <= PLACES_HELD for places in view(history, 8).fine.places)
-    assert view(history, 8).where(Window.MINUTE, HandshakeCause.ACCEPT_QUEUE_FULL) is None
+    full = fate_cell(HandshakeResult.HALF_OPEN, HandshakeCause.ACCEPT_QUEUE_FULL)
+    assert view(history, 8).where(Window.MINUTE, full) is None
 
 
 def test_a_view_never_changes() -> None:

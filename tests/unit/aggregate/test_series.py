@@ -9,6 +9,7 @@ from tests.support.rows import random_batch
 from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.history import Window
 from tracer.aggregate.series import Series, connect_quantile
+from tracer.aggregate.tally import fate_cell
 from tracer.handshake.batch import Batch
 
 NS_PER_S = 1_000_000_000
@@ -70,9 +71,7 @@ def test_a_place_is_known_from_any_time() -> None:
     series.add(batch, 0)
     series.add(batch_at(np.full(3, 86_400), 2), 0)
     history = series.view().history
-    from tracer.vocabulary.vocabulary import HandshakeCause, HandshakeResult
-
-    where = history.where(Window.ALL, HandshakeCause(1), HandshakeResult(1))
+    where = history.where(Window.ALL, fate_cell(1, 1))
     assert where is not None
     assert (where.port, where.handshakes) == (443, 20)
 
