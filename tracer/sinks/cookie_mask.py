@@ -35,6 +35,8 @@ def without_cookies(packets: Packets, covered: Callable[[bytes], bytes]) -> Pack
     kind, length = data[:, _OPTIONS_FROM:-1], data[:, _OPTIONS_FROM + 1 :]
     signs = (kind == TFO) & (length > 2) & (length <= _OPTIONS_MAX)
     signs |= (kind == _MAGIC[0]) & (length == _MAGIC[1])
+    # what lies behind is left of other packets
+    signs &= np.arange(_OPTIONS_FROM, _OPTIONS_FROM + kind.shape[1]) < packets["captured"][:, None]
     perhaps = np.flatnonzero(signs.any(axis=1))
     if not len(perhaps):
         return packets
