@@ -323,14 +323,25 @@ static __always_inline void tc_next(struct __sk_buff *skb, int stage)
 #endif
 }
 
+/*
+ * Without JIT all stages run on the first one's stack. From Linux 6.9 on, the kernel gives it no more than that one uses
+ * itself (do_misc_fixups() sets aux->stack_depth anew), and what later ones write beyond it is the kernel's own.
+ */
+static __always_inline void take_all_stack(void)
+{
+	asm volatile("*(u64 *)(r10 - 512) = %0" : : "r"(0ULL) : "memory");
+}
+
 int tc_ingress(struct __sk_buff *skb)
 {
+	take_all_stack();
 	tc_next(skb, read_packet(skb, 0, 0, DIRECTION_INGRESS));
 	return TC_GO_ON;
 }
 
 int tc_egress(struct __sk_buff *skb)
 {
+	take_all_stack();
 	tc_next(skb, read_packet(skb, 0, 0, DIRECTION_EGRESS));
 	return TC_GO_ON;
 }
@@ -388,6 +399,7 @@ static __always_inline void xdp_next(struct xdp_md *ctx, int stage)
 
 int xdp_ingress(struct xdp_md *ctx)
 {
+	take_all_stack();
 	xdp_next(ctx, read_packet(0, ctx, 1, DIRECTION_INGRESS));
 	return XDP_GO_ON;
 }
