@@ -1,7 +1,7 @@
 #!/bin/bash
 # uml.sh [KERNEL ...]: builds each kernel of the file `kernels` (default: all) as User Mode Linux and runs tests in it, on
 # this host's own file system (root). Without KVM it is several times faster than emulation. It has the version's own verifier
-# and network code, but one CPU, no JIT and no drivers. Only 5.10 has been tried. Its files are in build/kernels.
+# and network code, but one CPU, no JIT and no drivers. 5.10, 6.1 and 6.12 have been tried. Its files are in build/kernels.
 #   KERNEL_TESTS, QUICK, TEST_TIMEOUT (default: 300), BOOT_TIMEOUT   as for run.sh
 #   PATIENCE   the factor by which tests wait longer than usual (default: 3)
 # `uml.deselected` names tests that need what User Mode Linux lacks.
