@@ -120,7 +120,7 @@ def _row(form: str, runs: Sequence[Run]) -> Row:
     said = ", ".join(dict.fromkeys(run.losses for run in runs))
     packets = f", {lost:,} packets lost" if form == "pcapng" else ""
     each = sum(run.size for run in runs) / begun
-    return Row(f"-w FILE.{form}: {begun:,} handshakes, {RATE:,} a second asked for",
+    return Row(f"-w FILE.{form}: {begun // len(runs):,} handshakes in each of {len(runs)} runs, {RATE:,} a second",
                f"{said}{packets}; CPU {cpu.text(1)} us a handshake; {memory.text(1)} MB private; {each:,.0f} B each",
                "0 lost", said == "nothing lost" and not lost)  # fmt: skip
 
