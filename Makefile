@@ -140,7 +140,7 @@ test-cpus: root system ## boot a kernel with CPUS=32 and run the tests of rings,
 		tests/prog/test_races.py tests/prog/test_limits.py tests/prog/test_payload_ring.py tests/netns/test_load_cpus.py \
 		tests/netns/test_load_counts.py)" vagrant/kernels/run.sh $(or $(KERNELS),6.12)
 
-test-kernels-uml: root system ## build the same kernels as User Mode Linux and run the tests in each: needs no KVM, one CPU, no JIT; only 5.10 was tried (root)
+test-kernels-uml: root system ## build the same kernels as User Mode Linux and run the tests in each: needs no KVM, one CPU, no JIT; 5.10, 6.1 and 6.12 were tried (root)
 	@vagrant/kernels/uml.sh $(KERNELS)
 
 vagrant-check: ## validate vagrant/Vagrantfile without starting a machine
