@@ -115,7 +115,7 @@ def measure(quick: bool) -> list[Row]:
     return [
         Row("a SYN of that flood, in the programs, clock included", f"{Spread.of(each).text(0)} ns"),
         Row(
-            "the programs' share of the CPU that does nothing else, clock included", f"{share.text(1)} %",
+            "the programs' share of a CPU in that flood, clock included", f"{share.text(1)} %",
             f"at most {MOST_SLOWER:.0f} %", share.median <= MOST_SLOWER,
         ),
         Row("a freed segment of no tracked connection, clock included", f"{Spread.of(costs).text(0)} ns"),

@@ -7,8 +7,9 @@ from collections import Counter
 import pytest
 
 from tests.support.load import CLIENT, SERVER, SNI, Records, Traced, Wire, assert_nothing_lost, traced, wire
+from tests.support.patience import FACTOR
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(300 * FACTOR)]
 
 COUNT = 10_000
 # Client addresses, each with a cookie of its own. The kernel keeps about five for one server; with more it drops them

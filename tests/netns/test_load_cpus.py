@@ -13,8 +13,9 @@ import pytest
 
 from tests.support.cpus import two_cpus
 from tests.support.load import Traced, Wire, assert_nothing_lost, traced, wire
+from tests.support.patience import FACTOR
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300 * FACTOR)]
 
 COUNT = 50_000
 SYN_CPU, ANSWER_CPU = 0, 1

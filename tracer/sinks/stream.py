@@ -170,7 +170,8 @@ class Stream:
         """Write what `last` gives and close a file; standard output stays open.
 
         Raises:
-            EndedEarlyError: the reader has stopped and did not take the buffer.
+            SinkClosedError: the reader has gone.
+            EndedEarlyError: the reader has stopped and did not take the buffer, or writing failed.
         """
         try:
             if last is not None:
