@@ -43,5 +43,12 @@ _TESTS = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files."""
+    """Begin with the longest files, and let what uses real traffic fail once.
+
+    Timers of two kernels expire in one order or the other, so of thousands of such tests one fails now and then. It
+    runs once more, the summary shows its first failure, and at most three tests of a run may do so (pyproject.toml).
+    """
+    for item in items:
+        if item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
     items.sort(key=lambda item: _RANK.get(item.path.relative_to(_TESTS).with_suffix("").as_posix(), len(_RANK)))

@@ -58,7 +58,9 @@ def test_a_synack_with_the_cookie_lost_within_the_router(play: Play) -> None:
     play.finish(listener, client)
     near, far = both_sides(play, port)
     assert far.tfo.outcome == "cookie_granted"
-    assert (near.tfo.synack_cookie_len, near.handshake.synack_count) == (None, 1)
+    # Both ends wait for a second. Where the server's timer is first, its SYN-ACK comes before its answer to the SYN.
+    assert near.tfo.synack_cookie_len is None
+    assert near.handshake.synack_count in (1, 2)
     assert not STRIPPED & {near.tfo.cause, far.tfo.cause}
 
 
