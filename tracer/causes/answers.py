@@ -8,7 +8,7 @@ from tracer.causes.asked import Asked
 from tracer.causes.attempts import HOPS
 from tracer.causes.server_memory import Noted, ServerMemory
 from tracer.handshake.ecn import asks_for_ecn
-from tracer.handshake.events import U8, Bool
+from tracer.handshake.events import U8, Bool, among
 from tracer.vocabulary.vocabulary import CauseAt, Confidence, HandshakeCause, HandshakeResult, ResetFrom
 
 # destination unreachable: administratively prohibited, and what is a kind of it (RFC 1812, 5.2.7.1; RFC 4443, 3.1)
@@ -56,7 +56,7 @@ def judge_own_resets(asked: Asked) -> None:
 
 def _prohibited(asked: Asked) -> None:
     kind, code, is_v4 = asked.events["icmp_type"], asked.events["icmp_code"], asked.events["family"] == 4
-    prohibited = np.where(is_v4, np.isin(code, _PROHIBITED_V4), np.isin(code, _PROHIBITED_V6))
+    prohibited = np.where(is_v4, among(_PROHIBITED_V4).take(code), among(_PROHIBITED_V6).take(code))
     prohibited &= kind == np.where(is_v4, _UNREACHABLE_V4, _UNREACHABLE_V6)
     prohibited &= asked.is_result(HandshakeResult.UNREACHABLE) & ~asked.at_server
     asked.blame(prohibited, HandshakeCause.FIREWALL_REJECTED, Confidence.LIKELY)

@@ -11,7 +11,7 @@ from tracer.causes.attempts import HOPS, PeerHash
 from tracer.causes.case import Case
 from tracer.causes.listeners import Listeners, Listening
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import U8, Bool, Events, Indexes, has, pick
+from tracer.handshake.events import U8, Bool, Events, Indexes, among, has, pick
 from tracer.records.life import REPEATS_THAT_FAIL
 from tracer.vocabulary.vocabulary import (
     After,
@@ -100,7 +100,7 @@ class Asked:
         self.case.blame(self.rows[which], cause, confidence, at)
 
     def is_result(self, *results: HandshakeResult) -> Bool:
-        found: Bool = np.isin(self.result, results)
+        found: Bool = among(results).take(self.result)
         return found
 
     def where(self, which: Bool, question: Callable[[Indexes, Indexes], tuple[Bool, Bool]]) -> tuple[Bool, Bool]:

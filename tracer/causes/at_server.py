@@ -14,7 +14,7 @@ from tracer.causes.listeners import Listeners
 from tracer.causes.peer_history import REMEMBER_NS, PeerHistory
 from tracer.causes.slot_table import SlotTable
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import Indexes, has, pick, some_rows
+from tracer.handshake.events import Indexes, among, has, pick, some_rows
 from tracer.ipc.event_header import constant
 from tracer.ipc.messages import ListenerAnswer
 from tracer.vocabulary.vocabulary import (
@@ -141,7 +141,7 @@ class AtServer:
         always = (seen.syn_cookies == SYN_COOKIES_ALWAYS) & ~seen.syn_cookies_changed
         case.say(rows[always & sent & sure], Cause.SYN_COOKIES, Confidence.CERTAIN)
         takes = self._history.takes_data_without_cookie(tried)
-        asks, free = ~np.isin(request, COOKIE_SENT) & ~without_cookie, was_free & is_free
+        asks, free = ~among(COOKIE_SENT).take(request) & ~without_cookie, was_free & is_free
         never_grants = asks & free & ~seen.fast_open_changed & takes & sure & listening.on
         case.say(rows[never_grants], Cause.COOKIE_NOT_REQUIRED, Confidence.CERTAIN)
         # counters are the host's: what a listener without Fast Open got is not a neighbour's full queue

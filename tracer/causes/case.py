@@ -8,7 +8,7 @@ import numpy as np
 
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
-from tracer.handshake.events import U8, Indexes
+from tracer.handshake.events import U8, Indexes, among
 from tracer.ipc.messages import ListenerAnswer
 from tracer.vocabulary.vocabulary import After, Cause, CauseAt, Confidence, HandshakeCause, Outcome
 
@@ -30,7 +30,7 @@ class Case:
 
     def outcome_is(self, *outcomes: Outcome) -> Indexes:
         """Rows with one of these outcomes and no cause yet."""
-        return np.flatnonzero(np.isin(self.batch.verdicts.outcome, outcomes) & (self.causes.cause == Cause.NONE))
+        return np.flatnonzero(among(outcomes).take(self.batch.verdicts.outcome) & (self.causes.cause == Cause.NONE))
 
     def say(self, rows: Indexes, cause: Cause, confidence: Confidence) -> None:
         """Give a cause to those rows that have none yet; who closed unused did not fail, so only to what is certain."""

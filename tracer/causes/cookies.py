@@ -16,7 +16,7 @@ from tracer.causes.case import Case
 from tracer.causes.notes import Earlier, Notes
 from tracer.causes.refusals import Refusal, Refusals, Said
 from tracer.causes.translated import Side, Translated
-from tracer.handshake.events import U64, Bool, Indexes, byte_rows, has, pick
+from tracer.handshake.events import U64, Bool, Indexes, among, byte_rows, has, pick
 from tracer.handshake.outcome import cookie_rows, cookie_words, first_answers, first_cookie_rows, first_cookie_words
 from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, CookieOrigin, Has, Outcome, Request, Vantage
 
@@ -33,7 +33,7 @@ def key_rotation(case: Case) -> None:
     rows = case.outcome_is(Outcome.DATA_ACKED_NEW_COOKIE)
     if not len(rows):
         return
-    rows = rows[np.isin(case.batch.verdicts.request[rows], COOKIE_SENT)]
+    rows = rows[among(COOKIE_SENT).take(case.batch.verdicts.request[rows])]
     events = pick(case.batch.events, rows)
     other = (cookie_words(events["syn"]) != first_cookie_words(events, np.arange(len(rows)))).any(axis=1)
     other |= events["syn"]["cookie_len"] != first_answers(events).cookie_len

@@ -33,7 +33,7 @@ from tracer.causes.timeouts import Timeouts, lost_without_data
 from tracer.causes.witness import AskHost, HostWitness, Wanted, take_back
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
-from tracer.handshake.events import Bool, Indexes, has, pick
+from tracer.handshake.events import Bool, Indexes, among, has, pick
 from tracer.handshake.outcome import first_answers
 from tracer.ipc.messages import Host
 from tracer.vocabulary.vocabulary import Cause, Confidence, HandshakeCause, Has, Outcome, Request, Vantage
@@ -44,6 +44,7 @@ _AT_SERVER = Vantage.SERVER  # the bit that SERVER and LOCAL share
 
 _SAME_BACK = (Outcome.DATA_NOT_ACKED_SAME_COOKIE, Outcome.COOKIE_ONLY_SAME_COOKIE)
 _NO_OPTION_BACK = (Outcome.COOKIE_NOT_GRANTED, Outcome.DATA_NOT_ACKED)
+_NOT_AT_CLIENT = among((Vantage.SERVER, Vantage.TRANSIT))
 _WITHOUT_DATA = (Outcome.COOKIE_ONLY, Outcome.COOKIE_ONLY_NEW_COOKIE, Outcome.COOKIE_ONLY_SAME_COOKIE)
 _IS_NO_OPTION_BACK = np.zeros(len(Outcome), np.bool_)
 _IS_NO_OPTION_BACK[list(_NO_OPTION_BACK)] = True
@@ -175,7 +176,7 @@ class CauseJudge:
         case.say(rows[data_only & ~takes & works], Cause.COOKIE_REQUIRED, Confidence.LIKELY)
         case.say(rows[data_only & ~takes], Cause.COOKIE_REQUIRED, Confidence.POSSIBLE)
         # a server that grants cookies or knows them wants them
-        needless = ~np.isin(request, COOKIE_SENT) & ~data_only & takes & ~works
+        needless = ~among(COOKIE_SENT).take(request) & ~data_only & takes & ~works
         case.say(rows[needless], Cause.COOKIE_NOT_REQUIRED, Confidence.LIKELY)
         # if it has worked before, the queue may be full or SYN cookies active: we cannot tell from here
         case.say(rows[~works & ~takes], Cause.NOT_SUPPORTED, Confidence.POSSIBLE)
@@ -183,7 +184,7 @@ class CauseJudge:
     def _no_data(self, case: Case) -> None:
         rows = case.outcome_is(*_WITHOUT_DATA)
         # at the client's own host we know that there was none
-        rows = rows[np.isin(case.batch.vantage[rows], (Vantage.SERVER, Vantage.TRANSIT))]
+        rows = rows[_NOT_AT_CLIENT.take(case.batch.vantage[rows])]
         if len(rows):
             always = self._history.always_sent_data(self._hash.of(case.batch, rows))
             case.say(rows[always], Cause.PAYLOAD_STRIPPED, Confidence.POSSIBLE)

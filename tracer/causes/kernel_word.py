@@ -73,7 +73,7 @@ def _say(batch: Batch, rows: Bool, cause: HandshakeCause) -> None:
     causes = batch.causes
     chosen = rows & (causes.handshake_confidence != Confidence.CERTAIN)
     if cause not in _OF_QUEUES:  # of other segments, while this word is of this handshake's own
-        chosen |= rows & np.isin(causes.handshake_cause, _OF_OTHERS)
+        chosen |= rows & among(_OF_OTHERS).take(causes.handshake_cause)
     causes.handshake_cause[chosen] = cause
     causes.handshake_confidence[chosen] = Confidence.CERTAIN
     causes.cause_at[chosen] = CauseAt.THIS_HOST

@@ -9,9 +9,10 @@ import numpy as np
 
 from tracer.causes.asked import Asked
 from tracer.causes.server_memory import Noted, ServerMemory
-from tracer.handshake.events import F64
+from tracer.handshake.events import F64, among
 from tracer.vocabulary.vocabulary import After, CauseAt, Confidence, HandshakeCause, SettleReason
 
+_BY_CLIENT = among((After.RESET_BY_CLIENT, After.CLIENT_CLOSED))
 PATIENCE_US, PATIENCE_RTTS = 1_000_000, 10  # who waits as long has given up, and is not in a hurry
 
 
@@ -19,7 +20,7 @@ def judge_not_served(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
     """Give causes to established rows without a response."""
     events, durations = asked.events, asked.case.batch.durations
     sent, unacked = asked.sent, asked.unacked
-    by_client = np.isin(asked.after, (After.RESET_BY_CLIENT, After.CLIENT_CLOSED)) & sent
+    by_client = _BY_CLIENT.take(asked.after) & sent
     since_ns = np.maximum(events["request_ns"], np.maximum(events["ack_ns"], events["syn_ns"]))
     waited_us: F64 = (events["settled_ns"] - np.minimum(since_ns, events["settled_ns"])) / 1000
     rtt_us = np.nan_to_num(durations.rtt_us[asked.rows])

@@ -18,7 +18,7 @@ from tracer.causes.kernel_evidence import KernelEvidence, Rose
 from tracer.causes.listeners import Listeners
 from tracer.causes.queue_table import QueueTable
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import U8, U64, Bool, Events, Indexes, has, pick
+from tracer.handshake.events import U8, U64, Bool, Events, Indexes, among, has, pick
 from tracer.ipc.messages import ListenerAnswer, QueueAnswer
 from tracer.vocabulary.vocabulary import After, CauseAt, Confidence, HandshakeCause, HandshakeResult, Has, Vantage
 
@@ -149,7 +149,7 @@ class Queues:
         """Fill in which listener it was."""
         causes = asked.case.causes
         made = causes.handshake_cause[asked.rows[rows]]
-        for at in np.flatnonzero(np.isin(made, _OURS)).tolist():
+        for at in np.flatnonzero(among(_OURS).take(made)).tolist():
             queue = chosen[at]
             if queue is not None:
                 full = made[at] == _FULL and bool(seen.full[at])
@@ -163,7 +163,7 @@ class Queues:
         events = asked.events
         half_open = asked.is_result(HandshakeResult.HALF_OPEN)
         in_vain = (events["request_repeats"] >= IN_VAIN) & (events["request_acked"] == 0)
-        in_vain &= np.isin(asked.after, (After.SILENCE, After.SYNACK_AGAIN))
+        in_vain &= among((After.SILENCE, After.SYNACK_AGAIN)).take(asked.after)
         may = asked.at_server & asked.answered & (half_open | in_vain) & (HOPS[events["synack"]["ttl"]] == 0)
         rows = np.flatnonzero(may & ~asked.has_cause)
         if not len(rows):

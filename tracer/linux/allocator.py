@@ -20,7 +20,7 @@ M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 M_ARENA_MAX = -8
 
-MMAP_FROM = 1 << 20  # bytes: larger blocks get a mapping each, which goes when they are freed
+MMAP_FROM = 2 << 20  # bytes: larger blocks get a mapping each, which goes when they are freed
 MMAP_SHOWN_FROM = 1 << 18
 TRIM_FROM = 8 << 20  # bytes: if so much is free at the top of the heap, it is returned at once
 CACHED_BELOW, CACHED_OF_A_SIZE = 1024, 7  # NBUCKETS and NCACHE of numpy

@@ -15,7 +15,7 @@ SOON_RECORDS = 2000
 
 
 class Pace:
-    """Reads sooner if more than a quarter of the ring (8 MiB: 5,800 records) comes in `poll_ms`."""
+    """Reads sooner if more than a quarter of the ring (8 MiB: 19,000 records) comes in `poll_ms`."""
 
     def __init__(self, ring: Ring | None) -> None:
         """`ring` is None with the perf buffer."""

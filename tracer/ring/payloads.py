@@ -11,16 +11,16 @@ from itertools import islice
 import numpy as np
 
 from tracer.handshake.batch import PayloadKey
-from tracer.handshake.events import Events, SynPayload
+from tracer.handshake.events import Events, SynPayload, among
 from tracer.vocabulary.vocabulary import HandshakeResult
 
 _OVERHEAD = 200  # bytes of Python objects around one payload
 _AT_ONCE = 1000
 # A handshake that failed may go on and get a second record: so many of these payloads stay.
 _FAILED_KEPT = 64
-_FAILED = (
+_FAILED = among((
     HandshakeResult.REJECTED, HandshakeResult.ABORTED, HandshakeResult.UNREACHABLE, HandshakeResult.NO_REPLY,
-)  # fmt: skip
+))  # fmt: skip
 # A record may come as long after its first SYN as Linux retransmits (127 s) and then waits.
 WAIT_NS = 300_000_000_000
 
@@ -69,14 +69,17 @@ class PayloadCache:
             return {}
         rows = np.flatnonzero(events["syn"]["payload_len"])
         keys = list(zip(events["id"][rows].tolist(), events["syn_ns"][rows].tolist(), strict=True))
-        taken = [self._payloads.pop(key, None) for key in keys]
-        found = {key: payload for key, payload in zip(keys, taken, strict=True) if payload is not None}
-        self._held -= sum(len(payload.data) + _OVERHEAD for payload in found.values())
+        found, pop = {}, self._payloads.pop
+        for key in keys:
+            payload = pop(key, None)
+            if payload is not None:
+                found[key] = payload
+                self._held -= len(payload.data) + _OVERHEAD
         for row in np.flatnonzero(events["resumed"][rows]).tolist():
             earlier = self._of_failed.get(keys[row])
             if earlier is not None:
                 found[keys[row]] = earlier
-        for row in np.flatnonzero(np.isin(events["result"][rows], _FAILED)).tolist()[-_FAILED_KEPT:]:
+        for row in np.flatnonzero(_FAILED.take(events["result"][rows])).tolist()[-_FAILED_KEPT:]:
             if keys[row] in found:
                 self._of_failed[keys[row]] = found[keys[row]]
         for key in list(self._of_failed)[:-_FAILED_KEPT]:

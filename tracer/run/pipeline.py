@@ -62,7 +62,7 @@ from tracer.vocabulary.packets import not_read
 
 SECOND_S = 1.0
 ALL_READ = 0.05  # of the ring: so much is read at once
-PACKET_BATCHES = 10  # those of a full ring
+PACKET_BATCHES = 5  # those of a full ring
 MANY = 200  # records in a reading: a batch costs as much as hundreds, so what waits goes on with the next one
 STATS_S = 10.0
 END_PATIENCE_S = 10.0 * FACTOR

@@ -127,7 +127,7 @@ class Store:
         # if a snapshot has the lock, it is adding up rows itself
         if pending >= FOLD_ROWS and self._sums_lock.acquire(blocking=False):
             try:
-                self._fold()
+                self._fold(FOLD_ROWS)
             finally:
                 self._sums_lock.release()
         self._pack()
@@ -268,11 +268,11 @@ class Store:
 
     # --- sums ---
 
-    def _fold(self) -> None:
-        """Add up rows that are not in the sums yet; the caller has the sums' lock."""
+    def _fold(self, least: int = 1) -> None:
+        """Add up rows that are not in the sums yet, but fewer than `least` wait; the caller has the sums' lock."""
         with self._rows_lock:
             chunks, dropped, end = self._chunks, self._dropped, self._written()
-        while self._folded < end:
+        while end - self._folded >= least:
             which, at = divmod(self._folded - dropped, CHUNK_ROWS)
             count = min(FOLD_ROWS, CHUNK_ROWS - at, end - self._folded)
             self._sums.add(chunks[which].part(at, at + count))
