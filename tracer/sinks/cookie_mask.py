@@ -14,6 +14,7 @@ import numpy as np
 
 from tracer.dissect.options import EXPERIMENTS, TFO, TFO_MAGIC, walk
 from tracer.sinks.packet_cache import Packets
+from tracer.sinks.usual_cookies import cover_usual
 
 _IPV4, _IPV6 = b"\x08\x00", b"\x86\xdd"
 # the tags and IPv6 headers that the kernel programs step over (bpf/parse_link.h, bpf/parse_ip.h): all of them
@@ -40,17 +41,15 @@ def without_cookies(packets: Packets, covered: Callable[[bytes], bytes]) -> Pack
     perhaps = np.flatnonzero(signs.any(axis=1))
     if not len(perhaps):
         return packets
-    width = data.shape[1]
-    found = bytearray(data[perhaps].tobytes())
-    names = ("captured", "no_link_header")
-    for place, captured, bare in zip(
-        range(0, len(found), width), *(packets[name][perhaps].tolist() for name in names), strict=True
-    ):
-        packet = found[place : place + captured]
-        _cover(packet, 0 if bare else _network(packet), covered)
-        found[place : place + captured] = packet
+    found = data[perhaps]
+    captured, bare = packets["captured"][perhaps], packets["no_link_header"][perhaps] != 0
+    usual = cover_usual(found, captured, bare, covered)
+    for row in np.flatnonzero(~usual).tolist():
+        packet = bytearray(found[row, : captured[row]])
+        _cover(packet, 0 if bare[row] else _network(packet), covered)
+        found[row, : captured[row]] = np.frombuffer(packet, np.uint8)
     packets = packets.copy()
-    packets["data"][perhaps] = np.frombuffer(found, np.uint8).reshape(-1, width)
+    packets["data"][perhaps] = found
     return packets
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,9 +18,9 @@ from scapy.packet import Raw
 
 from tests.support.rows import INTERFACES
 from tracer.encode.composer import Composer
+from tracer.sinks import cookie_mask
 from tracer.sinks.cookie_mask import without_cookies
 
-PACKET = np.dtype([("captured", "<u2"), ("no_link_header", "u1"), ("data", "u1", (192,))])
 COOKIE = bytes.fromhex("c0ffee00deadbeef")
 FOUR, SIX = IP(src="192.0.2.1", dst="192.0.2.2"), IPv6(src="2001:db8::1", dst="2001:db8::2")
 Options = Sequence[tuple[Any, Any]]
@@ -35,7 +36,8 @@ def syn(options: Options = ((34, COOKIE),), flags: str = "S") -> Any:
 
 
 def rows_of(*frames: bytes, bare: bool = False) -> Any:
-    rows = np.zeros(len(frames), PACKET)
+    width = max(4, max(map(len, frames)) + 3 & ~3)  # as wide as PacketCache keeps them
+    rows = np.zeros(len(frames), [("captured", "<u2"), ("no_link_header", "u1"), ("data", "u1", (width,))])
     for row, frame in zip(rows, frames, strict=True):
         row["captured"], row["no_link_header"] = len(frame), bare
         row["data"][: len(frame)] = np.frombuffer(frame, np.uint8)
@@ -170,6 +172,42 @@ def test_what_has_no_cookie_is_as_it_was() -> None:
     ]
     assert covered(*frames) == frames
     assert len(without_cookies(np.zeros(0, np.uint8), bytes)) == 0
+
+
+OPTION = st.sampled_from([
+    b"\x01", b"\x00", b"\x02\x04\x05\xb4", b"\x03\x03\x07", b"\x04\x02", b"\x08\x0a" + bytes(8), b"\x22\x0a" + COOKIE,
+    b"\x22\x0c" + COOKIE + b"\x22\x22", b"\x22\x06" + COOKIE[:4], b"\x22\x02", b"\x22\x01", b"\x22\x28" + COOKIE,
+    b"\xfe\x0c\xf9\x89" + COOKIE, b"\xfd\x06\xe2\xd4\xc3\xd9", b"\x22",
+])  # fmt: skip
+
+
+@st.composite
+def frames_of_all_kinds(draw: st.DrawFn) -> bytes:
+    options = b"".join(draw(st.lists(OPTION, max_size=6)))[:40]
+    options += b"\x01" * (-len(options) % 4)
+    syn = TCP(sport=1, dport=443, flags="S", dataofs=5 + len(options) // 4) / Raw(options + draw(st.binary(max_size=9)))
+    layer = draw(
+        st.sampled_from([FOUR, SIX, IP(src="192.0.2.1", dst="192.0.2.2", flags="MF"), SIX / IPv6ExtHdrDestOpt()])
+    )
+    link = draw(st.sampled_from([wire(), wire() / Dot1Q(vlan=10)]))
+    frame = bytes(link / layer / syn)
+    end = draw(st.integers(0, len(frame))) if draw(st.integers(0, 3)) == 0 else len(frame)
+    return frame[: min(end, 192)]
+
+
+@given(st.lists(frames_of_all_kinds(), min_size=1, max_size=20))
+def test_many_at_a_time_are_covered_as_one_by_one(frames: list[bytes]) -> None:
+    composer = Composer(INTERFACES)
+    together = covered(*frames, composer=composer)
+    with patch.object(cookie_mask, "cover_usual", lambda data, *_: np.zeros(len(data), np.bool_)):
+        assert covered(*frames, composer=composer) == together
+
+
+def test_usual_packets_take_the_short_way() -> None:
+    frames = [bytes(wire() / layer / syn([("NOP", None), (34, COOKIE)])) for layer in (FOUR, SIX)]
+    with patch.object(cookie_mask, "_cover", side_effect=AssertionError):
+        assert all(COOKIE not in frame for frame in covered(*frames))
+        assert COOKIE not in covered(bytes(FOUR / syn()), bare=True)[0]
 
 
 @given(st.binary(max_size=192), st.booleans())
