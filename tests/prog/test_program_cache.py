@@ -24,7 +24,7 @@ from tracer.loader import artifact as artifact_module
 from tracer.loader import cache, load
 from tracer.loader.artifact import Artifact
 from tracer.loader.load import Loader, LoadOptions
-from tracer.ring.ringbuf import HEADER, LENGTH, Ring, header_at, padded
+from tracer.ring.ringbuf import HEADER, LENGTH, WORD, Ring, padded
 from tracer.root.kernel import Kernel
 from tracer.vocabulary.vocabulary import Transport
 
@@ -115,7 +115,7 @@ class Seen:
 def records(ring: Ring) -> Iterator[bytes]:
     position, end = ring.consumed, ring.produced()
     while position < end:
-        length = header_at(ring.data, position & ring.mask) & LENGTH
+        length = WORD.unpack_from(ring.data, position & ring.mask)[0] & LENGTH
         start = (position & ring.mask) + HEADER
         yield bytes(ring.data[start : start + length])
         position += padded(length)

@@ -15,7 +15,7 @@ import numpy as np
 from tracer.handshake.events import Events, SynPayload
 from tracer.ipc.event_header import struct
 from tracer.ring.perfbuf import SAMPLE_DATA_OFFSET, SAMPLE_KIND, PerfRing, sample_size, samples
-from tracer.ring.ringbuf import BUSY, DISCARDED, HEADER, LENGTH, Ring, header_at, padded
+from tracer.ring.ringbuf import BUSY, DISCARDED, HEADER, LENGTH, WORD, Ring, padded
 
 _PAYLOAD_HEAD = struct("payload_event").head("data")  # id, syn_ns, ifindex, len, captured
 # Some 4,400 records: what is done once for each batch then costs little beside what is done for each record. The limit
@@ -77,21 +77,29 @@ class RingPayloads:
     def read(self) -> Iterator[SynPayload]:
         """Every payload that is complete now."""
         ring, data = self._ring, self._ring.data
-        given_back = position = ring.consumed
-        end = ring.produced()
+        position, end = ring.consumed, ring.produced()
         while position < end:
-            offset = position & ring.mask
-            word = header_at(data, offset)
+            places, after = self._complete(position, min(end, position + GIVE_BACK))
+            ring.barrier()
+            for at in places:
+                yield _payload(data, at)
+            ring.release(after)
+            if after < position + GIVE_BACK:
+                break
+            position = after
+
+    def _complete(self, position: int, end: int) -> tuple[list[int], int]:
+        """Where the records lie that begin in this stretch, up to the first that is still being written; the end."""
+        data, mask, word_at, places = self._ring.data, self._ring.mask, WORD.unpack_from, []
+        while position < end:
+            offset = position & mask
+            (word,) = word_at(data, offset)
             if word & BUSY:
                 break
-            ring.barrier()
             if not word & DISCARDED:
-                yield _payload(data, offset + HEADER)
-            position += padded(word & LENGTH)
-            if position - given_back >= GIVE_BACK:
-                ring.release(position)
-                given_back = position
-        ring.release(position)
+                places.append(offset + HEADER)
+            position += (word & LENGTH) + HEADER + 7 & ~7
+        return places, position
 
 
 def _payload(data: memoryview | bytes, at: int) -> SynPayload:

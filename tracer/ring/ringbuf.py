@@ -18,6 +18,7 @@ HEADER = 8
 BUSY = 1 << 31
 DISCARDED = 1 << 30
 LENGTH = DISCARDED - 1
+WORD = struct.Struct("<I")  # a header's first
 
 _MEMBARRIER = {"aarch64": 283, "riscv64": 283, "ppc64le": 365}
 _PRIVATE_EXPEDITED = 8
@@ -87,12 +88,6 @@ class Ring:
         self.data.release()
         self._consumer_page.close()
         self._rest.close()
-
-
-def header_at(data: memoryview, offset: int) -> int:
-    """The length word of the record at `offset`."""
-    word: int = struct.unpack_from("<I", data, offset)[0]
-    return word
 
 
 def padded(length: int) -> int:
