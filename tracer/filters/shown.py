@@ -26,6 +26,10 @@ from tracer.vocabulary.vocabulary import GROUP_OF, HANDSHAKE_CAUSE_WORDS, word
 _GROUPS = {word(outcome): group.word for outcome, group in GROUP_OF.items()}
 _CAUSES_OF_DROPS = np.isin(np.array([str(one) for one in HANDSHAKE_CAUSE_WORDS]), CAUSES_OF_DROPS)
 
+_ALONE = np.uint64(1 << 63)
+_NOTHING = object()
+KNOWN_MAX = 4096  # kinds of rows whose text is remembered
+
 
 def died(outcome: str | None, group: str | None) -> bool:
     """Did the connection fail only afterwards, whatever its outcome promised?"""
@@ -54,7 +58,10 @@ def _slow(record: Handshake) -> bool:
 
 
 def _judged(of: Callable[[Handshake], Any]) -> Callable[[Rows], Column]:
-    """The column of what depends on results, outcomes and causes alone: of equal rows one record is composed."""
+    """The column of what depends on results, outcomes and causes alone: of equal rows one record is composed, and what
+    was found is remembered for the next chunk."""
+
+    known: dict[int, Any] = {}
 
     def column(rows: Rows) -> Column:
         causes, verdicts = rows.causes, rows.verdicts
@@ -66,10 +73,19 @@ def _judged(of: Callable[[Handshake], Any]) -> Callable[[Rows], Column]:
         keys = kinds.view(np.uint64).reshape(-1)
         if not rows.names.columns_tell_all:  # by what it was dropped only the record knows
             alone = np.flatnonzero(_CAUSES_OF_DROPS[causes.handshake_cause])
-            keys[alone] = alone.astype(np.uint64) | np.uint64(1 << 63)
-        _, first, codes = np.unique(keys, return_index=True, return_inverse=True)
-        values = [of(record) for record in rows.names.compose(rows.batch.select(first))]
-        return Coded(values, codes.astype(np.min_scalar_type(len(values))))
+            keys[alone] = alone.astype(np.uint64) | _ALONE
+        kinds_there, first, codes = np.unique(keys, return_index=True, return_inverse=True)
+        found = [known.get(key, _NOTHING) for key in kinds_there.tolist()]
+        new = [at for at, value in enumerate(found) if value is _NOTHING]
+        if new:
+            if len(known) > KNOWN_MAX:
+                known.clear()
+            made = [of(record) for record in rows.names.compose(rows.batch.select(first[new]))]
+            for at, value in zip(new, made, strict=True):
+                found[at] = value
+                if not causes.drop[first[at]] and kinds_there[at] < _ALONE:  # names of drops are another run's numbers
+                    known[int(kinds_there[at])] = value
+        return Coded(found, codes.astype(np.min_scalar_type(len(found))))
 
     return column
 

@@ -120,5 +120,6 @@ def _unknown(durations: Durations) -> NDArray[np.int64]:
 
 def _holders(found: Sequence[Process | None]) -> list[str | None]:
     """Most rows have the same few."""
-    texts = {id(process): holder(process) for process in {id(one): one for one in found}.values()}
-    return [texts[id(process)] for process in found]
+    ids = [*map(id, found)]
+    texts = {number: holder(process) for number, process in dict(zip(ids, found, strict=True)).items()}
+    return [*map(texts.__getitem__, ids)]
