@@ -144,18 +144,30 @@ def open_sinks(
     options: Namespace, composer: Composer, stdout: Stream | None, tell: Callable[[str], None]
 ) -> list[Sink]:
     """Standard output in the form asked for (None: the dashboard has it) and every -w. `tell` gets files' troubles."""
+    # a sink that nobody asked for is not even imported: the dashboard usually has none, and somebody waits for it
+    sinks: list[Sink] = []
+    if stdout is not None and options.json:
+        from tracer.sinks.jsonl import JsonLines
+
+        sinks.append(JsonLines(stdout, composer))
+    elif stdout is not None and not options.quiet:
+        from tracer.sinks.text import Text, wants_colour
+
+        sinks.append(Text(stdout, composer, wants_colour(sys.stdout.isatty()), options.fields))
+    return [*sinks, *_open_files(options, composer, tell)]
+
+
+def _open_files(options: Namespace, composer: Composer, tell: Callable[[str], None]) -> list[Sink]:
+    rotation = targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
+    wanted = targets.targets(options.write)
+    if not wanted:
+        return []
     from tracer.sinks.files import OutputFile
     from tracer.sinks.jsonl import JsonLines
     from tracer.sinks.pcapng import Pcapng
-    from tracer.sinks.text import Text, wants_colour
 
     sinks: list[Sink] = []
-    if stdout is not None and options.json:
-        sinks.append(JsonLines(stdout, composer))
-    elif stdout is not None and not options.quiet:
-        sinks.append(Text(stdout, composer, wants_colour(sys.stdout.isatty()), options.fields))
-    rotation = targets.rotation(options.rotate_size, options.rotate_time, options.rotate_keep)
-    for one in targets.targets(options.write):
+    for one in wanted:
         form = Pcapng if one.form is targets.Form.PCAPNG else JsonLines
         sinks.append(form(OutputFile(one, rotation, private=composer.show_cookies, tell=tell), composer))
     return sinks

@@ -32,11 +32,8 @@ def is_wanted(options: Namespace) -> bool:
 
 def load() -> Any:
     """Import the dashboard: it takes a third of a second, while the kernel programs compile."""
-    gc.disable()  # what an import makes stays: to look for garbage among it takes an eighth of the time
-    try:
-        return importlib.import_module(APP)
-    finally:
-        gc.enable()
+    gc.disable()  # until the dashboard has made its screens, which switches it on again (tui/app.py)
+    return importlib.import_module(APP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -97,6 +98,7 @@ def _as_user(
     narrate: Narrate,
     on_ready: Callable[[], None] | None,
 ) -> int:
+    gc.disable()  # until all is imported: see collect_seldom(), in tracer/linux/collector.py and in tui/app.py
     # while the root part compiles: importing numpy and the rest takes a tenth of a second
     from tracer.encode.composer import Composer
     from tracer.run.assembly import Assembly
