@@ -39,7 +39,7 @@ WINDOW_WORDS = {
     Window.MINUTE: "figures of the last minute", Window.FIVE_MINUTES: "figures of the last 5 minutes",
     Window.HOUR: "figures of the last hour", Window.ALL: "figures of all handshakes",
 }  # fmt: skip
-COLLECT_AFTER = (5000, 20, 20)  # gc.set_threshold(): each repaint throws away the objects of the one before
+COLLECT_AFTER = (5000, 4, 4)  # gc.set_threshold(): a repaint leaves cycles behind, and whole snapshots may hang on them
 
 
 class Dashboard(App[None]):
