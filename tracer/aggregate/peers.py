@@ -171,7 +171,7 @@ class PeerTable:
     def comparisons(self) -> tuple[Comparison, ...]:
         """Servers whose first response is known, those with most samples first; ahead of them those with both kinds."""
         responses = self._responses
-        if responses is None:
+        if responses is None or not len(self):  # nobody yet: spare the first paint the making of tables
             return ()
         slots = responses.ranked(self._index.live(), COMPARISONS_SHOWN)
         compared = responses.of(slots).compared()
