@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import ClassVar, Protocol, cast
 
 from rich.cells import cell_len
-from rich.color import Color
+from rich.color import Color as RichColor
 from rich.segment import Segment
 from rich.style import Style
+from textual.color import Color
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -29,24 +30,24 @@ class StyleBook(Widget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._on: dict[Color | None, Palette] = {}
+        self._on: dict[Color, Palette] = {}
 
     def forget(self) -> None:
         """Drop all styles after a change of theme."""
         self._on.clear()
 
-    def on(self, background: Color | None) -> Palette:
+    def on(self, background: Color) -> Palette:
         """The styles on a background."""
         palette = self._on.get(background)
         if palette is None:
-            palette = self._on[background] = Palette(self, background)
+            palette = self._on[background] = Palette(self, background.rich_color if background.a else None)
         return palette
 
 
 class Palette:
     """The styles on one background, each made on first use."""
 
-    def __init__(self, book: StyleBook, background: Color | None) -> None:
+    def __init__(self, book: StyleBook, background: RichColor | None) -> None:
         self._book, self._background = book, background
         self._styles: dict[str, Style] = {}
 
@@ -69,7 +70,7 @@ class HasBook(Protocol):
 
 def styles_of(widget: Widget) -> Palette:
     """The styles on a widget's current background."""
-    return cast(HasBook, widget.app).book.on(widget.rich_style.bgcolor)
+    return cast(HasBook, widget.app).book.on(widget.background_colors[1])
 
 
 def strip(line: Line, styles: Palette | Mapping[str, Style], cells: int, over: Style | None = None) -> Strip:

@@ -57,7 +57,7 @@ def _styles(theme: str) -> dict[str, Style]:
 
     async def script(pilot: Pilot[None], app: Dashboard) -> None:
         await press(pilot, "1")
-        styles = app.book.on(app.screen.rich_style.bgcolor)
+        styles = app.book.on(app.screen.background_colors[1])
         found.update({name: styles[name] for name in STYLES})
 
     drive(script, theme=theme)

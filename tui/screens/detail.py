@@ -107,7 +107,7 @@ class Detail(TracerScreen):
         cells = self.panel.room[0] - 1
         if cells < 8:
             return
-        self.panel.border_title = f"Handshake {self._position + 1} of {len(self._order)}"
+        self.panel.entitle(f"Handshake {self._position + 1} of {len(self._order)}")
         self.panel.put(detail_lines(self.record, self.other, self._searched, self._options, cells))
 
     def action_step(self, by: int) -> None:

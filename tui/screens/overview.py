@@ -67,15 +67,15 @@ class Overview(TracerScreen):
         entries = why_entries(snapshot, window, cells)
         plan = planned(wide, high, len(answer), sum(one.height for one in entries))
         self._arrange(plan, wide)
-        self.answer.border_title = words[:1].upper() + words[1:]
+        self.answer.entitle(words[:1].upper() + words[1:])
         self.answer.put(answer)
-        self.why.border_title = title_of_window("Why, and what to do", window, snapshot, cells)
+        self.why.entitle(title_of_window("Why, and what to do", window, snapshot, cells))
         self.why.put_ways(*arranged(entries, plan.why - 1, self.why.way))
         if plan.time:
             self.time.put(_plots(snapshot, window, cells, plan.time - 1))
         if plan.row:
             side, rows = wide // plan.beside - _EDGES, plan.row - 1
-            self.shares.border_title = title_of_window("Fast Open, and failures", window, snapshot, side)
+            self.shares.entitle(title_of_window("Fast Open, and failures", window, snapshot, side))
             self.shares.put(share_lines(snapshot.history.totals(window), side, rows))
             self.rtt.put(rtt_lines(snapshot, side, rows))
             if plan.beside == 3:

@@ -72,7 +72,7 @@ class Statistics(TracerScreen):
             (self.results, "Results of handshakes"), (self.causes, "Why failed or slow"),
             (self.tfo_causes, "Why no Fast Open"), (self.after, "After the handshake"),
         ):  # fmt: skip
-            panel.border_title = title_of_window(title, self.shell.window, snapshot, panel.room[0])
+            panel.entitle(title_of_window(title, self.shell.window, snapshot, panel.room[0]))
         self.rtt.put(duration_lines(found.rtt, found.rtt_quantiles, *self.rtt.room, with_tfo=found.rtt_tfo_quantiles))
         self.response.put(duration_lines(found.first_response, found.first_response_quantiles, *self.response.room))
         cells, rows = self.window.room

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from textual.actions import SkipAction
 from textual.binding import BindingType
 from textual.containers import ScrollableContainer
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
@@ -41,6 +41,7 @@ class Panel(ScrollView, HalfPages, can_focus=True):
 
     def __init__(self, title: str = "", *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
+        self._title = title
         self.border_title = title
         self._lines: Sequence[Line] = ()
 
@@ -55,15 +56,29 @@ class Panel(ScrollView, HalfPages, can_focus=True):
         size = self.scrollable_content_region.size
         return size.width, size.height
 
+    def entitle(self, title: str) -> None:
+        """Set the title; free if it is the same."""
+        if title != self._title:
+            self._title = title
+            self.border_title = title
+
     def put(self, lines: Sequence[Line]) -> None:
-        """Show these lines; free if they are already shown."""
-        if lines == self._lines:
-            return
-        grown = len(lines) != len(self._lines)
-        self._lines = lines
-        if grown:
+        """Show these lines, and paint those that differ from the ones shown."""
+        before, self._lines = self._lines, lines
+        if len(lines) != len(before):
             self.virtual_size = Size(self.scrollable_content_region.width, len(lines))
-        self.refresh()
+        self._paint_again(
+            at
+            for at in range(max(len(lines), len(before)))
+            if at >= len(lines) or at >= len(before) or lines[at] != before[at]
+        )
+
+    def _paint_again(self, numbers: Iterable[int]) -> None:
+        """Paint those of these lines that are on the screen."""
+        top, (wide, high) = self.scroll_offset.y, self.room
+        regions = [Region(0, at - top, wide, 1) for at in numbers if 0 <= at - top < high]
+        if regions:
+            self.refresh(*regions)
 
     def render_line(self, y: int) -> Strip:
         """Paint one line of the screen."""

@@ -40,17 +40,25 @@ class WayPanel(Panel):
 
     def put_ways(self, lines: Sequence[Line], ways: Sequence[str | None]) -> None:
         """Show lines, each with its filter; lines beyond `ways` have none."""
+        marked = self._marked
         before = self.way if self.cursor > 0 else None
         self._ways = tuple(ways)
         if before is not None and before in self._ways:
             self.cursor = self._ways.index(before)
         self.cursor = max(0, min(self.cursor, len(self._ways) - 1))
         self.put(lines)
+        if self._marked != marked:
+            self._paint_again((marked, self._marked))
+
+    @property
+    def _marked(self) -> int:
+        """The line that is marked; -1 if none is."""
+        return self.cursor if self.has_focus and self.way is not None else -1
 
     def render_line(self, y: int) -> Strip:
         """Paint one line of the screen; the selected one is marked while the panel has the focus."""
         at = y + self.scroll_offset.y
-        if not self.has_focus or at != self.cursor or self.way is None:
+        if at != self._marked:
             return super().render_line(y)
         line = self._lines[at] if at < len(self._lines) else EMPTY
         styles = styles_of(self)
@@ -61,6 +69,7 @@ class WayPanel(Panel):
 
     def _select(self, at: int) -> None:
         """Select a line and its neighbours with the same filter, and show all of them that fit."""
+        marked = self._marked
         first = max(0, min(at, len(self._ways) - 1))
         way = self._way_at(first)
         while way is not None and self._way_at(first - 1) == way:
@@ -72,7 +81,8 @@ class WayPanel(Panel):
         top, rows = self.scroll_offset.y, max(1, self.room[1])
         if first < top or last >= top + rows:
             self.scroll_to(y=first if first < top else min(first, last - rows + 1), animate=False, force=True)
-        self.refresh()
+        if self._marked != marked:
+            self._paint_again((marked, self._marked))
         self.post_message(self.Moved())
 
     def action_move(self, by: int) -> None:
