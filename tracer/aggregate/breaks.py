@@ -24,6 +24,13 @@ _LEAST_STEPS = 3  # failures of one second are a burst: a scan, a job that start
 _LEAST_SHARE = 0.01  # fewer failures than this are no break, however sure
 _NO_CHANCE = -np.log(1e-3)  # what chance makes less than once in a thousand times bears out what is sure already
 _PATIENCE = 3  # mean times between handshakes that one may be late
+_LOOKED_AT = ("results", "handshakes", "with_data", "lived", "returning", "returning_lived")
+_CELLS = np.sort(np.concatenate([np.arange(PART[name].start, PART[name].stop) for name in _LOOKED_AT]))
+# where they are among _CELLS
+_PLACE = {
+    name: slice(at := int(np.searchsorted(_CELLS, PART[name].start)), at + PART[name].stop - PART[name].start)
+    for name in _LOOKED_AT
+}
 
 
 class Broken(Enum):
@@ -60,10 +67,10 @@ def breaks(view: HistoryView) -> tuple[Break, ...]:
 
 def _breaks(view: HistoryView) -> tuple[Break, ...]:
     steps = _steps(view)
-    failed = steps.cells[:, PART["results"]][:, HAS_FAILED].sum(axis=1)
+    failed = steps.of("results")[:, HAS_FAILED].sum(axis=1)
     found = (
         _of_fast_open(view, steps),
-        _latest(view, Broken.HANDSHAKES, steps, failed, steps.cells[:, PART["handshakes"].start]),
+        _latest(view, Broken.HANDSHAKES, steps, failed, steps.of("handshakes")[:, 0]),
     )
     return tuple(sorted((one for one in found if one is not None), key=lambda one: one.over_s is not None))
 
@@ -71,7 +78,7 @@ def _breaks(view: HistoryView) -> tuple[Break, ...]:
 def _of_fast_open(view: HistoryView, steps: _Steps) -> Break | None:
     """SYNs with data that fail, else clients that have none any more; what goes on comes first."""
     with_data, lived, returning, again = (
-        steps.cells[:, PART[name].start] for name in ("with_data", "lived", "returning", "returning_lived")
+        steps.of(name)[:, 0] for name in ("with_data", "lived", "returning", "returning_lived")
     )
     theirs = np.maximum(returning - again, 0.0)
     loud = _latest(
@@ -117,19 +124,23 @@ def _is_worse_for_them(bad: F64, seen: F64, during: slice, before: slice) -> boo
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """The steps of the last hour, the newest first: how long ago each began, and its cells."""
+    """The steps of the last hour, the newest first: how long ago each began, and those of its cells that say it."""
 
     ages_s: NDArray[np.int64]
     size_s: NDArray[np.int64]
     cells: F64
+
+    def of(self, name: str) -> F64:
+        """The cells of a name (tally.py)."""
+        return self.cells[:, _PLACE[name]]
 
 
 def _steps(view: HistoryView) -> _Steps:
     now_s = view.now_ns // NS_PER_S
     pieces = []
     for steps, chosen in view.pieces():
-        number = steps.number[chosen]
-        pieces.append((now_s - number * steps.size_s, np.full(len(number), steps.size_s), steps.cells[chosen]))
+        number, cells = steps.number[chosen], steps.cells[chosen][:, _CELLS]
+        pieces.append((now_s - number * steps.size_s, np.full(len(number), steps.size_s), cells))
     ages, sizes, cells = (np.concatenate([piece[at] for piece in pieces])[::-1] for at in range(3))
     hour = ages < view.reach_s
     # the oldest step may have begun before counting did

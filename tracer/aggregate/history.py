@@ -6,7 +6,7 @@ A step holds the cells of tally.py. Nothing here grows with the number of handsh
 from __future__ import annotations
 
 import secrets
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.keyindex import end_keys
+from tracer.aggregate.place_sums import ByReason, Place, PlaceSums
 from tracer.aggregate.returning import Returning
 from tracer.aggregate.tally import CELLS, HAS_FAILED, PART, accepted_and_lived, fate_cell, tally, totals_of, unexplained
 from tracer.handshake.batch import Batch
@@ -38,8 +39,6 @@ _ODD = np.array([secrets.randbits(64) | 1 for _ in range(5)], np.uint64)
 
 Ends = NDArray[np.int64]
 T = TypeVar("T")
-# the cell of tally.py that counts the reason, the server's address, its port
-Place = tuple[int, bytes, int]
 
 
 class Window(Enum):
@@ -157,6 +156,7 @@ class History:
         self.total = Aggregate()
         self._returning = Returning()
         self._fine, self._coarse = _Ring(FINE_S, FINE_STEPS), _Ring(COARSE_S, COARSE_STEPS)
+        self._place_sums = PlaceSums()
 
     def add(self, batch: Batch) -> None:
         """Count a batch at the times when its handshakes settled."""
@@ -181,7 +181,9 @@ class History:
         """As it stands. Times are of the records' clock: when counting began, and now."""
         total, since = self.total, max(now_ns // NS_PER_S, self._fine.newest) - FINE_STEPS + 1
         fine, coarse = self._fine.view(), self._coarse.view()
-        return HistoryView(began_ns, now_ns, total.totals(), total.cells(), fine, coarse, since)
+        return HistoryView(
+            began_ns, now_ns, total.totals(), total.cells(), fine, coarse, since, _place_sums=self._place_sums
+        )
 
 
 def places_by_step(batch: Batch, step: NDArray[np.intp], steps: int) -> list[dict[Place, int]]:
@@ -233,7 +235,8 @@ class HistoryView:
     # by seconds; made when somebody asks
     _totals: dict[int, Totals] = field(default_factory=dict, compare=False, repr=False)
     _sums: dict[int, F64] = field(default_factory=dict, compare=False, repr=False)
-    _places: dict[int, dict[int, Counter[tuple[bytes, int]]]] = field(default_factory=dict, compare=False, repr=False)
+    _places: dict[int, ByReason] = field(default_factory=dict, compare=False, repr=False)
+    _place_sums: PlaceSums = field(default_factory=PlaceSums, compare=False, repr=False)  # from one view to the next
     _found: dict[Callable[[HistoryView], Any], Any] = field(default_factory=dict, compare=False, repr=False)
 
     def once(self, make: Callable[[HistoryView], T]) -> T:
@@ -295,21 +298,22 @@ class HistoryView:
         turn = -(-self.fine_since_s // COARSE_S) * COARSE_S
         return (self.coarse, slice(0, self.coarse.since(turn).start)), (self.fine, self.fine.since(turn))
 
-    def cells(self, ages_s: Sequence[int]) -> F64:
-        """Cells [n - 1, CELLS] of the stretches between n ascending ages in seconds; the running second has age 0.
+    def cells(self, ages_s: Sequence[int], chosen: Sequence[int]) -> F64:
+        """Chosen cells [n - 1, chosen] of the stretches between n ascending ages in seconds; the running one has age 0.
 
         Row i holds what settled at ages from ages_s[i] to below ages_s[i + 1]; beyond some five minutes each coarse
         step counts at the age of its newest second.
         """
-        found: F64 = np.zeros((len(ages_s) - 1, CELLS))
+        found: F64 = np.zeros((len(ages_s) - 1, len(chosen)))
         now_s = self.now_ns // NS_PER_S
-        for steps, chosen in self.pieces():
-            age = now_s - ((steps.number[chosen] + 1) * steps.size_s - 1)
+        for steps, part in self.pieces():
+            age = now_s - ((steps.number[part] + 1) * steps.size_s - 1)
             row = np.searchsorted(ages_s, age, side="right") - 1
             there = np.flatnonzero((row >= 0) & (row < len(found)))
             if len(there):
                 begins = np.flatnonzero(np.diff(row[there], prepend=-1))  # the rows fall, since the steps are in order
-                found[row[there[begins]]] += np.add.reduceat(steps.cells[chosen][there], begins)
+                cells = steps.cells[part][:, list(chosen)][there]
+                found[row[there[begins]]] += np.add.reduceat(cells, begins)
         return found
 
     def seconds(self, name: str, count: int) -> NDArray[np.int64]:
@@ -367,15 +371,12 @@ class HistoryView:
             sums.update(places[reason])
         return sums
 
-    def _places_of_last(self, span_s: int) -> dict[int, Counter[tuple[bytes, int]]]:
+    def _places_of_last(self, span_s: int) -> ByReason:
         """Servers by reason."""
         if span_s not in self._places:
             steps, chosen = self._chosen(span_s)
-            found: defaultdict[int, Counter[tuple[bytes, int]]] = defaultdict(Counter)
-            for places in steps.places[chosen]:
-                for (reason, ip, port), times in places.items():
-                    found[reason][ip, port] += times
-            self._places[span_s] = found
+            numbers, places = steps.number[chosen].tolist(), steps.places[chosen]
+            self._places[span_s] = self._place_sums.of(span_s, numbers, places)
         return self._places[span_s]
 
 

@@ -96,9 +96,10 @@ def reasons(view: HistoryView, window: Window, most: int = 12, *, newest_first: 
     span_s = min(window.seconds or view.reach_s, (view.now_ns - view.began_ns) // NS_PER_S + 1)
     newest_s = span_s // 5
     newest, within = view.sums_of_last(max(1, newest_s)), view.sums_of_last(span_s)
+    ranked = most_frequent(view, window, _RANKED)
     found = []
-    for one in most_frequent(view, window, _RANKED):
-        last_s, trend = _last(view, one.cell), Trend.STEADY
+    for one, last_s in zip(ranked, _last(view, [one.cell for one in ranked]), strict=True):
+        trend = Trend.STEADY
         if newest_s >= _LEAST_S:
             trend = _trend(float(newest[one.cell]), float(within[one.cell]), newest_s / span_s)
         if trend is Trend.RISING and (last_s is None or last_s > max(_LEAST_S, newest_s // 4)):
@@ -130,11 +131,12 @@ def _trend(newest: float, within: float, share: float) -> Trend:
     return Trend.RISING if off > 0 else Trend.FALLING
 
 
-def _last(view: HistoryView, cell: int) -> int | None:
-    for steps in (view.fine, view.coarse):
-        there = np.flatnonzero(steps.cells[:, cell])
-        if len(there):
-            newest_s = (int(steps.number[there[-1]]) + 1) * steps.size_s - 1
-            age_s = max(0, view.now_ns // NS_PER_S - newest_s)
-            return age_s if age_s < view.reach_s else None
-    return None
+def _last(view: HistoryView, cells: list[int]) -> list[int | None]:
+    """The age of the newest handshakes of each of these cells."""
+    found: list[int | None] = [None] * len(cells)
+    for steps in (view.coarse, view.fine):  # what fine steps know is nearer
+        there = steps.cells[:, cells] != 0
+        for at in np.flatnonzero(there.any(axis=0)).tolist():
+            newest_s = (int(steps.number[np.flatnonzero(there[:, at])[-1]]) + 1) * steps.size_s - 1
+            found[at] = max(0, view.now_ns // NS_PER_S - newest_s)
+    return [age_s if age_s is not None and age_s < view.reach_s else None for age_s in found]

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.aggregate.aggregate import Aggregate
-from tracer.aggregate.history import NS_PER_S, HistoryView, Place, Steps, places_by_step, places_joined
+from tracer.aggregate.history import NS_PER_S, HistoryView, Steps, places_by_step, places_joined
+from tracer.aggregate.place_sums import Place
 from tracer.aggregate.tally import CELLS, tally
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import F64

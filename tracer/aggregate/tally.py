@@ -171,22 +171,19 @@ def tally(batch: Batch, place: NDArray[np.intp] | None = None, places: int = 1) 
 
 def _named(counts: F64, members: type[IntEnum]) -> dict[str, int]:
     """Counts by the member's word, without zeros."""
-    return {word(member): int(counts[member]) for member in members if counts[member]}
+    return {word(member): int(seen) for member, seen in zip(members, counts.tolist(), strict=True) if seen}
 
 
 def _known(counts: F64, members: type[IntEnum]) -> dict[str, int]:
     """Likewise, without what is null in records: 0."""
-    return {word(member): int(counts[member]) for member in members if member and counts[member]}
+    return {word(member): int(seen) for member, seen in zip(members, counts.tolist(), strict=True) if member and seen}
 
 
 def _confidences(counts: F64, causes: type[Cause] | type[HandshakeCause]) -> dict[str, str]:
     """How sure each cause is where it is surest."""
-    seen = counts.reshape(len(causes), len(Confidence))
-    return {
-        word(cause): word(max(one for one in Confidence if seen[cause, one]))
-        for cause in causes
-        if cause and seen[cause, 1:].any()
-    }
+    seen = counts.reshape(len(causes), len(Confidence)) != 0
+    known = (np.flatnonzero(seen[1:, 1:].any(axis=1)) + 1).tolist()
+    return {word(causes(cause)): word(Confidence(int(np.flatnonzero(seen[cause])[-1]))) for cause in known}
 
 
 def _failed_causes(counts: F64) -> dict[str, dict[str, int]]:

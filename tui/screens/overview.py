@@ -11,6 +11,7 @@ from textual.widget import Widget
 from tracer.aggregate.aggregate import losses
 from tracer.aggregate.history import Window
 from tracer.aggregate.reasons import most_frequent
+from tracer.aggregate.tally import PART
 from tracer.store.snapshot import Snapshot
 from tracer.words.reasons import told, track_words
 from tui.format import count, share
@@ -149,17 +150,17 @@ def _plots(snapshot: Snapshot, window: Window, cells: int, rows: int) -> list[Li
     found = most_frequent(snapshot.history, Window.HOUR, 400)
     shown = found if len(found) <= lanes else found[: lanes - 1]
     rest = found[len(shown) :]
-    within = {one.cell: one.seen for one in most_frequent(snapshot.history, window, 400)}
+    within = snapshot.history.sums(window)
     tracks = [HANDSHAKES, WORKED]
     tracks += [
-        Track(track_words(one), told(one).group, (one.cell,), told=count(within.get(one.cell, 0))) for one in shown
+        Track(track_words(one), told(one).group, (one.cell,), told=count(int(within[one.cell]))) for one in shown
     ]
     if rest:
         words = f"{len(rest)} other reasons" if shown else f"{len(rest)} reasons"
-        seen = sum(within.get(one.cell, 0) for one in rest)
-        tracks.append(Track(words, "failed", [one.cell for one in rest], told=count(seen)))
+        cells_of_rest = [one.cell for one in rest]
+        tracks.append(Track(words, "failed", cells_of_rest, told=count(int(within[cells_of_rest].sum()))))
     left = rows - 1 - len(tracks) + 2
-    worked = left // 2 if snapshot.history.totals(Window.HOUR).tfo_with_data else 1
+    worked = left // 2 if snapshot.history.sums(Window.HOUR)[PART["with_data"]].any() else 1
     heights = [left - worked, worked, *[1] * (len(tracks) - 2)]
     return timeline_lines(snapshot.history, tracks, heights, cells, at_rest=snapshot.at_rest)
 

@@ -75,8 +75,10 @@ def timeline_lines(
     edges = ages(max(8, cells - gutter - 1), min(3600, back_s))
     shown = min(len(edges) - 1, int(np.searchsorted(edges, back_s + 1)))
     wide = max(1, (cells - gutter - 1) // (len(edges) - 1))  # cells of a step: a young run has few
-    spans, found = np.diff(edges)[:shown], view.cells([edge - at_rest for edge in edges])[:shown]
-    rates = [found[:, list(track.cells)].sum(axis=1) / spans for track in tracks]
+    wanted = sorted({of for track in tracks for of in (*track.cells, *(() if track.of is None else (track.of,)))})
+    place = {of: at for at, of in enumerate(wanted)}
+    spans, found = np.diff(edges)[:shown], view.cells([edge - at_rest for edge in edges], wanted)[:shown]
+    rates = [found[:, [place[of] for of in track.cells]].sum(axis=1) / spans for track in tracks]
     # failures share a scale, so that they can be compared
     most = [float(values.max(initial=0)) for values in rates]
     shared = max((top for track, top in zip(tracks, most, strict=True) if track.told is not None), default=0.0)
@@ -86,7 +88,7 @@ def timeline_lines(
             told = track.told or f"peak {rate(top)}"
             drawn = _drawn(values, shared if track.told is not None else top, height, track.style, wide)
         else:
-            of = found[:, track.of]
+            of = found[:, place[track.of]]
             shares = np.divide(values * spans, of, out=np.full(shown, np.nan), where=of > 0)
             drawn, told = (
                 _drawn(shares, 1.0, height, None, wide),
@@ -122,12 +124,18 @@ def _longest(track: Track) -> str:
     return "peak 99,999/s" if track.of is None else "now >99.9 %"
 
 
-def _drawn(values: F64, top: float, rows: int, style: str | None, wide: int) -> list[Line]:
+def _drawn(values: F64, top: float, rows: int, style: str | None, wide: int) -> tuple[Line, ...]:
     """Bars, the newest at the right; shares have no style: each has that of its height, and 0 % is seen."""
+    return _bars(values.tobytes(), top, rows, style, wide)
+
+
+@lru_cache(maxsize=64)
+def _bars(of: bytes, top: float, rows: int, style: str | None, wide: int) -> tuple[Line, ...]:
+    """A plot changes once a second, and is asked for at each snapshot."""
     columns = [
         (column(value if style else max(value, 1e-9), top, rows) if not isnan(value) else [" "] * rows,
          style or _sign(value))
-        for value in values[::-1].tolist()
+        for value in np.frombuffer(of)[::-1].tolist()
         for _ in range(wide)
     ]  # fmt: skip
     lines: list[Line] = []
@@ -139,7 +147,7 @@ def _drawn(values: F64, top: float, rows: int, style: str | None, wide: int) -> 
             else:
                 parts.append((bars[row], name))
         lines.append(tuple(parts))
-    return lines
+    return tuple(lines)
 
 
 def _sign(value: float) -> str:

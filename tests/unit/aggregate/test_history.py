@@ -97,7 +97,7 @@ def test_stretches_have_what_settled_at_their_ages() -> None:
     for second in settled:
         history.add(at(random_batch(second, 10), second))
     ages = [0, 5, 60, 300, 900, 1800, 3600]
-    cells = view(history, 3600).cells(ages)[:, PART["handshakes"].start]
+    cells = view(history, 3600).cells(ages, [PART["handshakes"].start])[:, 0]
     wanted = Counter(int(np.searchsorted(ages, 3600 - second, side="right")) - 1 for second in settled)
     # the very first is just out of the hour, or just in it by its coarse step
     assert cells[:-1].tolist() == [10 * wanted[row] for row in range(len(ages) - 2)]
