@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -103,7 +104,10 @@ class Timeline:
         if known < len(rows):
             times = np.concatenate((times, _times_since(rows, known)))
             fresh = np.argsort(times[known:], kind="stable") + known
-            order = np.insert(order, np.searchsorted(times[order], times[fresh], side="right"), fresh)
+            begin = bisect_right(order, times[fresh[0]], key=times.__getitem__)  # what is older stays where it is
+            late = order[begin:]
+            merged = np.insert(late, np.searchsorted(times[late], times[fresh], side="right"), fresh)
+            order = np.concatenate((order[:begin], merged))
         self._last = _Timed(first, times, order)
         return order, times
 

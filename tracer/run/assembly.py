@@ -99,10 +99,11 @@ class Assembly:
         if self.app is None:
             collect_seldom()
             return run.run()
-        from tracer.store.store import Store
+        from tracer.store.store import BEHIND_NS, Store
 
         options = self._options
-        store = Store(options.keep, composer=run.composer, clock=clock, replay_of=replay_of)
+        behind_ns = 0 if replay_of is not None else BEHIND_NS
+        store = Store(options.keep, composer=run.composer, clock=clock, behind_ns=behind_ns, replay_of=replay_of)
         run.fanout.observe(store)
         text = options.filter_record.text if options.filter_record is not None else ""
         try:

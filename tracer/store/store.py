@@ -33,6 +33,7 @@ from tracer.store.sums import Sums, rate
 
 ROWS_HELD = 100_000
 FOLD_ROWS = 2048  # added up at once: with so many numpy's cost per call does not matter
+BEHIND_NS = 200_000_000  # `behind_ns` of a run: the dashboard looks four times a second
 NOTICES_HELD = 100
 RECORDS_HELD = 256  # composed records: as many as some screens show
 REFRESH_NS = 1_000_000_000  # peers, comparisons and distributions are made anew this often
@@ -56,8 +57,9 @@ class Store:
     """A sink (tracer.sinks.base.Sink) that makes snapshots.
 
     It keeps `limit` handshakes. `clock` gives nanoseconds of CLOCK_MONOTONIC; over recorded events it is the
-    recording's. `refresh_ns`: how old peers, comparisons and distributions of a snapshot may be. `replay_of`: the name
-    of the file that is replayed. One thread calls the Sink's methods and the setters, any thread the others.
+    recording's. `refresh_ns`: how old peers, comparisons and distributions of a snapshot may be. `behind_ns`: how long
+    a row may wait to be added up; until then snapshots may be without it. `replay_of`: the name of the file that is
+    replayed. One thread calls the Sink's methods and the setters, any thread the others.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Store:
         composer: Composer | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
         refresh_ns: int = REFRESH_NS,
+        behind_ns: int = 0,
         replay_of: str | None = None,
     ) -> None:
         if limit < 1:
@@ -74,7 +77,7 @@ class Store:
         self.limit = limit
         self._composer = composer if composer is not None else Composer({})
         self._clock = clock
-        self._refresh_ns = refresh_ns
+        self._refresh_ns, self._behind_ns = refresh_ns, behind_ns
         self.replay_of = replay_of
         # guards the rows and the run's state, while a batch is copied
         # guards the sums, while rows are added up or a snapshot is made; taken before the rows' lock
@@ -85,6 +88,7 @@ class Store:
         self._dropped = 0  # rows dropped since the last clear
         self._cleared = 0  # rows that were there before the last clear
         self._folded = 0  # rows since the last clear that are in the sums
+        self._folded_ns = 0  # when all but fewer than FOLD_ROWS were
         self._sums = Sums()
         self._pieces: _Pieces | None = None
         self._records: OrderedDict[int, Handshake] = OrderedDict()
@@ -272,6 +276,7 @@ class Store:
         """Add up rows that are not in the sums yet, but fewer than `least` wait; the caller has the sums' lock."""
         with self._rows_lock:
             chunks, dropped, end = self._chunks, self._dropped, self._written()
+        self._folded_ns = self._clock()
         while end - self._folded >= least:
             which, at = divmod(self._folded - dropped, CHUNK_ROWS)
             count = min(FOLD_ROWS, CHUNK_ROWS - at, end - self._folded)
@@ -297,9 +302,11 @@ class Store:
     def snapshot(self) -> Snapshot:
         """The picture as of now. Costs the same at every event rate: at most some thousand rows wait to be added up."""
         with self._sums_lock:
-            self._fold()
             # what is over keeps its last minutes
             now = self._ended_ns or self._clock()
+            # where many come the writer adds them up often enough
+            if self._ended is not None or now - self._folded_ns >= self._behind_ns:
+                self._fold()
             rows = self._view()
             sums = self._sums
             history = sums.history.view(self._began_ns, now)

@@ -474,3 +474,17 @@ def test_what_has_ended_keeps_its_last_minutes() -> None:
     store.end("the last interface went away")
     now += 3_600_000_000_000
     assert store.snapshot().history.totals(Window.MINUTE).handshakes == 50
+
+
+def test_a_snapshot_may_be_without_what_came_just_now() -> None:
+    now = START_NS
+    store = Store(composer=Composer(INTERFACES), clock=lambda: now, behind_ns=200)
+    store.write(random_batch(1, FOLD_ROWS + 100, odd=False))  # whole parts are added up at once
+    now += 199
+    assert len(store.snapshot().rows) == FOLD_ROWS
+    now += 1
+    assert len(store.snapshot().rows) == FOLD_ROWS + 100
+    store.write(random_batch(2, 10, odd=False))
+    assert len(store.snapshot().rows) == FOLD_ROWS + 100
+    store.end("quit")
+    assert len(store.snapshot().rows) == FOLD_ROWS + 110
