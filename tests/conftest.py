@@ -42,13 +42,14 @@ _RANK = {name: rank for rank, name in enumerate(LONGEST)}
 _TESTS = Path(__file__).parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with the longest files, and let what uses real traffic fail once.
 
     Timers of two kernels expire in one order or the other, so of thousands of such tests one fails now and then. It
     runs once more, the summary shows its first failure, and at most three tests of a run may do so (pyproject.toml).
+    With --pdb none does: who debugs wants to stop at the first failure, and pytest refuses to do both.
     """
     for item in items:
-        if item.get_closest_marker("root"):
+        if item.get_closest_marker("root") and not config.getoption("usepdb"):
             item.add_marker(pytest.mark.flaky(reruns=1))
     items.sort(key=lambda item: _RANK.get(item.path.relative_to(_TESTS).with_suffix("").as_posix(), len(_RANK)))
