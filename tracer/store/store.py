@@ -302,17 +302,19 @@ class Store:
     def snapshot(self) -> Snapshot:
         """The picture as of now. Costs the same at every event rate: at most some thousand rows wait to be added up."""
         with self._sums_lock:
+            with self._rows_lock:  # before the rows are looked at: a snapshot that says it is over has all of them
+                ended, ended_early, ended_ns = self._ended, self._ended_early, self._ended_ns
             # what is over keeps its last minutes
-            now = self._ended_ns or self._clock()
+            now = ended_ns or self._clock()
             # where many come the writer adds them up often enough
-            if self._ended is not None or now - self._folded_ns >= self._behind_ns:
+            if ended is not None or now - self._folded_ns >= self._behind_ns:
                 self._fold()
             rows = self._view()
             sums = self._sums
             history = sums.history.view(self._began_ns, now)
             pieces = self._pieces
             # after the end the clock of a replay stands still, and nothing comes any more
-            due = self._ended is not None or (pieces is not None and now - pieces.made_ns >= self._refresh_ns)
+            due = ended is not None or (pieces is not None and now - pieces.made_ns >= self._refresh_ns)
             if pieces is None or (pieces.of_rows != self._folded and due):
                 pieces = self._pieces = _Pieces(
                     now,
@@ -346,8 +348,8 @@ class Store:
                     drain_lag_us=self._drain_lag_us,
                     notices=tuple(self._notices),
                     rows=rows,
-                    ended=self._ended,
-                    ended_early=self._ended_early,
+                    ended=ended,
+                    ended_early=ended_early,
                     replay_of=self.replay_of,
                 )
 
