@@ -72,9 +72,9 @@ def test_it_forgets_in_time() -> None:
 
 
 def test_memory_does_not_grow_with_time() -> None:
-    history = History()
-    for second in range(0, 86_400, 60):
-        history.add(at(random_batch(second % 5, 40), *range(second, second + 60, 7)))
+    history, batches = History(), [random_batch(seed, 40) for seed in range(5)]
+    for turn, second in enumerate(range(0, 86_400, 60)):
+        history.add(at(batches[turn % 5], *range(second, second + 60, 7)))
     shown = view(history, 86_400)
     assert len(shown.fine.number) <= FINE_STEPS
     assert len(shown.coarse.number) <= 3600 // COARSE_S + 4

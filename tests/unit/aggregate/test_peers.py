@@ -96,7 +96,7 @@ def test_the_last_name_in_a_syn_names_the_server() -> None:
         assert peer.name == expected
 
 
-@pytest.mark.parametrize("count", [300, 20_000])
+@pytest.mark.parametrize("count", [300, 3000])
 def test_medians_are_exact_as_long_as_all_are_kept_and_near_afterwards(count: int) -> None:
     rng = np.random.default_rng(3)
     events = random_events(rng, count, peers=1, odd=False)

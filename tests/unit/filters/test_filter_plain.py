@@ -22,7 +22,7 @@ from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
 
 SEED = int(os.environ.get("TFOTRACE_SEED", "7413"))
-FILTERS = int(os.environ.get("TFOTRACE_RECORD_FILTERS", "3000"))
+FILTERS = int(os.environ.get("TFOTRACE_RECORD_FILTERS", "1000"))
 ROWS = 120
 
 

@@ -434,7 +434,7 @@ def _resident() -> int:
 @pytest.mark.timeout(300)
 def test_strangers_do_not_fill_memory() -> None:
     """Addresses, ports, names and options that never come again: a million in the long form."""
-    turns = longer.number("TFOTRACE_STRANGERS", 600_000, 1_000_000) // 5000
+    turns = longer.number("TFOTRACE_STRANGERS", 400_000, 1_000_000) // 5000
     store = new_store(limit=20_000)
     rng = np.random.default_rng(7)
     batch = random_batch(1, 5000)
