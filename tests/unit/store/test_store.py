@@ -484,7 +484,9 @@ def test_a_snapshot_may_be_without_what_came_just_now() -> None:
     assert len(store.snapshot().rows) == FOLD_ROWS
     now += 1
     assert len(store.snapshot().rows) == FOLD_ROWS + 100
-    store.write(random_batch(2, 10, odd=False))
-    assert len(store.snapshot().rows) == FOLD_ROWS + 100
-    store.end("quit")
+    store.write(random_batch(2, 10, odd=False))  # too few for the writer: who looks adds them up
     assert len(store.snapshot().rows) == FOLD_ROWS + 110
+    store.write(random_batch(3, FOLD_ROWS + 20, odd=False))
+    assert FOLD_ROWS + 110 < len(store.snapshot().rows) < 2 * FOLD_ROWS + 130
+    store.end("quit")
+    assert len(store.snapshot().rows) == 2 * FOLD_ROWS + 130
