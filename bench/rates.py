@@ -44,8 +44,8 @@ from tracer.store.store import Store
 
 RECORDS_TARGET = 5_000_000
 LINES_TARGET = 150_000
-# the capacity of a ring of the usual 8 MiB
-BATCH = 22_000
+# a ring of the usual 8 MiB holds 19,000
+BATCH = 18_000
 OPTIONS = LoadOptions(payload_ring_bytes=32 << 20)
 JSON_BATCH = 1000
 SNAPSHOT_EVERY = 5000  # four a second at 20,000 records a second

@@ -58,9 +58,10 @@ def _slow(record: Handshake) -> bool:
 
 
 def _judged(of: Callable[[Handshake], Any]) -> Callable[[Rows], Column]:
-    """The column of what depends on results, outcomes and causes alone: of equal rows one record is composed, and what
-    was found is remembered for the next chunk."""
+    """The column of what depends on results, outcomes and causes alone.
 
+    Of equal rows one record is composed, and what it says is remembered for later chunks.
+    """
     known: dict[int, Any] = {}
 
     def column(rows: Rows) -> Column:
@@ -81,9 +82,10 @@ def _judged(of: Callable[[Handshake], Any]) -> Callable[[Rows], Column]:
             if len(known) > KNOWN_MAX:
                 known.clear()
             made = [of(record) for record in rows.names.compose(rows.batch.select(first[new]))]
+            # a drop is named by a number of this run: what is said of one is not remembered
             for at, value in zip(new, made, strict=True):
                 found[at] = value
-                if not causes.drop[first[at]] and kinds_there[at] < _ALONE:  # names of drops are another run's numbers
+                if not causes.drop[first[at]] and kinds_there[at] < _ALONE:
                     known[int(kinds_there[at])] = value
         return Coded(found, codes.astype(np.min_scalar_type(len(found))))
 

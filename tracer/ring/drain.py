@@ -98,7 +98,7 @@ class RingPayloads:
                 break
             if not word & DISCARDED:
                 places.append(offset + HEADER)
-            position += (word & LENGTH) + HEADER + 7 & ~7
+            position += padded(word & LENGTH)
         return places, position
 
 

@@ -12,16 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.dissect.options import EOL, EXPERIMENTS, NOP, TFO
-from tracer.handshake.events import U8, Bool, Indexes
+from tracer.handshake.events import U8, Bool, Indexes, among
 
 _LINK, _TCP = 14, 6  # bytes of an Ethernet header; the protocol
 _IP_HEADER = {4: 20, 6: 40}
 _TCP_HEADER, _CHECK = 20, 16  # bytes, but _CHECK: the checksum's offset
 _OPTIONS_MAX = 40
-_IS_ODD = np.zeros(256, np.bool_)
-_IS_ODD[list(EXPERIMENTS)] = True
-_MAY_HOLD = _IS_ODD.copy()  # what may be a cookie behind the list's end
-_MAY_HOLD[TFO] = True
+_IS_EXPERIMENT = among(EXPERIMENTS)
+_MAY_HOLD = among((TFO, *EXPERIMENTS))  # what may be a cookie behind the list's end
 
 Words = NDArray[np.int64]
 
@@ -84,7 +82,7 @@ def _cookies(options: U8, ends: Indexes) -> tuple[Indexes, Indexes]:
     while walking.any():
         kind, following = options[every, np.minimum(at, last)], options[every, np.minimum(at + 1, last)]
         size = np.where(kind <= NOP, 1, following.astype(np.intp))
-        odd |= walking & _IS_ODD.take(kind)
+        odd |= walking & _IS_EXPERIMENT.take(kind)
         odd |= walking & (kind > NOP) & ((at + 1 >= ends) | (size < 2) | (at + size > ends))
         odd |= walking & (kind == EOL) & (at + 1 < ends) & _MAY_HOLD.take(following)
         walking &= ~odd & (kind != EOL)

@@ -274,7 +274,7 @@ class Store:
     # --- sums ---
 
     def _fold(self, least: int = 1) -> None:
-        """Add up rows that are not in the sums yet, but fewer than `least` wait; the caller has the sums' lock."""
+        """Add up rows that wait until fewer than `least` do; the caller has the sums' lock."""
         with self._rows_lock:
             chunks, dropped, end = self._chunks, self._dropped, self._written()
         while end - self._folded >= least:
