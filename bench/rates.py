@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,9 @@ from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.benefit import BenefitTable
 from tracer.causes.judge import CauseJudge
 from tracer.encode.composer import Composer
-from tracer.handshake.batch import PayloadKey, decode
-from tracer.handshake.events import Events, SynPayload
+from tracer.handshake.batch import decode
+from tracer.handshake.events import Events
+from tracer.handshake.syn_payloads import NO_PAYLOADS, SynPayload, SynPayloads
 from tracer.handshake.vantage import LocalSet
 from tracer.ipc.event_header import struct
 from tracer.ipc.layout import to_dtype
@@ -56,7 +57,7 @@ class Sample:
     """Records of real handshakes and their payloads."""
 
     events: Events
-    payloads: Mapping[PayloadKey, SynPayload]
+    payloads: SynPayloads
     local: LocalSet
     interface: TracedInterface
 
@@ -127,7 +128,7 @@ def record_sample(tap: Tap) -> Sample:
     events = np.concatenate([batch.view(f"V{dtype.itemsize}") for batch in iter_batches(reader)]).view(dtype)
     cache.add(payload_reader.read())
     interface = TracedInterface(tap.ifindex, "eth0", "tcx", "")
-    payloads = {key: _individual(payload) for key, payload in cache.take(events).items()}
+    payloads = SynPayloads.of(map(_individual, cache.take(events).values()))
     return Sample(events, payloads, _local(), interface)
 
 
@@ -159,14 +160,14 @@ class Sums:
 
     def add(self, events: Events) -> None:
         """Add one batch."""
-        batch = self._causes.judge(decode(events, self._local, {}))
+        batch = self._causes.judge(decode(events, self._local, NO_PAYLOADS))
         self._aggregate.add(batch)
         self._benefit.add(batch)
 
     def add_timed(self, events: Events, spent: list[float]) -> None:
         """Add one batch and the CPU seconds of each of PARTS."""
         times = [time.thread_time()]
-        judged = decode(events, self._local, {})
+        judged = decode(events, self._local, NO_PAYLOADS)
         times.append(time.thread_time())
         batch = self._causes.judge(judged)
         times.append(time.thread_time())
@@ -271,7 +272,8 @@ def replay_rate(sample: Sample, rounds: int, batch: int) -> list[float]:
 def cause_rate(sample: Sample, rounds: int, batch: int) -> list[float]:
     """Judged records per second whose causes are inferred; half of them have a cookie and data."""
     batches = [
-        decode(sample.events[start : start + batch], sample.local, {}) for start in range(0, len(sample.events), batch)
+        decode(sample.events[start : start + batch], sample.local, NO_PAYLOADS)
+        for start in range(0, len(sample.events), batch)
     ]
     rates = []
     for _ in range(rounds):

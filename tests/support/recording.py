@@ -18,8 +18,9 @@ from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
 from tracer.handshake.durations import measure
-from tracer.handshake.events import U8, Events, SynPayload
+from tracer.handshake.events import U8, Events
 from tracer.handshake.outcome import judge
+from tracer.handshake.syn_payloads import SynPayload, SynPayloads
 from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Balance, End, Start
 from tracer.store.store import Store
@@ -78,16 +79,15 @@ class Recording:
 
     def decoded(self) -> Iterator[Batch]:
         """The batches as sinks get them, judged again, so that a recording outlives the rules."""
-        payloads = {(one.id, one.syn_ns): one for one in self.payloads}
+        payloads = SynPayloads.of(self.payloads)
         for events, vantage in self.batches:
-            keys = zip(events["id"].tolist(), events["syn_ns"].tolist(), strict=True)
             verdicts = judge(events)
             yield Batch(
                 events,
                 verdicts,
                 measure(events, verdicts, vantage),
                 vantage,
-                {key: payloads[key] for key in keys if key in payloads},
+                payloads,
                 Causes.none(len(events)),
             )
 

@@ -13,9 +13,10 @@ from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import DTYPES, TWIN, Causes
 from tracer.handshake.durations import measure
-from tracer.handshake.events import U8, Events, SynPayload
+from tracer.handshake.events import U8, Events
 from tracer.handshake.outcome import judge
 from tracer.handshake.rows import Rows
+from tracer.handshake.syn_payloads import NO_PAYLOADS, SynPayload, SynPayloads
 from tracer.ipc.traced import TracedInterface
 from tracer.records.life import lived
 from tracer.records.record import Handshake
@@ -141,30 +142,27 @@ def worked(record: Handshake) -> bool:
     return record.tfo.outcome in ACCEPTED and taken and lived(record.handshake) and record.tfo.group != "failed"
 
 
-def random_payloads(rng: np.random.Generator, events: Events, share: float = 0.7) -> dict[tuple[int, int], SynPayload]:
+def random_payloads(rng: np.random.Generator, events: Events, share: float = 0.7) -> list[SynPayload]:
     """What some of the SYNs with data carry: recorded ClientHellos, requests, queries and noise."""
     recorded = golden().payloads
-    found = {}
+    found = []
     for row in np.flatnonzero(events["syn"]["payload_len"]).tolist():
         if rng.random() < share:
             one = recorded[int(rng.integers(0, len(recorded)))]
-            key = (int(events["id"][row]), int(events["syn_ns"][row]))
-            found[key] = SynPayload(*key, one.wire_len, one.data)
+            found.append(SynPayload(int(events["id"][row]), int(events["syn_ns"][row]), one.wire_len, one.data))
     return found
 
 
 def batch_of(
     events: Events,
     vantage: U8 | None = None,
-    payloads: dict[tuple[int, int], SynPayload] | None = None,
+    payloads: SynPayloads = NO_PAYLOADS,
     causes: Causes | None = None,
 ) -> Batch:
     """A batch as the pipeline makes it."""
     seen = np.ones(len(events), np.uint8) if vantage is None else vantage
     verdicts = judge(events)
-    return Batch(
-        events, verdicts, measure(events, verdicts, seen), seen, payloads or {}, causes or Causes.none(len(events))
-    )
+    return Batch(events, verdicts, measure(events, verdicts, seen), seen, payloads, causes or Causes.none(len(events)))
 
 
 def random_batch(seed: int, count: int, *, peers: int | None = 50, odd: bool = True, payloads: bool = True) -> Batch:
@@ -172,7 +170,7 @@ def random_batch(seed: int, count: int, *, peers: int | None = 50, odd: bool = T
     rng = np.random.default_rng(seed)
     events = random_events(rng, count, peers=peers, odd=odd, lives=odd)
     vantage = rng.integers(0, 4, count).astype(np.uint8)
-    made = random_payloads(rng, events) if payloads else None
+    made = SynPayloads.of(random_payloads(rng, events) if payloads else [])
     kinds = (Cause, Confidence, CookieCheck, ClientFail, HandshakeCause, Confidence, CauseAt)
     sizes = [*(len(kind) for kind in kinds), 1, 1, 1]  # and no words of the kernel
     numbers = rng.integers(0, sizes, (count, len(sizes))).astype(np.uint8)

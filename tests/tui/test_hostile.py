@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from tests.tui.driving import LARGE, drive, press, screen_text, segments, settle
 from tests.tui.recorded import Recorded, batches
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import SynPayload
+from tracer.handshake.syn_payloads import SynPayload, SynPayloads
 from tracer.vocabulary.printable import printable
 from tui.app import Dashboard
 from tui.lines import safe
@@ -43,13 +43,13 @@ def client_hello(name: bytes) -> bytes:
 
 def with_name(name: bytes) -> Batch:
     """A recorded handshake with SYN data, now the newest and with a ClientHello for this name."""
-    batch = next(one for one in batches() if len(one) and one.payloads)
+    batch = next(one for one in batches() if one.events["syn"]["payload_len"].any())
     at = next(row for row in range(len(batch)) if int(batch.events["syn"]["payload_len"][row]))
     batch = batch.select(np.array([at]))
     batch.events["syn_ns"] += np.uint64(3600 * 10**9)
     key = int(batch.events["id"][0]), int(batch.events["syn_ns"][0])
     data = client_hello(name)
-    return replace(batch, payloads={key: SynPayload(*key, len(data), data)})
+    return replace(batch, payloads=SynPayloads.of([SynPayload(*key, len(data), data)]))
 
 
 def assert_harmless(texts: list[str]) -> None:

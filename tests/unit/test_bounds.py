@@ -25,6 +25,7 @@ from tracer.causes.judge import CauseJudge
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import decode
 from tracer.handshake.events import Events
+from tracer.handshake.syn_payloads import PayloadBlock
 from tracer.handshake.vantage import LocalSet
 from tracer.ipc.messages import Host, HostAnswer, HostQuestion, OwnerAnswer, OwnerQuestion, SocketOwner
 from tracer.ipc.traced import GONE_KEPT, remembered
@@ -61,7 +62,7 @@ class Run:
     def take(self, events: Events, rng: np.random.Generator, *, written: bool) -> None:
         if written:
             # of every second one the record is lost
-            self.payloads.add(random_payloads(rng, events).values())
+            self.payloads.add([PayloadBlock.of(random_payloads(rng, events))])
             events = events[::2]
         batch = self.judge.judge(decode(events, self.local, self.payloads.take(events)))
         self.desk.admit(batch, 0.0)

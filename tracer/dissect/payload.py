@@ -6,19 +6,24 @@ No payload byte leaves this module except the names in the result.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from functools import lru_cache
+from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from tracer.dissect.dns import Dns, parse_dns
 from tracer.dissect.http import Http, parse_http
 from tracer.dissect.shapes import Shapes
-from tracer.dissect.tls import RECORD_TYPE_HANDSHAKE, Tls, may_have_ech, parse_tls, tls_of
+from tracer.dissect.tls import RECORD_TYPE_HANDSHAKE, Tls, may_have_ech, parse_tls, rows_with_ech, tls_of
 
-__all__ = ["Dns", "Http", "Payload", "Protocol", "Tls", "classify"]
+__all__ = ["Dns", "Http", "Payload", "Protocol", "Tls", "classify", "classify_all"]
 
 KNOWN = 4096
+ALIKE = 16  # messages of one length: with fewer numpy's calls cost more than they save
 
 
 class Protocol(Enum):
@@ -71,6 +76,38 @@ def classify(data: bytes, wire_len: int, server_port: int | None = None) -> Payl
     if query is not None:
         return _one(Payload(Protocol.DNS, query[1], dns=query[0]))
     return _one(Payload(Protocol.OTHER, len(data) < wire_len))
+
+
+def classify_all(
+    messages: Sequence[bytes], wire_lens: NDArray[np.integer[Any]], server_ports: NDArray[np.integer[Any]]
+) -> tuple[NDArray[np.intp], list[Payload]]:
+    """classify() of each: a list of kinds, and each one's place there.
+
+    ClientHellos of one length that say what earlier ones said are recognised many at a time.
+    """
+    places = np.full(len(messages), -1, np.intp)
+    sizes = np.fromiter(map(len, messages), np.intp, len(messages))
+    table, order = _hellos.values, np.argsort(sizes, kind="stable")
+    for rows in np.split(order, 1 + np.flatnonzero(np.diff(sizes[order]))):
+        if len(rows) >= ALIKE:
+            places[rows] = _known([messages[row] for row in rows.tolist()])
+    places[sizes > wire_lens] = -1
+    table = table.copy()
+    others = np.flatnonzero(places < 0)
+    rest = zip(others.tolist(), wire_lens[others].tolist(), server_ports[others].tolist(), strict=True)
+    kinds = [classify(messages[row], wire_len, port) for row, wire_len, port in rest]
+    # classify() mostly returns one object for equal payloads
+    _, first, which = np.unique(np.fromiter(map(id, kinds), np.uint64), return_index=True, return_inverse=True)
+    places[others] = len(table) + which
+    return places, [*table, *(kinds[row] for row in first.tolist())]
+
+
+def _known(messages: Sequence[bytes]) -> NDArray[np.intp]:
+    """Which earlier ClientHello each is like; they have one length."""
+    rows = np.frombuffer(b"".join(messages), np.uint8).reshape(len(messages), -1)
+    found = _hellos.find_all(rows)
+    found[rows_with_ech(rows)] = -1
+    return found
 
 
 # requests repeat: use one object for all equal ones seen lately

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from struct import Struct
 from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 SIZES_MAX = 256  # message lengths to remember
 SHAPES_MAX = 8  # per length: many clients pad to 517 bytes, and host names have many lengths
@@ -23,57 +27,83 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class _Shape(Generic[T]):
-    places: Struct
-    known: dict[tuple[bytes, ...], T] = field(default_factory=dict)
+class _Shape:
+    read: list[Span]
+    places: Struct  # these bytes as strings, the others as padding
+    columns: NDArray[np.intp]  # and their numbers
+    known: dict[bytes, int] = field(default_factory=dict)
     strangers: int = 0
+
+    @classmethod
+    def of_size(cls, size: int, read: list[Span]) -> _Shape:
+        """That of messages of this length."""
+        ends = [0, *(stop for _, stop in read)]
+        parts = [f"{start - end}x{stop - start}s" for end, (start, stop) in zip(ends, read, strict=False)]
+        columns = np.concatenate([np.arange(start, stop) for start, stop in read])
+        return cls(read, Struct(f"<{''.join(parts)}{size - ends[-1]}x"), columns)
+
+    def of(self, data: bytes) -> bytes:
+        """The bytes that are read."""
+        return b"".join(self.places.unpack(data))
 
 
 class Shapes(Generic[T]):
-    """For each length some shapes; for each shape the known results by the bytes read."""
+    """For each length some shapes; for each shape the known results by the bytes read.
+
+    `values` are the results, which find_all() numbers; once there are KNOWN_MAX another list takes its place.
+    """
 
     def __init__(self) -> None:
-        self._by_size: dict[int, list[_Shape[T]]] = {}
-        self._held = 0
+        self._by_size: dict[int, list[_Shape]] = {}
+        self.values: list[T] = []
 
     def find(self, data: bytes) -> T | None:
         """The result of an earlier message like this one; None if there was none."""
         for shape in self._by_size.get(len(data), ()):
-            found = shape.known.get(shape.places.unpack(data))
-            if found is not None:
-                return found
+            number = shape.known.get(shape.of(data))
+            if number is not None:
+                return self.values[number]
         return None
+
+    def find_all(self, messages: NDArray[np.uint8]) -> NDArray[np.intp]:
+        """find() of many messages of one length, which are the rows: the result's number, -1 if there was none."""
+        found = np.full(len(messages), -1, np.intp)
+        rest = np.arange(len(messages))
+        for shape in self._by_size.get(messages.shape[1], ()):
+            read = np.take(messages, shape.columns, axis=1)[rest]
+            keys = read.view(f"V{read.shape[1]}").reshape(-1).tolist()
+            found[rest] = np.fromiter(map(shape.known.get, keys, repeat(-1)), np.intp, len(keys))
+            rest = np.flatnonzero(found < 0)
+            if not len(rest):
+                break
+        return found
 
     def add(self, data: bytes, jumped: Sequence[Span], value: T) -> None:
         """Remember a parsed message; the parse skipped the `jumped` bytes, in ascending order."""
-        spelled = _format(len(data), jumped)
-        if self._held >= KNOWN_MAX or (len(data) not in self._by_size and len(self._by_size) >= SIZES_MAX):
-            self._forget()
+        spans = _read(len(data), jumped)
+        if len(self.values) >= KNOWN_MAX or (len(data) not in self._by_size and len(self._by_size) >= SIZES_MAX):
+            self._by_size, self.values = {}, []
         shapes = self._by_size.setdefault(len(data), [])
-        shape = next((one for one in shapes if one.places.format == spelled), None)
+        shape = next((one for one in shapes if one.read == spans), None)
         if shape is None:
             if len(shapes) >= SHAPES_MAX:
                 shapes[0].strangers += 1
                 if shapes[0].strangers < PATIENCE:
                     return
-                self._held -= len(shapes.pop(0).known)
-            shape = _Shape(Struct(spelled))
+                del shapes[0]
+            shape = _Shape.of_size(len(data), spans)
             shapes.append(shape)
-        shape.known[shape.places.unpack(data)] = value
-        self._held += 1
-
-    def _forget(self) -> None:
-        self._by_size.clear()
-        self._held = 0
+        shape.known[shape.of(data)] = len(self.values)
+        self.values.append(value)
 
 
-def _format(size: int, jumped: Sequence[Span]) -> str:
-    """The bytes between the spans as strings, the spans as padding. Spans may reach beyond the end."""
-    parts = ["<"]
+def _read(size: int, jumped: Sequence[Span]) -> list[Span]:
+    """The bytes between the spans. Spans may reach beyond the end."""
+    found = []
     at = 0
     for start, end in jumped:
         stop = min(end, size)
         if stop - start > NEAR:
-            parts.append(f"{start - at}s{stop - start}x")
+            found.append((at, start))
             at = stop
-    return "".join([*parts, f"{size - at}s"])
+    return [(start, stop) for start, stop in (*found, (at, size)) if start < stop]

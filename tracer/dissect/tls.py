@@ -10,6 +10,8 @@ from functools import lru_cache
 from struct import Struct
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from tracer.dissect.shapes import NEAR, Span
 from tracer.dissect.text import NAME_MAX, name_text
@@ -90,6 +92,15 @@ def parse_tls(data: bytes) -> tuple[Hello, list[Span]] | None:
 def may_have_ech(data: bytes) -> bool:
     """Are the bytes of ECH's extension anywhere? Only then does the parse continue after host name and protocols."""
     return _ECH_BYTES in data
+
+
+def rows_with_ech(messages: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """may_have_ech() of messages of one length, which are the rows: those of which it holds, and perhaps others."""
+    data = messages.reshape(-1)
+    at = np.flatnonzero(data[:-1] == _ECH_BYTES[0])
+    at = at[data[at + 1] == _ECH_BYTES[1]]
+    rows: NDArray[np.intp] = at // messages.shape[1]
+    return rows
 
 
 def tls_of(sni: bytes | None, alpn: tuple[str, ...] | None, ech: bool) -> Tls:

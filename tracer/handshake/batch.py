@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,11 @@ from numpy.typing import NDArray
 from tracer.dissect.payload import Payload
 from tracer.handshake.causes import Causes
 from tracer.handshake.durations import Durations, measure
-from tracer.handshake.events import U8, Events, Selection, SynPayload, some_rows
+from tracer.handshake.events import U8, Events, Selection, some_rows
 from tracer.handshake.outcome import Verdicts, judge
+from tracer.handshake.syn_payloads import SynPayloads
 from tracer.handshake.vantage import Local
 from tracer.records.ends import Process
-
-PayloadKey = tuple[int, int]  # handshake id, first SYN's time in ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +29,27 @@ class RowOwners:
 
 
 @dataclass(frozen=True, slots=True)
+class RowKinds:
+    """What the SYN of each row carries, as an index into `table`; entry 0 is None: nothing that was captured."""
+
+    places: NDArray[np.unsignedinteger[Any]]
+    table: Sequence[Payload | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Settled handshakes in the order of the kernel, and their SYN payloads.
 
-    In a replay of records, `kinds` gives the kind of each row's payload, since the payloads themselves are missing.
+    Where the payloads themselves are missing, `kinds` says what they were.
     """
 
     events: Events
     verdicts: Verdicts
     durations: Durations
     vantage: U8
-    payloads: Mapping[PayloadKey, SynPayload]
+    payloads: SynPayloads
     causes: Causes
-    kinds: Mapping[int, Payload] | None = None
+    kinds: RowKinds | None = None
     owners: RowOwners | None = None
 
     def __len__(self) -> int:
@@ -57,8 +65,7 @@ class Batch:
         """Some rows of the batch."""
         kinds, owners = self.kinds, self.owners
         if kinds is not None:
-            numbers = np.arange(len(self))[chosen].tolist()
-            kinds = {place: kinds[row] for place, row in enumerate(numbers) if row in kinds}
+            kinds = RowKinds(kinds.places[chosen], kinds.table)
         if owners is not None:
             owners = RowOwners(owners.client[chosen], owners.server[chosen], owners.table)
         return Batch(
@@ -67,7 +74,7 @@ class Batch:
         )  # fmt: skip
 
 
-def decode(events: Events, local: Local, payloads: Mapping[PayloadKey, SynPayload]) -> Batch:
+def decode(events: Events, local: Local, payloads: SynPayloads) -> Batch:
     """Judge a batch of records; tracer/causes/judge.py adds the causes."""
     verdicts = judge(events)
     vantage = local.vantage(events)

@@ -7,7 +7,6 @@ from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,15 +66,6 @@ def some_rows(columns: C, rows: Selection) -> C:
 def is_replayed(events: Events) -> bool:
     """Were these rows made from records? Then their option bytes are just their names."""
     return "row" in (events.dtype.names or ())
-
-
-class SynPayload(msgspec.Struct, frozen=True, gc=False):
-    """The first SYN's data as captured: `wire_len` bytes were sent, `data` holds the first of them."""
-
-    id: int
-    syn_ns: int
-    wire_len: int
-    data: bytes
 
 
 def has(column: NDArray[np.uint16], flag: Has) -> Bool:

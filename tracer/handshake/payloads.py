@@ -1,4 +1,4 @@
-"""Classify the payloads of a batch, row by row."""
+"""What the SYNs of a batch carry."""
 
 from __future__ import annotations
 
@@ -6,34 +6,27 @@ from typing import Literal
 
 import numpy as np
 
-from tracer.dissect.payload import Payload, classify
-from tracer.handshake.batch import Batch
+from tracer.dissect.payload import Payload, classify_all
+from tracer.handshake.batch import Batch, RowKinds
 
 
-def classified(batch: Batch) -> dict[int, Payload]:
-    """The kind of each captured payload, by row."""
+def classified(batch: Batch) -> RowKinds:
+    """The kind of each payload that was captured."""
     if batch.kinds is not None:
-        return dict(batch.kinds)
-    payloads = batch.payloads
-    if not payloads:
-        return {}
-    events = batch.events
-    rows = np.flatnonzero(events["syn"]["payload_len"])
-    keys = zip(events["id"][rows].tolist(), events["syn_ns"][rows].tolist(), strict=True)
-    return {
-        row: classify(payload.data, payload.wire_len, port)
-        for row, port, payload in zip(
-            rows.tolist(), events["server_port"][rows].tolist(), map(payloads.get, keys), strict=True
-        )
-        if payload is not None
-    }
+        return batch.kinds
+    events, payloads = batch.events, batch.payloads
+    rows = np.flatnonzero(events["syn"]["payload_len"] if payloads else [])
+    at = payloads.find(events["id"][rows], events["syn_ns"][rows])
+    rows, at = rows[at >= 0], at[at >= 0]
+    places = np.zeros(len(batch), np.uint32)
+    numbers, table = classify_all(payloads.data(at), payloads.places["wire_len"][at], events["server_port"][rows])
+    places[rows] = numbers + 1
+    return RowKinds(places, [None, *table])
 
 
 def payload_rows(batch: Batch) -> list[Payload | Literal[False] | None]:
     """What each SYN's data is; None without data, False where it was not captured."""
-    found: list[Payload | Literal[False] | None] = [None] * len(batch)
-    for row in np.flatnonzero(batch.events["syn"]["payload_len"]).tolist():
-        found[row] = False
-    for row, payload in classified(batch).items():
-        found[row] = payload
-    return found
+    kinds = classified(batch)
+    missing = (batch.events["syn"]["payload_len"] != 0) & (kinds.places == 0)
+    said: list[Payload | Literal[False] | None] = [*kinds.table, False]
+    return [said[place] for place in np.where(missing, len(kinds.table), kinds.places).tolist()]

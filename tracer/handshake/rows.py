@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.dissect.payload import Payload
-from tracer.handshake.batch import Batch, RowOwners
+from tracer.handshake.batch import Batch, RowKinds, RowOwners
 from tracer.handshake.columns import Columns
+from tracer.handshake.syn_payloads import NO_PAYLOADS
 from tracer.records.ends import Listener, Process
 from tracer.records.record import Handshake
 
@@ -48,22 +49,24 @@ class Rows(Columns):
 
     @property
     def batch(self) -> Batch:
-        """The same rows as a batch for sinks, without payloads."""
+        """The same rows as a batch for sinks, with the kinds of their payloads."""
         owners = RowOwners(self.client_owner, self.server_owner, self.owner_table)
         events = np.asarray(self.events)
-        return Batch(events, self.verdicts, self.durations, self.vantage, {}, self.causes, owners=owners)
+        kinds = RowKinds(self.payload, self.payloads)
+        return Batch(
+            events, self.verdicts, self.durations, self.vantage, NO_PAYLOADS, self.causes, kinds=kinds, owners=owners
+        )
 
 
-def rows_of(batch: Batch, names: RowNames, offset_ns: int, payloads: Mapping[int, Payload]) -> Rows:
-    """The rows of a batch of fewer than 65,536; `payloads` says what was in the SYN of some, by row."""
-    places = np.zeros(len(batch), np.uint16)
-    places[list(payloads)] = np.arange(1, len(payloads) + 1)
+def rows_of(batch: Batch, names: RowNames, offset_ns: int, kinds: RowKinds | None = None) -> Rows:
+    """The rows of a batch of fewer than 65,536; `kinds` says what their SYNs carried."""
     nobody = np.zeros(len(batch), np.uint32)
+    kinds = kinds or RowKinds(nobody, [None])
     owners = batch.owners or RowOwners(nobody, nobody, [None])
     return Rows(
         batch.events, batch.verdicts, batch.durations, batch.causes, batch.vantage,
-        np.full(len(batch), offset_ns, np.int64), places, owners.client, owners.server,
-        [None, *payloads.values()], names, owners.table,
+        np.full(len(batch), offset_ns, np.int64), kinds.places.astype(np.uint16), owners.client, owners.server,
+        kinds.table, names, owners.table,
     )  # fmt: skip
 
 

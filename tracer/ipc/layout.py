@@ -64,10 +64,10 @@ class Struct(msgspec.Struct, frozen=True):
         """All members that are single numbers, by name."""
         return {one.name: struct.unpack_from(_code(one), data, one.offset)[0] for one in self.fields if one.number_size}
 
-    def head(self, end: str) -> struct.Struct:
-        """The members in front of the one called `end`, which are numbers without padding between them."""
-        codes = [_code(one)[1:] for one in self.fields if one.offset < self.field(end).offset]
-        return struct.Struct("<" + "".join(codes))
+    def head(self, end: str) -> Struct:
+        """The members in front of the one called `end`."""
+        size = self.field(end).offset
+        return Struct(size, [one for one in self.fields if one.offset < size])
 
 
 def _code(field: Field) -> str:

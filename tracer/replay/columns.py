@@ -25,12 +25,13 @@ from tracer.dissect import options as opt
 from tracer.dissect.payload import Dns, Http, Payload, Protocol, Tls
 from tracer.encode.composer import Composer
 from tracer.handshake import ecn
-from tracer.handshake.batch import Batch
+from tracer.handshake.batch import Batch, RowKinds
 from tracer.handshake.causes import TWIN, Causes
 from tracer.handshake.columns import BESIDE
 from tracer.handshake.durations import Durations
 from tracer.handshake.outcome import Verdicts
 from tracer.handshake.owners import owners_of
+from tracer.handshake.syn_payloads import NO_PAYLOADS
 from tracer.handshake.words import WORDS
 from tracer.ipc.event_header import constant, struct
 from tracer.ipc.layout import Field, Struct, to_dtype
@@ -191,14 +192,15 @@ class BatchBuilder:
             _fill(events["synack"], _SEGMENT_MEMBERS, [row.synack for row in rows])
             events["settled_ns"] = np.maximum(np.maximum.accumulate(events["settled_ns"]), np.uint64(self.settled_ns))
             self.settled_ns = int(events["settled_ns"][-1])
+        carried, numbers = [row.payload is not None for row in rows], np.arange(1, 1 + len(rows), dtype=np.uint32)
         batch = Batch(
             events,
             _judged(Verdicts, "verdicts", [row.verdict for row in rows]),
             _judged(Durations, "durations", [row.durations for row in rows]),
             np.array([row.vantage for row in rows], np.uint8),
-            {},
+            NO_PAYLOADS,
             _judged(Causes, "causes", [row.causes for row in rows]),
-            {place: row.payload for place, row in enumerate(rows) if row.payload is not None},
+            RowKinds(np.where(carried, numbers, 0), [None, *(row.payload for row in rows)]),
             owners_of(sound),
         )
         return batch, bad

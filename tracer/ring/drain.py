@@ -12,17 +12,21 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tracer.handshake.events import Events, SynPayload
+from tracer.handshake.events import Events, Indexes
+from tracer.handshake.syn_payloads import PayloadBlock
 from tracer.ipc.event_header import struct
+from tracer.ipc.layout import to_dtype
 from tracer.ring.perfbuf import SAMPLE_DATA_OFFSET, SAMPLE_KIND, PerfRing, sample_size, samples
 from tracer.ring.ringbuf import BUSY, DISCARDED, HEADER, LENGTH, WORD, Ring, padded
 
-_PAYLOAD_HEAD = struct("payload_event").head("data")  # id, syn_ns, ifindex, len, captured
+_PAYLOAD = struct("payload_event")
+_DATA_AT = _PAYLOAD.field("data").offset
+_HEAD = to_dtype(_PAYLOAD.head("data"))
 # Some 4,400 records: what is done once for each batch then costs little beside what is done for each record. The limit
 # keeps a batch near the processor's cache while it is judged, and below allocator.MMAP_FROM, so that it causes no page
 # fault every 4 KiB.
 BATCH_BYTES = 1900 << 10
-GIVE_BACK = 1 << 16  # bytes of payloads to read before releasing them to the kernel
+GIVE_BACK = 1 << 19  # bytes of payloads to read before releasing them to the kernel
 
 
 class EventSource(Protocol):
@@ -34,7 +38,7 @@ class EventSource(Protocol):
 class PayloadSource(Protocol):
     """Where SYN payloads come from."""
 
-    def read(self) -> Iterator[SynPayload]: ...
+    def read(self) -> Iterator[PayloadBlock]: ...
 
 
 class RingEvents:
@@ -74,38 +78,44 @@ class RingPayloads:
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
 
-    def read(self) -> Iterator[SynPayload]:
+    def read(self) -> Iterator[PayloadBlock]:
         """Every payload that is complete now."""
-        ring, data = self._ring, self._ring.data
+        ring = self._ring
         position, end = ring.consumed, ring.produced()
         while position < end:
             places, after = self._complete(position, min(end, position + GIVE_BACK))
             ring.barrier()
-            for at in places:
-                yield _payload(data, at)
+            offset = position & ring.mask
+            memory = bytes(ring.data[offset : offset + after - position])
             ring.release(after)
+            if places:
+                yield _block(memory, np.array(places, np.intp))
             if after < position + GIVE_BACK:
                 break
             position = after
 
     def _complete(self, position: int, end: int) -> tuple[list[int], int]:
-        """Where the records lie that begin in this stretch, up to the first that is still being written; the end."""
+        """Where in this stretch records begin, up to the first that is still being written; the end."""
         data, mask, word_at, places = self._ring.data, self._ring.mask, WORD.unpack_from, []
+        behind = HEADER - position
         while position < end:
-            offset = position & mask
-            (word,) = word_at(data, offset)
+            (word,) = word_at(data, position & mask)
             if word & BUSY:
                 break
             if not word & DISCARDED:
-                places.append(offset + HEADER)
+                places.append(position + behind)
             position += padded(word & LENGTH)
         return places, position
 
 
-def _payload(data: memoryview | bytes, at: int) -> SynPayload:
-    handshake_id, syn_ns, _, wire_len, captured = _PAYLOAD_HEAD.unpack_from(data, at)
-    start = at + _PAYLOAD_HEAD.size
-    return SynPayload(handshake_id, syn_ns, wire_len, bytes(data[start : start + captured]))
+def _block(memory: bytes, starts: Indexes) -> PayloadBlock:
+    """Payload records in one piece of memory, which begin at multiples of 8."""
+    words = np.frombuffer(memory, np.uint64, len(memory) // 8)
+    heads = words[starts[:, np.newaxis] // 8 + np.arange(_DATA_AT // 8)].view(_HEAD).reshape(-1)
+    return PayloadBlock(
+        memory, heads["id"].copy(), heads["syn_ns"].copy(), starts + _DATA_AT, heads["captured"].astype(np.uint32),
+        heads["len"].astype(np.uint32),
+    )  # fmt: skip
 
 
 class PerfEvents:
@@ -140,8 +150,9 @@ class PerfPayloads:
     def __init__(self, rings: list[PerfRing]) -> None:
         self._rings = rings
 
-    def read(self) -> Iterator[SynPayload]:
+    def read(self) -> Iterator[PayloadBlock]:
         """Every payload written so far."""
         for ring in self._rings:
-            for sample in samples(ring.take()):
-                yield _payload(sample, 0)
+            records = [bytes(sample) + bytes(-len(sample) % 8) for sample in samples(ring.take())]
+            if records:
+                yield _block(b"".join(records), np.cumsum([0, *map(len, records[:-1])]))

@@ -18,6 +18,7 @@ from tracer.encode.composer import Composer
 from tracer.errors import ExitCode
 from tracer.handshake.batch import Batch, decode
 from tracer.handshake.events import Events
+from tracer.handshake.syn_payloads import NO_PAYLOADS
 from tracer.handshake.vantage import LocalHistory
 from tracer.ipc.messages import (
     Addresses,
@@ -280,7 +281,7 @@ class Pipeline:
         """Records that user space opened: the judge learns nothing from them, as nobody was asked."""
         if unsent is None:
             return
-        batch = decode(unsent.events, self._local, {})
+        batch = decode(unsent.events, self._local, NO_PAYLOADS)
         self._words.tell_unsent(batch, unsent.words, unsent.whole)
         self._unsent_told += len(batch)
         self._received += len(batch)

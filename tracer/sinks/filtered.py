@@ -37,8 +37,8 @@ class RecordFilter:
         return self._mask
 
     def _mask_of(self, rows: Batch) -> Bool:
-        payloads = classified(rows) if self._looks_into_payloads else {}
-        return self._expression.mask(rows_of(rows, self._composer, self._composer.offset_ns, payloads))
+        kinds = classified(rows) if self._looks_into_payloads else None
+        return self._expression.mask(rows_of(rows, self._composer, self._composer.offset_ns, kinds))
 
     def choose(self, batch: Batch) -> Batch:
         """The handshakes that pass, in order."""

@@ -8,14 +8,15 @@ VLAN tag, we put it back, as libpcap does. Cookies are covered, except with --sh
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.encode.composer import Composer
-from tracer.handshake.batch import Batch, PayloadKey
-from tracer.handshake.events import SynPayload, together
+from tracer.handshake.batch import Batch
+from tracer.handshake.events import together
+from tracer.handshake.syn_payloads import SynPayloads
 from tracer.records.record import End, NoticeRecord, Start, Stats
 from tracer.sinks import packet_blocks
 from tracer.sinks import pcapng_format as blocks
@@ -29,8 +30,6 @@ from tracer.vocabulary.printable import plural
 WAITING_MAX = 4096  # handshakes written together
 INTERFACES_MAX = 4095  # of a section: hosts of containers have ever new ones
 COVERED = "TCP Fast Open cookies are covered: each begins with the record's cookie_id (--show-cookies keeps them)"
-
-Payloads = Mapping[PayloadKey, SynPayload]
 
 
 class Pcapng:
@@ -123,9 +122,7 @@ class Pcapng:
             return
         if not self._composer.show_cookies:
             packets = without_cookies(packets, self._composer.covered)
-        payloads: dict[PayloadKey, SynPayload] = {}
-        for batch in waiting:
-            payloads.update(batch.payloads)
+        payloads = SynPayloads.joined(batch.payloads for batch in waiting)
         self._describe(packets)
         numbers = self._numbers(packets)
         # Write first, then count: this write may start a new file, which has its own counts.
@@ -165,7 +162,7 @@ class Pcapng:
         numbers: NDArray[np.uint32],
         records: NDArray[np.intp],
         comments: list[str],
-        payloads: Payloads,
+        payloads: SynPayloads,
     ) -> bytes:
         """In order of time; the first packet of each handshake, its first SYN, has the comment."""
         rows = packets["data"]
@@ -188,18 +185,13 @@ class Pcapng:
         places, which = np.unique(_places(packets), return_inverse=True)
         return np.array([self._interfaces[place] for place in places.tolist()], np.uint32)[which]
 
-    def _tails(self, packets: Packets, payloads: Payloads) -> Iterator[tuple[int, bytes]]:
+    def _tails(self, packets: Packets, payloads: SynPayloads) -> Iterator[tuple[int, bytes]]:
         """Payloads of first SYNs, by row, where the headers are whole."""
-        if not payloads:
-            return
         rows = np.flatnonzero(
             (packets["now_ns"] == packets["syn_ns"]) & (packets["captured"] == packets["headers_len"])
         )
-        keys = zip(packets["id"][rows].tolist(), packets["syn_ns"][rows].tolist(), strict=True)
-        for row, key in zip(rows.tolist(), keys, strict=True):
-            payload = payloads.get(key)
-            if payload is not None:
-                yield row, payload.data
+        at = payloads.find(packets["id"][rows], packets["syn_ns"][rows])
+        return zip(rows[at >= 0].tolist(), payloads.data(at[at >= 0]), strict=True)
 
 
 def _places(packets: Packets) -> NDArray[np.uint64]:

@@ -6,16 +6,15 @@ A published row never changes, so views of it stay valid as long as anything ref
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import compress
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracer.dissect.payload import Payload
-from tracer.handshake.batch import Batch
+from tracer.handshake.batch import Batch, RowKinds
 from tracer.handshake.columns import Columns, joined
 from tracer.handshake.owners import merge_owners
 from tracer.handshake.rows import RowNames, Rows, keep
@@ -44,8 +43,8 @@ class Chunk:
         self._cache: dict[object, Any] = {}
         self._kept: dict[str, Any] = {}
 
-    def fill(self, at: int, batch: Batch, begin: int, end: int, offset_ns: int, found: Mapping[int, Payload]) -> None:
-        """Copy rows begin..end of a batch to `at`; `found` has the payloads of some of its rows."""
+    def fill(self, at: int, batch: Batch, begin: int, end: int, offset_ns: int, kinds: RowKinds) -> None:
+        """Copy rows begin..end of a batch to `at`; `kinds` says what their SYNs carried."""
         assert isinstance(self._columns, Columns)
         rows, source = self._columns.rows(slice(at, at + end - begin)), slice(begin, end)
         # numpy copies a structured array field by field, but its bytes at once
@@ -61,15 +60,15 @@ class Chunk:
             moved = np.array(merge_owners(batch.owners, self._owner_places, self._owner_table), np.uint32)
             rows.client_owner[:] = moved[batch.owners.client[source]]
             rows.server_owner[:] = moved[batch.owners.server[source]]
-        rows.payload[:] = 0
-        if found:
-            numbers = np.fromiter(found, np.intp, len(found))
-            inside = (numbers >= begin) & (numbers < end)
-            rows.payload[numbers[inside] - begin] = [
-                self._place(payload) for payload in compress(found.values(), inside.tolist())
-            ]
+        carried = kinds.places[source]
+        used = np.flatnonzero(np.bincount(carried))
+        moved = np.zeros(len(kinds.table), np.uint16)
+        moved[used] = [self._place(kinds.table[place]) for place in used.tolist()]
+        rows.payload[:] = moved[carried]
 
-    def _place(self, payload: Payload) -> int:
+    def _place(self, payload: Payload | None) -> int:
+        if payload is None:
+            return 0
         # by identity, safe while `payloads` has the object: classify() mostly returns one object for equal payloads
         key = id(payload)
         place = self._places.get(key)
@@ -134,9 +133,8 @@ def _together(parts: list[Rows]) -> Rows:
             owners += [part.owner_table[place] for place in getattr(part, end).tolist()]
     count = len(columns)
     places = np.arange(1, count + 1, dtype=np.uint32)
-    columns = replace(
-        columns, payload=places.astype(np.uint16), client_owner=places, server_owner=places + np.uint32(count)
-    )
+    carried = np.where(columns.payload, places, 0).astype(np.uint16)
+    columns = replace(columns, payload=carried, client_owner=places, server_owner=places + np.uint32(count))
     return Rows.of(columns, payloads, parts[0].names, owners)
 
 

@@ -18,9 +18,8 @@ import numpy as np
 
 from tracer.aggregate.figures import Comparison, Distributions, Listening, Peer
 from tracer.aggregate.peers import Peers
-from tracer.dissect.payload import Payload
 from tracer.encode.composer import Composer
-from tracer.handshake.batch import Batch
+from tracer.handshake.batch import Batch, RowKinds
 from tracer.handshake.payloads import classified
 from tracer.handshake.rows import Rows
 from tracer.ipc.traced import TracedInterface, forget_gone
@@ -123,9 +122,9 @@ class Store:
         """Keep a batch. Its arrays are copied."""
         if not len(batch):
             return
-        found = classified(batch)
+        kinds = classified(batch)
         with self._rows_lock:
-            self._append(batch, found)
+            self._append(batch, kinds)
             pending = self._written() - self._folded
             self._serial += 1
         # if a snapshot has the lock, it is adding up rows itself
@@ -221,14 +220,14 @@ class Store:
         """Rows since the last clear."""
         return self._dropped + max(0, len(self._chunks) - 1) * CHUNK_ROWS + self._in_last
 
-    def _append(self, batch: Batch, found: Mapping[int, Payload]) -> None:
+    def _append(self, batch: Batch, kinds: RowKinds) -> None:
         offset_ns = self._composer.offset_ns
         begin = 0
         while begin < len(batch):
             if not self._chunks or self._in_last == CHUNK_ROWS:
                 self._new_chunk(batch)
             end = min(len(batch), begin + CHUNK_ROWS - self._in_last)
-            self._chunks[-1].fill(self._in_last, batch, begin, end, offset_ns, found)
+            self._chunks[-1].fill(self._in_last, batch, begin, end, offset_ns, kinds)
             self._in_last += end - begin
             begin = end
 
@@ -356,9 +355,8 @@ class Store:
 
 def _compose(composer: Composer, rows: Rows) -> list[Handshake]:
     """The records of rows, with the times and payloads that were stored with them."""
-    kinds = {row: payload for row, place in enumerate(rows.payload.tolist()) if (payload := rows.payloads[place])}
     stamps = (rows.events["syn_ns"].astype(np.int64) + rows.offset_ns).astype("datetime64[ns]")
-    records = composer.compose(replace(rows.batch, kinds=kinds))
+    records = composer.compose(rows.batch)
     times = np.datetime_as_string(stamps, timezone="UTC").tolist()
     return [msgspec.structs.replace(record, ts=ts) for record, ts in zip(records, times, strict=True)]
 

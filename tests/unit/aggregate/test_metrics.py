@@ -22,6 +22,7 @@ from tracer.aggregate.metrics import BOUNDS_US, INTERFACES_MAX, Durations, Metri
 from tracer.encode.composer import Composer
 from tracer.errors import UsageError
 from tracer.handshake.batch import Batch, decode
+from tracer.handshake.syn_payloads import NO_PAYLOADS
 from tracer.handshake.vantage import LocalSet
 from tracer.ipc.traced import TracedInterface
 from tracer.records.cost import Cost, ProgramCost
@@ -38,7 +39,7 @@ Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 def batches() -> list[Batch]:
     """The recorded lab, and made-up handshakes of all kinds with causes."""
     rng = np.random.default_rng(7)
-    found = [decode(events, LocalSet(), {}) for events, _ in golden().batches]
+    found = [decode(events, LocalSet(), NO_PAYLOADS) for events, _ in golden().batches]
     for _ in range(3):
         events = random_events(rng, 500, lives=True)
         # no kernel sends these
@@ -46,7 +47,7 @@ def batches() -> list[Batch]:
         events["reason"][(events["reason"] == SettleReason.BY_RESPONSE) & (events["response_ns"] == 0)] = (
             SettleReason.AT_END
         )
-        batch = decode(events, LocalSet(), {})
+        batch = decode(events, LocalSet(), NO_PAYLOADS)
         batch.causes.cause[:] = rng.integers(0, len(Cause), len(batch))
         batch.causes.confidence[:] = np.where(batch.causes.cause, rng.integers(1, len(Confidence), len(batch)), 0)
         batch.causes.handshake_cause[:] = rng.integers(0, len(HandshakeCause), len(batch))
@@ -232,7 +233,7 @@ def test_series_are_bounded_however_many_interfaces_and_servers_come() -> None:
         metrics.set_interfaces(TracedInterface(index, f"veth{index}", "tcx", "") for index in range(begin, begin + 100))
         events = random_events(rng, 300, peers=100)
         events["ifindex"] = rng.integers(begin, begin + 100, 300)
-        metrics.add(decode(events, LocalSet(), {}))
+        metrics.add(decode(events, LocalSet(), NO_PAYLOADS))
         total += 300
     assert len(list(metrics.interfaces)) == INTERFACES_MAX
     assert len(list(metrics.servers or ())) == 5

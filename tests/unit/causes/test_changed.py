@@ -314,5 +314,5 @@ def test_lines_and_columns_say_what_records_say() -> None:
     texts = b"".join(line_maker(composer).lines(judged)).splitlines()
     expected: list[Any] = [["mss_changed syn 1460 > 1300"]] * 2 + [None]
     assert [json.loads(text)["changed_on_host"] for text in texts] == expected
-    column: Any = FIELDS["changed_on_host"].column(rows_of(judged, composer, 0, {}))
+    column: Any = FIELDS["changed_on_host"].column(rows_of(judged, composer, 0))
     assert [column.values[code] and list(column.values[code]) for code in column.codes] == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,11 +24,11 @@ WITH_ECH = hello(server_name(b"c.example"), alpn(b"h2"), extension(0xFE0D, bytes
 SEEDS = (openssl_hello(), openssl_hello("b.example.org"), openssl_hello(None, ()), GREASED, NO_ALPN, WITH_ECH)
 
 
-def walked(data: bytes, wire_len: int) -> Payload:
+def walked(data: bytes, wire_len: int, port: int | None = None) -> Payload:
     """As if nothing had been seen before."""
     kept, payload._hellos = payload._hellos, Shapes()
     try:
-        return classify(data, wire_len)
+        return classify(data, wire_len, port)
     finally:
         payload._hellos = kept
 
@@ -45,6 +46,35 @@ def test_spoiled_messages_after_one_another(seed: int) -> None:
             del data[rng.randrange(3, len(data)) :]
         wire_len = len(data) + rng.choice((0, 0, 7))
         assert classify(bytes(data), wire_len) == walked(bytes(data), wire_len)
+
+
+@given(st.integers(0, 1 << 32))
+@settings(max_examples=60, deadline=None)
+def test_many_at_a_time_say_what_each_says(seed: int) -> None:
+    rng = random.Random(seed)
+    payload._hellos = Shapes()
+    for _ in range(4):
+        messages = [bytearray(rng.choice((*SEEDS, b"GET / HTTP/1.1\r\n", b"\x16", b""))) for _ in range(200)]
+        for data in messages:
+            for _ in range(rng.choice((0, 0, 0, 1, 2)) if data else 0):
+                data[rng.randrange(len(data))] = rng.choice((0, 1, 2, 16, 22, 0x0A, 0xFE, 0x0D, rng.randrange(256)))
+            if data and rng.random() < 0.05:
+                del data[rng.randrange(len(data)) :]
+        wire_lens = np.array([max(0, len(data) + rng.choice((0, 0, 0, 7, -3))) for data in messages])
+        ports = np.array([rng.choice((53, 443)) for _ in messages])
+        places, table = payload.classify_all([*map(bytes, messages)], wire_lens, ports)
+        for data, wire_len, port, place in zip(messages, wire_lens, ports, places, strict=True):
+            assert table[place] == walked(bytes(data), int(wire_len), int(port))
+
+
+def test_many_at_a_time_are_known_without_a_parse(monkeypatch: pytest.MonkeyPatch) -> None:
+    payload._hellos = Shapes()
+    first = classify(GREASED, len(GREASED))
+    monkeypatch.setattr(payload, "parse_tls", None)
+    messages = [GREASED[:11] + bytes([number] * 32) + GREASED[43:] for number in range(payload.ALIKE)]
+    sizes = np.array([len(one) for one in messages])
+    places, table = payload.classify_all(messages, sizes, np.full(len(messages), 443))
+    assert [table[place] for place in places] == [first] * len(messages)
 
 
 @pytest.mark.parametrize("data", [openssl_hello(), GREASED, NO_ALPN])

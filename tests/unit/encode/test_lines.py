@@ -16,6 +16,7 @@ from tracer.encode import line_pieces
 from tracer.encode.composer import PART_MAX, Composer
 from tracer.encode.lines import BLOCK_LINES, LEARNED_MAX, Lines, PlainLines, line_maker
 from tracer.handshake.batch import Batch, RowOwners, decode
+from tracer.handshake.syn_payloads import SynPayloads
 from tracer.handshake.vantage import LocalSet
 from tracer.ipc.event_header import struct
 from tracer.ipc.traced import TracedInterface
@@ -78,7 +79,7 @@ def test_random_batches(seed: int, sizes: list[int], odd: bool, payloads: bool, 
 def test_the_recorded_lab(show_cookies: bool) -> None:
     made = composer(show_cookies)
     lines = Lines(made)
-    payloads = {(one.id, one.syn_ns): one for one in golden().payloads}
+    payloads = SynPayloads.of(golden().payloads)
     for _ in range(2):  # the second time everything is known
         for events, _ in golden().batches:
             batch = decode(events, LocalSet(), payloads)

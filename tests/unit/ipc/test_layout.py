@@ -61,6 +61,6 @@ def test_numbers_in_and_out() -> None:
     data = bytearray(bytes(value))
     OUTER.pack_into(data, number=6)
     assert OUTER.unpack(data) == {"id": 1 << 63, "number": 6}
-    assert OUTER.head("inner").unpack(data[:12]) == (1 << 63, 6)
+    assert OUTER.head("inner").unpack(data[:12]) == {"id": 1 << 63, "number": 6}
     with pytest.raises(struct.error):
         OUTER.pack(number=-1)

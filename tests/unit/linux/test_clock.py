@@ -10,6 +10,7 @@ import pytest
 from tests.support.rows import INTERFACES, golden
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import decode
+from tracer.handshake.syn_payloads import SynPayloads
 from tracer.handshake.vantage import LocalSet
 from tracer.linux import clock
 
@@ -31,7 +32,7 @@ def test_a_step_moves_times_and_no_duration(monkeypatch: pytest.MonkeyPatch, ste
     stepped = Stepped()
     monkeypatch.setattr(clock, "time", stepped)
     composer = Composer(INTERFACES)
-    payloads = {(one.id, one.syn_ns): one for one in golden().payloads}
+    payloads = SynPayloads.of(golden().payloads)
     batch = decode(golden().batches[0][0], LocalSet(), payloads)
     composer.offset_ns = clock.wall_offset_ns()
     before = list(composer.compose(batch))

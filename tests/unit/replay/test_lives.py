@@ -65,11 +65,11 @@ def values(rows: Rows, name: str) -> list[object]:
 @pytest.mark.parametrize("name", OURS)
 def test_columns_say_what_the_records_say(live: Batch, records: list[Handshake], name: str) -> None:
     expected = [FIELDS[name].of(record) for record in records]
-    live_rows = rows_of(live, Composer(dict(INTERFACES)), 0, {})
+    live_rows = rows_of(live, Composer(dict(INTERFACES)), 0)
     assert values(live_rows, name) == expected
     for recorded in (records, [older(record) for record in records]):
         batch, composer = replayed(recorded, 10_000)
-        rows = rows_of(batch, composer, 0, {})
+        rows = rows_of(batch, composer, 0)
         assert values(rows, name) == [FIELDS[name].of(record) for record in recorded]
 
 

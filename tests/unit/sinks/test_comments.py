@@ -14,6 +14,7 @@ from tests.support import longer
 from tests.support.rows import INTERFACES, golden, random_batch
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch, decode
+from tracer.handshake.syn_payloads import NO_PAYLOADS, SynPayloads
 from tracer.handshake.vantage import LocalSet
 from tracer.ipc.traced import TracedInterface
 from tracer.sinks import comments
@@ -64,7 +65,7 @@ def test_the_recorded_lab(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
     monkeypatch.setattr(comments, "KEPT", kept)
     composer = Composer(UNKNOWN_MTU)
     made = Comments(composer)
-    payloads = {(one.id, one.syn_ns): one for one in golden().payloads}
+    payloads = SynPayloads.of(golden().payloads)
     for turn in range(2):
         for events, _ in golden().batches[turn :: 1 + turn * longer.either(3, 0)]:
             batch = decode(events, LocalSet(), payloads)
@@ -76,7 +77,7 @@ def test_the_recorded_lab(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
 def test_on_a_router_that_changes_nothing_handshakes_are_usual() -> None:
     composer = Composer(UNKNOWN_MTU, changes=CHANGES)
     made = Comments(composer)
-    batch = usual(decode(golden().batches[0][0], LocalSet(), {}))
+    batch = usual(decode(golden().batches[0][0], LocalSet(), NO_PAYLOADS))
     for number, is_usual in enumerate((True, True, False)):
         one = replace(batch, causes=replace(batch.causes, changed=np.full(len(batch), number, np.uint16)))
         assert made._usual(one).all() == is_usual
@@ -87,7 +88,7 @@ def test_what_is_remembered_says_which_durations_are_known() -> None:
     """The words of Fast Open depend on whether the time saved is known, and the first response."""
     composer = Composer(UNKNOWN_MTU)
     made = Comments(composer)
-    payloads = {(one.id, one.syn_ns): one for one in golden().payloads}
+    payloads = SynPayloads.of(golden().payloads)
     differ = 0
     for events, _ in golden().batches[:: longer.either(3, 1)]:
         batch = usual(decode(events, LocalSet(), payloads))

@@ -21,6 +21,7 @@ from tracer.cli import quantities
 from tracer.encode.composer import Composer
 from tracer.errors import EndedEarlyError, UsageError
 from tracer.handshake.batch import Batch, decode
+from tracer.handshake.syn_payloads import SynPayloads
 from tracer.handshake.vantage import LocalSet
 from tracer.sinks import targets
 from tracer.sinks.files import OutputFile
@@ -31,7 +32,7 @@ SUFFIXES = [".jsonl", ".jsonl.gz", ".jsonl.zst"]
 
 
 def batches() -> list[Batch]:
-    payloads = {(one.id, one.syn_ns): one for one in golden().payloads}
+    payloads = SynPayloads.of(golden().payloads)
     return [decode(events, LocalSet(), payloads) for events, _ in golden().batches]
 
 

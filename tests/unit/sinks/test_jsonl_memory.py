@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.support.rows import INTERFACES, golden
 from tracer.encode.composer import PART_MAX, Composer
 from tracer.handshake.batch import Batch, decode
+from tracer.handshake.syn_payloads import SynPayloads
 from tracer.handshake.vantage import LocalSet
 from tracer.sinks.jsonl import JsonLines
 from tracer.sinks.stream import Stream
@@ -18,7 +19,7 @@ from tracer.sinks.stream import Stream
 
 def recorded() -> list[Batch]:
     """The recorded lab, judged."""
-    payloads = {(one.id, one.syn_ns): one for one in golden().payloads}
+    payloads = SynPayloads.of(golden().payloads)
     return [decode(events, LocalSet(), payloads) for events, _ in golden().batches]
 
 

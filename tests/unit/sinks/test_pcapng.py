@@ -16,6 +16,7 @@ from tests.support.rows import INTERFACES, golden
 from tracer.aggregate.aggregate import Aggregate
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import decode
+from tracer.handshake.syn_payloads import NO_PAYLOADS, SynPayloads
 from tracer.handshake.vantage import LocalSet
 from tracer.ipc.traced import TracedInterface
 from tracer.records.record import SCHEMA, End
@@ -194,7 +195,7 @@ def test_the_recorded_lab_as_a_capture(tmp_path: Path) -> None:
             made[name] = recorded[name]
         made["now_ns"], made["captured"], made["headers_len"], made["frame_len"] = made["syn_ns"], 60, 60, 60
         sink.take_packets(made[1:])  # one is lost in each
-        sink.write(decode(recorded, LocalSet(), {}))
+        sink.write(decode(recorded, LocalSet(), NO_PAYLOADS))
         handshakes += len(recorded)
     sink.tick()
     sink.close(None)
@@ -212,7 +213,7 @@ def test_each_file_of_a_rotation_counts_its_own_packets(tmp_path: Path) -> None:
         made = packets((int(recorded["id"][row]), int(recorded["syn_ns"][row]), int(recorded["syn_ns"][row])))
         made["captured"], made["headers_len"], made["frame_len"], made["ifindex"] = 60, 60, 60, row % 2 + 1
         sink.take_packets(made.repeat(row + 1))
-        sink.write(decode(recorded[row : row + 1], LocalSet(), {}))
+        sink.write(decode(recorded[row : row + 1], LocalSet(), NO_PAYLOADS))
         sink.tick()
     sink.close(None)
     files = [path for path in tmp_path.iterdir() if path.name != "f.pcapng"]  # the last one ends with the run's end
@@ -235,7 +236,7 @@ def test_ever_new_interfaces_make_new_sections(
         made = packets((int(recorded["id"][row]), int(recorded["syn_ns"][row]), row))
         made["captured"], made["headers_len"], made["frame_len"], made["ifindex"] = 60, 60, 60, row + 1
         sink.take_packets(made.repeat(2))
-        sink.write(decode(recorded[row : row + 1], LocalSet(), {}))
+        sink.write(decode(recorded[row : row + 1], LocalSet(), NO_PAYLOADS))
         if row % 5:
             sink.tick()
     assert len(sink._descriptions) <= 3
@@ -267,7 +268,7 @@ def delivered(data: bytes) -> int:
 
 def test_payloads_are_only_joined_where_the_headers_are_whole(tmp_path: Path) -> None:
     recorded = golden_with_data()
-    payloads = {(one.id, one.syn_ns): one for one in golden().payloads}
+    payloads = SynPayloads.of(golden().payloads)
     key = (int(recorded["id"][0]), int(recorded["syn_ns"][0]))
     for captured, joined in ((60, True), (59, False)):
         path = tmp_path / f"{captured}.pcapng"
@@ -276,7 +277,7 @@ def test_payloads_are_only_joined_where_the_headers_are_whole(tmp_path: Path) ->
         made = packets((*key, key[1]))
         made["captured"], made["headers_len"], made["frame_len"] = captured, 60, 2000
         sink.take_packets(made)
-        sink.write(decode(recorded, LocalSet(), {key: payloads[key]}))
+        sink.write(decode(recorded, LocalSet(), payloads))
         sink.close(None)
         (found,) = packets_of(path.read_bytes())
         assert found.pkt_data == bytes(captured) + (payloads[key].data if joined else b"")

@@ -32,7 +32,7 @@ from tracer.aggregate.peers import PEERS_HELD
 from tracer.aggregate.tally import PART
 from tracer.dissect.payload import classify
 from tracer.encode.composer import Composer
-from tracer.handshake.events import SynPayload
+from tracer.handshake.syn_payloads import SynPayload, SynPayloads
 from tracer.ipc.traced import TracedInterface
 from tracer.linux import allocator
 from tracer.records.record import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
@@ -238,7 +238,7 @@ def test_sums_do_not_depend_on_the_size_of_batches() -> None:
     whole.write(batch)
     for at in range(0, len(batch), 13):
         rows = slice(at, at + 13)
-        pieces.write(batch_of(batch.events[rows], batch.vantage[rows], dict(batch.payloads)))
+        pieces.write(batch_of(batch.events[rows], batch.vantage[rows], batch.payloads))
         if at % 7 == 0:
             pieces.snapshot()
     one, other = whole.snapshot(), pieces.snapshot()
@@ -446,12 +446,9 @@ def test_strangers_do_not_fill_memory() -> None:
         events["syn"]["mss"] = rng.integers(0, 65536, len(batch))
         if turn % 5 == 0:
             events["syn"]["options"] = rng.integers(0, 256, events["syn"]["options"].shape)
-        names = {
-            key: SynPayload(*key, 0, b"GET / HTTP/1.1\r\nHost: %d.example\r\n\r\n" % rng.integers(1 << 60))
-            for key in batch.payloads
-        }
-        payloads = {key: SynPayload(one.id, one.syn_ns, len(one.data), one.data) for key, one in names.items()}
-        store.write(batch_of(events, batch.vantage, payloads))
+        names = [b"GET / HTTP/1.1\r\nHost: %d.example\r\n\r\n" % rng.integers(1 << 60) for _ in batch.payloads]
+        payloads = [SynPayload(*key, len(name), name) for key, name in zip(batch.payloads, names, strict=True)]
+        store.write(batch_of(events, batch.vantage, SynPayloads.of(payloads)))
         store.snapshot().rows.record(0)
         allocator.give_back()  # as a run does; what other tests of this process have left is torn
         held.append(_resident())
