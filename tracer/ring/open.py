@@ -4,6 +4,7 @@ position."""
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tracer.ipc.event_header import struct
@@ -19,7 +20,7 @@ from tracer.vocabulary.vocabulary import Transport
 class Sources:
     """Where records, payloads, packets (if asked for) and the kernel's words on drops come from.
 
-    `ring` is None with the perf buffer.
+    `ring` is that of the records, `beside` has the other rings: none with the perf buffer.
     """
 
     events: EventSource
@@ -27,6 +28,7 @@ class Sources:
     ring: Ring | None
     packets: EventSource | None = None
     drops: EventSource | None = None
+    beside: Sequence[Ring] = ()
 
 
 def open_sources(ready: Ready, fds: list[int]) -> Sources:
@@ -35,11 +37,16 @@ def open_sources(ready: Ready, fds: list[int]) -> Sources:
     of_packets = to_dtype(struct("packet_event", packets=True)) if ready.packet_ring_bytes else None
     if ready.transport is Transport.RING:
         ring = Ring(fds[0], ready.event_ring_bytes)
-        packets = RingEvents(Ring(fds[2], ready.packet_ring_bytes), of_packets) if of_packets is not None else None
         heard = ready.evidence.ring_bytes
-        drops = RingEvents(Ring(fds[-1], heard), to_dtype(struct("drop_event"))) if heard else None
-        payloads = RingPayloads(Ring(fds[1], ready.payload_ring_bytes))
-        sources = Sources(RingEvents(ring, dtype), payloads, ring, packets, drops)
+        beside = [Ring(fds[1], ready.payload_ring_bytes)]
+        payloads, packets, drops = RingPayloads(beside[0]), None, None
+        if of_packets is not None:
+            beside.append(Ring(fds[2], ready.packet_ring_bytes))
+            packets = RingEvents(beside[-1], of_packets)
+        if heard:
+            beside.append(Ring(fds[-1], heard))
+            drops = RingEvents(beside[-1], to_dtype(struct("drop_event")))
+        sources = Sources(RingEvents(ring, dtype), payloads, ring, packets, drops, beside)
         for fd in fds:
             os.close(fd)
         return sources

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from tracer.ring.drain import BATCH_BYTES
 from tracer.ring.ringbuf import Ring
@@ -12,20 +13,49 @@ POLL_GENTLY_MS = 100  # if only a screen reads, or nobody: the payload ring hold
 SOON_MS = 2
 PART = 4
 SOON_RECORDS = 2000
+GATHER_MS = 200  # what comes fast is gathered for so long
+PEEK_MS = 50
+FEW_BYTES = 200 << 10  # are not worth it: 500 records
 
 
 class Pace:
-    """Reads sooner if more than a quarter of the ring (8 MiB: 19,000 records) comes in `poll_ms`."""
+    """Reads sooner if more than a quarter of the ring (8 MiB: 19,000 records) comes in `poll_ms`.
 
-    def __init__(self, ring: Ring | None) -> None:
-        """`ring` is None with the perf buffer."""
+    `gathers`: nobody waits for single records. Those that come fast are then left in the ring until they make a full
+    batch, for whatever is done with records has a cost for each batch.
+    """
+
+    def __init__(self, ring: Ring | None, beside: Sequence[Ring] = ()) -> None:
+        """`ring` has the records, and is None with the perf buffer; the others `beside` it must not fill up either."""
         self.poll_ms = POLL_MS
+        self.gathers = False
         self._ring = ring
+        self._beside = beside
         self._last_s = time.monotonic()
+        self._wait_ms = 0
         self._position = 0
+
+    def rest_ms(self) -> int:
+        """How long to go on waiting, after a wait that perhaps something else has ended. 0: read now."""
+        ring = self._ring
+        if ring is None or not self.gathers:
+            return 0
+        elapsed_ms = (time.monotonic() - self._last_s) * 1000
+        if elapsed_ms < self._wait_ms:
+            return max(1, int(self._wait_ms - elapsed_ms))
+        fill = ring.fill
+        # what there would be when we look again
+        then = fill * (elapsed_ms + PEEK_MS) / max(elapsed_ms, 1)
+        if elapsed_ms >= GATHER_MS or not FEW_BYTES <= fill <= then <= BATCH_BYTES:
+            return 0
+        return PEEK_MS if all(one.fill < one.size // 2 for one in self._beside) else 0
 
     def wait_ms(self, count: int) -> int:
         """How long to wait after a reading that found `count` records."""
+        self._wait_ms = self._next_ms(count)
+        return self._wait_ms
+
+    def _next_ms(self, count: int) -> int:
         ring = self._ring
         if ring is None:  # a small one for each CPU
             return SOON_MS if count >= SOON_RECORDS else self.poll_ms

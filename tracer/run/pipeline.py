@@ -125,10 +125,11 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         self._ending = self.fanout.ending
-        self._pace = Pace(self.sources.ring)
+        self._pace = Pace(self.sources.ring, self.sources.beside)
         # nobody waits for a record; but the perf buffers of packets hold 50 ms at 20,000 handshakes a second
         if not self.fanout.writes and (self.sources.ring is not None or self.sources.packets is None):
             self._pace.poll_ms = POLL_GENTLY_MS
+            self._pace.gathers = True
         self._owners = OwnerLookup(self.channel.offer)
         self.composer.cgroups = self._owners.cgroups
         self._words = KernelWords(self.ready.evidence, self.channel.offer)
@@ -189,7 +190,11 @@ class Pipeline:
             if self._poll.poll(wait_ms):
                 self._receive()
             now = time.monotonic()
-            wait_ms = self._wait_ms(self._drain())
+            wait_ms = self._pace.rest_ms()
+            if wait_ms:
+                self._release()
+            else:
+                wait_ms = self._wait_ms(self._drain())
             self._do_what_is_due(now)
             if self.stop.reopen:
                 self.stop.reopen = False

@@ -31,8 +31,8 @@ from tracer.store.snapshot import HostState, InterfaceState, Snapshot
 from tracer.store.sums import Sums, rate
 
 ROWS_HELD = 100_000
-FOLD_ROWS = 2048  # added up at once: with so many numpy's cost per call does not matter
-BEHIND_NS = 500_000_000  # `behind_ns` of a run: from some 4,000 handshakes a second on the writer comes sooner
+FOLD_ROWS = CHUNK_ROWS  # added up at once: with so many numpy's cost per call does not matter
+BEHIND_NS = 500_000_000  # `behind_ns` of a run: from some 8,000 handshakes a second on the writer comes sooner
 NOTICES_HELD = 100
 RECORDS_HELD = 256  # composed records: as many as some screens show
 REFRESH_NS = 1_000_000_000  # peers, comparisons and distributions are made anew this often

@@ -85,3 +85,53 @@ def test_perf_buffers_are_small(clock: Clock) -> None:
     looks = Pace(None)
     assert looks.wait_ms(SOON_RECORDS - 1) == POLL_MS
     assert looks.wait_ms(SOON_RECORDS) == SOON_MS
+
+
+def gathering(ring: FakeRing, *beside: FakeRing) -> Pace:
+    looks = Pace(ring, beside)  # type: ignore[arg-type]
+    looks.poll_ms = pace.POLL_GENTLY_MS
+    looks.gathers = True
+    return looks
+
+
+def gathered(clock: Clock, per_second: float, beside: FakeRing | None = None) -> tuple[float, int]:
+    """After a reading: the seconds until the next one, and the bytes that are there then."""
+    ring = FakeRing()
+    looks = gathering(ring, *([beside] if beside is not None else ()))
+    began = clock.now_s
+    looks.wait_ms(0)
+    clock.now_s += pace.POLL_GENTLY_MS / 1000
+    ring.fill = int(per_second * pace.POLL_GENTLY_MS / 1000)
+    while rest := looks.rest_ms():
+        clock.now_s += rest / 1000
+        ring.fill = int(per_second * (clock.now_s - began))
+    return clock.now_s - began, ring.fill
+
+
+@pytest.mark.parametrize("per_second", [0, 1e5, 1e6])
+def test_a_few_are_read_when_they_are_due(clock: Clock, per_second: float) -> None:
+    assert gathered(clock, per_second)[0] == pytest.approx(pace.POLL_GENTLY_MS / 1000, abs=0.0015)
+
+
+@pytest.mark.parametrize("per_second", [3e6, 5e6, 9e6, 12e6, 15e6, 18e6, 25e6])
+def test_what_comes_fast_is_gathered_to_a_batch_at_most(clock: Clock, per_second: float) -> None:
+    seconds, fill = gathered(clock, per_second)
+    assert fill <= max(BATCH_BYTES, per_second * (pace.POLL_GENTLY_MS + 1.5) / 1000)
+    assert seconds <= pace.GATHER_MS / 1000 + 0.001
+    # and not much less, if time allows
+    assert fill >= BATCH_BYTES / 2 or seconds >= (pace.GATHER_MS - 1) / 1000
+
+
+def test_nothing_is_gathered_while_another_ring_fills(clock: Clock) -> None:
+    assert gathered(clock, 9e6, FakeRing(fill=SIZE // 4))[0] > 1.5 * pace.POLL_GENTLY_MS / 1000
+    assert gathered(clock, 9e6, FakeRing(fill=SIZE // 2))[0] == pytest.approx(pace.POLL_GENTLY_MS / 1000, abs=0.0015)
+
+
+def test_what_wakes_the_loop_early_reads_nothing_early(clock: Clock) -> None:
+    ring = FakeRing()
+    looks = gathering(ring)
+    looks.wait_ms(0)
+    clock.now_s += 0.03
+    assert looks.rest_ms() in (69, 70)
+    looks.gathers = False
+    assert looks.rest_ms() == 0
