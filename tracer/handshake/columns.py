@@ -13,6 +13,7 @@ from tracer.handshake.causes import DTYPES, Causes
 from tracer.handshake.durations import Durations
 from tracer.handshake.events import U8, Events, Selection, together
 from tracer.handshake.outcome import Verdicts
+from tracer.linux.recycled import Recycled
 
 Beside = dict[str, NDArray[Any]]
 VERDICTS, DURATIONS, CAUSES = (tuple(one.name for one in fields(kind)) for kind in (Verdicts, Durations, Causes))
@@ -35,6 +36,9 @@ BESIDE: dict[str, np.dtype[Any]] = {
 }
 
 
+_MEMORY = Recycled(2)  # for a chunk that is filled, and the one before it, which waits to be packed
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Columns side by side. Of a packed chunk `events` has fields and a length only: np.asarray() unpacks it."""
@@ -51,10 +55,10 @@ class Columns:
 
     @classmethod
     def empty(cls, rows: int, dtype: np.dtype[Any]) -> Columns:
-        """Room for that many rows in one block of memory: a block of that size is returned when it is freed."""
+        """Room for that many rows in one block of memory, which is used again when they are gone."""
         sizes = [rows * dtype.itemsize, *(rows * kind.itemsize for kind in BESIDE.values())]
         ends = np.cumsum([-(-size // 64) * 64 for size in sizes]).tolist()
-        block = np.empty(ends[-1], np.uint8)
+        block = _MEMORY.take(ends[-1])
         starts = zip(BESIDE.items(), ends, strict=False)
         beside = {name: block[start : start + rows * kind.itemsize].view(kind) for (name, kind), start in starts}
         return assembled(block[: sizes[0]].view(dtype), beside)

@@ -16,6 +16,7 @@ from tracer.handshake.events import Events, Indexes
 from tracer.handshake.syn_payloads import PayloadBlock
 from tracer.ipc.event_header import struct
 from tracer.ipc.layout import to_dtype
+from tracer.linux.recycled import Recycled
 from tracer.ring.perfbuf import SAMPLE_DATA_OFFSET, SAMPLE_KIND, PerfRing, sample_size, samples
 from tracer.ring.ringbuf import BUSY, DISCARDED, HEADER, LENGTH, WORD, Ring, padded
 
@@ -26,7 +27,8 @@ _HEAD = to_dtype(_PAYLOAD.head("data"))
 # keeps a batch near the processor's cache while it is judged, and below allocator.MMAP_FROM, so that it causes no page
 # fault every 4 KiB.
 BATCH_BYTES = 1900 << 10
-GIVE_BACK = 1 << 19  # bytes of payloads to read before releasing them to the kernel
+BATCHES = 3  # that are there at a time: one is read, one is judged, one waits for its processes
+GIVE_BACK = 192 << 10  # bytes of payloads to read before releasing them; below allocator.MMAP_SHOWN_FROM too
 
 
 class EventSource(Protocol):
@@ -48,6 +50,7 @@ class RingEvents:
         self._ring = ring
         self._dtype = dtype
         self._stride = padded(dtype.itemsize)
+        self._memory = Recycled(BATCHES)
         # as plain bytes: numpy copies a structure field by field, which is ten times slower
         self._slot = np.dtype({"names": ["length", "event"], "formats": ["<u4", f"V{dtype.itemsize}"],
                                "offsets": [0, HEADER], "itemsize": self._stride})  # fmt: skip
@@ -67,7 +70,10 @@ class RingEvents:
             slots, lengths = slots[:count], lengths[:count]
         ring.barrier()
         dropped = lengths & np.uint32(DISCARDED) != 0
-        events = slots["event"][~dropped] if dropped.any() else slots["event"].copy()
+        found = slots["event"][~dropped] if dropped.any() else slots["event"]
+        size = self._dtype.itemsize
+        events = self._memory.take(BATCH_BYTES // self._stride * size)[: len(found) * size].view(found.dtype)
+        events[:] = found
         ring.release(begin + count * self._stride)
         return events.view(self._dtype)
 

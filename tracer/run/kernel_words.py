@@ -15,10 +15,12 @@ from tracer.causes.kernel_word import blame
 from tracer.causes.looked_on import LookedOn
 from tracer.causes.strays import StrayAnswers
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import U8, Bool, Events, Indexes, among, has, pick, together
+from tracer.handshake.events import U8, Bool, Events, Indexes, among, has, pick
 from tracer.ipc.messages import Evidence, PlaceAnswer, PlaceQuestion
 from tracer.linux.patience import FACTOR
+from tracer.linux.recycled import Recycled
 from tracer.records.drop import Drop
+from tracer.ring.drain import BATCH_BYTES, BATCHES
 from tracer.ring.drops import DropTable, Kind
 from tracer.vocabulary.drops import found_queue_full, is_telling
 from tracer.vocabulary.vocabulary import After, Confidence, HandshakeResult, Has, ResetFrom, SettleReason, Vantage
@@ -31,6 +33,7 @@ SIDES_NS = int(290_000_000 * FACTOR)
 ANSWER_NS = int(1_000_000_000 * FACTOR)  # later there will be no answer
 SOON_MS = LATE_NS // 1_000_000  # what waited for words goes on with the next reading
 TABLE_MAX = 255  # different drops, and reasons of resets, in a run: columns have their numbers in a byte
+ROOM_BYTES = BATCH_BYTES * 5 // 4  # for a batch, and for what waited
 PLACES_MAX = 512  # the root part names no more
 OTHERS_MAX = TABLE_MAX // 2  # those of other namespaces, whose numbers are endless
 
@@ -67,6 +70,7 @@ class KernelWords:
     has_sides: bool = False  # several interfaces are traced, so that a SYN may be seen on both sides of this host
     drops: list[Drop | None] = field(default_factory=lambda: [None])
     reset_reasons: list[str | None] = field(default_factory=lambda: [None])
+    _memory: Recycled = field(default_factory=lambda: Recycled(BATCHES))
     _table: DropTable = field(init=False)
     _looked_on: LookedOn = field(default_factory=LookedOn)
     _strays: StrayAnswers = field(init=False)
@@ -111,16 +115,28 @@ class KernelWords:
         """Take records; returns those that have waited, and behind them those that need not wait, as one batch."""
         if not self.evidence.ring_bytes and not self.has_sides:
             return events
-        ready: list[Events] = []
+        ready: list[tuple[Events, Indexes]] = []
         parts, self._held = [*self._held, (events, now_ns)], []
         for part, came_ns in parts:
             waits = self._waits(part, came_ns, now_ns)
             if waits.any():
                 self._held.append((pick(part, np.flatnonzero(waits)), came_ns))
-                part = pick(part, np.flatnonzero(~waits))
-            if len(part):
-                ready.append(part)
-        return together(ready) if ready else events[:0]
+            ready.append((part, np.flatnonzero(~waits)))
+        if len(parts) == 1 and not self._held:
+            return events
+        return self._together(ready)
+
+    def _together(self, parts: list[tuple[Events, Indexes]]) -> Events:
+        """Some rows of each part, in one batch."""
+        dtype, count = parts[0][0].dtype, sum(len(rows) for _, rows in parts)
+        size = count * dtype.itemsize
+        whole = self._memory.take(max(size, ROOM_BYTES))[:size].view(f"V{dtype.itemsize}")
+        at = 0
+        for part, rows in parts:
+            # as plain bytes: numpy copies a structure field by field
+            np.take(np.ascontiguousarray(part).view(whole.dtype), rows, out=whole[at : at + len(rows)], mode="clip")
+            at += len(rows)
+        return whole.view(dtype)
 
     def close(self) -> list[Events]:
         """The records that still wait."""

@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 
 from tracer.handshake.columns import BESIDE, Beside, Columns, assembled
 from tracer.handshake.events import Events, Selection
+from tracer.linux.recycled import Recycled
 
 BLOCK_ROWS = 256
 _LEVEL = -1  # of zstd: the fastest that finds nearly all repetitions
 # fields that can be read without unpacking the records
 _KEYS = ("syn_ns", "client", "server", "client_port", "server_port", "ifindex", "result", "reason")
+
+
+_MEMORY = Recycled(1)
 
 
 class Packed:
@@ -32,12 +36,11 @@ class Packed:
         events = arrays.events
         self._dtype, self._length = events.dtype, len(events)
         beside = [column for _, column in arrays.beside()] + [events[name] for name in _KEYS]
-        blocks = np.split(events, range(BLOCK_ROWS, self._length, BLOCK_ROWS))
+        blocks = np.split(np.ascontiguousarray(events), range(BLOCK_ROWS, self._length, BLOCK_ROWS))
         compressor = zstandard.ZstdCompressor(level=_LEVEL)
-        frames = [
-            compressor.compress(b"".join(column.tobytes() for column in columns))
-            for columns in (beside, *([block] for block in blocks))
-        ]
+        joined = _MEMORY.take(sum(column.nbytes for column in beside))
+        np.concatenate([np.ascontiguousarray(column).view(np.uint8).reshape(-1) for column in beside], out=joined)
+        frames = [compressor.compress(part.data) for part in (joined, *(block.view(np.uint8) for block in blocks))]
         # one piece of memory, which is freed as a whole
         self._data = b"".join(frames)
         self._ends = np.cumsum([0, *map(len, frames)], dtype=np.uint32)
