@@ -38,7 +38,7 @@ class Returning:
             return np.zeros(len(batch), np.bool_)
         self._any = True
         events = batch.events
-        keys, when = self._hash.services(events), np.ascontiguousarray(events["syn_ns"])
+        keys, when = self._hash.keys(events).pairs_by_port, np.ascontiguousarray(events["syn_ns"])
         new = np.flatnonzero(worked)
         known, (before_ns,) = self._worked.past(
             Earlier(keys[new], new, keys), (when[new],), keys, np.arange(len(batch), dtype=np.intp)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tracer.causes.attempts import PeerHash
+from tracer.causes.attempts import Keys
 from tracer.causes.notes import Earlier, Notes
 from tracer.causes.peer_history import PAIRS, REMEMBER_NS
 from tracer.causes.slot_table import SlotTable
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import U64, Bool, Indexes, pick
+from tracer.handshake.events import U64, Bool, Indexes
 from tracer.handshake.life import died
 from tracer.vocabulary.vocabulary import After, Group, Outcome, Vantage
 
@@ -44,15 +44,18 @@ def _died(batch: Batch, rows: Indexes) -> Indexes:
 class AfterAccept:
     """Takes handshakes in the order of settling; how they come in batches makes no difference."""
 
-    def __init__(self, hashes: PeerHash) -> None:
-        self._hash = hashes
+    def __init__(self) -> None:
         self._served = SlotTable(PAIRS, "when_ns")  # connections that lived without data taken out of the SYN
         self._broken = SlotTable(PAIRS, "when_ns")  # those that died after it was, unless one that did not came since
         self._any_broke = False
         self._died_plainly = Notes(PAIRS, "when_ns")  # connections that died though no data was taken out of the SYN
 
-    def died(self, batch: Batch) -> tuple[Indexes, Bool]:
+    def died(self, batch: Batch, keys: Keys) -> tuple[Indexes, Bool]:
         """The rows of connections that died after their data was taken; is the path the likely reason?"""
+
+        def seen_of(rows: Indexes) -> _Seen:
+            return _Seen(rows, keys.pairs_by_port[rows], batch.events["syn_ns"][rows])
+
         verdicts = batch.verdicts
         away = (batch.vantage & _AT_SERVER) == 0
         # the first SYN-ACK decides the outcome, but the client may have taken another host's
@@ -63,13 +66,13 @@ class AfterAccept:
         in_vain = ~lived[broke]
         self._any_broke |= bool(in_vain.any())
         plain = verdicts.acked_payload_len == 0
-        served = self._seen(batch, np.flatnonzero(lived & plain))
-        plainly = self._seen(batch, _died(batch, np.flatnonzero(away & plain)))
+        served = seen_of(np.flatnonzero(lived & plain))
+        plainly = seen_of(_died(batch, np.flatnonzero(away & plain)))
         likely = np.zeros(len(broke), np.bool_)
         if self._any_broke:
             worked, dead = np.flatnonzero(lived & taken), broke[in_vain]
-            again = self._broke_again(self._seen(batch, np.concatenate((worked, dead))), len(worked))
-            seen = self._seen(batch, dead)
+            again = self._broke_again(seen_of(np.concatenate((worked, dead))), len(worked))
+            seen = seen_of(dead)
             likely[in_vain] = again & self._was_served(seen, served) & ~self._died_without(seen, plainly)
         slots, own = self._served.claim(served.keys)
         self._served["when_ns"][slots[own]] = served.syn_ns[own]
@@ -115,9 +118,3 @@ class AfterAccept:
         self._broken["when_ns"][slots[own]] = broke_ns[last][own]
         again: Bool = ((before != 0) & (seen.syn_ns < before + _HOUR))[worked:]
         return again
-
-    def _seen(self, batch: Batch, rows: Indexes) -> _Seen:
-        # usually these are all of them, which need no copies
-        whole = len(rows) == len(batch) and bool((rows[1:] > rows[:-1]).all())
-        events = batch.events if whole else pick(batch.events, rows)
-        return _Seen(rows, self._hash.services(events), np.ascontiguousarray(events["syn_ns"]))

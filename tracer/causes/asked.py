@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tracer.causes.attempts import HOPS, PeerHash
+from tracer.causes.attempts import HOPS
 from tracer.causes.case import Case
 from tracer.causes.listeners import Listeners, Listening
 from tracer.handshake.batch import Batch
@@ -88,11 +88,11 @@ class Asked:
     listening: Listening
 
     @classmethod
-    def of(cls, case: Case, rows: Indexes, hashes: PeerHash, listeners: Listeners) -> Asked:
+    def of(cls, case: Case, rows: Indexes, listeners: Listeners) -> Asked:
         events = pick(case.batch.events, rows)
         return cls(
             case, rows, events, events["result"], case.batch.verdicts.after[rows], at_server(case.batch, rows),
-            has(events["synack"]["has"], Has.SEGMENT), listeners.of(hashes.listeners(events), events["syn_ns"]),
+            has(events["synack"]["has"], Has.SEGMENT), listeners.of(case.keys.listeners[rows], events["syn_ns"]),
         )  # fmt: skip
 
     def blame(self, which: Bool, cause: HandshakeCause, confidence: Confidence, at: CauseAt = CauseAt.NONE) -> None:

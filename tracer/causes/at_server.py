@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tracer.causes.attempts import HOPS, PeerHash
+from tracer.causes.attempts import HOPS, Keys, PeerHash
 from tracer.causes.case import Case
 from tracer.causes.cookies import COOKIE_SENT
 from tracer.causes.kernel_evidence import COOKIE_NOT_REQUIRED, SERVER_ENABLE, SYN_COOKIES_ALWAYS, KernelEvidence
@@ -70,13 +70,12 @@ class AtServer:
         # services whose answers leave by an interface that is not traced
         self._one_way = SlotTable(SERVICES, "when_ns")
 
-    def note(self, batch: Batch) -> None:
+    def note(self, batch: Batch, keys: Keys) -> None:
         """Remember whose answers are not seen here."""
         rows = np.flatnonzero(batch.events["one_way"])
         if len(rows):
-            events = pick(batch.events, rows)
-            slots, own = self._one_way.claim(self._hash.listeners(events))
-            self._one_way["when_ns"][slots[own]] = events["syn_ns"][own]
+            slots, own = self._one_way.claim(keys.listeners[rows])
+            self._one_way["when_ns"][slots[own]] = batch.events["syn_ns"][rows[own]]
 
     def host_dropped(self, case: Case, rows: Indexes) -> None:
         """The SYN came and nothing left, though a socket listens and no queue was full (TFO.md section 8)."""
@@ -84,7 +83,7 @@ class AtServer:
             return
         events = pick(case.batch.events, rows)
         quiet = self._evidence.queues_were_quiet(events["syn_ns"], events["settled_ns"])
-        slots, elsewhere = self._one_way.find(self._hash.listeners(events))
+        slots, elsewhere = self._one_way.find(case.keys.listeners[rows])
         elsewhere &= events["syn_ns"] < self._one_way["when_ns"][slots] + np.uint64(REMEMBER_NS)
         ifindexes = events["ifindex"].tolist()
         unheard = [
@@ -112,9 +111,9 @@ class AtServer:
 
         Follows tcp_conn_request and tcp_try_fastopen of the kernel (net/ipv4/tcp_input.c, tcp_fastopen.c).
         """
-        events = pick(case.batch.events, rows)
-        listening = self._listeners.of(self._hash.listeners(events), events["syn_ns"])
-        seen = self._evidence.around(events["syn_ns"], events["synack_ns"])
+        syn_ns = case.batch.events["syn_ns"][rows]
+        listening = self._listeners.of(case.keys.listeners[rows], syn_ns)
+        seen = self._evidence.around(syn_ns, case.batch.events["synack_ns"][rows])
         # where the SYN went elsewhere, this host's settings say nothing
         ours = listening.here | ~listening.known
         told, late = np.flatnonzero(seen.known & ours), rows[~seen.known & ours | listening.nobody]
@@ -132,7 +131,7 @@ class AtServer:
 
         was_free, is_free = seen.fast_open_bit(COOKIE_NOT_REQUIRED)
         never_free = ~was_free & ~is_free & ~seen.fast_open_changed
-        tried = self._hash.of(case.batch, rows)
+        tried = self._hash.of(case.batch, rows, case.keys)
         works = self._history.works(tried)
         without_cookie = request == Request.DATA_ONLY
         needed = without_cookie & never_free & was_on & is_on

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tracer.causes.attempts import Keys
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import Causes
 from tracer.handshake.events import U8, Indexes, among
@@ -19,6 +20,7 @@ class Case:
 
     batch: Batch
     causes: Causes
+    keys: Keys
     silent: dict[int, ListenerAnswer] = field(default_factory=dict)  # by row, of SYNs for which nothing left
     ways: dict[int, int] = field(default_factory=dict)  # by row, of SYNs to pass on: the interface by which they leave
     contradicted: Indexes = field(default_factory=lambda: np.zeros(0, np.intp))  # by the client's own kernel

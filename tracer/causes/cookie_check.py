@@ -47,12 +47,11 @@ class CookieChecks:
 
         `checks` are CookieCheck numbers, `origins` CookieOrigin numbers; there is one of each for a row of the batch.
         """
-        rows, events = sent.rows, sent.events
-        keys = sent.fates()
+        rows, keys = sent.rows, sent.fates()
         slots, known = self._known.find(keys)
         verdicts, seen_s = self._known["verdict"][slots], self._known["seen_s"][slots]
         # an unknown verdict may become known after a while
-        known &= (verdicts != CookieCheck.NONE) | (events["syn_ns"] // _NS_PER_S < seen_s + ASK_AGAIN_S)
+        known &= (verdicts != CookieCheck.NONE) | (sent.syn_ns // _NS_PER_S < seen_s + ASK_AGAIN_S)
         checks[rows[known]] = verdicts[known]
         origins[rows[known]] = self._known["origin"][slots[known]]
         missing = np.flatnonzero(~known)
@@ -61,17 +60,17 @@ class CookieChecks:
         # one question for all equal keys
         _, firsts = np.unique(keys[missing], return_index=True)
         asked = missing[np.sort(firsts)][:QUESTIONS_MAX]
-        events = pick(events, asked)
+        events = pick(sent.events, rows[asked])
         questions = [
             CookieQuestion(*one)
             for one in zip(
                 byte_rows(events["client"]), byte_rows(events["server"]),
                 _carried(events["syn"]["has"], cookie_rows(events["syn"])),
-                _carried(sent.answers().has[asked], first_cookie_rows(events)),
+                _carried(sent.answers().has[rows[asked]], first_cookie_rows(events)),
                 sent.accepted[asked].tolist(), events["syn_ns"].tolist(), events["server_port"].tolist(), strict=True,
             )
         ]  # fmt: skip
-        return Asked(rows[missing], keys[missing], sent.events["syn_ns"][missing], questions)
+        return Asked(rows[missing], keys[missing], sent.syn_ns[missing], questions)
 
     def end(self, asked: Asked, answer: HostAnswer, checks: U8, origins: U8) -> None:
         """Fill in the answers, in the order of the questions; unanswered ones stay unknown."""

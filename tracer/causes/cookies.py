@@ -99,25 +99,25 @@ class CookieCauses:
             self._given.add(tried.pairs[given])
 
     def _note_interfaces(self, tried: Attempts) -> None:
-        indexes = tried.events["ifindex"]
+        indexes = tried.events["ifindex"][tried.rows]
         if not len(indexes) or self._interface == indexes.min() == indexes.max():
             return
         self._interface = int(indexes[-1])
         for ifindex in np.unique(indexes).tolist():
-            first = tried.events["syn_ns"][np.argmax(indexes == ifindex)]
+            first = tried.syn_ns[np.argmax(indexes == ifindex)]
             self._translated.note_interface(ifindex, int(first))
 
     def _judge(self, case: Case, tried: Attempts, refused: Indexes, seen: _Seen) -> None:
-        events = pick(tried.events, refused)
         pairs, clients, rows = tried.pairs[refused], tried.clients[refused], tried.rows[refused]
+        events = pick(tried.events, rows)
         hosts, cookies = pairs - clients, tried.cookies()[refused]
         accepted, given = seen.at[: seen.accepted], seen.at[seen.accepted :]
         good, good_ns = seen.cookies[: seen.accepted], seen.syn_ns[: seen.accepted]
 
         known, (known_ns,) = _before(self._known, seen.cookies, seen.at, (seen.syn_ns,), cookies, refused)
-        here, _ = _before(self._known_here, seen.here, seen.at, (), cookies + tried.hash.ports(events), refused)
+        here, _ = _before(self._known_here, seen.here, seen.at, (), cookies + tried.ports()[refused], refused)
         was_good, _ = _before(self._accepted, good, accepted, (), cookies, refused)
-        by_server = hosts + tried.hash.cookies(events)
+        by_server = hosts + tried.hash.cookies(tried.events, rows)
         owned, (owner,) = _before(self._owners, seen.given, given, (_owners(tried, given),), by_server, refused)
         of_another = owned & ~known & (owner != _owners(tried, refused))
         met, _ = _before(self._given, tried.pairs[given], given, (), pairs, refused)
@@ -139,7 +139,7 @@ class CookieCauses:
         own = HOPS[events["synack"]["ttl"]] == 0
         vantage = np.where(own, tried.vantage[refused], tried.vantage[refused] & ~np.uint8(Vantage.SERVER))
         facts = (
-            vantage, case.origins[rows], pairs, clients, hosts, tried.servers[refused], events["syn_ns"],
+            vantage, case.origins[rows], pairs, clients, hosts, tried.keys.listeners[rows], events["syn_ns"],
             first_answers(events).ns, was_good, met, known_ns, here, of_another, last_pair, last_ns,
         )  # fmt: skip
         texts = byte_rows(events["server"]), cookie_rows(events["syn"]), first_cookie_rows(events)
@@ -173,22 +173,20 @@ def _before(
 
 def _owners(tried: Attempts, at: Indexes) -> U64:
     """Keys of the clients' addresses, wherever they are seen."""
-    found: U64 = tried.ends[at] - (tried.pairs[at] - tried.clients[at])
-    return found
+    return tried.keys.addresses[tried.rows[at]]
 
 
 def _seen(tried: Attempts) -> _Seen:
     accepted = np.flatnonzero(tried.accepted & tried.with_cookie)
-    asked = has(tried.events["syn"]["has"], Has.TFO)
+    asked = has(tried.events["syn"]["has"][tried.rows], Has.TFO)
     lengths = tried.given_len()
     given = np.flatnonzero(asked & (lengths != 0))
     cookies = tried.cookies()[accepted]
     at = accepted
     by_server = np.zeros(0, np.uint64)
     if len(given):
-        part = tried.hash.given_cookies(tried.events, given, lengths[given])
+        part = tried.hash.given_cookies(tried.events, tried.rows[given], lengths[given])
         by_server = tried.pairs[given] - tried.clients[given] + part
-        cookies = np.concatenate((cookies, tried.ends[given] + part))
+        cookies = np.concatenate((cookies, tried.keys.ends[tried.rows[given]] + part))
         at = np.concatenate((accepted, given))
-    here = cookies + tried.hash.ports(tried.events)[at]
-    return _Seen(at, len(accepted), cookies, here, by_server, tried.events["syn_ns"][at])
+    return _Seen(at, len(accepted), cookies, cookies + tried.ports()[at], by_server, tried.syn_ns[at])

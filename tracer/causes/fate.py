@@ -10,7 +10,7 @@ import numpy as np
 
 from tracer.causes.answers import judge_answers, judge_own_resets
 from tracer.causes.asked import Asked
-from tracer.causes.attempts import PeerHash
+from tracer.causes.attempts import Keys
 from tracer.causes.case import Case
 from tracer.causes.flood import Floods
 from tracer.causes.kernel_evidence import KernelEvidence
@@ -29,25 +29,23 @@ from tracer.handshake.events import Indexes
 class Fates:
     """Explains rows by the wire, by what servers did before, and by this host's sockets and counters."""
 
-    def __init__(
-        self, hashes: PeerHash, evidence: KernelEvidence, listeners: Listeners, *, hears_drops: bool
-    ) -> None:  # fmt: skip
-        self._hash, self._listeners = hashes, listeners
+    def __init__(self, evidence: KernelEvidence, listeners: Listeners, *, hears_drops: bool) -> None:
+        self._listeners = listeners
         self._hears_drops = hears_drops
-        self._servers = ServerMemory(hashes)
+        self._servers = ServerMemory()
         self._unseen, self._unseen_acks = UnseenAnswers(), UnseenAcks()
-        self.queues = Queues(hashes, evidence, listeners)
-        self._floods = Floods(hashes)
+        self.queues = Queues(evidence, listeners)
+        self._floods = Floods()
 
     def judge(self, case: Case, rows: Indexes, router: Router, pairs: Pairs) -> None:
         """Give causes to `rows` (to_explain), after what is certain has been said."""
-        noted = self._servers.begin(case.batch)
+        noted = self._servers.begin(case.batch, case.keys)
         unseen = np.zeros(len(case.batch), np.bool_)
         unseen[rows] = self._unseen.of(noted, rows)
         router.judge(case, pairs, unseen)
         flooded = self._floods.note(noted, self._unseen_acks)
         if len(rows):
-            asked = Asked.of(case, rows, self._hash, self._listeners)
+            asked = Asked.of(case, rows, self._listeners)
             if not self._hears_drops:
                 judge_own_resets(asked)
             judge_answers(asked, noted, self._servers)
@@ -59,9 +57,9 @@ class Fates:
             judge_silence(asked, noted, self._servers, self._unseen, self._unseen_acks)
         self._note(noted)
 
-    def note(self, batch: Batch) -> None:
+    def note(self, batch: Batch, keys: Keys) -> None:
         """Remember who answered, where there is nothing to explain."""
-        noted = self._servers.begin(batch)
+        noted = self._servers.begin(batch, keys)
         self._floods.note(noted, self._unseen_acks)
         self._note(noted)
 

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from tracer.causes.attempts import PeerHash
 from tracer.causes.case import Case
 from tracer.causes.server_memory import Noted
 from tracer.causes.silence import UnseenAcks
-from tracer.handshake.events import U32, U64, Bool, Indexes, pick
+from tracer.handshake.events import U32, U64, Bool, Indexes
 from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, HandshakeResult, SettleReason
 
 HALF_OPEN, ADDRESSES, WITHIN_NS = 100, 50, 10_000_000_000
@@ -36,8 +35,7 @@ I64 = NDArray[np.int64]
 class Floods:
     """Takes batches in the order of settling; how they are split makes no difference."""
 
-    def __init__(self, hashes: PeerHash) -> None:
-        self._hash = hashes
+    def __init__(self) -> None:
         self._keys, self._clients = np.zeros(0, np.uint64), np.zeros(0, np.uint64)  # of half-open ones
         self._syn_ns = np.zeros(0, np.int64)
         cells = LISTENERS * SECONDS
@@ -76,7 +74,7 @@ class Floods:
         """Keep `rows`, which are half open; which belong to a flood? `stay`: those of them that are not in flight."""
         before = len(self._keys)
         self._keys = np.concatenate((self._keys, noted.services[rows]))
-        self._clients = np.concatenate((self._clients, self._hash.addresses(pick(noted.batch.events, rows))))
+        self._clients = np.concatenate((self._clients, noted.keys.addresses[rows]))
         syn_ns = noted.batch.events["syn_ns"][rows].astype(np.int64)
         self._syn_ns = np.concatenate((self._syn_ns, syn_ns))
         order = np.argsort(self._keys, kind="stable")

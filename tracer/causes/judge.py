@@ -67,15 +67,15 @@ class CauseJudge:
     def __init__(self, ask: AskHost | None = None, *, check_cookies: bool = True, hears_drops: bool = False) -> None:
         self._hash = PeerHash()
         self._history = PeerHistory()
-        self._after_accept = AfterAccept(self._hash)
-        self._witness = HostWitness(ask, self._hash, check_cookies=check_cookies)
+        self._after_accept = AfterAccept()
+        self._witness = HostWitness(ask, check_cookies=check_cookies)
         self._at_server = AtServer(self._hash, self._history, self._witness.evidence, self._witness.listeners)
         self._refused = CookieCauses()
-        self._timeouts = Timeouts(self._hash)
+        self._timeouts = Timeouts()
         self._both_ends = BothEnds()
         self._sides, self._router = Sides(), Router()
         self._changed = ChangedHere()
-        self._fates = Fates(self._hash, self._witness.evidence, self._witness.listeners, hears_drops=hears_drops)
+        self._fates = Fates(self._witness.evidence, self._witness.listeners, hears_drops=hears_drops)
 
     def add_host(self, host: Host) -> None:
         """Take new counters and sysctls of the host."""
@@ -103,12 +103,13 @@ class CauseJudge:
 
     def judge(self, batch: Batch) -> Batch:
         """The same batch with its causes."""
-        case = Case(batch, Causes.none(len(batch)))
+        keys = self._hash.keys(batch.events)
+        case = Case(batch, Causes.none(len(batch)), keys)
         events, verdicts = batch.events, batch.verdicts
         attempts = np.flatnonzero(verdicts.attempted)
-        self._at_server.note(batch)
+        self._at_server.note(batch, keys)
         unanswered, to_tell = unanswered_here(batch), to_explain(batch)
-        broke, broke_again = self._after_accept.died(batch)
+        broke, broke_again = self._after_accept.died(batch, keys)
         stripped, emptied = self._both_ends.compare(events)
         pairs = self._sides.compare(batch)
         pairs.tell(case.causes)
@@ -118,12 +119,12 @@ class CauseJudge:
         challenged = _challenged(batch)
         lost = lost_without_data(batch)
         if not any(map(len, (attempts, to_tell, malformed, challenged, lost))) and not (stripped | emptied).any():
-            self._fates.note(batch)
+            self._fates.note(batch, keys)
             self._router.note(batch, pairs)
             return replace(batch, causes=case.causes)
         silent = _without_option(case)
         here = answered_here(batch, silent)
-        tried = self._hash.of(batch, attempts)
+        tried = self._hash.of(batch, attempts, keys)
         queued = queued_here(batch, to_tell, self._witness.evidence)
         wanted = Wanted(
             here, unanswered, queued, refused_here(batch, to_tell), self._router.doubtful(batch, pairs),
@@ -146,7 +147,10 @@ class CauseJudge:
             key_rotation(case)
             case.say(case.outcome_is(*_SAME_BACK), Cause.CHILD_FAILED, Confidence.LIKELY)
             ours = self._at_server.no_option_back(case, here)
-            self._elsewhere(case, np.setdiff1d(silent, ours))
+            elsewhere = np.zeros(len(batch), np.bool_)
+            elsewhere[silent] = True
+            elsewhere[ours] = False
+            self._elsewhere(case, np.flatnonzero(elsewhere))
             self._no_data(case)
         take_back(case)
         return replace(batch, causes=case.causes)
@@ -169,7 +173,7 @@ class CauseJudge:
             return
         batch = case.batch
         request = batch.verdicts.request[rows]
-        tried = self._hash.of(batch, rows)
+        tried = self._hash.of(batch, rows, case.keys)
         works = self._history.works(tried)
         takes = self._history.takes_data_without_cookie(tried)
         data_only = request == Request.DATA_ONLY
@@ -186,7 +190,7 @@ class CauseJudge:
         # at the client's own host we know that there was none
         rows = rows[_NOT_AT_CLIENT.take(case.batch.vantage[rows])]
         if len(rows):
-            always = self._history.always_sent_data(self._hash.of(case.batch, rows))
+            always = self._history.always_sent_data(self._hash.of(case.batch, rows, case.keys))
             case.say(rows[always], Cause.PAYLOAD_STRIPPED, Confidence.POSSIBLE)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tracer.handshake.events import U64, Bool, Events, byte_rows, pick
+from tracer.handshake.events import U64, Bool, Events, Indexes, byte_rows, pick
 from tracer.ipc.messages import FlowQuestion, ListenerAnswer
 
 SERVICES = 4096
@@ -64,20 +64,20 @@ class Listeners:
     def __init__(self) -> None:
         self._known: OrderedDict[int, _Service] = OrderedDict()
 
-    def begin(self, keys: U64, events: Events) -> tuple[list[int], list[FlowQuestion]]:
-        """The services to ask about, each with one of its handshakes, and the questions.
+    def begin(self, keys: U64, events: Events, rows: Indexes) -> tuple[list[int], list[FlowQuestion]]:
+        """The services of some rows to ask about, each with one of its handshakes, and the questions.
 
         A program may have been started anew since the last answer, with Fast Open or without.
         """
         # the last of each, for they are in the order of settling
         _, lasts = np.unique(keys[::-1], return_index=True)
         lasts = len(keys) - 1 - lasts
-        settled_ns = events["settled_ns"]
+        settled_ns = events["settled_ns"][rows[lasts]]
         asked = [
-            row for row, key in zip(lasts.tolist(), keys[lasts].tolist(), strict=True)
-            if int(settled_ns[row]) >= self._known.get(key, _UNKNOWN).asked_ns
+            at for at, key, when_ns in zip(lasts.tolist(), keys[lasts].tolist(), settled_ns.tolist(), strict=True)
+            if when_ns >= self._known.get(key, _UNKNOWN).asked_ns
         ][:QUESTIONS_MAX]  # fmt: skip
-        return keys[asked].tolist(), flows(pick(events, np.array(asked, np.intp)))
+        return keys[asked].tolist(), flows(pick(events, rows[asked]))
 
     def end(self, asked: list[int], answers: list[ListenerAnswer], taken_ns: int) -> None:
         """Take the answers, in the order of the questions; there may be fewer."""

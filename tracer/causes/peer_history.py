@@ -6,7 +6,7 @@ import numpy as np
 
 from tracer.causes.attempts import Attempts
 from tracer.causes.slot_table import SlotTable
-from tracer.handshake.events import U64, Bool, has
+from tracer.handshake.events import Bool, Indexes, has
 from tracer.vocabulary.vocabulary import Has, Outcome, Request
 
 SERVERS = PAIRS = 1 << 14
@@ -35,36 +35,35 @@ class PeerHistory:
 
     def note(self, tried: Attempts) -> None:
         """Remember what worked."""
-        events, outcome = tried.events, tried.outcome
-        syn_ns = np.ascontiguousarray(events["syn_ns"])
+        events, rows, outcome = tried.events, tried.rows, tried.outcome
         kind = outcome * np.uint8(2) + tried.with_cookie
-        self._note_server(tried.servers, "works_ns", syn_ns, _WORKS.take(kind))
-        cookieless = _TAKEN_WITHOUT.take(kind)
-        if cookieless.any():
-            cookieless &= ~has(tried.answers().has, Has.TFO)
-            self._note_server(tried.servers, "cookieless_ns", syn_ns, cookieless)
+        self._note_server(tried, "works_ns", np.flatnonzero(_WORKS.take(kind)))
+        cookieless = np.flatnonzero(_TAKEN_WITHOUT.take(kind))
+        if len(cookieless):
+            granted = has(tried.answers().has[rows[cookieless]], Has.TFO)
+            self._note_server(tried, "cookieless_ns", cookieless[~granted])
 
-        passed = (events["syn"]["payload_len"] != 0) & (outcome != Outcome.SYN_TIMEOUT_FALLBACK)
-        passed &= has(events["synack"]["has"], Has.SEGMENT)
+        passed = (events["syn"]["payload_len"][rows] != 0) & (outcome != Outcome.SYN_TIMEOUT_FALLBACK)
+        passed &= has(events["synack"]["has"][rows], Has.SEGMENT)
         bare = tried.request == Request.COOKIE
         told = np.flatnonzero(passed | bare)
         if len(told):
-            slots, own = self._pairs.claim(tried.pairs_by_port()[told])
+            slots, own = self._pairs.claim(tried.keys.pairs_by_port[rows[told]])
             slots, told = slots[own], told[own]
             passed, bare = passed[told], bare[told]
             np.add.at(self._pairs["with_data"], slots, passed.astype(np.uint64))
             if bare.any():
                 np.add.at(self._pairs["without_data"], slots, bare.astype(np.uint64))
 
-    def _note_server(self, keys: U64, column: str, when: U64, rows: Bool) -> None:
-        if rows.any():
-            slots, own = self._servers.claim(keys[rows])
-            np.maximum.at(self._servers[column], slots[own], when[rows][own])
+    def _note_server(self, tried: Attempts, column: str, at: Indexes) -> None:
+        if len(at):
+            slots, own = self._servers.claim(tried.keys.listeners[tried.rows[at]])
+            np.maximum.at(self._servers[column], slots[own], tried.syn_ns[at[own]])
 
     def _server_noted(self, tried: Attempts, column: str) -> Bool:
-        slots, known = self._servers.find(tried.servers)
+        slots, known = self._servers.find(tried.servers())
         when = self._servers[column][slots]
-        noted: Bool = known & (when != 0) & (tried.events["syn_ns"] < when + np.uint64(REMEMBER_NS))
+        noted: Bool = known & (when != 0) & (tried.syn_ns < when + np.uint64(REMEMBER_NS))
         return noted
 
     def works(self, tried: Attempts) -> Bool:
@@ -77,7 +76,7 @@ class PeerHistory:
 
     def always_sent_data(self, tried: Attempts) -> Bool:
         """Did this pair's cookies for the port come with data several times before, and without only this once?"""
-        slots, known = self._pairs.find(tried.pairs_by_port())
+        slots, known = self._pairs.find(tried.keys.pairs_by_port[tried.rows])
         with_data, without = self._pairs["with_data"][slots], self._pairs["without_data"][slots]
         always: Bool = known & (with_data >= ALWAYS_SENT_DATA) & (without <= 1)
         return always

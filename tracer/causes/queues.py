@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracer.causes.asked import Asked
-from tracer.causes.attempts import HOPS, PeerHash
+from tracer.causes.attempts import HOPS
 from tracer.causes.kernel_evidence import KernelEvidence, Rose
 from tracer.causes.listeners import Listeners
 from tracer.causes.queue_table import QueueTable
@@ -79,8 +79,8 @@ class _Seen:
 class Queues:
     """Names the listener whose queue explains a handshake."""
 
-    def __init__(self, hashes: PeerHash, evidence: KernelEvidence, listeners: Listeners) -> None:
-        self._hash, self._evidence, self._listeners = hashes, evidence, listeners
+    def __init__(self, evidence: KernelEvidence, listeners: Listeners) -> None:
+        self._evidence, self._listeners = evidence, listeners
         self.table = QueueTable()
 
     def judge(self, asked: Asked) -> None:
@@ -118,7 +118,7 @@ class Queues:
         if not len(rows):
             return seen, chosen
         events = pick(asked.events, rows)
-        answers = self._answers(asked, rows, keys := self._hash.listeners(events))
+        answers = self._answers(asked, rows, keys := asked.case.keys.listeners[asked.rows[rows]])
         for key, told in answers.items():
             at = np.flatnonzero(keys == np.uint64(key))
             seen.here[at] = bool(told.sockets) and not told.translated

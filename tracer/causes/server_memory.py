@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tracer.causes.attempts import HOPS, PeerHash
+from tracer.causes.attempts import HOPS, Keys
 from tracer.causes.distances import Answers, Distances
 from tracer.causes.notes import Earlier, Notes
 from tracer.causes.peer_history import REMEMBER_NS, SERVERS
@@ -33,8 +33,7 @@ class Noted:
     """What a batch tells of servers: rows of each kind, and keys of all rows."""
 
     batch: Batch
-    places: U64  # keys of the server's address
-    services: U64  # of address and port
+    keys: Keys
     answered: Indexes
     worked: Indexes  # of which the SYN-ACK's distance is the server's
     responded: Indexes
@@ -43,6 +42,16 @@ class Noted:
     refused: Indexes  # by a reset, without ECN
     acked: Indexes  # whose ACK was seen
     quiet: Indexes  # whose client left with nothing but acks
+
+    @property
+    def places(self) -> U64:
+        """Keys of the server's address."""
+        return self.keys.places
+
+    @property
+    def services(self) -> U64:
+        """Keys of its address and port."""
+        return self.keys.services
 
     def answers(self) -> Answers:
         """Those that worked."""
@@ -54,8 +63,7 @@ class Noted:
 class ServerMemory:
     """From the client's side of servers."""
 
-    def __init__(self, hashes: PeerHash) -> None:
-        self._hash = hashes
+    def __init__(self) -> None:
         self._services = SlotTable(SERVERS, "answered_ns", "plain_ns", "responded_ns")
         self._places = SlotTable(SERVERS, "ecn_ns")
         self._distances = Distances()
@@ -65,7 +73,7 @@ class ServerMemory:
         self._ecn_lost, self._ecn_refused = Notes(SERVERS, "when_ns"), Notes(SERVERS, "when_ns")
         self._ecn_proven = Notes(SERVERS, "when_ns")  # a plain one was taken between two of them
 
-    def begin(self, batch: Batch) -> Noted:
+    def begin(self, batch: Batch, keys: Keys) -> Noted:
         """Look at a batch; note() remembers it once it is judged."""
         events, verdicts = batch.events, batch.verdicts
         synack = has(events["synack"]["has"], Has.SEGMENT)
@@ -83,9 +91,8 @@ class ServerMemory:
             with_ecn = rows[(taken > _NO_ECN) | granted]
             plain = np.union1d(plain, rows[(taken == _NO_ECN) & ~granted])
         rejected = (events["result"] == HandshakeResult.REJECTED) & (events["reset_from"] == ResetFrom.SERVER)
-        places = self._hash.places(events)
         return Noted(
-            batch, places, places + self._hash.ports(events), answered, worked,
+            batch, keys, answered, worked,
             np.flatnonzero(events["response_ns"]), plain, with_ecn, np.flatnonzero(rejected & ~asked),
             np.flatnonzero(events["ack_ns"]), _quiet(batch),
         )  # fmt: skip

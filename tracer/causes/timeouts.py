@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracer.causes.attempts import Attempts, PeerHash
+from tracer.causes.attempts import Attempts
 from tracer.causes.case import Case
 from tracer.causes.notes import Earlier, Notes
 from tracer.causes.peer_history import REMEMBER_NS, SERVERS
@@ -30,8 +30,7 @@ _IS_TAKEN[[Outcome.DATA_ACKED, Outcome.DATA_ACKED_NEW_COOKIE, Outcome.DATA_PARTL
 class Timeouts:
     """Takes batches in the order of settling; how many handshakes each has makes no difference."""
 
-    def __init__(self, hashes: PeerHash) -> None:
-        self._hash = hashes
+    def __init__(self) -> None:
         self._fell_back = Notes(PAIRS, "when_ns")  # pairs whose SYN with data timed out
         self._passed = Notes(SERVERS, "when_ns")  # servers that answered a SYN with data
         self._lost = Notes(SERVERS, "when_ns")  # servers to which, or from which, one without data was lost
@@ -39,14 +38,14 @@ class Timeouts:
     def judge(self, case: Case, tried: Attempts, lost: Indexes) -> None:
         """Say why SYNs timed out; note this batch. `lost`: see lost_without_data()."""
         passed = np.flatnonzero(_data_passed(case.batch, tried))
-        passed_at, passed_keys, passed_ns = tried.rows[passed], tried.places()[passed], tried.events["syn_ns"][passed]
-        events = pick(case.batch.events, lost)
-        lost_keys, lost_ns = self._hash.places(events), events["syn_ns"]
+        passed_at, keys = tried.rows[passed], case.keys.places
+        passed_keys, passed_ns = keys[passed_at], tried.syn_ns[passed]
+        lost_keys, lost_ns = keys[lost], case.batch.events["syn_ns"][lost]
         fell_back = np.flatnonzero(_timed_out(case.batch, tried))
         if len(fell_back):
             of_data = fell_back[_for_its_data(tried, fell_back)]
-            rows, places, pairs = tried.rows[of_data], tried.places()[of_data], tried.pairs[of_data]
-            syn_ns = tried.events["syn_ns"][of_data]
+            rows, pairs, syn_ns = tried.rows[of_data], tried.pairs[of_data], tried.syn_ns[of_data]
+            places = keys[rows]
             again = _within_hour(self._fell_back, pairs, rows, syn_ns, pairs, rows, syn_ns)
             again &= ~_within_hour(self._passed, passed_keys, passed_at, passed_ns, places, rows, syn_ns)
             again &= ~_within_hour(self._lost, lost_keys, lost, lost_ns, places, rows + 1, syn_ns)
@@ -78,9 +77,10 @@ def lost_without_data(batch: Batch) -> Indexes:
 
 
 def _data_passed(batch: Batch, tried: Attempts) -> Bool:
-    passed: Bool = has(tried.events["synack"]["has"], Has.SEGMENT) & (batch.verdicts.answered_syn[tried.rows] == 1)
+    answered = has(batch.events["synack"]["has"][tried.rows], Has.SEGMENT)
+    passed: Bool = answered & (batch.verdicts.answered_syn[tried.rows] == 1)
     passed |= _IS_TAKEN.take(tried.outcome)
-    passed &= tried.events["syn"]["payload_len"] != 0
+    passed &= batch.events["syn"]["payload_len"][tried.rows] != 0
     return passed
 
 
@@ -94,7 +94,7 @@ def _timed_out(batch: Batch, tried: Attempts) -> Bool:
 
 def _for_its_data(tried: Attempts, at: Indexes) -> Bool:
     """Did the answered SYN lack only data and option, or was ECN gone, too, which may be blocked as well?"""
-    events = tried.events
+    events, at = tried.events, tried.rows[at]
     asked = (events["syn"]["tcp_flags"][at] & _ECN) != 0
     found: Bool = (events["syn"]["payload_len"][at] != 0) & (~asked | ((events["retx_flags"][at, 0] & _ECN) != 0))
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tracer.causes.attempts import Attempts, PeerHash
+from tracer.causes.attempts import Attempts
 from tracer.causes.case import Case
 from tracer.causes.cookie_check import CookieChecks
 from tracer.causes.kernel_evidence import KernelEvidence
@@ -47,10 +47,9 @@ class HostWitness:
     `check_cookies` may be off if nobody sees the checks: they only make a cause more certain.
     """
 
-    def __init__(self, ask: AskHost | None, hashes: PeerHash, *, check_cookies: bool) -> None:
+    def __init__(self, ask: AskHost | None, *, check_cookies: bool) -> None:
         self._ask = ask
         self._check_cookies = check_cookies
-        self._hash = hashes
         self.evidence = KernelEvidence()
         self.listeners = Listeners()
         self._cookies = CookieChecks()
@@ -69,8 +68,8 @@ class HostWitness:
         if self._check_cookies:
             sent = tried.some(((tried.vantage & _AT_SERVER) != 0) & tried.with_cookie)
             asked = self._cookies.begin(sent, checks, case.origins) if len(sent.rows) else None
-        served = pick(events, np.concatenate((wanted.answered, wanted.queued, wanted.refused)))
-        services, listeners = self.listeners.begin(self._hash.listeners(served), served)
+        served = np.concatenate((wanted.answered, wanted.queued, wanted.refused))
+        services, listeners = self.listeners.begin(case.keys.listeners[served], events, served)
         # where a SYN went instead is asked of each: it differs by client
         silent, clients = wanted.unanswered[-SILENT_MAX:], _failed_clients(case)
         # counters explain a SYN-ACK only if they were read after it, and silence only if after its end

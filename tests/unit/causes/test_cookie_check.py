@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from tests.support.judged import Shake, batch
-from tracer.causes.attempts import PeerHash
+from tracer.causes.attempts import Attempts, PeerHash
 from tracer.causes.cookie_check import ASK_AGAIN_S, QUESTIONS_MAX, CookieChecks
+from tracer.handshake.batch import Batch
 from tracer.ipc.messages import Host, HostAnswer
 from tracer.vocabulary.vocabulary import CookieCheck, CookieOrigin
 
@@ -18,11 +19,15 @@ HASH = PeerHash()  # a memory knows what came under the same secret
 TAKEN = Shake(cookie=A, data=10, acked=10)
 
 
+def tried_of(made: Batch) -> Attempts:
+    return HASH.of(made, np.arange(len(made)), HASH.keys(made.events))
+
+
 def check(memory: CookieChecks, answers: list[CookieCheck] | None, *shakes: Shake) -> tuple[int, list[int]]:
     """How many questions there were, and the verdicts after these answers; VALID to each for None."""
     made = batch(*shakes)
     checks, origins = np.zeros((2, len(made)), np.uint8)
-    asked = memory.begin(HASH.of(made, np.arange(len(made))), checks, origins)
+    asked = memory.begin(tried_of(made), checks, origins)
     if asked is None:
         return 0, checks.tolist()
     verdicts = [VALID] * len(asked.questions) if answers is None else answers
@@ -44,7 +49,7 @@ def test_each_is_asked_about_once() -> None:
 
 def test_origins_are_remembered_beside_verdicts() -> None:
     made = batch(TAKEN, replace(TAKEN, port=444), TAKEN)
-    memory, tried = CookieChecks(), HASH.of(made, np.arange(len(made)))
+    memory, tried = CookieChecks(), tried_of(made)
     checks, origins = np.zeros((2, len(made)), np.uint8)
     asked = memory.begin(tried, checks, origins)
     assert asked is not None
@@ -60,7 +65,7 @@ def test_origins_are_remembered_beside_verdicts() -> None:
 def test_the_cookie_of_the_first_answer_is_the_one_that_was_given() -> None:
     made = batch(replace(TAKEN, back=A, first_back=B))
     checks, origins = np.zeros((2, 1), np.uint8)
-    asked = CookieChecks().begin(HASH.of(made, np.arange(1)), checks, origins)
+    asked = CookieChecks().begin(tried_of(made), checks, origins)
     assert asked is not None
     assert [(one.cookie, one.given, one.accepted) for one in asked.questions] == [(A, B, True)]
 
