@@ -21,14 +21,15 @@ def judge_answers(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
     """Give causes to rows that were answered by something else than a SYN-ACK that fits, or by two hosts."""
     _prohibited(asked)
     by_server = asked.events["reset_from"] == ResetFrom.SERVER
-    refused = asked.is_result(HandshakeResult.REJECTED) & by_server & asked.reset_elsewhere
-    aborted = asked.is_result(HandshakeResult.ABORTED) & by_server & asked.reset_elsewhere
+    elsewhere = by_server & asked.reset_elsewhere
+    refused = asked.is_result(HandshakeResult.REJECTED) & elsewhere
+    aborted = asked.is_result(HandshakeResult.ABORTED) & elsewhere
     ttl = asked.events["reset_ttl"]
     fits, strange = asked.where(refused, lambda rows, at: servers.distance(noted, rows, ttl[at]))
     of_two = asked.answered & ~_is_odd(asked.events["synack"]["ttl"]) & ~asked.reset_fits_synack
     # A host in front of a container refuses by itself once the container is gone.
     one_nearer = strange & asked.whether(strange, lambda rows: servers.is_one_nearer(noted, rows))
-    on_path = (strange & ~one_nearer) | (of_two & by_server & asked.reset_elsewhere)
+    on_path = (strange & ~one_nearer) | (of_two & elsewhere)
     on_path = (on_path & ~_is_odd(ttl)) | _two_answers(asked) | _from_elsewhere(asked, noted, servers)
     asked.blame(on_path, HandshakeCause.ANSWERED_ON_PATH, Confidence.LIKELY, CauseAt.PATH)
     _ecn_refused(asked, refused, noted, servers)
@@ -55,11 +56,13 @@ def judge_own_resets(asked: Asked) -> None:
 
 
 def _prohibited(asked: Asked) -> None:
+    unreachable = asked.is_result(HandshakeResult.UNREACHABLE) & ~asked.at_server
+    if not unreachable.any():
+        return
     kind, code, is_v4 = asked.events["icmp_type"], asked.events["icmp_code"], asked.events["family"] == 4
     prohibited = np.where(is_v4, among(_PROHIBITED_V4).take(code), among(_PROHIBITED_V6).take(code))
     prohibited &= kind == np.where(is_v4, _UNREACHABLE_V4, _UNREACHABLE_V6)
-    prohibited &= asked.is_result(HandshakeResult.UNREACHABLE) & ~asked.at_server
-    asked.blame(prohibited, HandshakeCause.FIREWALL_REJECTED, Confidence.LIKELY)
+    asked.blame(prohibited & unreachable, HandshakeCause.FIREWALL_REJECTED, Confidence.LIKELY)
 
 
 def _two_answers(asked: Asked) -> Bool:
@@ -72,7 +75,9 @@ def _two_answers(asked: Asked) -> Bool:
 
 def _from_elsewhere(asked: Asked, noted: Noted, servers: ServerMemory) -> Bool:
     """SYN-ACKs that led to nothing, from where this server's never came from."""
-    failed = (asked.is_result(HandshakeResult.HALF_OPEN) | asked.in_vain) & asked.answered & ~asked.at_server
+    failed = asked.answered & ~asked.at_server
+    if failed.any():
+        failed &= asked.is_result(HandshakeResult.HALF_OPEN) | asked.in_vain
     ttl = asked.events["synack"]["ttl"]
     return asked.where(failed, lambda rows, at: servers.distance(noted, rows, ttl[at]))[1] & ~_is_odd(ttl)
 
@@ -86,6 +91,8 @@ def _is_odd(ttl: U8) -> Bool:
 def _ecn_refused(asked: Asked, refused: Bool, noted: Noted, servers: ServerMemory) -> None:
     """Something resets SYNs that ask for ECN, where plain ones are taken; so it seems once, and again after another."""
     refused = refused & asks_for_ecn(asked.events["syn"]["tcp_flags"]) & ~asked.has_cause
+    if not refused.any():
+        return
     taken, again = asked.where(refused, lambda rows, _: servers.refused_ecn(noted, rows))
     passes = asked.whether(taken, lambda rows: servers.passes_ecn(noted, rows))
     for_ecn, again = taken & ~passes, again & ~passes

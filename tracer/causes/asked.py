@@ -116,6 +116,11 @@ class Asked:
         return self.where(which, lambda rows, _: (question(rows),) * 2)[0]
 
     @property
+    def not_served(self) -> Bool:
+        """Was it established, and not answered?"""
+        return _NOT_SERVED.take(self.after)
+
+    @property
     def sent(self) -> Bool:
         """Did the client send data, which may have come with its SYN?"""
         found: Bool = (self.events["request_ns"] != 0) | (self.events["syn"]["payload_len"] != 0)

@@ -47,8 +47,8 @@ def answered_here(batch: Batch, rows: Indexes) -> Indexes:
 def unanswered_here(batch: Batch) -> Indexes:
     """Rows whose SYN arrived at this host, and for which nothing at all left."""
     events = batch.events
-    by_timeout = events["reason"] == SettleReason.BY_TIMEOUT
-    rows = np.flatnonzero((events["result"] == HandshakeResult.NO_REPLY) & by_timeout)
+    rows: Indexes = np.flatnonzero(events["result"] == HandshakeResult.NO_REPLY)
+    rows = rows[events["reason"][rows] == SettleReason.BY_TIMEOUT]
     if not len(rows):
         return rows
     vantage, events = batch.vantage[rows], pick(events, rows)

@@ -36,6 +36,8 @@ class Case:
 
     def say(self, rows: Indexes, cause: Cause, confidence: Confidence) -> None:
         """Give a cause to those rows that have none yet; who closed unused did not fail, so only to what is certain."""
+        if not len(rows):
+            return
         rows = rows[self.causes.cause[rows] == Cause.NONE]
         if confidence != Confidence.CERTAIN:
             rows = rows[self.batch.verdicts.after[rows] != After.CLOSED_UNUSED]
@@ -44,6 +46,8 @@ class Case:
 
     def blame(self, rows: Indexes, cause: HandshakeCause, confidence: Confidence, at: CauseAt = CauseAt.NONE) -> None:
         """Give a cause of the handshake's fate to those rows that have none yet."""
+        if not len(rows):
+            return
         rows = rows[self.causes.handshake_cause[rows] == HandshakeCause.NONE]
         self.causes.handshake_cause[rows] = cause
         self.causes.handshake_confidence[rows] = confidence

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tracer.causes.notes import Earlier, Notes
+from tracer.causes.notes import Earlier, Notes, likely_among
 from tracer.causes.peer_history import REMEMBER_NS, SERVERS
 from tracer.causes.slot_table import NumberHash, SlotTable
-from tracer.handshake.events import U8, U64, Bool, Indexes
+from tracer.handshake.events import U8, U64, Bool, Indexes, some_rows
 
 _HOUR = np.uint64(REMEMBER_NS)
 _SOME = np.uint64(1)
@@ -28,6 +28,10 @@ class Answers:
     places: U64
     hops: U8
     syn_ns: U64
+
+    def of(self, services: U64) -> Answers:
+        """Those of some services, and few others."""
+        return some_rows(self, likely_among(self.services, services))
 
 
 class Distances:
@@ -67,11 +71,13 @@ class Distances:
         latest, last_ns, changed_ns = (
             np.where(found, self._services[name][slots], np.uint64(0)) for name in ("hops", "when_ns", "changed_ns")
         )
+        new = new.of(services)
         at, is_there = Earlier(new.services, new.rows, services).before(services, rows)
         latest[is_there], last_ns[is_there] = new.hops[at[is_there]] + _SOME, new.syn_ns[at[is_there]]
-        changes = np.flatnonzero(self._changes(new)) if len(new.rows) else new.rows
-        at, is_there = Earlier(new.services[changes], new.rows[changes], services).before(services, rows)
-        changed_ns[is_there] = new.syn_ns[changes[at[is_there]]]
+        if len(new.rows):
+            changed = some_rows(new, np.flatnonzero(self._changes(new)))
+            at, is_there = Earlier(changed.services, changed.rows, services).before(services, rows)
+            changed_ns[is_there] = changed.syn_ns[at[is_there]]
         recent = (last_ns != 0) & (syn_ns < last_ns + _HOUR)
         several = (changed_ns != 0) & (syn_ns < changed_ns + _HOUR)
         return fits, recent & ~several & ~fits & (latest != hops + _SOME)

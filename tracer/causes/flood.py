@@ -45,11 +45,11 @@ class Floods:
     def note(self, noted: Noted, unseen_acks: UnseenAcks) -> Indexes:
         """Count a batch; returns its rows that belong to a flood."""
         events = noted.batch.events
-        half = events["result"] == HandshakeResult.HALF_OPEN
         seconds = events["syn_ns"] // _SECOND_NS
-        if not half.any():
+        if not len(noted.half_open):
             self._count(noted.services, seconds, False)
-            return np.zeros(0, np.intp)
+            return noted.half_open
+        half = events["result"] == HandshakeResult.HALF_OPEN
         at_end = events["reason"] == SettleReason.AT_END
         young = half & at_end & (events["settled_ns"] - events["syn_ns"] < IN_FLIGHT_NS)
         young &= events["synack_count"] <= events["syn_count"]

@@ -6,7 +6,6 @@ first one after its SYN-ACK.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -85,28 +84,46 @@ class Rose:
         return some_rows(self, rows)
 
 
+class _Latest:
+    """The latest looks, in their order."""
+
+    def __init__(self, kept: int) -> None:
+        self._kept, self._end = kept, 0
+        self._table = np.zeros((2 * kept, _COLUMNS), np.int64)
+
+    @property
+    def rows(self) -> I64:
+        return self._table[max(self._end - self._kept, 0) : self._end]
+
+    def add(self, look: tuple[int, ...]) -> None:
+        if self._end == len(self._table):
+            self._table[: self._kept] = self.rows
+            self._end = self._kept
+        self._table[self._end] = look
+        self._end += 1
+
+
 class KernelEvidence:
     """The latest readings of the host."""
 
     def __init__(self) -> None:
-        self._looks: deque[tuple[int, ...]] = deque(maxlen=LOOKS_KEPT)
-        self._seconds: deque[tuple[int, ...]] = deque(maxlen=SECONDS_KEPT)
+        self._looks, self._seconds = _Latest(LOOKS_KEPT), _Latest(SECONDS_KEPT)
         self._changes = [0, 0]  # of tcp_fastopen, of tcp_syncookies
-        self._columns: I64 | None = None
+        self._last: tuple[int, ...] = ()
 
     @property
     def latest_ns(self) -> int:
         """When the last reading began, CLOCK_MONOTONIC: it includes everything before that; 0 = never."""
-        return self._looks[-1][1] if self._looks else 0
+        return self._last[_BEGUN] if self._last else 0
 
     def add(self, host: Host) -> None:
         """Take a reading; ignore it if it is not newer than the last."""
-        if (self._looks and host.taken_ns <= self._looks[-1][0]) or "tcp_fastopen" not in host.sysctls:
+        if (self._last and host.taken_ns <= self._last[_OVER]) or "tcp_fastopen" not in host.sysctls:
             return
         counters = host.counters
         sysctls = [_number(host.sysctls.get(name)) for name in ("tcp_fastopen", "tcp_syncookies")]
-        if self._looks:
-            for at, before in enumerate(self._looks[-1][_FAST_OPEN:_OVERFLOWS]):
+        if self._last:
+            for at, before in enumerate(self._last[_FAST_OPEN:_OVERFLOWS]):
                 self._changes[at] += before != sysctls[at]
         look = (
             host.taken_ns,
@@ -121,10 +138,11 @@ class KernelEvidence:
             sum(counters.get(name, 0) for name in _HEARD),
             *(counters.get(name, 0) for name in _LISTENERS),
         )
-        self._looks.append(look)
-        if not self._seconds or host.taken_ns >= self._seconds[-1][0] + _SECOND_NS:
-            self._seconds.append(look)
-        self._columns = None
+        self._last = look
+        self._looks.add(look)
+        seconds = self._seconds.rows
+        if not len(seconds) or host.taken_ns >= seconds[-1, _OVER] + _SECOND_NS:
+            self._seconds.add(look)
 
     def around(self, syn_ns: NDArray[np.uint64], synack_ns: NDArray[np.uint64]) -> Evidence:
         """The evidence around some answered handshakes."""
@@ -191,11 +209,10 @@ class KernelEvidence:
 
     def _read(self) -> I64:
         """The looks in their order, columns as add() made them; those of long ago are a second apart."""
-        if self._columns is None:
-            oldest_ns = self._looks[0][_OVER] if self._looks else 0
-            looks = [*(one for one in self._seconds if one[_OVER] < oldest_ns), *self._looks]
-            self._columns = np.array(looks, np.int64).reshape(len(looks), _COLUMNS)
-        return self._columns
+        looks, seconds = self._looks.rows, self._seconds.rows
+        if not len(looks) or seconds[0, _OVER] >= looks[0, _OVER]:
+            return looks
+        return np.concatenate((seconds[seconds[:, _OVER] < looks[0, _OVER]], looks))
 
 
 def _number(text: str | None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,6 +36,13 @@ class _Service:
     changed_ns: int = 0
     since_ns: int = 0  # when it was first so, as far as is known
 
+    state: tuple[bool, bool, bool, bool, bool] = field(init=False)  # known, nobody, here, on, off
+
+    def __post_init__(self) -> None:
+        known, stays = self.answer.sockets is not None, not self.answer.translated
+        any_listens, on, off = self.listens
+        self.state = known, known and not any_listens and stays, any_listens and stays, on and stays, off and stays
+
     @property
     def is_complete(self) -> bool:
         """Were the sockets and all their queues known?"""
@@ -46,13 +53,6 @@ class _Service:
         """Does any socket, do all with a Fast Open queue, all without? Where a SYN goes instead differs by client."""
         queues = self.answer.queues if self.is_complete else []
         return bool(self.answer.sockets), min(queues, default=0) > 0, max(queues, default=1) == 0
-
-    @property
-    def state(self) -> tuple[bool, bool, bool, bool, bool]:
-        """known, nobody, here, on, off."""
-        known, stays = self.answer.sockets is not None, not self.answer.translated
-        any_listens, on, off = self.listens
-        return known, known and not any_listens and stays, any_listens and stays, on and stays, off and stays
 
 
 _UNKNOWN = _Service(ListenerAnswer(), 0)

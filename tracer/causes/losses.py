@@ -25,6 +25,8 @@ def judge_losses(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
     A resumed record has its SYNs from before the handshake failed.
     """
     fresh = asked.answered & (asked.events["resumed"] == 0)
+    if not fresh.any():
+        return
     _synack_lost(asked, fresh)
     _slow(asked, fresh)
     _ecn(asked, fresh, noted, servers)
@@ -38,6 +40,8 @@ def _synack_lost(asked: Asked, fresh: Bool) -> None:
     # at the client's own host it has arrived
     behind = asked.at_server | (vantage != _AT_CLIENT)
     twice = fresh & behind & (events["late_syns"] != 0) & (events["synack_count"] > 1)
+    if not twice.any():
+        return
     synack = events["synack"]
     # its ACK echoes the first one: that had arrived, after the client had lost patience
     first = has(synack["has"], Has.TIMESTAMPS) & (events["ack_ts_ecr"] != 0)
@@ -85,14 +89,14 @@ def _when_sent_again(events: Events, soon_ns: U64 | np.uint64) -> Bool:
 
 def _ecn(asked: Asked, fresh: Bool, noted: Noted, servers: ServerMemory) -> None:
     """Only SYNs that asked for ECN stayed unanswered, and one that did not was taken."""
-    number = presumed_answer(asked.events, asked.case.batch.verdicts.answered_syn[asked.rows])
-    plain = fresh & (number > 1) & ~asked.at_server & ~asked.has_cause
+    plain = fresh & ~asked.at_server & ~asked.has_cause
     plain &= (asked.events["challenge_acks"] == 0) & asks_for_ecn(asked.events["syn"]["tcp_flags"])
     # a SYN with Fast Open, or its data, may have been lost for that
     plain &= ~asked.case.batch.verdicts.attempted[asked.rows]
     if not plain.any():
         return
-    plain &= _ecn_until(asked.events, number)
+    number = presumed_answer(asked.events, asked.case.batch.verdicts.answered_syn[asked.rows])
+    plain &= (number > 1) & _ecn_until(asked.events, number)
     passes = asked.whether(plain, lambda rows: servers.passes_ecn(noted, rows))
     again = asked.whether(plain & ~passes, lambda rows: servers.lost_ecn(noted, rows))
     asked.blame(again, HandshakeCause.ECN_BLOCKED, Confidence.LIKELY)

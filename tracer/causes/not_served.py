@@ -18,6 +18,8 @@ PATIENCE_US, PATIENCE_RTTS = 1_000_000, 10  # who waits as long has given up, an
 
 def judge_not_served(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
     """Give causes to established rows without a response."""
+    if not asked.not_served.any():
+        return
     events, durations = asked.events, asked.case.batch.durations
     sent, unacked = asked.sent, asked.unacked
     by_client = _BY_CLIENT.take(asked.after) & sent

@@ -13,6 +13,15 @@ from tracer.handshake.events import U64, Bool, Indexes
 
 V = TypeVar("V")
 _SPAN = 1 << 32  # more than a batch has rows
+_MARKS, _HIGHEST = 1 << 12, np.uint64(52)  # keys are hashes: so many differ in their highest bits
+
+
+def likely_among(keys: U64, wanted: U64) -> Indexes:
+    """Places of all keys that are among the wanted ones, and of few others."""
+    marks = np.zeros(_MARKS, np.bool_)
+    marks[wanted >> _HIGHEST] = True
+    found: Indexes = marks[keys >> _HIGHEST].nonzero()[0]
+    return found
 
 
 class Earlier:
@@ -21,11 +30,13 @@ class Earlier:
     def __init__(self, keys: U64, rows: Indexes, wanted: U64) -> None:
         """`keys` were noted at `rows`; only the wanted ones will be asked for."""
         self._wanted = np.unique(wanted)
-        places = np.minimum(np.searchsorted(self._wanted, keys), max(len(self._wanted) - 1, 0))
-        kept = np.flatnonzero(self._wanted[places] == keys) if len(self._wanted) else np.zeros(0, np.intp)
-        order = np.lexsort((rows[kept], places[kept]))
-        self._notes = kept[order]
-        self._ranks = places[self._notes] * _SPAN + rows[self._notes]
+        kept = likely_among(keys, self._wanted)
+        places = np.minimum(np.searchsorted(self._wanted, keys[kept]), len(self._wanted) - 1)
+        exact = self._wanted[places] == keys[kept]
+        kept = kept[exact]
+        ranks = places[exact] * _SPAN + rows[kept]
+        order = np.argsort(ranks, kind="stable")
+        self._notes, self._ranks = kept[order], ranks[order]
 
     def before(self, keys: U64, rows: Indexes) -> tuple[Indexes, Bool]:
         """The latest note of each key before its row, and whether there is one."""

@@ -160,6 +160,8 @@ class Queues:
 
         Only where the SYN-ACK looks like one, since the counter is the whole host's.
         """
+        if not (asked.at_server & asked.answered).any():
+            return
         events = asked.events
         half_open = asked.is_result(HandshakeResult.HALF_OPEN)
         in_vain = (events["request_repeats"] >= IN_VAIN) & (events["request_acked"] == 0)

@@ -44,7 +44,8 @@ class Router:
 
     def doubtful(self, batch: Batch, pairs: Pairs) -> Indexes:
         """Rows whose SYN came in for this host to pass on, and nothing more is known of it."""
-        rows = np.flatnonzero(pairs.only_came_in & (pairs.fates == Fate.SILENT) & (batch.vantage == Vantage.TRANSIT))
+        rows = np.flatnonzero(pairs.only_came_in & (batch.vantage == Vantage.TRANSIT))
+        rows = rows[pairs.fates[rows] == Fate.SILENT]
         found: Indexes = rows[batch.events["addressee"][rows] == _TO_HOST][-ASKED_MAX:]
         return found
 
@@ -73,7 +74,8 @@ class Router:
 
     def note(self, batch: Batch, pairs: Pairs) -> None:
         """Remember by which interfaces SYNs were passed on."""
-        rows = np.flatnonzero((pairs.other >= 0) & (batch.events["egress"] == 0))
+        rows = np.flatnonzero(pairs.other >= 0)
+        rows = rows[batch.events["egress"][rows] == 0]
         if not len(rows):
             return
         there = pairs.others(rows)

@@ -35,13 +35,15 @@ class Noted:
     batch: Batch
     keys: Keys
     answered: Indexes
-    worked: Indexes  # of which the SYN-ACK's distance is the server's
+    answers: Answers  # those of which the SYN-ACK's distance is the server's
     responded: Indexes
     plain: Indexes  # whose SYN without ECN was taken
     with_ecn: Indexes  # likewise with it
     refused: Indexes  # by a reset, without ECN
     acked: Indexes  # whose ACK was seen
     quiet: Indexes  # whose client left with nothing but acks
+    one_way: Indexes
+    half_open: Indexes
 
     @property
     def places(self) -> U64:
@@ -53,11 +55,11 @@ class Noted:
         """Keys of its address and port."""
         return self.keys.services
 
-    def answers(self) -> Answers:
-        """Those that worked."""
-        events, rows = self.batch.events, self.worked
-        hops = HOPS.take(events["synack"]["ttl"][rows])
-        return Answers(rows, self.services[rows], self.places[rows], hops, events["syn_ns"][rows])
+    def interfaces(self, rows: Indexes) -> set[int]:
+        """At which they were seen."""
+        column = self.batch.events["ifindex"][rows]
+        lowest = int(column.min())
+        return {lowest} if lowest == int(column.max()) else set(np.unique(column).tolist())
 
 
 class ServerMemory:
@@ -78,8 +80,9 @@ class ServerMemory:
         events, verdicts = batch.events, batch.verdicts
         synack = has(events["synack"]["has"], Has.SEGMENT)
         answered = np.flatnonzero(synack & (events["misfit_synacks"] == 0))
-        good = _WORKED.take(verdicts.after) & (events["synack_isns"] <= 1)
-        worked = answered[good[answered]]
+        worked = answered[_WORKED.take(verdicts.after[answered]) & (events["synack_isns"][answered] <= 1)]
+        hops = HOPS.take(events["synack"]["ttl"][worked])
+        answers = Answers(worked, keys.services[worked], keys.places[worked], hops, events["syn_ns"][worked])
         asked = asks_for_ecn(events["syn"]["tcp_flags"])
         plain, with_ecn = answered, np.zeros(0, np.intp)
         if asked.any():
@@ -90,26 +93,28 @@ class ServerMemory:
             granted = (several["synack"]["tcp_flags"] & ECN_FLAGS) != 0
             with_ecn = rows[(taken > _NO_ECN) | granted]
             plain = np.union1d(plain, rows[(taken == _NO_ECN) & ~granted])
-        rejected = (events["result"] == HandshakeResult.REJECTED) & (events["reset_from"] == ResetFrom.SERVER)
+        result = np.ascontiguousarray(events["result"])
+        refused = np.flatnonzero((result == HandshakeResult.REJECTED) & ~asked)
+        refused = refused[events["reset_from"][refused] == ResetFrom.SERVER]
         return Noted(
-            batch, keys, answered, worked,
-            np.flatnonzero(events["response_ns"]), plain, with_ecn, np.flatnonzero(rejected & ~asked),
-            np.flatnonzero(events["ack_ns"]), _quiet(batch),
+            batch, keys, answered, answers, np.flatnonzero(events["response_ns"]), plain, with_ecn, refused,
+            np.flatnonzero(events["ack_ns"]), _quiet(batch), np.flatnonzero(events["one_way"]),
+            np.flatnonzero(result == HandshakeResult.HALF_OPEN),
         )  # fmt: skip
 
     def note(self, noted: Noted) -> None:
         """Remember who did what."""
         events = noted.batch.events
         when = np.ascontiguousarray(events["syn_ns"])
-        # usually all rows are of each of these kinds
+        # usually the same rows are of each of these kinds
         kinds = [(noted.answered, "answered_ns"), (noted.plain, "plain_ns"), (noted.responded, "responded_ns")]
-        whole = [name for rows, name in kinds if len(rows) == len(when)]
-        _set(self._services, noted.services, np.arange(len(when) if whole else 0), when, *whole)
+        alike = [name for rows, name in kinds if np.array_equal(rows, noted.answered)]
+        _set(self._services, noted.services, noted.answered, when, *alike)
         for rows, name in kinds:
-            if name not in whole:
+            if name not in alike:
                 _set(self._services, noted.services, rows, when, name)
         _set(self._places, noted.places, noted.with_ecn, when, "ecn_ns")
-        self._distances.note(noted.answers())
+        self._distances.note(noted.answers)
         if len(noted.quiet):
             self._quiet.add(noted.services[noted.quiet], when[noted.quiet])
         if len(noted.refused):
@@ -175,7 +180,7 @@ class ServerMemory:
         """Does a segment of this TTL come from where this address has answered from, or from a strange place?"""
         syn_ns = noted.batch.events["syn_ns"][rows]
         return self._distances.compare(
-            noted.answers(), noted.services[rows], noted.places[rows], HOPS.take(ttl), rows, syn_ns
+            noted.answers, noted.services[rows], noted.places[rows], HOPS.take(ttl), rows, syn_ns
         )
 
     def is_one_nearer(self, noted: Noted, rows: Indexes) -> Bool:

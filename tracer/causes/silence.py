@@ -8,8 +8,7 @@ from tracer.causes.asked import Asked
 from tracer.causes.notes import Earlier, Notes
 from tracer.causes.peer_history import REMEMBER_NS
 from tracer.causes.server_memory import Noted, ServerMemory
-from tracer.handshake.batch import Batch
-from tracer.handshake.events import U64, Bool, Events, Indexes
+from tracer.handshake.events import U64, Bool, Indexes
 from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, HandshakeResult, SettleReason
 
 SERVICES = 1 << 14
@@ -27,18 +26,16 @@ class UnseenAnswers:
 
     def note(self, noted: Noted) -> None:
         """Remember a batch."""
-        events = noted.batch.events
         if len(noted.answered):
-            self._answers_at |= _interfaces(noted.batch, noted.answered)
-        rows = np.flatnonzero(events["one_way"])
+            self._answers_at |= noted.interfaces(noted.answered)
+        rows = noted.one_way
         if len(rows):
-            self._services.add(noted.services[rows], np.ascontiguousarray(events["syn_ns"])[rows])
-            self._one_way_at |= _interfaces(noted.batch, rows)
+            self._services.add(noted.services[rows], noted.batch.events["syn_ns"][rows])
+            self._one_way_at |= noted.interfaces(rows)
 
     def of(self, noted: Noted, rows: Indexes) -> Bool:
         """May these have been answered unseen, by what came before each?"""
-        events = noted.batch.events
-        one_way = np.flatnonzero(events["one_way"])
+        events, one_way = noted.batch.events, noted.one_way
         if not len(one_way) and not self._one_way_at:
             return np.zeros(len(rows), np.bool_)
         syn_ns: U64 = np.ascontiguousarray(events["syn_ns"])
@@ -64,8 +61,8 @@ class UnseenAcks:
     def note(self, noted: Noted) -> None:
         """Remember a batch."""
         if len(noted.acked):
-            self._acks_at |= _interfaces(noted.batch, noted.acked)
-        rows = np.flatnonzero(_is_lone(noted.batch.events))
+            self._acks_at |= noted.interfaces(noted.acked)
+        rows = _lone(noted)
         if len(rows):
             numbers, counts = np.unique(noted.batch.events["ifindex"][rows], return_counts=True)
             for number, count in zip(numbers.tolist(), counts.tolist(), strict=True):
@@ -74,7 +71,7 @@ class UnseenAcks:
     def of(self, noted: Noted, rows: Indexes) -> Bool:
         """May the ACKs of these half-open handshakes have come unseen, by what came before each?"""
         events = noted.batch.events
-        lone = _is_lone(events)[rows]
+        lone = np.isin(rows, _lone(noted))
         if not lone.any():
             return lone
         return lone & ~_before(events["ifindex"].astype(np.uint64), rows, noted.acked, self._acks_at)
@@ -86,7 +83,7 @@ class UnseenAcks:
         if not len(at):
             return found
         events = noted.batch.events
-        lone = np.flatnonzero(_is_lone(events))
+        lone = _lone(noted)
         for number in np.unique(events["ifindex"][rows[at]]).tolist():
             mine = at[events["ifindex"][rows[at]] == number]
             earlier = np.searchsorted(lone[events["ifindex"][lone] == number], rows[mine])
@@ -94,8 +91,9 @@ class UnseenAcks:
         return found
 
 
-def _is_lone(events: Events) -> Bool:
-    found: Bool = (events["result"] == HandshakeResult.HALF_OPEN) & (events["synack_count"] <= events["syn_count"])
+def _lone(noted: Noted) -> Indexes:
+    events, rows = noted.batch.events, noted.half_open
+    found: Indexes = rows[events["synack_count"][rows] <= events["syn_count"][rows]]
     return found
 
 
@@ -104,6 +102,8 @@ def judge_silence(
 ) -> None:  # fmt: skip
     """Give causes to rows of which the last segment that is awaited never came."""
     by_timeout = asked.events["reason"] == SettleReason.BY_TIMEOUT
+    if not by_timeout.any():
+        return
     half_open = asked.is_result(HandshakeResult.HALF_OPEN) & by_timeout & ~asked.has_cause
     half_open &= ~asked.whether(half_open, lambda rows: unseen_acks.often(noted, rows))
     asked.blame(half_open, HandshakeCause.ACK_MISSING, Confidence.POSSIBLE)
@@ -121,9 +121,3 @@ def _before(ifindex: U64, rows: Indexes, noted: Indexes, known: set[int]) -> Boo
     """Was the interface of each row noted before it, in this batch or earlier?"""
     _, there = Earlier(ifindex[noted], noted, ifindex[rows]).before(ifindex[rows], rows)
     return there | np.isin(ifindex[rows], list(known))
-
-
-def _interfaces(batch: Batch, rows: Indexes) -> set[int]:
-    column = batch.events["ifindex"][rows]
-    lowest = int(column.min())
-    return {lowest} if lowest == int(column.max()) else set(np.unique(column).tolist())
