@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import U8, Bool, among
+from tracer.handshake.events import U8, Bool, Indexes, among, pick
 from tracer.records.drop import Drop
 from tracer.vocabulary.drops import dropped_by, found_no_socket, found_queue_full
 from tracer.vocabulary.vocabulary import CauseAt, Confidence, HandshakeCause, HandshakeResult, ResetFrom, Vantage
@@ -20,43 +20,51 @@ _OF_OTHERS = (*_OF_QUEUES, HandshakeCause.NO_ROUTE_BACK)  # inferred from counte
 T = TypeVar("T")
 
 
-def blame(batch: Batch, drops: Sequence[Drop | None], reset_reasons: Sequence[str | None], whole: Bool) -> None:
+def blame(
+    batch: Batch, rows: Indexes, drops: Sequence[Drop | None], reset_reasons: Sequence[str | None], whole: Bool
+) -> None:
     """Give certain causes to rows with a word of the traced namespace; what is only likely gives way.
 
-    `whole`: rows whose word covers every segment of that kind, so that no other one can have gone on.
+    `rows`: those with any word. `whole`: which of these words cover every segment of that kind, so that no other one
+    can have gone on.
     """
-    causes, events = batch.causes, batch.events
-    if not causes.drop.any() and not causes.reset_reason.any():
+    if not len(rows):
         return
+    events, drop, reset_reason = pick(batch.events, rows), batch.causes.drop[rows], batch.causes.reset_reason[rows]
     refused = _REFUSED[events["result"]]
     by_server = events["reset_from"] == ResetFrom.SERVER
     rejected = events["result"] == HandshakeResult.REJECTED
-    own_reset = _rows_with(causes.reset_reason, reset_reasons, lambda reason: reason == _NO_SOCKET)
-    of_syn = _rows_with(causes.drop, drops, lambda drop: _is_own(drop) and drop.segment == _SYN)
-    no_socket = _rows_with(causes.drop, drops, lambda drop: _is_own(drop) and found_no_socket(drop.reason, drop.at))
-    filtered = _rows_with(causes.drop, drops, lambda drop: _is_own(drop) and drop.reason == _FILTERED)
-    known = _rows_with(causes.drop, drops, lambda drop: _is_own(drop) and dropped_by(drop.reason, drop.at) is not None)
+    own_reset = _rows_with(reset_reason, reset_reasons, lambda reason: reason == _NO_SOCKET)
+    of_syn = _rows_with(drop, drops, lambda one: _is_own(one) and one.segment == _SYN)
+    no_socket = _rows_with(drop, drops, lambda one: _is_own(one) and found_no_socket(one.reason, one.at))
+    filtered = _rows_with(drop, drops, lambda one: _is_own(one) and one.reason == _FILTERED)
+    known = _rows_with(drop, drops, lambda one: _is_own(one) and dropped_by(one.reason, one.at) is not None)
+
+    def say(which: Bool, cause: HandshakeCause) -> None:
+        _say(batch, rows[which], cause)
+
     # the client's RST for a SYN-ACK that it did not ask for says nothing about listeners
-    _say(batch, (of_syn & no_socket & whole & ~by_server) | (of_syn & no_socket & rejected), HandshakeCause.NO_LISTENER)
-    _say(batch, own_reset & rejected & by_server, HandshakeCause.NO_LISTENER)
-    overflow = _rows_with(causes.drop, drops, lambda drop: _is_own(drop) and found_queue_full(drop.reason, drop.at))
+    say((of_syn & no_socket & whole & ~by_server) | (of_syn & no_socket & rejected), HandshakeCause.NO_LISTENER)
+    say(own_reset & rejected & by_server, HandshakeCause.NO_LISTENER)
+    overflow = _rows_with(drop, drops, lambda one: _is_own(one) and found_queue_full(one.reason, one.at))
     # the client's other ACKs, of the same numbers, were not taken either
-    _say(batch, overflow, HandshakeCause.ACCEPT_QUEUE_FULL)
+    say(overflow, HandshakeCause.ACCEPT_QUEUE_FULL)
     # what was seen to leave by no interface: the kernel says why
-    stuck = causes.handshake_cause == HandshakeCause.NOT_FORWARDED
-    beyond = causes.handshake_cause == HandshakeCause.NO_ANSWER_BEYOND  # it was seen to leave: this was a copy
+    cause = batch.causes.handshake_cause[rows]
+    stuck = cause == HandshakeCause.NOT_FORWARDED
+    beyond = cause == HandshakeCause.NO_ANSWER_BEYOND  # it was seen to leave: this was a copy
     of_syn &= ~beyond
     whole = whole & ~beyond
-    _say(batch, stuck & of_syn & known & whole, HandshakeCause.NOT_FORWARDED)
-    _say(batch, of_syn & filtered & refused, HandshakeCause.FIREWALL_REJECTED)
+    say(stuck & of_syn & known & whole, HandshakeCause.NOT_FORWARDED)
+    say(of_syn & filtered & refused, HandshakeCause.FIREWALL_REJECTED)
     # what only passes through here was not for this host, and its own ICMP error is part of not passing it on
-    passed = (batch.vantage == Vantage.TRANSIT) & (events["egress"] == 0) & ~rejected
-    _say(batch, of_syn & known & whole & passed, HandshakeCause.NOT_FORWARDED)
+    passed = (batch.vantage[rows] == Vantage.TRANSIT) & (events["egress"] == 0) & ~rejected
+    say(of_syn & known & whole & passed, HandshakeCause.NOT_FORWARDED)
     # who answered took it, whether or not the numbers fitted: a filter of one socket drops what another one takes
     refused |= events["result"] == HandshakeResult.ABORTED
     for count in ("misfit_rsts", "misfit_synacks", "misfit_icmps"):
         refused |= events[count] != 0
-    _say(batch, known & whole & ~refused, HandshakeCause.HOST_DROPPED)
+    say(known & whole & ~refused, HandshakeCause.HOST_DROPPED)
 
 
 def _is_own(drop: Drop) -> bool:
@@ -69,11 +77,14 @@ def _rows_with(numbers: U8, table: Sequence[T | None], is_meant: Callable[[T], b
     return found
 
 
-def _say(batch: Batch, rows: Bool, cause: HandshakeCause) -> None:
+def _say(batch: Batch, rows: Indexes, cause: HandshakeCause) -> None:
+    if not len(rows):
+        return
     causes = batch.causes
-    chosen = rows & (causes.handshake_confidence != Confidence.CERTAIN)
+    gives_way = causes.handshake_confidence[rows] != Confidence.CERTAIN
     if cause not in _OF_QUEUES:  # of other segments, while this word is of this handshake's own
-        chosen |= rows & among(_OF_OTHERS).take(causes.handshake_cause)
+        gives_way |= among(_OF_OTHERS).take(causes.handshake_cause[rows])
+    chosen = rows[gives_way]
     causes.handshake_cause[chosen] = cause
     causes.handshake_confidence[chosen] = Confidence.CERTAIN
     causes.cause_at[chosen] = CauseAt.THIS_HOST

@@ -10,7 +10,7 @@ import numpy as np
 
 from tracer.causes.peer_history import REMEMBER_NS
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import Bool, has
+from tracer.handshake.events import Bool, Indexes, has
 from tracer.vocabulary.vocabulary import Has, Vantage
 
 INTERFACES_MAX = 1 << 12
@@ -25,23 +25,24 @@ class LookedOn:
     def note(self, batch: Batch) -> None:
         """Remember where handshakes of others are answered."""
         events = batch.events
-        passes = (batch.vantage == Vantage.TRANSIT) & (events["egress"] == 0)
-        if not passes.any():
+        rows = np.flatnonzero(batch.vantage == Vantage.TRANSIT)
+        rows = rows[events["egress"][rows] == 0]
+        if not len(rows):
             return
-        rows = np.flatnonzero(passes & has(events["synack"]["has"], Has.SEGMENT))
+        rows = rows[has(events["synack"]["has"][rows], Has.SEGMENT)]
         for ifindex in np.unique(events["ifindex"][rows]).tolist():
             self._answered_ns.pop(ifindex, None)
             self._answered_ns[ifindex] = int(events["syn_ns"][rows].max())
         while len(self._answered_ns) > INTERFACES_MAX:
             del self._answered_ns[next(iter(self._answered_ns))]
 
-    def of(self, batch: Batch) -> Bool:
-        """Which rows are of such interfaces?"""
-        events = batch.events
-        seen = [index for index in np.unique(events["ifindex"]).tolist() if index in self._answered_ns]
-        found = np.zeros(len(batch), np.bool_)
-        for ifindex in seen:
-            until_ns = np.uint64(self._answered_ns[ifindex] + REMEMBER_NS)
-            found |= (events["ifindex"] == ifindex) & (events["syn_ns"] < until_ns)
-        found &= batch.vantage == Vantage.TRANSIT
+    def of(self, batch: Batch, rows: Indexes) -> Bool:
+        """Which of some rows are of such interfaces?"""
+        found = np.zeros(len(rows), np.bool_)
+        if not self._answered_ns:
+            return found
+        ifindex, syn_ns = batch.events["ifindex"][rows], batch.events["syn_ns"][rows]
+        for index in set(ifindex.tolist()) & self._answered_ns.keys():
+            found |= (ifindex == index) & (syn_ns < np.uint64(self._answered_ns[index] + REMEMBER_NS))
+        found &= batch.vantage[rows] == Vantage.TRANSIT
         return found

@@ -33,11 +33,11 @@ class StrayAnswers:
 
     def add(self, drops: Events) -> None:
         """Note what the kernel said."""
-        stray = (drops["reason"] == self._no_socket) & (drops["netns"] == self._netns) & (drops["is_reset"] == 0)
-        stray &= (drops["tcp_flags"] & (_SYN | _ACK)) == _SYN | _ACK
-        rows = np.flatnonzero(stray)
-        if len(rows):
-            some = drops[rows]
+        some = pick(drops, np.flatnonzero(drops["reason"] == self._no_socket))
+        stray = (some["netns"] == self._netns) & (some["is_reset"] == 0)
+        stray &= (some["tcp_flags"] & (_SYN | _ACK)) == _SYN | _ACK
+        if stray.any():
+            some = pick(some, np.flatnonzero(stray))
             keys = self._keys_of(some["dst"], some["dst_port"], some["ack"])
             slots = self._slots(keys)
             self._keys[slots], self._when_ns[slots] = keys, some["now_ns"]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tracer.handshake.events import U8, U64, Bool, Events, Indexes, pick
+from tracer.handshake.events import U8, U64, Bool, Events, Indexes, pick, together
 
 SLOTS, OTHERS = 1 << 15, 1 << 14  # of the traced namespace, and of all others
 _SYN, _RST, _ACK = 2, 4, 16
@@ -63,6 +63,7 @@ class DropTable:
         """`netns`: inode number of the traced namespace; `no_reason`: the number of NOT_SPECIFIED."""
         self._netns, self._no_reason = netns, no_reason
         self._words = np.zeros(SLOTS + OTHERS, _WORD)  # those of the traced namespace apart, whatever the others lose
+        self._rows = np.zeros(len(self._words), np.uint32)  # of a batch, by slot
         self._there = np.zeros(len(Kind) * 4, np.bool_)  # by _sort_of(): was any word of this sort noted?
         self._factors = np.frombuffer(secrets.token_bytes(64), np.uint64) | np.uint64(1)
 
@@ -80,21 +81,29 @@ class DropTable:
         sorts = kinds * 4 + owns * 2 + reasonless
         self._there[sorts] = True
         keys = self._keys(self._flows(drops["src"], drops["dst"], drops["src_port"], drops["dst_port"]), sorts)
-        same = self._sames(keys, kinds, drops)
-        _, first, which, counts = np.unique(same, return_index=True, return_inverse=True, return_counts=True)
-        _, from_end = np.unique(keys[::-1], return_index=True)
-        last = len(keys) - 1 - from_end  # of several with one key the last one stays
-        words = np.empty(len(last), _WORD)
-        words["key"], words["same"] = keys[last], same[last]
+        same, slots = self._sames(keys, kinds, drops), _slots(keys, owns)
+        words = np.empty(len(keys), _WORD)
+        words["key"], words["same"], words["count"], words["first_ns"] = keys, same, 1, drops["now_ns"]
         for name in _COPIED:
-            words[name] = drops[name][last]
-        words["count"], words["first_ns"] = counts[which[last]], drops["now_ns"][first[which[last]]]
-        slots = _slots(words["key"], owns[last])
-        before = pick(self._words, slots)
-        again = before["same"] == words["same"]
-        words["count"] += np.where(again, before["count"], 0)
-        words["first_ns"] = np.where(again, before["first_ns"], words["first_ns"])
+            words[name] = drops[name]
+        shared = self._shared(slots)
+        if len(shared):
+            words, slots = _merged(words, slots, shared)
+        again = np.flatnonzero(self._words["same"][slots] == words["same"])
+        if len(again):
+            before = pick(self._words, slots[again])
+            words["count"][again] += before["count"]
+            words["first_ns"][again] = before["first_ns"]
         self._words.view(_BYTES)[slots] = words.view(_BYTES)
+
+    def _shared(self, slots: Indexes) -> Indexes:
+        """Rows of a batch whose slot another row needs, too."""
+        rows = np.arange(len(slots), dtype=np.uint32)
+        self._rows[slots] = rows
+        shared = self._rows[slots] != rows
+        self._rows[slots[::-1]] = rows[::-1]
+        shared |= self._rows[slots] != rows
+        return np.flatnonzero(shared)
 
     def _sames(self, keys: U64, kinds: Indexes, drops: Events) -> U64:
         """Equal for the same segment sent again, and dropped for the same reason at the same place.
@@ -141,6 +150,19 @@ class DropTable:
     def _keys(self, flows: U64, sorts: Indexes | np.uint64) -> U64:
         parts = np.asarray(sorts, np.uint64) + np.uint64(1)
         return _mixed(flows, parts, self._factors[5]) | np.uint64(1)  # 0 is an empty slot
+
+
+def _merged(words: Events, slots: Indexes, shared: Indexes) -> tuple[Events, Indexes]:
+    """Of several words with one key the last one stays, and counts those on the same segment."""
+    some = pick(words, shared)
+    _, first, which, counts = np.unique(some["same"], return_index=True, return_inverse=True, return_counts=True)
+    some["count"], some["first_ns"] = counts[which], some["now_ns"][first[which]]
+    _, from_end = np.unique(some["key"][::-1], return_index=True)
+    last = len(some) - 1 - from_end
+    alone = np.ones(len(words), np.bool_)
+    alone[shared] = False
+    places = np.flatnonzero(alone)
+    return together((pick(words, places), pick(some, last))), np.concatenate((slots[places], slots[shared[last]]))
 
 
 def _halves(addresses: U8) -> tuple[U64, U64]:

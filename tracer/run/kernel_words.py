@@ -99,7 +99,7 @@ class KernelWords:
         self._table.add(drops)
         self._strays.add(drops)
         if self.evidence.places:
-            new = set(np.unique(drops["location"]).tolist()) - self._asked - {0}
+            new = set(drops["location"].tolist()) - self._asked - {0}
             wanted = sorted(new)[: PLACES_MAX - len(self._asked)]
             if wanted and self.send(PlaceQuestion(wanted)):
                 self._asked.update(wanted)
@@ -162,8 +162,8 @@ class KernelWords:
         """Fill in the batch's columns of drops and reasons of resets, and the causes that are certain by them."""
         if not self.evidence.ring_bytes or not len(batch):
             return
+        events, causes = batch.events, batch.causes
         whole = np.zeros(len(batch), np.bool_)
-        events = batch.events
         failed = _FAILED[events["result"]]
         unserved = batch.verdicts.after == After.SYNACK_AGAIN  # else it was not the handshake's ACK that was lost
         unserved &= (events["request_acked"] == 0) & (events["response_ns"] == 0)
@@ -173,17 +173,18 @@ class KernelWords:
         if len(rows):
             drops, whole[rows] = self._drops_of(pick(events, rows), (batch.vantage[rows] & _AT_SERVER) != 0)
             queue = np.array([one is not None and found_queue_full(one.reason, one.at) for one in self.drops], np.bool_)
-            batch.causes.drop[rows] = np.where(silent[rows] & ~queue[drops], 0, drops)
+            causes.drop[rows] = np.where(silent[rows] & ~queue[drops], 0, drops)
         rows = np.flatnonzero(events["reset_from"])
         if len(rows) and self._table.has(Kind.SENT_RESET, own=True):
-            batch.causes.reset_reason[rows] = self._reasons_of(pick(events, rows))
+            causes.reset_reason[rows] = self._reasons_of(pick(events, rows))
         self._looked_on.note(batch)
-        # what the end cut short might have gone on
-        whole &= ~_CUT_SHORT[events["reason"]]
-        if whole.any():
+        rows = np.flatnonzero(causes.drop | causes.reset_reason)
+        if len(rows):
             stays = np.array([one is not None and one.reason == _NO_FORWARDING for one in self.drops], np.bool_)
-            whole &= ~(stays[batch.causes.drop] & self._looked_on.of(batch))
-        blame(batch, self.drops, self.reset_reasons, whole)
+            # what the end cut short might have gone on
+            covered = whole[rows] & ~_CUT_SHORT[events["reason"][rows]]
+            covered &= ~(stays[causes.drop[rows]] & self._looked_on.of(batch, rows))
+            blame(batch, rows, self.drops, self.reset_reasons, covered)
         self._strays.blame(batch)
 
     def tell_unsent(self, batch: Batch, words: Events, whole: Bool) -> None:
@@ -193,7 +194,8 @@ class KernelWords:
         """
         for row in range(len(batch)):
             batch.causes.drop[row] = self._number(Kind.SYN, words[row], own=True)
-        blame(batch, self.drops, self.reset_reasons, ~_CUT_SHORT[batch.events["reason"]])
+        rows = np.flatnonzero(batch.causes.drop)
+        blame(batch, rows, self.drops, self.reset_reasons, ~_CUT_SHORT[batch.events["reason"][rows]])
         certain = batch.causes.handshake_confidence == Confidence.CERTAIN
         batch.causes.handshake_confidence[certain & ~whole] = Confidence.LIKELY
 
