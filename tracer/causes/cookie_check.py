@@ -27,11 +27,12 @@ _NS_PER_S = np.uint64(1_000_000_000)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Rows of a batch whose cookies we ask the root part about, and their keys in memory."""
+    """Rows of a batch whose cookies we ask the root part about, their keys in memory, and which question is theirs."""
 
     rows: Indexes
     keys: NDArray[np.uint64]
     syn_ns: NDArray[np.uint64]
+    numbers: Indexes
     questions: list[CookieQuestion]
 
 
@@ -57,9 +58,12 @@ class CookieChecks:
         missing = np.flatnonzero(~known)
         if not len(missing):
             return None
-        # one question for all equal keys
-        _, firsts = np.unique(keys[missing], return_index=True)
-        asked = missing[np.sort(firsts)][:QUESTIONS_MAX]
+        # one question for all equal keys, in the order in which they first appear
+        _, firsts, places = np.unique(keys[missing], return_index=True, return_inverse=True)
+        order = np.argsort(firsts)
+        numbers = np.empty(len(order), np.intp)
+        numbers[order] = np.arange(len(order))
+        asked = missing[firsts[order]][:QUESTIONS_MAX]
         events = pick(sent.events, rows[asked])
         questions = [
             CookieQuestion(*one)
@@ -70,14 +74,11 @@ class CookieChecks:
                 sent.accepted[asked].tolist(), events["syn_ns"].tolist(), events["server_port"].tolist(), strict=True,
             )
         ]  # fmt: skip
-        return Asked(rows[missing], keys[missing], sent.syn_ns[missing], questions)
+        return Asked(rows[missing], keys[missing], sent.syn_ns[missing], numbers[places], questions)
 
     def end(self, asked: Asked, answer: HostAnswer, checks: U8, origins: U8) -> None:
         """Fill in the answers, in the order of the questions; unanswered ones stay unknown."""
-        _, firsts, places = np.unique(asked.keys, return_index=True, return_inverse=True)
-        # questions are in the order in which their keys first appear
-        order = np.argsort(np.argsort(firsts))
-        number = order[places]
+        number = asked.numbers
         answered = number < len(answer.checks)
         if not answered.any():
             return

@@ -68,19 +68,19 @@ class Distances:
         known, (when,) = self._places.past(there, (new.syn_ns,), near, rows)
         fits = known & (syn_ns < when + _HOUR)
         slots, found = self._services.find(services)
-        latest, last_ns, changed_ns = (
-            np.where(found, self._services[name][slots], np.uint64(0)) for name in ("hops", "when_ns", "changed_ns")
-        )
+        latest, last_ns = (np.where(found, self._services[name][slots], np.uint64(0)) for name in ("hops", "when_ns"))
         new = new.of(services)
         at, is_there = Earlier(new.services, new.rows, services).before(services, rows)
         latest[is_there], last_ns[is_there] = new.hops[at[is_there]] + _SOME, new.syn_ns[at[is_there]]
-        if len(new.rows):
-            changed = some_rows(new, np.flatnonzero(self._changes(new)))
-            at, is_there = Earlier(changed.services, changed.rows, services).before(services, rows)
-            changed_ns[is_there] = changed.syn_ns[at[is_there]]
-        recent = (last_ns != 0) & (syn_ns < last_ns + _HOUR)
+        strange = (last_ns != 0) & (syn_ns < last_ns + _HOUR) & ~fits & (latest != hops + _SOME)
+        if not strange.any():
+            return fits, strange
+        changed_ns = np.where(found, self._services["changed_ns"][slots], np.uint64(0))
+        changed = some_rows(new, np.flatnonzero(self._changes(new)))
+        at, is_there = Earlier(changed.services, changed.rows, services).before(services, rows)
+        changed_ns[is_there] = changed.syn_ns[at[is_there]]
         several = (changed_ns != 0) & (syn_ns < changed_ns + _HOUR)
-        return fits, recent & ~several & ~fits & (latest != hops + _SOME)
+        return fits, strange & ~several
 
     def _near(self, places: U64, hops: U8) -> U64:
         return places + self._by_hops.of(hops.astype(np.uint64))

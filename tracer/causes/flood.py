@@ -45,7 +45,7 @@ class Floods:
     def note(self, noted: Noted, unseen_acks: UnseenAcks) -> Indexes:
         """Count a batch; returns its rows that belong to a flood."""
         events = noted.batch.events
-        seconds = events["syn_ns"] // _SECOND_NS
+        seconds = noted.syn_ns // _SECOND_NS
         if not len(noted.half_open):
             self._count(noted.services, seconds, False)
             return noted.half_open
@@ -75,7 +75,7 @@ class Floods:
         before = len(self._keys)
         self._keys = np.concatenate((self._keys, noted.services[rows]))
         self._clients = np.concatenate((self._clients, noted.keys.addresses[rows]))
-        syn_ns = noted.batch.events["syn_ns"][rows].astype(np.int64)
+        syn_ns = noted.syn_ns[rows].astype(np.int64)
         self._syn_ns = np.concatenate((self._syn_ns, syn_ns))
         order = np.argsort(self._keys, kind="stable")
         keys = self._keys[order]

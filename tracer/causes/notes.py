@@ -29,7 +29,7 @@ class Earlier:
 
     def __init__(self, keys: U64, rows: Indexes, wanted: U64) -> None:
         """`keys` were noted at `rows`; only the wanted ones will be asked for."""
-        self._wanted = np.unique(wanted)
+        self._wanted = np.sort(wanted)  # of equal ones the first is looked up
         kept = likely_among(keys, self._wanted)
         places = np.minimum(np.searchsorted(self._wanted, keys[kept]), len(self._wanted) - 1)
         exact = self._wanted[places] == keys[kept]

@@ -34,6 +34,7 @@ class Noted:
 
     batch: Batch
     keys: Keys
+    syn_ns: U64
     answered: Indexes
     answers: Answers  # those of which the SYN-ACK's distance is the server's
     responded: Indexes
@@ -82,7 +83,8 @@ class ServerMemory:
         answered = np.flatnonzero(synack & (events["misfit_synacks"] == 0))
         worked = answered[_WORKED.take(verdicts.after[answered]) & (events["synack_isns"][answered] <= 1)]
         hops = HOPS.take(events["synack"]["ttl"][worked])
-        answers = Answers(worked, keys.services[worked], keys.places[worked], hops, events["syn_ns"][worked])
+        syn_ns = np.ascontiguousarray(events["syn_ns"])
+        answers = Answers(worked, keys.services[worked], keys.places[worked], hops, syn_ns[worked])
         asked = asks_for_ecn(events["syn"]["tcp_flags"])
         plain, with_ecn = answered, np.zeros(0, np.intp)
         if asked.any():
@@ -97,15 +99,14 @@ class ServerMemory:
         refused = np.flatnonzero((result == HandshakeResult.REJECTED) & ~asked)
         refused = refused[events["reset_from"][refused] == ResetFrom.SERVER]
         return Noted(
-            batch, keys, answered, answers, np.flatnonzero(events["response_ns"]), plain, with_ecn, refused,
+            batch, keys, syn_ns, answered, answers, np.flatnonzero(events["response_ns"]), plain, with_ecn, refused,
             np.flatnonzero(events["ack_ns"]), _quiet(batch), np.flatnonzero(events["one_way"]),
             np.flatnonzero(result == HandshakeResult.HALF_OPEN),
         )  # fmt: skip
 
     def note(self, noted: Noted) -> None:
         """Remember who did what."""
-        events = noted.batch.events
-        when = np.ascontiguousarray(events["syn_ns"])
+        when = noted.syn_ns
         # usually the same rows are of each of these kinds
         kinds = [(noted.answered, "answered_ns"), (noted.plain, "plain_ns"), (noted.responded, "responded_ns")]
         alike = [name for rows, name in kinds if np.array_equal(rows, noted.answered)]
@@ -133,7 +134,7 @@ class ServerMemory:
     def _plain(self, noted: Noted, rows: Indexes) -> tuple[Bool, Bool, U64]:
         """Has it taken SYNs without ECN and refused none since, has it refused the last, when did it take one?"""
         taken, taken_ns = self._within_hour(noted, rows, "plain_ns", noted.plain)
-        when = np.ascontiguousarray(noted.batch.events["syn_ns"])
+        when = noted.syn_ns
         keys, theirs = noted.services[rows], noted.services[noted.refused]
         known, (refused_ns,) = self._refused.past(
             Earlier(theirs, noted.refused, keys), (when[noted.refused],), keys, rows
@@ -158,7 +159,7 @@ class ServerMemory:
         taken, closed, taken_ns = self._plain(noted, rows)
         before, before_ns = self._again(self._ecn_refused, noted, rows, ~closed)
         between = np.flatnonzero(before & (before_ns < taken_ns))
-        keys, when = noted.services[rows], np.ascontiguousarray(noted.batch.events["syn_ns"])[rows]
+        keys, when = noted.services[rows], noted.syn_ns[rows]
         earlier = Earlier(keys[between], rows[between], keys)
         known, (proven_ns,) = self._ecn_proven.past(earlier, (when[between],), keys, rows)
         again = known & (when < proven_ns + _HOUR)
@@ -169,7 +170,7 @@ class ServerMemory:
 
     def _again(self, notes: Notes, noted: Noted, rows: Indexes, chosen: Bool) -> tuple[Bool, U64]:
         """Was one of a chosen row noted before each, and when? Note those of these rows."""
-        keys, when = noted.services[rows], np.ascontiguousarray(noted.batch.events["syn_ns"])[rows]
+        keys, when = noted.services[rows], noted.syn_ns[rows]
         new, new_ns = keys[chosen], when[chosen]
         known, (before_ns,) = notes.past(Earlier(new, rows[chosen], keys), (new_ns,), keys, rows)
         if len(new):
@@ -178,7 +179,7 @@ class ServerMemory:
 
     def distance(self, noted: Noted, rows: Indexes, ttl: U8) -> tuple[Bool, Bool]:
         """Does a segment of this TTL come from where this address has answered from, or from a strange place?"""
-        syn_ns = noted.batch.events["syn_ns"][rows]
+        syn_ns = noted.syn_ns[rows]
         return self._distances.compare(
             noted.answers, noted.services[rows], noted.places[rows], HOPS.take(ttl), rows, syn_ns
         )
@@ -191,8 +192,7 @@ class ServerMemory:
 
     def is_one_way(self, noted: Noted, rows: Indexes) -> Bool:
         """Has it taken data of others before and never answered any?"""
-        keys, theirs = noted.services[rows], noted.services[noted.quiet]
-        when = np.ascontiguousarray(noted.batch.events["syn_ns"])
+        keys, theirs, when = noted.services[rows], noted.services[noted.quiet], noted.syn_ns
         known, (quiet_ns,) = self._quiet.past(Earlier(theirs, noted.quiet, keys), (when[noted.quiet],), keys, rows)
         return known & (when[rows] < quiet_ns + _HOUR) & ~self.responds(noted, rows)
 
@@ -204,7 +204,7 @@ class ServerMemory:
         self, table: SlotTable, name: str, keys: U64, theirs: U64, noted: Noted, there: Indexes, rows: Indexes
     ) -> tuple[Bool, U64]:  # fmt: skip
         """Was each key noted within the hour before its row, and when last?"""
-        syn_ns = noted.batch.events["syn_ns"]
+        syn_ns = noted.syn_ns
         slots, known = table.find(keys)
         when: U64 = np.where(known, table[name][slots], np.uint64(0))
         at, is_there = Earlier(theirs, there, keys).before(keys, rows)

@@ -30,7 +30,7 @@ class UnseenAnswers:
             self._answers_at |= noted.interfaces(noted.answered)
         rows = noted.one_way
         if len(rows):
-            self._services.add(noted.services[rows], noted.batch.events["syn_ns"][rows])
+            self._services.add(noted.services[rows], noted.syn_ns[rows])
             self._one_way_at |= noted.interfaces(rows)
 
     def of(self, noted: Noted, rows: Indexes) -> Bool:
@@ -38,7 +38,7 @@ class UnseenAnswers:
         events, one_way = noted.batch.events, noted.one_way
         if not len(one_way) and not self._one_way_at:
             return np.zeros(len(rows), np.bool_)
-        syn_ns: U64 = np.ascontiguousarray(events["syn_ns"])
+        syn_ns = noted.syn_ns
         keys, theirs = noted.services[rows], noted.services[one_way]
         known, (when,) = self._services.past(Earlier(theirs, one_way, keys), (syn_ns[one_way],), keys, rows)
         found = known & (syn_ns[rows] < when + _HOUR)

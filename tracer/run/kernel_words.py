@@ -49,6 +49,7 @@ _RESULTS = {
     Kind.SYN: among((_NO_REPLY, _REJECTED, _UNREACHABLE, _STILL_OPEN)),
     Kind.RST: among((_REJECTED,)),
 }
+_UNSERVED = among((After.SYNACK_AGAIN, After.SILENCE))
 _CUT_SHORT = among((SettleReason.AT_END, SettleReason.BY_NEW_SYN))
 _NO_FORWARDING = "IP_INADDRERRORS"  # so whatever was answered went another way
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -99,7 +100,10 @@ class KernelWords:
         self._table.add(drops)
         self._strays.add(drops)
         if self.evidence.places:
-            new = set(drops["location"].tolist()) - self._asked - {0}
+            # mostly one is repeated
+            places = np.ascontiguousarray(drops["location"])
+            last = np.append(places[:-1] != places[1:], True)
+            new = set(places[last].tolist()) - self._asked - {0}
             wanted = sorted(new)[: PLACES_MAX - len(self._asked)]
             if wanted and self.send(PlaceQuestion(wanted)):
                 self._asked.update(wanted)
@@ -164,16 +168,21 @@ class KernelWords:
             return
         events, causes = batch.events, batch.causes
         whole = np.zeros(len(batch), np.bool_)
-        failed = _FAILED[events["result"]]
-        unserved = batch.verdicts.after == After.SYNACK_AGAIN  # else it was not the handshake's ACK that was lost
-        unserved &= (events["request_acked"] == 0) & (events["response_ns"] == 0)
-        # before the SYN-ACK came again, perhaps. Reasons but that of a full queue say nothing of an idle client
-        silent = (batch.verdicts.after == After.SILENCE) & (events["request_acked"] == 0)
-        rows = np.flatnonzero(failed | unserved | silent)
+        told = _FAILED.take(events["result"])
+        told |= _UNSERVED.take(batch.verdicts.after)
+        rows = np.flatnonzero(told)
         if len(rows):
-            drops, whole[rows] = self._drops_of(pick(events, rows), (batch.vantage[rows] & _AT_SERVER) != 0)
+            some, after = pick(events, rows), batch.verdicts.after[rows]
+            unacked = some["request_acked"] == 0
+            unserved = after == After.SYNACK_AGAIN  # else it was not the handshake's ACK that was lost
+            unserved &= unacked & (some["response_ns"] == 0)
+            # before the SYN-ACK came again, perhaps. Reasons but that of a full queue say nothing of an idle client
+            silent = (after == After.SILENCE) & unacked
+            kept = np.flatnonzero(_FAILED.take(some["result"]) | unserved | silent)
+            rows, some, silent = rows[kept], pick(some, kept), silent[kept]
+            drops, whole[rows] = self._drops_of(some, (batch.vantage[rows] & _AT_SERVER) != 0)
             queue = np.array([one is not None and found_queue_full(one.reason, one.at) for one in self.drops], np.bool_)
-            causes.drop[rows] = np.where(silent[rows] & ~queue[drops], 0, drops)
+            causes.drop[rows] = np.where(silent & ~queue[drops], 0, drops)
         rows = np.flatnonzero(events["reset_from"])
         if len(rows) and self._table.has(Kind.SENT_RESET, own=True):
             causes.reset_reason[rows] = self._reasons_of(pick(events, rows))
@@ -214,6 +223,8 @@ class KernelWords:
                     if not self._table.has(kind, own, reasonless):
                         continue
                     rows = np.flatnonzero(meant & (found == 0))
+                    if not len(rows):
+                        break
                     at, words = self._table.find(flows[rows], kind, own, reasonless)
                     rows = rows[at]
                     some = pick(events, rows)
@@ -227,6 +238,8 @@ class KernelWords:
     def _numbered(self, words: Events, kind: Kind, own: bool) -> U8:
         """The number of each word's drop. A flood repeats one word."""
         same = (words["location"] * _MIX + words["reason"]) * _MIX + words["netns"]
+        if (same == same[0]).all():
+            return np.full(len(words), self._number(kind, words[0], own), np.uint8)
         _, first, place = np.unique(same, return_index=True, return_inverse=True)
         numbers: U8 = np.array([self._number(kind, words[at], own) for at in first.tolist()], np.uint8)[place]
         return numbers
