@@ -102,10 +102,10 @@ class Listeners:
         """What is known of each handshake's service."""
         distinct, places = np.unique(keys, return_inverse=True)
         found = [self._known.get(key, _UNKNOWN) for key in distinct.tolist()]
-        states = np.array([one.state for one in found], np.bool_).reshape(len(found), 5)[places]
-        changed_ns = np.array([one.changed_ns for one in found], np.uint64)[places]
-        since_ns = np.array([one.since_ns for one in found], np.uint64)[places]
-        known, nobody, here, on, off = states.T
+        told = [(*one.state, one.changed_ns, one.since_ns) for one in found]
+        columns = np.array(told, np.uint64).reshape(len(told), 7)[places].T
+        known, nobody, here, on, off = columns[:5] != 0
+        changed_ns, since_ns = columns[5:]
         return Listening(known, nobody, here, on, off, syn_ns < changed_ns, known & (syn_ns > since_ns))
 
 

@@ -56,23 +56,17 @@ def cookie_words(segment: Events, rows: NDArray[np.intp] | None = None) -> NDArr
 
     Bytes after `cookie_len` are zero.
     """
-    options, offsets, lengths = segment["options"], segment["tfo_offset"], segment["cookie_len"]
-    if rows is not None:
-        # options as one value each: numpy copies rows of bytes many times slower
-        options = options.view(f"V{options.shape[1]}")[rows].view(np.uint8)
-        offsets, lengths = offsets[rows], lengths[rows]
-    found = np.zeros((len(lengths), 2), np.uint64)
-    # clients use few different layouts: one step per offset
-    taken = np.flatnonzero(np.bincount(offsets[lengths != 0])).tolist()
-    for offset in taken:
-        part = options[:, offset : offset + COOKIE_MAX]
-        if part.shape[1] < COOKIE_MAX:
-            part = np.pad(part, ((0, 0), (0, COOKIE_MAX - part.shape[1])))
-        if len(taken) == 1:
-            found[:] = part.view("<u8")
-        else:
-            np.copyto(found, part.view("<u8"), where=(offsets == offset)[:, None])
-    found &= _KEPT.take(np.minimum(lengths, COOKIE_MAX), axis=0)
+    # options as one value each: numpy copies rows of bytes many times slower
+    width = segment["options"].shape[1]
+    columns = segment["options"].view(f"V{width}")[:, 0], segment["tfo_offset"], segment["cookie_len"]
+    options, offsets, lengths = columns if rows is None else (column[rows] for column in columns)
+    text = np.zeros(len(options) + 1, options.dtype)
+    text[:-1] = options
+    at = np.minimum(offsets, width)
+    # every byte of the text may begin a cookie
+    words = np.ndarray((len(options) * width + 1,), f"V{COOKIE_MAX}", text, strides=(1,))
+    found: NDArray[np.uint64] = words[np.arange(len(options)) * width + at].view("<u8").reshape(-1, 2)
+    found &= _KEPT.take(np.minimum(np.minimum(lengths, COOKIE_MAX), width - at), axis=0)
     return found
 
 
