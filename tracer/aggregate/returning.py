@@ -9,12 +9,15 @@ import numpy as np
 
 from tracer.aggregate.tally import HAS_FAILED
 from tracer.causes.attempts import PeerHash
-from tracer.causes.notes import Earlier, Notes
+from tracer.causes.notes import Earlier
 from tracer.causes.peer_history import REMEMBER_NS
+from tracer.causes.slot_table import SlotTable
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import Bool
+from tracer.handshake.shared_slots import SharedSlots
 
 PAIRS = 1 << 14
+_BITS = 16  # of a key: different ones of a batch seldom share them
 _HOUR = np.uint64(REMEMBER_NS)
 
 
@@ -24,7 +27,8 @@ class Returning:
 
     def __init__(self) -> None:
         self._hash = PeerHash()
-        self._worked = Notes(PAIRS, "when_ns")  # client, server and its port, at an interface
+        self._worked = SlotTable(PAIRS, "when_ns")  # client, server and its port, at an interface
+        self._shared = SharedSlots(1 << _BITS)
         self._any = False
 
     def of(self, batch: Batch, worked: Bool) -> Bool:
@@ -39,12 +43,16 @@ class Returning:
         self._any = True
         events = batch.events
         keys, when = self._hash.keys(events).pairs_by_port, np.ascontiguousarray(events["syn_ns"])
-        new = np.flatnonzero(worked)
-        known, (before_ns,) = self._worked.past(
-            Earlier(keys[new], new, keys), (when[new],), keys, np.arange(len(batch), dtype=np.intp)
-        )
+        slots, known = self._worked.find(keys)
+        before_ns = np.where(known, self._worked["when_ns"][slots], np.uint64(0))
+        # most come once in a batch, and need not look for rows before theirs
+        rows = np.flatnonzero(self._shared.of((keys >> np.uint64(64 - _BITS)).astype(np.intp)))
+        new = rows[worked[rows]]
+        at, is_there = Earlier(keys[new], new, keys[rows]).before(keys[rows], rows)
+        known[rows[is_there]], before_ns[rows[is_there]] = True, when[new[at[is_there]]]
         if some:
-            self._worked.add(keys[new], when[new])
+            slots, own = self._worked.claim(keys[worked])
+            self._worked["when_ns"][slots[own]] = when[worked][own]
         found: Bool = known & (when < before_ns + _HOUR)
         found &= ~HAS_FAILED[events["result"]] | (events["syn"]["payload_len"] != 0)
         return found

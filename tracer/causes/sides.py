@@ -16,6 +16,7 @@ from tracer.causes.slot_table import WordHash
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import DTYPES, TWIN, Causes
 from tracer.handshake.events import U8, U64, Bool, Events, Indexes, has
+from tracer.handshake.shared_slots import SharedSlots
 from tracer.vocabulary.vocabulary import HandshakeResult, Has, ResetFrom, SettleReason
 
 REMEMBERED = 1 << 14
@@ -74,7 +75,7 @@ class Sides:
         self._shift = np.uint64(64 - (REMEMBERED.bit_length() - 1))
         self._keys = np.zeros((2, REMEMBERED), np.uint64)
         self._known = np.zeros((2, REMEMBERED), _SIDE).view(_RAW)
-        self._last = np.zeros(REMEMBERED, np.intp)
+        self._shared = SharedSlots(REMEMBERED)
         self._directions: set[int] = set()
         self.several = False  # is more than one interface traced? With one a SYN may leave by the way it came
 
@@ -96,7 +97,10 @@ class Sides:
         known = [self._known[direction, np.unique(slots[rows])] for direction, rows in enumerate(matches)]
         sides = np.concatenate((raw, *known)).view(_SIDE)
         # most share a slot with no other, and are done with
-        rows = np.flatnonzero(self._shares_slot(slots, *matches))
+        shared = self._shared.of(slots)
+        for rows in matches:
+            shared[rows] = True
+        rows = np.flatnonzero(shared)
         other, only_came_in = none, made["out"] == 0
         if len(rows):
             some = np.concatenate((rows, np.arange(count, len(sides))))
@@ -134,17 +138,6 @@ class Sides:
         made["fate"] = _fates(events)
         made["ends"] = _ends(events)
         return made
-
-    def _shares_slot(self, slots: Indexes, *also: Indexes) -> Bool:
-        """Rows whose slot another row has, too; and those in `also`."""
-        places = np.arange(len(slots))
-        self._last[slots] = places
-        shares: Bool = self._last[slots] != places
-        self._last[slots[::-1]] = places[::-1]
-        shares |= self._last[slots] != places
-        for rows in also:
-            shares[rows] = True
-        return shares
 
 
 def _paired(sides: Events, count: int) -> tuple[Indexes, Bool]:

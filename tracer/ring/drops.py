@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.handshake.events import U8, U64, Bool, Events, Indexes, pick, together
+from tracer.handshake.shared_slots import SharedSlots
 
 SLOTS, OTHERS = 1 << 15, 1 << 14  # of the traced namespace, and of all others
 _SYN, _RST, _ACK = 2, 4, 16
@@ -63,7 +64,7 @@ class DropTable:
         """`netns`: inode number of the traced namespace; `no_reason`: the number of NOT_SPECIFIED."""
         self._netns, self._no_reason = netns, no_reason
         self._words = np.zeros(SLOTS + OTHERS, _WORD)  # those of the traced namespace apart, whatever the others lose
-        self._rows = np.zeros(len(self._words), np.uint32)  # of a batch, by slot
+        self._shared = SharedSlots(len(self._words))
         self._there = np.zeros(len(Kind) * 4, np.bool_)  # by _sort_of(): was any word of this sort noted?
         self._factors = np.frombuffer(secrets.token_bytes(64), np.uint64) | np.uint64(1)
 
@@ -86,8 +87,8 @@ class DropTable:
         words["key"], words["same"], words["count"], words["first_ns"] = keys, same, 1, drops["now_ns"]
         for name in _COPIED:
             words[name] = drops[name]
-        shared = self._shared(slots)
-        if len(shared):
+        shared = self._shared.of(slots)
+        if shared.any():
             words, slots = _merged(words, slots, shared)
         again = np.flatnonzero(self._words["same"][slots] == words["same"])
         if len(again):
@@ -95,15 +96,6 @@ class DropTable:
             words["count"][again] += before["count"]
             words["first_ns"][again] = before["first_ns"]
         self._words.view(_BYTES)[slots] = words.view(_BYTES)
-
-    def _shared(self, slots: Indexes) -> Indexes:
-        """Rows of a batch whose slot another row needs, too."""
-        rows = np.arange(len(slots), dtype=np.uint32)
-        self._rows[slots] = rows
-        shared = self._rows[slots] != rows
-        self._rows[slots[::-1]] = rows[::-1]
-        shared |= self._rows[slots] != rows
-        return np.flatnonzero(shared)
 
     def _sames(self, keys: U64, kinds: Indexes, drops: Events) -> U64:
         """Equal for the same segment sent again, and dropped for the same reason at the same place.
@@ -152,17 +144,16 @@ class DropTable:
         return _mixed(flows, parts, self._factors[5]) | np.uint64(1)  # 0 is an empty slot
 
 
-def _merged(words: Events, slots: Indexes, shared: Indexes) -> tuple[Events, Indexes]:
+def _merged(words: Events, slots: Indexes, shared: Bool) -> tuple[Events, Indexes]:
     """Of several words with one key the last one stays, and counts those on the same segment."""
-    some = pick(words, shared)
+    alone, others = np.flatnonzero(~shared), np.flatnonzero(shared)
+    some = pick(words, others)
     _, first, which, counts = np.unique(some["same"], return_index=True, return_inverse=True, return_counts=True)
     some["count"], some["first_ns"] = counts[which], some["now_ns"][first[which]]
     _, from_end = np.unique(some["key"][::-1], return_index=True)
     last = len(some) - 1 - from_end
-    alone = np.ones(len(words), np.bool_)
-    alone[shared] = False
-    places = np.flatnonzero(alone)
-    return together((pick(words, places), pick(some, last))), np.concatenate((slots[places], slots[shared[last]]))
+    found = together((pick(words, alone), pick(some, last)))
+    return found, np.concatenate((slots[alone], slots[others[last]]))
 
 
 def _halves(addresses: U8) -> tuple[U64, U64]:
