@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
-import numpy as np
 
 from tracer.handshake.batch import Batch
+from tracer.handshake.events import distinct
 from tracer.ipc.messages import QueueAnswer
 from tracer.records.ends import Listener, Process
 from tracer.vocabulary.addresses import ip_text
@@ -43,13 +43,13 @@ class QueueTable:
 
     def sockets(self, batch: Batch) -> list[int]:
         """Inode numbers of the listeners that a batch names."""
-        numbers = np.unique(batch.causes.listener)
+        numbers = distinct(batch.causes.listener)
         return [self._sockets[number] for number in numbers.tolist() if self._sockets[number]]
 
     def name(self, batch: Batch, processes: Mapping[int, Process]) -> None:
         """Say whose listeners these are, by their inode numbers."""
         column = batch.causes.listener
-        for number in np.unique(column).tolist():
+        for number in distinct(column).tolist():
             listener, process = self.records[number], processes.get(self._sockets[number])
             if listener is not None and process is not None:
                 named = self._number(self._sockets[number], msgspec.structs.replace(listener, process=process))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,12 @@ def together(parts: Sequence[Events]) -> Events:
     dtype = parts[0].dtype
     whole = np.concatenate([np.ascontiguousarray(one).view(f"V{dtype.itemsize}") for one in parts])
     return whole.view(dtype)
+
+
+def distinct(column: NDArray[Any]) -> NDArray[Any]:
+    """The values of a column, ascending. np.unique() takes ten times as long by its hashes."""
+    ordered = np.sort(column)
+    return ordered[np.append(ordered[1:] != ordered[:-1], np.True_)] if len(ordered) else ordered
 
 
 @cache

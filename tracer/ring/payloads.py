@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from tracer.handshake.events import Events, Indexes, among, pick
+from tracer.handshake.events import Bool, Events, Indexes, among, distinct, pick
 from tracer.handshake.syn_payloads import (
     NO_PAYLOADS,
     PayloadBlock,
@@ -67,21 +67,23 @@ class PayloadCache:
         """Drop those that are older, then the oldest, until there is room again."""
         old = self._waiting["syn_ns"].astype(np.int64) < before_ns
         if old.any():
-            self._drop(np.flatnonzero(old))
+            self._drop(old)
         if _bytes(self._waiting) > self._limit:
             order = _by_age(self._waiting)
             # make more room at once, since sorting takes its time
             room = _bytes(self._waiting) - self._limit + self._limit // 8
             held = np.cumsum(self._waiting["captured"][order].astype(np.int64) + _OVERHEAD)
-            self._drop(order[: 1 + int(np.searchsorted(held, room))])
+            oldest = np.zeros(len(self._waiting), np.bool_)
+            oldest[order[: 1 + int(np.searchsorted(held, room))]] = True
+            self._drop(oldest)
 
-    def _drop(self, rows: Indexes) -> None:
-        self._waiting = _without(self._waiting, rows)
-        self.dropped += len(rows)
+    def _drop(self, which: Bool) -> None:
+        self._waiting = pick(self._waiting, np.flatnonzero(~which))
+        self.dropped += int(np.count_nonzero(which))
 
     def _tidy(self) -> None:
         """Free the memory of those that have gone."""
-        used = np.unique(self._waiting["block"]).tolist()
+        used = distinct(self._waiting["block"]).tolist()
         if len(used) < len(self._blocks):
             self._blocks = {number: self._blocks[number] for number in used}
         if len(used) > BLOCKS_MAX or sum(map(len, self._blocks.values())) > 2 * _bytes(self._waiting) + _SLACK:
@@ -102,10 +104,10 @@ class PayloadCache:
             return NO_PAYLOADS
         rows = np.flatnonzero(events["syn"]["payload_len"])
         at = find(self._waiting, events["id"][rows], events["syn_ns"][rows])
-        taken = np.unique(at[at >= 0])
-        places = pick(self._waiting, taken)
-        blocks = {number: self._blocks[number] for number in np.unique(places["block"]).tolist()}
-        self._waiting = _without(self._waiting, taken)
+        goes = np.zeros(len(self._waiting), np.bool_)
+        goes[at[at >= 0]] = True
+        places, self._waiting = pick(self._waiting, np.flatnonzero(goes)), pick(self._waiting, np.flatnonzero(~goes))
+        blocks = {number: self._blocks[number] for number in distinct(places["block"]).tolist()}
         failed, again = _FAILED.take(events["result"][rows]), events["resumed"][rows] != 0
         found = self._with_earlier(SynPayloads(places, blocks), events, rows[again])
         self._keep(found, events, rows[failed][-_FAILED_KEPT:])
@@ -133,9 +135,3 @@ def _bytes(places: Places) -> int:
 def _by_age(places: Places) -> Indexes:
     """Their indexes in the order in which they came."""
     return np.lexsort((places["start"], places["block"]))
-
-
-def _without(places: Places, rows: Indexes) -> Places:
-    stay = np.ones(len(places), np.bool_)
-    stay[rows] = False
-    return pick(places, np.flatnonzero(stay))

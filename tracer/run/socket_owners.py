@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tracer.causes.queue_table import QueueTable
 from tracer.handshake.batch import Batch, RowOwners
-from tracer.handshake.events import Events
+from tracer.handshake.events import Events, distinct
 from tracer.handshake.owners import named_rows
 from tracer.ipc.messages import OwnerAnswer, OwnerQuestion, SocketOwner
 from tracer.linux.patience import FACTOR
@@ -144,10 +144,10 @@ class OwnerLookup:
 def _unknown(events: Events, cgroups: Mapping[int, str | None]) -> tuple[list[int], list[int]]:
     """Sockets to ask about, listeners first, and cgroups without a name."""
     named = named_rows(events)
-    listeners = np.unique(events["server_socket"])
-    clients = np.unique(events["client_socket"][~named])[:ASKED_MAX]
+    listeners = distinct(events["server_socket"])
+    clients = distinct(events["client_socket"][~named])[:ASKED_MAX]
     sockets = list(dict.fromkeys(number for number in (*listeners.tolist(), *clients.tolist()) if number))
-    groups = np.unique(events["client_process"]["cgroup"][named]).tolist() if named.any() else []
+    groups = distinct(events["client_process"]["cgroup"][named]).tolist() if named.any() else []
     return sockets[:ASKED_MAX], [number for number in groups if number not in cgroups]
 
 
