@@ -36,7 +36,7 @@ class Chunk:
     def __init__(self, dtype: np.dtype[Any], names: RowNames) -> None:
         self._columns: Columns | Packed = Columns.empty(CHUNK_ROWS, dtype)
         self.payloads: list[Payload | None] = [None]
-        self._places: dict[int, int] = {}
+        self._places = {id(None): 0}
         self._owner_table: list[Process | None] = [None]
         self._owner_places: dict[Process | None, int] = {None: 0}
         self._names = names
@@ -63,19 +63,18 @@ class Chunk:
         carried = kinds.places[source]
         used = np.flatnonzero(np.bincount(carried))
         moved = np.zeros(len(kinds.table), np.uint16)
-        moved[used] = [self._place(kinds.table[place]) for place in used.tolist()]
+        moved[used] = self._numbered([kinds.table[place] for place in used.tolist()])
         rows.payload[:] = moved[carried]
 
-    def _place(self, payload: Payload | None) -> int:
-        if payload is None:
-            return 0
+    def _numbered(self, payloads: Sequence[Payload | None]) -> list[int]:
+        """The place of each in `payloads`, which gets those that are new."""
         # by identity, safe while `payloads` has the object: classify() mostly returns one object for equal payloads
-        key = id(payload)
-        place = self._places.get(key)
-        if place is None:
-            place = self._places[key] = len(self.payloads)
-            self.payloads.append(payload)
-        return place
+        keys = [*map(id, payloads)]
+        for key, payload in zip(keys, payloads, strict=True):
+            if key not in self._places:
+                self._places[key] = len(self.payloads)
+                self.payloads.append(payload)
+        return [*map(self._places.__getitem__, keys)]
 
     def seal(self) -> None:
         """No more rows will come: free what only writing needs."""
