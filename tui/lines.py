@@ -25,11 +25,13 @@ STYLES = (
 )  # fmt: skip
 
 
-@lru_cache(maxsize=8192)
 def safe(text: str) -> str:
     """Text from the network with escapes for all that moves the cursor or has no width (combining marks)."""
-    if text.isascii() and text.isprintable():
-        return text
+    return text if text.isascii() and text.isprintable() else _escaped(text)
+
+
+@lru_cache(maxsize=1024)
+def _escaped(text: str) -> str:
     shown = printable(text)
     return "".join(c if cell_len(c) else f"\\u{ord(c):04x}" for c in shown)
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from tracer.records.record import Handshake
 from tracer.store.chunks import StoreRows
-from tracer.store.list_columns import COLUMNS, sort_keys
+from tracer.store.list_columns import sort_keys
 from tui.filtering import Filter
 
 GATHERED = 1000  # records made at a time
 BY_TIME = "time"  # the column of the first SYN's time
+Indexes = NDArray[np.int32]  # of rows held: half of what numpy takes by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Order:
     """Rows in the order shown."""
 
     rows: StoreRows
-    indexes: NDArray[np.intp]
+    indexes: Indexes
     times: NDArray[np.int64]  # of the first SYN of each of the rows
     sort: str
     descending: bool
@@ -40,7 +41,7 @@ class Order:
 
     def rows_at(self, begin: int, end: int) -> NDArray[np.intp]:
         """The rows shown at these positions, as far as there are any."""
-        return self.indexes[begin:end]
+        return self.indexes[begin:end].astype(np.intp)
 
     def place_at(self, position: int) -> Place:
         """What to remember of a row, to find it again."""
@@ -89,9 +90,9 @@ class Timeline:
 
     def __init__(self) -> None:
         # set at once, for several threads ask
-        self._last = _Timed(0, np.zeros(0, np.int64), np.zeros(0, np.intp))
+        self._last = _Timed(0, np.zeros(0, np.int64), np.zeros(0, np.int32))
 
-    def of(self, rows: StoreRows) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    def of(self, rows: StoreRows) -> tuple[Indexes, NDArray[np.int64]]:
         """All rows in their order, and the time of each row."""
         last, first, end = self._last, rows.first, rows.first + len(rows)
         times, order = last.times, last.order
@@ -102,8 +103,8 @@ class Timeline:
             order = order[order >= 0]
         known = len(times)
         if known < len(rows):
-            times = np.concatenate((times, _times_since(rows, known)))
-            fresh = np.argsort(times[known:], kind="stable") + known
+            times = np.concatenate((times, *_times_since(rows, known)))
+            fresh = np.argsort(times[known:], kind="stable").astype(np.int32) + np.int32(known)
             begin = bisect_right(order, times[fresh[0]], key=times.__getitem__)  # what is older stays where it is
             late = order[begin:]
             merged = np.insert(late, np.searchsorted(times[late], times[fresh], side="right"), fresh)
@@ -117,14 +118,13 @@ class _Timed(NamedTuple):
 
     first: int
     times: NDArray[np.int64]
-    order: NDArray[np.intp]
+    order: Indexes
 
 
-def _times_since(rows: StoreRows, row: int) -> NDArray[np.int64]:
-    """The times of the rows from this one on."""
-    pieces = rows.collect(("column", BY_TIME), COLUMNS[BY_TIME].keys, row)
-    found: NDArray[np.int64] = np.concatenate([piece[begin:end] for piece, begin, end in pieces])
-    return found[len(found) - (len(rows) - row) :]
+def _times_since(rows: StoreRows, row: int) -> Iterator[NDArray[np.int64]]:
+    """The times of the rows from this one on, chunk by chunk. Nothing is cached: each is read once."""
+    for chunk, begin, end in rows.since(row):
+        yield chunk.events["syn_ns"][begin:end].astype(np.int64)
 
 
 def is_cheap(condition: Filter | None, sort: str) -> bool:

@@ -102,14 +102,23 @@ class Chunk:
     def _part(self, columns: Columns, kept: dict[str, Any] | None = None) -> Rows:
         return Rows.of(columns, self.payloads, self._names, self._owner_table, kept)
 
+    def whole(self, kept: dict[str, Any] | None = None) -> Rows:
+        """All rows of a full chunk; of the records only the fields that are read are unpacked."""
+        columns = self._columns
+        return self._part(columns.view() if isinstance(columns, Packed) else columns, kept)
+
     def cached(self, key: object, make: Callable[[Rows], Any]) -> Any:
         """What `make` returns for all rows of a full chunk; the latest results are cached."""
         found = self._cache.get(key)
         if found is None:
-            columns = self._columns
-            found = make(self._part(columns.view() if isinstance(columns, Packed) else columns, self._kept))
+            found = make(self.whole(self._kept))
             keep(self._cache, key, found, CACHED)
         return found
+
+    def forget(self) -> None:
+        """Drop what is cached."""
+        self._cache.clear()
+        self._kept.clear()
 
 
 class MaskMaker(Protocol):
@@ -188,14 +197,24 @@ class StoreRows:
             if begin < last:
                 yield chunk, begin, last
 
-    def collect(self, key: object, make: Callable[[Rows], Any], since: int = 0) -> list[tuple[Any, int, int]]:
-        """What `make` returns for every chunk, and its rows that count; cached for full chunks. Of chunks that end
-        before the row `since` nothing."""
-        found, row = [], 0
+    def since(self, row: int) -> Iterator[tuple[Rows, int, int]]:
+        """The chunks with the rows from this one on, and which of their rows these are: from begin to below end."""
+        before = 0
         for chunk, begin, end in self.pieces():
-            row += end - begin
-            if row <= since:
-                continue
+            before += end - begin
+            if before > row:
+                rows = chunk.whole() if end == CHUNK_ROWS else chunk.part(0, end)
+                yield rows, max(begin, end - (before - row)), end
+
+    def forget(self) -> None:
+        """Drop what is cached for sorts and filters."""
+        for chunk in self.chunks:
+            chunk.forget()
+
+    def collect(self, key: object, make: Callable[[Rows], Any]) -> list[tuple[Any, int, int]]:
+        """What `make` returns for every chunk, and its rows that count; cached for full chunks."""
+        found = []
+        for chunk, begin, end in self.pieces():
             if end == CHUNK_ROWS:
                 found.append((chunk.cached(key, make), begin, end))
             else:

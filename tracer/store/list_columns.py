@@ -90,15 +90,31 @@ def _own_column(field: Field) -> ListColumn:
     return _field(field.name, title, max(len(title), _WIDTHS.get(field.kind, 8)), field.name, field.says)
 
 
+_MAPPED = np.frombuffer(b"\0" * 10 + b"\xff\xff", np.uint8)  # what an IPv4 address begins with
+_IPV4_AT = len(_MAPPED)
+
+
+def _as_bytes(keys: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The keys of IPv4 endpoints in the form of others."""
+    if keys.dtype.kind == "S":
+        return keys
+    end = keys.astype(">u8").view(np.uint8).reshape(-1, 8)
+    both = np.empty((len(keys), 18), np.uint8)
+    both[:, :_IPV4_AT], both[:, _IPV4_AT:] = _MAPPED, end[:, 2:]
+    return both.view("S18").reshape(-1)
+
+
 def _end(end: str, title: str, says: str) -> ListColumn:
     def text(record: Handshake) -> str:
         found = record.client if end == "client" else record.server
         return endpoint_text(found.ip, found.port)
 
     def keys(rows: Rows) -> Column:
-        # address and port in one string of bytes, which sorts as the numbers do
+        # address and port in one string of bytes, which sorts as the numbers do; of IPv4 alone in one number
         ports = rows.events[f"{end}_port"].astype(">u2").view(np.uint8).reshape(-1, 2)
         both = np.ascontiguousarray(np.concatenate((rows.events[end], ports), axis=1))
+        if (both[:, :_IPV4_AT] == _MAPPED).all():
+            return both[:, _IPV4_AT - 2 :].copy().view(">u8").reshape(-1).astype(np.uint64)
         return both.view("S18").reshape(-1)
 
     return ListColumn(end, title, 21, False, text, keys, f"{end}.ip", says)
@@ -214,7 +230,7 @@ def field_column(field: str) -> ListColumn:
 
 
 def sort_keys(rows: StoreRows, name: str) -> NDArray[np.generic]:
-    """The keys by which rows are sorted: numbers (NaN = unknown), or strings of bytes for client and server.
+    """The keys by which rows are sorted: numbers (NaN = unknown), or strings of bytes for IPv6 endpoints.
 
     Texts and lists give their rank among the rows' values, without regard to case. KeyError if there is no such column.
     """
@@ -223,7 +239,10 @@ def sort_keys(rows: StoreRows, name: str) -> NDArray[np.generic]:
     if not pieces:
         return np.zeros(0)
     if not any(isinstance(piece, Coded) for piece, _, _ in pieces):
-        return np.concatenate([piece[begin:end] for piece, begin, end in pieces])
+        found = [piece[begin:end] for piece, begin, end in pieces]
+        if any(piece.dtype.kind == "S" for piece in found):
+            found = [_as_bytes(piece) for piece in found]
+        return np.concatenate(found)
     values: set[Any] = set()
     for piece, _, _ in pieces:
         values.update(piece.values)
@@ -231,7 +250,10 @@ def sort_keys(rows: StoreRows, name: str) -> NDArray[np.generic]:
     rank: dict[Any, float] = {value: float(at) for at, value in enumerate(sorted(values, key=_order))}
     rank[None] = np.nan
     return np.concatenate(
-        [np.array([rank[value] for value in piece.values])[piece.codes[begin:end]] for piece, begin, end in pieces]
+        [
+            np.array([rank[value] for value in piece.values], np.float32)[piece.codes[begin:end]]
+            for piece, begin, end in pieces
+        ]
     )
 
 

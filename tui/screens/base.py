@@ -72,7 +72,7 @@ class TracerScreen(Screen[None]):
     def leave(self) -> None:
         """Another screen replaces this one: release what was drawn and the snapshot, which keeps all its rows."""
         self.snapshot = None
-        for widget in self.walk_children():
+        for widget in self.walk_children(with_self=True):
             widget.refresh()
 
     def on_mount(self) -> None:

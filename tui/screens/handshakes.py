@@ -15,6 +15,7 @@ from textual.widgets import Static
 from tracer.aggregate.figures import Peer
 from tracer.aggregate.worth import difference_words
 from tracer.filters.fields import Field
+from tracer.linux import allocator
 from tracer.records.record import Handshake
 from tracer.store.list_columns import COLUMNS
 from tracer.store.snapshot import Snapshot
@@ -86,7 +87,9 @@ class Handshakes(TracerScreen):
             self.filter_line.set_text(self._first_filter)
 
     def leave(self) -> None:
-        """Release all rows, since the store may drop them."""
+        """Release all rows, since the store may drop them, and what sorts and filters have cached of them."""
+        if self.snapshot is not None:
+            self.snapshot.rows.forget()
         super().leave()
         self.source.order = None
         self._shown_of = ()
@@ -128,7 +131,10 @@ class Handshakes(TracerScreen):
         if self.snapshot is None:  # left meanwhile
             return
         if (condition, sort, descending) == (self.condition, self.sort, self.descending):
+            is_new = wanted[2:] != self._shown_of[2:]
             self._take(order, wanted)
+            if is_new:  # what was sorted by before is free now, in many pieces
+                await asyncio.to_thread(allocator.give_back)
         else:
             self.update(self.snapshot)
 

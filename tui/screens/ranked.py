@@ -129,11 +129,19 @@ class Ranked(TracerScreen, Generic[T]):
         self.source: RankedRows[T] = RankedRows()
         self.sort, self.descending = "handshakes", True
         self._shown_of: tuple[object, ...] = ()
+        self._left_at: Hashable = None  # the key of the row that was selected when another screen came
 
     def body(self) -> Iterable[Widget]:
         """The state, then the list."""
         yield self.state
         yield self.list
+
+    def leave(self) -> None:
+        """Release what was listed."""
+        self._left_at = None if self.selected is None else self.key_of(self.selected)
+        super().leave()
+        self._shown_of = ()
+        self.source = self.list.source = RankedRows(self.source.columns)
 
     def columns_for(self, cells: int) -> Sequence[RankedColumn[T]]:
         """The columns of a screen of that width; one is named handshakes."""
@@ -169,7 +177,7 @@ class Ranked(TracerScreen, Generic[T]):
         wanted = (things, self.size.width, self.sort, self.descending)
         if wanted == self._shown_of:
             return
-        selected = None if self.selected is None else self.key_of(self.selected)
+        selected = self._left_at if self.selected is None else self.key_of(self.selected)
         self._shown_of = wanted
         by = {one.column.id: one for one in columns}
         if self.sort not in by:
