@@ -17,7 +17,6 @@ from tui.order import Order
 from tui.widgets.row_list import ListColumn
 
 CELLS_HELD = 512
-AHEAD = 32  # rows made at a time
 # with the sign before it
 _WIDTHS = {"result": 28, "outcome": 45, "group": 10}
 _SIGN_CELLS = 2
@@ -95,6 +94,7 @@ class HandshakeRows:
     columns: tuple[str, ...] = ()
     widths: tuple[int, ...] = ()
     order: Order | None = None
+    page: int = 32  # rows made at a time: as many as are shown
     _cells: dict[int, list[Part]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -131,7 +131,7 @@ class HandshakeRows:
         """Make cells from a position down to the first cached row: the list asks for these rows next."""
         order = self.order
         assert order is not None
-        rows = order.rows_at(position, position + AHEAD)
+        rows = order.rows_at(position, position + self.page)
         known = (order.rows.first + rows).tolist()
         end = next((at for at, number in enumerate(known) if at and number in self._cells), len(known))
         for number, record in zip(known[:end], order.rows.gather(rows[:end]), strict=True):

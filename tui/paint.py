@@ -10,6 +10,7 @@ from rich.color import Color as RichColor
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
+from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -71,6 +72,28 @@ class HasBook(Protocol):
 def styles_of(widget: Widget) -> Palette:
     """The styles on a widget's current background."""
     return cast(HasBook, widget.app).book.on(widget.background_colors[1])
+
+
+class Painted(Widget):
+    """A widget of many lines: it looks for its styles once for all that it paints, for that takes long.
+
+    It is never the first base of a class: Textual takes the rules of that one alone.
+    """
+
+    _palette: Palette | None = None
+
+    @property
+    def palette(self) -> Palette:
+        """The styles on the widget's current background."""
+        return self._palette or styles_of(self)
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Paint lines."""
+        self._palette = styles_of(self)
+        try:
+            return super().render_lines(crop)
+        finally:
+            self._palette = None
 
 
 def strip(line: Line, styles: Palette | Mapping[str, Style], cells: int, over: Style | None = None) -> Strip:

@@ -25,13 +25,13 @@ def test_letters_move_in_lists_as_arrows_do(name: str) -> None:
         assert rows.cursor == last
         await press(pilot, "g")
         assert rows.cursor == 0
-        page = min(rows._page_rows, last)
+        page = min(rows.page_rows, last)
         await press(pilot, "ctrl+f")
         assert rows.cursor == page
         await press(pilot, "ctrl+b")
         assert rows.cursor == 0
         await press(pilot, "ctrl+d")
-        assert rows.cursor == min(rows._page_rows // 2, last)
+        assert rows.cursor == min(rows.page_rows // 2, last)
         await press(pilot, "ctrl+u")
         assert rows.cursor == 0
 

@@ -143,7 +143,7 @@ class Handshakes(TracerScreen):
         if before is not None and order.rows.first < before.rows.first:
             self.source.forget()
         self._shown_of = wanted
-        self.source.order = order
+        self.source.order, self.source.page = order, self.list.page_rows
         self.list.empty = NO_ROWS
         if self.following or self._place is None:
             self.list.show(self.source, order.newest, keep_view=False)

@@ -15,7 +15,7 @@ from textual.widget import Widget
 
 from tui.actions import IN_LINES
 from tui.lines import EMPTY, Line
-from tui.paint import strip, styles_of
+from tui.paint import Painted, strip
 
 
 class HalfPages(Widget):
@@ -34,7 +34,7 @@ class PanelGrid(ScrollableContainer, HalfPages, can_focus=False):
     BINDINGS: ClassVar[list[BindingType]] = [*IN_LINES]
 
 
-class Panel(ScrollView, HalfPages, can_focus=True):
+class Panel(ScrollView, HalfPages, Painted, can_focus=True):
     """Paints its lines, and scrolls if they do not fit. It contains no other widgets."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*IN_LINES]
@@ -75,8 +75,11 @@ class Panel(ScrollView, HalfPages, can_focus=True):
 
     def _paint_again(self, numbers: Iterable[int]) -> None:
         """Paint those of these lines that are on the screen."""
+        changed = list(numbers)
+        if not changed:
+            return
         top, (wide, high) = self.scroll_offset.y, self.room
-        regions = [Region(0, at - top, wide, 1) for at in numbers if 0 <= at - top < high]
+        regions = [Region(0, at - top, wide, 1) for at in changed if 0 <= at - top < high]
         if regions:
             self.refresh(*regions)
 
@@ -84,4 +87,4 @@ class Panel(ScrollView, HalfPages, can_focus=True):
         """Paint one line of the screen."""
         at = y + self.scroll_offset.y
         line = self._lines[at] if at < len(self._lines) else EMPTY
-        return strip(line, styles_of(self), self.scrollable_content_region.width)
+        return strip(line, self.palette, self.scrollable_content_region.width)

@@ -17,7 +17,7 @@ from textual.strip import Strip
 
 from tui.actions import IN_ROWS
 from tui.lines import Line, Part, cell, cut_middle
-from tui.paint import strip, styles_of
+from tui.paint import Painted, strip
 
 GAP = 1
 WHEEL_ROWS = 3
@@ -58,7 +58,7 @@ class Nothing:
         raise IndexError(position)
 
 
-class RowList(ScrollView, can_focus=True):
+class RowList(ScrollView, Painted, can_focus=True):
     """Shows a source under column headings and keeps the selection on the screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -130,15 +130,16 @@ class RowList(ScrollView, can_focus=True):
         self.virtual_size = Size(max(1, wanted), len(self.source) + 1)
 
     @property
-    def _page_rows(self) -> int:
+    def page_rows(self) -> int:
+        """How many rows fit on the screen."""
         return max(1, self.scrollable_content_region.height - 1)
 
     def _reveal(self) -> None:
         top = self.scroll_offset.y
         if self.cursor < top:
             self.scroll_to(y=self.cursor, animate=False, force=True)
-        elif self.cursor >= top + self._page_rows:
-            self.scroll_to(y=self.cursor - self._page_rows + 1, animate=False, force=True)
+        elif self.cursor >= top + self.page_rows:
+            self.scroll_to(y=self.cursor - self.page_rows + 1, animate=False, force=True)
 
     # painting
 
@@ -160,10 +161,10 @@ class RowList(ScrollView, can_focus=True):
             position = y - 1 + self.scroll_offset.y
             if position >= len(self.source):
                 text = self.empty if not len(self.source) and y == 2 else ""
-                return strip((("  " + text, "dim"),), styles_of(self), cells)
+                return strip((("  " + text, "dim"),), self.palette, cells)
             line = self._row(position, total)
             over = self._cursor_style() if position == self.cursor else None
-        return strip(line, styles_of(self), total, over).crop(left, left + cells)
+        return strip(line, self.palette, total, over).crop(left, left + cells)
 
     def _heading(self, cells: int) -> Line:
         parts: list[Part] = []
@@ -187,7 +188,7 @@ class RowList(ScrollView, can_focus=True):
         return tuple(parts)
 
     def _cursor_style(self) -> Style:
-        return styles_of(self)["cursor" if self.has_focus else "cursor-blur"]
+        return self.palette["cursor" if self.has_focus else "cursor-blur"]
 
     # moving
 
@@ -225,7 +226,7 @@ class RowList(ScrollView, can_focus=True):
 
     def action_page(self, by: float) -> None:
         """Move pages up or down."""
-        self.select(self.cursor + int(by * self._page_rows))
+        self.select(self.cursor + int(by * self.page_rows))
 
     def action_first(self) -> None:
         """Move to the top."""

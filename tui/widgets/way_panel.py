@@ -12,7 +12,7 @@ from textual.strip import Strip
 
 from tui.actions import IN_ROWS
 from tui.lines import EMPTY, Line
-from tui.paint import strip, styles_of
+from tui.paint import strip
 from tui.widgets.panel import Panel
 
 
@@ -61,7 +61,7 @@ class WayPanel(Panel):
         if at != self._marked:
             return super().render_line(y)
         line = self._lines[at] if at < len(self._lines) else EMPTY
-        styles = styles_of(self)
+        styles = self.palette
         return strip(line, styles, self.scrollable_content_region.width, styles["cursor-blur"])
 
     def _way_at(self, at: int) -> str | None:
