@@ -17,6 +17,7 @@ from tui.order import Order
 from tui.widgets.row_list import ListColumn
 
 CELLS_HELD = 512
+PAGE = 32
 # with the sign before it
 _WIDTHS = {"result": 28, "outcome": 45, "group": 10}
 _SIGN_CELLS = 2
@@ -94,7 +95,7 @@ class HandshakeRows:
     columns: tuple[str, ...] = ()
     widths: tuple[int, ...] = ()
     order: Order | None = None
-    page: int = 32  # rows made at a time: as many as are shown
+    page: int = PAGE  # rows made at a time: as many as are shown
     _cells: dict[int, list[Part]] = field(default_factory=dict)
 
     def __len__(self) -> int:

@@ -382,6 +382,34 @@ def test_peers_sort_by_each_column_and_turn_round() -> None:
     drive(script, size=SMALL)
 
 
+def test_a_screen_that_is_left_releases_what_it_listed_and_finds_its_row_again() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "3", "down", "down")
+        screen = app.current
+        peer = screen.selected  # type: ignore[attr-defined]
+        assert screen._styles_cache._cache
+        await press(pilot, "1")
+        assert len(screen.source) == len(screen.list.source) == 0  # type: ignore[attr-defined]
+        assert not screen._styles_cache._cache
+        await press(pilot, "3")
+        assert screen.selected == peer  # type: ignore[attr-defined]
+        assert screen.list.cursor == 2  # type: ignore[attr-defined]
+
+    drive(script)
+
+
+def test_a_list_that_is_left_drops_what_was_cached_for_its_order() -> None:
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2", "s")
+        chunks = app.latest.rows.chunks
+        for chunk in chunks:
+            chunk.cached("some keys", lambda rows: rows.column("some column", len))
+        await press(pilot, "1")
+        assert not any(chunk._cache or chunk._kept for chunk in chunks)
+
+    drive(script)
+
+
 def test_the_window_is_chosen_only_where_it_is_summed_up() -> None:
     async def script(pilot: Pilot[None], app: Dashboard) -> None:
         for name, key in NUMBER.items():

@@ -23,7 +23,7 @@ from tracer.vocabulary.printable import plural
 from tui.export import export_path, json_text, write_export
 from tui.filtering import Filter
 from tui.format import count
-from tui.handshake_rows import HandshakeRows, default_columns, list_column
+from tui.handshake_rows import PAGE, HandshakeRows, default_columns, list_column
 from tui.lines import cut
 from tui.order import BY_TIME, Order, Place, Timeline, arrange, is_cheap
 from tui.screens.base import TracerScreen
@@ -143,7 +143,7 @@ class Handshakes(TracerScreen):
         if before is not None and order.rows.first < before.rows.first:
             self.source.forget()
         self._shown_of = wanted
-        self.source.order, self.source.page = order, self.list.page_rows
+        self.source.order, self.source.page = order, max(PAGE, self.list.page_rows)
         self.list.empty = NO_ROWS
         if self.following or self._place is None:
             self.list.show(self.source, order.newest, keep_view=False)

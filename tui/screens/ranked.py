@@ -178,7 +178,7 @@ class Ranked(TracerScreen, Generic[T]):
         if wanted == self._shown_of:
             return
         selected = self._left_at if self.selected is None else self.key_of(self.selected)
-        self._shown_of = wanted
+        self._shown_of, self._left_at = wanted, None
         by = {one.column.id: one for one in columns}
         if self.sort not in by:
             self.sort, self.descending = "handshakes", True

@@ -13,7 +13,7 @@ from tracer.filters.fields import FIELDS
 from tracer.filters.filter import fields_of
 from tracer.records.ends import Endpoint, Process
 from tracer.records.record import DnsInfo, Handshake, HttpInfo, TlsInfo
-from tracer.store.chunks import StoreRows
+from tracer.store.chunks import CHUNK_ROWS, StoreRows
 from tracer.store.list_columns import (
     COLUMNS,
     UNKNOWN,
@@ -82,6 +82,19 @@ def test_addresses_sort_as_numbers() -> None:
     store = new_store()
     store.write(batch_of(events))
     assert np.argsort(sort_keys(store.snapshot().rows, "client")).tolist() == [3, 1, 0, 2]
+
+
+def test_addresses_of_both_kinds_sort_together() -> None:
+    events = random_events(np.random.default_rng(1), CHUNK_ROWS + 3, odd=False)
+    events["client"] = [0] * 10 + [255, 255, 10, 0, 0, 2]
+    events["client_port"] = 700
+    events["client"][1], events["client_port"][2] = [0] * 10 + [255, 255, 10, 0, 0, 1], 9
+    events["client"][CHUNK_ROWS], events["client"][CHUNK_ROWS + 1] = [0] * 15 + [1], [32, 1] + [0] * 13 + [1]
+    store = new_store()
+    store.write(batch_of(events))
+    order = np.argsort(sort_keys(store.snapshot().rows, "client"), kind="stable")
+    assert order[:4].tolist() == [CHUNK_ROWS, 1, 2, 0]
+    assert order[-2:].tolist() == [CHUNK_ROWS + 2, CHUNK_ROWS + 1]
 
 
 @pytest.mark.parametrize("name", COLUMNS)
