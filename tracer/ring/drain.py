@@ -27,7 +27,8 @@ _HEAD = to_dtype(_PAYLOAD.head("data"))
 # keeps a batch near the processor's cache while it is judged, and below allocator.MMAP_FROM, so that it causes no page
 # fault every 4 KiB.
 BATCH_BYTES = 1900 << 10
-BATCHES = 3  # that are there at a time: one is read, one is judged, one waits for its processes
+ROOM_BYTES = BATCH_BYTES * 5 // 4  # for a batch and what has waited for the kernel's words
+BATCH_MEMORY = Recycled(3)  # of batches: one is read, one is judged, one waits for its processes
 GIVE_BACK = 192 << 10  # bytes of payloads to read before releasing them; below allocator.MMAP_SHOWN_FROM too
 
 
@@ -46,11 +47,12 @@ class PayloadSource(Protocol):
 class RingEvents:
     """Fixed-size records from the BPF ring: a batch is one strided view of the mapped pages, copied once."""
 
-    def __init__(self, ring: Ring, dtype: np.dtype[Any]) -> None:
+    def __init__(self, ring: Ring, dtype: np.dtype[Any], memory: Recycled | None = None) -> None:
+        """`memory`: where batches lie that are gone soon."""
         self._ring = ring
         self._dtype = dtype
         self._stride = padded(dtype.itemsize)
-        self._memory = Recycled(BATCHES)
+        self._memory = memory or Recycled(1)
         # as plain bytes: numpy copies a structure field by field, which is ten times slower
         self._slot = np.dtype({"names": ["length", "event"], "formats": ["<u4", f"V{dtype.itemsize}"],
                                "offsets": [0, HEADER], "itemsize": self._stride})  # fmt: skip
@@ -72,7 +74,7 @@ class RingEvents:
         dropped = lengths & np.uint32(DISCARDED) != 0
         found = slots["event"][~dropped] if dropped.any() else slots["event"]
         size = self._dtype.itemsize
-        events = self._memory.take(BATCH_BYTES // self._stride * size)[: len(found) * size].view(found.dtype)
+        events = self._memory.take(ROOM_BYTES)[: len(found) * size].view(found.dtype)
         events[:] = found
         ring.release(begin + count * self._stride)
         return events.view(self._dtype)

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from tracer.ipc.event_header import struct
 from tracer.ipc.layout import to_dtype
 from tracer.ipc.messages import Ready
-from tracer.ring.drain import EventSource, PayloadSource, PerfEvents, PerfPayloads, RingEvents, RingPayloads
+from tracer.ring.drain import (
+    BATCH_MEMORY,
+    EventSource,
+    PayloadSource,
+    PerfEvents,
+    PerfPayloads,
+    RingEvents,
+    RingPayloads,
+)
 from tracer.ring.perfbuf import PAGE, PerfRing
 from tracer.ring.ringbuf import Ring
 from tracer.vocabulary.vocabulary import Transport
@@ -46,7 +54,7 @@ def open_sources(ready: Ready, fds: list[int]) -> Sources:
         if heard:
             beside.append(Ring(fds[-1], heard))
             drops = RingEvents(beside[-1], to_dtype(struct("drop_event")))
-        sources = Sources(RingEvents(ring, dtype), payloads, ring, packets, drops, beside)
+        sources = Sources(RingEvents(ring, dtype, BATCH_MEMORY), payloads, ring, packets, drops, beside)
         for fd in fds:
             os.close(fd)
         return sources

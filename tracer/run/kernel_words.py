@@ -18,9 +18,8 @@ from tracer.handshake.batch import Batch
 from tracer.handshake.events import U8, Bool, Events, Indexes, among, has, pick
 from tracer.ipc.messages import Evidence, PlaceAnswer, PlaceQuestion
 from tracer.linux.patience import FACTOR
-from tracer.linux.recycled import Recycled
 from tracer.records.drop import Drop
-from tracer.ring.drain import BATCH_BYTES, BATCHES
+from tracer.ring.drain import BATCH_MEMORY, ROOM_BYTES
 from tracer.ring.drops import DropTable, Kind
 from tracer.vocabulary.drops import found_queue_full, is_telling
 from tracer.vocabulary.vocabulary import After, Confidence, HandshakeResult, Has, ResetFrom, SettleReason, Vantage
@@ -33,7 +32,6 @@ SIDES_NS = int(290_000_000 * FACTOR)
 ANSWER_NS = int(1_000_000_000 * FACTOR)  # later there will be no answer
 SOON_MS = LATE_NS // 1_000_000  # what waited for words goes on with the next reading
 TABLE_MAX = 255  # different drops, and reasons of resets, in a run: columns have their numbers in a byte
-ROOM_BYTES = BATCH_BYTES * 5 // 4  # for a batch, and for what waited
 PLACES_MAX = 512  # the root part names no more
 OTHERS_MAX = TABLE_MAX // 2  # those of other namespaces, whose numbers are endless
 
@@ -71,7 +69,6 @@ class KernelWords:
     has_sides: bool = False  # several interfaces are traced, so that a SYN may be seen on both sides of this host
     drops: list[Drop | None] = field(default_factory=lambda: [None])
     reset_reasons: list[str | None] = field(default_factory=lambda: [None])
-    _memory: Recycled = field(default_factory=lambda: Recycled(BATCHES))
     _table: DropTable = field(init=False)
     _looked_on: LookedOn = field(default_factory=LookedOn)
     _strays: StrayAnswers = field(init=False)
@@ -134,7 +131,7 @@ class KernelWords:
         """Some rows of each part, in one batch."""
         dtype, count = parts[0][0].dtype, sum(len(rows) for _, rows in parts)
         size = count * dtype.itemsize
-        whole = self._memory.take(max(size, ROOM_BYTES))[:size].view(f"V{dtype.itemsize}")
+        whole = BATCH_MEMORY.take(max(size, ROOM_BYTES))[:size].view(f"V{dtype.itemsize}")
         at = 0
         for part, rows in parts:
             # as plain bytes: numpy copies a structure field by field
