@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tracer.aggregate.keyindex import END_WORDS, Indexes, KeyIndex, end_keys
 from tracer.aggregate.tally import HAS_FAILED
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import U8
+from tracer.handshake.events import U8, distinct
 from tracer.records.failed_at import FailedAt
 from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.fates import FAILED_RESULTS
@@ -38,7 +38,7 @@ class FailedPlaces:
             self._add(batch, rows, result[rows])
 
     def _add(self, batch: Batch, rows: Indexes, result: U8) -> None:
-        for number in np.unique(result).tolist():
+        for number in distinct(result).tolist():
             counts = self._ports.setdefault(number, np.zeros(_PORTS, np.int64))
             np.add.at(counts, batch.events["server_port"][rows[result == number]].astype(np.intp), np.int64(1))
         step = SERVERS_HELD // 2  # so that making room never removes the keys that need it

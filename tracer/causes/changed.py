@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tracer.causes.sides import Pairs
 from tracer.dissect.options import option_names
 from tracer.handshake import ecn
-from tracer.handshake.events import U64, Bool, Events, Indexes, has
+from tracer.handshake.events import U64, Bool, Events, Indexes, distinct, has
 from tracer.handshake.option_bytes import masked
 from tracer.ipc.event_header import constant, struct
 from tracer.ipc.layout import to_dtype
@@ -119,7 +119,7 @@ class ChangedHere:
                     known.append(self._known[direction, slots[matches]])
                     groups.append(ids[rows[matches]])
         everything: Facts = np.concatenate(known).view(_FACTS)
-        if len(everything) == count and len(np.unique(ids)) == count:
+        if len(everything) == count and len(distinct(ids)) == count:
             return everything[:0], ids[:0]
         return everything, np.concatenate(groups)
 

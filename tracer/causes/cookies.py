@@ -16,7 +16,7 @@ from tracer.causes.case import Case
 from tracer.causes.notes import Earlier, Notes
 from tracer.causes.refusals import Refusal, Refusals, Said
 from tracer.causes.translated import Side, Translated
-from tracer.handshake.events import U64, Bool, Indexes, among, byte_rows, has, pick
+from tracer.handshake.events import U64, Bool, Indexes, among, byte_rows, distinct, has, pick
 from tracer.handshake.outcome import cookie_rows, cookie_words, first_answers, first_cookie_rows, first_cookie_words
 from tracer.vocabulary.vocabulary import Cause, Confidence, CookieCheck, CookieOrigin, Has, Outcome, Request, Vantage
 
@@ -103,7 +103,7 @@ class CookieCauses:
         if not len(indexes) or self._interface == indexes.min() == indexes.max():
             return
         self._interface = int(indexes[-1])
-        for ifindex in np.unique(indexes).tolist():
+        for ifindex in distinct(indexes).tolist():
             first = tried.syn_ns[np.argmax(indexes == ifindex)]
             self._translated.note_interface(ifindex, int(first))
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tracer.causes.case import Case
 from tracer.causes.server_memory import Noted
 from tracer.causes.silence import UnseenAcks
-from tracer.handshake.events import U32, U64, Bool, Indexes
+from tracer.handshake.events import U32, U64, Bool, Indexes, distinct
 from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, HandshakeResult, SettleReason
 
 HALF_OPEN, ADDRESSES, WITHIN_NS = 100, 50, 10_000_000_000
@@ -136,7 +136,7 @@ class Floods:
         found = np.where(self._stamps[cells] == stamps, self._counts[half_open][cells], 0).astype(np.int64)
         mine = rows[noted.services[rows] == key]
         of_mine, of_asked = seconds[mine].astype(np.int64), seconds[asked].astype(np.int64)
-        for second in np.unique(of_mine).tolist():
+        for second in distinct(of_mine).tolist():
             column = second - of_asked + _WITHIN_S - 1
             there = np.flatnonzero((column >= 0) & (column < _SPAN))
             found[there, column[there]] += np.searchsorted(mine[of_mine == second], asked[there], "right")

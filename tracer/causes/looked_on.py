@@ -10,7 +10,7 @@ import numpy as np
 
 from tracer.causes.peer_history import REMEMBER_NS
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import Bool, Indexes, has
+from tracer.handshake.events import Bool, Indexes, distinct, has
 from tracer.vocabulary.vocabulary import Has, Vantage
 
 INTERFACES_MAX = 1 << 12
@@ -30,7 +30,7 @@ class LookedOn:
         if not len(rows):
             return
         rows = rows[has(events["synack"]["has"][rows], Has.SEGMENT)]
-        for ifindex in np.unique(events["ifindex"][rows]).tolist():
+        for ifindex in distinct(events["ifindex"][rows]).tolist():
             self._answered_ns.pop(ifindex, None)
             self._answered_ns[ifindex] = int(events["syn_ns"][rows].max())
         while len(self._answered_ns) > INTERFACES_MAX:

@@ -17,7 +17,7 @@ from tracer.causes.peer_history import REMEMBER_NS, SERVERS
 from tracer.causes.slot_table import SlotTable
 from tracer.handshake.batch import Batch
 from tracer.handshake.ecn import ECN_FLAGS, answered_ecn, asks_for_ecn
-from tracer.handshake.events import U8, U64, Bool, Events, Indexes, has, pick
+from tracer.handshake.events import U8, U64, Bool, Events, Indexes, distinct, has, pick
 from tracer.vocabulary.vocabulary import ANSWERED_ECN_WORDS, After, HandshakeResult, Has, ResetFrom
 
 _HOUR = np.uint64(REMEMBER_NS)
@@ -60,7 +60,7 @@ class Noted:
         """At which they were seen."""
         column = self.batch.events["ifindex"][rows]
         lowest = int(column.min())
-        return {lowest} if lowest == int(column.max()) else set(np.unique(column).tolist())
+        return {lowest} if lowest == int(column.max()) else set(distinct(column).tolist())
 
 
 class ServerMemory:
@@ -94,7 +94,7 @@ class ServerMemory:
             taken = answered_ecn(several, presumed_answer(several, verdicts.answered_syn[rows]))
             granted = (several["synack"]["tcp_flags"] & ECN_FLAGS) != 0
             with_ecn = rows[(taken > _NO_ECN) | granted]
-            plain = np.union1d(plain, rows[(taken == _NO_ECN) & ~granted])
+            plain = distinct(np.concatenate((plain, rows[(taken == _NO_ECN) & ~granted])))
         result = np.ascontiguousarray(events["result"])
         refused = np.flatnonzero((result == HandshakeResult.REJECTED) & ~asked)
         refused = refused[events["reset_from"][refused] == ResetFrom.SERVER]

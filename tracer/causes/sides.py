@@ -15,7 +15,7 @@ import numpy as np
 from tracer.causes.slot_table import WordHash
 from tracer.handshake.batch import Batch
 from tracer.handshake.causes import DTYPES, TWIN, Causes
-from tracer.handshake.events import U8, U64, Bool, Events, Indexes, has
+from tracer.handshake.events import U8, U64, Bool, Events, Indexes, distinct, has
 from tracer.handshake.shared_slots import SharedSlots
 from tracer.vocabulary.vocabulary import HandshakeResult, Has, ResetFrom, SettleReason
 
@@ -94,7 +94,7 @@ class Sides:
         count, raw = len(made), made.view(_RAW)
         slots = (made["key"] >> self._shift).astype(np.intp)
         matches = [np.flatnonzero(self._keys[direction, slots] == made["key"]) for direction in (_IN, _OUT)]
-        known = [self._known[direction, np.unique(slots[rows])] for direction, rows in enumerate(matches)]
+        known = [self._known[direction, distinct(slots[rows])] for direction, rows in enumerate(matches)]
         sides = np.concatenate((raw, *known)).view(_SIDE)
         # most share a slot with no other, and are done with
         shared = self._shared.of(slots)

@@ -8,7 +8,7 @@ from tracer.causes.asked import Asked
 from tracer.causes.notes import Earlier, Notes
 from tracer.causes.peer_history import REMEMBER_NS
 from tracer.causes.server_memory import Noted, ServerMemory
-from tracer.handshake.events import U64, Bool, Indexes
+from tracer.handshake.events import U64, Bool, Indexes, distinct
 from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, HandshakeResult, SettleReason
 
 SERVICES = 1 << 14
@@ -84,7 +84,7 @@ class UnseenAcks:
             return found
         events = noted.batch.events
         lone = _lone(noted)
-        for number in np.unique(events["ifindex"][rows[at]]).tolist():
+        for number in distinct(events["ifindex"][rows[at]]).tolist():
             mine = at[events["ifindex"][rows[at]] == number]
             earlier = np.searchsorted(lone[events["ifindex"][lone] == number], rows[mine])
             found[mine] = self._lone_at.get(number, 0) + earlier >= SEVERAL

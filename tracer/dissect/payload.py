@@ -6,7 +6,7 @@ No payload byte leaves this module except the names in the result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -80,28 +80,28 @@ def classify(data: bytes, wire_len: int, server_port: int | None = None) -> Payl
 
 
 def classify_all(
-    messages: Sequence[bytes], wire_lens: NDArray[np.integer[Any]], server_ports: NDArray[np.integer[Any]]
+    sizes: NDArray[np.integer[Any]],
+    wire_lens: NDArray[np.integer[Any]],
+    server_ports: NDArray[np.integer[Any]],
+    read: Callable[[NDArray[np.intp]], list[bytes]],
 ) -> tuple[NDArray[np.intp], list[Payload]]:
-    """classify() of each: a list of kinds, and each one's place there.
+    """classify() of many messages: a list of kinds, and each one's place there. `read` gives some of the messages.
 
     ClientHellos of one length that say what earlier ones said are recognised many at a time.
     """
-    places = np.full(len(messages), -1, np.intp)
-    sizes = np.fromiter(map(len, messages), np.intp, len(messages))
-    table, order = _hellos.values, np.argsort(sizes, kind="stable")
+    places = np.full(len(sizes), -1, np.intp)
+    table, order = _hellos.values.copy(), np.argsort(sizes, kind="stable")
     for alike in np.split(order, 1 + np.flatnonzero(np.diff(sizes[order]))):
         for at in range(0, len(alike), TOGETHER):
             rows = alike[at : at + TOGETHER]
             if len(rows) >= ALIKE:
-                places[rows] = _known([messages[row] for row in rows.tolist()])
+                places[rows] = _known(read(rows))
     places[sizes > wire_lens] = -1
-    table = table.copy()
-    others = np.flatnonzero(places < 0)
-    rest = zip(others.tolist(), wire_lens[others].tolist(), server_ports[others].tolist(), strict=True)
-    kinds = [classify(messages[row], wire_len, port) for row, wire_len, port in rest]
+    rest = np.flatnonzero(places < 0)
+    kinds = [*map(classify, read(rest), wire_lens[rest].tolist(), server_ports[rest].tolist())]
     # classify() mostly returns one object for equal payloads
     _, first, which = np.unique(np.fromiter(map(id, kinds), np.uint64), return_index=True, return_inverse=True)
-    places[others] = len(table) + which
+    places[rest] = len(table) + which
     return places, [*table, *(kinds[row] for row in first.tolist())]
 
 

@@ -34,7 +34,7 @@ from tracer.handshake.batch import Batch
 from tracer.handshake.community_id import community_ids
 from tracer.handshake.durations import Durations
 from tracer.handshake.ecn import asked_no_more
-from tracer.handshake.events import Events, byte_rows, has
+from tracer.handshake.events import Events, byte_rows, distinct, has
 from tracer.handshake.life import request_acked
 from tracer.handshake.outcome import cookie_rows, first_answers, first_cookie_rows
 from tracer.handshake.owners import processes
@@ -133,7 +133,7 @@ class Lines:
     def _forget_renamed(self, events: Events) -> None:
         """Only what is said of interfaces can change what a piece is without changing its key."""
         known = self._interfaces
-        for index in np.unique(events["ifindex"]).tolist():
+        for index in distinct(events["ifindex"]).tolist():
             name = self._composer.interface(index)
             if known.setdefault(index, name) != name:
                 self._known[0].forget()  # place
@@ -219,7 +219,7 @@ class Lines:
 
     def _changed(self, batch: Batch) -> list[str]:
         numbers = batch.causes.changed
-        texts = {number: encoded(self._composer.changes[number]) for number in np.unique(numbers).tolist()}
+        texts = {number: encoded(self._composer.changes[number]) for number in distinct(numbers).tolist()}
         return [texts[number] for number in numbers.tolist()]
 
     def _resets(self, batch: Batch) -> list[str]:

@@ -36,7 +36,7 @@ BESIDE: dict[str, np.dtype[Any]] = {
 }
 
 
-_MEMORY = Recycled(2)  # for a chunk that is filled, and the one before it, which waits to be packed
+_MEMORY = Recycled(1)  # for a chunk that is filled: mostly the one before it has been packed by then
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def together(parts: Sequence[Events]) -> Events:
 
 
 def distinct(column: NDArray[Any]) -> NDArray[Any]:
-    """The values of a column, ascending. np.unique() takes ten times as long by its hashes."""
+    """The values of a column, ascending. np.unique() takes ten times as long by its hashes, and imports numpy.ma."""
     ordered = np.sort(column)
     return ordered[np.append(ordered[1:] != ordered[:-1], np.True_)] if len(ordered) else ordered
 

@@ -18,8 +18,11 @@ def classified(batch: Batch) -> RowKinds:
     rows = np.flatnonzero(events["syn"]["payload_len"] if payloads else [])
     at = payloads.find(events["id"][rows], events["syn_ns"][rows])
     rows, at = rows[at >= 0], at[at >= 0]
+    known = payloads.places
+    numbers, table = classify_all(
+        known["captured"][at], known["wire_len"][at], events["server_port"][rows], lambda some: payloads.data(at[some])
+    )
     places = np.zeros(len(batch), np.uint32)
-    numbers, table = classify_all(payloads.data(at), payloads.places["wire_len"][at], events["server_port"][rows])
     places[rows] = numbers + 1
     return RowKinds(places, [None, *table])
 

@@ -13,7 +13,7 @@ POLL_GENTLY_MS = 100  # if only a screen reads, or nobody: the payload ring hold
 SOON_MS = 2
 PART = 4
 SOON_RECORDS = 2000
-GATHER_MS = 200  # what comes fast is gathered for so long
+GATHER_MS = 150  # what comes fast is gathered for so long
 PEEK_MS = 50
 FEW_BYTES = 200 << 10  # are not worth it: 500 records
 

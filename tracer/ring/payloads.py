@@ -26,7 +26,7 @@ from tracer.vocabulary.vocabulary import HandshakeResult
 
 _OVERHEAD = 64  # bytes beside one payload
 # what is done with may take as much memory as what waits, and so much more
-_SLACK = 1 << 20
+_SLACK = 1 << 19
 BLOCKS_MAX = 256
 # A handshake that failed may go on and get a second record: so many of these payloads stay.
 _FAILED_KEPT = 64

@@ -15,7 +15,7 @@ from tracer.causes.kernel_word import blame
 from tracer.causes.looked_on import LookedOn
 from tracer.causes.strays import StrayAnswers
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import U8, Bool, Events, Indexes, among, has, pick
+from tracer.handshake.events import U8, Bool, Events, Indexes, among, distinct, has, pick
 from tracer.ipc.messages import Evidence, PlaceAnswer, PlaceQuestion
 from tracer.linux.patience import FACTOR
 from tracer.records.drop import Drop
@@ -266,7 +266,7 @@ class KernelWords:
             apart = words["now_ns"].astype(np.int64) - events["settled_ns"][rows].astype(np.int64)
             near = np.abs(apart) < HOLD_NS
             rows, reasons = rows[near], words["reason"][near]
-            for reason in np.unique(reasons).tolist():
+            for reason in distinct(reasons).tolist():
                 numbers[rows[reasons == reason]] = self._reason(reason)
         return numbers
 

@@ -17,7 +17,7 @@ from tracer.encode.lines import keys_of_words
 from tracer.handshake.batch import Batch
 from tracer.handshake.community_id import community_ids
 from tracer.handshake.durations import Durations
-from tracer.handshake.events import nullable
+from tracer.handshake.events import distinct, nullable
 from tracer.handshake.life import misfits
 from tracer.handshake.owners import processes
 from tracer.handshake.rows import Place
@@ -99,7 +99,7 @@ class Comments:
         return [known[key] for key in keys]
 
     def _forget_renamed(self, batch: Batch) -> None:
-        for index in np.unique(batch.events["ifindex"]).tolist():
+        for index in distinct(batch.events["ifindex"]).tolist():
             place = self._composer.interface(index)
             if self._interfaces.setdefault(index, place) != place or len(self._interfaces) > KEPT:
                 self._interfaces = {index: place}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tracer.handshake.events import distinct
 from tracer.sinks.pcapng_format import COMMENT_OPTION, FLAGS_OPTION, PACKET_BLOCK, comment_bytes
 
 HEADER_WORDS = 7
@@ -100,7 +101,7 @@ def _copy_frames(out: U32, begins: NDArray[np.int64], captured: NDArray[np.int64
     """Frames as words, those of one length at a time: a capture has few lengths."""
     source = data.view("<u4")
     lengths = captured + 3 >> 2
-    for length in np.unique(lengths).tolist():
+    for length in distinct(lengths).tolist():
         if not length:
             continue
         rows = np.flatnonzero(lengths == length)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import together
+from tracer.handshake.events import distinct, together
 from tracer.handshake.syn_payloads import SynPayloads
 from tracer.records.record import End, NoticeRecord, Start, Stats
 from tracer.sinks import packet_blocks
@@ -132,7 +132,7 @@ class Pcapng:
 
     def _describe(self, packets: Packets) -> None:
         """Describe each interface before its first packet."""
-        new = [key for key in np.unique(_places(packets)).tolist() if key not in self._interfaces]
+        new = [key for key in distinct(_places(packets)).tolist() if key not in self._interfaces]
         if self._interfaces and len(self._interfaces) + len(new) > INTERFACES_MAX:
             self._begin_section()
             self._describe(packets)

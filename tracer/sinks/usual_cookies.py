@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracer.dissect.options import EOL, EXPERIMENTS, NOP, TFO
-from tracer.handshake.events import U8, Bool, Indexes, among
+from tracer.handshake.events import U8, Bool, Indexes, among, distinct
 
 _LINK, _TCP = 14, 6  # bytes of an Ethernet header; the protocol
 _IP_HEADER = {4: 20, 6: 40}
@@ -41,7 +41,7 @@ def cover_usual(data: U8, captured: NDArray[np.integer], bare: Bool, covered: Ca
         ends[start + ends > captured[rows]] = 0
         place, length = _cookies(packets[:, start : start + _OPTIONS_MAX], ends)
         layouts = place * 256 + length
-        for layout in np.unique(layouts[length > 0]).tolist():
+        for layout in distinct(layouts[length > 0]).tolist():
             first, size = divmod(layout, 256)
             chosen = np.flatnonzero(layouts == layout)
             some = packets[chosen]

@@ -1,7 +1,7 @@
 """The newest handshakes and sums over the run, kept for the dashboard: one more sink of the pipeline.
 
 The pipeline's thread writes, the dashboard's thread asks for snapshots. Rows are copied into chunks at once and added
-up some hundred at a time, so a snapshot has little left to add and its cost does not depend on the event rate. Nothing
+up a chunk at a time, so a snapshot has little left to add and its cost does not depend on the event rate. Nothing
 here grows with the number of handshakes: rows, peers, names and layouts have limits.
 """
 
@@ -23,6 +23,7 @@ from tracer.handshake.batch import Batch, RowKinds
 from tracer.handshake.payloads import classified
 from tracer.handshake.rows import Rows
 from tracer.ipc.traced import TracedInterface, forget_gone
+from tracer.linux import allocator
 from tracer.records.cost import Cost
 from tracer.records.record import Balance, End, Handshake, InterfaceInfo, NoticeRecord, Start, Stats
 from tracer.store.chunks import CHUNK_ROWS, Chunk, StoreRows
@@ -31,7 +32,6 @@ from tracer.store.snapshot import HostState, InterfaceState, Snapshot
 from tracer.store.sums import Sums, rate
 
 ROWS_HELD = 100_000
-FOLD_ROWS = CHUNK_ROWS  # added up at once: with so many numpy's cost per call does not matter
 BEHIND_NS = 500_000_000  # `behind_ns` of a run: from some 8,000 handshakes a second on the writer comes sooner
 NOTICES_HELD = 100
 RECORDS_HELD = 256  # composed records: as many as some screens show
@@ -87,7 +87,7 @@ class Store:
         self._dropped = 0  # rows dropped since the last clear
         self._cleared = 0  # rows that were there before the last clear
         self._folded = 0  # rows since the last clear that are in the sums
-        self._folded_ns = 0  # when the writer last added up all but fewer than FOLD_ROWS
+        self._folded_ns = 0  # when the writer last added up all rows
         self._sums = Sums()
         self._pieces: _Pieces | None = None
         self._records: OrderedDict[int, Handshake] = OrderedDict()
@@ -123,14 +123,21 @@ class Store:
         if not len(batch):
             return
         kinds = classified(batch)
-        with self._rows_lock:
-            self._append(batch, kinds)
-            pending = self._written() - self._folded
-            self._serial += 1
+        begin = 0
+        while begin < len(batch):
+            with self._rows_lock:
+                begin = self._append(batch, begin, kinds)
+                is_due = self._in_last == CHUNK_ROWS or self._written() - self._folded >= CHUNK_ROWS
+                self._serial += 1
+            if is_due:
+                self._add_up()
+
+    def _add_up(self) -> None:
+        """So many at a time that numpy's cost for each call does not matter; and make room for the next chunk."""
         # if a snapshot has the lock, it is adding up rows itself
-        if pending >= FOLD_ROWS and self._sums_lock.acquire(blocking=False):
+        if self._sums_lock.acquire(blocking=False):
             try:
-                self._fold(FOLD_ROWS)
+                self._fold()
                 self._folded_ns = self._clock()
             finally:
                 self._sums_lock.release()
@@ -155,7 +162,8 @@ class Store:
         self.set_balance(record.balance, record.counters)
 
     def tick(self) -> None:
-        """Nothing waits: a snapshot adds up what is left."""
+        """Return what the last second left free; nothing waits, for a snapshot adds up what is left."""
+        allocator.give_back()
 
     def close(self, record: End | None) -> None:
         """Tracing has ended; snapshots go on."""
@@ -220,16 +228,14 @@ class Store:
         """Rows since the last clear."""
         return self._dropped + max(0, len(self._chunks) - 1) * CHUNK_ROWS + self._in_last
 
-    def _append(self, batch: Batch, kinds: RowKinds) -> None:
-        offset_ns = self._composer.offset_ns
-        begin = 0
-        while begin < len(batch):
-            if not self._chunks or self._in_last == CHUNK_ROWS:
-                self._new_chunk(batch)
-            end = min(len(batch), begin + CHUNK_ROWS - self._in_last)
-            self._chunks[-1].fill(self._in_last, batch, begin, end, offset_ns, kinds)
-            self._in_last += end - begin
-            begin = end
+    def _append(self, batch: Batch, begin: int, kinds: RowKinds) -> int:
+        """Copy rows from `begin` on until the last chunk is full; return where they end."""
+        if not self._chunks or self._in_last == CHUNK_ROWS:
+            self._new_chunk(batch)
+        end = min(len(batch), begin + CHUNK_ROWS - self._in_last)
+        self._chunks[-1].fill(self._in_last, batch, begin, end, self._composer.offset_ns, kinds)
+        self._in_last += end - begin
+        return end
 
     def _new_chunk(self, batch: Batch) -> None:
         chunks = self._chunks
@@ -272,13 +278,13 @@ class Store:
 
     # --- sums ---
 
-    def _fold(self, least: int = 1) -> None:
-        """Add up rows that wait until fewer than `least` do; the caller has the sums' lock."""
+    def _fold(self) -> None:
+        """Add up the rows that wait; the caller has the sums' lock."""
         with self._rows_lock:
             chunks, dropped, end = self._chunks, self._dropped, self._written()
-        while end - self._folded >= least:
+        while self._folded < end:
             which, at = divmod(self._folded - dropped, CHUNK_ROWS)
-            count = min(FOLD_ROWS, CHUNK_ROWS - at, end - self._folded)
+            count = min(CHUNK_ROWS - at, end - self._folded)
             self._sums.add(chunks[which].part(at, at + count))
             self._folded += count
 

@@ -48,6 +48,11 @@ def test_spoiled_messages_after_one_another(seed: int) -> None:
         assert classify(bytes(data), wire_len) == walked(bytes(data), wire_len)
 
 
+def of_all(messages: list[bytes], wire_lens: np.ndarray, ports: np.ndarray) -> tuple[np.ndarray, list[Payload]]:
+    sizes = np.array([len(one) for one in messages])
+    return payload.classify_all(sizes, wire_lens, ports, lambda rows: [messages[row] for row in rows.tolist()])
+
+
 @given(st.integers(0, 1 << 32))
 @settings(max_examples=60, deadline=None)
 def test_many_at_a_time_say_what_each_says(seed: int) -> None:
@@ -62,7 +67,7 @@ def test_many_at_a_time_say_what_each_says(seed: int) -> None:
                 del data[rng.randrange(len(data)) :]
         wire_lens = np.array([max(0, len(data) + rng.choice((0, 0, 0, 7, -3))) for data in messages])
         ports = np.array([rng.choice((53, 443)) for _ in messages])
-        places, table = payload.classify_all([*map(bytes, messages)], wire_lens, ports)
+        places, table = of_all([*map(bytes, messages)], wire_lens, ports)
         for data, wire_len, port, place in zip(messages, wire_lens, ports, places, strict=True):
             assert table[place] == walked(bytes(data), int(wire_len), int(port))
 
@@ -73,7 +78,7 @@ def test_many_at_a_time_are_known_without_a_parse(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(payload, "parse_tls", None)
     messages = [GREASED[:11] + bytes([number] * 32) + GREASED[43:] for number in range(payload.ALIKE)]
     sizes = np.array([len(one) for one in messages])
-    places, table = payload.classify_all(messages, sizes, np.full(len(messages), 443))
+    places, table = of_all(messages, sizes, np.full(len(messages), 443))
     assert [table[place] for place in places] == [first] * len(messages)
 
 

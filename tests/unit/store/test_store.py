@@ -39,7 +39,7 @@ from tracer.records.record import SCHEMA, Balance, End, InterfaceInfo, NoticeRec
 from tracer.sinks.base import Sink
 from tracer.store.chunks import CHUNK_ROWS, Chunk, StoreRows
 from tracer.store.list_columns import sort_keys
-from tracer.store.store import FOLD_ROWS, NOTICES_HELD, Store
+from tracer.store.store import NOTICES_HELD, Store
 from tracer.store.sums import RATE_S
 
 INFO = InterfaceInfo("eth0", 2, "tcx", "a test", 0)
@@ -234,7 +234,7 @@ def test_a_snapshot_never_changes() -> None:
 
 def test_sums_do_not_depend_on_the_size_of_batches() -> None:
     whole, pieces = new_store(), new_store()
-    batch = random_batch(3, 3 * FOLD_ROWS + 17)
+    batch = random_batch(3, 3 * CHUNK_ROWS + 17)
     whole.write(batch)
     for at in range(0, len(batch), 13):
         rows = slice(at, at + 13)
@@ -476,14 +476,14 @@ def test_what_has_ended_keeps_its_last_minutes() -> None:
 def test_a_snapshot_may_be_without_what_came_just_now() -> None:
     now = START_NS
     store = Store(composer=Composer(INTERFACES), clock=lambda: now, behind_ns=200)
-    store.write(random_batch(1, FOLD_ROWS + 100, odd=False))  # whole parts are added up at once
+    store.write(random_batch(1, CHUNK_ROWS + 100, odd=False))  # whole parts are added up at once
     now += 199
-    assert len(store.snapshot().rows) == FOLD_ROWS
+    assert len(store.snapshot().rows) == CHUNK_ROWS
     now += 1
-    assert len(store.snapshot().rows) == FOLD_ROWS + 100
+    assert len(store.snapshot().rows) == CHUNK_ROWS + 100
     store.write(random_batch(2, 10, odd=False))  # too few for the writer: who looks adds them up
-    assert len(store.snapshot().rows) == FOLD_ROWS + 110
-    store.write(random_batch(3, FOLD_ROWS + 20, odd=False))
-    assert FOLD_ROWS + 110 < len(store.snapshot().rows) < 2 * FOLD_ROWS + 130
+    assert len(store.snapshot().rows) == CHUNK_ROWS + 110
+    store.write(random_batch(3, CHUNK_ROWS + 20, odd=False))
+    assert CHUNK_ROWS + 110 < len(store.snapshot().rows) < 2 * CHUNK_ROWS + 130
     store.end("quit")
-    assert len(store.snapshot().rows) == 2 * FOLD_ROWS + 130
+    assert len(store.snapshot().rows) == 2 * CHUNK_ROWS + 130
