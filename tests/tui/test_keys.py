@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,13 +13,16 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 from textual.widgets import Button
 
+from tests.support.patience import PATIENCE_S
 from tests.tui.driving import LARGE, SIZES, SMALL, drive, press, screen_text, settle, until
 from tests.tui.recorded import Recorded
 from tracer.aggregate.worth import difference_words
 from tracer.records.record import Handshake
+from tracer.store.chunks import StoreRows
 from tracer.words.ladder import ladder_lines
 from tui.actions import ACTIONS, MAIN, SUMMED_UP, TITLES, actions_of, footer_of
 from tui.app import Dashboard
+from tui.order import Order, arrange
 from tui.screens.detail import Detail
 from tui.screens.help import Help
 from tui.themes import CYCLE
@@ -405,6 +410,31 @@ def test_a_list_that_is_left_drops_what_was_cached_for_its_order() -> None:
         for chunk in chunks:
             chunk.cached("some keys", lambda rows: rows.column("some column", len))
         await press(pilot, "1")
+        assert not any(chunk._cache or chunk._kept for chunk in chunks)
+
+    drive(script)
+
+
+def test_a_list_that_is_left_while_it_is_sorted_keeps_nothing_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, left = Event(), Event()
+
+    def slowly(rows: StoreRows, *how: Any) -> Order:
+        begun.set()
+        assert left.wait(PATIENCE_S)
+        for chunk in rows.chunks:  # as of a full one
+            chunk.cached("some keys", lambda some: some.column("some column", len))
+        return arrange(rows, *how)
+
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await press(pilot, "2")
+        chunks = app.latest.rows.chunks
+        monkeypatch.setattr("tui.screens.handshakes.arrange", slowly)
+        await pilot.press("s")
+        await until(pilot, begun.is_set, "the list is being sorted")
+        await pilot.press("1")
+        left.set()
+        await settle(pilot)
+        assert app.handshakes.snapshot is None
         assert not any(chunk._cache or chunk._kept for chunk in chunks)
 
     drive(script)

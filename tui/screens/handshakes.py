@@ -129,6 +129,7 @@ class Handshakes(TracerScreen):
             self._ordering = False
             self._ordered_at = time.monotonic()
         if self.snapshot is None:  # left meanwhile
+            snapshot.rows.forget()
             return
         if (condition, sort, descending) == (self.condition, self.sort, self.descending):
             is_new = wanted[2:] != self._shown_of[2:]
