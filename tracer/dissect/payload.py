@@ -90,14 +90,20 @@ def classify_all(
     ClientHellos of one length that say what earlier ones said are recognised many at a time.
     """
     places = np.full(len(sizes), -1, np.intp)
-    table, order = _hellos.values.copy(), np.argsort(sizes, kind="stable")
+    earlier, order = _hellos.values, np.argsort(sizes, kind="stable")
     for alike in np.split(order, 1 + np.flatnonzero(np.diff(sizes[order]))):
         for at in range(0, len(alike), TOGETHER):
             rows = alike[at : at + TOGETHER]
             if len(rows) >= ALIKE:
                 places[rows] = _known(read(rows))
     places[sizes > wire_lens] = -1
-    rest = np.flatnonzero(places < 0)
+    rest, known = np.flatnonzero(places < 0), np.flatnonzero(places >= 0)
+    # whoever looks at each kind, as a filter does, must not look at all that were ever seen
+    used = np.flatnonzero(np.bincount(places[known], minlength=len(earlier)))
+    numbers = np.empty(len(earlier), np.intp)
+    numbers[used] = np.arange(len(used))
+    places[known] = numbers[places[known]]
+    table = [earlier[number] for number in used.tolist()]
     kinds = [*map(classify, read(rest), wire_lens[rest].tolist(), server_ports[rest].tolist())]
     # classify() mostly returns one object for equal payloads
     _, first, which = np.unique(np.fromiter(map(id, kinds), np.uint64), return_index=True, return_inverse=True)

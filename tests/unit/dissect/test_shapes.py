@@ -72,6 +72,16 @@ def test_many_at_a_time_say_what_each_says(seed: int) -> None:
             assert table[place] == walked(bytes(data), int(wire_len), int(port))
 
 
+def test_many_at_a_time_have_no_kinds_but_their_own() -> None:
+    payload._hellos = Shapes()
+    hellos = [openssl_hello(f"{number:03d}.example") for number in range(60)]
+    of_all(hellos, np.array([*map(len, hellos)]), np.full(len(hellos), 443))
+    for some in ([], hellos[:1], hellos[7:8] * 40, [*hellos[20:50], b"GET / HTTP/1.1\r\n\r\n"]):
+        places, table = of_all(some, np.array([*map(len, some)], np.intp), np.full(len(some), 443))
+        assert sorted(set(places.tolist())) == [*range(len(table))]
+        assert [table[place] for place in places] == [walked(one, len(one), 443) for one in some]
+
+
 def test_many_at_a_time_are_known_without_a_parse(monkeypatch: pytest.MonkeyPatch) -> None:
     payload._hellos = Shapes()
     first = classify(GREASED, len(GREASED))
