@@ -12,15 +12,27 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
+SMALL = 64 << 10  # bytes that the heap gives, mostly without a fault
+
 
 def _references(held: list[NDArray[np.uint8]], at: int) -> int:
     return sys.getrefcount(held[at])
 
 
-# those of an array that has no views: an array made of it refers to it as its base
-_ALONE = _references([np.empty(1, np.uint8)], 0)
+_NOBODYS = [np.empty(1, np.uint8)]
 # without the GIL other threads count apart
 _COUNTS = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+def _is_free(held: list[NDArray[np.uint8]], at: int) -> bool:
+    """Does no array refer to it? Those that are made of it do, as their base.
+
+    What one that nobody has counts is asked each time, before and after: interpreters that compile what runs often may
+    count a reference less then.
+    """
+    before = _references(_NOBODYS, 0)
+    found = _references(held, at)
+    return found <= min(before, _references(_NOBODYS, 0))
 
 
 class Recycled:
@@ -31,14 +43,19 @@ class Recycled:
         self._held: list[NDArray[np.uint8]] = []
         self._lock = threading.Lock()
 
-    def take(self, size: int) -> NDArray[np.uint8]:
-        """So many bytes that nothing refers to. They are free again when nothing refers to an array made of them."""
+    def take(self, size: int, room: int = 0) -> NDArray[np.uint8]:
+        """So many bytes that nothing refers to. They are free again when nothing refers to an array made of them.
+
+        `room`: how large a block is to be, if it is made now, so that the next one may have more.
+        """
+        if size < SMALL:
+            return np.empty(size, np.uint8)
         held = self._held
         with self._lock:
             for at in range(len(held)):
-                if _references(held, at) == _ALONE and held[at].nbytes >= size:
+                if held[at].nbytes >= size and _is_free(held, at):
                     return held[at][:size]
-            fresh = np.empty(size, np.uint8)
+            fresh = np.empty(max(size, room), np.uint8)
             if _COUNTS and len(held) < self._limit:
                 held.append(fresh)
-            return fresh[:]
+            return fresh[:size]

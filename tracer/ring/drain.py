@@ -74,7 +74,7 @@ class RingEvents:
         dropped = lengths & np.uint32(DISCARDED) != 0
         found = slots["event"][~dropped] if dropped.any() else slots["event"]
         size = self._dtype.itemsize
-        events = self._memory.take(ROOM_BYTES)[: len(found) * size].view(found.dtype)
+        events = self._memory.take(len(found) * size, ROOM_BYTES).view(found.dtype)
         events[:] = found
         ring.release(begin + count * self._stride)
         return events.view(self._dtype)

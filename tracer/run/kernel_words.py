@@ -131,7 +131,7 @@ class KernelWords:
         """Some rows of each part, in one batch."""
         dtype, count = parts[0][0].dtype, sum(len(rows) for _, rows in parts)
         size = count * dtype.itemsize
-        whole = BATCH_MEMORY.take(max(size, ROOM_BYTES))[:size].view(f"V{dtype.itemsize}")
+        whole = BATCH_MEMORY.take(size, ROOM_BYTES).view(f"V{dtype.itemsize}")
         at = 0
         for part, rows in parts:
             # as plain bytes: numpy copies a structure field by field
