@@ -13,7 +13,7 @@ from tracer.handshake.causes import DTYPES, Causes
 from tracer.handshake.durations import Durations
 from tracer.handshake.events import U8, Events, Selection, together
 from tracer.handshake.outcome import Verdicts
-from tracer.linux.recycled import Recycled
+from tracer.handshake.recycled import Recycled
 
 Beside = dict[str, NDArray[Any]]
 VERDICTS, DURATIONS, CAUSES = (tuple(one.name for one in fields(kind)) for kind in (Verdicts, Durations, Causes))

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from tracer.handshake.events import Events, Indexes
+from tracer.handshake.recycled import Recycled
 from tracer.handshake.syn_payloads import PayloadBlock
 from tracer.ipc.event_header import struct
 from tracer.ipc.layout import to_dtype
-from tracer.linux.recycled import Recycled
 from tracer.ring.perfbuf import SAMPLE_DATA_OFFSET, SAMPLE_KIND, PerfRing, sample_size, samples
 from tracer.ring.ringbuf import BUSY, DISCARDED, HEADER, LENGTH, WORD, Ring, padded
 

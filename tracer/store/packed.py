@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tracer.handshake.columns import BESIDE, Beside, Columns, assembled
 from tracer.handshake.events import Events, Selection
-from tracer.linux.recycled import Recycled
+from tracer.handshake.recycled import Recycled
 
 BLOCK_ROWS = 256
 _LEVEL = -1  # of zstd: the fastest that finds nearly all repetitions

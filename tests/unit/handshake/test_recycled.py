@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tracer.linux.recycled import SMALL, Recycled
+from tracer.handshake.recycled import SMALL, Recycled
 
 SIZE = 2 * SMALL
 
@@ -81,7 +81,7 @@ def test_threads_that_take_at_once_get_blocks_of_their_own() -> None:
 
 
 def test_where_references_cannot_be_counted_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tracer.linux.recycled._COUNTS", False)
+    monkeypatch.setattr("tracer.handshake.recycled._COUNTS", False)
     memory = Recycled(2)
     memory.take(SIZE)
     assert not memory._held

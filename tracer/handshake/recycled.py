@@ -1,7 +1,7 @@
 """Memory for large arrays that live for a moment: they get the pages of those before them.
 
-A large block has a mapping of its own, so that it is given back when it is freed (allocator.py). Then each 4 KiB of the
-next one cost a page fault: with batches of 2 MB that was an eighth of what a handshake cost.
+A large block has a mapping of its own, so that it is given back when it is freed (linux/allocator.py). Then each 4 KiB
+of the next one cost a page fault: with batches of 2 MB that was an eighth of what a handshake cost.
 """
 
 from __future__ import annotations
