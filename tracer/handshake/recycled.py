@@ -55,7 +55,7 @@ class Recycled:
             for at in range(len(held)):
                 if held[at].nbytes >= size and _is_free(held, at):
                     return held[at][:size]
-            fresh = np.empty(max(size, room), np.uint8)
-            if _COUNTS and len(held) < self._limit:
-                held.append(fresh)
-            return fresh[:size]
+            if not _COUNTS or len(held) == self._limit:
+                return np.empty(size, np.uint8)
+            held.append(np.empty(max(size, room), np.uint8))
+            return held[-1][:size]
