@@ -28,7 +28,7 @@ _HEAD = to_dtype(_PAYLOAD.head("data"))
 # fault every 4 KiB.
 BATCH_BYTES = 1900 << 10
 ROOM_BYTES = BATCH_BYTES * 5 // 4  # for a batch and what has waited for the kernel's words
-BATCH_MEMORY = Recycled(3)  # of batches: one is read, one is judged, one waits for its processes
+BATCH_MEMORY = Recycled(3)  # for batches: one that is read, one that is judged, one that waits for its processes
 GIVE_BACK = 192 << 10  # bytes of payloads to read before releasing them; below allocator.MMAP_SHOWN_FROM too
 
 
@@ -48,7 +48,7 @@ class RingEvents:
     """Fixed-size records from the BPF ring: a batch is one strided view of the mapped pages, copied once."""
 
     def __init__(self, ring: Ring, dtype: np.dtype[Any], memory: Recycled | None = None) -> None:
-        """`memory`: where batches lie that are gone soon."""
+        """`memory`: what batches take, whose reader soon lets go of them."""
         self._ring = ring
         self._dtype = dtype
         self._stride = padded(dtype.itemsize)

@@ -13,9 +13,9 @@ POLL_GENTLY_MS = 100  # if only a screen reads, or nobody: the payload ring hold
 SOON_MS = 2
 PART = 4
 SOON_RECORDS = 2000
-GATHER_MS = 150  # what comes fast is gathered for so long
-PEEK_MS = 50
-FEW_BYTES = 200 << 10  # are not worth it: 500 records
+GATHER_MS = 150  # for so long at most records that come fast are gathered
+PEEK_MS = 50  # and so often the ring is looked at meanwhile
+FEW_BYTES = 200 << 10  # some 450 records: fewer are not gathered
 
 
 class Pace:
@@ -26,7 +26,7 @@ class Pace:
     """
 
     def __init__(self, ring: Ring | None, beside: Sequence[Ring] = ()) -> None:
-        """`ring` has the records, and is None with the perf buffer; the others `beside` it must not fill up either."""
+        """`ring` has the records, and is None with the perf buffer; those `beside` it must not fill up either."""
         self.poll_ms = POLL_MS
         self.gathers = False
         self._ring = ring
@@ -36,7 +36,7 @@ class Pace:
         self._position = 0
 
     def rest_ms(self) -> int:
-        """How long to go on waiting, after a wait that perhaps something else has ended. 0: read now."""
+        """How many milliseconds to go on waiting, after a wait that a message may have cut short. 0: read now."""
         ring = self._ring
         if ring is None or not self.gathers:
             return 0

@@ -23,7 +23,7 @@ _LEVEL = -1  # of zstd: the fastest that finds nearly all repetitions
 _KEYS = ("syn_ns", "client", "server", "client_port", "server_port", "ifindex", "result", "reason")
 
 
-_MEMORY = Recycled(1)
+_MEMORY = Recycled(1)  # for the columns of a chunk, side by side
 
 
 class Packed:
