@@ -53,3 +53,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("root") and not config.getoption("usepdb"):
             item.add_marker(pytest.mark.flaky(reruns=1))
     items.sort(key=lambda item: _RANK.get(item.path.relative_to(_TESTS).with_suffix("").as_posix(), len(_RANK)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give a test that runs again its file's fixtures anew: scenes are played in them, once for the whole file."""
+    if getattr(item, "execution_count", 1) > 1 and isinstance(item, pytest.Function):
+        for fixtures in item._fixtureinfo.name2fixturedefs.values():
+            for fixture in fixtures:
+                if fixture.scope == "module":
+                    fixture.finish(item._request)

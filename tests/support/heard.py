@@ -7,6 +7,7 @@ import re
 import secrets
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,10 +110,11 @@ def ear() -> Iterator[Ear]:
 class Judge:
     """The kernel's own trace of skb:kfree_skb: (seconds, reason, place) of every freed packet of this machine.
 
-    The place is None where the kernel's trace does not name it.
+    The place is None where the kernel's trace does not name it. Scenes of several threads may ask one.
     """
 
     def __init__(self, instance: Path) -> None:
+        self._lock = threading.Lock()  # what one thread has read and not yet kept, another would miss
         self._instance = instance
         self._pipe = os.open(instance / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK)
         self._rest = b""
@@ -136,32 +138,29 @@ class Judge:
     def agrees(self, one: Heard) -> bool:
         """Does the trace have a packet freed at that moment, for the same reason at the same place?"""
         deadline = time.monotonic() + 1.0
-        while True:
-            self._read()
-            if any(
-                abs(seconds - one.now_s) < NEAR_S and reason == one.reason and place in (None, one.at)
-                for seconds, reason, place in self.seen
-            ):
-                return True
+        while not self.knows(one.reason, one.at, one.now_s - NEAR_S, one.now_s + NEAR_S):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.01)
+        return True
 
     def begin(self) -> None:
         """Forget what was before."""
-        self._read()
-        self.seen.clear()
+        with self._lock:
+            self._read()
+            self.seen.clear()
 
     def knows(self, reason: str, place: str | None = None, since_s: float = 0.0, until_s: float = float("inf")) -> bool:
         """Has it seen that since begin(), there or at any place, between these times (CLOCK_MONOTONIC)?
 
         It sees the whole machine, where others may lose packets for the same reason.
         """
-        self._read()
-        return any(
-            why == reason and (place is None or at in (None, place)) and since_s < seconds < until_s
-            for seconds, why, at in self.seen
-        )
+        with self._lock:
+            self._read()
+            return any(
+                why == reason and (place is None or at in (None, place)) and since_s < seconds < until_s
+                for seconds, why, at in self.seen
+            )
 
 
 def _place(text: bytes) -> str | None:
