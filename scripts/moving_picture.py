@@ -25,7 +25,8 @@ from textual.pilot import Pilot  # noqa: E402
 from tests.tui.driving import press, settle  # noqa: E402
 from tracer.filters.filter import parse  # noqa: E402
 from tracer.ipc.traced import TracedInterface  # noqa: E402
-from tracer.records.record import Handshake, Start, Stats  # noqa: E402
+from tracer.records.record import Handshake  # noqa: E402
+from tracer.records.run import Start, Stats  # noqa: E402
 from tracer.replay.columns import BatchBuilder, RecordedComposer  # noqa: E402
 from tracer.replay.input import open_input  # noqa: E402
 from tracer.replay.lines import Problems, read_lines  # noqa: E402

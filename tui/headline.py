@@ -5,7 +5,7 @@ from __future__ import annotations
 from tracer.aggregate.breaks import Broken, breaks
 from tracer.aggregate.history import Window
 from tracer.aggregate.worth import saved_words
-from tracer.records.record import Totals
+from tracer.records.run import Totals
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.printable import plural
 from tracer.words.verdicts import Verdict, failed, fast_open, handshakes, part_of

@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from tracer.aggregate.history import Where, Window
 from tracer.aggregate.reasons import Reason, Trend, reasons
-from tracer.records.record import Totals
+from tracer.records.run import Totals
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.fates import unless_certain
 from tracer.vocabulary.places import at_place

@@ -27,7 +27,8 @@ from tracer.cli import main as cli
 from tracer.encode.composer import Composer
 from tracer.errors import UsageError
 from tracer.linux.libpcap import DUMP_HEADER
-from tracer.records.record import SCHEMA, Balance, End, NoticeRecord, Stats, Totals
+from tracer.records.record import SCHEMA
+from tracer.records.run import Balance, End, NoticeRecord, Stats, Totals
 from tracer.replay.feed import Feed
 from tracer.replay.input import open_input
 from tracer.replay.root_part import SLOT_SIZE, make_slots

@@ -13,7 +13,7 @@ from tests.support.nginx import NAME, nginx
 from tests.support.slowpath import DELAY_S, DEVICE, first_in_line, slow_hosts
 from tests.support.tracing import assert_balanced, tracing
 from tracer.lab.payloads import ClientHello, client_tls
-from tracer.records.record import Benefit
+from tracer.records.run import Benefit
 
 pytestmark = pytest.mark.root
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.hosts import WIRE, service, two_hosts
 from tests.support.patience import PATIENCE_S
 from tests.support.tracing import tracing
-from tracer.records.record import Stats
+from tracer.records.run import Stats
 from tracer.root.cost import STATS_ENABLED
 
 pytestmark = pytest.mark.root

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.netbox import NetBox
 from tests.support.tracing import CHECKOUT, COMMAND, decode, one_sentence, run
-from tracer.records.record import End, Start
+from tracer.records.run import End, Start
 
 pytestmark = pytest.mark.root
 

@@ -29,7 +29,8 @@ from tests.support.tracing import (
 from tests.support.vocabulary import OUTCOMES, RESULTS
 from tracer.lab import sites
 from tracer.lab.scenarios import SCENARIOS, Expected, Scenario, server_address
-from tracer.records.record import End, Handshake, NoticeRecord, Start
+from tracer.records.record import Handshake
+from tracer.records.run import End, NoticeRecord, Start
 from tracer.vocabulary.in_words import in_words
 from tracer.vocabulary.vocabulary import HandshakeResult, Outcome, word
 

@@ -28,7 +28,8 @@ from tests.support.tracing import (
     tracing,
 )
 from tracer.linux import interfaces
-from tracer.records.record import End, Handshake, Start
+from tracer.records.record import Handshake
+from tracer.records.run import End, Start
 
 pytestmark = pytest.mark.root
 

@@ -18,7 +18,8 @@ from tests.support.netbox import wait_until
 from tests.support.patience import PATIENCE_S
 from tests.support.tracing import Record, assert_balanced, decode, tracing
 from tests.support.tracing import run as run_to_end
-from tracer.records.record import End, Handshake, NoticeRecord, Start
+from tracer.records.record import Handshake
+from tracer.records.run import End, NoticeRecord, Start
 
 pytestmark = pytest.mark.root
 

@@ -11,7 +11,8 @@ from tests.support.hosts import ADDRESSES, WIRE, Hosts, service, two_hosts
 from tests.support.switch import TRUNK, switched
 from tests.support.syns import DLT_EN10MB, DLT_RAW, FIRST_PORT, frames, tcpdump_selects, write_capture
 from tests.support.tracing import Run, assert_balanced, decode, run, tracing
-from tracer.records.record import End, Handshake
+from tracer.records.record import Handshake
+from tracer.records.run import End
 
 pytestmark = pytest.mark.root
 

@@ -22,7 +22,8 @@ from tests.support.hosts import WIRE, Hosts, Service
 from tests.support.netbox import wait_until
 from tests.support.patience import PATIENCE_S
 from tests.support.tracing import Run, assert_balanced, decode, tracing
-from tracer.records.record import Handshake, Start
+from tracer.records.record import Handshake
+from tracer.records.run import Start
 
 pytestmark = [
     pytest.mark.root,

@@ -16,7 +16,7 @@ from tests.support.netbox import NetBox, wait_until
 from tests.support.packets import address, ethernet, ipv4, tcp_header, udp
 from tests.support.patience import PATIENCE_S
 from tests.support.tracing import Finished, assert_balanced, decode, run, tracing
-from tracer.records.record import End
+from tracer.records.run import End
 
 pytestmark = pytest.mark.root
 

@@ -21,7 +21,8 @@ from tests.support.places import facts_and_times
 from tests.support.tracing import INFERRING, assert_balanced, decode, run, tracing
 from tests.support.vocabulary import OUTCOMES
 from tracer.lab.lab import Lab
-from tracer.records.record import End, Handshake
+from tracer.records.record import Handshake
+from tracer.records.run import End
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 

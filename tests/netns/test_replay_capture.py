@@ -32,7 +32,8 @@ from tests.support.captures import (
 )  # fmt: skip
 from tests.support.replays import assert_accepted, judged, replay
 from tests.support.tracing import assert_balanced, decode, run
-from tracer.records.record import End, Handshake, NoticeRecord, Start
+from tracer.records.record import Handshake
+from tracer.records.run import End, NoticeRecord, Start
 
 pytestmark = pytest.mark.root
 

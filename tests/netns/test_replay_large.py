@@ -19,7 +19,7 @@ from tests.support.captures import ACK, EN10MB, START_NS, Packet, handshake, pca
 from tests.support.longer import either
 from tests.support.packets import Flow, address, tcp_header
 from tests.support.tracing import COMMAND, assert_balanced, decode
-from tracer.records.record import End
+from tracer.records.run import End
 
 pytestmark = pytest.mark.root
 

@@ -25,7 +25,7 @@ from tests.support.captures import (
 )  # fmt: skip
 from tests.support.replays import assert_accepted, judged, replay
 from tests.support.tracing import run
-from tracer.records.record import NoticeRecord
+from tracer.records.run import NoticeRecord
 
 pytestmark = pytest.mark.root
 

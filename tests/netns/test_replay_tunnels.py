@@ -21,7 +21,8 @@ from tests.support.tracing import run
 from tests.support.tunnels import BRIDGED, Tunnel, geneve, gre, outer, udp, vxlan
 from tests.support.tunnels import GRE as GRE_PROTOCOL
 from tests.support.tunnels import UDP as UDP_PROTOCOL
-from tracer.records.record import Handshake, NoticeRecord, Start
+from tracer.records.record import Handshake
+from tracer.records.run import NoticeRecord, Start
 
 pytestmark = pytest.mark.root
 

@@ -15,7 +15,8 @@ from tests.support.tracing import CHECKOUT, Record, Run, assert_balanced, tracin
 from tracer.lab import sites, topology
 from tracer.lab.road import ROADS
 from tracer.lab.sites import SITES, Site
-from tracer.records.record import Benefit, Handshake
+from tracer.records.record import Handshake
+from tracer.records.run import Benefit
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -12,7 +12,8 @@ from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.benefit import BenefitTable
 from tracer.causes.judge import CauseJudge
 from tracer.encode.composer import Composer
-from tracer.records.record import SCHEMA, End, Handshake, NoticeRecord, Record, Stats
+from tracer.records.record import SCHEMA, Handshake
+from tracer.records.run import End, NoticeRecord, Record, Stats
 
 _encode = msgspec.json.Encoder().encode
 

@@ -15,7 +15,8 @@ import msgspec
 from tests.support.netbox import NetBox
 from tests.support.patience import FACTOR, PATIENCE_S
 from tests.support.tracing import INFERRING, Record, Run, assert_balanced, decode, run, tracing
-from tracer.records.record import End, Handshake
+from tracer.records.record import Handshake
+from tracer.records.run import End
 
 RESPONSE_TIMEOUT_S = 2.5 * FACTOR
 # what only the traced host knows, and what differs in each run

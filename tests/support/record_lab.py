@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.support import recording
 from tracer.cli.arguments import demo_parser
 from tracer.handshake.batch import Batch
-from tracer.records.record import End, NoticeRecord, Start, Stats
+from tracer.records.run import End, NoticeRecord, Start, Stats
 from tracer.run import assembly
 from tracer.run import live as run
 from tracer.run.demo import Demo

@@ -22,7 +22,7 @@ from tracer.handshake.events import U8, Events
 from tracer.handshake.outcome import judge
 from tracer.handshake.syn_payloads import SynPayload, SynPayloads
 from tracer.ipc.traced import TracedInterface
-from tracer.records.record import Balance, End, Start
+from tracer.records.run import Balance, End, Start
 from tracer.store.store import Store
 
 _FORMAT = 1

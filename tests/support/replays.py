@@ -8,7 +8,8 @@ import pytest
 
 from tests.support import captures
 from tests.support.tracing import Finished, Record, assert_balanced, decode, run
-from tracer.records.record import End, Handshake
+from tracer.records.record import Handshake
+from tracer.records.run import End
 
 
 def replay(path: Path, *words: str) -> tuple[list[Handshake], list[Record], Finished]:

@@ -20,7 +20,8 @@ import msgspec
 from tests.support.netbox import wait_until
 from tests.support.patience import LONG_S, PATIENCE_S
 from tracer.loader import cache
-from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
+from tracer.records.record import Handshake
+from tracer.records.run import End, NoticeRecord, Start, Stats
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # For tests of what is inferred where the kernel says nothing; test_kernel_words.py has what it says.

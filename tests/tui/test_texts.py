@@ -17,7 +17,8 @@ from tracer.aggregate.worth import difference_words, saved_words
 from tracer.dissect.options import NAMES as OPTION_NAMES
 from tracer.dissect.options import TFO_EXPERIMENTAL
 from tracer.records.failed_at import FailedAt
-from tracer.records.record import Handshake, Totals
+from tracer.records.record import Handshake
+from tracer.records.run import Totals
 from tracer.store.chunks import StoreRows
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary import meanings as words

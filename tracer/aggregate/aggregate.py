@@ -10,7 +10,7 @@ from tracer.aggregate.failed_places import FailedPlaces
 from tracer.aggregate.tally import CELLS, PART, tally, totals_of
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import F64
-from tracer.records.record import Balance, Totals
+from tracer.records.run import Balance, Totals
 
 
 class Aggregate:

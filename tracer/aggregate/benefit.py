@@ -13,7 +13,7 @@ from tracer.aggregate.tally import accepted_and_lived
 from tracer.aggregate.worth import difference, difference_words
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import nullable
-from tracer.records.record import Benefit
+from tracer.records.run import Benefit
 from tracer.vocabulary.addresses import endpoint_text, ip_text
 from tracer.vocabulary.numbers import duration
 from tracer.vocabulary.vocabulary import DIFFERENCE_WORDS

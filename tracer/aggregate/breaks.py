@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tracer.aggregate.history import NS_PER_S, HistoryView
 from tracer.aggregate.tally import HAS_FAILED, PART
 from tracer.handshake.events import F64, Bool
-from tracer.records.record import Totals
+from tracer.records.run import Totals
 
 # A change is told if chance would make it less than once in a million times; one for the better ends a break sooner,
 # for an alarm that stays on is as wrong as one that is late.

@@ -23,7 +23,7 @@ from tracer.aggregate.tally import CELLS, HAS_FAILED, PART, accepted_and_lived, 
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import F64
 from tracer.records.failed_at import FailedAt
-from tracer.records.record import Totals
+from tracer.records.run import Totals
 from tracer.vocabulary.addresses import ip_text
 from tracer.vocabulary.fates import FAILED_RESULTS
 from tracer.vocabulary.vocabulary import HandshakeCause, word

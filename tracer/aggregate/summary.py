@@ -9,7 +9,7 @@ from tracer.aggregate.benefit import tell
 from tracer.aggregate.unread import Source, tell_not_read, tell_why_none
 from tracer.aggregate.worth import saved_words
 from tracer.records.interface_sums import InterfaceSums
-from tracer.records.record import Balance, End, Totals
+from tracer.records.run import Balance, End, Totals
 from tracer.vocabulary.causes import DROPPED, handshake_sentence, remedy, tfo_sentence
 from tracer.vocabulary.fates import brief_cause, failed_words, unless_certain
 from tracer.vocabulary.in_words import in_words

@@ -12,7 +12,7 @@ from tracer.handshake.batch import Batch
 from tracer.handshake.events import F64, Bool
 from tracer.handshake.outcome import Verdicts
 from tracer.records.failed_at import FailedAt
-from tracer.records.record import Totals
+from tracer.records.run import Totals
 from tracer.vocabulary.fates import FAILED_RESULTS
 from tracer.vocabulary.vocabulary import (
     GROUP_OF,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from enum import Enum
 
-from tracer.records.record import End
+from tracer.records.run import End
 from tracer.vocabulary.packets import MALFORMED, NOT_READ, malformed
 from tracer.vocabulary.printable import plural
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tracer.aggregate.responses import ENOUGH
-from tracer.records.record import Totals
+from tracer.records.run import Totals
 from tracer.vocabulary.numbers import count, duration, with_error
 from tracer.vocabulary.printable import cells, plural
 from tracer.vocabulary.vocabulary import Difference

@@ -10,7 +10,8 @@ import msgspec
 from tracer.compare.lines import CompareRecord
 from tracer.doctor.model import Report
 from tracer.probe.lines import ProbeRecord
-from tracer.records.record import SCHEMA, Record
+from tracer.records.record import SCHEMA
+from tracer.records.run import Record
 
 
 def json_schema() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import Events
-from tracer.records.record import Balance, End, NoticeRecord, Start, Stats
+from tracer.records.run import Balance, End, NoticeRecord, Start, Stats
 
 # a SYN or SYN-ACK; `options` is an index into Place.layouts
 SEGMENT = np.dtype([

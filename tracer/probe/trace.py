@@ -23,7 +23,8 @@ from tracer.linux import own_tree
 from tracer.linux.parent import signal_at_parents_end
 from tracer.linux.routes import leaves_by
 from tracer.probe.model import Connection
-from tracer.records.record import Handshake, NoticeRecord
+from tracer.records.record import Handshake
+from tracer.records.run import NoticeRecord
 from tracer.vocabulary.addresses import sixteen_bytes
 
 FILTERED_MAX = 60  # servers that a filter names; with more it names their ports

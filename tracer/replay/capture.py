@@ -20,7 +20,7 @@ from tracer.ipc.traced import TracedInterface
 from tracer.linux import own_tree, privileges
 from tracer.linux.libpcap import link_name
 from tracer.loader.load import Loader, LoadOptions, default_transport
-from tracer.records.record import Start
+from tracer.records.run import Start
 from tracer.replay import root_part
 from tracer.replay.feed import LINKS, Feed
 from tracer.replay.input import Input

@@ -10,7 +10,8 @@ from typing import get_args
 
 import msgspec
 
-from tracer.records.record import SCHEMA, Handshake, Record
+from tracer.records.record import SCHEMA, Handshake
+from tracer.records.run import Record
 from tracer.replay.input import Input
 
 LINE_MAX = 1 << 20  # bytes: a record has some thousands, `start` with hundreds of interfaces some ten thousands

@@ -22,7 +22,8 @@ from tracer.aggregate.unread import Source
 from tracer.errors import UsageError
 from tracer.ipc.traced import TracedInterface
 from tracer.linux import privileges
-from tracer.records.record import SCHEMA, Balance, End, Handshake, NoticeRecord, Start, Stats
+from tracer.records.record import SCHEMA, Handshake
+from tracer.records.run import Balance, End, NoticeRecord, Start, Stats
 from tracer.replay.columns import BatchBuilder, RecordedComposer, is_time
 from tracer.replay.input import Input
 from tracer.replay.lines import Bad, Line, Problems, read_lines

@@ -13,7 +13,7 @@ from tracer.aggregate.history import HistoryView, Window
 from tracer.aggregate.reasons import Reason, Trend, reasons
 from tracer.aggregate.series import SeriesView
 from tracer.aggregate.worth import difference_words, saved_words
-from tracer.records.record import Totals
+from tracer.records.run import Totals
 from tracer.report.handshakes import worst_handshakes
 from tracer.report.html import Child, Column, Element, element, page, raw, table
 from tracer.report.plots import connect_median, plots

@@ -10,7 +10,7 @@ from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.ipc.traced import TracedInterface
 from tracer.records.cost import Cost
-from tracer.records.record import Balance, End, NoticeRecord, Start, Stats
+from tracer.records.run import Balance, End, NoticeRecord, Start, Stats
 from tracer.report.output import PageFile
 from tracer.report.page import Source, report_page
 from tracer.report.worst import Worst

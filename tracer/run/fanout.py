@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from tracer.errors import EndedEarlyError
 from tracer.handshake.batch import Batch
 from tracer.linux.clock import wall_now
-from tracer.records.record import SCHEMA, End, NoticeRecord, Start
+from tracer.records.record import SCHEMA
+from tracer.records.run import End, NoticeRecord, Start
 from tracer.run.stop import Ending, Quota
 from tracer.sinks.base import Observer, Reopens, Sink, SinkClosedError, SinkFullError, StatusListener, TakesPackets
 

@@ -46,7 +46,8 @@ from tracer.linux.clock import wall_now, wall_offset_ns
 from tracer.linux.patience import FACTOR
 from tracer.records.cost import Cost
 from tracer.records.drop import EvidenceInfo
-from tracer.records.record import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
+from tracer.records.record import SCHEMA
+from tracer.records.run import Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
 from tracer.ring.drain import EventSource
 from tracer.ring.open import Sources
 from tracer.ring.pace import POLL_GENTLY_MS, SOON_MS, Pace

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tracer.handshake.batch import Batch
 from tracer.ipc.traced import TracedInterface
 from tracer.records.cost import Cost
-from tracer.records.record import Balance, End, NoticeRecord, Start, Stats
+from tracer.records.run import Balance, End, NoticeRecord, Start, Stats
 
 
 class SinkClosedError(Exception):

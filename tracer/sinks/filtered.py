@@ -10,7 +10,7 @@ from tracer.handshake.batch import Batch
 from tracer.handshake.events import Bool
 from tracer.handshake.payloads import classified
 from tracer.handshake.rows import rows_of
-from tracer.records.record import End, NoticeRecord, Start, Stats
+from tracer.records.run import End, NoticeRecord, Start, Stats
 from tracer.sinks.base import Reopens, Sink
 from tracer.store.chunks import CHUNK_ROWS
 

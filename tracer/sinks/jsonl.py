@@ -9,7 +9,8 @@ from tracer.encode.composer import PART_MAX, Composer
 from tracer.encode.lines import line_maker
 from tracer.handshake.batch import Batch
 from tracer.linux.clock import wall_now
-from tracer.records.record import SCHEMA, End, NoticeRecord, Start, Stats
+from tracer.records.record import SCHEMA
+from tracer.records.run import End, NoticeRecord, Start, Stats
 from tracer.sinks.base import Outlet, SinkFullError
 
 _encoder = msgspec.json.Encoder()

@@ -17,7 +17,7 @@ from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import distinct, together
 from tracer.handshake.syn_payloads import SynPayloads
-from tracer.records.record import End, NoticeRecord, Start, Stats
+from tracer.records.run import End, NoticeRecord, Start, Stats
 from tracer.sinks import packet_blocks
 from tracer.sinks import pcapng_format as blocks
 from tracer.sinks.base import Outlet

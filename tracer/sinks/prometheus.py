@@ -18,7 +18,7 @@ from tracer.aggregate.metrics import BOUNDS_US, FAST_OPEN, OTHER, Counts, Durati
 from tracer.handshake.batch import Batch
 from tracer.ipc.traced import TracedInterface
 from tracer.records.cost import Cost
-from tracer.records.record import Balance, End, NoticeRecord, Start, Stats
+from tracer.records.run import Balance, End, NoticeRecord, Start, Stats
 from tracer.sinks.prometheus_server import MetricsServer
 from tracer.vocabulary.vocabulary import (
     AFTER_WORDS,

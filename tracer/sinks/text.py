@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.records.fate import standing
-from tracer.records.record import End, Handshake, NoticeRecord, Start, Stats
+from tracer.records.record import Handshake
+from tracer.records.run import End, NoticeRecord, Start, Stats
 from tracer.sinks import text_columns
 from tracer.sinks.base import SinkFullError
 from tracer.sinks.stream import Stream

@@ -11,7 +11,8 @@ from tracer.filters.fields import FIELDS
 from tracer.filters.filter import fields_of, names
 from tracer.filters.shown import SHOWN
 from tracer.records.notes import notes
-from tracer.records.record import Handshake, Start
+from tracer.records.record import Handshake
+from tracer.records.run import Start
 from tracer.store.list_columns import COLUMNS, UNKNOWN, ListColumn, field_column
 from tracer.vocabulary.fates import CERTAIN
 from tracer.vocabulary.printable import printable

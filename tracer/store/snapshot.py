@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tracer.aggregate.figures import Comparison, Distributions, Listening, Peer
 from tracer.aggregate.history import HistoryView
-from tracer.records.record import Balance, NoticeRecord, Start, Totals
+from tracer.records.run import Balance, NoticeRecord, Start, Totals
 from tracer.store.chunks import StoreRows
 from tracer.store.cost import CostView
 

@@ -25,7 +25,8 @@ from tracer.handshake.rows import Rows
 from tracer.ipc.traced import TracedInterface, forget_gone
 from tracer.linux import allocator
 from tracer.records.cost import Cost
-from tracer.records.record import Balance, End, Handshake, InterfaceInfo, NoticeRecord, Start, Stats
+from tracer.records.record import Handshake
+from tracer.records.run import Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
 from tracer.store.chunks import CHUNK_ROWS, Chunk, StoreRows
 from tracer.store.cost import CostWindow
 from tracer.store.snapshot import HostState, InterfaceState, Snapshot

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tracer.aggregate.breaks import Break
 from tracer.aggregate.history import HistoryView, Window
-from tracer.records.record import Totals
+from tracer.records.run import Totals
 from tracer.vocabulary.fates import FAILED_WORDS, fate_words, unless_certain
 from tracer.vocabulary.numbers import age, count, share
 from tracer.vocabulary.places import at_place

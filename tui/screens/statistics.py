@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from textual.widget import Widget
 
 from tracer.aggregate.figures import Histogram, Quantiles
-from tracer.records.record import Totals
+from tracer.records.run import Totals
 from tracer.store.snapshot import Snapshot
 from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, failed_words
 from tracer.vocabulary.in_words import in_words

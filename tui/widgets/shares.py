@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tracer.records.record import Totals
+from tracer.records.run import Totals
 from tracer.vocabulary.fates import FAILED_WORDS, brief_cause, fate_words
 from tracer.vocabulary.vocabulary import GROUP_OF, Group, word
 from tracer.words.reasons import died_words, outcome_words

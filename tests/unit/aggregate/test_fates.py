@@ -17,7 +17,8 @@ from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.records.failed_at import FailedAt
 from tracer.records.interface_sums import InterfaceSums
-from tracer.records.record import SCHEMA, Balance, End, Totals
+from tracer.records.record import SCHEMA
+from tracer.records.run import Balance, End, Totals
 from tracer.vocabulary.causes import DROPPED, HANDSHAKE_CAUSES
 from tracer.vocabulary.fates import BRIEF_CAUSES, FAILED_WORDS, brief_cause, failed_words
 from tracer.vocabulary.vocabulary import CONFIDENCE_WORDS, Confidence, HandshakeCause, HandshakeResult, known

@@ -16,7 +16,8 @@ from tracer.aggregate.responses import ENOUGH
 from tracer.aggregate.summary import summarize
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
-from tracer.records.record import SCHEMA, End
+from tracer.records.record import SCHEMA
+from tracer.records.run import End
 from tracer.vocabulary.vocabulary import GROUP_OF, Outcome, SettleReason, word
 
 BY_CLIENT, BY_SERVER = 1, 2

@@ -26,7 +26,8 @@ from tracer.handshake.syn_payloads import NO_PAYLOADS
 from tracer.handshake.vantage import LocalSet
 from tracer.ipc.traced import TracedInterface
 from tracer.records.cost import Cost, ProgramCost
-from tracer.records.record import SCHEMA, Balance, Handshake, NoticeRecord
+from tracer.records.record import SCHEMA, Handshake
+from tracer.records.run import Balance, NoticeRecord
 from tracer.sinks import prometheus_server
 from tracer.sinks.address import Address, parse_address
 from tracer.sinks.prometheus import Prometheus

@@ -16,7 +16,7 @@ from tracer.aggregate.worth import difference
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.handshake.events import F64
-from tracer.records.record import Benefit
+from tracer.records.run import Benefit
 from tracer.vocabulary.vocabulary import DIFFERENCE_WORDS
 
 ACCEPTED = ("data_acked", "data_acked_new_cookie")

@@ -11,7 +11,8 @@ from tracer.aggregate.aggregate import Aggregate, balance
 from tracer.aggregate.summary import summarize
 from tracer.aggregate.unread import Source
 from tracer.ipc.event_header import struct
-from tracer.records.record import SCHEMA, End
+from tracer.records.record import SCHEMA
+from tracer.records.run import End
 from tracer.vocabulary.packets import MALFORMED, NOT_READ, malformed, not_read
 
 COUNTERS = tuple(one.name for one in struct("counters").fields)

@@ -10,7 +10,7 @@ import pytest
 
 from tracer.aggregate.aggregate import Aggregate
 from tracer.aggregate.worth import difference, difference_words, saved_words
-from tracer.records.record import Totals
+from tracer.records.run import Totals
 from tracer.vocabulary.printable import cells
 from tracer.vocabulary.vocabulary import Difference
 

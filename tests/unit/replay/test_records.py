@@ -27,7 +27,8 @@ from tracer.encode.composer import Composer
 from tracer.filters.fields import FIELDS
 from tracer.handshake.rows import Coded, Rows
 from tracer.records.ends import Process
-from tracer.records.record import SCHEMA, Balance, End, Handshake, NoticeRecord, Record, Start, Stats, Totals
+from tracer.records.record import SCHEMA, Handshake
+from tracer.records.run import Balance, End, NoticeRecord, Record, Start, Stats, Totals
 from tracer.replay.columns import BLOCK_ROWS, ROW, BatchBuilder, RecordedComposer
 from tracer.replay.input import open_input
 from tracer.replay.lines import LINE_MAX, Bad, parse

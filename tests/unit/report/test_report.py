@@ -17,7 +17,8 @@ from tests.support.lines import as_lines, handshakes, run_records
 from tracer.aggregate.history import Window
 from tracer.aggregate.reasons import reasons
 from tracer.cli import main as cli
-from tracer.records.record import Balance, End, Handshake, HttpInfo, PayloadInfo, Record, TlsInfo
+from tracer.records.record import Handshake, HttpInfo, PayloadInfo, TlsInfo
+from tracer.records.run import Balance, End, Record
 from tracer.replay.columns import BatchBuilder, RecordedComposer
 from tracer.replay.input import open_input
 from tracer.replay.records import RecordReplay

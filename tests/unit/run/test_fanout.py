@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tests.support.rows import golden
 from tracer.errors import EndedEarlyError
 from tracer.handshake.batch import Batch
-from tracer.records.record import End, NoticeRecord, Start, Stats
+from tracer.records.run import End, NoticeRecord, Start, Stats
 from tracer.run.fanout import Fanout
 from tracer.run.stop import Ending, Quota
 from tracer.sinks.base import SinkClosedError, SinkFullError

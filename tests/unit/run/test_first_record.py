@@ -7,7 +7,7 @@ import pytest
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch
 from tracer.ipc.messages import Counters, Notice, Ready, channel_pair
-from tracer.records.record import End, NoticeRecord, Start, Stats
+from tracer.records.run import End, NoticeRecord, Start, Stats
 from tracer.ring.open import Sources
 from tracer.run.fanout import Fanout
 from tracer.run.pipeline import Pipeline, RunOptions

@@ -14,7 +14,7 @@ from tracer.cli import main as cli
 from tracer.encode.composer import Composer
 from tracer.filters.filter import parse
 from tracer.handshake.batch import Batch
-from tracer.records.record import End, NoticeRecord, Start, Stats
+from tracer.records.run import End, NoticeRecord, Start, Stats
 from tracer.sinks.filtered import Filtered, RecordFilter
 from tracer.store.chunks import CHUNK_ROWS
 

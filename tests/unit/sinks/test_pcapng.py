@@ -19,7 +19,8 @@ from tracer.handshake.batch import decode
 from tracer.handshake.syn_payloads import NO_PAYLOADS, SynPayloads
 from tracer.handshake.vantage import LocalSet
 from tracer.ipc.traced import TracedInterface
-from tracer.records.record import SCHEMA, End
+from tracer.records.record import SCHEMA
+from tracer.records.run import End
 from tracer.replay.input import open_input
 from tracer.replay.pcapng import Pcapng as Capture
 from tracer.sinks import packet_blocks, pcapng

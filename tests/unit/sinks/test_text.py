@@ -15,8 +15,9 @@ from tracer.errors import UsageError
 from tracer.filters.fields import FIELDS
 from tracer.filters.filter import ALIASES
 from tracer.records.ends import Endpoint, Process
-from tracer.records.record import Handshake, HttpInfo, InterfaceInfo, Start, TlsInfo
+from tracer.records.record import Handshake, HttpInfo, TlsInfo
 from tracer.records.refusal import Icmp, Reset
+from tracer.records.run import InterfaceInfo, Start
 from tracer.sinks import text_columns
 from tracer.sinks.text import Lines, wants_colour
 from tracer.store.list_columns import COLUMNS, UNKNOWN

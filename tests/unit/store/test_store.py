@@ -35,7 +35,8 @@ from tracer.encode.composer import Composer
 from tracer.handshake.syn_payloads import SynPayload, SynPayloads
 from tracer.ipc.traced import TracedInterface
 from tracer.linux import allocator
-from tracer.records.record import SCHEMA, Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
+from tracer.records.record import SCHEMA
+from tracer.records.run import Balance, End, InterfaceInfo, NoticeRecord, Start, Stats
 from tracer.sinks.base import Sink
 from tracer.store.chunks import CHUNK_ROWS, Chunk, StoreRows
 from tracer.store.list_columns import sort_keys
