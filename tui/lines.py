@@ -62,6 +62,16 @@ def cut_middle(text: str, cells: int) -> str:
     return set_cell_size(text, max(0, cells - 1 - cell_len(tail))).rstrip() + "…" + tail
 
 
+def some_of(names: Sequence[str], cells: int) -> str:
+    """Names, in at most `cells` cells: the first ones, and how many more there are."""
+    for shown in range(min(len(names), max(1, cells // 2)), 0, -1):
+        more = f" +{len(names) - shown}" if shown < len(names) else ""
+        text = safe(",".join(names[:shown])) + more
+        if cell_len(text) <= cells:
+            return text
+    return cut(safe(",".join(names)), cells)
+
+
 def cell(text: str, cells: int, right: bool = False) -> str:
     """A text cut or padded to exactly `cells` cells."""
     text = cut(text, cells)

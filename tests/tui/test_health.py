@@ -14,7 +14,9 @@ from tracer.records.without import Without
 from tracer.store.cost import CostView, ProgramShare
 from tracer.store.snapshot import InterfaceState
 from tui.app import Dashboard
+from tui.lines import some_of
 from tui.screens.health import interface_lines
+from tui.screens.overview import state_lines
 
 CARRIED = {"not_read_vxlan": 12034, "not_read_mpls": 40, "not_read_gre": 0}
 
@@ -112,3 +114,20 @@ def test_of_thousands_of_interfaces_some_are_named_and_those_that_have_gone_come
     assert lines[2] == "veth0 (100000) clsact attached"
     assert "and 2,970 more interfaces; the start record (--json) has all" in lines
     assert len(lines) < 70
+
+
+@pytest.mark.parametrize("number", [1, 2, 13, 3_000])
+@pytest.mark.parametrize("cells", [1, 15, 24, 60, 200])
+def test_where_there_is_no_room_for_all_names_the_rest_is_counted(number: int, cells: int) -> None:
+    names = [f"veth{one}" for one in range(number)]
+    text = some_of(names, cells)
+    assert len(text) <= cells
+    shown, _, more = text.partition(" +")
+    if cells >= 15:
+        assert shown.split(",") == names[: number - int(more or 0)]
+        assert more or len(shown.split(",")) == number
+    states = tuple(InterfaceState(name, 2, "tcx", "tc", (), (), present=True) for name in names)
+    snapshot = replace(Recorded().snapshot(), interfaces=states, replay_of=None)
+    line = "".join(part for part, _ in state_lines(snapshot, 100)[0])
+    assert line.endswith(" by tcx")
+    assert line.count("veth") + int(line.partition("+")[2].partition(" ")[0] or 0) == number

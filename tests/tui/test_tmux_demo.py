@@ -211,3 +211,31 @@ def test_the_interface_goes_while_the_dashboard_runs(tmp_path: Path) -> None:
         if terminal is not None:
             terminal.close()
         box.close()
+
+
+def test_an_alarm_is_for_what_was_named_and_as_long_as_it_is_gone(tmp_path: Path) -> None:
+    box = NetBox()
+    terminals: list[Terminal] = []
+    try:
+        box.make_pair()
+        box.make_pair("veth1", "veth2")
+        for number, words in enumerate(("left right veth1", "any")):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            terminals.append(Terminal(folder, 100, 30, f"{words} --netns {box.path}"))
+            terminals[-1].until(lambda text: "veth1" in text and "tcx" in text, "the dashboard")
+        named, any_of_them = terminals
+        box.run("ip", "link", "del", "veth1")
+        named.shows("Interface gone: veth1.")
+        text = any_of_them.until(lambda text: "veth" not in text, "two interfaces")
+        assert "Interface gone" not in text
+        box.make_pair("veth1", "veth3")
+        named.until(lambda text: "Interface gone" not in text and "veth1 by tcx" in text, "no alarm any more")
+        text = any_of_them.until(lambda text: "veth3 by tcx" in text, "the new ones")
+        assert "Interface gone" not in text
+        any_of_them.keys("5")
+        any_of_them.shows("veth3 has appeared and is traced")
+    finally:
+        for terminal in terminals:
+            terminal.close()
+        box.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
@@ -12,27 +12,20 @@ GONE_KEPT = 256
 State = TypeVar("State")
 
 
-def forget_gone(known: dict[int, State], there: Collection[int]) -> None:
-    """Of the interfaces that are not `there`, keep only the last GONE_KEPT in `known`. Keys are their indexes."""
-    gone = [index for index in known if index not in there]
-    for index in gone[:-GONE_KEPT]:
-        del known[index]
-
-
 def remembered(known: Mapping[int, State], there: Mapping[int, State]) -> dict[int, State]:
     """Those that are `there`, behind the latest GONE_KEPT that are not, in the order in which they went.
 
     `known` is what this returned the last time. Keys are their indexes.
     """
-    found = {index: state for index, state in known.items() if index not in there} | dict(there)
-    forget_gone(found, there)
-    return found
+    gone = [index for index in known if index not in there]
+    return {index: known[index] for index in gone[-GONE_KEPT:]} | dict(there)
 
 
 class TracedInterface(msgspec.Struct, frozen=True):
     """An attached interface: `hook` is DESIGN.md's name of the hook in use, `why` one sentence.
 
     In a replay what was in a tunnel counts as an interface too: `through` says in what, the outermost first.
+    `named`: the user asked for this one by its name, so its going is news; others come and go under `any`.
     """
 
     index: int
@@ -44,3 +37,4 @@ class TracedInterface(msgspec.Struct, frozen=True):
     group: int = 0
     through: tuple[str, ...] = ()
     mtu: int = 0  # 0 = unknown
+    named: bool = True

@@ -300,7 +300,7 @@ def _more(source: Source, snapshot: Snapshot, history: HistoryView) -> list[Elem
         way = told(first).way if first is not None else "tfo.request != none"
         lines.append((f"tfotrace replay {name} --text --filter-record {shlex.quote(way)}", "a line for each of these"))
     elif snapshot.interfaces:
-        names = shlex.join(dict.fromkeys(one.name for one in snapshot.interfaces))
+        names = shlex.join(dict.fromkeys(one.name if one.named else "any" for one in snapshot.interfaces))
         lines.append((f"sudo tfotrace {cut(names, 200)} -w events.jsonl", "trace again, and keep every handshake"))
     lines.append(("sudo tfotrace doctor", "at a server: is Fast Open on, and who listens with it"))
     rows = [element("li", element("code", line), f": {what}") for line, what in lines]

@@ -208,7 +208,7 @@ class Interfaces:
         one = self._traced[index].attachment
         return TracedInterface(
             index, one.name, one.hook.value, one.why, list(one.others), list(one.warnings),
-            self._groups.get(index, index), mtu=self._mtu(index),
+            self._groups.get(index, index), mtu=self._mtu(index), named=not self._any,
         )  # fmt: skip
 
     def _mtu(self, index: int) -> int:

@@ -27,7 +27,7 @@ class HostState:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceState:
-    """A traced interface as of now."""
+    """A traced interface as of now, or one of those that the user named which has gone."""
 
     name: str
     index: int
@@ -36,6 +36,7 @@ class InterfaceState:
     others: tuple[str, ...]
     warnings: tuple[str, ...]
     present: bool
+    named: bool = True
 
 
 @dataclass(frozen=True, slots=True)

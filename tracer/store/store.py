@@ -22,7 +22,7 @@ from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch, RowKinds
 from tracer.handshake.payloads import classified
 from tracer.handshake.rows import Rows
-from tracer.ipc.traced import TracedInterface, forget_gone
+from tracer.ipc.traced import TracedInterface
 from tracer.linux import allocator
 from tracer.records.cost import Cost
 from tracer.records.record import Handshake
@@ -188,11 +188,14 @@ class Store:
             self._serial += 1
 
     def set_interfaces(self, interfaces: Iterable[TracedInterface | InterfaceInfo]) -> None:
-        """The interfaces traced now; earlier ones that are missing are shown as gone."""
-        states = {index: replace(state, present=False) for index, state in self._interfaces.items()}
+        """The interfaces traced now. One that was named and is missing is shown as gone, until its name is back."""
         there = {one.index: _state(one) for one in interfaces if isinstance(one, InterfaceInfo) or not one.through}
-        states.update(there)
-        forget_gone(states, there)
+        names = {one.name for one in there.values()}
+        states = {
+            index: replace(state, present=False)
+            for index, state in self._interfaces.items()
+            if index not in there and state.named and state.name not in names
+        } | there
         with self._rows_lock:
             self._interfaces = states
             self._serial += 1
@@ -369,4 +372,6 @@ def _compose(composer: Composer, rows: Rows) -> list[Handshake]:
 
 
 def _state(one: TracedInterface | InterfaceInfo) -> InterfaceState:
-    return InterfaceState(one.name, one.index, one.hook, one.why, tuple(one.others), tuple(one.warnings), present=True)
+    others, warnings = tuple(one.others), tuple(one.warnings)
+    named = isinstance(one, InterfaceInfo) or one.named
+    return InterfaceState(one.name, one.index, one.hook, one.why, others, warnings, present=True, named=named)

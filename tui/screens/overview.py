@@ -16,7 +16,7 @@ from tracer.store.snapshot import Snapshot
 from tracer.words.reasons import told, track_words
 from tui.format import count, share
 from tui.headline import headline_lines
-from tui.lines import Line, Part, cut, safe, width
+from tui.lines import Line, Part, cut, safe, some_of, width
 from tui.moments import title_of_window, window_words
 from tui.screens.base import TracerScreen
 from tui.why import arranged, why_entries
@@ -178,6 +178,22 @@ def rtt_lines(snapshot: Snapshot, cells: int, rows: int) -> list[Line]:
     return [head, *histogram_lines(rtt, cells, rows - 1, "normal", part=snapshot.distributions.rtt_tfo)]
 
 
+def _interfaces(snapshot: Snapshot, cells: int) -> Line:
+    """Each with its hook, or some of them where there is no room; a file's name is in the tab bar."""
+    if snapshot.replay_of is not None:
+        return ()
+    each: list[Part] = []
+    for one in snapshot.interfaces:
+        gone = "" if one.present else " (gone)"
+        each += ((f"   {safe(one.name)} ", "text"), (f"by {one.hook}{gone}", "dim"))
+    if width(tuple(each)) <= cells:
+        return tuple(each)
+    by = f"by {', '.join(sorted({one.hook for one in snapshot.interfaces}))}"
+    names = some_of([one.name for one in snapshot.interfaces], cells - len(by) - 4)
+    some: Line = ((f"   {names} ", "text"), (by, "dim"))
+    return some if width(some) <= cells else ()
+
+
 def state_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     """The hooks, how full the table is, and whether anything was lost."""
     balance = snapshot.balance
@@ -195,13 +211,7 @@ def state_lines(snapshot: Snapshot, cells: int) -> list[Line]:
         where: Part = (f" ({', '.join(f'{name} {count(value)}' for name, value in terms if value)})", "text")
         parts += [where] if width((*parts, where, *table)) <= cells else []
     parts += table
-    for interface in snapshot.interfaces if snapshot.replay_of is None else ():  # a file's name is in the tab bar
-        gone = "" if interface.present else " (gone)"
-        name: Line = ((f"   {safe(interface.name)} ", "text"), (f"by {interface.hook}{gone}", "dim"))
-        if width((*parts, *name)) > cells:
-            break
-        parts += name
-    lines: list[Line] = [tuple(parts)]
+    lines: list[Line] = [(*parts, *_interfaces(snapshot, cells - width(tuple(parts))))]
     if snapshot.notices:
         lines.append(((cut("notice: " + safe(snapshot.notices[-1].text), cells), "degraded"),))
     return lines

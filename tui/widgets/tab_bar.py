@@ -12,7 +12,7 @@ from textual.widget import Widget
 from tracer.store.snapshot import Snapshot
 from tui.actions import MAIN, TITLES, UNDER
 from tui.format import clock, count
-from tui.lines import Line, Part, cell, cut_middle, safe, width
+from tui.lines import Line, Part, cut_middle, safe, some_of, width
 from tui.paint import strip, styles_of
 
 _SHORT = {"overview": "Over", "handshakes": "Hands", "peers": "Peers", "statistics": "Stats", "health": "Health"}
@@ -30,10 +30,10 @@ def _forms(snapshot: Snapshot, paused: bool, new: int) -> Sequence[tuple[bool, L
         return _replay_forms(snapshot, states, time)
     if snapshot.ended is not None:
         states.append((" ended ", "inverse"))
-    names = ",".join(safe(interface.name) for interface in snapshot.interfaces)
+    names = some_of([interface.name for interface in snapshot.interfaces], _NAMES_MAX)
     hooks = ",".join(sorted({interface.hook for interface in snapshot.interfaces}))
     brief: Line = (*states, (" ", "text"), time)
-    full: Line = (*states, (f" {cell(names, min(_NAMES_MAX, len(names)))} {hooks} ", "text"), time)
+    full: Line = (*states, (f" {names} {hooks} ", "text"), time)
     return [(False, full), (False, brief), (True, brief)]
 
 

@@ -463,6 +463,24 @@ def test_strangers_do_not_fill_memory() -> None:
     assert grown < 20 * 5000 * (turns - 40) // 2, held
 
 
+def test_of_interfaces_that_have_gone_those_that_were_named_are_shown_until_they_come_back() -> None:
+    store = new_store()
+    named = [TracedInterface(2, "eth0", "tcx", ""), TracedInterface(3, "eth1", "tcx", "")]
+    others = [TracedInterface(index, f"veth{index}", "tcx", "", named=False) for index in range(10, 1000)]
+
+    def shown() -> list[tuple[int, bool]]:
+        return [(one.index, one.present) for one in store.snapshot().interfaces]
+
+    store.set_interfaces([*named, *others])
+    store.set_interfaces([named[1], others[0]])
+    assert shown() == [(2, False), (3, True), (10, True)]
+    for index in range(1000, 1010):  # it comes back and goes, again and again
+        store.set_interfaces([named[1], TracedInterface(index, "eth0", "tcx", "")])
+        assert shown() == [(3, True), (index, True)]
+        store.set_interfaces([named[1]])
+        assert shown() == [(index, False), (3, True)]
+
+
 def test_what_has_ended_keeps_its_last_minutes() -> None:
     now = START_NS + 1_000_000_000
     store = Store(composer=Composer(INTERFACES), clock=lambda: now)
