@@ -110,7 +110,7 @@ def test_of_thousands_of_interfaces_some_are_named_and_those_that_have_gone_come
     )
     snapshot = replace(Recorded().snapshot(), interfaces=states)
     lines = ["".join(text for text, _ in line) for line in interface_lines(snapshot, 80)]
-    assert lines[0] == "veth2999 (102999) clsact gone"
+    assert lines[0] == "veth2999 (102999) clsact not traced now"
     assert lines[2] == "veth0 (100000) clsact attached"
     assert "and 2,970 more interfaces; the start record (--json) has all" in lines
     assert len(lines) < 70

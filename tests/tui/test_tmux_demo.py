@@ -226,13 +226,13 @@ def test_an_alarm_is_for_what_was_named_and_as_long_as_it_is_gone(tmp_path: Path
             terminals[-1].until(lambda text: "veth1" in text and "tcx" in text, "the dashboard")
         named, any_of_them = terminals
         box.run("ip", "link", "del", "veth1")
-        named.shows("Interface gone: veth1.")
+        named.shows("Not traced now: veth1 (5 Health says why).")
         text = any_of_them.until(lambda text: "veth" not in text, "two interfaces")
-        assert "Interface gone" not in text
+        assert "Not traced" not in text
         box.make_pair("veth1", "veth3")
-        named.until(lambda text: "Interface gone" not in text and "veth1 by tcx" in text, "no alarm any more")
+        named.until(lambda text: "Not traced" not in text and "veth1 by tcx" in text, "no alarm any more")
         text = any_of_them.until(lambda text: "veth3 by tcx" in text, "the new ones")
-        assert "Interface gone" not in text
+        assert "Not traced" not in text
         any_of_them.keys("5")
         any_of_them.shows("veth3 has appeared and is traced")
     finally:

@@ -27,7 +27,7 @@ class HostState:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceState:
-    """A traced interface as of now, or one of those that the user named which has gone."""
+    """A traced interface as of now, or one that the user named and that is not traced now."""
 
     name: str
     index: int

@@ -188,7 +188,7 @@ class Store:
             self._serial += 1
 
     def set_interfaces(self, interfaces: Iterable[TracedInterface | InterfaceInfo]) -> None:
-        """The interfaces traced now. One that was named and is missing is shown as gone, until its name is back."""
+        """The interfaces traced now. One that was named and is missing is shown, until its name is back."""
         there = {one.index: _state(one) for one in interfaces if isinstance(one, InterfaceInfo) or not one.through}
         names = {one.name for one in there.values()}
         states = {

@@ -88,10 +88,10 @@ def interface_lines(snapshot: Snapshot, cells: int) -> list[Line]:
     """What is attached where, why, and which other programs are there."""
     lines: list[Line] = []
     shown = list(snapshot.interfaces)
-    if len(shown) > _INTERFACES_SHOWN:  # named ones that have gone come first, then those with warnings
+    if len(shown) > _INTERFACES_SHOWN:  # those not traced now come first, then those with warnings
         shown = sorted(shown, key=lambda one: (one.present, not one.warnings))[:_INTERFACES_SHOWN]
     for one in shown:
-        state: Part = ("attached", "ok") if one.present and snapshot.ended is None else ("gone", "alarm")
+        state: Part = ("attached", "ok") if one.present and snapshot.ended is None else ("not traced now", "alarm")
         if one.present and snapshot.ended is not None:
             state = ("detached", "dim")
         if snapshot.replay_of is not None:

@@ -184,8 +184,8 @@ def _interfaces(snapshot: Snapshot, cells: int) -> Line:
         return ()
     each: list[Part] = []
     for one in snapshot.interfaces:
-        gone = "" if one.present else " (gone)"
-        each += ((f"   {safe(one.name)} ", "text"), (f"by {one.hook}{gone}", "dim"))
+        not_now = "" if one.present else " (not now)"
+        each += ((f"   {safe(one.name)} ", "text"), (f"by {one.hook}{not_now}", "dim"))
     if width(tuple(each)) <= cells:
         return tuple(each)
     by = f"by {', '.join(sorted({one.hook for one in snapshot.interfaces}))}"

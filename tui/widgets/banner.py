@@ -29,9 +29,9 @@ def _of_the_tracer(snapshot: Snapshot) -> str:
         return f"Tracing has ended: {snapshot.ended}. {stays}"
     if snapshot.ended is not None and snapshot.ended_early:
         return f"Ended early: {snapshot.ended}. {stays}"
-    gone = [interface.name for interface in snapshot.interfaces if not interface.present]
-    if gone:
-        return f"Interface gone: {', '.join(gone)}."
+    missing = [interface.name for interface in snapshot.interfaces if not interface.present]
+    if missing:  # it has gone, or somebody has removed our programs from it
+        return f"Not traced now: {', '.join(missing)} (5 Health says why)."
     lost = losses(snapshot.balance)
     if lost:
         return f"{count(lost)} {plural(lost, 'handshake')} not shown: lost, evicted or suppressed (5 Health says why)."
