@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 
 from tracer.vocabulary.printable import printable
@@ -38,5 +37,9 @@ def _started_as(with_sudo: bool) -> str:
             if sys.orig_argv[at : at + 2] == _MODULE:
                 return shlex.join(sys.orig_argv[: at + 2])
         name = sys.argv[0] if os.path.basename(sys.argv[0]) == NAME else NAME
-    found_without_path = shutil.which(NAME) == name and (not with_sudo or os.path.dirname(name) in _SUDO_PATH)
-    return NAME if found_without_path and os.path.isabs(name) else shlex.quote(name)
+    if os.path.isabs(name) and (not with_sudo or os.path.dirname(name) in _SUDO_PATH):
+        import shutil  # which imports compressors: where memory is short Python could not even say so
+
+        if shutil.which(NAME) == name:
+            return NAME
+    return shlex.quote(name)

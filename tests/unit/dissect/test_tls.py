@@ -17,9 +17,13 @@ GREASE = b"\x7a\x7a"
 
 
 @lru_cache
-def openssl_hello(name: str | None = "example.org", alpn: tuple[str, ...] = ("h2", "http/1.1")) -> bytes:
-    """The first flight of a client, as OpenSSL writes it."""
+def openssl_hello(
+    name: str | None = "example.org", alpn: tuple[str, ...] = ("h2", "http/1.1"), curve: str | None = None
+) -> bytes:
+    """The first flight of a client, as OpenSSL writes it; with one curve, or its usual groups."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if curve is not None:
+        context.set_ecdh_curve(curve)
     if name is None:
         context.check_hostname = False
     if alpn:

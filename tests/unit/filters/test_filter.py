@@ -290,10 +290,11 @@ def comparisons(draw: st.DrawFn) -> str:
         return f"{name} in ({_quoted(text)}, 10.0.0.0/8)"
     begin = draw(st.integers(0, len(text)))
     piece = text[begin : begin + draw(st.integers(1, 6))]
+    other = "12:14" if name == "time" else "nothing"  # what is compared with it must be a time
     return draw(
         st.sampled_from([
             f"{name} == {_quoted(text)}", f"{name} != {_quoted(text)}", f"{name} ~ {_quoted(piece)}",
-            f"{name} !~ {_quoted(piece)}", f"{name} in (nothing, {_quoted(text)})", f"{_quoted(piece)}",
+            f"{name} !~ {_quoted(piece)}", f"{name} in ({other}, {_quoted(text)})", f"{_quoted(piece)}",
         ])
     )  # fmt: skip
 

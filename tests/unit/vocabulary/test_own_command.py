@@ -84,7 +84,7 @@ def test_sudo_has_a_path_of_its_own(start: Start, tmp_path: Path, monkeypatch: p
     start.script(program)
     assert tfotrace("any") == f"sudo {program} any"
     assert tfotrace("--help", root=False) == "tfotrace --help"
-    monkeypatch.setattr("tracer.vocabulary.own_command.shutil.which", lambda _: "/usr/local/bin/tfotrace")
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/local/bin/tfotrace")
     start.script("/usr/local/bin/tfotrace")
     assert tfotrace("any") == "sudo tfotrace any"
 
