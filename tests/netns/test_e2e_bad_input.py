@@ -13,14 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.netbox import NetBox
-from tests.support.tracing import CHECKOUT, COMMAND, decode, one_sentence, run
+from tests.support.tracing import CHECKOUT, COMMAND, NOT_ROOT, decode, one_sentence, run
 from tracer.records.run import End, Start
 
 pytestmark = pytest.mark.root
-
-# Root's files stay readable, so that a checkout in root's home can be run; nothing else of root is left.
-NOT_ROOT = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=+dac_read_search",
-            "--ambient-caps=+dac_read_search"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

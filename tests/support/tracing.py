@@ -27,6 +27,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 # For tests of what is inferred where the kernel says nothing; test_kernel_words.py has what it says.
 INFERRING = "--no-kernel-reasons"
 COMMAND = (sys.executable, "-I", "-m", "tracer")
+# Root's files stay readable, so that a checkout in root's home can be run; nothing else of root is left.
+NOT_ROOT = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=+dac_read_search",
+            "--ambient-caps=+dac_read_search"]  # fmt: skip
 # what a run leaves in its run directory on purpose (tracer/loader/cache.py)
 KEPT_PROGRAMS = "programs"
 
