@@ -8,9 +8,9 @@ from typing import TypeVar
 import numpy as np
 
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import U8, Bool, Indexes, among, pick
+from tracer.handshake.events import U8, Bool, Events, Indexes, among, pick
 from tracer.records.drop import Drop
-from tracer.vocabulary.drops import dropped_by, found_no_socket, found_queue_full
+from tracer.vocabulary.drops import comes_after_hook, dropped_by, found_no_socket, found_queue_full
 from tracer.vocabulary.vocabulary import CauseAt, Confidence, HandshakeCause, HandshakeResult, ResetFrom, Vantage
 
 _REFUSED = among((HandshakeResult.REJECTED, HandshakeResult.UNREACHABLE))
@@ -53,6 +53,8 @@ def blame(
     cause = batch.causes.handshake_cause[rows]
     stuck = cause == HandshakeCause.NOT_FORWARDED
     beyond = cause == HandshakeCause.NO_ANSWER_BEYOND  # it was seen to leave: this was a copy
+    after_hook = _rows_with(drop, drops, lambda one: _is_own(one) and comes_after_hook(one.reason))
+    beyond &= ~_all_stayed(events, of_syn & whole & after_hook)
     of_syn &= ~beyond
     whole = whole & ~beyond
     say(stuck & of_syn & known & whole, HandshakeCause.NOT_FORWARDED)
@@ -65,6 +67,14 @@ def blame(
     for count in ("misfit_rsts", "misfit_synacks", "misfit_icmps"):
         refused |= events[count] != 0
     say(known & whole & ~refused, HandshakeCause.HOST_DROPPED)
+
+
+def _all_stayed(events: Events, stayed: Bool) -> Bool:
+    """Of which handshakes was no SYN seen to leave by an interface, but those in `stayed`, which were dropped there?"""
+    left = events["egress"] != 0
+    found: Bool = np.isin(events["id"], events["id"][left & stayed])
+    found &= ~np.isin(events["id"], events["id"][left & ~stayed])
+    return found
 
 
 def _is_own(drop: Drop) -> bool:

@@ -21,7 +21,7 @@ from tracer.linux.patience import FACTOR
 from tracer.records.drop import Drop
 from tracer.ring.drain import BATCH_MEMORY, ROOM_BYTES
 from tracer.ring.drops import DropTable, Kind
-from tracer.vocabulary.drops import found_queue_full, is_telling
+from tracer.vocabulary.drops import comes_after_hook, found_queue_full, is_telling
 from tracer.vocabulary.vocabulary import After, Confidence, HandshakeResult, Has, ResetFrom, SettleReason, Vantage
 
 HOLD_NS = int(80_000_000 * FACTOR)  # of the 200 ms in which a reader must see a record
@@ -72,6 +72,7 @@ class KernelWords:
     _table: DropTable = field(init=False)
     _looked_on: LookedOn = field(default_factory=LookedOn)
     _strays: StrayAnswers = field(init=False)
+    _after_hook: list[int] = field(init=False)  # reasons of segments that programs at egress had seen
     _numbers: dict[Drop, int] = field(default_factory=dict)
     _places: dict[int, str | None] = field(default_factory=dict)
     _asked: set[int] = field(default_factory=set)
@@ -83,6 +84,7 @@ class KernelWords:
         numbers = {name: number for number, name in self.evidence.drop_reasons.items()}
         self._table = DropTable(self.evidence.netns, numbers.get(_NO_REASON, -1))
         self._strays = StrayAnswers(self.evidence.netns, numbers.get(_NO_SOCKET, -1))
+        self._after_hook = [number for name, number in numbers.items() if comes_after_hook(name)]
 
     @property
     def is_holding(self) -> bool:
@@ -229,7 +231,8 @@ class KernelWords:
                     if len(fits):
                         rows, some, words = rows[fits], pick(some, fits), words[fits]
                         found[rows] = self._numbered(words, kind, own)
-                        whole[rows] = _covers(some, words, kind, served[rows])
+                        passed = np.isin(words["reason"], self._after_hook) & (words["ifindex"] == some["ifindex"])
+                        whole[rows] = _covers(some, words, kind, served[rows], passed)
         return found, whole
 
     def _numbered(self, words: Events, kind: Kind, own: bool) -> U8:
@@ -287,24 +290,25 @@ def _in_time(events: Events, words: Events) -> Bool:
     return (now > earliest) & (now < settled + HOLD_NS)
 
 
-def _covers(events: Events, words: Events, kind: Kind, served: Bool) -> Bool:
+def _covers(events: Events, words: Events, kind: Kind, served: Bool, passed: Bool) -> Bool:
     """Is the word on all segments of this kind, so that none of them went on?
 
     The hook sees what comes in before the kernel can drop it, so all of these must be among the dropped. What goes out
-    it sees only if that was not dropped, so it must have seen none.
+    it sees only if that was not dropped, so it must have seen none; or it `passed` the hook and was dropped after it.
     """
     left = events["egress"] != 0  # the SYN left by the interface: answers come in by it
     # a copy may come in by another interface of the server, and be dropped there; what passes through has both in turn
     here = ~served | (words["ifindex"] == events["ifindex"])
     if kind is Kind.SYN:
-        covers: Bool = ~left & here & (words["count"] >= events["syn_count"])
+        covers: Bool = (~left | passed) & here & (words["count"] >= events["syn_count"])
     elif kind is Kind.SYNACK:
-        covers = np.where(left, words["count"] >= events["synack_count"], events["synack_count"] == 0)
+        covers = (left | passed) & (words["count"] >= events["synack_count"])
+        covers |= ~left & (events["synack_count"] == 0)
     else:
         # what the client sent first after the SYN-ACK, and all that it sent again
         first = np.abs(words["first_ns"].astype(np.int64) - events["ack_ns"].astype(np.int64)) < LATE_NS
         first &= here & (words["count"] >= _sent_after_synack(events))
-        covers = np.where(left, events["ack_ns"] == 0, (events["ack_ns"] == 0) | first)
+        covers = (events["ack_ns"] == 0) | ((~left | passed) & first)
     return covers
 
 

@@ -116,7 +116,7 @@ HANDSHAKE_CAUSES: dict[str, str] = {
 # instead of "host_dropped" over many handshakes, where the kernel said why
 DROPPED = (
     "This host's kernel dropped a segment and said why: see handshake.drop of the records, then this host's filters, "
-    "routes and neighbours."
+    "routes, neighbours and queues."
 )
 
 # which the kernel's own word makes certain and explains

@@ -21,6 +21,8 @@ DROPPED_BY: dict[str, str] = {
     "policy": "An IPsec policy of this host forbids the segment: see ip xfrm policy.",
     "route": "This host has no route for the segment, or one that forbids it: see ip route get with its destination, "
     "and whether forwarding is on.",
+    "queue": "A queueing discipline of this host dropped the segment before it left: look at its limits, and at what "
+    "fills it (tc -s qdisc).",
     "checksum": "The segment's checksum is wrong, so this host dropped it: look for what damages packets, such as "
     "broken checksum offload at the sender.",
     "hop limit": "The segment's TTL is below what this listener asks for (IP_MINTTL): let the client connect from "
@@ -48,6 +50,8 @@ _BY_REASON = {
     "IP_INNOROUTES": "route",
     "IP_OUTNOROUTES": "route",
     "IP_INADDRERRORS": "route",
+    "CAKE_FLOOD": "queue",
+    "DUALPI2_STEP_DROP": "queue",
     "TCP_RFC7323_PAWS": "old timestamps",
     "TCP_RFC7323_TW_PAWS": "old timestamps",
     "TCP_AUTH_HDR": "authentication",
@@ -59,7 +63,10 @@ _BY_BEGINNING = {
     "TCP_MD5": "authentication",
     "TCP_AO": "authentication",
     "NEIGH_": "neighbour",
+    "QDISC_": "queue",
+    "FQ_": "queue",
 }
+_LAST_PROGRAMS = "TC_EGRESS"  # those of others, which run after ours
 
 
 def is_telling(reason: str, at: str | None) -> bool:
@@ -78,6 +85,11 @@ def dropped_by(reason: str, at: str | None) -> str | None:
         if reason.startswith(beginning):
             return what
     return _BY_REASON.get(reason)
+
+
+def comes_after_hook(reason: str) -> bool:
+    """Did the segment leave for all that tc programs at egress see, and yet not leave?"""
+    return reason == _LAST_PROGRAMS or dropped_by(reason, None) == "queue"
 
 
 def found_no_socket(reason: str, at: str | None) -> bool:
