@@ -40,7 +40,7 @@ from tests.support.kernel_reasons import has_reason
 from tests.support.patience import FACTOR, SHORT_S
 from tests.support.play import syn_proxy
 from tests.support.routed import source_address
-from tests.support.stage import PORT, nothing_for, wait_for_queue
+from tests.support.stage import PORT, nothing_for, reset, wait_for_queue
 from tracer.lab.packet import MSS_1460, Flag
 from tracer.lab.stage import isn
 
@@ -290,6 +290,38 @@ def full_beside_a_client_that_does_not_want_to_go_on(scene: Scenery) -> list[int
     answer = other.receive(SYN | ACK)
     other.send(OTHER_PORT, Flag.RST, answer.ack)
     return [scene.fails(refused, errno.ETIMEDOUT), other.port]
+
+
+SCENES.next_turn()
+
+RESET_BY_A_PROGRAM = away("reset_after_established", "possible")
+
+
+@SCENES.scene(
+    **at(BEFORE, seen("established", RESET_BY_A_PROGRAM, after="reset_by_server")),
+    **at(
+        ("server", "server_inferring"),
+        seen("established", here("accept_queue_full", "likely"), after="reset_by_server"),
+    ),
+)  # fmt: skip
+def full_when_the_ack_comes_to_a_host_that_resets_then(scene: Scenery) -> int:
+    """No program has done it, though that is all that others see."""
+    scene.enter_context(scene.hosts.sysctl(scene.hosts.first, tcp_abort_on_overflow="1"))
+    with scene.counting(scene.hosts.first, "ListenOverflows", "EmbryonicRsts"):
+        return late_ack(scene, asks=False)
+
+
+@SCENES.scene(
+    **at(EVERYWHERE, seen("established", RESET_BY_A_PROGRAM, after="reset_by_server")),
+    server_inferring=seen("established", RESET_BY_A_PROGRAM, after="reset_by_server"),
+)
+def a_program_that_resets_beside_it(scene: Scenery) -> int:
+    """The queue of its neighbour is full at that time."""
+    listener = scene.listen(queue=None)
+    client = scene.connect()
+    reset(listener.accept()[0])
+    assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) in (0, errno.ECONNRESET)
+    return port_of(client)
 
 
 SCENES.next_turn()

@@ -1,9 +1,10 @@
 """What a listener of this host does when it cannot take more, or does not want to yet.
 
 Follows net/ipv4/tcp_input.c (tcp_conn_request), tcp_ipv4.c (tcp_v4_syn_recv_sock), tcp_minisocks.c (tcp_check_req)
-and syncookies.c. A full accept queue drops SYNs (ListenOverflows, ListenDrops) and ACKs (the same); a full SYN queue
-drops SYNs if SYN cookies are off (TCPReqQFullDrop, ListenDrops; by tcp_max_syn_backlog ListenDrops alone). These count
-for the whole host, so what its listeners have dropped themselves tells whose queue it was.
+and syncookies.c. A full accept queue drops SYNs (ListenOverflows, ListenDrops) and ACKs (the same; it resets these with
+tcp_abort_on_overflow); a full SYN queue drops SYNs if SYN cookies are off (TCPReqQFullDrop, ListenDrops; by
+tcp_max_syn_backlog ListenDrops alone). These count for the whole host, so what its listeners have dropped themselves
+tells whose queue it was.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tracer.vocabulary.vocabulary import After, CauseAt, Confidence, HandshakeCa
 
 # A queue that is full so soon after a handshake's end was full before: what it drops comes again a second later.
 SEEN_FULL_NS = 1_000_000_000
+RESET_SOON_NS = 1_000_000  # of the same ACK
 SENT_AGAIN_NS = 1_500_000_000  # Linux sends a SYN-ACK again after a second, but not one that is a cookie
 IN_VAIN = 2
 _OURS = (HandshakeCause.ACCEPT_QUEUE_FULL, HandshakeCause.SYN_QUEUE_FULL, HandshakeCause.ACCEPT_DEFERRED)
@@ -35,8 +37,8 @@ _CERTAIN, _LIKELY, _POSSIBLE = Confidence.CERTAIN, Confidence.LIKELY, Confidence
 def queued_here(batch: Batch, rows: Indexes, evidence: KernelEvidence) -> Indexes:
     """Those of some rows to explain whose listener, on this host, may have had a full queue, or waited for data.
 
-    It sent its SYN-ACK again though it had got the ACK; or it answered a later SYN only, while counters moved. Those
-    that it did not answer at all are asked about one by one.
+    It sent its SYN-ACK again though it had got the ACK, or reset that; or it answered a later SYN only, while counters
+    moved. Those that it did not answer at all are asked about one by one.
     """
     rows = rows[(batch.vantage[rows] & _AT_SERVER) != 0]
     if not len(rows):
@@ -45,7 +47,15 @@ def queued_here(batch: Batch, rows: Indexes, evidence: KernelEvidence) -> Indexe
     again = events["synacks_after_ack"] != 0
     late = _late(events, batch.verdicts.answered_syn[rows])
     late[late] = evidence.listeners_dropped(events["syn_ns"][late])
-    found: Indexes = rows[again | late]
+    found: Indexes = rows[again | late | _reset_at_ack(events, batch.verdicts.after[rows])]
+    return found
+
+
+def _reset_at_ack(events: Events, after: U8) -> Bool:
+    """Did this host reset it at its ACK, perhaps by tcp_abort_on_overflow? It had not waited for data then."""
+    own = (after == After.RESET_BY_SERVER) & (HOPS[events["reset_ttl"]] == 0)
+    own &= (events["request_ns"] == 0) | (events["request_ns"] == events["ack_ns"])
+    found: Bool = own & (events["ack_ns"] != 0) & (events["settled_ns"] < events["ack_ns"] + np.uint64(RESET_SOON_NS))
     return found
 
 
@@ -91,14 +101,15 @@ class Queues:
         again = asked.after == After.SYNACK_AGAIN
         late = asked.answered & _late(events, asked.case.batch.verdicts.answered_syn[asked.rows])
         sent = (events["request_ns"] != 0) | (events["syn"]["payload_len"] != 0)
-        local = asked.at_server & (silent | after_ack | late)
+        reset = _reset_at_ack(events, asked.after)
+        local = asked.at_server & (silent | after_ack | late | reset)
         if not (local | again).any():
             return
         rose = self._evidence.rose(events["syn_ns"], events["settled_ns"])
         moved = (rose.drops > 0) | (rose.overflows > 0) | (rose.syn_queue > 0)
         rows = np.flatnonzero(local & rose.known & (moved | again))
         seen, chosen = self._look(asked, rows, np.where(late, events["synack_ns"], events["settled_ns"])[rows])
-        here = _Part(asked, rows, rose.only(rows), seen, (silent | late)[rows])
+        here = _Part(asked, rows, rose.only(rows), seen, (silent | late)[rows], reset[rows])
         here.likely()
         waits = (again & ~sent)[rows] & ~seen.elsewhere & ~seen.not_deferred
         here.blame(waits & (here.rose.deferred > 0), _DEFERRED, _LIKELY)
@@ -192,6 +203,7 @@ class _Part:
     rose: Rose
     seen: _Seen
     unanswered: Bool  # the first SYN
+    reset: Bool  # by this host, which a program may have done
 
     def blame(self, which: Bool, cause: HandshakeCause, confidence: Confidence) -> None:
         self.asked.case.blame(self.asked.rows[self.rows[which]], cause, confidence, CauseAt.THIS_HOST)
@@ -205,7 +217,7 @@ class _Part:
     def likely(self) -> None:
         """What the listener's own drops and its queue support."""
         seen, rose, full = self.seen, self.rose, self._may_be_full
-        self.blame(full & seen.all_full & seen.dropped, _FULL, _CERTAIN)
+        self.blame(full & seen.all_full & seen.dropped & ~self.reset, _FULL, _CERTAIN)
         self.blame(full & (seen.full | (seen.alone & (rose.syn_queue == 0))), _FULL, _LIKELY)
         syn = self.unanswered & seen.here & seen.alone & (rose.overflows == 0)
         self.blame(syn & (rose.syn_queue > 0), _SYN_FULL, _LIKELY)
