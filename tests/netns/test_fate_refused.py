@@ -14,10 +14,12 @@ import pytest
 from tests.support.fates import (
     BARE_SYN,
     BEFORE,
+    DOWN,
     EVERYWHERE,
     LOST,
     NOT_ANSWERED,
     ORDINARY,
+    SYN_ACK,
     Played,
     Scene,
     Scenery,
@@ -102,6 +104,19 @@ def a_filter_that_resets_where_nobody_listens(scene: Scenery) -> int:
     """Both are so."""
     scene.enter_context(scene.rules(scene.hosts.first, "input", f"{scene.to_server} {BARE_SYN} reject with tcp reset"))
     return scene.try_to(errno.ECONNREFUSED)
+
+
+@SCENES.scene(
+    client=seen("no_reply", DOWN), near=seen("no_reply", here("host_dropped")), far=seen("aborted", FILTERED),
+    server=seen("aborted"),
+)  # fmt: skip
+def a_router_that_resets_the_answer(scene: Scenery) -> int:
+    """In the client's name, as where it has not seen the SYN and tracks connections."""
+    scene.listen(queue=None)
+    box = scene.hosts.router
+    scene.enter_context(scene.rules(box, "forward", f"{scene.to_client} {SYN_ACK} reject with tcp reset"))
+    with scene.counting(scene.hosts.first, "EmbryonicRsts"):
+        return scene.try_to(errno.ETIMEDOUT)
 
 
 @SCENES.scene(**FORBIDDEN_ELSEWHERE, server=seen("unreachable", FILTERED))

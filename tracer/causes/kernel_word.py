@@ -14,7 +14,7 @@ from tracer.vocabulary.drops import comes_after_hook, dropped_by, found_no_socke
 from tracer.vocabulary.vocabulary import CauseAt, Confidence, HandshakeCause, HandshakeResult, ResetFrom, Vantage
 
 _REFUSED = among((HandshakeResult.REJECTED, HandshakeResult.UNREACHABLE))
-_SYN, _NO_SOCKET, _FILTERED = "syn", "NO_SOCKET", "NETFILTER_DROP"
+_SYN, _SYNACK, _NO_SOCKET, _FILTERED = "syn", "synack", "NO_SOCKET", "NETFILTER_DROP"
 _OF_QUEUES = (HandshakeCause.ACCEPT_QUEUE_FULL, HandshakeCause.SYN_QUEUE_FULL, HandshakeCause.ACCEPT_DEFERRED)
 _OF_OTHERS = (*_OF_QUEUES, HandshakeCause.NO_ROUTE_BACK)  # inferred from counters of a listener
 T = TypeVar("T")
@@ -59,11 +59,16 @@ def blame(
     whole = whole & ~beyond
     say(stuck & of_syn & known & whole, HandshakeCause.NOT_FORWARDED)
     say(of_syn & filtered & refused, HandshakeCause.FIREWALL_REJECTED)
+    # What a router keeps back the client does not answer. At its own host a scanner may, which takes copies.
+    aborted = events["result"] == HandshakeResult.ABORTED
+    of_synack = _rows_with(drop, drops, lambda one: _is_own(one) and one.segment == _SYNACK)
+    kept_back = of_synack & whole & (batch.vantage[rows] == Vantage.TRANSIT)
+    say(kept_back & filtered & aborted & (events["reset_from"] == ResetFrom.CLIENT), HandshakeCause.FIREWALL_REJECTED)
     # what only passes through here was not for this host, and its own ICMP error is part of not passing it on
     passed = (batch.vantage[rows] == Vantage.TRANSIT) & (events["egress"] == 0) & ~rejected
     say(of_syn & known & whole & passed, HandshakeCause.NOT_FORWARDED)
     # who answered took it, whether or not the numbers fitted: a filter of one socket drops what another one takes
-    refused |= events["result"] == HandshakeResult.ABORTED
+    refused |= aborted
     for count in ("misfit_rsts", "misfit_synacks", "misfit_icmps"):
         refused |= events[count] != 0
     say(known & whole & ~refused, HandshakeCause.HOST_DROPPED)

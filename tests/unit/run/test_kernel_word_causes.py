@@ -231,6 +231,20 @@ def test_a_reset_for_the_answer_is_no_drop() -> None:
     assert caused(desk, record(Result.ABORTED, egress=1, reset_from=1)) == NO_CAUSE
 
 
+def test_a_router_that_resets_the_answer_in_the_clients_name() -> None:
+    transit = np.array([Vantage.TRANSIT], np.uint8)
+    for reason, sender, cause in (
+        (12, ResetFrom.CLIENT, ("firewall_rejected", *CERTAIN)),
+        (12, ResetFrom.SERVER, NO_CAUSE),
+        (16, ResetFrom.CLIENT, NO_CAUSE),
+    ):
+        desk = Desk()
+        heard(desk, word(SYNACK, reason))
+        batch = batch_of(record(Result.ABORTED, egress=1, reset_from=sender), transit)
+        desk.said(batch)
+        assert causes(batch) == [cause]
+
+
 @pytest.mark.parametrize(("place", "is_full"), [("tcp_v6_rcv", True), ("raw_rcv", False), (None, False)])
 def test_a_full_accept_queue(place: str | None, is_full: bool) -> None:
     desk = Desk()
