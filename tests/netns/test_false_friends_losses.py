@@ -13,7 +13,7 @@ import pytest
 from tests.support.hosts import REQUEST
 from tests.support.play import Play, by_both_versions
 from tests.support.stage import BARE_SYN, SYN_OPTIONS
-from tests.support.world import NONE, cause_of
+from tests.support.world import NO_FATE, NONE, cause_of, fate_of
 from tracer.dissect.options import walk
 from tracer.lab.packet import Flag, tfo_option
 from tracer.records.record import Handshake
@@ -51,6 +51,7 @@ def test_a_syn_whose_data_is_too_long_for_the_path(play: Play) -> None:
         assert (one.handshake.result, one.handshake.syn_count, one.syn.payload_len) == ("established", 2, 1400)
         assert (one.tfo.delay_us or 0) < 200_000  # no timeout
         assert one.tfo.cause not in ("packet_loss", "path_drops_syn_data")
+        assert fate_of(one) == NO_FATE
 
 
 @pytest.mark.parametrize("answer", ["rst", "icmp"])

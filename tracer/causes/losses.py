@@ -6,6 +6,7 @@ import numpy as np
 
 from tracer.causes.asked import Asked
 from tracer.causes.server_memory import Noted, ServerMemory, presumed_answer, syns_before_answer
+from tracer.causes.timeouts import LOST_AFTER_NS
 from tracer.handshake.ecn import asked_again, asks_for_ecn
 from tracer.handshake.events import U8, U64, Bool, Events, has
 from tracer.vocabulary.vocabulary import Confidence, HandshakeCause, Has, Vantage
@@ -31,6 +32,8 @@ def judge_losses(asked: Asked, noted: Noted, servers: ServerMemory) -> None:
     _slow(asked, fresh)
     _ecn(asked, fresh, noted, servers)
     again = _again_before_answer(asked.events) & fresh & ~asked.at_server
+    # sooner, the client was told to, as by the ICMP error that its SYN with data was too long for the path
+    again &= _last_syn_before(asked.events) - asked.events["syn_ns"] >= np.uint64(LOST_AFTER_NS)
     asked.blame(again, HandshakeCause.SYN_OR_SYNACK_LOST, Confidence.POSSIBLE)
 
 
