@@ -51,14 +51,14 @@ class World:
             yield listener
 
     @contextmanager
-    def middlebox(self, listener: socket.socket) -> Iterator[None]:
-        """The router drops all segments but SYNs of clients whose SYN to this listener had data."""
+    def middlebox(self, listener: socket.socket, verdict: str = "drop") -> Iterator[None]:
+        """Of clients whose SYN to this listener had data the router lets SYN and SYN-ACK pass, and nothing else."""
         address = listener.getsockname()[0]
         table, syn = f"breaks-{address.replace('.', '-')}", "tcp flags & syn == syn"
         rules = (
             f"ip daddr {address} {syn} meta length > 80 add @broken {{ tcp sport }}",
             f"{syn} accept",
-            f"ip daddr {address} tcp sport @broken drop",
+            f"ip daddr {address} tcp sport @broken {verdict}",
             f"ip saddr {address} tcp dport @broken drop",
         )
         ports = "set broken { type inet_service; flags dynamic; size 1024; }"
@@ -142,7 +142,7 @@ def test_without_the_counter_it_takes_a_second_time_and_a_plain_connection(world
 
 def test_a_server_that_resets_before_it_answers(world: World) -> None:
     with world.listener() as listener:
-        for sure in ("possible", "likely"):
+        for _ in range(2):
             with world.hosts.open(listener) as client:
                 port = client.getsockname()[1]
                 child, _ = listener.accept()
@@ -153,9 +153,36 @@ def test_a_server_that_resets_before_it_answers(world: World) -> None:
             record = world.client.wait_port(port)
             assert (record.tfo.outcome, record.tfo.group) == ("data_acked", "failed")
             assert (record.handshake.after, record.tfo.rtt_saved_us) == ("reset_by_server", 0)
-            assert cause_of(record) == (CAUSE, sure)
+            assert cause_of(record) == (CAUSE, "possible")
+            assert (record.handshake.cause, record.handshake.cause_at) == ("reset_after_established", "server")
             # it was the host's own reset
             assert cause_of(world.server.wait_port(port)) == (None, None)
+
+
+def test_a_server_that_ends_with_connections_in_its_queue(world: World) -> None:
+    """As at a restart; a plain connection was served before."""
+    with world.listener() as listener:
+        world.hosts.exchange_plainly(listener)
+        clients = [world.hosts.open(listener) for _ in range(3)]
+        ports = [client.getsockname()[1] for client in clients]
+    for client, port in zip(clients, ports, strict=True):
+        record = world.client.wait_port(port)
+        assert (record.tfo.outcome, record.handshake.after) == ("data_acked", "reset_by_server")
+        assert cause_of(record) == (CAUSE, "possible")
+        assert (record.handshake.cause, record.handshake.cause_at) == ("reset_after_established", "server")
+        client.close()
+
+
+def test_a_middlebox_that_resets_what_follows(world: World) -> None:
+    """Its resets come from nearer than the server."""
+    with world.listener() as listener, world.middlebox(listener, "reject with tcp reset"):
+        for sure in ("possible", "likely"):
+            with world.hosts.open(listener, wait=False) as client:
+                record = world.client.wait_port(client.getsockname()[1])
+                assert (record.tfo.outcome, record.handshake.after) == ("data_acked", "reset_by_server")
+                assert cause_of(record) == (CAUSE, sure)
+                assert (record.handshake.cause, record.handshake.cause_at) == ("answered_on_path", "path")
+                listener.accept()[0].close()
 
 
 def test_false_friends(world: World) -> None:

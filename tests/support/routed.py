@@ -108,13 +108,18 @@ class Routed(Boxes):
         return made
 
     def open(
-        self, listener: socket.socket, data: bytes = REQUEST, source: str = "", no_cookie: bool = False
+        self,
+        listener: socket.socket,
+        data: bytes = REQUEST,
+        source: str = "",
+        no_cookie: bool = False,
+        wait: bool = True,
     ) -> socket.socket:
-        """A client that opens with MSG_FASTOPEN."""
+        """A client that opens with MSG_FASTOPEN; without `wait`, which takes a cookie, it has just sent its SYN."""
         client = self._client(listener, source)
         if no_cookie:
             client.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, 1)
-        client.sendto(data, MSG_FASTOPEN, listener.getsockname()[:2])
+        client.sendto(data, MSG_FASTOPEN | (0 if wait else socket.MSG_DONTWAIT), listener.getsockname()[:2])
         return client
 
     def connect(self, listener: socket.socket, source: str = "", wait: bool = True) -> socket.socket:

@@ -2,7 +2,9 @@
 
 A middlebox may let the SYN and its data pass and break what follows. One such death may have any reason. A second one
 with the same server is telling once a connection to it that took no data out of the SYN has lived, unless one that did
-has lived since. At a server's own host nothing is said: it knows its resets, and packets that it sees did arrive.
+has lived since; but not a reset from as far away as the SYN-ACK, which is the server's own, as of a program that ends
+with connections in its queue. At a server's own host nothing is said: it knows its resets, and packets that it sees did
+arrive.
 """
 
 from __future__ import annotations
@@ -11,14 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tracer.causes.attempts import Keys
+from tracer.causes.attempts import HOPS, Keys
 from tracer.causes.notes import Earlier, Notes
 from tracer.causes.peer_history import PAIRS, REMEMBER_NS
 from tracer.causes.slot_table import SlotTable
 from tracer.handshake.batch import Batch
-from tracer.handshake.events import U64, Bool, Indexes
+from tracer.handshake.events import U64, Bool, Indexes, pick
 from tracer.handshake.life import died
-from tracer.vocabulary.vocabulary import After, Group, Outcome, Vantage
+from tracer.vocabulary.vocabulary import After, Group, Outcome, ResetFrom, Vantage
 
 _HOUR = np.uint64(REMEMBER_NS)
 _AT_SERVER = Vantage.SERVER  # the bit that SERVER and LOCAL share
@@ -39,6 +41,14 @@ def _died(batch: Batch, rows: Indexes) -> Indexes:
     """Those of some rows that the server reset, or whose request was repeated in vain."""
     quiet = rows[batch.verdicts.after[rows] != After.RESPONSE]
     return died(batch.events, quiet, batch.verdicts.lived)
+
+
+def _reset_by_itself(batch: Batch, rows: Indexes) -> Bool:
+    """Did the server itself reset these, by how far away the reset came from?"""
+    events = pick(batch.events, rows)
+    same = HOPS[events["reset_ttl"]] == HOPS[events["synack"]["ttl"]]
+    found: Bool = (events["reset_from"] == ResetFrom.SERVER) & same
+    return found
 
 
 class AfterAccept:
@@ -63,7 +73,7 @@ class AfterAccept:
         lived = away & verdicts.lived
         broke = np.flatnonzero(away & taken & (verdicts.group == Group.FAILED))
         # of one that was reset the server may have acked what followed: the path passes it
-        in_vain = ~lived[broke]
+        in_vain = ~lived[broke] & ~_reset_by_itself(batch, broke)
         self._any_broke |= bool(in_vain.any())
         plain = verdicts.acked_payload_len == 0
         served = seen_of(np.flatnonzero(lived & plain))

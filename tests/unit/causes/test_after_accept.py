@@ -19,7 +19,7 @@ A, B = b"\xa0" * 8, b"\xb0" * 8
 BY_CLIENT, BY_SERVER = 1, 2
 POSSIBLE, LIKELY, CERTAIN = (f"path_breaks_after_accept {sure}" for sure in ("possible", "likely", "certain"))
 
-RESET = Shake(cookie=A, data=100, acked=100, reset_from=BY_SERVER)
+RESET = Shake(cookie=A, data=100, acked=100, reset_from=BY_SERVER, ttl=60)  # from nearer than the SYN-ACK
 REPEATED = Shake(cookie=A, data=100, acked=100, repeats=2, lasts_ms=5000)
 LIVED = Shake(cookie=A, data=100, acked=100, response=True)
 PLAIN = Shake(response=True)
@@ -108,6 +108,12 @@ def test_a_reset_after_the_server_acked_what_followed_may_be_the_path_but_shows_
     shakes = [at(PLAIN, 500), at(RESET, 1000), at(acked, 2000), at(acked, 3000), at(RESET, 4000), at(RESET, 5000)]
     assert judge_one_by_one(CauseJudge(), *shakes) == ["", POSSIBLE, POSSIBLE, POSSIBLE, POSSIBLE, LIKELY]
     assert causes(CauseJudge().judge(batch(*shakes))) == ["", POSSIBLE, POSSIBLE, POSSIBLE, POSSIBLE, LIKELY]
+
+
+def test_resets_of_the_server_itself_show_nothing_of_the_path() -> None:
+    own = replace(RESET, reset_ttl=60)
+    shakes = [at(PLAIN, 500), *(at(own, when) for when in (1000, 2000, 3000)), at(RESET, 4000), at(RESET, 5000)]
+    assert judge_one_by_one(CauseJudge(), *shakes) == ["", POSSIBLE, POSSIBLE, POSSIBLE, POSSIBLE, LIKELY]
 
 
 def test_what_was_long_ago_is_forgotten() -> None:
