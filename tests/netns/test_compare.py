@@ -270,6 +270,24 @@ def responses_that_are_lost(stage: Stage) -> None:
 
 
 @scene({})
+def a_server_that_answers_by_another_way(stage: Stage) -> None:
+    """Its resets pass by the traced interface no more than its other answers do."""
+    router, server = stage.hosts.router, stage.hosts.first
+    router.run("ip", "link", "add", "around", "type", "veth", "peer", "name", "around", "netns", server.name)
+    for box, last in ((router, 1), (server, 2)):
+        box.run("ip", "link", "set", "around", "up")
+        box.run("ip", "address", "add", f"10.98.8.{last}/24", "dev", "around")
+    server.run("ip", "route", "add", "default", "via", "10.98.8.1", "table", "8")
+    server.run("ip", "rule", "add", "from", stage.server_ip, "lookup", "8")
+    listener = stage.listen()
+    plainly(stage, listener)
+    listener.close()
+    for _ in range(TIMES):
+        with pytest.raises(ConnectionRefusedError):
+            stage.connect()
+
+
+@scene({})
 def everything_works_again(stage: Stage) -> None:
     _later_on(stage, stage.listen(), 0.6)
 

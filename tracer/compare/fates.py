@@ -62,9 +62,7 @@ def answers(joined: Joined, far_watch: Watch) -> Answers:
     differ &= (near["synack_isns"] <= 1) & (far["synack_isns"] <= 1) & plain
     unanswered = here & _result(far, HandshakeResult.NO_REPLY) & (far["synack_count"] == 0) & plain
     unanswered &= _waited(far, near["synack_ns"], far_watch.until)
-    # does the far place see what that server sends at all?
-    servers = _addresses(far["server"])
-    unanswered &= ~np.isin(servers, servers[far["one_way"] != 0])
+    unanswered &= _is_heard(far)
     unanswered &= bool(np.any((far["synack_count"] > 0) | (far["reset_from"] == BY_SERVER)))
     return Answers(differ & ~same | unanswered, differ & same)
 
@@ -140,6 +138,13 @@ def _share(spans_ns: NDArray[np.int64]) -> Share | None:
     return Share(median, p95, len(spans_ns))
 
 
+def _is_heard(rows: Rows) -> Bool:
+    """Which rows are to servers whose answers do not pass by the place on another way, as far as it has seen?"""
+    servers = _addresses(rows["server"])
+    found: Bool = ~np.isin(servers, servers[rows["one_way"] != 0])
+    return found
+
+
 def _seen(segment: NDArray[np.void]) -> Bool:
     return has(segment["has"], Has.SEGMENT)
 
@@ -197,7 +202,7 @@ def _refused(near: Rows, far: Rows, missing: Rows, findings: Findings, missed: F
     waited = _timed_out(far) & (
         (far["after"] == After.SILENCE) | _result(far, HandshakeResult.NO_REPLY, HandshakeResult.HALF_OPEN)
     )
-    unseen = (near["reset_from"] == BY_SERVER) & (far["reset_from"] == 0) & waited
+    unseen = (near["reset_from"] == BY_SERVER) & (far["reset_from"] == 0) & waited & _is_heard(far)
     # the far place saw its server answer, so the RST that came instead is not its server's
     went_on = (far["reason"] != SettleReason.AT_END) & (near["resumed"] == 0) & (far["resumed"] == 0)
     instead = (
