@@ -37,6 +37,15 @@ def batches() -> tuple[Batch, ...]:
 RECORDED = sum(len(batch) for batch in batches())
 
 
+@cache
+def joined(count: int) -> Batch:
+    """The first so many as one. A batch costs a store as much as a thousand rows, and most have one or two."""
+    first = recording().batches[:count]
+    kept = [np.concatenate(columns) for columns in zip(*first, strict=True)]
+    (whole,) = replace(recording(), batches=[(kept[0], kept[1])]).decoded()
+    return whole
+
+
 class Recorded:
     """An engine over recorded events. Its clock is stopped and its key is fixed, so its pictures are always the same.
 
@@ -55,10 +64,11 @@ class Recorded:
         self.store.set_balance(recorded.balance, recorded.counters)
         for cost, taken_ns in COSTS:
             self.store.set_cost(cost, taken_ns)
-        self._left = list(batches())
+        there = int(len(batches()) * share)
+        self._left = [joined(there), *batches()[there:]] if there else list(batches())
         if local:
             self._left = [replace(one, vantage=np.full(len(one), Vantage.LOCAL, np.uint8)) for one in self._left]
-        self.feed(int(len(self._left) * share))
+        self.feed(1 if there else 0)
         self.now_ns = recorded.end_ns + 1_000_000_000
         self.stopped = 0
         self.cleared = 0
