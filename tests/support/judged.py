@@ -187,7 +187,8 @@ def outcomes(judged: Batch) -> list[str]:
 
 def judge_one_by_one(judge: CauseJudge, *shakes: Shake) -> list[str]:
     """The causes of handshakes, each in its own batch."""
-    return [causes(judge.judge(batch(one)))[0] for one in shakes]
+    whole = batch(*shakes)
+    return [causes(judge.judge(whole.rows(row, row + 1)))[0] for row in range(len(shakes))]
 
 
 def judge_at_once(judge: CauseJudge, *shakes: Shake) -> list[str]:
@@ -197,12 +198,17 @@ def judge_at_once(judge: CauseJudge, *shakes: Shake) -> list[str]:
 
 def fates(judge: CauseJudge, *shakes: Shake) -> list[str]:
     """The causes of handshakes' fates, each in its own batch: cause, confidence, place."""
-    return [fates_at_once(judge, one)[0] for one in shakes]
+    whole = batch(*shakes)
+    return [_fates(judge.judge(whole.rows(row, row + 1)))[0] for row in range(len(shakes))]
 
 
 def fates_at_once(judge: CauseJudge, *shakes: Shake) -> list[str]:
     """The same, all in one batch."""
-    made = judge.judge(batch(*shakes)).causes
+    return _fates(judge.judge(batch(*shakes)))
+
+
+def _fates(judged: Batch) -> list[str]:
+    made = judged.causes
     columns = (made.handshake_cause, made.handshake_confidence, made.cause_at)
     kinds = (HandshakeCause, Confidence, CauseAt)
     return [

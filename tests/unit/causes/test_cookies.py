@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from tests.support import longer
 from tests.support.judged import MS, Shake, batch, causes, host, judge_at_once, judge_one_by_one
 from tracer.causes import cookies, slot_table
 from tracer.causes.judge import CauseJudge
@@ -319,7 +320,7 @@ def test_the_same_numbers_elsewhere_are_another_handshake(judge: Way) -> None:
 # --- however they come ---
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(longer.either(3, 8)))
 def test_batches_make_no_difference(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     known = random.Random(seed)  # with secrets of the run, two keys sometimes share a place
     monkeypatch.setattr(slot_table.secrets, "token_bytes", known.randbytes)

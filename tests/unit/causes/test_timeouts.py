@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from tests.support import longer
 from tests.support.judged import MS, Shake, batch, causes, judge_at_once, judge_one_by_one
 from tracer.causes import slot_table
 from tracer.causes.judge import CauseJudge
@@ -136,7 +137,7 @@ def test_random_loss_of_a_third_of_all_syns_is_soon_seen_to_be_that(seed: int) -
     assert all(number < 20 for number in blamed)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(longer.either(3, 6)))
 def test_batches_make_no_difference(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     known = random.Random(seed)  # with secrets of the run, two keys sometimes share a place
     monkeypatch.setattr(slot_table.secrets, "token_bytes", known.randbytes)
