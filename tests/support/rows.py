@@ -56,6 +56,13 @@ def golden_events() -> Events:
     return np.concatenate([events for events, _ in golden().batches])
 
 
+@lru_cache(maxsize=1)
+def golden_parts() -> list[Events]:
+    """The same, some twenty at a time: most recorded batches are of one or two, and each costs as much as many rows."""
+    events = golden_events()
+    return np.array_split(events, len(events) // 20)
+
+
 def addresses(rng: np.random.Generator, count: int, distinct: int | None = None) -> U8:
     """[count, 16] addresses, half of them IPv4, of at most so many distinct ones."""
     found = rng.integers(0, 256, (distinct or count, 16), dtype=np.uint8)

@@ -9,18 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.rows import new_store, random_batch
+from tests.support.rows import new_store, random_batch, records_of
 from tracer.aggregate.buckets import BUCKETS, EDGES, bucket_counts
 from tracer.aggregate.distributions import DURATIONS_KEPT, LAYOUTS_HELD, NEW_LAYOUTS, Recent, _Durations, _Layouts
 from tracer.aggregate.figures import Distributions, Histogram, Quantiles
 from tracer.records.record import Handshake
+from tracer.store.chunks import StoreRows
 
 
 def snapshot_of(seed: int, count: int = 3000) -> tuple[list[Handshake], Distributions]:
     store = new_store()
     store.write(random_batch(seed, count))
     shown = store.snapshot()
-    return [shown.rows.record(row) for row in range(len(shown.rows))], shown.distributions
+    assert isinstance(shown.rows, StoreRows)
+    return records_of(shown.rows), shown.distributions
 
 
 def counted(histogram: Histogram, values: list[float]) -> list[int]:

@@ -7,7 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from tests.support.rows import INTERFACES, START_NS, batch_of, new_store, parts_of, random_batch, random_events, worked
+from tests.support.rows import (
+    INTERFACES,
+    START_NS,
+    batch_of,
+    new_store,
+    parts_of,
+    random_batch,
+    random_events,
+    records_of,
+    worked,
+)
 from tracer.aggregate.counted import counted_of
 from tracer.aggregate.figures import Listening
 from tracer.aggregate.history import Window
@@ -17,6 +27,7 @@ from tracer.handshake.batch import Batch, RowOwners
 from tracer.handshake.causes import Causes
 from tracer.records.ends import Listener, Process
 from tracer.records.record import Handshake
+from tracer.store.chunks import StoreRows
 from tracer.store.store import Store
 from tracer.vocabulary.fates import FAILED_WORDS
 from tracer.vocabulary.vocabulary import Cause, Confidence, HandshakeResult, SettleReason, Vantage
@@ -51,7 +62,8 @@ def test_every_sum_of_every_listener() -> None:
     store = new_store()
     store.write(batch_of(events, rng.integers(0, 4, 500).astype(np.uint8)))
     shown = store.snapshot()
-    records = [shown.rows.record(row) for row in range(len(shown.rows))]
+    assert isinstance(shown.rows, StoreRows)
+    records = records_of(shown.rows)
     own: dict[tuple[str, int], list[Handshake]] = defaultdict(list)
     for record in records:
         if record.vantage in ("server", "local"):

@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from tests.support.rows import INTERFACES, golden, random_events, worked
+from tests.support.rows import INTERFACES, golden, golden_parts, random_events, worked
 from tracer.aggregate.metrics import BOUNDS_US, INTERFACES_MAX, Durations, Metrics
 from tracer.encode.composer import Composer
 from tracer.errors import UsageError
@@ -40,7 +40,7 @@ Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 def batches() -> list[Batch]:
     """The recorded lab, and made-up handshakes of all kinds with causes."""
     rng = np.random.default_rng(7)
-    found = [decode(events, LocalSet(), NO_PAYLOADS) for events, _ in golden().batches]
+    found = [decode(events, LocalSet(), NO_PAYLOADS) for events in golden_parts()]
     for _ in range(3):
         events = random_events(rng, 500, lives=True)
         # no kernel sends these

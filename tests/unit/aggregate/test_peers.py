@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 import pytest
 
-from tests.support.rows import ACCEPTED, batch_of, new_store, parts_of, random_batch, random_events, worked
+from tests.support.rows import ACCEPTED, batch_of, new_store, parts_of, random_batch, random_events, records_of, worked
 from tracer.aggregate.counted import counted_of
 from tracer.aggregate.figures import Peer
 from tracer.aggregate.peers import COMPARISONS_SHOWN, PEERS_HELD, PEERS_SHOWN, RTT_KEPT, Peers, PeerTable
@@ -26,7 +26,8 @@ def snapshot_of(batch: Batch) -> tuple[list[Handshake], list[Peer]]:
     store = new_store()
     store.write(batch)
     shown = store.snapshot()
-    return [shown.rows.record(row) for row in range(len(shown.rows))], list(shown.peers)
+    assert isinstance(shown.rows, StoreRows)
+    return records_of(shown.rows), list(shown.peers)
 
 
 def by_hand(records: list[Handshake]) -> dict[tuple[str, str, int | None], list[Handshake]]:

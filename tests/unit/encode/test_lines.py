@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.rows import INTERFACES, batch_of, golden, random_batch, random_events
+from tests.support.rows import INTERFACES, batch_of, golden, golden_parts, random_batch, random_events
 from tracer.encode import line_pieces
 from tracer.encode.composer import PART_MAX, Composer
 from tracer.encode.lines import BLOCK_LINES, LEARNED_MAX, Lines, PlainLines, line_maker
@@ -81,7 +81,7 @@ def test_the_recorded_lab(show_cookies: bool) -> None:
     lines = Lines(made)
     payloads = SynPayloads.of(golden().payloads)
     for _ in range(2):  # the second time everything is known
-        for events, _ in golden().batches:
+        for events in golden_parts():
             batch = decode(events, LocalSet(), payloads)
             assert quick(lines, batch) == plain(made, batch)
 

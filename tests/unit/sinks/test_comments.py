@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support import longer
-from tests.support.rows import INTERFACES, golden, random_batch
+from tests.support.rows import INTERFACES, golden, golden_parts, random_batch
 from tracer.encode.composer import Composer
 from tracer.handshake.batch import Batch, decode
 from tracer.handshake.syn_payloads import NO_PAYLOADS, SynPayloads
@@ -67,7 +66,7 @@ def test_the_recorded_lab(monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
     made = Comments(composer)
     payloads = SynPayloads.of(golden().payloads)
     for turn in range(2):
-        for events, _ in golden().batches[turn :: 1 + turn * longer.either(3, 0)]:
+        for events in golden_parts()[turn:]:
             batch = decode(events, LocalSet(), payloads)
             assert made.of(batch) == composed(composer, batch)
             assert made.of(usual(batch)) == composed(composer, usual(batch))
@@ -90,7 +89,7 @@ def test_what_is_remembered_says_which_durations_are_known() -> None:
     made = Comments(composer)
     payloads = SynPayloads.of(golden().payloads)
     differ = 0
-    for events, _ in golden().batches[:: longer.either(3, 1)]:
+    for events in golden_parts():
         batch = usual(decode(events, LocalSet(), payloads))
         batch.events["request_acked"] = 0
         unknown = np.full(len(batch), np.nan)

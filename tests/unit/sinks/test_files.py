@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tests.support.rows import INTERFACES, golden
+from tests.support.rows import INTERFACES, golden, golden_parts
 from tracer.cli import quantities
 from tracer.encode.composer import Composer
 from tracer.errors import EndedEarlyError, UsageError
@@ -33,7 +33,7 @@ SUFFIXES = [".jsonl", ".jsonl.gz", ".jsonl.zst"]
 
 def batches() -> list[Batch]:
     payloads = SynPayloads.of(golden().payloads)
-    return [decode(events, LocalSet(), payloads) for events, _ in golden().batches]
+    return [decode(events, LocalSet(), payloads) for events in golden_parts()]
 
 
 def readable(path: Path) -> bytes:
