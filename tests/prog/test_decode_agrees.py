@@ -1,6 +1,7 @@
-"""100,000 frames, valid and damaged, through the real programs and through an independent decoder: no disagreement.
+"""20,000 frames, valid and damaged, through two real programs and through an independent decoder: no disagreement.
 
-TFOTRACE_FRAMES and TFOTRACE_SEED in the environment set their number and seed (make fuzz-kernel).
+They are 50,000 in the long form. TFOTRACE_FRAMES and TFOTRACE_SEED in the environment set their number and seed (make
+fuzz-kernel).
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support import longer
 from tests.support.decoder import ACK, RST, SYN, Segment, decode, handshake_id
 from tests.support.packets import Flow, Maker
 from tests.support.testrun import Programs, Road
 from tracer.vocabulary.vocabulary import HandshakeResult, Has
 
-FRAMES = int(os.environ.get("TFOTRACE_FRAMES", "50000"))
+FRAMES = longer.number("TFOTRACE_FRAMES", 20_000, 50_000)
 BATCH = 4_000
 SEED = int(os.environ.get("TFOTRACE_SEED", "20261123"))
 PLAIN_ISN = 0x7FFFFFF0

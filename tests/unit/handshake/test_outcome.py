@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.support import longer
 from tests.support.events import event_dtype
 from tests.support.second_judge import (
     Case,
@@ -66,7 +67,7 @@ def compare(batch: list[Case]) -> None:
             assert close(measured, value), (name, case)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=longer.either(200, 600), deadline=None)
 @given(st.lists(cases(), max_size=8))
 @example([])
 def test_both_judges_agree(batch: list[Case]) -> None:
