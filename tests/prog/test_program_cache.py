@@ -23,7 +23,7 @@ from tracer.linux import bpfsys
 from tracer.loader import artifact as artifact_module
 from tracer.loader import cache, load
 from tracer.loader.artifact import Artifact
-from tracer.loader.load import Loader, LoadOptions
+from tracer.loader.load import Loaded, Loader, LoadOptions
 from tracer.ring.ringbuf import HEADER, LENGTH, WORD, Ring, padded
 from tracer.root.kernel import Kernel
 from tracer.vocabulary.vocabulary import Transport
@@ -48,24 +48,48 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Compiled:
+    """What a start that compiled has loaded, and the file that it kept."""
+
+    loaded: Loaded
+    file: Path
+
+    def copy_to(self, folder: Path) -> None:
+        """Another start from this folder finds the file."""
+        folder.parent.mkdir(mode=0o755)
+        folder.mkdir(mode=0o700)
+        shutil.copy(self.file, folder / self.file.name)
+
+
+Compile = Callable[[LoadOptions], Compiled]
+Both = Callable[[LoadOptions], tuple[Loaded, Loaded]]
+
+
 @pytest.fixture(scope="module")
-def kept_by_a_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that a start with SMALL keeps, compiled once for all tests that only want to have one."""
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compile]:
+    """Starts that compile, each variant once for all tests: it takes seconds."""
     need_root()
-    with pytest.MonkeyPatch.context() as patch:
-        path = tmp_path_factory.mktemp("kept") / "run" / "programs"
-        patch.setattr(cache, "DIRECTORY", path)
-        start_and_stop(SMALL)
-    return the_file(path)
+    made: dict[LoadOptions, Compiled] = {}
+
+    def start(options: LoadOptions) -> Compiled:
+        if options not in made:
+            path = tmp_path_factory.mktemp("kept") / "run" / "programs"
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(cache, "DIRECTORY", path)
+                loaded = Loader(options).result()
+            made[options] = Compiled(loaded, the_file(path))
+        return made[options]
+
+    yield start
+    for one in made.values():
+        one.loaded.close()
 
 
 @pytest.fixture
-def kept_folder(folder: Path, kept_by_a_start: Path) -> Path:
-    """A folder in which there is that file."""
-    folder.parent.mkdir(mode=0o755)
-    folder.mkdir(mode=0o700)
-    copy = folder / kept_by_a_start.name
-    shutil.copy(kept_by_a_start, copy)
+def kept_folder(folder: Path, compiled: Compile) -> Path:
+    """A folder with the file that a start with SMALL keeps."""
+    compiled(SMALL).copy_to(folder)
     return folder
 
 
@@ -128,38 +152,48 @@ def frames() -> list[bytes]:
     return [frame[:1500] for frame in (maker.frame() for _ in range(400)) if len(frame) >= 54]
 
 
-def traced(loader: Loader, *, told_time: bool, entry: str) -> Seen:
+def traced(loaded: Loaded, *, told_time: bool, entry: str) -> Seen:
     """Run many packets of every kind through the programs, and settle what comes of them."""
-    loaded = loader.result()
-    try:
-        kernel = Kernel(loaded)
-        kernel.configure(5.0)
-        kernel.trace_interface(LOOPBACK, 0, True)
-        for number, frame in enumerate(frames()):
-            ctx = bytearray(192 if told_time else 0)
-            if told_time:
-                struct.pack_into("<Q", ctx, 152, START_NS + number * 1000)  # tstamp of struct __sk_buff
-            bpfsys.prog_test_run(loaded.programs[entry], frame, bytes(ctx))
-        kernel.flush(lambda: True)
-        options = loaded.options
-        sizes = (("events", options.event_ring_bytes), ("payloads", options.payload_ring_bytes))
-        rings = [Ring(loaded.maps[name], size) for name, size in sizes]
-        events, payloads = (list(records(ring)) for ring in rings)
-        at = struct_of("handshake_event").field("settled_ns").offset  # the end of the run settles by the clock
-        events = [event[:at] + bytes(8) + event[at + 8 :] for event in events]
-        seen = Seen(events, payloads, kernel.counters())
-        for ring in rings:
-            ring.close()
-        return seen
-    finally:
-        loaded.close()
+    kernel = Kernel(loaded)
+    kernel.configure(5.0)
+    kernel.trace_interface(LOOPBACK, 0, True)
+    for number, frame in enumerate(frames()):
+        ctx = bytearray(192 if told_time else 0)
+        if told_time:
+            struct.pack_into("<Q", ctx, 152, START_NS + number * 1000)  # tstamp of struct __sk_buff
+        bpfsys.prog_test_run(loaded.programs[entry], frame, bytes(ctx))
+    kernel.flush(lambda: True)
+    options = loaded.options
+    sizes = (("events", options.event_ring_bytes), ("payloads", options.payload_ring_bytes))
+    rings = [Ring(loaded.maps[name], size) for name, size in sizes]
+    events, payloads = (list(records(ring)) for ring in rings)
+    at = struct_of("handshake_event").field("settled_ns").offset  # the end of the run settles by the clock
+    events = [event[:at] + bytes(8) + event[at + 8 :] for event in events]
+    seen = Seen(events, payloads, kernel.counters())
+    for ring in rings:
+        ring.close()
+    return seen
 
 
-def test_the_same_packets_make_the_same_records(folder: Path, no_compiler: Callable[[], None]) -> None:
-    options = VARIANTS["replay"]
-    compiled = traced(Loader(options), told_time=True, entry="tc_ingress")
-    no_compiler()
-    kept = traced(Loader(options), told_time=True, entry="tc_ingress")
+@pytest.fixture
+def both(compiled: Compile, folder: Path, no_compiler: Callable[[], None]) -> Iterator[Both]:
+    """What a start with these options has compiled and loaded, and what another one has loaded from what it kept."""
+    opened: list[Loaded] = []
+
+    def start(options: LoadOptions) -> tuple[Loaded, Loaded]:
+        first = compiled(options)
+        first.copy_to(folder)
+        no_compiler()
+        opened.append(Loader(options).result())
+        return first.loaded, opened[0]
+
+    yield start
+    for one in opened:
+        one.close()
+
+
+def test_the_same_packets_make_the_same_records(both: Both) -> None:
+    compiled, kept = (traced(one, told_time=True, entry="tc_ingress") for one in both(VARIANTS["replay"]))
     assert len(compiled.events) > 50
     assert compiled.payloads
     assert kept.counters == compiled.counters
@@ -168,11 +202,8 @@ def test_the_same_packets_make_the_same_records(folder: Path, no_compiler: Calla
     assert sorted(kept.events) == sorted(compiled.events)
 
 
-def test_xdp_counts_the_same(folder: Path, no_compiler: Callable[[], None]) -> None:
-    options = VARIANTS["xdp"]
-    compiled = traced(Loader(options), told_time=False, entry="xdp_ingress")
-    no_compiler()
-    kept = traced(Loader(options), told_time=False, entry="xdp_ingress")
+def test_xdp_counts_the_same(both: Both) -> None:
+    compiled, kept = (traced(one, told_time=False, entry="xdp_ingress") for one in both(VARIANTS["xdp"]))
     assert len(compiled.events) > 50
     assert kept.counters == compiled.counters
     assert len(kept.events) == len(compiled.events)
@@ -181,36 +212,27 @@ def test_xdp_counts_the_same(folder: Path, no_compiler: Callable[[], None]) -> N
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_kept_programs_and_maps_are_those_compiled(folder: Path, no_compiler: Callable[[], None], variant: str) -> None:
+def test_kept_programs_and_maps_are_those_compiled(both: Both, variant: str) -> None:
     options = VARIANTS[variant]
-    compiled = Loader(options).result()
-    no_compiler()
-    kept = Loader(options).result()
+    compiled, kept = both(options)
     assert kept.names_processes == compiled.names_processes
-    try:
-        assert list(kept.programs) == list(compiled.programs) == list(options.programs)
-        assert list(kept.maps) == list(compiled.maps)
-        for name in compiled.programs:
-            before, after = (bpfsys.program_info(loaded.programs[name]) for loaded in (compiled, kept))
-            assert (after.type, after.name) == (before.type, before.name)
-            assert after.id != before.id
-        for name in compiled.maps:
-            first, second = (bpfsys.map_get_info(loaded.maps[name]) for loaded in (compiled, kept))
-            for field in ("type", "key_size", "value_size", "max_entries", "flags", "name", "btf_value_type"):
-                assert getattr(second, field) == getattr(first, field), f"{field} of {name}"
-    finally:
-        compiled.close()
-        kept.close()
+    assert list(kept.programs) == list(compiled.programs) == list(options.programs)
+    assert list(kept.maps) == list(compiled.maps)
+    for name in compiled.programs:
+        before, after = (bpfsys.program_info(loaded.programs[name]) for loaded in (compiled, kept))
+        assert (after.type, after.name) == (before.type, before.name)
+        assert after.id != before.id
+    for name in compiled.maps:
+        first, second = (bpfsys.map_get_info(loaded.maps[name]) for loaded in (compiled, kept))
+        for field in ("type", "key_size", "value_size", "max_entries", "flags", "name", "btf_value_type"):
+            assert getattr(second, field) == getattr(first, field), f"{field} of {name}"
 
 
-def test_the_hash_key_leaves_no_other_trace_in_the_code(folder: Path) -> None:
+def test_the_hash_key_leaves_no_other_trace_in_the_code(folder: Path, compiled: Compile) -> None:
     """Two compilations have two random keys and leave the same artifact: so a third key may be put in."""
-    artifacts = []
-    for _ in range(2):
-        start_and_stop(VARIANTS["xdp"])
-        artifacts.append(the_artifact(folder, VARIANTS["xdp"]))
-        the_file(folder).unlink()
-    first, second = artifacts
+    options = VARIANTS["xdp"]
+    start_and_stop(options)
+    first, second = the_artifact(folder, options), the_artifact(compiled(options).file.parent, options)
     assert first.programs == second.programs
     assert {program.name for program in first.programs if program.keys} == {
         "tc_ingress", "tc_egress", "tc_uncommon", "tc_icmp", "xdp_ingress", "xdp_uncommon", "xdp_icmp",
