@@ -27,6 +27,7 @@ from tracer.vocabulary.addresses import ip_text
 SYN, RST, ACK = 2, 4, 16
 _LINE = re.compile(rb" (\d+)\.(\d{6}): kfree_skb: .*location=(\w+)\S*(?: \[\w+\])? reason: (\w+)")
 NEAR_S = 0.02
+LATE_S = 1.0
 KERNEL = kernel_version(os.uname().release)
 # where a kernel frees what a rule of nft drops
 FILTERED_AT = "nft_do_chain" if KERNEL >= (6, 7) else "nf_hook_slow"
@@ -137,12 +138,7 @@ class Judge:
 
     def agrees(self, one: Heard) -> bool:
         """Does the trace have a packet freed at that moment, for the same reason at the same place?"""
-        deadline = time.monotonic() + 1.0
-        while not self.knows(one.reason, one.at, one.now_s - NEAR_S, one.now_s + NEAR_S):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.01)
-        return True
+        return self.knows(one.reason, one.at, one.now_s - NEAR_S, one.now_s + NEAR_S)
 
     def begin(self) -> None:
         """Forget what was before."""
@@ -153,8 +149,17 @@ class Judge:
     def knows(self, reason: str, place: str | None = None, since_s: float = 0.0, until_s: float = float("inf")) -> bool:
         """Has it seen that since begin(), there or at any place, between these times (CLOCK_MONOTONIC)?
 
-        It sees the whole machine, where others may lose packets for the same reason.
+        It sees the whole machine, where others may lose packets for the same reason. What another CPU does at this
+        moment may come a little later, so it is waited for.
         """
+        deadline = time.monotonic() + LATE_S
+        while not self._has(reason, place, since_s, until_s):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def _has(self, reason: str, place: str | None, since_s: float, until_s: float) -> bool:
         with self._lock:
             self._read()
             return any(
