@@ -63,8 +63,8 @@ HANDSHAKE_CAUSES: dict[str, str] = {
     "netfilter rules, rp_filter and the listen queues (nstat -az TcpExtListenDrops).",
     "port_still_in_use": "The server still held a connection of the same addresses and ports and answered the SYN "
     "with a challenge ACK: let the client close its connections, or wait before it uses a port again.",
-    "no_listener": "No socket of this host listens at that address and port: start the server, or see at which "
-    "address and port it listens (ss -tlnp).",
+    "no_listener": "No socket of this host listens at that address and port for that interface: start the server, or "
+    "see at which address, interface and port it listens (ss -tlnp).",
     "firewall_rejected": "A packet filter refused the handshake with a RST or an ICMP error: look for the rule (nft "
     "list ruleset, iptables -S) at this host or at the one that sent the error, and let this traffic pass.",
     "refused": "The server refused the connection with a reset, as where nobody listens: look at the server for who "
