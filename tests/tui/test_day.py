@@ -59,7 +59,7 @@ def _breaks(day: Day, when: range, what: str, why: str) -> None:
         assert not told or (what in found and why in found)
     assert when.start <= told <= when.start + WITHIN_S
     over = 0
-    # an alarm stays on for many seconds: it would not come back between two of those that are looked at
+    # every fifth second has each 25th, when an attempt fails: only then could an alarm come back
     for second in (*range(when.stop, when.stop + 60), *range(when.stop + 60, when.stop + 600, 5)):
         found = " ".join(alerts(shown(day, second + 1)))
         over = over or (second if not found else 0)
