@@ -13,6 +13,7 @@ PYTEST := $(PYTHON) -m pytest $(PYTEST_ARGS)
 C_FILES = $(shell find tracer/bpf tests bench -name '*.[ch]' | sort)
 SH_FILES := tfotrace bench/*.sh scripts/*.sh tests/fuzz/*.sh packaging/deb/* vagrant/*/*.sh .ci/run
 DEV := sh scripts/setup-dev.sh
+READABLE := sh scripts/readable.sh
 
 .DEFAULT_GOAL := help
 .PHONY: test-kernels test-kernels-uml vagrant-check help setup test test-unit test-root test-filters lint lint-ruff lint-format lint-types lint-imports lint-c lint-sh \
@@ -25,13 +26,13 @@ setup: ## install what tests and linters need (programs by apt-get too, when roo
 	@if [ "$$(id -u)" = 0 ]; then $(DEV) --system; else $(DEV); fi
 
 test: root system ## run all tests (root)
-	@status=0; $(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder tests || status=$$?; $(DEV) --give-back; exit $$status
+	@status=0; $(READABLE) $(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder tests || status=$$?; $(DEV) --give-back; exit $$status
 
 test-unit: venv ## run the tests that need no root
 	@$(PYTEST) -m "not root" tests/unit tests/host tests/fuzz tests/tui
 
 test-root: root system ## run the tests that need root
-	@status=0; $(PYTEST) $(wildcard tests/prog tests/netns) || status=$$?; $(DEV) --give-back; exit $$status
+	@status=0; $(READABLE) $(PYTEST) $(wildcard tests/prog tests/netns) || status=$$?; $(DEV) --give-back; exit $$status
 
 test-filters: root system ## compare 1,000 expressions with tcpdump, 10,000 record filters with a plain evaluation (root)
 	@status=0; TFOTRACE_EXPRESSIONS=1000 TFOTRACE_RECORD_FILTERS=10000 $(PYTEST) tests/prog/test_filter.py \

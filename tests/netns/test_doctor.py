@@ -349,7 +349,7 @@ def test_other_programs_are_named_and_left_alone(box: NetBox) -> None:
                 assert box.run("bpftool", "-j", "net") == before
                 seen = json.loads(before)[0]
                 assert [item["id"] for item in seen["xdp"]] == [xdp.id]
-                assert {item["id"] for item in seen["tc"]} >= {ingress.id, egress.id}
+                assert {item.get("id") or item.get("prog_id") for item in seen["tc"]} >= {ingress.id, egress.id}
                 ids = [xdp.id, tcx.id, ingress.id, egress.id]
     finally:
         os.close(link)
