@@ -15,6 +15,7 @@ from tests.support.netbox import NetBox
 from tests.support.play import Play, Theatre, theatre
 from tests.support.stage import PORT
 from tests.support.trials import Places, Trial, trying
+from tests.support.word_world import World, worlds
 from tracer.attach.instances import Instance
 
 
@@ -100,3 +101,18 @@ def trial(hosts_and_places: tuple[Any, Places]) -> Iterator[Trial]:
     """A port and addresses of its own in a module's network, all of whose records are looked at in the end."""
     with trying(hosts_and_places[1]) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def hosts_and_runs() -> Iterator[World]:
+    with worlds() as made:
+        yield made
+
+
+@pytest.fixture
+def world(hosts_and_runs: World) -> Iterator[World]:
+    """Hosts on whose drops the kernel's trace is the judge; what a test changes there is undone after it."""
+    with ExitStack() as opened:
+        hosts_and_runs.opened = opened
+        hosts_and_runs.judge.begin()
+        yield hosts_and_runs

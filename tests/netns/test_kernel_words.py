@@ -6,8 +6,6 @@ The kernel's trace of skb:kfree_skb is the judge: it names the same reason at th
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
@@ -18,7 +16,7 @@ from tests.support.netbox import wait_until
 from tests.support.routed import WIRE
 from tests.support.stage import wait_for_queue
 from tests.support.tracing import Run, tracing
-from tests.support.word_world import BARE_ACK, BARE_SYN, CLIENT, PORT, SYN_ACK, World, is_not_certain, worlds
+from tests.support.word_world import BARE_ACK, BARE_SYN, CLIENT, PORT, SYN_ACK, World, is_not_certain
 from tracer.lab.packet import MSS_1460, Flag, Segment, encode
 from tracer.lab.sockets import DROP_ALL, attach
 from tracer.records.drop import Drop
@@ -27,20 +25,6 @@ from tracer.records.record import Handshake
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 TCP_MD5SIG, TCP_DEFER_ACCEPT = 14, 9
-
-
-@pytest.fixture(scope="module")
-def hosts_and_runs() -> Iterator[World]:
-    with worlds() as made:
-        yield made
-
-
-@pytest.fixture
-def world(hosts_and_runs: World) -> Iterator[World]:
-    with ExitStack() as opened:
-        hosts_and_runs.opened = opened
-        hosts_and_runs.judge.begin()
-        yield hosts_and_runs
 
 
 # --- SYNs ---

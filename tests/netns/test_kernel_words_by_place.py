@@ -6,8 +6,6 @@ And what it says of connections that work, which is no cause and no drop.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
@@ -20,7 +18,7 @@ from tests.support.routed import TO_CLIENT, WIRE
 from tests.support.stage import wait_for_queue
 from tests.support.synproxy import syn_proxy
 from tests.support.tracing import Run
-from tests.support.word_world import BARE_ACK, BARE_SYN, CLIENT, PORT, SYN_ACK, World, worlds
+from tests.support.word_world import BARE_ACK, BARE_SYN, CLIENT, PORT, SYN_ACK, World
 from tracer.lab.packet import MSS_1460, Flag, Segment, decode, encode
 from tracer.lab.sockets import DROP_ALL, attach
 from tracer.records.record import Handshake
@@ -30,20 +28,6 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 IP_TTL, IP_MINTTL = 2, 21
 ISN, STAMP = 1000, 5_000_000
 TSECR = "TCP_RFC7323_TSECR"
-
-
-@pytest.fixture(scope="module")
-def hosts_and_runs() -> Iterator[World]:
-    with worlds() as made:
-        yield made
-
-
-@pytest.fixture
-def world(hosts_and_runs: World) -> Iterator[World]:
-    with ExitStack() as opened:
-        hosts_and_runs.opened = opened
-        hosts_and_runs.judge.begin()
-        yield hosts_and_runs
 
 
 def told(world: World, run: Run, address: str, segment: str, reason: str, *places: str) -> Handshake:

@@ -15,7 +15,7 @@ from tests.support.kernel_reasons import has_reason
 from tests.support.netbox import NetBox
 from tests.support.routed import TO_CLIENT, TO_FIRST, WIRE
 from tests.support.tracing import Run, tracing
-from tests.support.word_world import World, is_not_certain, worlds
+from tests.support.word_world import World, is_not_certain
 from tracer.records.drop import Drop
 from tracer.records.record import Handshake
 
@@ -27,20 +27,6 @@ pytestmark = [
 
 TINY = "tbf", "rate", "8bit", "burst", "10", "limit", "10"  # no packet fits
 CAUGHT = Drop("syn", "QDISC_DROP", "__dev_queue_xmit", None)
-
-
-@pytest.fixture(scope="module")
-def hosts_and_runs() -> Iterator[World]:
-    with worlds() as made:
-        yield made
-
-
-@pytest.fixture
-def world(hosts_and_runs: World) -> Iterator[World]:
-    with ExitStack() as opened:
-        hosts_and_runs.opened = opened
-        hosts_and_runs.judge.begin()
-        yield hosts_and_runs
 
 
 @pytest.fixture(scope="module")
