@@ -28,15 +28,14 @@ time.tzset()
 
 # Files that take longest, these first: one that begins last keeps a single process busy while the others have ended.
 LONGEST = (
-    "netns/test_compare", "netns/test_readme", "netns/test_probe_many", "netns/test_probe", "prog/test_program_cache",
-    "unit/test_bounds", "unit/store/test_store", "netns/test_add_a_field", "netns/test_e2e_process",
-    "netns/test_e2e_demo",
-    "fuzz/test_headers", "tui/test_robust", "netns/test_e2e_pcapng", "prog/test_decode_agrees", "prog/test_filter",
-    "netns/test_e2e_interfaces", "netns/test_e2e_unit", "netns/test_doctor_namespaces", "netns/test_e2e_killed",
-    "unit/sinks/test_jsonl_memory", "unit/causes/test_flood", "netns/test_load_cpus", "netns/test_fate_dropped",
-    "unit/aggregate/test_peers", "host/test_host_c", "unit/handshake/test_outcome", "netns/test_sides",
-    "netns/test_resumed", "unit/filters/test_filter_plain", "unit/filters/test_filter", "tui/test_tmux_demo",
-    "tui/test_day",
+    "netns/test_probe_many", "netns/test_doctor", "netns/test_probe", "netns/test_replay_capture",
+    "netns/test_kernel_words", "netns/test_queues", "netns/test_sides", "tui/test_keys", "unit/store/test_store",
+    "netns/test_unsent", "tui/test_robust", "tui/test_overview", "tui/test_list", "netns/test_kernel_words_by_place",
+    "prog/test_program_cache", "netns/test_e2e_interfaces", "netns/test_e2e_filter", "netns/test_add_a_field",
+    "netns/test_e2e_ending", "netns/test_restricted", "netns/test_doctor_namespaces", "netns/test_e2e_pcapng",
+    "netns/test_e2e_bad_input", "netns/test_e2e_demo", "netns/test_e2e_neighbours", "netns/test_compare",
+    "unit/test_bounds", "netns/test_faults_processes", "netns/test_e2e_killed", "netns/test_container_causes",
+    "netns/test_load_cpus", "tui/test_day",
 )  # fmt: skip
 _RANK = {name: rank for rank, name in enumerate(LONGEST)}
 _TESTS = Path(__file__).parent
