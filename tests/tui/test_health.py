@@ -131,3 +131,9 @@ def test_where_there_is_no_room_for_all_names_the_rest_is_counted(number: int, c
     line = "".join(part for part, _ in state_lines(snapshot, 100)[0])
     assert line.endswith(" by tcx")
     assert line.count("veth") + int(line.partition("+")[2].partition(" ")[0] or 0) == number
+
+
+def test_the_overview_marks_what_is_not_traced_now() -> None:
+    states = tuple(InterfaceState(name, 2, "tcx", "tc", (), (), present=name != "eth1") for name in ("eth0", "eth1"))
+    snapshot = replace(Recorded().snapshot(), interfaces=states, replay_of=None)
+    assert "".join(part for part, _ in state_lines(snapshot, 100)[0]).endswith("   eth0 by tcx   eth1 by tcx (not now)")

@@ -48,7 +48,7 @@ class RingEvents:
     """Fixed-size records from the BPF ring: a batch is one strided view of the mapped pages, copied once."""
 
     def __init__(self, ring: Ring, dtype: np.dtype[Any], memory: Recycled | None = None) -> None:
-        """`memory`: what batches take, whose reader soon lets go of them."""
+        """`memory`: for batches whose reader soon lets go of them."""
         self._ring = ring
         self._dtype = dtype
         self._stride = padded(dtype.itemsize)

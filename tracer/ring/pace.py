@@ -13,8 +13,8 @@ POLL_GENTLY_MS = 100  # if only a screen reads, or nobody: the payload ring hold
 SOON_MS = 2
 PART = 4
 SOON_RECORDS = 2000
-GATHER_MS = 150  # for so long at most records that come fast are gathered
-PEEK_MS = 50  # and so often the ring is looked at meanwhile
+GATHER_MS = 150  # records that come fast are gathered for so long at most
+PEEK_MS = 50  # meanwhile the ring is looked at this often
 FEW_BYTES = 200 << 10  # some 450 records: fewer are not gathered
 
 

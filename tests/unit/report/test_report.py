@@ -17,11 +17,16 @@ from tests.support.lines import as_lines, handshakes, run_records
 from tracer.aggregate.history import Window
 from tracer.aggregate.reasons import reasons
 from tracer.cli import main as cli
+from tracer.encode.composer import Composer
+from tracer.ipc.traced import TracedInterface
 from tracer.records.record import Handshake, HttpInfo, PayloadInfo, TlsInfo
 from tracer.records.run import Balance, End, Record
 from tracer.replay.columns import BatchBuilder, RecordedComposer
 from tracer.replay.input import open_input
 from tracer.replay.records import RecordReplay
+from tracer.report.output import PageFile
+from tracer.report.page import Source
+from tracer.report.sink import Report
 from tracer.run.fanout import Fanout
 from tracer.run.stop import StopRequest
 from tracer.store.store import Store
@@ -224,6 +229,18 @@ def test_every_result_and_cause(tmp_path: Path) -> None:
     assert len(page.text) < 1_000_000
     shown = re.findall(r"--filter-record '([^']+)'", page.said)
     assert len(shown) >= 12
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_live_run_is_advised_to_trace_the_same_again(tmp_path: Path, named: bool) -> None:
+    """With `any` not the names of the containers that were there at the end."""
+    out = tmp_path / "page.html"
+    report = Report(PageFile(out), Source(()), Composer({}), lambda: 1_000_000_000, lambda _: None)
+    report.set_interfaces([TracedInterface(number, f"veth{number}", "tcx", "", named=named) for number in (5, 6)])
+    report.close(None)
+    said = Page(out.read_text()).said
+    assert f"sudo tfotrace {'veth5 veth6' if named else 'any'} -w events.jsonl" in said
+    assert "Traced at veth5 by tcx, veth6 by tcx" in said
 
 
 def test_several_recordings_become_one_page(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
